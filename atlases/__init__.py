@@ -1,0 +1,1 @@
+"""Atlases and circuits: data, and the functions that read it."""

@@ -1,0 +1,66 @@
+"""The one error tree of circuitshift: its root and the errors of atlases and circuits.
+
+It stands in `atlases` because imports go one way, `workflows -> pipeline -> atlases`;
+`circuitshift.pipeline.errors` re-exports it and adds the other branches.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["AtlasError", "CircuitError", "CircuitshiftError", "Fault", "FaultsError"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fault:
+    """One thing that is wrong with an input.
+
+    Parameters
+    ----------
+    where : str
+        File, person or session that is affected.
+    what : str
+        What is wrong, as a clause.
+    fix : str
+        What the user can do about it, as a clause.
+    person : str, optional
+        Participant label without ``sub-`` when the fault concerns one person only.
+    """
+
+    where: str
+    what: str
+    fix: str
+    person: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}; {self.fix}"
+
+
+class CircuitshiftError(Exception):
+    """Root of every error that circuitshift raises on purpose; its text is shown to the user."""
+
+
+class FaultsError(CircuitshiftError):
+    """Several faults, said all at once.
+
+    Parameters
+    ----------
+    heading : str
+        What was being done.
+    faults : iterable of Fault
+        Every fault found; kept in `faults`.
+    """
+
+    def __init__(self, heading: str, faults: Iterable[Fault]) -> None:
+        self.heading = heading
+        self.faults = tuple(faults)
+        lines = [f"{heading} ({len(self.faults)} fault{'s' * (len(self.faults) != 1)}):"]
+        lines += [f"  - {fault}" for fault in self.faults]
+        super().__init__("\n".join(lines))
+
+
+class AtlasError(CircuitshiftError):
+    """An atlas cannot be found, read or used."""
+
+
+class CircuitError(CircuitshiftError):
+    """A circuit definition is malformed or does not resolve on an atlas."""

@@ -1,0 +1,1 @@
+"""Order and place: which function runs when, and where."""
