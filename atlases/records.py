@@ -139,4 +139,5 @@ class Circuit:
         else:
             pairs = {(min(a, b), max(a, b)) for a in self.seeds for b in self.seeds if a != b}
         i, j = np.array(sorted(pairs), dtype=np.intp).reshape(-1, 2).T
-        return i * n_regions - i * (i + 1) // 2 + (j - i - 1)
+        position: npt.NDArray[np.intp] = i * n_regions - i * (i + 1) // 2 + (j - i - 1)
+        return position
