@@ -1,0 +1,39 @@
+# Every target sets itself up: only python3 (3.11 or later, with venv) and make are needed.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_DIR ?= demo
+TRUTH ?= specific
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: demo test lint bench calibration clean
+
+$(VENV)/.run: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.run pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+demo: $(VENV)/.run  ## simulate a study, run participant and group levels, print the verdict
+	$(BIN)/circuitshift demo $(DEMO_DIR)/$(TRUTH) --truth $(TRUTH)
+
+test: lint  ## lint, types, import contracts, then the whole suite
+	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.test  ## side by side with peers, as ratios
+	for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+calibration: $(VENV)/.run  ## the calibration table of the README, with this code
+	$(BIN)/circuitshift calibrate
+
+clean:
+	rm -rf $(VENV) build *.egg-info
