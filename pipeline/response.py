@@ -1,0 +1,612 @@
+"""The global response model: one law for all edges, and what a circuit does beyond it.
+
+For each person, over background edges (in no hypothesised circuit),
+
+    D(e) = a + g m(e) + q h(e) + n d(e) + c l(e) + residual(e),
+
+D = follow-up minus baseline, m = mean baseline of the *other* patients, h = their mean of
+sinh(2z)/2, d = reference mean minus m, l = edge length; all in Fisher z. a is a shift, g a gain, n
+the share of the deviation closed everywhere. A change of signal-to-noise multiplies correlations,
+r' = k r, so that dz/dk = sinh(2z)/2 at k = 1: with g m + q h both laws are covered. The specific
+response of a circuit is the mean over its edges of D minus the prediction.
+
+m, h and d are estimates. Used as plain regressors their noise would shrink the coefficients, and
+the noise that d shares with D would make n significant when nothing happened (regression to the
+mean). Two devices remove both. The person's own scans never enter his m, h and d. And the moments
+of the regressors are summed over *pairs of different people*, E[m m] ~ mean over j != k of
+z_j z_k, which has no noise term: the limit of an instrumental variable that takes d from one half
+of the others and the instrument from the other half, averaged over all splits (two-sample and
+jackknife instruments: Angrist, Imbens & Krueger 1999,
+doi:10.1002/(SICI)1099-1255(199901/02)14:1<57::AID-JAE501>3.0.CO;2-G).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.pipeline.connectivity import n_regions_of
+from circuitshift.pipeline.errors import DesignError
+
+__all__ = [
+    "Deviation",
+    "People",
+    "Response",
+    "Sample",
+    "global_response",
+    "identify_deviation",
+]
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+_MIN_OTHERS = 3  # people needed for a mean whose pairwise moments exist
+_MIN_EDGES = 20  # background edges needed for a fit of at most five terms
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Edge vectors after the fixed columns (1 and edge length, or regional terms) are out.
+
+    Taking them out of every person first, rather than out of means, keeps person-wide noise from
+    leaking into products of estimates.
+
+    Parameters
+    ----------
+    edges : ndarray, shape (n_people, n_edges)
+        Residuals on the background; elsewhere, value minus what the fixed columns predict there.
+    fixed : ndarray, shape (n_people, n_fixed)
+        Coefficients of the fixed columns that carry a name in `Sample.fixed`.
+    """
+
+    edges: Floats
+    fixed: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the model is fitted to; rows of `change` belong to the first rows of `baseline`.
+
+    Parameters
+    ----------
+    change : People
+        Follow-up minus baseline, Fisher z; NaN where an edge is lost.
+    baseline : People
+        Baseline of the same people, then of patients without follow-up.
+    strong : People
+        sinh(2z)/2 of the baseline.
+    reference : People
+        Healthy people; no rows when there is no reference group.
+    background : ndarray of bool, shape (n_edges,)
+        Edges in no hypothesised circuit.
+    circuits : mapping of str to ndarray of int
+        Edge positions of each circuit.
+    fixed : tuple of str
+        Names of the fixed columns: ``shift`` and ``distance``; empty in the node-adjusted form.
+    """
+
+    change: People
+    baseline: People
+    strong: People
+    reference: People
+    background: Mask
+    circuits: Mapping[str, npt.NDArray[np.intp]]
+    fixed: tuple[str, ...]
+
+    @classmethod
+    def from_visits(
+        cls,
+        *,
+        baseline: Floats,
+        followup: Floats,
+        circuits: Mapping[str, npt.NDArray[np.intp]],
+        reference: Floats | None = None,
+        baseline_only: Floats | None = None,
+        distance: Floats | None = None,
+        node_adjusted: bool = False,
+    ) -> "Sample":
+        """Build from Fisher-z edges of two visits.
+
+        Parameters
+        ----------
+        baseline, followup : ndarray, shape (n_people, n_edges)
+        circuits : mapping of str to ndarray of int
+            Their union is kept out of the background.
+        reference : ndarray, shape (n_reference, n_edges), optional
+        baseline_only : ndarray, shape (n_more, n_edges), optional
+            Patients who did not come back: they sharpen the means.
+        distance : ndarray, shape (n_edges,), optional
+            Edge length, mm; left out when None or not known for every edge.
+        node_adjusted : bool
+            Take additive regional terms b(u) + b(v) out of everything. A region whose signal
+            changes moves all its edges; *specific* then means more than "the circuit's own regions
+            changed everywhere". Background edges unknown in anybody are left out.
+
+        Returns
+        -------
+        Sample
+
+        Raises
+        ------
+        DesignError
+            If fewer than four people or 20 background edges are there.
+        """
+        n_edges = baseline.shape[1]
+        pool = baseline if baseline_only is None else np.vstack([baseline, baseline_only])
+        healthy = np.empty((0, n_edges)) if reference is None else reference
+        change = followup - baseline
+        background = np.ones(n_edges, bool)
+        for positions in circuits.values():
+            background[positions] = False
+        if node_adjusted:
+            background &= np.isfinite(np.vstack([change, pool, healthy])).all(axis=0)
+        if len(baseline) < _MIN_OTHERS + 1:
+            raise DesignError(
+                f"{len(baseline)} people have both visits; the model needs at least "
+                f"{_MIN_OTHERS + 1}"
+            )
+        if background.sum() < _MIN_EDGES:
+            raise DesignError(
+                f"the circuits leave {background.sum()} background edges; name fewer circuits "
+                "under [hypotheses] of the study file or take a finer atlas"
+            )
+        length = distance if distance is not None and np.isfinite(distance).all() else None
+        if node_adjusted:
+            remove = partial(_without_nodes, background=background, length=length)
+        else:
+            remove = partial(_without_fixed, background=background, length=length)
+        return cls(
+            change=remove(change),
+            baseline=remove(pool),
+            strong=remove(np.sinh(2 * np.clip(pool, -3.0, 3.0)) / 2),
+            reference=remove(healthy),
+            background=background,
+            circuits=dict(circuits),
+            fixed=() if node_adjusted else ("shift", "distance")[: 1 if length is None else 2],
+        )
+
+
+def _without_fixed(values: Floats, *, background: Mask, length: Floats | None) -> People:
+    """Fit 1 and centred edge length to each row's known background edges; subtract everywhere."""
+    columns = [np.ones(background.size)]
+    if length is not None:
+        columns.append(length - length[background].mean())
+    fixed = np.array(columns)
+    known = np.isfinite(values) & background
+    inner = np.where(known, values, 0.0)
+    coefficients = np.zeros((len(values), len(fixed)))
+    whole = np.linalg.pinv(fixed[:, background] @ fixed[:, background].T)
+    for row, (mask, rhs) in enumerate(zip(known, inner @ fixed.T, strict=True)):
+        complete = mask.sum() == background.sum()
+        normal = whole if complete else np.linalg.pinv(fixed[:, mask] @ fixed[:, mask].T)
+        coefficients[row] = normal @ rhs
+    return People(values - coefficients @ fixed, coefficients)
+
+
+def _without_nodes(values: Floats, *, background: Mask, length: Floats | None) -> People:
+    """Fit b(u) + b(v), and edge length, to the background edges; subtract everywhere."""
+    n_regions = n_regions_of(background.size)
+    i, j = np.triu_indices(n_regions, 1)
+    normal = np.zeros((n_regions, n_regions))
+    np.add.at(normal, (i[background], j[background]), 1.0)
+    normal += normal.T
+    normal[np.diag_indices(n_regions)] = normal.sum(axis=0)
+    inverse = np.linalg.pinv(normal, rcond=1e-10, hermitian=True)
+
+    def adjust(rows: Floats) -> Floats:
+        inner = np.where(background, rows, 0.0)
+        sums = [np.bincount(i, r, n_regions) + np.bincount(j, r, n_regions) for r in inner]
+        node = np.array(sums).reshape(-1, n_regions) @ inverse
+        return np.asarray(rows - node[:, i] - node[:, j])
+
+    out = adjust(values)
+    if length is not None:
+        column = adjust(length[None])[0]
+        inner = column[background]
+        norm = max(float(inner @ inner), 1e-300)
+        out = out - np.outer(out[:, background] @ inner / norm, column)
+    return People(out, np.empty((len(values), 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """Whether the deviation of patients from the reference is real enough to be a regressor.
+
+    Parameters
+    ----------
+    identified : bool
+        True when it may be used; otherwise no normalisation is ever printed.
+    reason : str
+        One sentence.
+    split_half_r : float
+        Expected correlation, over background edges, of d from two halves of the people.
+    p : float
+        Permutation p of "patients and reference differ on the background" (group labels shuffled).
+    strength : float
+        The unbiased squared deviation in standard deviations of its null: the first-stage strength.
+    """
+
+    identified: bool
+    reason: str
+    split_half_r: float = np.nan
+    p: float = np.nan
+    strength: float = np.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Per-person coefficients, and how the shared estimates of m, h and d move them.
+
+    Parameters
+    ----------
+    terms : tuple of str
+        Global terms: ``shift``, ``gain`` and, where they exist, ``normalisation``, ``distance``.
+    coefficients : ndarray, shape (n_people, n_terms)
+        Of the model without curvature; the shift is the change at average background strength.
+    circuits : tuple of str
+    specific : ndarray, shape (n_people, n_circuits)
+        Change beyond the prediction of the full model; NaN when half of the edges are lost.
+    slopes : ndarray, shape (n_people, 3)
+        g, q and n of the full model (0 where a term is absent).
+    own, strong, reference : ndarray, shape (n, n_terms + n_circuits)
+        What the estimators return for each pool member's deviation from m, from h, and each
+        reference member's deviation from the reference mean: the influence functions.
+    n_people : int
+        Rows that have a change; the first rows of `own`.
+    units : mapping of str to float
+        Size in Fisher z of one unit of each term: 1 for the shift, the spread of m for the gain,
+        the root mean square of d for the normalisation.
+    curvature : bool
+        Whether h could be told apart from m.
+    """
+
+    terms: tuple[str, ...]
+    coefficients: Floats
+    circuits: tuple[str, ...]
+    specific: Floats
+    slopes: Floats
+    own: Floats
+    strong: Floats
+    reference: Floats
+    n_people: int
+    units: Mapping[str, float]
+    curvature: bool
+
+    def excess_variance(self, weights: Floats) -> Floats:
+        """Variance of a contrast that the spread between people does not show.
+
+        All people share the estimates of m, h and d. To first order their noise moves the contrast
+        sum_i w_i y_i by -(G - N) b_j / n_pool - Q h_j / n_pool for pool member j, and by
+        -N r_k / n_reference for reference member k, with G, Q, N the same contrast of the slopes.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (n_people,)
+            Of the contrast: ``1/n`` each for a mean.
+
+        Returns
+        -------
+        ndarray, shape (n_terms + n_circuits,)
+            Never negative: where the shared noise would reduce the variance, nothing is claimed.
+        """
+        gain, curve, share = weights @ self.slopes
+        values = np.hstack([self.coefficients, self.specific])
+        centred = np.nan_to_num(values - np.nanmean(values, axis=0))
+        direct = np.zeros_like(self.own)
+        direct[: self.n_people] = weights[:, None] * centred
+        shared = -((gain - share) * self.own + curve * self.strong) / len(self.own)
+        extra = ((direct + shared) ** 2 - direct**2).sum(axis=0)
+        if len(self.reference):
+            extra = extra + share**2 * (self.reference**2).sum(axis=0) / len(self.reference) ** 2
+        return np.asarray(np.maximum(extra, 0.0))
+
+
+# --- sums over people, from which one person can be taken out -----------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Per-edge sums over the pool: first and second moments of z and h; and of fixed terms."""
+
+    count: Floats
+    z: Floats
+    h: Floats
+    zz: Floats
+    zh: Floats
+    hh: Floats
+    fixed: Floats  # mean fixed coefficients of z, shape (n_fixed,)
+    people: int
+
+    @classmethod
+    def of(cls, sample: Sample) -> "_Sums":
+        z, h = sample.baseline.edges, sample.strong.edges
+        known = np.isfinite(z)
+        z, h = np.where(known, z, 0.0), np.where(known, h, 0.0)
+        return cls(
+            known.sum(axis=0).astype(float),
+            z.sum(axis=0),
+            h.sum(axis=0),
+            (z * z).sum(axis=0),
+            (z * h).sum(axis=0),
+            (h * h).sum(axis=0),
+            sample.baseline.fixed.sum(axis=0),
+            len(z),
+        )
+
+    def without(self, sample: Sample, person: int) -> "_Sums":
+        z, h = sample.baseline.edges[person], sample.strong.edges[person]
+        known = np.isfinite(z)
+        z, h = np.where(known, z, 0.0), np.where(known, h, 0.0)
+        return _Sums(
+            self.count - known,
+            self.z - z,
+            self.h - h,
+            self.zz - z * z,
+            self.zh - z * h,
+            self.hh - h * h,
+            self.fixed - sample.baseline.fixed[person],
+            self.people - 1,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Healthy:
+    """Mean of the reference on every edge, and its unbiased square."""
+
+    mean: Floats
+    square: Floats
+    fixed: Floats
+
+    @classmethod
+    def of(cls, reference: People) -> "_Healthy":
+        known = np.isfinite(reference.edges)
+        filled = np.where(known, reference.edges, 0.0)
+        count, total = known.sum(axis=0), filled.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(count >= _MIN_OTHERS, total / count, np.nan)
+            square = (total**2 - (filled**2).sum(axis=0)) / (count * (count - 1))
+        return cls(mean, square, reference.fixed.mean(axis=0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Regressors:
+    """Columns m, h, d on every edge, and their unbiased moment matrix on the background."""
+
+    names: tuple[str, ...]
+    columns: Floats  # (n_columns, n_edges)
+    moments: Floats  # (n_columns, n_columns)
+    fixed: Floats  # (n_columns, n_fixed): fixed coefficients of each column
+    used: Mask  # background edges that entered
+
+    def take(self, names: tuple[str, ...]) -> "_Regressors":
+        rows = [self.names.index(name) for name in names]
+        block = self.moments[np.ix_(rows, rows)]
+        return _Regressors(names, self.columns[rows], block, self.fixed[rows], self.used)
+
+    def solve(self, values: Floats) -> Floats:
+        """Coefficients of edge vectors `values` (..., n_edges), shape (..., n_columns)."""
+        rhs = values[..., self.used] @ self.columns[:, self.used].T
+        return np.asarray(rhs @ np.linalg.pinv(self.moments, rcond=1e-10))
+
+
+def _regressors(sample: Sample, sums: _Sums, healthy: _Healthy | None, valid: Mask) -> _Regressors:
+    """Regressors from the people in `sums`, on the background edges in `valid`."""
+    count = sums.count
+    used = valid & sample.background & (count >= _MIN_OTHERS)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pairs = count * (count - 1)
+        m, h = sums.z / count, sums.h / count
+        mm, hh = (sums.z**2 - sums.zz) / pairs, (sums.h**2 - sums.hh) / pairs
+        mh = (sums.z * sums.h - sums.zh) / pairs
+    names: tuple[str, ...] = ("m", "h")
+    columns = [m, h]
+    products = [[mm, mh], [mh, hh]]
+    fixed = [sums.fixed / sums.people, np.zeros_like(sums.fixed)]  # h only predicts circuits
+    if healthy is not None:
+        r = healthy.mean
+        used = used & np.isfinite(r)
+        md, hd = r * m - mm, r * h - mh
+        products = [[mm, mh, md], [mh, hh, hd], [md, hd, healthy.square - 2 * r * m + mm]]
+        names, columns = ("m", "h", "d"), [m, h, r - m]
+        fixed.append(healthy.fixed - fixed[0])
+    moments = np.array([[product[used].sum() for product in row] for row in products])
+    return _Regressors(names, np.array(columns), moments, np.array(fixed), used)
+
+
+# --- the fit -------------------------------------------------------------------------------------
+
+
+def global_response(sample: Sample, *, with_deviation: bool) -> Response:
+    """Fit the model to each person.
+
+    Parameters
+    ----------
+    sample : Sample
+    with_deviation : bool
+        Whether the deviation is identified (`identify_deviation`) and enters as regressor.
+
+    Returns
+    -------
+    Response
+    """
+    sums = _Sums.of(sample)
+    healthy = _Healthy.of(sample.reference) if with_deviation else None
+    everyone = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
+    curvature = _curvature_is_known(everyone)
+    fit = _Fit(sample, curvature=curvature)
+    changes = sample.change
+    n_people = len(changes.edges)
+    coefficients = np.full((n_people, len(fit.terms(everyone))), np.nan)
+    specific = np.full((n_people, len(sample.circuits)), np.nan)
+    slopes = np.zeros((n_people, 3))
+    for i in range(n_people):
+        change = People(changes.edges[i : i + 1], changes.fixed[i : i + 1])
+        x = _regressors(sample, sums.without(sample, i), healthy, np.isfinite(change.edges[0]))
+        if x.used.sum() < _MIN_EDGES:
+            continue
+        coefficients[i] = fit.global_terms(x, change)[0]
+        slopes[i], specific[i] = (part[0] for part in fit.beyond(x, change))
+    return Response(
+        terms=fit.terms(everyone),
+        coefficients=coefficients,
+        circuits=tuple(sample.circuits),
+        specific=specific,
+        slopes=slopes,
+        own=fit.influence(everyone, sample.baseline),
+        strong=fit.influence(everyone, sample.strong),
+        reference=fit.influence(everyone, sample.reference),
+        n_people=n_people,
+        units=_units(everyone),
+        curvature=curvature,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """The estimators, as linear functions of one person's edge vector."""
+
+    sample: Sample
+    curvature: bool
+
+    def terms(self, x: _Regressors) -> tuple[str, ...]:
+        slopes = tuple({"m": "gain", "d": "normalisation"}[n] for n in x.names if n != "h")
+        return self.sample.fixed[:1] + slopes + self.sample.fixed[1:]
+
+    def global_terms(self, x: _Regressors, values: People) -> Floats:
+        """Shift, gain, normalisation, distance; the shift at average background strength."""
+        x = x.take(tuple(name for name in x.names if name != "h"))
+        beta = x.solve(np.nan_to_num(values.edges))
+        # m enters centred, d does not: only d's own mean is taken from the shift.
+        offsets = x.fixed.copy()
+        offsets[x.names.index("m"), :1] = 0.0
+        fixed = values.fixed - beta @ offsets
+        return np.hstack([fixed[:, :1], beta, fixed[:, 1:]])
+
+    def beyond(self, x: _Regressors, values: People) -> tuple[Floats, Floats]:
+        """Slopes (g, q, n), and mean over each circuit of values minus prediction."""
+        names = tuple(name for name in x.names if name != "h" or self.curvature)
+        x = x.take(names)
+        beta = x.solve(np.nan_to_num(values.edges))
+        slopes = np.zeros((len(beta), 3))
+        slopes[:, [("m", "h", "d").index(name) for name in names]] = beta
+        out = np.full((len(beta), len(self.sample.circuits)), np.nan)
+        for k, positions in enumerate(self.sample.circuits.values()):
+            part = values.edges[:, positions] - beta @ x.columns[:, positions]
+            known = np.isfinite(part)
+            count = known.sum(axis=1)
+            total = np.where(known, part, 0.0).sum(axis=1)
+            np.divide(total, count, out=out[:, k], where=count * 2 > len(positions))
+        return slopes, out
+
+    def influence(self, x: _Regressors, people: People) -> Floats:
+        """Apply the estimators to each person's deviation from the mean of `people`."""
+        known = np.isfinite(people.edges)
+        filled = np.where(known, people.edges, 0.0)
+        mean = filled.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        centre = people.fixed.mean(axis=0) if len(people.fixed) else 0.0
+        deviations = People(np.where(known, filled - mean, 0.0), people.fixed - centre)
+        beyond = np.nan_to_num(self.beyond(x, deviations)[1])
+        return np.hstack([self.global_terms(x, deviations), beyond])
+
+
+def _curvature_is_known(x: _Regressors) -> bool:
+    """Whether h, beyond the other columns, has more signal than noise on the background."""
+    row = x.names.index("h")
+    plain = x.columns[:, x.used] @ x.columns[:, x.used].T
+    return bool(_left_over(x.moments, row) > 0.5 * _left_over(plain, row) > 0)
+
+
+def _left_over(moments: Floats, row: int) -> float:
+    """Part of the moment of one column that the others do not explain (Schur complement)."""
+    rest = [k for k in range(len(moments)) if k != row]
+    block, cross = moments[np.ix_(rest, rest)], moments[rest, row]
+    return float(moments[row, row] - cross @ np.linalg.pinv(block) @ cross)
+
+
+def _units(x: _Regressors) -> dict[str, float]:
+    n, row = x.used.sum(), x.names.index("m")
+    units = {"shift": 1.0, "gain": float(np.sqrt(max(x.moments[row, row] / n, 1e-12)))}
+    if "d" in x.names:
+        row = x.names.index("d")
+        units["normalisation"] = float(np.sqrt(max(x.moments[row, row] / n, 1e-12)))
+    return units
+
+
+# --- is the deviation real? -----------------------------------------------------------------------
+
+
+def identify_deviation(
+    sample: Sample, rng: np.random.Generator, *, n_permutations: int = 999
+) -> Deviation:
+    """Ask whether d is real on the background, beyond what a shift, m and distance explain.
+
+    The unbiased squared norm of the deviation (sums over pairs of different people) is compared
+    with its distribution under shuffled group labels.
+
+    Parameters
+    ----------
+    sample : Sample
+    rng : numpy.random.Generator
+    n_permutations : int
+
+    Returns
+    -------
+    Deviation
+    """
+    n_reference, n_pool = len(sample.reference.edges), len(sample.baseline.edges)
+    if n_reference < _MIN_OTHERS + 1:
+        text = "there is no reference group" if n_reference == 0 else "the reference is too small"
+        return Deviation(False, f"{text}, so no deviation to be normalised is known")
+    gram = _residual_gram(sample)
+    labels = np.zeros((n_permutations + 1, n_pool + n_reference))
+    labels[:, n_pool:] = 1.0
+    labels[1:] = rng.permuted(labels[1:], axis=1)
+    signal, noise = _squared_deviation(gram, labels)
+    p = float((1 + (signal[1:] >= signal[0]).sum()) / (n_permutations + 1))
+    spread = float(signal[1:].std())
+    strength = float(signal[0] / spread) if spread > 0 else np.inf
+    half = float(np.clip(signal[0] / max(signal[0] + 2 * noise[0], 1e-300), 0.0, 1.0))
+    if p > 0.01 or half < 0.2:
+        reason = (
+            f"two halves of the people do not agree on the deviation (expected r = {half:.2f}, "
+            f"p = {p:.3f}), so its closing cannot be told from regression to the mean"
+        )
+        return Deviation(False, reason, half, p, strength)
+    reason = f"two halves of the people agree on the deviation (expected r = {half:.2f})"
+    return Deviation(True, reason, half, p, strength)
+
+
+def _residual_gram(sample: Sample) -> Floats:
+    """Inner products between people on the background, after shift, m and distance are out."""
+    people = np.vstack([sample.baseline.edges, sample.reference.edges])[:, sample.background]
+    known = np.isfinite(people)
+    mean = np.where(known, people, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    centred = np.where(known, people - mean, 0.0)
+    along = centred @ mean / max(float(mean @ mean), 1e-300)
+    centred -= np.outer(along, mean)
+    return np.asarray(centred @ centred.T)
+
+
+def _squared_deviation(gram: Floats, labels: Floats) -> tuple[Floats, Floats]:
+    """Unbiased squared distance of the group means, and the noise in the plain one, per label row.
+
+    Parameters
+    ----------
+    gram : ndarray, shape (n, n)
+    labels : ndarray, shape (n_rows, n)
+        1 for the reference, 0 for patients.
+    """
+    others = 1.0 - labels
+    n1, n0 = labels.sum(axis=1), others.sum(axis=1)
+    diagonal = np.diag(gram)
+    own1, own0 = labels @ diagonal, others @ diagonal
+    all1 = np.einsum("ij,ij->i", labels @ gram, labels)
+    all0 = np.einsum("ij,ij->i", others @ gram, others)
+    cross = np.einsum("ij,ij->i", labels @ gram, others)
+    unbiased = (
+        (all1 - own1) / (n1 * (n1 - 1)) + (all0 - own0) / (n0 * (n0 - 1)) - 2 * cross / (n1 * n0)
+    )
+    plain = all1 / n1**2 + all0 / n0**2 - 2 * cross / (n1 * n0)
+    return unbiased, plain - unbiased
