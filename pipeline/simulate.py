@@ -1,9 +1,10 @@
 """Longitudinal edges with a known truth, for tests, calibration and power.
 
 z(i,t,e) = mu(e) + dev(e) [patients] + trait(i,e) + state(i,t,e), all in Fisher z. Trait and state
-each have a person-wide shift, regional terms (a region that moves all its edges) and edge noise,
-so edges of a person are not independent. Sizes follow published test-retest work on edges: an ICC
-near .3 for single edges (Noble 2019, doi:10.1016/j.neuroimage.2019.116157).
+each have a person-wide shift, regional terms (a region that moves all its edges), terms of pairs of
+networks, and edge noise, so edges of a person are not independent. With the default sizes a single
+edge has an intraclass correlation near .4; published ones are near .3 (Noble 2019,
+doi:10.1016/j.neuroimage.2019.116157).
 """
 
 from dataclasses import dataclass
@@ -69,8 +70,8 @@ class EdgeSpec:
         Typical strength of the circuit above the others, and its deviation in patients.
     deviation_sd : float
         Spread over edges of the patients' deviation.
-    trait_sd, state_sd : tuple of three float
-        Person-wide shift, regional terms, edge noise.
+    trait_sd, state_sd : tuple of four float
+        Person-wide shift, regional terms, terms of pairs of networks, edge noise.
     """
 
     n_regions: int = 120
@@ -81,8 +82,8 @@ class EdgeSpec:
     circuit_strength: float = 0.25
     circuit_deviation: float = 0.12
     deviation_sd: float = 0.06
-    trait_sd: tuple[float, float, float] = (0.05, 0.03, 0.10)
-    state_sd: tuple[float, float, float] = (0.05, 0.03, 0.12)
+    trait_sd: tuple[float, float, float, float] = (0.05, 0.03, 0.08, 0.10)
+    state_sd: tuple[float, float, float, float] = (0.05, 0.03, 0.11, 0.12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +140,15 @@ def simulate_edges(truth: Truth, spec: EdgeSpec, rng: np.random.Generator) -> Ed
     centres = rng.uniform(-60, 60, (n, 3))
     distance = np.linalg.norm(centres[i] - centres[j], axis=1)
 
-    def noise(people: int, sd: tuple[float, float, float]) -> Floats:
+    def noise(people: int, sd: tuple[float, float, float, float]) -> Floats:
         node = rng.normal(0, sd[1], (people, n))
+        block = rng.normal(0, sd[2], (people, 9, 9))
         return np.asarray(
             rng.normal(0, sd[0], (people, 1))
             + node[:, i]
             + node[:, j]
-            + rng.normal(0, sd[2], (people, i.size))
+            + block[:, np.minimum(network[i], network[j]), np.maximum(network[i], network[j])]
+            + rng.normal(0, sd[3], (people, i.size))
         )
 
     people = spec.n_treated + spec.n_control
