@@ -96,7 +96,7 @@ def correlation(series: Floats, estimator: Estimator = "pearson") -> Floats:
 def _partial(unit: Floats) -> Floats:
     from sklearn.covariance import LedoitWolf  # noqa: PLC0415 - a second of import, rarely needed
 
-    precision = LedoitWolf().fit(unit * np.sqrt(len(unit))).precision_
+    precision = LedoitWolf().fit(unit * np.sqrt(len(unit) - 1)).precision_
     scale = np.sqrt(np.diag(precision))
     return np.asarray(-precision / np.outer(scale, scale), float)
 

@@ -293,7 +293,9 @@ class Response:
         """
         gain, curve, share = weights @ self.slopes
         values = np.hstack([self.coefficients, self.specific])
-        centred = np.nan_to_num(values - np.nanmean(values, axis=0))
+        known = np.isfinite(values)
+        mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        centred = np.where(known, values - mean, 0.0)
         direct = np.zeros_like(self.own)
         direct[: self.n_people] = weights[:, None] * centred
         shared = -((gain - share) * self.own + curve * self.strong) / len(self.own)

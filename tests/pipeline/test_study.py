@@ -1,0 +1,201 @@
+"""Arrays to verdict: each planted truth is named, bad input is refused, nothing depends on luck."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.calibrate import calibration_table, markdown_table, wilson_interval
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.response import Deviation
+from circuitshift.pipeline.simulate import EdgeSpec, EdgeStudy, Truth, simulate_edges
+from circuitshift.pipeline.study import Analysis, Rules, Visits, analyse
+from circuitshift.pipeline.verdict import Estimate, decide
+
+QUIET = EdgeSpec(
+    n_regions=60,
+    n_circuit=10,
+    n_treated=16,
+    n_reference=16,
+    trait_sd=(0.03, 0.02, 0.02, 0.06),
+    state_sd=(0.03, 0.02, 0.02, 0.08),
+)
+RULES = Rules(n_permutations=300)
+
+
+def visits_of(study: EdgeStudy, **more: object) -> Visits:
+    given = {
+        "treated": None if study.treated.all() else study.treated,
+        "reference": study.reference,
+        "distance": study.distance,
+    }
+    return Visits(study.baseline, study.followup, **(given | more))
+
+
+def run(study: EdgeStudy, **more: object) -> Analysis:
+    return analyse(
+        visits_of(study, **more), {"dmn": study.circuit}, rng=np.random.default_rng(0), rules=RULES
+    )
+
+
+@pytest.mark.parametrize("n_control", [0, 16])
+@pytest.mark.parametrize(
+    ("truth", "wanted"),
+    [
+        (Truth(), {"neither", "undetermined"}),
+        (Truth(shift=0.15), {"global"}),
+        (Truth(gain=0.4), {"global"}),
+        (Truth(attenuation=0.3), {"global"}),
+        (Truth(normalisation=0.6), {"global"}),
+        (Truth(specific=0.2), {"circuit-specific"}),
+        (Truth(shift=0.15, specific=0.2), {"both"}),
+    ],
+)
+def test_the_verdict_names_the_planted_truth(truth: Truth, wanted: set, n_control: int) -> None:
+    spec = replace(QUIET, n_control=n_control)
+    analysis = run(simulate_edges(truth, spec, np.random.default_rng(5)))
+    assert analysis.verdict.verdict in wanted, analysis.verdict.reason
+    said = " ".join(analysis.verdict.warnings)
+    assert ("no control arm" in said) == (n_control == 0)
+
+
+def test_same_seed_same_result_and_arm_labels_turn_the_sign() -> None:
+    study = simulate_edges(
+        Truth(specific=0.2), replace(QUIET, n_control=16), np.random.default_rng(1)
+    )
+    first, again = run(study), run(study)
+    assert first.estimates == again.estimates
+    turned = run(study, treated=~study.treated)
+    for a, b in zip(first.estimates, turned.estimates, strict=True):
+        assert a.term == b.term
+        assert b.estimate == pytest.approx(-a.estimate)
+
+
+def test_swapping_the_visits_turns_the_sign_of_plain_change() -> None:
+    study = simulate_edges(Truth(shift=0.1), QUIET, np.random.default_rng(2))
+    back = run(replace(study, baseline=study.followup, followup=study.baseline))
+    there = run(study)
+    pick = lambda a: next(e for e in a.estimates if e.family == "circuit change")  # noqa: E731
+    assert pick(back).estimate == pytest.approx(-pick(there).estimate)
+
+
+def test_without_reference_no_share_closed_is_ever_printed() -> None:
+    study = simulate_edges(Truth(normalisation=0.5), QUIET, np.random.default_rng(3))
+    analysis = run(study, reference=None)
+    assert all("normalisation" not in e.term for e in analysis.estimates)
+    assert any("no reference group" in w for w in analysis.verdict.warnings)
+
+
+def test_after_global_signal_regression_global_is_not_spoken_of() -> None:
+    study = simulate_edges(Truth(shift=0.2), QUIET, np.random.default_rng(4))
+    analysis = run(study, global_signal_removed=True)
+    assert not [e for e in analysis.estimates if e.family == "global"]
+    assert analysis.verdict.verdict not in ("global", "both", "neither")
+    assert any("global signal" in w for w in analysis.verdict.warnings)
+
+
+def test_a_motion_covariate_takes_out_what_it_explains() -> None:
+    study = simulate_edges(Truth(), QUIET, np.random.default_rng(6))
+    motion = np.random.default_rng(7).normal(size=16)
+    moved = replace(study, followup=study.followup + 0.5 * motion[:, None])
+    loose, tight = run(moved), run(moved, covariates=motion[:, None])
+    shift = lambda a: next(e for e in a.estimates if e.term == "shift")  # noqa: E731
+    assert shift(tight).se < shift(loose).se / 3
+    assert "Freedman-Lane" in shift(tight).method
+
+
+def test_a_circuit_lost_in_some_people_is_tested_on_the_others_and_says_so() -> None:
+    study = simulate_edges(Truth(specific=0.3), QUIET, np.random.default_rng(8))
+    study.followup[:2, study.circuit] = np.nan
+    circuits = {"dmn": study.circuit, "other": np.arange(700, 720)}
+    analysis = analyse(visits_of(study), circuits, rng=np.random.default_rng(0), rules=RULES)
+    row = next(e for e in analysis.estimates if e.family == "specific" and e.term == "dmn")
+    assert row.n == 14
+    assert row.note == "unknown in 2 people"
+    assert row.p_corrected == pytest.approx(min(1, 2 * row.p))
+
+
+def test_a_circuit_lost_in_everybody_stays_in_the_table() -> None:
+    study = simulate_edges(Truth(), QUIET, np.random.default_rng(9))
+    study.followup[:, study.circuit] = np.nan
+    circuits = {"dmn": study.circuit, "other": np.arange(700, 720)}
+    analysis = analyse(visits_of(study), circuits, rng=np.random.default_rng(0), rules=RULES)
+    row = next(e for e in analysis.estimates if e.family == "specific" and e.term == "dmn")
+    assert np.isnan(row.p)
+    assert "fewer than four" in row.note
+
+
+def test_mismatched_arrays_are_refused() -> None:
+    study = simulate_edges(Truth(), QUIET, np.random.default_rng(10))
+    with pytest.raises(DesignError, match="same people and edges"):
+        Visits(study.baseline, study.followup[:-1])
+    with pytest.raises(DesignError, match="use one atlas"):
+        Visits(study.baseline, study.followup, reference=study.reference[:, :-1])
+
+
+def estimate(family: str, p: float, equivalence: float) -> Estimate:
+    return replace(
+        Estimate.unknown(family, family),
+        estimate=0.1,
+        p=p,
+        p_corrected=p,
+        equivalence_p=equivalence,
+    )
+
+
+@pytest.mark.parametrize(
+    ("p_global", "p_circuit", "equivalence", "wanted"),
+    [
+        (0.01, 0.5, 0.5, "global"),
+        (0.5, 0.01, 0.5, "circuit-specific"),
+        (0.01, 0.01, 0.5, "both"),
+        (0.5, 0.5, 0.01, "neither"),
+        (0.5, 0.5, 0.5, "undetermined"),
+        (0.05, 0.05, 0.5, "undetermined"),
+    ],
+)
+def test_the_decision_rule(
+    p_global: float, p_circuit: float, equivalence: float, wanted: str
+) -> None:
+    rows = [estimate("global", p_global, equivalence), estimate("specific", p_circuit, equivalence)]
+    deviation = Deviation(identified=True, reason="")
+    assert decide(rows, alpha=0.05, deviation=deviation, controlled=True).verdict == wanted
+
+
+def test_naive_families_never_decide() -> None:
+    rows = [estimate("naive: circuit minus background", 0.001, 0.5)]
+    deviation = Deviation(identified=True, reason="")
+    verdict = decide(rows, alpha=0.05, deviation=deviation, controlled=True)
+    assert verdict.verdict == "undetermined"
+    assert verdict.reason == "no test could be made"
+
+
+@pytest.mark.slow
+def test_calibration_table_is_nominal_where_naive_tests_are_not() -> None:
+    spec = EdgeSpec(n_regions=60, n_circuit=10)
+    rules = Rules(n_permutations=199)
+    rows = {
+        row.truth: row
+        for row in calibration_table(
+            ("gain", "normalisation", "specific"), n_studies=60, spec=spec, rules=rules, n_procs=2
+        )
+    }
+    for truth in ("gain", "normalisation"):
+        low, high = wilson_interval(rows[truth].specific, 60)
+        assert low <= 0.05 <= high
+        assert rows[truth].naive > 0.3
+    assert rows["specific"].specific > 0.5
+    assert rows["normalisation"].share == pytest.approx(0.5, abs=0.04)
+    text = markdown_table(list(rows.values()))
+    assert text.count("\n|") == 4
+    assert f"{rows['gain'].naive:.2f}" in text
+
+
+def test_calibration_does_not_depend_on_the_number_of_processes() -> None:
+    spec = EdgeSpec(n_regions=30, n_circuit=6, n_treated=8, n_reference=8)
+    rules = Rules(n_permutations=50)
+    one, two = (
+        list(calibration_table(("shift",), n_studies=6, spec=spec, rules=rules, n_procs=n))
+        for n in (1, 2)
+    )
+    assert one == two
