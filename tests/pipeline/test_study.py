@@ -64,7 +64,7 @@ def test_same_seed_same_result_and_arm_labels_turn_the_sign() -> None:
         Truth(specific=0.2), replace(QUIET, n_control=16), np.random.default_rng(1)
     )
     first, again = run(study), run(study)
-    assert first.estimates == again.estimates
+    assert repr(first.estimates) == repr(again.estimates)  # repr, as NaN equals nothing
     turned = run(study, treated=~study.treated)
     for a, b in zip(first.estimates, turned.estimates, strict=True):
         assert a.term == b.term
