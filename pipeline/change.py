@@ -1,0 +1,305 @@
+"""Runs -> sessions -> within-person change: pairing, order, missing visits, roles."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.records import Design
+
+__all__ = ["Cohort", "Exclusion", "Measured", "Member", "Role", "assemble", "session_means"]
+
+Floats = npt.NDArray[np.float64]
+Role = Literal["treated", "control", "reference", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Edges of one run, or of one session after averaging.
+
+    Parameters
+    ----------
+    person, session : str
+        Unique key of the person, and session label.
+    z : ndarray, shape (n_edges,)
+        Fisher z; NaN where a region is lost.
+    weight : float
+        Residual degrees of freedom (volumes, when denoising was done elsewhere).
+    minutes, mean_fd_mm : float
+        Retained minutes, and mean framewise displacement; NaN when unknown.
+    name : str
+        File it came from, for messages.
+    """
+
+    person: str
+    session: str
+    z: Floats
+    weight: float
+    minutes: float
+    mean_fd_mm: float
+    name: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Exclusion:
+    """Why somebody, or part of somebody, is not in the analysis: a row of exclusions.tsv."""
+
+    person: str
+    session: str
+    stage: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One person of the study and the role that his group has.
+
+    Parameters
+    ----------
+    person, group : str
+    role : {"treated", "control", "reference", "none"}
+    covariates : tuple of float
+        In the order of ``Design.covariates``; NaN when missing.
+    """
+
+    person: str
+    group: str
+    role: Role
+    covariates: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Who enters which part of the model.
+
+    Parameters
+    ----------
+    pairs : tuple of Member
+        Treated and control people with both visits: rows of `baseline` and `followup`.
+    baseline, followup : ndarray, shape (n_pairs, n_edges)
+    lone : tuple of Member
+        Treated and control people with a baseline only: rows of `baseline_only`.
+    baseline_only : ndarray, shape (n_lone, n_edges)
+    healthy : tuple of Member
+        Reference people: rows of `reference` (their baseline, or their only visit).
+    reference : ndarray, shape (n_healthy, n_edges)
+    covariates : ndarray, shape (n_pairs, n_covariates)
+    covariate_names : tuple of str
+    exclusions : tuple of Exclusion
+    notes : tuple of str
+        Sentences on what was assumed or filled in.
+    """
+
+    pairs: tuple[Member, ...]
+    baseline: Floats
+    followup: Floats
+    lone: tuple[Member, ...]
+    baseline_only: Floats
+    healthy: tuple[Member, ...]
+    reference: Floats
+    covariates: Floats
+    covariate_names: tuple[str, ...]
+    exclusions: tuple[Exclusion, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def treated(self) -> npt.NDArray[np.bool_] | None:
+        """Who is treated among `pairs`; None when there is no control arm."""
+        treated = np.array([member.role == "treated" for member in self.pairs], bool)
+        return None if treated.all() else treated
+
+
+def session_means(runs: Iterable[Measured]) -> dict[tuple[str, str], Measured]:
+    """Average the runs of each session, weighted by residual degrees of freedom.
+
+    Parameters
+    ----------
+    runs : iterable of Measured
+
+    Returns
+    -------
+    dict
+        By person and session, sorted. An edge is the mean over the runs that know it.
+    """
+    grouped: dict[tuple[str, str], list[Measured]] = {}
+    for run in sorted(runs, key=lambda r: (r.person, r.session, r.name)):
+        grouped.setdefault((run.person, run.session), []).append(run)
+    return {key: _mean(parts) for key, parts in sorted(grouped.items())}
+
+
+def _mean(runs: Sequence[Measured]) -> Measured:
+    if len(runs) == 1:
+        return runs[0]
+    z = np.array([run.z for run in runs])
+    weight = np.array([max(run.weight, 1e-9) for run in runs])
+    known = np.isfinite(z)
+    total = known.T @ weight
+    mean = np.full(z.shape[1], np.nan)
+    np.divide(np.where(known, z, 0.0).T @ weight, total, out=mean, where=total > 0)
+    minutes = np.array([run.minutes for run in runs])
+    fd = np.array([run.mean_fd_mm for run in runs])
+    return Measured(
+        person=runs[0].person,
+        session=runs[0].session,
+        z=mean,
+        weight=float(weight.sum()),
+        minutes=float(minutes.sum()),
+        mean_fd_mm=float(fd @ weight / weight.sum()),
+        name=" + ".join(run.name for run in runs),
+    )
+
+
+def assemble(
+    sessions: Mapping[tuple[str, str], Measured],
+    members: Sequence[Member],
+    design: Design,
+) -> Cohort:
+    """Pair the visits of everybody and say who is missing, and why.
+
+    Parameters
+    ----------
+    sessions : mapping of (person, session) to Measured
+    members : sequence of Member
+        Everybody in the study, with or without data.
+    design : Design
+
+    Returns
+    -------
+    Cohort
+        Change in mean framewise displacement is added as covariate when it is known for everybody
+        and not constant.
+
+    Raises
+    ------
+    DesignError
+        If nobody has both visits, or a stated arm has nobody.
+    """
+    exclusions: list[Exclusion] = []
+    pairs: list[Member] = []
+    lone: list[Member] = []
+    healthy: list[tuple[Member, Measured]] = []
+    for member in members:
+        visits = {s: m for (person, s), m in sessions.items() if person == member.person}
+        if member.role == "reference":
+            chosen = _only_visit(visits, design)
+            if chosen is None:
+                exclusions.append(_missing(member, "", "no usable visit"))
+            else:
+                healthy.append((member, chosen))
+        elif member.role == "none":
+            exclusions.append(
+                Exclusion(
+                    member.person,
+                    "",
+                    "design",
+                    "no-role",
+                    f"group {member.group!r} has no role in the study",
+                )
+            )
+        else:
+            _place(member, visits, design, into=(pairs, lone, exclusions))
+    _check(pairs, members, sessions, design)
+    first = np.array([sessions[m.person, design.baseline].z for m in pairs])
+    covariates, names, notes = _covariates(pairs, sessions, design)
+    n_edges = first.shape[1]
+    return Cohort(
+        pairs=tuple(pairs),
+        baseline=first,
+        followup=np.array([sessions[m.person, design.followup].z for m in pairs]),
+        lone=tuple(lone),
+        baseline_only=np.array([sessions[m.person, design.baseline].z for m in lone]).reshape(
+            -1, n_edges
+        ),
+        healthy=tuple(m for m, _ in healthy),
+        reference=np.array([v.z for _, v in healthy]).reshape(-1, n_edges),
+        covariates=covariates,
+        covariate_names=names,
+        exclusions=tuple(sorted(exclusions)),
+        notes=notes,
+    )
+
+
+def _only_visit(visits: Mapping[str, Measured], design: Design) -> Measured | None:
+    if design.baseline in visits:
+        return visits[design.baseline]
+    return visits[min(visits)] if visits else None
+
+
+def _missing(member: Member, session: str, reason: str) -> Exclusion:
+    return Exclusion(member.person, session, "pairing", "missing-visit", reason)
+
+
+def _place(
+    member: Member,
+    visits: Mapping[str, Measured],
+    design: Design,
+    *,
+    into: tuple[list[Member], list[Member], list[Exclusion]],
+) -> None:
+    pairs, lone, exclusions = into
+    before, after = design.baseline in visits, design.followup in visits
+    if before and after:
+        pairs.append(member)
+    elif before:
+        lone.append(member)
+        text = "no usable follow-up: enters the typical strength, not the change"
+        exclusions.append(_missing(member, design.followup, text))
+    elif after:
+        exclusions.append(_missing(member, design.baseline, "no usable baseline"))
+    else:
+        exclusions.append(_missing(member, "", "no usable visit"))
+
+
+def _check(
+    pairs: Sequence[Member],
+    members: Sequence[Member],
+    sessions: Mapping[tuple[str, str], Measured],
+    design: Design,
+) -> None:
+    if not pairs:
+        seen = sorted({session for _, session in sessions}) or ["none"]
+        raise DesignError(
+            f"nobody has both ses-{design.baseline} and ses-{design.followup}; sessions found: "
+            f"{', '.join(seen)}; name baseline and follow-up under [sessions] of the study file"
+        )
+    wanted = {m.role for m in members} & {"treated", "control"}
+    empty = sorted(wanted - {m.role for m in pairs})
+    if empty:
+        raise DesignError(
+            f"the {' and '.join(empty)} arm has nobody with both visits; see exclusions.tsv, or "
+            "leave the arm out under [groups] of the study file"
+        )
+
+
+def _covariates(
+    pairs: Sequence[Member], sessions: Mapping[tuple[str, str], Measured], design: Design
+) -> tuple[Floats, tuple[str, ...], tuple[str, ...]]:
+    columns: dict[str, Floats] = {}
+    notes: list[str] = []
+    motion = np.array(
+        [
+            sessions[m.person, design.followup].mean_fd_mm
+            - sessions[m.person, design.baseline].mean_fd_mm
+            for m in pairs
+        ]
+    )
+    if np.isfinite(motion).all() and motion.std() > 0:
+        columns["change in mean framewise displacement"] = motion
+    else:
+        notes.append(
+            "Motion is not known for every visit: change in framewise displacement is no covariate."
+        )
+    for k, name in enumerate(design.covariates):
+        values = np.array([m.covariates[k] for m in pairs])
+        known = np.isfinite(values)
+        if not known.any():
+            raise DesignError(f"covariate {name!r} is missing for everybody with both visits")
+        if not known.all():
+            notes.append(f"{name} is missing for {(~known).sum()} people: their mean was used.")
+        columns[name] = np.where(known, values, values[known].mean())
+    matrix = np.array(list(columns.values())).T if columns else np.empty((len(pairs), 0))
+    return matrix, tuple(columns), tuple(notes)
