@@ -153,12 +153,9 @@ class Design:
     reference_dataset : str
         Name of the data set that holds the reference group; empty for the main one.
     covariates : tuple of str
-        Columns of ``participants.tsv``, centred and regressed out; change in mean framewise
-        displacement is always added when known.
-    symptom : str
-        Symptom score, found as ``<score>_ses-<label>``, in sessions.tsv or in phenotype/.
-    site : str
-        Column that names the site; empty for one site.
+        Columns of ``participants.tsv`` (numbers, or words such as sex and site, which are coded
+        as indicators), centred and regressed out; change in mean framewise displacement is always
+        added when known.
     circuits : tuple of str
         Circuits that are hypotheses; empty for all that resolve on the atlas.
     directions : tuple of (str, str)
@@ -181,8 +178,6 @@ class Design:
     reference: tuple[str, ...] = ()
     reference_dataset: str = ""
     covariates: tuple[str, ...] = ()
-    symptom: str = ""
-    site: str = ""
     circuits: tuple[str, ...] = ()
     directions: tuple[tuple[str, str], ...] = ()
     sesoi_z: float = 0.1
