@@ -532,8 +532,7 @@ def _unmix(members: _Members, weights: _Floats, n_grid: int) -> _Floats:
         if products.size:
             gram[region, filled] = np.add.reduceat(products, members.bounds[:-1][filled])
         row[members.voxels[mine]] = 0
-    pseudo: _Floats = np.linalg.pinv(gram, rcond=1e-13, hermitian=True)
-    return pseudo
+    return np.asarray(np.linalg.pinv(gram, rcond=1e-13, hermitian=True), np.float64)
 
 
 def _amplitudes(sums: _Floats, unmix: _Floats, filled: _Bools) -> _Floats:

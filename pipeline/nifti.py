@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -161,7 +161,8 @@ class VolumeStream:
     def __init__(
         self, path: Path, file: BinaryIO, *, most: int, damage: tuple[type[Exception], ...]
     ) -> None:
-        self._path, self._file, self._damage = path, file, damage
+        self._path, self._file = path, file
+        self._damage: tuple[type[Exception], ...] = (OSError, *damage)
         self.header = self._read_header(most)
 
     def __iter__(self) -> Iterator[npt.NDArray[np.generic]]:
@@ -197,7 +198,7 @@ class VolumeStream:
             raise ImageError(
                 f"{self._path}: the gzip stream is truncated; fetch or write the file again"
             ) from error
-        except (OSError, *self._damage) as error:
+        except self._damage as error:
             raise ImageError(
                 f"{self._path}: it is damaged ({error}); fetch or write it again"
             ) from error
@@ -244,7 +245,8 @@ def open_image(path: Path) -> Iterator[VolumeStream]:
 
         with igzip.open(path, "rb") as file:
             most = size * _INFLATES_AT_MOST
-            yield VolumeStream(path, file, most=most, damage=(isal_zlib.error,))
+            damage = (isal_zlib.error,)
+            yield VolumeStream(path, file, most=most, damage=damage)  # type: ignore[arg-type] # the stub takes this class for an instance
     else:
         _refuse_what_is_no_image(path, head)
         with path.open("rb") as plain:
@@ -355,7 +357,7 @@ def _parse(path: Path, raw: bytes) -> Header:
     return Header(
         path=path,
         shape=shape,
-        dtype=np.dtype(_DTYPES[code]).newbyteorder(order),
+        dtype=np.dtype(order + _DTYPES[code]),
         slope=slope,
         inter=inter,
         affine=_affine(fields, pixdim, shape),
@@ -379,7 +381,7 @@ def _fields(path: Path, raw: bytes) -> tuple[np.void, np.dtype[np.void]]:
     if size == 0 or len(raw) < size:
         raise ImageError(f"{path}: it is no NIfTI image, or it ends within its header")
     layout = _NIFTI1 if size == _NIFTI1.itemsize else _NIFTI2
-    order = "<" if raw[:4] == size.to_bytes(4, "little") else ">"
+    order: Literal["<", ">"] = "<" if raw[:4] == size.to_bytes(4, "little") else ">"
     record: np.void = np.frombuffer(raw[:size], layout.newbyteorder(order))[0]
     return record, layout
 
