@@ -10,7 +10,7 @@ two cases, both counted: a voxel within several spheres goes to the nearest cent
 voxel that is not finite is left out of its region's mean (nilearn counts it as 0).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline.errors import AtlasError, ImageError
-from circuitshift.pipeline.nifti import Header, open_image, read_image
+from circuitshift.pipeline.nifti import Header, open_image, read_header, read_image
 
 __all__ = ["Extraction", "Parcellation", "extract", "parcellate", "read_mask"]
 
@@ -150,7 +150,7 @@ def parcellate(
     """Find the voxels of each region on the grid of a run.
 
     A label image or maps on another grid are resampled to this one as nilearn does with
-    ``resampling_target="data"``: labels by nearest neighbour, maps by cubic splines. A voxel
+    ``resampling_target="data"``: labels by nearest neighbour, maps linearly. A voxel
     belongs to a sphere if its centre is within the radius, or is the voxel nearest to the
     sphere's centre.
 
@@ -257,7 +257,8 @@ class _Sums:
         np.take(volume, self._parcels.voxels, out=self._stored, mode="clip")
         self._follow()
         np.copyto(self._values, self._stored, casting="unsafe")
-        sums = self._weighted(self._values)
+        with np.errstate(invalid="ignore"):  # infinities of both signs; seen to below
+            sums = self._weighted(self._values)
         if not np.isfinite(sums).all():
             sums = self._without_broken()
         self._sums[number, self._filled] = sums
@@ -317,7 +318,7 @@ class _Sums:
         if self._parcels.unmix is not None:
             return sums
         with np.errstate(invalid="ignore"):  # 0 / 0 where no voxel is finite: NaN, as it should
-            raised: _Floats = sums * (self._weight / self._reduce(np.where(broken, 0.0, 1.0)))
+            raised: _Floats = sums * self._weight / self._reduce(np.where(broken, 0.0, 1.0))
         return raised
 
 
@@ -477,25 +478,21 @@ def _nearest(source: _Stored, header: Header, grid: _Target) -> _Stored:
 def _maps(grid: _Target, inside: _Bools) -> Parcellation:
     """Weights of each map, and the matrix that turns weighted sums into least squares."""
     n_regions = len(grid.atlas.regions)
-    with open_image(_image(grid.atlas)) as image:
-        header = image.header
-        if header.n_volumes != n_regions:
-            raise AtlasError(
-                f"atlas {grid.atlas.name}: it lists {n_regions} regions but {header.path} has "
-                f"{header.n_volumes} maps"
-            )
-        outside, ratio = _out_of_view(header, grid)
-        out = outside.ravel(order="F")
-        voxels: list[_Ints] = []
-        weights: list[_Floats] = []
-        missed = np.zeros((n_regions, 2))
-        for number, volume in enumerate(image):
-            here: _Floats = np.nan_to_num(volume.astype(np.float64) * header.slope + header.inter)
-            missed[number] = np.abs(here[out]).sum() * ratio, np.count_nonzero(here[out]) * ratio
-            if not _is_same(header, grid):
-                here = _spline(here.reshape(header.grid, order="F"), header, grid)
-            voxels.append(np.flatnonzero(here))
-            weights.append(here[voxels[-1]])
+    header = read_header(_image(grid.atlas))
+    if header.n_volumes != n_regions:
+        raise AtlasError(
+            f"atlas {grid.atlas.name}: it lists {n_regions} regions but {header.path} has "
+            f"{header.n_volumes} maps"
+        )
+    outside, ratio = _out_of_view(header, grid)
+    out = outside.ravel(order="F")
+    voxels: list[_Ints] = []
+    weights: list[_Floats] = []
+    missed = np.zeros((n_regions, 2))
+    for number, (whole, here) in enumerate(_maps_here(header, grid)):
+        missed[number] = np.abs(whole[out]).sum() * ratio, np.count_nonzero(whole[out]) * ratio
+        voxels.append(np.flatnonzero(here))
+        weights.append(here[voxels[-1]])
     regions = np.repeat(np.arange(n_regions), [each.size for each in voxels])
     members = grid.made_of(np.concatenate(voxels), regions, inside)
     weight = np.concatenate(weights)
@@ -513,6 +510,22 @@ def _maps(grid: _Target, inside: _Bools) -> Parcellation:
         n_out_of_view=np.rint(missed[:, 1]).astype(np.intp),
         n_overlap=0,
     )
+
+
+def _maps_here(header: Header, grid: _Target) -> Iterator[tuple[_Floats, _Floats]]:
+    """Yield each map on its own grid and on ours, flat in Fortran order."""
+    same = _is_same(header, grid)
+    for whole in _values(header):
+        yield whole, whole if same else _linear(whole.reshape(header.grid, order="F"), header, grid)
+
+
+def _values(header: Header) -> Iterator[_Floats]:
+    """Yield the scaled volumes of an image, flat; what is not finite is 0."""
+    with open_image(header.path) as image:
+        for volume in image:
+            values: _Floats = volume.astype(np.float64) * header.slope + header.inter
+            values[~np.isfinite(values)] = 0
+            yield values
 
 
 def _unmix(members: _Members, weights: _Floats, n_grid: int) -> _Floats:
@@ -542,13 +555,13 @@ def _amplitudes(sums: _Floats, unmix: _Floats, filled: _Bools) -> _Floats:
     return out
 
 
-def _spline(source: _Floats, header: Header, grid: _Target) -> _Floats:
-    """Resample a map by cubic splines; flat, 0 out of the source."""
+def _linear(source: _Floats, header: Header, grid: _Target) -> _Floats:
+    """Resample a map linearly; flat, 0 out of the source."""
     from scipy.ndimage import affine_transform  # noqa: PLC0415 - only for maps on other grids
 
     between = np.linalg.inv(header.affine) @ grid.affine
     here: _Floats = affine_transform(
-        source, between[:3, :3], between[:3, 3], output_shape=grid.shape, order=3
+        source, between[:3, :3], between[:3, 3], output_shape=grid.shape, order=1
     )
     return here.ravel(order="F")
 
