@@ -1,0 +1,316 @@
+"""Extraction and cleaning of one run: time and memory, side by side with nilearn.
+
+Run it as ``python tests/benchmarks/bench_extract.py`` (about ten minutes, 3 GB of temporary
+files; ``--quick`` compares on the masked file only, once). Whole processes, imports included, in
+turn A B A B; the last table is in one process. Two runs of 99x117x95 voxels (2 mm), 240 volumes,
+int16, packed by zlib at level 1 as nibabel does, are made on the fly:
+
+- *masked*: zero outside an ellipsoid of brain size, as most preprocessed runs;
+- *full field*: noise in every voxel, which compresses badly.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from circuitshift.atlases.records import Atlas
+
+SHAPE, N_VOLUMES, T_R_S = (99, 117, 95), 240, 2.0
+ORIGIN = (-98.0, -134.0, -72.0)
+LOW_HZ, HIGH_HZ = 0.008, 0.08
+CONFOUNDS = (36, 24, 12)  # columns of each strategy
+FILES = ("masked", "full")
+
+
+# Data
+
+
+def make(folder: Path) -> None:
+    """Write both runs, the mask, two label images and the confounds."""
+    import nibabel as nib
+
+    rng = np.random.default_rng(2)
+    affine = np.diag([2.0, 2, 2, 1])
+    affine[:3, 3] = ORIGIN
+    unit = [np.linspace(-1, 1, size) for size in SHAPE]
+    radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*unit, indexing="ij")))
+    mask = radius < 0.76  # 250,000 voxels, 2 litres
+    nib.save(nib.Nifti1Image(mask.astype("u1"), affine), folder / "mask.nii.gz")
+    where = np.argwhere(mask)
+    for n_labels in (400, 200):
+        seeds = where[rng.choice(len(where), n_labels, replace=False)]
+        labels = np.zeros(SHAPE, "i2")
+        labels[mask] = _nearest_seed(where, seeds) + 1
+        nib.save(nib.Nifti1Image(labels, affine), folder / f"labels{n_labels}.nii.gz")
+    np.save(folder / "confounds.npy", rng.standard_normal((N_VOLUMES, max(CONFOUNDS))))
+    base = rng.integers(400, 1600, SHAPE)
+    header = nib.Nifti1Image(np.zeros((1, 1, 1, 1), "i2"), affine).header
+    header.set_data_shape((*SHAPE, N_VOLUMES))
+    header.set_zooms((2, 2, 2, T_R_S))
+    header.set_xyzt_units("mm", "sec")
+    header["vox_offset"] = 352
+    for name, spread, kept in (("masked", 25, mask), ("full", 150, np.ones(SHAPE, bool))):
+        with gzip.open(folder / f"{name}.nii.gz", "wb", compresslevel=1) as file:
+            file.write(header.binaryblock + bytes(4))
+            for _ in range(N_VOLUMES):
+                noise = rng.standard_normal(SHAPE, "f4") * spread
+                file.write(((base + noise) * kept).astype("<i2").tobytes(order="F"))
+
+
+def _nearest_seed(points: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """Position of the nearest seed of each point."""
+    from scipy.spatial import cKDTree
+
+    return np.asarray(cKDTree(seeds).query(points)[1])
+
+
+def seitzman() -> "Atlas":
+    """The 300 Seitzman spheres, all of 5 mm: nilearn takes one radius for all."""
+    from circuitshift.atlases.load import load_atlas
+
+    atlas = load_atlas("seitzman300")
+    return replace(atlas, regions=tuple(replace(r, radius_mm=5.0) for r in atlas.regions))
+
+
+# Ways to do it: each returns the cleaned series
+
+
+def ours(folder: Path, name: str, atlases: list, n_confounds: tuple[int, ...]) -> list:
+    """One pass, then cleaning of the means."""
+    from circuitshift.pipeline import denoise, extract
+    from circuitshift.pipeline.records import Strategy
+
+    confounds = np.load(folder / "confounds.npy")
+    mask, header = extract.read_mask(folder / "mask.nii.gz")
+    parcels = [extract.parcellate(atlas, header.affine, header.shape, mask) for atlas in atlases]
+    found = extract.extract(folder / f"{name}.nii.gz", parcels)
+    band = Strategy("bench", (), HIGH_HZ, LOW_HZ, None, "", "", gsr=False)
+    out = []
+    for series in found.series:
+        for count in n_confounds:
+            regressors = denoise.Regressors(
+                matrix=confounds[:, :count],
+                names=tuple(f"c{k}" for k in range(count)),
+                sample_mask=np.arange(N_VOLUMES),
+                fd_mm=np.zeros(N_VOLUMES),
+                n_dummy=0,
+            )
+            cleaned, _ = denoise.clean(series, regressors, band, T_R_S)
+            out.append((cleaned - cleaned.mean(0)) / cleaned.std(0, ddof=1))
+    return out
+
+
+def label_atlas(folder: Path, n_labels: int) -> "Atlas":
+    """Atlas of one of the label images."""
+    from circuitshift.atlases.records import Atlas, Region
+
+    regions = tuple(Region(n, f"r{n}") for n in range(1, n_labels + 1))
+    return Atlas(f"L{n_labels}", regions, "labels", image=folder / f"labels{n_labels}.nii.gz")
+
+
+def ours_one(folder: Path, name: str) -> list:
+    return ours(folder, name, [label_atlas(folder, 400)], CONFOUNDS[:1])
+
+
+def ours_six(folder: Path, name: str) -> list:
+    return ours(folder, name, [label_atlas(folder, n) for n in (400, 200)], CONFOUNDS)
+
+
+def ours_spheres(folder: Path, name: str) -> list:
+    return ours(folder, name, [seitzman()], CONFOUNDS[:1])
+
+
+def _options() -> dict:
+    return {
+        "detrend": True,
+        "low_pass": HIGH_HZ,
+        "high_pass": LOW_HZ,
+        "t_r": T_R_S,
+        "standardize": "zscore_sample",
+    }
+
+
+def theirs_one(folder: Path, name: str) -> list:
+    from nilearn.maskers import NiftiLabelsMasker
+
+    masker = NiftiLabelsMasker(
+        str(folder / "labels400.nii.gz"), mask_img=str(folder / "mask.nii.gz"), **_options()
+    )
+    run, confounds = str(folder / f"{name}.nii.gz"), np.load(folder / "confounds.npy")
+    return [masker.fit_transform(run, confounds=confounds)]
+
+
+def theirs_six(folder: Path, name: str) -> list:
+    """Two extractions and six cleanings: what an expert writes with nilearn."""
+    from nilearn.maskers import NiftiLabelsMasker
+    from nilearn.signal import clean
+
+    confounds, out = np.load(folder / "confounds.npy"), []
+    for n_labels in (400, 200):
+        masker = NiftiLabelsMasker(
+            str(folder / f"labels{n_labels}.nii.gz"),
+            mask_img=str(folder / "mask.nii.gz"),
+            standardize=None,
+        )
+        series = masker.fit_transform(str(folder / f"{name}.nii.gz"))
+        out += [clean(series, confounds=confounds[:, :k], **_options()) for k in CONFOUNDS]
+    return out
+
+
+def theirs_spheres(folder: Path, name: str) -> list:
+    """float64, or it would cut the means of this integer run to whole numbers."""
+    from nilearn.maskers import NiftiSpheresMasker
+
+    masker = NiftiSpheresMasker(
+        seitzman().centres_mm().tolist(),
+        radius=5.0,
+        mask_img=str(folder / "mask.nii.gz"),
+        allow_overlap=True,
+        dtype="float64",
+        **_options(),
+    )
+    run, confounds = str(folder / f"{name}.nii.gz"), np.load(folder / "confounds.npy")
+    return [masker.fit_transform(run, confounds=confounds)]
+
+
+WAYS: dict[str, Callable[[Path, str], list]] = {
+    way.__name__: way
+    for way in (ours_one, ours_six, ours_spheres, theirs_one, theirs_six, theirs_spheres)
+}
+
+
+# Measuring
+
+
+def child(task: str, folder: Path, name: str) -> None:
+    """Run one way in this process; leave its result and its peak memory in `folder`."""
+    if task == "make":
+        make(folder)
+        return
+    if task == "added":
+        print(json.dumps(added(folder, name)))
+        return
+    for number, series in enumerate(WAYS[task](folder, name)):
+        np.save(folder / f"{task}_{number}.npy", series)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def start(task: str, folder: Path, name: str = "") -> tuple[float, str]:
+    """Run `child` in a new process with compiled modules; its wall time, s, and what it prints."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    command = [sys.executable, "-W", "ignore", __file__, "--child", task, str(folder), name]
+    begin = time.perf_counter()
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return time.perf_counter() - begin, done.stdout.strip()
+
+
+def added(folder: Path, name: str, repeats: int = 5) -> dict[str, float]:
+    """Median seconds of inflating the run alone, and of all that `ours_one` does with it."""
+    from isal import igzip
+
+    def inflate() -> None:
+        with igzip.open(folder / f"{name}.nii.gz", "rb") as file:
+            while file.read(2 * int(np.prod(SHAPE))):
+                pass
+
+    ours_one(folder, name)  # imports are paid once per process, not per run
+    times: dict[str, list[float]] = {"inflate": [], "all": []}
+    for _ in range(repeats):
+        for key, taken in times.items():
+            begin = time.perf_counter()
+            if key == "inflate":
+                inflate()
+            else:
+                ours_one(folder, name)
+            taken.append(time.perf_counter() - begin)
+    return {key: statistics.median(values) for key, values in times.items()}
+
+
+def apart(folder: Path, one: str, two: str) -> tuple[float, int]:
+    """Largest difference between two ways, over the columns that are the same; those left out.
+
+    Spheres that overlap differ by design: ours give each voxel to one sphere.
+    """
+    largest, n_left = 0.0, 0
+    for path in sorted(folder.glob(f"{one}_*.npy")):
+        a, b = np.load(path), np.load(folder / path.name.replace(one, two))
+        same = ~overlapping() if "spheres" in one else np.ones(a.shape[1], bool)
+        n_left += int((~same).sum())
+        largest = max(largest, float(np.abs(a - b)[:, same].max()))
+    return largest, n_left
+
+
+def overlapping() -> np.ndarray:
+    """Seitzman spheres that share a voxel with another when all have a radius of 5 mm."""
+    centres = seitzman().centres_mm()
+    distance = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    return np.asarray(distance.min(1) <= 10.0)
+
+
+def compare(folder: Path, case: str, name: str, n_pairs: int) -> None:
+    """Print one row: medians over pairs, in turn."""
+    wall: dict[str, list[float]] = {"ours": [], "theirs": []}
+    peak: dict[str, float] = {}
+    for _ in range(n_pairs):
+        for who, taken in wall.items():
+            seconds, printed = start(f"{who}_{case}", folder, name)
+            taken.append(seconds)
+            peak[who] = max(peak.get(who, 0.0), float(printed))
+    ratios = [b / a for a, b in zip(wall["ours"], wall["theirs"], strict=True)]
+    largest, n_left = apart(folder, f"ours_{case}", f"theirs_{case}")
+    print(
+        f"{case:8} {name:7} {statistics.median(wall['ours']):6.2f} "
+        f"{statistics.median(wall['theirs']):7.2f} {statistics.median(ratios):6.1f} "
+        f"({min(ratios):.1f}-{max(ratios):.1f}) {peak['ours']:6.0f} {peak['theirs']:6.0f} "
+        f"{peak['theirs'] / peak['ours']:6.1f}   {largest:.1e}"
+        + (f" ({n_left} overlapping spheres left out)" if n_left else ""),
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Make the data, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--child", nargs=3, metavar=("TASK", "FOLDER", "NAME"))
+    arguments = parser.parse_args()
+    if arguments.child:
+        task, folder, name = arguments.child
+        child(task, Path(folder), name)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        start("make", folder)
+        for name in FILES:
+            size = (folder / f"{name}.nii.gz").stat().st_size / 1e6
+            print(f"{name}: 99x117x95x240 int16, {size:.0f} MB packed")
+        print("\ncase     file    ours s  theirs  ratio (range)   MiB    MiB  ratio   max |diff|")
+        start("ours_one", folder, "masked")  # compiles and warms
+        start("theirs_one", folder, "masked")
+        for case in ("one", "six", "spheres"):
+            for name in FILES[:1] if arguments.quick else FILES:
+                compare(folder, case, name, 1 if arguments.quick or case == "spheres" else 3)
+        print("\nin one process, s: inflate by isal, all of one run (400 labels), ratio")
+        for name in FILES:
+            times = json.loads(start("added", folder, name)[1])
+            ratio = times["all"] / times["inflate"]
+            print(f"{name:7} {times['inflate']:.3f} {times['all']:.3f} {ratio:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
