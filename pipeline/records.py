@@ -229,6 +229,8 @@ class Science:
         Runs with a larger mean framewise displacement are excluded, and named.
     dummy_scans : int, optional
         Volumes to drop at the start; None takes the non-steady-state columns.
+    strategy_files : tuple of str
+        Files with further denoising strategies.
     """
 
     atlases: tuple[str, ...] = ("seitzman300",)
@@ -238,6 +240,7 @@ class Science:
     min_minutes: float = 2.0
     max_mean_fd_mm: float = 0.5
     dummy_scans: int | None = None
+    strategy_files: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """Hash of all fields, 12 hexadecimal digits."""

@@ -1,0 +1,612 @@
+"""One person's runs -> regional series, edges and quality, as files.
+
+The file-level shell around `extract`, `denoise` and `connectivity`: it reads, calls, writes, and
+turns every fault of one run into a row of ``sub-X_runs.tsv``, so that the other runs and people go
+on. An output whose inputs, code and settings are unchanged is not computed again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.atlases.load import load_atlas
+from circuitshift.atlases.records import Atlas, Region
+from circuitshift.pipeline import bids, connectivity, denoise, extract, quality, tables
+from circuitshift.pipeline.errors import CircuitshiftError, Fault, TableError
+from circuitshift.pipeline.provenance import code_hash, inputs_hash
+from circuitshift.pipeline.records import Kept, Run, Science, Strategy
+
+__all__ = [
+    "AS_GIVEN",
+    "RUNS_COLUMNS",
+    "PersonFiles",
+    "atlas_name",
+    "measure_person",
+    "outputs_of",
+    "prepare_atlases",
+    "read_atlas",
+    "record_crash",
+    "runs_table",
+    "stem_of",
+]
+
+Floats = npt.NDArray[np.float64]
+
+#: Strategy name of series and matrices that were denoised elsewhere.
+AS_GIVEN = "as given"
+
+#: Columns of ``sub-X_runs.tsv``, and what they mean.
+RUNS_COLUMNS: dict[str, str] = {
+    "run": "Name of the input file up to its suffix",
+    "session": "Session label",
+    "atlas": "Atlas name",
+    "strategy": "Denoising strategy",
+    "status": "included, excluded (measured, but below a threshold), or failed (not measured)",
+    "code": "Why it is not included, as a word",
+    "reason": "Why it is not included, as a sentence; a note when it is",
+    "n_volumes": "Volumes in the run",
+    "n_dummy": "Non-steady-state volumes dropped at its start",
+    "n_censored": "Volumes censored for motion",
+    "n_retained": "Volumes that entered connectivity",
+    "minutes": "Retained volumes times repetition time, min",
+    "n_regressors": "Rank of the nuisance regressors after filtering",
+    "residual_dof": "Residual degrees of freedom; the weight of this run in its session",
+    "mean_fd_mm": "Mean framewise displacement of the retained volumes, mm",
+    "n_regions": "Regions of the atlas",
+    "n_regions_lost": "Regions without enough signal; their edges are n/a",
+    "relmat": "Edge matrix, relative to the output folder",
+}
+
+_KEPT = tuple(Kept.__dataclass_fields__)
+_SPACE_KEYS = ("space", "res", "cohort", "den")
+_MADE = ("atlas", "seg", "stat", "desc")
+
+
+class PersonFiles(NamedTuple):
+    """What `measure_person` makes."""
+
+    runs: Path
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """One run under one strategy and one atlas, computed and not yet written."""
+
+    atlas: Atlas
+    strategy: str
+    desc: str
+    matrix: Floats
+    kept: Kept
+    coverage: Floats | None = None
+    series: Floats | None = None
+    keep: npt.NDArray[np.bool_] | None = None
+    fd_mm: Floats | None = None
+
+
+def measure_person(
+    runs: Sequence[Run],
+    faults: Sequence[Fault],
+    *,
+    participant: str,
+    science: Science,
+    out_dir: Path,
+) -> PersonFiles:
+    """Measure every run of one person and write what was found.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Of one person of one data set.
+    faults : sequence of Fault
+        What the index found wrong with this person; each becomes a row with status ``failed``.
+    participant : str
+        Label without ``sub-``.
+    science : Science
+    out_dir : Path
+        Root of the output data set.
+
+    Returns
+    -------
+    PersonFiles
+        ``sub-X_runs.tsv`` is written even when every run failed.
+    """
+    rows = [_failed(fault.where, "", "input", f"{fault.what}; {fault.fix}") for fault in faults]
+    for run in runs:
+        rows += _measure_or_say(run, science, out_dir)
+    return PersonFiles(_write_rows(rows, participant, out_dir))
+
+
+def record_crash(participant: str, reason: str, *, out_dir: Path) -> PersonFiles:
+    """Add a row with status ``failed`` for an error that nobody foresaw.
+
+    Parameters
+    ----------
+    participant : str
+        Label without ``sub-``.
+    reason : str
+        One sentence that says where the whole error is.
+    out_dir : Path
+        Root of the output data set.
+
+    Returns
+    -------
+    PersonFiles
+    """
+    path = runs_table(participant, out_dir)
+    before: list[dict[str, object]] = []
+    if path.exists():
+        before = [dict(row) for row in tables.read_table(path).rows() if row["code"] != "crash"]
+    rows = [*before, _failed(f"sub-{participant}", "", "crash", reason)]
+    return PersonFiles(_write_rows(rows, participant, out_dir))
+
+
+def runs_table(participant: str, out_dir: Path) -> Path:
+    """Return the path of ``sub-X_runs.tsv``."""
+    return out_dir / f"sub-{participant}" / f"sub-{participant}_runs.tsv"
+
+
+def _write_rows(rows: Sequence[Mapping[str, object]], participant: str, out_dir: Path) -> Path:
+    path = runs_table(participant, out_dir)
+    columns = {name: [row.get(name) for row in rows] for name in RUNS_COLUMNS}
+    sidecar = {k: {"Description": v} for k, v in RUNS_COLUMNS.items()}
+    tables.write_table(path, columns, sidecar=sidecar)
+    return path
+
+
+def _failed(where: str, session: str, code: str, reason: str) -> dict[str, object]:
+    return {
+        "run": Path(where).name or where,
+        "session": session or None,
+        "status": "failed",
+        "code": code,
+        "reason": reason,
+    }
+
+
+def _measure_or_say(run: Run, science: Science, out_dir: Path) -> list[dict[str, object]]:
+    """Measure one run; a fault becomes a row."""
+    try:
+        run, faults, notes = bids.check_run(run)
+        if faults:
+            reason = "; ".join(f"{fault.what}; {fault.fix}" for fault in faults)
+            return [_failed(stem_of(run), run.session, "input", reason)]
+        key = _key(run, science)
+        done = _finished(run, science, out_dir, key)
+        if done is not None:
+            return done
+        rows, problems = [], []
+        for made in _DOORS[run.door](run, science, out_dir, problems):
+            about = {**key, "Notes": list(notes)}
+            rows.append(_write(made, run, science, out_dir=out_dir, sidecar=about))
+        return [*rows, *problems]
+    except CircuitshiftError as error:
+        return [_failed(stem_of(run), run.session, _code(error), str(error))]
+
+
+def _code(error: CircuitshiftError) -> str:
+    """``TooLittleDataError`` becomes ``too-little-data``."""
+    name = type(error).__name__.removesuffix("Error")
+    return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).strip("-")
+
+
+def stem_of(run: Run) -> str:
+    """Name of the source run: its file name without what an output adds."""
+    pairs = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_MADE)]
+    return "_".join(f"{k}-{v}" for k, v in pairs)
+
+
+def outputs_of(run: Run, atlas: str, desc: str = "") -> dict[str, Path]:
+    """Paths of what is written for a run, relative to the output folder.
+
+    Parameters
+    ----------
+    run : Run
+    atlas : str
+        Atlas name.
+    desc : str
+        `Strategy.desc`; empty for the primary strategy.
+
+    Returns
+    -------
+    dict
+        Keys ``timeseries``, ``relmat``, ``coverage``, ``outliers`` and ``motion``.
+    """
+    source = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_MADE)]
+    spaced = [(k, v) for k, v in run.entities if k not in _MADE] + [("atlas", atlas)]
+    tail = [("desc", desc)] if desc else []
+    return {
+        "timeseries": bids.build_path([*spaced, ("stat", "mean"), *tail], "timeseries", ".tsv"),
+        "relmat": bids.build_path(
+            [*spaced, ("stat", "pearsoncorrelation"), *tail], "relmat", ".tsv"
+        ),
+        "coverage": bids.build_path([*spaced, ("stat", "coverage")], "bold", ".tsv"),
+        "outliers": bids.build_path([*source, *tail], "outliers", ".tsv"),
+        "motion": bids.build_path(source, "motion", ".tsv"),
+    }
+
+
+def _key(run: Run, science: Science) -> dict[str, str]:
+    """Hashes that decide whether an output is still valid."""
+    files = [Path(name) for name in (*science.atlases, *science.strategy_files)]
+    inputs = inputs_hash(
+        (run.path, run.mask, run.confounds, *(file for file in files if file.is_file())),
+        run.t_r_s,
+        run.entities,
+    )
+    return {
+        "InputsHash": inputs,
+        "CodeHash": code_hash(),
+        "ScienceHash": science.digest(),
+    }
+
+
+def _wanted(run: Run, science: Science, out_dir: Path) -> list[tuple[str, str, str]]:
+    """Atlas, strategy and desc of every product of a run."""
+    if run.door != "bold":
+        return [(_atlas_of(run, out_dir).name, AS_GIVEN, "")]
+    strategies = _strategies(science)
+    return [
+        (_atlas(source, run.space).name, strategy.name, desc_of(strategy, science))
+        for source in science.atlases
+        for strategy in strategies
+    ]
+
+
+def desc_of(strategy: Strategy, science: Science) -> str:
+    """``desc-`` label of a strategy: empty for the primary one."""
+    return "" if strategy.name == science.strategies[0] else strategy.desc
+
+
+def _strategies(science: Science) -> list[Strategy]:
+    known = denoise.load_strategies(tuple(map(Path, science.strategy_files)))
+    return [denoise.get_strategy(name, known) for name in science.strategies]
+
+
+def atlas_name(source: str, run: Run) -> str:
+    """Return the name that an atlas has in the outputs of a run."""
+    return _atlas(source, run.space).name
+
+
+@lru_cache(maxsize=8)
+def _atlas(source: str, space: str) -> Atlas:
+    return load_atlas(source, space=space) if space else load_atlas(source)
+
+
+def _finished(
+    run: Run, science: Science, out_dir: Path, key: Mapping[str, str]
+) -> list[dict[str, object]] | None:
+    """Rows of a run whose outputs are all there and still valid; else None."""
+    rows: list[dict[str, object]] = []
+    for atlas, _, desc in _wanted(run, science, out_dir):
+        files = outputs_of(run, atlas, desc)
+        sidecar = (out_dir / files["relmat"]).with_suffix(".json")
+        series = run.door == "relmat" or (out_dir / files["timeseries"]).exists()
+        if not (sidecar.exists() and series and (out_dir / files["relmat"]).exists()):
+            return None
+        content = tables.read_json(sidecar)
+        if any(content.get(name) != value for name, value in key.items()):
+            return None
+        rows.append(dict(content["Row"]))
+    return rows
+
+
+def _from_bold(
+    run: Run, science: Science, out_dir: Path, problems: list[dict[str, object]]
+) -> Iterable[_Made]:
+    """Extract once, then clean under every strategy; a strategy that fails becomes a row."""
+    del out_dir
+    assert run.t_r_s is not None  # noqa: S101 - for the type checker; check_run saw to it
+    mask = None if run.mask is None else extract.read_mask(run.mask)
+    atlases = [_atlas(source, run.space) for source in science.atlases]
+    parts = [_parcellation(atlas, run, mask) for atlas in atlases]
+    found = extract.extract(run.path, parts)
+    for strategy in _strategies(science):
+        try:
+            regressors = _regressors(run, strategy, science, found.n_volumes)
+            for atlas, raw, coverage in zip(atlases, found.series, found.coverage, strict=True):
+                series = np.where(coverage >= science.min_coverage, raw, np.nan)
+                cleaned, kept = denoise.clean(series, regressors, strategy, run.t_r_s)
+                yield _Made(
+                    atlas,
+                    strategy.name,
+                    desc_of(strategy, science),
+                    connectivity.correlation(cleaned),
+                    kept,
+                    coverage,
+                    cleaned,
+                    regressors.keep,
+                    regressors.fd_mm,
+                )
+        except CircuitshiftError as error:
+            row = _failed(stem_of(run), run.session, _code(error), str(error))
+            problems.append(row | {"strategy": strategy.name})
+
+
+def _parcellation(
+    atlas: Atlas, run: Run, mask: tuple[npt.NDArray[np.bool_], Any] | None
+) -> extract.Parcellation:
+    """Place an atlas on the grid of a run."""
+    if mask is None:
+        header = extract.read_header(run.path)
+        return extract.parcellate(atlas, header.affine, header.grid, None)
+    inside, header = mask
+    return extract.parcellate(atlas, header.affine, header.grid, inside)
+
+
+def _regressors(
+    run: Run, strategy: Strategy, science: Science, n_volumes: int
+) -> denoise.Regressors:
+    assert run.confounds is not None  # noqa: S101 - for the type checker; the index saw to it
+    return denoise.load_regressors(
+        run.confounds, strategy, n_volumes=n_volumes, dummy_scans=science.dummy_scans
+    )
+
+
+def _from_series(
+    run: Run, science: Science, out_dir: Path, problems: list[dict[str, object]]
+) -> Iterable[_Made]:
+    """Edges of somebody's regional series, which are taken as they are."""
+    del science, problems
+    atlas = _atlas_of(run, out_dir)
+    labels, given = tables.read_series(run.path)
+    series = _in_order(run, atlas, labels, given.T).T
+    n = len(series)
+    minutes = np.nan if run.t_r_s is None else n * run.t_r_s / 60
+    kept = Kept(n, 0, 0, n, minutes, 0, float(n), float("nan"))
+    yield _Made(atlas, AS_GIVEN, "", connectivity.correlation(series), kept, series=series)
+
+
+def _from_matrix(
+    run: Run, science: Science, out_dir: Path, problems: list[dict[str, object]]
+) -> Iterable[_Made]:
+    """Somebody's edge matrix, which is taken as it is."""
+    del science, problems
+    atlas = _atlas_of(run, out_dir)
+    labels, given = tables.read_matrix(run.path)
+    if np.nanmax(np.abs(given), initial=0.0) > 1 + 1e-6:
+        raise TableError(
+            f"{run.path}: it holds values beyond +-1; give correlations (r), not Fisher z"
+        )
+    rows = _in_order(run, atlas, labels, given)
+    matrix = _in_order(run, atlas, labels, rows.T).T
+    nan = float("nan")
+    yield _Made(atlas, AS_GIVEN, "", matrix, Kept(0, 0, 0, 0, nan, 0, 1.0, nan))
+
+
+_DOORS = {"bold": _from_bold, "timeseries": _from_series, "relmat": _from_matrix}
+
+
+def _in_order(run: Run, atlas: Atlas, labels: Sequence[str], rows: Floats) -> Floats:
+    """Put rows in the order of the atlas, by name; a region that is not there is NaN."""
+    place = {label: k for k, label in enumerate(labels)}
+    extra = sorted(set(labels) - set(atlas.labels))
+    if extra:
+        raise TableError(
+            f"{run.path}: {len(extra)} of its columns are not in atlas {atlas.name} "
+            f"({', '.join(extra[:5])}{', ...' * (len(extra) > 5)}); give the atlas that it was "
+            "made with by --atlas"
+        )
+    out = np.full((len(atlas.regions), rows.shape[1]), np.nan)
+    for k, label in enumerate(atlas.labels):
+        if label in place:
+            out[k] = rows[place[label]]
+    return out
+
+
+def _write(
+    made: _Made, run: Run, science: Science, *, out_dir: Path, sidecar: Mapping[str, object]
+) -> dict[str, object]:
+    """Write one product and return its row; the matrix comes last, it says that all is there."""
+    files = outputs_of(run, made.atlas.name, made.desc)
+    labels = made.atlas.labels
+    lost = [label for label, r in zip(labels, np.diag(made.matrix), strict=True) if np.isnan(r)]
+    common: dict[str, object] = {
+        "Sources": [f"bids:preprocessed:{run.path.name}"],
+        "Atlas": made.atlas.name,
+        "AtlasReference": made.atlas.reference,
+        "DenoisingStrategy": made.strategy,
+        "RepetitionTime": run.t_r_s,
+    }
+    if made.series is not None:
+        about = common | {"SamplingFrequency": None if not run.t_r_s else 1 / run.t_r_s}
+        tables.write_series(out_dir / files["timeseries"], labels, made.series, sidecar=about)
+    if made.coverage is not None:
+        tables.write_table(
+            out_dir / files["coverage"],
+            {"Node": labels, "coverage": made.coverage},
+            sidecar={
+                "Node": {"Description": "Region"},
+                "coverage": {"Description": "Share of the region's voxels that carry signal"},
+            },
+        )
+    _write_motion(made, files, out_dir)
+    row = _row(made, run, science, lost) | {"relmat": files["relmat"].as_posix()}
+    tables.write_matrix(
+        out_dir / files["relmat"],
+        labels,
+        made.matrix,
+        sidecar={
+            "RelationshipMeasure": "Pearson correlation coefficient",
+            "Weighted": True,
+            "Directed": False,
+            "ValidDiagonal": False,
+            "StorageFormat": "Full",
+            **common,
+            "RegionsLost": lost,
+            "Row": row,
+            "Science": asdict(science),
+            **sidecar,
+        },
+    )
+    return row
+
+
+def _write_motion(made: _Made, files: Mapping[str, Path], out_dir: Path) -> None:
+    if made.keep is None or made.fd_mm is None:
+        return
+    name = "framewise_displacement"
+    tables.write_table(
+        out_dir / files["motion"],
+        {name: made.fd_mm},
+        sidecar={name: {"Description": "Framewise displacement (Power)", "Units": "mm"}},
+    )
+    tables.write_table(
+        out_dir / files["outliers"],
+        {name: (~made.keep).astype(int)},
+        sidecar={name: {"Description": "1: left out (motion or non-steady state), 0: kept"}},
+    )
+
+
+def _row(made: _Made, run: Run, science: Science, lost: Sequence[str]) -> dict[str, object]:
+    coverage = made.coverage
+    if coverage is None:
+        coverage = np.where(np.isnan(np.diag(made.matrix)), 0.0, 1.0)
+    reasons = quality.exclude_run(made.kept, science, coverage)
+    return {
+        "run": stem_of(run),
+        "session": run.session or None,
+        "atlas": made.atlas.name,
+        "strategy": made.strategy,
+        "status": "excluded" if reasons else "included",
+        "code": "; ".join(code for code, _ in reasons) or None,
+        "reason": "; ".join(reason for _, reason in reasons) or None,
+        **{name: getattr(made.kept, name) for name in _KEPT},
+        "n_regions": len(coverage),
+        "n_regions_lost": len(lost),
+    }
+
+
+_ATLAS_COLUMNS = {
+    "index": "Value in the label image, or row of the table",
+    "label": "Name of the region",
+    "hemisphere": "L, R, or n/a",
+    "network": "Large-scale network, or n/a",
+    "x": "Centre, MNI space, mm",
+    "y": "Centre, MNI space, mm",
+    "z": "Centre, MNI space, mm",
+}
+
+
+def _atlas_table(out_dir: Path, name: str) -> Path:
+    return out_dir / "sourcedata" / "atlases" / f"atlas-{name}_dseg.tsv"
+
+
+def prepare_atlases(runs: Sequence[Run], science: Science, out_dir: Path) -> tuple[str, ...]:
+    """Load every atlas that the runs need, and write its regions into the output folder.
+
+    Images need the atlases of `science`, in their own space. Series and matrices need the atlas
+    they were made with: one of `science` with the same names, else ``atlas-<A>_dseg.tsv`` of
+    their data set, else their own column names.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    science : Science
+    out_dir : Path
+
+    Returns
+    -------
+    tuple of str
+        Atlas names, the primary one first.
+
+    Raises
+    ------
+    AtlasError
+        If an atlas cannot be loaded.
+    """
+    atlases: dict[str, Atlas] = {}
+    for space in sorted({run.space for run in runs if run.door == "bold"}):
+        for source in science.atlases:
+            atlas = _atlas(source, space)
+            atlases.setdefault(atlas.name, atlas)
+    for name, first in sorted({run.atlas: run for run in reversed(runs) if run.atlas}.items()):
+        if first.door != "bold":
+            atlas = _given_atlas(first, science)
+            atlases.setdefault(name, Atlas(name, atlas.regions, "table", reference=atlas.reference))
+    for name, atlas in atlases.items():
+        _write_atlas(atlas, _atlas_table(out_dir, name))
+    return tuple(atlases)
+
+
+def _given_atlas(run: Run, science: Science) -> Atlas:
+    """Find the regions of series or matrices made elsewhere."""
+    reader = tables.read_series if run.door == "timeseries" else tables.read_matrix
+    labels = set(reader(run.path)[0])
+    if science.atlases != Science().atlases:
+        for source in science.atlases:
+            atlas = _atlas(source, run.space)
+            if labels <= set(atlas.labels):
+                return atlas
+    for folder in list(run.path.parents)[:5]:
+        table = folder / f"atlas-{run.atlas}_dseg.tsv"
+        if table.exists():
+            atlas = load_atlas(table)
+            if labels <= set(atlas.labels):
+                return atlas
+    names = reader(run.path)[0]
+    regions = tuple(Region(k, name) for k, name in enumerate(names, start=1))
+    return Atlas(run.atlas, regions, "table")
+
+
+def _write_atlas(atlas: Atlas, path: Path) -> None:
+    centres = atlas.centres_mm()
+    tables.write_table(
+        path,
+        {
+            "index": [r.index for r in atlas.regions],
+            "label": atlas.labels,
+            "hemisphere": [r.hemisphere or None for r in atlas.regions],
+            "network": [r.network or None for r in atlas.regions],
+            "x": centres[:, 0],
+            "y": centres[:, 1],
+            "z": centres[:, 2],
+        },
+        sidecar={k: {"Description": v} for k, v in _ATLAS_COLUMNS.items()}
+        | {"Reference": atlas.reference, "Licence": atlas.licence, "Space": atlas.space},
+    )
+
+
+@lru_cache(maxsize=8)
+def read_atlas(out_dir: Path, name: str) -> Atlas:
+    """Read the regions that `prepare_atlases` wrote.
+
+    Parameters
+    ----------
+    out_dir : Path
+    name : str
+
+    Returns
+    -------
+    Atlas
+        Of kind ``table``, with centres where known.
+    """
+    path = _atlas_table(out_dir, name)
+    table = tables.read_table(path)
+    about = tables.read_json(path.with_suffix(".json"))
+    xyz = np.array([table.numbers(axis) for axis in "xyz"]).T
+    words = {
+        name: ["" if text == tables.NOT_AVAILABLE else text for text in table.column(name)]
+        for name in ("hemisphere", "network")
+    }
+    regions = tuple(
+        Region(
+            int(index),
+            label,
+            words["hemisphere"][k],
+            words["network"][k],
+            None if np.isnan(xyz[k]).any() else (xyz[k, 0], xyz[k, 1], xyz[k, 2]),
+        )
+        for k, (index, label) in enumerate(
+            zip(table.column("index"), table.column("label"), strict=True)
+        )
+    )
+    return Atlas(name, regions, "table", reference=str(about.get("Reference") or ""))
+
+
+def _atlas_of(run: Run, out_dir: Path) -> Atlas:
+    return read_atlas(out_dir, run.atlas)

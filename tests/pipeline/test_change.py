@@ -1,0 +1,98 @@
+"""Runs to sessions to change: weights, pairing, roles, and nobody lost in silence."""
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.change import Measured, Member, assemble, session_means
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.records import Design
+
+PRE_POST = Design("pre", "post", covariates=("age",))
+
+
+def measured(person, session, z, weight=10.0, fd=0.1, name="run"):
+    return Measured(person, session, np.array(z, float), weight, 5.0, fd, name)
+
+
+def study():
+    people = {"a": "treated", "b": "treated", "c": "control", "d": "treated", "e": "treated"}
+    members = [Member(p, r, r, (30.0 + k,)) for k, (p, r) in enumerate(people.items())]
+    members += [Member("h", "hc", "reference", (40.0,)), Member("x", "other", "none", (1.0,))]
+    members += [Member("g", "hc", "reference", (40.0,))]
+    visits = [
+        measured(p, s, [0.1, 0.2], fd=0.1 + 0.1 * (s == "post") * (p == "a"))
+        for p in "abc"
+        for s in ("pre", "post")
+    ]
+    visits += [measured("d", "pre", [0.5, 0.5]), measured("e", "post", [0.5, 0.5])]
+    visits += [measured("h", "only", [0.3, 0.3]), measured("x", "pre", [0, 0])]
+    return {(m.person, m.session): m for m in visits}, members
+
+
+def test_runs_are_weighted_by_residual_degrees_of_freedom():
+    found = session_means(
+        [
+            measured("a", "pre", [1.0, np.nan], weight=30, fd=0.2, name="run-1"),
+            measured("a", "pre", [2.0, 4.0], weight=10, fd=0.6, name="run-2"),
+        ]
+    )["a", "pre"]
+    np.testing.assert_allclose(found.z, [1.25, 4.0])
+    assert (found.weight, found.minutes) == (40, 10)
+    assert found.mean_fd_mm == pytest.approx(0.3)
+    assert found.name == "run-1 + run-2"
+
+
+def test_everybody_is_accounted_for():
+    sessions, members = study()
+    cohort = assemble(sessions, members, PRE_POST)
+    assert [m.person for m in cohort.pairs] == ["a", "b", "c"]
+    assert [m.person for m in cohort.lone] == ["d"]
+    assert [m.person for m in cohort.healthy] == ["h"]
+    said = {e.person: (e.session, e.code, e.reason) for e in cohort.exclusions}
+    assert said["d"][0] == "post"
+    assert "enters the typical strength" in said["d"][2]
+    assert said["e"] == ("pre", "missing-visit", "no usable baseline")
+    assert said["g"] == ("", "missing-visit", "no usable visit")
+    assert said["x"][1] == "no-role"
+    everybody = {m.person for m in (*cohort.pairs, *cohort.lone, *cohort.healthy)} | set(said)
+    assert everybody == {m.person for m in members}
+
+
+def test_arms_and_covariates():
+    sessions, members = study()
+    cohort = assemble(sessions, members, PRE_POST)
+    np.testing.assert_array_equal(cohort.treated, [True, True, False])
+    assert cohort.covariate_names == ("change in mean framewise displacement", "age")
+    np.testing.assert_allclose(cohort.covariates, [[0.1, 30], [0, 31], [0, 32]], atol=1e-12)
+    one_arm = assemble(sessions, [m for m in members if m.role != "control"], PRE_POST)
+    assert one_arm.treated is None
+
+
+def test_missing_covariates_and_motion_are_said():
+    sessions, members = study()
+    members[0] = Member("a", "treated", "treated", (np.nan,))
+    sessions = {k: measured(*k, m.z, fd=np.nan) for k, m in sessions.items()}
+    cohort = assemble(sessions, members, PRE_POST)
+    np.testing.assert_allclose(cohort.covariates[:, 0], [31.5, 31, 32])
+    assert "Motion is not known" in cohort.notes[0]
+    assert cohort.notes[1] == "age is missing for 1 people: their mean was used."
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("no follow-up", "nobody has both ses-pre and ses-post; sessions found: only, pre"),
+        ("no control", "the control arm has nobody with both visits"),
+        ("no age", "covariate 'age' is missing for everybody"),
+    ],
+)
+def test_what_cannot_be_analysed_is_refused(change, sentence):
+    sessions, members = study()
+    if change == "no follow-up":
+        sessions = {k: v for k, v in sessions.items() if k[1] != "post"}
+    elif change == "no control":
+        sessions.pop(("c", "post"))
+    else:
+        members = [Member(m.person, m.group, m.role, (np.nan,)) for m in members]
+    with pytest.raises(DesignError, match=sentence):
+        assemble(sessions, members, PRE_POST)

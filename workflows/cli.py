@@ -1,0 +1,376 @@
+"""The command line: a BIDS App and a few tools. Thin: it parses, calls and prints.
+
+Nothing heavy is imported at the top, so that ``--help`` answers at once and thread limits can be
+set before numpy starts its threads.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+__all__ = ["EXIT_FAILED", "EXIT_OK", "EXIT_PARTIAL", "app_parser", "main", "tool_parsers"]
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_PARTIAL = 3  # finished, and some people or runs failed; 2 is argparse's
+
+_DESCRIPTION = """\
+When a treatment changes brain connectivity, is the change global or circuit-specific?
+
+circuitshift BIDS_DIR OUTPUT_DIR participant    regional series, edges and a report per person
+circuitshift BIDS_DIR OUTPUT_DIR group          tests, verdict and the report of the study
+"""
+
+_EPILOG = """\
+tools (each has --help):
+  circuitshift demo OUT         simulate a study, run both levels, compare with the planted truth
+  circuitshift simulate OUT     write a simulated longitudinal BIDS and fMRIPrep-like data set
+  circuitshift calibrate        how often the tests are right when the truth is known
+
+exit status: 0 all went well; 1 nothing could be done; 2 wrong usage;
+  3 finished, but some people or runs failed: see exclusions.tsv and the reports
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes snake case for kebab case, and suggests the nearest flag when one is unknown."""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]  # noqa: ANN001, ANN202 - argparse's own
+        """Parse; both spellings of a flag are one."""
+        given = [_kebab(word) for word in (sys.argv[1:] if args is None else args)]
+        return super().parse_known_args(given, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Add the nearest flag to the message and exit with 2."""
+        import difflib  # noqa: PLC0415 - only for the message
+
+        words = [w.split("=")[0] for w in message.partition("arguments: ")[2].split()]
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        near = [n for w in words for n in difflib.get_close_matches(w, flags, 1)]
+        super().error(message + (f"; did you mean {near[0]}?" if near else ""))
+
+
+def _kebab(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    flag, equals, value = word.partition("=")
+    return flag.replace("_", "-") + equals + value
+
+
+def app_parser() -> argparse.ArgumentParser:
+    """Make the parser of the BIDS App."""
+    parser = _Parser(
+        prog="circuitshift",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "bids_dir",
+        type=Path,
+        help="data set: fMRIPrep's output, a raw data set "
+        "with derivatives/, or a folder of *_timeseries.tsv or *_relmat.tsv",
+    )
+    parser.add_argument("output_dir", type=Path, help="where results go")
+    parser.add_argument("analysis_level", choices=("participant", "group"))
+    _add_selection(parser)
+    _add_science(parser)
+    _add_machine(parser)
+    parser.add_argument("--version", action="version", version=_version())
+    return parser
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("which data")
+    group.add_argument(
+        "--participant-label",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="people, with or without sub-",
+    )
+    group.add_argument(
+        "--session-label",
+        "--session-id",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        dest="session_label",
+        help="sessions, with or without ses-",
+    )
+    group.add_argument("--task-id", "-t", nargs="+", default=[], metavar="TASK")
+    group.add_argument(
+        "--space",
+        nargs="+",
+        default=[],
+        metavar="SPACE",
+        help="template space of the images, e.g. MNI152NLin2009cAsym",
+    )
+    group.add_argument(
+        "--input-type",
+        nargs="+",
+        default=[],
+        choices=("bold", "timeseries", "relmat"),
+        help="where to enter; default: images, else series, else matrices",
+    )
+    group.add_argument(
+        "--bids-filter-file",
+        type=Path,
+        metavar="FILE",
+        help="JSON with a 'bold' query, as for fMRIPrep",
+    )
+    group.add_argument(
+        "--derivatives",
+        "-d",
+        type=_named_path,
+        metavar="[NAME=]PATH",
+        help="where the preprocessed files of BIDS_DIR are",
+    )
+    group.add_argument(
+        "--reference-dataset",
+        type=_named_path,
+        metavar="NAME=PATH",
+        help="further data set whose people are the healthy reference",
+    )
+    group.add_argument(
+        "--skip-bids-validation",
+        action="store_true",
+        help="do not run bids-validator-deno on a raw BIDS_DIR (it is run when "
+        "installed; its errors are warnings)",
+    )
+
+
+def _add_science(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is measured and tested (may change numbers)")
+    group.add_argument(
+        "--atlas",
+        nargs="+",
+        default=None,
+        metavar="NAME|PATH",
+        help="the first one gives the verdict; default seitzman300",
+    )
+    group.add_argument(
+        "--circuits",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="TOML files with further circuits",
+    )
+    group.add_argument(
+        "--denoise",
+        nargs="+",
+        default=None,
+        metavar="STRATEGY",
+        help="the first one gives the verdict, the others its sensitivity; default "
+        "24p+acompcor, with its +gsr twin",
+    )
+    group.add_argument(
+        "--denoise-file",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="TOML files with further strategies",
+    )
+    group.add_argument(
+        "--dummy-scans",
+        type=int,
+        metavar="N",
+        help="volumes to drop at the start; default: fMRIPrep's non-steady state",
+    )
+    group.add_argument(
+        "--min-coverage",
+        type=float,
+        metavar="SHARE",
+        help="a region with less signal is n/a; default 0.5",
+    )
+    group.add_argument(
+        "--min-minutes",
+        type=float,
+        metavar="MIN",
+        help="a run that keeps less is excluded; default 2",
+    )
+    group.add_argument(
+        "--max-mean-fd",
+        type=float,
+        metavar="MM",
+        help="a run that moves more is excluded; default 0.5",
+    )
+    group.add_argument(
+        "--study",
+        type=Path,
+        metavar="FILE",
+        help="TOML: sessions, groups, covariates, hypotheses, permutations",
+    )
+
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("where and how it runs (changes no number)")
+    group.add_argument(
+        "--work-dir",
+        "-w",
+        type=Path,
+        default=Path("work"),
+        metavar="DIR",
+        help="scratch folder; deleting it loses nothing; default work",
+    )
+    group.add_argument(
+        "--nprocs",
+        "--nthreads",
+        "--n-cpus",
+        type=int,
+        default=None,
+        metavar="N",
+        dest="nprocs",
+        help="processes; default: all processors",
+    )
+    group.add_argument(
+        "--omp-nthreads",
+        type=int,
+        metavar="N",
+        help="threads inside each process; default 1",
+    )
+    group.add_argument(
+        "--mem-gb", "--mem", type=float, metavar="GB", dest="mem_gb", help="memory that may be used"
+    )
+    group.add_argument(
+        "--nipype-plugin-file",
+        "--use-plugin",
+        type=Path,
+        metavar="FILE",
+        dest="nipype_plugin_file",
+        help="YAML or JSON: plugin, plugin_args",
+    )
+    group.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print people, sessions, what is missing and what would be written",
+    )
+    group.add_argument(
+        "--reports-only", action="store_true", help="write the reports again from what is there"
+    )
+    group.add_argument("--stop-on-first-crash", action="store_true")
+    group.add_argument("--write-graph", action="store_true", help="write the workflow's graph")
+    group.add_argument(
+        "--resource-monitor",
+        action="store_true",
+        help="record memory and processor use of each step",
+    )
+    group.add_argument(
+        "--notrack", action="store_true", help="accepted for habit: nothing is ever sent anywhere"
+    )
+    group.add_argument(
+        "--verbose", "-v", action="count", default=0, help="more words; -vv for Nipype's own log"
+    )
+
+
+def _named_path(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    return (name, Path(path)) if equals else ("", Path(text))
+
+
+def _version() -> str:
+    from circuitshift.pipeline import __version__  # noqa: PLC0415 - as late as possible
+
+    return f"circuitshift {__version__}"
+
+
+def tool_parsers() -> dict[str, argparse.ArgumentParser]:
+    """Make the parser of each tool."""
+    demo = _Parser(
+        prog="circuitshift demo",
+        allow_abbrev=False,
+        description=(
+            "Simulate a study (two arms and a reference group, two sessions, small images), run "
+            "the participant and group levels, and compare the verdict with the planted truth."
+        ),
+    )
+    _add_simulation(demo)
+    demo.add_argument("--nprocs", type=int, default=None, metavar="N")
+    simulate = _Parser(
+        prog="circuitshift simulate",
+        allow_abbrev=False,
+        description=(
+            "Write a longitudinal BIDS data set with fMRIPrep-like derivatives and a planted truth."
+        ),
+    )
+    _add_simulation(simulate)
+    simulate.add_argument(
+        "--layout",
+        type=Path,
+        metavar="FILELIST",
+        help="write small images under the names in this list of files instead",
+    )
+    calibrate = _Parser(
+        prog="circuitshift calibrate",
+        allow_abbrev=False,
+        description=(
+            "Simulate many studies with each planted truth and count how often each test is right."
+        ),
+    )
+    calibrate.add_argument("--studies", type=int, default=200, metavar="N", help="a row; 200")
+    calibrate.add_argument("--n-permutations", type=int, default=500, metavar="N")
+    calibrate.add_argument("--seed", type=int, default=1)
+    return {"demo": demo, "simulate": simulate, "calibrate": calibrate}
+
+
+def _add_simulation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("output_dir", type=Path)
+    parser.add_argument(
+        "--truth",
+        default="specific",
+        choices=("nothing", "shift", "gain", "normalisation", "specific", "both"),
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    for flag in ("treated", "control", "reference"):
+        parser.add_argument(f"--n-{flag}", type=int, default=14, metavar="N")
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments; the process's own by default.
+
+    Raises
+    ------
+    SystemExit
+        Always; its code is one of `EXIT_OK`, `EXIT_FAILED`, `EXIT_PARTIAL`, or argparse's 2.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    tools = tool_parsers() if words and words[0] in ("demo", "simulate", "calibrate") else {}
+    parser, rest = (tools[words[0]], words[1:]) if tools else (app_parser(), words)
+    options = parser.parse_args(rest)
+    _limit_threads(getattr(options, "omp_nthreads", None))
+    from circuitshift.pipeline.errors import CircuitshiftError  # noqa: PLC0415 - after the limits
+    from circuitshift.workflows import commands  # noqa: PLC0415 - after the limits
+
+    try:
+        code = getattr(commands, words[0])(options) if tools else commands.app(options)
+    except CircuitshiftError as error:
+        print(f"circuitshift: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks
+        code = EXIT_FAILED
+    except KeyboardInterrupt:
+        print("circuitshift: interrupted; run it again to go on", file=sys.stderr)  # noqa: T201
+        code = 130
+    sys.exit(code)
+
+
+def _limit_threads(n: int | None) -> None:
+    """Give numpy's libraries their number of threads before they start."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        if n is not None:
+            os.environ[name] = str(n)
+        else:
+            os.environ.setdefault(name, "1")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,355 @@
+"""What each command does, once its options are parsed."""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from circuitshift.pipeline import bids, measure, tables
+from circuitshift.pipeline.denoise import get_strategy, load_strategies
+from circuitshift.pipeline.design import StudyFile, read_study_file
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.group import DataSet
+from circuitshift.pipeline.records import Machine, Science
+from circuitshift.workflows.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
+from circuitshift.workflows.plan import InputFolder, StudyPlan, describe, make_plan
+
+__all__ = ["app", "calibrate", "demo", "simulate"]
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - the command line speaks
+
+
+def app(options: argparse.Namespace) -> int:
+    """Run the BIDS App at one level; return the exit status."""
+    science, machine = _science(options), _machine(options)
+    folders = _folders(options)
+    _check_folders(options, folders)
+    stated = read_study_file(options.study) if options.study else StudyFile()
+    if options.analysis_level == "group" and _is_measured(options, folders):
+        return _group(
+            _data_sets(options, folders), stated, plan=(science, machine), options=options
+        )
+    plan = make_plan(folders, _query(options), out_dir=options.output_dir)
+    if options.dry_run:
+        _say(describe(plan, science, level=options.analysis_level))
+        return EXIT_OK
+    if not options.skip_bids_validation:
+        _validate(options.bids_dir)
+    if options.analysis_level == "participant":
+        return _participants(plan, science, machine, options)
+    if any(run.door == "bold" for person in plan.people for run in person.runs):
+        raise InputError(
+            f"{options.output_dir} holds no measured people; run the participant level first: "
+            f"circuitshift {options.bids_dir} {options.output_dir} participant"
+        )
+    first = _participants(plan, science, machine, options)
+    return max(first, _group(plan.data_sets, stated, plan=(science, machine), options=options))
+
+
+def _is_measured(options: argparse.Namespace, folders: Sequence[InputFolder]) -> bool:
+    """Tell whether the participant level has been run for every data set."""
+    if options.dry_run:
+        return False
+    return all(
+        any(data_set.outputs.glob("sub-*/sub-*_runs.tsv"))
+        for data_set in _data_sets(options, folders)
+    )
+
+
+def _folders(options: argparse.Namespace) -> list[InputFolder]:
+    files = options.derivatives[1] if options.derivatives else options.bids_dir
+    folders = [InputFolder(options.bids_dir, files)]
+    if options.reference_dataset:
+        name, path = options.reference_dataset
+        folders.append(InputFolder(path, path, name or path.resolve().name))
+    return folders
+
+
+def _check_folders(options: argparse.Namespace, folders: Sequence[InputFolder]) -> None:
+    for folder in folders:
+        for path in {folder.people, folder.files}:
+            if not path.is_dir():
+                raise InputError(f"{path}: there is no such folder")
+        if folder.name and not folder.name.isalnum():
+            raise InputError(
+                f"data set name {folder.name!r}: use letters and digits, --reference-dataset "
+                "NAME=PATH"
+            )
+    if options.output_dir.resolve() == options.bids_dir.resolve():
+        raise InputError("OUTPUT_DIR must not be BIDS_DIR: nothing is ever written into the input")
+
+
+def _data_sets(options: argparse.Namespace, folders: Sequence[InputFolder]) -> list[DataSet]:
+    root = options.output_dir
+    return [
+        DataSet(root / "datasets" / f.name if f.name else root, f.people, f.name) for f in folders
+    ]
+
+
+def _query(options: argparse.Namespace) -> bids.Query:
+    filters = bids.load_filters(options.bids_filter_file) if options.bids_filter_file else ()
+    return bids.Query(
+        participants=tuple(options.participant_label),
+        sessions=tuple(options.session_label),
+        tasks=tuple(options.task_id),
+        spaces=tuple(options.space),
+        doors=tuple(options.input_type),
+        filters=filters,
+    )
+
+
+def _science(options: argparse.Namespace) -> Science:
+    """Take what was given; an option that was not given keeps its default."""
+    given = {
+        "atlases": tuple(options.atlas) if options.atlas else None,
+        "circuits": tuple(map(str, options.circuits)) or None,
+        "strategy_files": tuple(map(str, options.denoise_file)) or None,
+        "dummy_scans": options.dummy_scans,
+        "min_coverage": options.min_coverage,
+        "min_minutes": options.min_minutes,
+        "max_mean_fd_mm": options.max_mean_fd,
+        "strategies": _with_twin(options.denoise, options.denoise_file),
+    }
+    return replace(Science(), **{name: value for name, value in given.items() if value is not None})
+
+
+def _with_twin(names: Sequence[str] | None, files: Sequence[Path]) -> tuple[str, ...] | None:
+    """Add the twin with global signal regression of the first strategy, or without it."""
+    if not names:
+        return None
+    known = load_strategies(tuple(files))
+    first = get_strategy(names[0], known)
+    for name in names[1:]:
+        get_strategy(name, known)
+    twin = f"{first.name}+gsr"
+    added = (twin,) if not first.gsr and twin in known else ()
+    return tuple(dict.fromkeys((*names, *added)))
+
+
+def _machine(options: argparse.Namespace) -> Machine:
+    return Machine(
+        work_dir=options.work_dir.resolve() / _work_name(),
+        n_procs=options.nprocs or os.cpu_count() or 1,
+        omp_nthreads=options.omp_nthreads or 1,
+        mem_gb=options.mem_gb,
+        plugin_file=options.nipype_plugin_file,
+        stop_on_first_crash=options.stop_on_first_crash,
+        write_graph=options.write_graph,
+        resource_monitor=options.resource_monitor,
+        verbosity=options.verbose,
+    )
+
+
+def _work_name() -> str:
+    from circuitshift.pipeline import __version__  # noqa: PLC0415 - one use
+
+    return f"circuitshift_{__version__}".replace(".", "_")
+
+
+def _validate(bids_dir: Path) -> None:
+    """Run the BIDS validator on a raw data set when it is installed; its errors are warnings."""
+    program = shutil.which("bids-validator-deno")
+    description = bids_dir / "dataset_description.json"
+    if program is None or not description.exists():
+        return
+    if tables.read_json(description).get("DatasetType", "raw") != "raw":
+        return
+    command = [program, "--json", "--ignoreNiftiHeaders", str(bids_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
+    try:
+        issues = json.loads(done.stdout)["issues"]["issues"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        _say("bids-validator-deno did not answer as expected; its result is not used")
+        return
+    errors = sorted({i["code"] for i in issues if i.get("severity") == "error"})
+    if errors:
+        _say(
+            f"warning: {bids_dir} is not valid BIDS ({', '.join(errors[:6])}); go on, since only "
+            "preprocessed files are read (--skip-bids-validation leaves this out)"
+        )
+
+
+def _participants(
+    plan: StudyPlan, science: Science, machine: Machine, options: argparse.Namespace
+) -> int:
+    """Measure everybody and write a report for each."""
+    from circuitshift.workflows.participant import init_participant_wf  # noqa: PLC0415 - nipype
+    from circuitshift.workflows.run import run_workflow  # noqa: PLC0415 - nipype
+
+    for note in plan.notes:
+        _say(f"note: {note}")
+    for fault in plan.faults:
+        _say(f"fault: {fault}")
+    start = time.monotonic()
+    for data_set in plan.data_sets:
+        runs = [r for p in plan.people if p.data_set == data_set.name for r in p.runs]
+        measure.prepare_atlases(runs, science, data_set.outputs)
+        bids.write_dataset_description(
+            data_set.outputs, name="circuitshift", sources=(str(data_set.people),)
+        )
+    workflow = init_participant_wf(plan.people, science, machine, reports_only=options.reports_only)
+    log_dir = options.output_dir / "logs"
+    crashes = run_workflow(workflow, machine, log_dir=log_dir, say=_say)
+    for crash in crashes:
+        person = next(p for p in plan.people if f".{p.node_name}." in f".{crash.node}.")
+        reason = f"unforeseen error in {crash.node.rpartition('.')[2]}; see {crash.file or log_dir}"
+        measure.record_crash(person.participant, reason, out_dir=person.out_dir)
+        _say(f"sub-{person.participant}: {reason}")
+    failed = _failed(plan)
+    for line in failed:
+        _say(line)
+    _say(
+        f"{len(plan.people)} people in {time.monotonic() - start:.0f} s; reports: "
+        f"{options.output_dir / 'sub-*.html'}"
+    )
+    return EXIT_PARTIAL if crashes or failed else EXIT_OK
+
+
+def _failed(plan: StudyPlan) -> list[str]:
+    """Name runs that could not be measured."""
+    lines = []
+    for person in plan.people:
+        path = measure.runs_table(person.participant, person.out_dir)
+        if not path.exists():
+            continue
+        rows = [row for row in tables.read_table(path).rows() if row["status"] == "failed"]
+        lines += [f"sub-{person.participant}: {row['run']}: {row['reason']}" for row in rows]
+    return lines
+
+
+def _group(
+    data_sets: Sequence[DataSet],
+    stated: StudyFile,
+    *,
+    plan: tuple[Science, Machine],
+    options: argparse.Namespace,
+) -> int:
+    """Analyse the study and print its verdict."""
+    science, machine = plan
+    from circuitshift.workflows.group import init_group_wf  # noqa: PLC0415 - nipype
+    from circuitshift.workflows.run import run_workflow  # noqa: PLC0415 - nipype
+
+    out_dir = options.output_dir
+    # Linear: one node after the other, and an error that a user can mend arrives as itself
+    crashes = run_workflow(
+        init_group_wf(
+            data_sets,
+            stated,
+            science=science,
+            machine=machine,
+            out_dir=out_dir,
+            reports_only=options.reports_only,
+        ),
+        replace(machine, n_procs=1),
+        log_dir=out_dir / "logs",
+        say=_say,
+    )
+    if crashes:
+        raise InputError(_crash_text(crashes[0].file))
+    content = tables.read_json(out_dir / "group" / "verdict.json")
+    _say(f"\nverdict: {content['verdict']}\n  {content['sentence']}\n  {content['reason']}")
+    for warning in content["warnings"]:
+        _say(f"  warning: {warning}")
+    _say(f"report: {out_dir / 'group' / 'report.html'}")
+    exclusions = tables.read_table(out_dir / "group" / "exclusions.tsv")
+    return EXIT_PARTIAL if "participant" in exclusions.column("stage") else EXIT_OK
+
+
+def _crash_text(file: str) -> str:
+    """Return the sentence of an error from its crash file, or say where the whole of it is."""
+    if not file:
+        return "the group level failed; see logs/"
+    lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = "circuitshift.", "Error: "
+    for k, line in enumerate(lines):
+        if line.startswith(errors[0]) and errors[1] in line:
+            return "\n".join(
+                [line.partition(errors[1])[2], *(x for x in lines[k + 1 :] if x[:4] == "  - ")]
+            )
+    return f"the group level failed unforeseen; see {file}"
+
+
+def simulate(options: argparse.Namespace) -> int:
+    """Write a simulated data set."""
+    import numpy as np  # noqa: PLC0415 - after the thread limits
+
+    from circuitshift.pipeline import phantom  # noqa: PLC0415 - rarely needed
+
+    rng = np.random.default_rng(options.seed)
+    if options.layout:
+        made = phantom.write_layout(options.output_dir, options.layout, rng=rng)
+        _say(f"wrote {made} files under {options.output_dir}")
+        return EXIT_OK
+    written = _write_phantom(options, options.output_dir)
+    _say(f"{written.n_people} people, {written.n_runs} runs: {options.output_dir}")
+    _say(f"planted: {options.truth}; the right verdict is {' or '.join(written.expected)}")
+    return EXIT_OK
+
+
+def _write_phantom(options: argparse.Namespace, folder: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 - made below
+    import numpy as np  # noqa: PLC0415 - after the thread limits
+
+    from circuitshift.pipeline import phantom  # noqa: PLC0415 - rarely needed
+
+    spec = phantom.PhantomSpec(
+        n_treated=options.n_treated,
+        n_control=options.n_control,
+        n_reference=options.n_reference,
+    )
+    truth = phantom.PlantedTruth(options.truth)
+    return phantom.write_phantom(folder, truth, spec, rng=np.random.default_rng(options.seed))
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Simulate, run both levels, and compare the verdict with what was planted."""
+    from circuitshift.workflows.cli import app_parser  # noqa: PLC0415 - a cycle at import
+
+    root: Path = options.output_dir
+    start = time.monotonic()
+    _say(f"simulating a study with planted truth {options.truth!r} in {root / 'data'}")
+    written = _write_phantom(options, root / "data")
+    _say(f"{written.n_people} people, {written.n_runs} runs")
+    common = [str(root / "data"), str(root / "results")]
+    procs = ["--nprocs", str(options.nprocs)] if options.nprocs else []
+    rest = ["-w", str(root / "work"), *procs]
+    status = EXIT_OK
+    for level in ("participant", "group"):
+        _say(f"\n$ circuitshift {' '.join(common)} {level} {' '.join(rest)}")
+        status = max(status, app(app_parser().parse_args([*common, level, *rest])))
+    found = tables.read_json(root / "results" / "group" / "verdict.json")["verdict"]
+    right = found in written.expected
+    _say(
+        f"\nplanted: {options.truth}; right: {' or '.join(written.expected)}; found: {found} "
+        f"-> {'as planted' if right else 'NOT as planted'} ({time.monotonic() - start:.0f} s)"
+    )
+    _say(f"a person's report: {min((root / 'results').glob('sub-*.html'), default='none')}")
+    return status if right else EXIT_FAILED
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    """Print the calibration table."""
+    from circuitshift.pipeline.calibrate import (  # noqa: PLC0415 - rarely needed
+        calibration_table,
+        markdown_table,
+    )
+    from circuitshift.pipeline.study import Rules  # noqa: PLC0415 - rarely needed
+
+    rows = []
+    for row in calibration_table(
+        n_studies=options.studies,
+        seed=options.seed,
+        rules=Rules(n_permutations=options.n_permutations),
+        n_procs=os.cpu_count() or 1,
+    ):
+        rows.append(row)
+        print(f"{row.truth}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
+    _say(markdown_table(rows))
+    return EXIT_OK

@@ -1,0 +1,58 @@
+"""The group level: analyse, then report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nipype.pipeline import engine as pe
+
+from circuitshift.pipeline.design import StudyFile
+from circuitshift.pipeline.group import DataSet
+from circuitshift.pipeline.records import Machine, Science
+from circuitshift.workflows.steps import ReportGroup, RunGroup
+
+__all__ = ["init_group_wf"]
+
+
+def init_group_wf(
+    data_sets: Sequence[DataSet],
+    stated: StudyFile,
+    *,
+    science: Science,
+    machine: Machine,
+    out_dir: Path,
+    reports_only: bool = False,
+    name: str = "group_wf",
+) -> pe.Workflow:
+    """Build the group level.
+
+    Parameters
+    ----------
+    data_sets : sequence of DataSet
+        The main one first.
+    stated : StudyFile
+    science : Science
+    machine : Machine
+    out_dir : Path
+        Root of the output data set.
+    reports_only : bool
+        Leave the analysis out.
+    name : str
+
+    Returns
+    -------
+    Workflow
+    """
+    workflow = pe.Workflow(name=name, base_dir=str(machine.work_dir))
+    report = pe.Node(ReportGroup(out_dir=str(out_dir)), name="report", mem_gb=1, overwrite=True)
+    if reports_only:
+        workflow.add_nodes([report])
+        return workflow
+    analyse = pe.Node(
+        RunGroup(data_sets=list(data_sets), stated=stated, science=science, out_dir=str(out_dir)),
+        name="analyse",
+        mem_gb=2,
+        n_procs=machine.n_procs,
+        overwrite=True,
+    )
+    workflow.connect(analyse, "verdict", report, "verdict")
+    return workflow

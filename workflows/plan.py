@@ -1,0 +1,239 @@
+"""What would be done: people, sessions, pairs, missing things and outputs. Runs nothing."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from circuitshift.pipeline import bids, measure
+from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError
+from circuitshift.pipeline.group import DataSet
+from circuitshift.pipeline.people import People, read_people
+from circuitshift.pipeline.records import Run, Science
+
+__all__ = ["InputFolder", "PersonPlan", "StudyPlan", "describe", "make_plan"]
+
+
+@dataclass(frozen=True, slots=True)
+class InputFolder:
+    """One data set as the user named it.
+
+    Parameters
+    ----------
+    people : Path
+        Folder with participants.tsv.
+    files : Path
+        Folder with the preprocessed files; the same, or one of its derivatives.
+    name : str
+        Empty for the main data set.
+    """
+
+    people: Path
+    files: Path
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonPlan:
+    """Work for one person.
+
+    Parameters
+    ----------
+    participant : str
+        Label without ``sub-``.
+    data_set : str
+        Name of the data set; empty for the main one.
+    runs : tuple of Run
+    faults : tuple of Fault
+        Files of this person that cannot be used.
+    out_dir : Path
+        Root of the output data set that this person goes to.
+    """
+
+    participant: str
+    data_set: str
+    runs: tuple[Run, ...]
+    faults: tuple[Fault, ...]
+    out_dir: Path
+
+    @property
+    def node_name(self) -> str:
+        """Name of the workflow of this person: letters, digits and underscores."""
+        prefix = "".join(c if c.isalnum() else "_" for c in self.data_set)
+        return f"{prefix}_sub_{self.participant}_wf" if prefix else f"sub_{self.participant}_wf"
+
+    @property
+    def sessions(self) -> tuple[str, ...]:
+        """Session labels with data, sorted; an empty label when the tree has no sessions."""
+        return tuple(sorted({run.session for run in self.runs}))
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPlan:
+    """Work for a whole study.
+
+    Parameters
+    ----------
+    people : tuple of PersonPlan
+    data_sets : tuple of DataSet
+        Where the group level finds each data set.
+    without_data : tuple of str
+        People of participants.tsv who have no usable file.
+    notes : tuple of str
+    faults : tuple of Fault
+        Faults that concern no single person.
+    """
+
+    people: tuple[PersonPlan, ...]
+    data_sets: tuple[DataSet, ...]
+    without_data: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = field(default=())
+
+
+def make_plan(folders: Sequence[InputFolder], query: bids.Query, *, out_dir: Path) -> StudyPlan:
+    """Index every data set.
+
+    Parameters
+    ----------
+    folders : sequence of InputFolder
+        The main one first.
+    query : Query
+        Applied to the main data set; to the others only as far as files are concerned, since
+        participant and session labels are those of the main one.
+    out_dir : Path
+        Outputs of further data sets go to ``datasets/NAME`` in it.
+
+    Returns
+    -------
+    StudyPlan
+
+    Raises
+    ------
+    InputError
+        If the main data set has no usable run.
+    """
+    people: list[PersonPlan] = []
+    data_sets: list[DataSet] = []
+    without: list[str] = []
+    notes: list[str] = []
+    faults: list[Fault] = []
+    for folder in folders:
+        target = out_dir / "datasets" / folder.name if folder.name else out_dir
+        asked = bids.Query(
+            query.participants if not folder.name else (),
+            query.sessions if not folder.name else (),
+            query.tasks,
+            query.spaces,
+            query.atlases,
+            query.doors,
+            query.filters,
+        )
+        found = bids.find_runs(folder.files, asked, dataset=folder.name)
+        plans = list(_people(found, folder.name, target))
+        if not any(plan.runs for plan in plans):
+            raise InputError(_nothing(folder, found))
+        known = _known(folder.people)
+        without += _without(known, plans, asked, folder)
+        label = f"{folder.name}: " if folder.name else ""
+        notes += [label + note for note in (*found.notes, *known.notes)]
+        faults += [fault for fault in (*found.faults, *known.faults) if not fault.person]
+        people += plans
+        data_sets.append(DataSet(target, folder.people, folder.name))
+    return StudyPlan(tuple(people), tuple(data_sets), tuple(without), tuple(notes), tuple(faults))
+
+
+def _known(folder: Path) -> People:
+    return read_people(folder)
+
+
+def _nothing(folder: InputFolder, found: bids.Found) -> str:
+    lines = [f"{folder.files} has no usable run"]
+    lines += [f"  - {fault}" for fault in found.faults[:20]]
+    lines += [f"  - {note}" for note in found.notes]
+    lines.append(
+        "give the folder with fMRIPrep's output, or with *_timeseries.tsv or *_relmat.tsv, as "
+        "BIDS_DIR or by --derivatives; check --participant-label, --session-label and --task-id"
+    )
+    return "\n".join(lines)
+
+
+def _people(found: bids.Found, name: str, target: Path) -> Iterable[PersonPlan]:
+    """Group runs and faults by person."""
+    labels = {run.participant for run in found.runs} | {f.person for f in found.faults if f.person}
+    for label in sorted(labels):
+        runs = tuple(run for run in found.runs if run.participant == label)
+        faults = tuple(fault for fault in found.faults if fault.person == label)
+        yield PersonPlan(label, name, runs, faults, target)
+
+
+def _without(
+    known: People, plans: Sequence[PersonPlan], query: bids.Query, folder: InputFolder
+) -> list[str]:
+    """Name people of participants.tsv who have no file at all."""
+    there = {plan.participant for plan in plans}
+    asked = {label.removeprefix("sub-") for label in query.participants}
+    prefix = f"{folder.name}:" if folder.name else ""
+    return [
+        f"{prefix}sub-{label}"
+        for label in known.labels
+        if label not in there and (not asked or label in asked)
+    ]
+
+
+def describe(plan: StudyPlan, science: Science, *, level: str) -> str:
+    """Write what would be done, for ``--dry-run``.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+    science : Science
+    level : {"participant", "group"}
+
+    Returns
+    -------
+    str
+    """
+    pairs = sum(len(person.sessions) > 1 for person in plan.people)
+    runs = sum(len(person.runs) for person in plan.people)
+    lines = [
+        f"{len(plan.people)} people, {runs} runs, {pairs} people with two or more sessions",
+        f"strategies: {', '.join(science.strategies)}; atlases: {', '.join(science.atlases)}",
+        "",
+    ]
+    for person in plan.people:
+        lines += _describe_person(person)
+    if plan.without_data:
+        lines += ["", f"no usable file: {', '.join(plan.without_data)}"]
+    lines += ["", *(f"note: {note}" for note in plan.notes)]
+    lines += [f"fault: {fault}" for fault in plan.faults]
+    lines += [
+        "",
+        "would write, for each person: sub-X.html, sub-X/sub-X_runs.tsv, and for each run",
+    ]
+    first = next(run for person in plan.people for run in person.runs)
+    lines += [f"  {path}" for path in _example_outputs(first, science)]
+    if level == "group":
+        lines += [
+            "and group/verdict.json, tests, circuits, change, edges, exclusions (.tsv), report.html"
+        ]
+    return "\n".join(lines)
+
+
+def _describe_person(person: PersonPlan) -> list[str]:
+    label = f"{person.data_set}:" if person.data_set else ""
+    counts = ", ".join(
+        f"{'ses-' + session if session else 'no session'}: "
+        f"{sum(run.session == session for run in person.runs)} run(s) "
+        f"[{'/'.join(sorted({run.door for run in person.runs if run.session == session}))}]"
+        for session in person.sessions
+    )
+    lines = [f"{label}sub-{person.participant}  {counts or 'no usable run'}"]
+    return lines + [f"    missing: {fault}" for fault in person.faults]
+
+
+def _example_outputs(run: Run, science: Science) -> list[Path]:
+    try:
+        atlas = run.atlas if run.door != "bold" else measure.atlas_name(science.atlases[0], run)
+    except CircuitshiftError as error:
+        return [Path(f"(the atlas cannot be loaded: {error})")]
+    return sorted(measure.outputs_of(run, atlas).values())

@@ -1,0 +1,195 @@
+"""Where it runs: Nipype's configuration, plugin, progress, and what failed."""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Nipype asks a server for its newest version at import, and its crash files need a user name,
+# which containers do not always have.
+os.environ.setdefault("NO_ET", "1")
+os.environ.setdefault("NIPYPE_NO_ET", "1")
+os.environ.setdefault("LOGNAME", "circuitshift")
+
+from nipype import config as nipype_config
+from nipype import logging as nipype_logging
+from nipype.pipeline import engine as pe
+
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.records import Machine
+from circuitshift.pipeline.tables import read_text
+
+__all__ = ["Crash", "run_workflow"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A node that ended with an error nobody foresaw.
+
+    Parameters
+    ----------
+    node : str
+        Full name, e.g. ``participant_wf.sub_01_wf.measure``.
+    file : str
+        Crash file with the whole traceback; empty when none was written.
+    """
+
+    node: str
+    file: str
+
+
+class _Progress:
+    """Counts nodes as they end; Nipype calls it with each change of state."""
+
+    def __init__(self, n_nodes: int, say: Say) -> None:
+        self.n_nodes, self.say, self.done = n_nodes, say, 0
+        self.failed: list[str] = []
+
+    def __call__(self, node: pe.Node, status: str) -> None:
+        """Note one change of state of one node."""
+        if status == "start":
+            return
+        self.done += 1
+        name = node.fullname.split(".", 1)[1] if "." in node.fullname else node.fullname
+        label = name.replace("_wf.", " ").replace("sub_", "sub-")
+        if status == "exception":
+            self.failed.append(node.fullname)
+        self.say(f"[{self.done}/{self.n_nodes}] {label}{' FAILED' * (status == 'exception')}")
+
+
+def run_workflow(
+    workflow: pe.Workflow, machine: Machine, *, log_dir: Path, say: Say
+) -> tuple[Crash, ...]:
+    """Run a workflow to its end, whoever fails.
+
+    Parameters
+    ----------
+    workflow : Workflow
+    machine : Machine
+    log_dir : Path
+        Where crash files go.
+    say : callable
+        Takes one line of progress.
+
+    Returns
+    -------
+    tuple of Crash
+        Empty when all went well.
+
+    Raises
+    ------
+    InputError
+        If the plugin file cannot be used.
+    RuntimeError
+        What Nipype raises when it could not run at all.
+    """
+    plugin, arguments = _plugin(machine)
+    _configure(machine, log_dir)
+    progress = _Progress(_count(workflow), say)
+    arguments["status_callback"] = progress
+    if machine.write_graph:
+        _write_graph(workflow, log_dir, say)
+    before = set(log_dir.glob("crash-*"))
+    try:
+        workflow.run(plugin=plugin, plugin_args=arguments)
+    except Exception:
+        if not progress.failed:
+            raise
+    files = sorted(set(log_dir.glob("crash-*")) - before)
+    return tuple(Crash(node, _file_of(node, files)) for node in progress.failed)
+
+
+def _count(workflow: pe.Workflow) -> int:
+    return sum(
+        _count(node) if isinstance(node, pe.Workflow) else 1 for node in workflow._graph.nodes()
+    )
+
+
+def _file_of(node: str, files: list[Path]) -> str:
+    """Find the crash file of a node: its name ends in the node's own name, it names the rest."""
+    for file in files:
+        if f"Node: {node}\n" in file.read_text(encoding="utf-8", errors="replace"):
+            return str(file)
+    return ""
+
+
+def _configure(machine: Machine, log_dir: Path) -> None:
+    """Set what Nipype reads from its global configuration."""
+    log_dir.mkdir(parents=True, exist_ok=True)
+    level = ("ERROR", "ERROR", "INFO")[min(machine.verbosity, 2)]
+    nipype_config.update_config(
+        {
+            "logging": {
+                "workflow_level": level,
+                "interface_level": level,
+                "utils_level": level,
+                "log_to_file": "false",
+            },
+            "execution": {
+                "crashdump_dir": str(log_dir),
+                "crashfile_format": "txt",
+                "stop_on_first_crash": str(machine.stop_on_first_crash).lower(),
+                "check_version": "false",
+                "hash_method": "content",
+                "poll_sleep_duration": "0.1",
+                "remove_unnecessary_outputs": "false",
+            },
+            "monitoring": {
+                "enabled": str(machine.resource_monitor).lower(),
+                "summary_file": str(log_dir / "resources.json"),
+            },
+        }
+    )
+    nipype_logging.update_logging(nipype_config)
+    if machine.verbosity < 2:
+        logging.getLogger("nipype").setLevel(logging.ERROR)
+
+
+def _plugin(machine: Machine) -> tuple[str, dict[str, Any]]:
+    """Choose Nipype's plugin: the user's file, else MultiProc, else Linear for one process."""
+    if machine.plugin_file is not None:
+        return _plugin_from(machine.plugin_file)
+    if machine.n_procs == 1:
+        return "Linear", {}
+    arguments: dict[str, Any] = {"n_procs": machine.n_procs, "raise_insufficient": False}
+    if machine.mem_gb is not None:
+        arguments["memory_gb"] = machine.mem_gb
+    return "MultiProc", arguments
+
+
+def _plugin_from(path: Path) -> tuple[str, dict[str, Any]]:
+    """Read plugin and plugin_args from YAML or JSON, as fMRIPrep does."""
+    import yaml  # noqa: PLC0415 - only with --nipype-plugin-file
+
+    try:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: it is not YAML or JSON ({error})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("plugin"), str):
+        raise InputError(f"{path}: it must say `plugin: NAME`, and may say `plugin_args: ...`")
+    return content["plugin"], dict(content.get("plugin_args") or {})
+
+
+def _write_graph(workflow: pe.Workflow, log_dir: Path, say: Say) -> None:
+    """Write the graph of the workflow, as a picture when graphviz is there."""
+    target = log_dir / f"{workflow.name}.dot"
+    if shutil.which("dot") is None:
+        say("graphviz (dot) is not installed: the graph is written as text only")
+        from networkx.drawing.nx_pydot import to_pydot  # noqa: PLC0415 - with --write-graph
+
+        flat = workflow._create_flat_graph()
+        target.write_text(to_pydot(_named(flat)).to_string(), encoding="utf-8")
+    else:
+        workflow.write_graph(dotfilename=str(target), graph2use="flat", format="svg")
+    say(f"graph: {target}")
+
+
+def _named(graph: Any) -> Any:  # noqa: ANN401 - a networkx graph
+    import networkx  # noqa: PLC0415 - with --write-graph
+
+    return networkx.DiGraph([(a.fullname, b.fullname) for a, b in graph.edges()])
