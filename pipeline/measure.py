@@ -18,6 +18,7 @@ from circuitshift.atlases.load import load_atlas
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline import bids, connectivity, denoise, extract, quality, tables
 from circuitshift.pipeline.errors import CircuitshiftError, Fault, TableError
+from circuitshift.pipeline.nifti import Header, read_header
 from circuitshift.pipeline.provenance import code_hash, inputs_hash
 from circuitshift.pipeline.records import Kept, Run, Science, Strategy
 
@@ -328,11 +329,11 @@ def _from_bold(
 
 
 def _parcellation(
-    atlas: Atlas, run: Run, mask: tuple[npt.NDArray[np.bool_], Any] | None
+    atlas: Atlas, run: Run, mask: tuple[npt.NDArray[np.bool_], Header] | None
 ) -> extract.Parcellation:
     """Place an atlas on the grid of a run."""
     if mask is None:
-        header = extract.read_header(run.path)
+        header = read_header(run.path)
         return extract.parcellate(atlas, header.affine, header.grid, None)
     inside, header = mask
     return extract.parcellate(atlas, header.affine, header.grid, inside)

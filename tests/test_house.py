@@ -1,0 +1,135 @@
+"""Rules of the house that a machine can check."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("pipeline", "workflows", "atlases")
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+README = (ROOT / "README.md").read_text()
+
+
+def modules():
+    return [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def test_every_package_is_in_the_wheel_list():
+    there = {
+        "circuitshift." + ".".join(path.parent.relative_to(ROOT).parts)
+        for path in modules()
+        if path.name == "__init__.py"
+    }
+    assert there == set(SETTINGS["tool"]["setuptools"]["packages"])
+
+
+def test_no_module_is_hard_to_see_through():
+    long = {p.name: n for p in modules() if (n := len(p.read_text().splitlines())) > 650}
+    assert not long
+    assert not [p for p in modules() if re.search(r"util|helper|common|misc", p.stem)]
+
+
+def test_generic_names_are_not_importable_from_outside(tmp_path):
+    code = f"import importlib.util as u; print([n for n in {FOLDERS} if u.find_spec(n)])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_door_has_no_heavy_imports(tmp_path):
+    code = (
+        "import sys, circuitshift.workflows.cli as c; c.app_parser().format_help(); "
+        "print([m for m in ('numpy', 'scipy', 'nilearn', 'nipype', 'matplotlib', 'nibabel') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_fast_path_has_no_heavy_imports(tmp_path):
+    code = (
+        "import sys, circuitshift.pipeline.measure, circuitshift.pipeline.group; "
+        "print([m for m in ('scipy.signal', 'nilearn', 'nipype', 'matplotlib', 'pandas', "
+        "'nibabel', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_every_flag_is_in_the_readme_and_has_help():
+    from circuitshift.workflows.cli import app_parser, tool_parsers
+
+    for parser in (app_parser(), *tool_parsers().values()):
+        for action in parser._actions:
+            for flag in action.option_strings:
+                if flag.startswith("--") and flag not in ("--help",):
+                    assert f"`{flag}`" in README or f"{flag} " in README, flag
+
+
+def test_every_strategy_and_circuit_is_documented():
+    from circuitshift.pipeline.denoise import load_strategies
+
+    text = (ROOT / "docs" / "denoising.md").read_text()
+    assert not [name for name in load_strategies() if f"`{name}`" not in text]
+    atlases = (ROOT / "docs" / "atlases.md").read_text()
+    circuits = sorted((ROOT / "atlases" / "circuits").glob("*.toml"))
+    assert len(circuits) >= 11
+    assert not [path.stem for path in circuits if f"`{path.stem}`" not in atlases]
+
+
+def test_links_in_documents_lead_somewhere():
+    for document in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+@pytest.mark.slow
+def test_the_wheel_works_outside_the_repository(tmp_path):
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for folder in FOLDERS:
+        shutil.copytree(ROOT / folder, source / folder)
+    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(source)], check=True)
+    wheel = next(tmp_path.glob("*.whl"))
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "site")
+    for name in ("pipeline/strategies.toml", "atlases/circuits/dmn.toml", "pipeline/py.typed"):
+        assert f"circuitshift/{name}" in names
+    assert any(name.startswith("circuitshift/pipeline/templates/") for name in names)
+    # -S: without the editable install of this environment, with its libraries
+    path = os.pathsep.join([str(tmp_path / "site"), sysconfig.get_path("purelib")])
+    code = (
+        "import circuitshift.pipeline.measure as m, circuitshift.atlases.load as l, "
+        "circuitshift.atlases.resolve as r; atlas = l.load_atlas('seitzman300'); "
+        "print(m.__file__, len(atlas.regions), len(r.load_circuits(atlas).circuits) >= 11)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": path, "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == [
+        str(tmp_path / "site/circuitshift/pipeline/measure.py"),
+        "300",
+        "True",
+    ], done.stderr
