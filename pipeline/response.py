@@ -22,192 +22,21 @@ doi:10.1002/(SICI)1099-1255(199901/02)14:1<57::AID-JAE501>3.0.CO;2-G).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline.connectivity import n_regions_of
-from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.sample import MIN_EDGES, MIN_OTHERS, People, Sample
 
 __all__ = [
     "Deviation",
-    "People",
     "Response",
-    "Sample",
     "global_response",
     "identify_deviation",
 ]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-
-_MIN_OTHERS = 3  # people needed for a mean whose pairwise moments exist
-_MIN_EDGES = 20  # background edges needed for a fit of at most five terms
-
-
-@dataclass(frozen=True, slots=True)
-class People:
-    """Edge vectors after the fixed columns (1 and edge length, or regional terms) are out.
-
-    Taking them out of every person first, rather than out of means, keeps person-wide noise from
-    leaking into products of estimates.
-
-    Parameters
-    ----------
-    edges : ndarray, shape (n_people, n_edges)
-        Residuals on the background; elsewhere, value minus what the fixed columns predict there.
-    fixed : ndarray, shape (n_people, n_fixed)
-        Coefficients of the fixed columns that carry a name in `Sample.fixed`.
-    """
-
-    edges: Floats
-    fixed: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """What the model is fitted to; rows of `change` belong to the first rows of `baseline`.
-
-    Parameters
-    ----------
-    change : People
-        Follow-up minus baseline, Fisher z; NaN where an edge is lost.
-    baseline : People
-        Baseline of the same people, then of patients without follow-up.
-    strong : People
-        sinh(2z)/2 of the baseline.
-    reference : People
-        Healthy people; no rows when there is no reference group.
-    background : ndarray of bool, shape (n_edges,)
-        Edges in no hypothesised circuit.
-    circuits : mapping of str to ndarray of int
-        Edge positions of each circuit.
-    fixed : tuple of str
-        Names of the fixed columns: ``shift`` and ``distance``; empty in the node-adjusted form.
-    """
-
-    change: People
-    baseline: People
-    strong: People
-    reference: People
-    background: Mask
-    circuits: Mapping[str, npt.NDArray[np.intp]]
-    fixed: tuple[str, ...]
-
-    @classmethod
-    def from_visits(
-        cls,
-        *,
-        baseline: Floats,
-        followup: Floats,
-        circuits: Mapping[str, npt.NDArray[np.intp]],
-        reference: Floats | None = None,
-        baseline_only: Floats | None = None,
-        distance: Floats | None = None,
-        node_adjusted: bool = False,
-    ) -> "Sample":
-        """Build from Fisher-z edges of two visits.
-
-        Parameters
-        ----------
-        baseline, followup : ndarray, shape (n_people, n_edges)
-        circuits : mapping of str to ndarray of int
-            Their union is kept out of the background.
-        reference : ndarray, shape (n_reference, n_edges), optional
-        baseline_only : ndarray, shape (n_more, n_edges), optional
-            Patients who did not come back: they sharpen the means.
-        distance : ndarray, shape (n_edges,), optional
-            Edge length, mm; left out when None or not known for every edge.
-        node_adjusted : bool
-            Take additive regional terms b(u) + b(v) out of everything. A region whose signal
-            changes moves all its edges; *specific* then means more than "the circuit's own regions
-            changed everywhere". Background edges unknown in anybody are left out.
-
-        Returns
-        -------
-        Sample
-
-        Raises
-        ------
-        DesignError
-            If fewer than four people or 20 background edges are there.
-        """
-        n_edges = baseline.shape[1]
-        pool = baseline if baseline_only is None else np.vstack([baseline, baseline_only])
-        healthy = np.empty((0, n_edges)) if reference is None else reference
-        change = followup - baseline
-        background = np.ones(n_edges, bool)
-        for positions in circuits.values():
-            background[positions] = False
-        if node_adjusted:
-            background &= np.isfinite(np.vstack([change, pool, healthy])).all(axis=0)
-        if len(baseline) < _MIN_OTHERS + 1:
-            raise DesignError(
-                f"{len(baseline)} people have both visits; the model needs at least "
-                f"{_MIN_OTHERS + 1}"
-            )
-        if background.sum() < _MIN_EDGES:
-            raise DesignError(
-                f"the circuits leave {background.sum()} background edges; name fewer circuits "
-                "under [hypotheses] of the study file or take a finer atlas"
-            )
-        length = distance if distance is not None and np.isfinite(distance).all() else None
-        if node_adjusted:
-            remove = partial(_without_nodes, background=background, length=length)
-        else:
-            remove = partial(_without_fixed, background=background, length=length)
-        return cls(
-            change=remove(change),
-            baseline=remove(pool),
-            strong=remove(np.sinh(2 * np.clip(pool, -3.0, 3.0)) / 2),
-            reference=remove(healthy),
-            background=background,
-            circuits=dict(circuits),
-            fixed=() if node_adjusted else ("shift", "distance")[: 1 if length is None else 2],
-        )
-
-
-def _without_fixed(values: Floats, *, background: Mask, length: Floats | None) -> People:
-    """Fit 1 and centred edge length to each row's known background edges; subtract everywhere."""
-    columns = [np.ones(background.size)]
-    if length is not None:
-        columns.append(length - length[background].mean())
-    fixed = np.array(columns)
-    known = np.isfinite(values) & background
-    inner = np.where(known, values, 0.0)
-    coefficients = np.zeros((len(values), len(fixed)))
-    whole = np.linalg.pinv(fixed[:, background] @ fixed[:, background].T)
-    for row, (mask, rhs) in enumerate(zip(known, inner @ fixed.T, strict=True)):
-        complete = mask.sum() == background.sum()
-        normal = whole if complete else np.linalg.pinv(fixed[:, mask] @ fixed[:, mask].T)
-        coefficients[row] = normal @ rhs
-    return People(values - coefficients @ fixed, coefficients)
-
-
-def _without_nodes(values: Floats, *, background: Mask, length: Floats | None) -> People:
-    """Fit b(u) + b(v), and edge length, to the background edges; subtract everywhere."""
-    n_regions = n_regions_of(background.size)
-    i, j = np.triu_indices(n_regions, 1)
-    normal = np.zeros((n_regions, n_regions))
-    np.add.at(normal, (i[background], j[background]), 1.0)
-    normal += normal.T
-    normal[np.diag_indices(n_regions)] = normal.sum(axis=0)
-    inverse = np.linalg.pinv(normal, rcond=1e-10, hermitian=True)
-
-    def adjust(rows: Floats) -> Floats:
-        inner = np.where(background, rows, 0.0)
-        sums = [np.bincount(i, r, n_regions) + np.bincount(j, r, n_regions) for r in inner]
-        node = np.array(sums).reshape(-1, n_regions) @ inverse
-        return np.asarray(rows - node[:, i] - node[:, j])
-
-    out = adjust(values)
-    if length is not None:
-        column = adjust(length[None])[0]
-        inner = column[background]
-        norm = max(float(inner @ inner), 1e-300)
-        out = out - np.outer(out[:, background] @ inner / norm, column)
-    return People(out, np.empty((len(values), 0)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,7 +196,7 @@ class _Healthy:
         filled = np.where(known, reference.edges, 0.0)
         count, total = known.sum(axis=0), filled.sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.where(count >= _MIN_OTHERS, total / count, np.nan)
+            mean = np.where(count >= MIN_OTHERS, total / count, np.nan)
             square = (total**2 - (filled**2).sum(axis=0)) / (count * (count - 1))
         return cls(mean, square, reference.fixed.mean(axis=0))
 
@@ -396,7 +225,7 @@ class _Regressors:
 def _regressors(sample: Sample, sums: _Sums, healthy: _Healthy | None, valid: Mask) -> _Regressors:
     """Regressors from the people in `sums`, on the background edges in `valid`."""
     count = sums.count
-    used = valid & sample.background & (count >= _MIN_OTHERS)
+    used = valid & sample.background & (count >= MIN_OTHERS)
     with np.errstate(invalid="ignore", divide="ignore"):
         pairs = count * (count - 1)
         m, h = sums.z / count, sums.h / count
@@ -446,7 +275,7 @@ def global_response(sample: Sample, *, with_deviation: bool) -> Response:
     for i in range(n_people):
         change = People(changes.edges[i : i + 1], changes.fixed[i : i + 1])
         x = _regressors(sample, sums.without(sample, i), healthy, np.isfinite(change.edges[0]))
-        if x.used.sum() < _MIN_EDGES:
+        if x.used.sum() < MIN_EDGES:
             continue
         coefficients[i] = fit.global_terms(x, change)[0]
         slopes[i], specific[i] = (part[0] for part in fit.beyond(x, change))
@@ -558,7 +387,7 @@ def identify_deviation(
     Deviation
     """
     n_reference, n_pool = len(sample.reference.edges), len(sample.baseline.edges)
-    if n_reference < _MIN_OTHERS + 1:
+    if n_reference < MIN_OTHERS + 1:
         text = "there is no reference group" if n_reference == 0 else "the reference is too small"
         return Deviation(False, f"{text}, so no deviation to be normalised is known")
     gram = _residual_gram(sample)

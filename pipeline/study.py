@@ -17,10 +17,10 @@ from circuitshift.pipeline.inference import (
 from circuitshift.pipeline.response import (
     Deviation,
     Response,
-    Sample,
     global_response,
     identify_deviation,
 )
+from circuitshift.pipeline.sample import Sample
 from circuitshift.pipeline.verdict import Estimate, Verdict, decide
 
 __all__ = ["Analysis", "Rules", "Visits", "analyse"]

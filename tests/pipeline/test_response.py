@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.response import Sample, global_response, identify_deviation
+from circuitshift.pipeline.response import global_response, identify_deviation
+from circuitshift.pipeline.sample import Sample
 from circuitshift.pipeline.simulate import EdgeSpec, EdgeStudy, Truth, simulate_edges
 
 SMALL = EdgeSpec(n_regions=40, n_circuit=8, n_treated=12, n_reference=10)
