@@ -1,0 +1,510 @@
+"""Load an atlas: the embedded one, one by its name, one from files, or two combined.
+
+`load_atlas` is the one door. Names are resolved in `remote`, through the libraries that keep
+their own caches (templateflow, nilearn); this module reads label images, weight maps and label
+tables, and checks that an image and its table agree.
+"""
+
+import csv
+import difflib
+import hashlib
+import json
+import logging
+import os
+import re
+import tempfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.atlases.errors import AtlasError
+from circuitshift.atlases.records import Atlas, Region
+from circuitshift.atlases.seitzman import load_seitzman
+
+__all__ = ["checksum", "combine", "infer_region", "load_atlas"]
+
+log = logging.getLogger(__name__)
+
+IMAGES = (".nii.gz", ".nii")
+SPACES = {
+    "MNI152NLin2009cAsym": "MNI152NLin2009cAsym",
+    "MNI152NLin6Asym": "MNI152NLin6Asym",
+    "2009cAsym": "MNI152NLin2009cAsym",
+}
+NOT_IN_NAMES = re.compile(
+    r"(?:^|_)(?:tpl-[^_]*|space-[^_]*|res-[^_]*|MNI152[A-Za-z0-9]*|2009cAsym|3T|7T|order"
+    r"|[0-9.]+mm|dseg|probseg|label)(?=_|$)"
+)
+TIAN = re.compile(
+    r"[a-z]{0,2}(?:HIP|AMY|THA|CAU|PUT|NAc|GP)(?:-[A-Za-z0-9]+)*-(?P<side>[lr])h"
+)
+SCHAEFER = re.compile(r"(?:(?:7|17)Networks_)?(?P<side>[LR])H_(?P<network>[A-Za-z]+)(?:_.*)?")
+SIDES = (
+    (re.compile(r"(?:^|[ _.\-(])(?:L|LH|lh|Left|left)(?:$|[ _.\-)])"), "L"),
+    (re.compile(r"(?:^|[ _.\-(])(?:R|RH|rh|Right|right)(?:$|[ _.\-)])"), "R"),
+)
+
+
+def load_atlas(source: str | Path, *, space: str = "MNI152NLin2009cAsym") -> Atlas:
+    """Load an atlas by name, from files, or two combined.
+
+    Parameters
+    ----------
+    source : str or Path
+        ``seitzman300`` (embedded, no network); a name such as
+        ``Schaefer2018_200Parcels_7Networks``, ``Tian_S1``, ``HarvardOxford``, ``AAL`` or
+        ``DiFuMo64``; the path of a label image (3D) or maps (4D) with its table beside it, or of
+        a table alone; or two of these joined by ``+``.
+    space : str, default="MNI152NLin2009cAsym"
+        TemplateFlow name of the space of the images to be measured. Decides which version an
+        atlas named has; a file keeps the space that its own name states.
+
+    Returns
+    -------
+    Atlas
+        Regions in the order of the table, with centres (mm) where an image of labels is there.
+
+    Raises
+    ------
+    AtlasError
+        If the name is unknown, files are absent or broken, or an image and its table disagree.
+    """
+    text = str(source)
+    if "+" in text and not Path(text).exists():
+        first, second, *more = [part.strip() for part in text.split("+")]
+        if more or not first or not second:
+            raise AtlasError(f"atlas {text!r}: name two atlases joined by one +, as in A+B")
+        return combine(load_atlas(first, space=space), load_atlas(second, space=space))
+    if re.sub("[^a-z0-9]", "", text.lower()) in ("seitzman300", "seitzman", "seitzman2018"):
+        return load_seitzman(space)
+    if isinstance(source, Path) or os.sep in text or _is_file_name(text) or Path(text).is_file():
+        return _from_path(Path(text))
+    raise AtlasError(f"atlas {text!r} is not known")
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal, for sidecars and caches."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+# ---------------------------------------------------------------------------- names of regions
+
+
+def infer_region(index: int, label: str, hemisphere: str = "", network: str = "") -> Region:
+    """Region with hemisphere and network read from its label where they are not given.
+
+    Understands Schaefer (``7Networks_LH_Default_PFC_1``), Tian (``HIP-rh``; network
+    ``Subcortex``) and names that carry a side as a word of its own (``Precuneus_L``,
+    ``Left Amygdala``).
+    """
+    if found := TIAN.fullmatch(label):
+        hemisphere = hemisphere or found["side"].upper()
+        network = network or "Subcortex"
+    elif found := SCHAEFER.fullmatch(label):
+        hemisphere = hemisphere or found["side"]
+        network = network or found["network"]
+    elif not hemisphere:
+        sides = {side for pattern, side in SIDES if pattern.search(label)}
+        hemisphere = sides.pop() if len(sides) == 1 else ""
+    return Region(index, label, hemisphere, network)
+
+
+# ------------------------------------------------------------------------------------- tables
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Rows of a label table and the file they come from."""
+
+    path: Path
+    regions: tuple[Region, ...]
+
+
+def _read_table(path: Path) -> _Table:
+    """Regions of a BIDS-Atlas TSV or of a two-line ``label.txt``."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AtlasError(f"{path}: the label table cannot be read ({error})") from None
+    read = _read_two_line if path.suffix == ".txt" else _read_tsv
+    regions = read(path, text.splitlines())
+    if not regions:
+        raise AtlasError(f"{path}: the label table has no rows")
+    twice = [str(k) for k, n in Counter(r.index for r in regions).items() if n > 1]
+    if twice:
+        raise AtlasError(f"{path}: these indices stand in more than one row: {_some(twice)}")
+    return _Table(path, regions)
+
+
+def _read_tsv(path: Path, lines: Sequence[str]) -> tuple[Region, ...]:
+    """Rows of ``index, label[, hemisphere, network]`` (``name`` is read as ``label``)."""
+    rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+    header = [(name or "").strip() for name in rows.fieldnames or ()]
+    rows.fieldnames = [{"name": "label"}.get(n, n) if "label" not in header else n for n in header]
+    missing = {"index", "label"} - set(rows.fieldnames)
+    if missing:
+        raise AtlasError(
+            f"{path}: a label table needs the columns index and label, "
+            f"{' and '.join(sorted(missing))} is not there (found: {', '.join(header) or 'none'})"
+        )
+    regions = []
+    for row in rows:
+        cell = {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
+        index = _index(path, rows.line_num, cell["index"])
+        if not cell["label"] or cell["label"] == "n/a":
+            raise AtlasError(f"{path}, line {rows.line_num}: the label is empty")
+        if index == 0:  # background, which some tables name
+            continue
+        side = cell.get("hemisphere", "") or cell.get("hemi", "")
+        network = cell.get("network", "") or cell.get("network_label", "")
+        regions.append(
+            infer_region(index, cell["label"], _hemisphere(side), "" if network == "n/a" else network)
+        )
+    return tuple(regions)
+
+
+def _read_two_line(path: Path, lines: Sequence[str]) -> tuple[Region, ...]:
+    """Rows of FreeSurfer-like pairs of lines: ``NAME`` then ``index R G B A``."""
+    words = [line.strip() for line in lines if line.strip()]
+    if len(words) % 2:
+        raise AtlasError(
+            f"{path}: expected pairs of lines, NAME then 'index R G B A', found {len(words)} lines"
+        )
+    return tuple(
+        infer_region(_index(path, 2 * k + 2, numbers.split()[0]), name)
+        for k, (name, numbers) in enumerate(zip(words[::2], words[1::2], strict=True))
+    )
+
+
+def _index(path: Path, line: int, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if value < 0:
+        raise AtlasError(f"{path}, line {line}: index {text!r} is not a whole number of 0 or more")
+    return value
+
+
+def _hemisphere(text: str) -> str:
+    return text[:1].upper() if text[:1].upper() in ("L", "R") else ""
+
+
+# -------------------------------------------------------------------------------------- files
+
+
+def _is_file_name(text: str) -> bool:
+    return text.endswith((*IMAGES, ".tsv", ".txt"))
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"(\.nii(\.gz)?|\.tsv|\.txt)$", "", path.name)
+
+
+def _from_path(path: Path) -> Atlas:
+    """Atlas of a label image or maps with a table, or of a table alone."""
+    if not path.is_file():
+        kind = "is a folder; name the image or table in it" if path.is_dir() else "does not exist"
+        raise AtlasError(f"atlas {path}: the file {kind}")
+    if path.name.endswith(IMAGES):
+        return from_files(path, _table_beside(path))
+    if path.suffix not in (".tsv", ".txt"):
+        raise AtlasError(f"atlas {path}: expected a .nii, .nii.gz, .tsv or label .txt file")
+    table = _read_table(path)
+    return Atlas(_name_of(path), table.regions, "table", _space_of(path))
+
+
+def from_files(image: Path, table: Path, *, name: str = "", space: str = "") -> Atlas:
+    """Atlas of an image and its table; labels if the image is 3D, maps if it is 4D.
+
+    Parameters
+    ----------
+    image, table : Path
+        NIfTI image and label table.
+    name, space : str, optional
+        Taken from the file name when empty.
+
+    Raises
+    ------
+    AtlasError
+        If either file is broken, or the image holds values that the table does not name.
+    """
+    regions = _read_table(table).regions
+    loaded = _open_image(image)
+    name, space = name or _name_of(image), space or _space_of(image)
+    path = image.resolve()
+    if len(loaded.shape) == 4 and loaded.shape[3] > 1:
+        if loaded.shape[3] != len(regions):
+            raise AtlasError(
+                f"atlas {name}: {image} holds {loaded.shape[3]} maps but {table.name} names "
+                f"{len(regions)}; each map needs one row"
+            )
+        return Atlas(name, regions, "maps", space, path)
+    values, centres = _centres(_voxels(image, loaded), loaded.affine)
+    unnamed = sorted(set(values) - {r.index for r in regions})
+    if unnamed:
+        raise AtlasError(
+            f"atlas {name}: {image} holds the values {_some(unnamed)} which {table.name} "
+            "does not name; add their rows"
+        )
+    at = dict(zip(values, centres, strict=True))
+    empty = [r.label for r in regions if r.index not in at]
+    if empty:  # legal: their columns will be undefined, not lost
+        log.info("atlas %s: no voxels for %s", name, _some(empty))
+    placed = tuple(replace(r, xyz_mm=at.get(r.index)) for r in regions)
+    return Atlas(name, placed, "labels", space, path)
+
+
+def _table_beside(image: Path) -> Path:
+    """Table that names the values of an image, in the same folder."""
+    stem = _stem(image)
+    bare = re.sub(r"_(?:res|space|tpl)-[^_]+", "", stem)
+    wanted = [f"{s}{e}" for s in dict.fromkeys((stem, bare)) for e in (".tsv", "_dseg.tsv")]
+    wanted += [f"{stem}_label.txt", f"{stem}.txt"]
+    for name in wanted:
+        if (image.parent / name).is_file():
+            return image.parent / name
+    # the publishers' label.txt serves several images: its name is the beginning of theirs
+    shared = [p for p in image.parent.glob("*_label.txt") if stem.startswith(_stem(p)[:-6])]
+    if shared:
+        return max(shared, key=lambda p: len(p.name))
+    raise AtlasError(
+        f"atlas {image}: no label table beside it; place {wanted[0]} there "
+        "with the columns index and label"
+    )
+
+
+def _name_of(path: Path) -> str:
+    """Atlas name from a file name: letters and digits only."""
+    stem = _stem(path)
+    if found := re.search(r"(?:^|_)(?:atlas|seg)-([A-Za-z0-9]+)", stem):
+        described = re.search(r"_desc-([A-Za-z0-9]+)", stem)
+        return found[1] + (described[1] if described else "")
+    short = NOT_IN_NAMES.sub("", stem).replace("Schaefer2018_", "Schaefer")
+    return re.sub("[^A-Za-z0-9]", "", short.replace("Tian_Subcortex_", "Tian")) or "Atlas"
+
+
+def _space_of(path: Path) -> str:
+    """Space that a file name states; empty when it states none."""
+    stem = _stem(path)
+    if found := re.search(r"(?:^|_)(?:space|tpl)-([A-Za-z0-9]+)", stem):
+        return found[1]
+    parts = stem.split("_")
+    return next((space for part, space in SPACES.items() if part in parts), "")
+
+
+# ------------------------------------------------------------------------------------- images
+
+
+def _open_image(path: Path) -> Any:  # noqa: ANN401 - nibabel is untyped
+    """Open an image with nibabel, or say what is wrong with the file."""
+    import nibabel  # noqa: PLC0415 - slow to import, and most runs use the embedded atlas
+
+    try:
+        image = nibabel.load(path)
+    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+        raise AtlasError(f"atlas {path}: not a readable NIfTI image ({_first(error)})") from None
+    if len(image.shape) not in (3, 4):
+        raise AtlasError(f"atlas {path}: expected a 3D or 4D image, found {len(image.shape)}D")
+    return image
+
+
+def _voxels(path: Path, image: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401 - nibabel is untyped
+    """Label of each voxel, shape (x, y, z); reading to the end also checks gzip's own sum."""
+    try:
+        data = np.asanyarray(image.dataobj)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise AtlasError(
+            f"atlas {path}: the image is truncated or damaged ({_first(error)}); fetch it again"
+        ) from None
+    data = data.reshape(data.shape[:3])
+    whole = np.asarray(data, dtype=np.int64) if data.dtype.kind in "iu" else _whole(path, data)
+    if whole.min(initial=0) < 0:
+        raise AtlasError(f"atlas {path}: labels must not be negative, found {whole.min()}")
+    return whole
+
+
+def _whole(path: Path, data: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Labels kept as decimals, as whole numbers."""
+    if not np.isfinite(data).all() or np.any(data != np.rint(data)):
+        raise AtlasError(
+            f"atlas {path}: a label image holds whole numbers, this one does not; "
+            "weight maps must be 4D, one map a volume"
+        )
+    return np.rint(data).astype(np.int64)
+
+
+def _centres(
+    voxels: npt.NDArray[np.int64], affine: npt.NDArray[np.float64]
+) -> tuple[list[int], list[tuple[float, float, float]]]:
+    """Values of a label image and their centroids, mm."""
+    where = np.nonzero(voxels)
+    values, inverse, size = np.unique(voxels[where], return_inverse=True, return_counts=True)
+    mean = np.stack([np.bincount(inverse, axis, len(values)) / size for axis in where], axis=1)
+    xyz = mean @ affine[:3, :3].T + affine[:3, 3]
+    return values.tolist(), [(float(x), float(y), float(z)) for x, y, z in np.round(xyz, 3)]
+
+
+# -------------------------------------------------------------------------------- combination
+
+
+def combine(first: Atlas, second: Atlas, *, folder: Path | None = None) -> Atlas:
+    """Two label atlases as one: `second` where `first` has no label.
+
+    The new image lies on the grid of `first`; `second` is brought there by nearest neighbour if
+    its grid differs. Its values follow those of `first`. The image is written once, under a name
+    made of both images' checksums, with a JSON beside it that counts the overlap.
+
+    Parameters
+    ----------
+    first, second : Atlas
+        Label atlases in the same space.
+    folder : Path, optional
+        Where to write; by default ``$XDG_CACHE_HOME/circuitshift``.
+
+    Returns
+    -------
+    Atlas
+        Named by both names.
+
+    Raises
+    ------
+    AtlasError
+        If either is no label atlas, the spaces differ, or a label is in both.
+    """
+    a, b = _label_image(first), _label_image(second)
+    if first.space and second.space and first.space != second.space:
+        raise AtlasError(
+            f"atlases {first.name} ({first.space}) and {second.name} ({second.space}) "
+            "are in different spaces; give both in one"
+        )
+    offset = max(r.index for r in first.regions)
+    moved = tuple(replace(r, index=r.index + offset) for r in second.regions)
+    name = first.name + second.name
+    target = (folder or _cache()) / f"atlas-{name}_{_content(a, b)}_dseg.nii.gz"
+    if not target.is_file():
+        _write_combined((a, b), offset, target)
+    told = json.loads(_beside(target).read_text(encoding="utf-8"))
+    if told["overlap_voxels"]:
+        log.info(
+            "atlas %s: %d voxels of %s lie in %s and stay there",
+            name, told["overlap_voxels"], second.name, first.name,
+        )  # fmt: skip
+    values, centres = _centres(_voxels(target, image := _open_image(target)), image.affine)
+    at = dict(zip(values, centres, strict=True))
+    return Atlas(
+        name=name,
+        regions=tuple(replace(r, xyz_mm=at.get(r.index)) for r in (*first.regions, *moved)),
+        kind="labels",
+        space=first.space or second.space,
+        image=target,
+        reference="; ".join(filter(None, (first.reference, second.reference))),
+        licence="; ".join(dict.fromkeys(filter(None, (first.licence, second.licence)))),
+    )
+
+
+def _label_image(atlas: Atlas) -> Path:
+    if atlas.kind != "labels" or atlas.image is None:
+        raise AtlasError(
+            f"atlas {atlas.name}: only label images can be combined, this one is of kind "
+            f"{atlas.kind}; give both as separate atlases"
+        )
+    return atlas.image
+
+
+def _content(a: Path, b: Path) -> str:
+    return hashlib.sha256((checksum(a) + checksum(b)).encode()).hexdigest()[:16]
+
+
+def _beside(image: Path) -> Path:
+    return image.with_name(f"{_stem(image)}.json")
+
+
+def _cache() -> Path:
+    """Folder of resolved atlases; $XDG_CACHE_HOME or ~/.cache, and a temporary one if not ours."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(home) / "circuitshift"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        folder = Path(tempfile.gettempdir()) / f"circuitshift-{os.getuid()}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _write_combined(images: tuple[Path, Path], offset: int, target: Path) -> None:
+    """Write the combined image and its JSON, each whole or not at all."""
+    import nibabel  # noqa: PLC0415 - slow to import, needed here only
+
+    first, second = (_open_image(path) for path in images)
+    base = _voxels(images[0], first)
+    added = _voxels(images[1], second)
+    same = added.shape == base.shape and np.allclose(first.affine, second.affine, atol=1e-4)
+    if not same:
+        added = _nearest(added, np.linalg.inv(second.affine) @ first.affine, base.shape)
+    overlap = int(np.count_nonzero((base > 0) & (added > 0)))
+    merged = np.where(base > 0, base, np.where(added > 0, added + offset, 0)).astype(np.int32)
+    image = nibabel.Nifti1Image(merged, first.affine)
+    told = {
+        "sources": [{"file": p.name, "sha256": checksum(p)} for p in images],
+        "index_offset_of_second": offset,
+        "overlap_voxels": overlap,
+        "second_resampled": not same,
+    }
+    content = json.dumps(told, indent=2).encode()
+    # the JSON first: whoever finds the image finds its JSON too
+    _atomic(_beside(target), lambda path: path.write_bytes(content))
+    _atomic(target, image.to_filename)
+
+
+def _nearest(
+    labels: npt.NDArray[np.int64], voxel_to_voxel: npt.NDArray[np.float64], shape: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """Labels at the nearest voxel of another grid; 0 outside of the image."""
+    out = np.zeros(shape, dtype=np.int64)
+    rows = np.indices(shape[1:]).reshape(2, -1)
+    for i in range(shape[0]):  # slab by slab, to keep memory small
+        here = np.vstack([np.full(rows.shape[1], i), rows])
+        there = np.rint(voxel_to_voxel[:3, :3] @ here + voxel_to_voxel[:3, 3:]).astype(np.intp)
+        inside = ((there >= 0) & (there < np.array(labels.shape)[:, None])).all(axis=0)
+        out[i].reshape(-1)[inside] = labels[tuple(there[:, inside])]
+    return out
+
+
+def _atomic(target: Path, write: Callable[[Path], object]) -> None:
+    """Write under a temporary name and move into place, safe for parallel workers."""
+    ending = "".join(e for e in (".nii.gz", ".json") if target.name.endswith(e))
+    number, name = tempfile.mkstemp(suffix=ending, dir=target.parent)
+    os.close(number)
+    try:
+        write(Path(name))
+        Path(name).replace(target)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+# -------------------------------------------------------------------------------------- words
+
+
+def _first(error: BaseException) -> str:
+    """First line of another library's message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _some(items: Iterable[object], most: int = 10) -> str:
+    """The first few, in words."""
+    words = [str(item) for item in items]
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
