@@ -306,6 +306,9 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
         metavar="FILELIST",
         help="write small images under the names in this list of files instead",
     )
+    simulate.add_argument(
+        "--participants", type=Path, metavar="TSV", help="participants.tsv to put beside them"
+    )
     calibrate = _Parser(
         prog="circuitshift calibrate",
         allow_abbrev=False,

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from circuitshift.pipeline import bids, measure, tables
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
@@ -19,6 +20,11 @@ from circuitshift.pipeline.group import DataSet
 from circuitshift.pipeline.records import Machine, Science
 from circuitshift.workflows.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.plan import InputFolder, StudyPlan, describe, make_plan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth
 
 __all__ = ["app", "calibrate", "demo", "simulate"]
 
@@ -279,33 +285,67 @@ def _crash_text(file: str) -> str:
 
 def simulate(options: argparse.Namespace) -> int:
     """Write a simulated data set."""
-    import numpy as np  # noqa: PLC0415 - after the thread limits
-
     from circuitshift.pipeline import phantom  # noqa: PLC0415 - rarely needed
 
-    rng = np.random.default_rng(options.seed)
+    truth, spec, rng = _phantom_parts(options)
     if options.layout:
-        made = phantom.write_layout(options.output_dir, options.layout, rng=rng)
-        _say(f"wrote {made} files under {options.output_dir}")
+        written = phantom.write_layout(
+            options.output_dir,
+            options.layout,
+            spec=spec,
+            rng=rng,
+            participants=options.participants,
+        )
+        _say(f"{written.n_people} people, {written.n_runs} runs: {options.output_dir}")
         return EXIT_OK
-    written = _write_phantom(options, options.output_dir)
+    written = phantom.write_phantom(options.output_dir, truth, spec=spec, rng=rng)
     _say(f"{written.n_people} people, {written.n_runs} runs: {options.output_dir}")
     _say(f"planted: {options.truth}; the right verdict is {' or '.join(written.expected)}")
     return EXIT_OK
 
 
-def _write_phantom(options: argparse.Namespace, folder: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202 - made below
+def _phantom_parts(
+    options: argparse.Namespace,
+) -> "tuple[PlantedTruth, PhantomSpec, np.random.Generator]":
+    """Make what a simulation needs from the options."""
     import numpy as np  # noqa: PLC0415 - after the thread limits
 
-    from circuitshift.pipeline import phantom  # noqa: PLC0415 - rarely needed
+    from circuitshift.pipeline.phantom import (  # noqa: PLC0415 - rarely needed
+        PhantomSpec,
+        PlantedTruth,
+    )
 
-    spec = phantom.PhantomSpec(
+    spec = PhantomSpec(
         n_treated=options.n_treated,
         n_control=options.n_control,
         n_reference=options.n_reference,
     )
-    truth = phantom.PlantedTruth(options.truth)
-    return phantom.write_phantom(folder, truth, spec, rng=np.random.default_rng(options.seed))
+    return PlantedTruth(options.truth), spec, np.random.default_rng(options.seed)
+
+
+def _simulated(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
+    """Simulate into a folder, or take what a former demo with the same options left there."""
+    from circuitshift.pipeline.phantom import write_phantom  # noqa: PLC0415 - rarely needed
+    from circuitshift.pipeline.phantom_model import EXPECTED  # noqa: PLC0415 - rarely needed
+
+    wanted = {
+        name: getattr(options, name)
+        for name in ("truth", "seed", "n_treated", "n_control", "n_reference")
+    }
+    note = folder.parent / "demo.json"
+    if note.exists():
+        if tables.read_json(note) != wanted:
+            raise InputError(
+                f"{folder.parent} holds a demo with other options ({note}); name another folder"
+            )
+        _say(f"using the study that is simulated in {folder} already")
+        return EXPECTED[options.truth]
+    _say(f"simulating a study with planted truth {options.truth!r} in {folder}")
+    truth, spec, rng = _phantom_parts(options)
+    written = write_phantom(folder, truth, spec=spec, rng=rng)
+    tables.write_json(note, wanted)
+    _say(f"{written.n_people} people, {written.n_runs} runs")
+    return written.expected
 
 
 def demo(options: argparse.Namespace) -> int:
@@ -314,9 +354,7 @@ def demo(options: argparse.Namespace) -> int:
 
     root: Path = options.output_dir
     start = time.monotonic()
-    _say(f"simulating a study with planted truth {options.truth!r} in {root / 'data'}")
-    written = _write_phantom(options, root / "data")
-    _say(f"{written.n_people} people, {written.n_runs} runs")
+    expected = _simulated(options, root / "data")
     common = [str(root / "data"), str(root / "results")]
     procs = ["--nprocs", str(options.nprocs)] if options.nprocs else []
     rest = ["-w", str(root / "work"), *procs]
@@ -325,9 +363,9 @@ def demo(options: argparse.Namespace) -> int:
         _say(f"\n$ circuitshift {' '.join(common)} {level} {' '.join(rest)}")
         status = max(status, app(app_parser().parse_args([*common, level, *rest])))
     found = tables.read_json(root / "results" / "group" / "verdict.json")["verdict"]
-    right = found in written.expected
+    right = found in expected
     _say(
-        f"\nplanted: {options.truth}; right: {' or '.join(written.expected)}; found: {found} "
+        f"\nplanted: {options.truth}; right: {' or '.join(expected)}; found: {found} "
         f"-> {'as planted' if right else 'NOT as planted'} ({time.monotonic() - start:.0f} s)"
     )
     _say(f"a person's report: {min((root / 'results').glob('sub-*.html'), default='none')}")
