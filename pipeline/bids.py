@@ -87,6 +87,7 @@ _VARIANT = frozenset({"space", "cohort", "res", "den", "desc", "stat", "meas"})
 _PARCELS = ("atlas", "seg", "scale", "label")
 _SPACES = ("MNI152NLin2009cAsym", "MNI152NLin6Asym")
 _OWN_SPACES = ("T1w", "T2w", "anat", "individual", "scanner", "boldref", "func", "")
+_NOTHING = "it holds no preprocessed run"
 _MILLISECONDS_FROM = 100.0  # no fMRI has a repetition time of 100 s, nor one of 0.1 s in ms
 
 
@@ -297,7 +298,7 @@ class _Scan:
                 self.counts["junk"] += 1
 
     def _person(self, path: str, label: str) -> None:
-        self.people[label] = "it holds no preprocessed run"
+        self.people[label] = _NOTHING
         here = self._list(path, label)
         if not here:
             self.people[label] = "it is empty"
@@ -371,19 +372,10 @@ class _Scan:
         """Tell at which door a file stands; count what is passed over."""
         desc = name.get("desc")
         if name.suffix == "bold":
-            if desc != "preproc":
-                return None
-            if name.get("echo"):
-                self.counts["echo"] += 1
-                self.people.setdefault(name.get("sub"), "")
-                self.people[name.get("sub")] = (
-                    "it holds single echoes only, not their optimal combination"
-                )
-                return None
-            return "bold"
+            return "bold" if desc == "preproc" and not self._is_echo(name) else None
+        statistic = (name.get("stat") or name.get("meas")).lower()
         if desc == "confounds":
             return None
-        statistic = (name.get("stat") or name.get("meas")).lower()
         if not (name.get("atlas") or name.get("seg")):
             self.counts["no atlas"] += 1
         elif name.suffix == "timeseries" and statistic in ("", "mean"):
@@ -393,6 +385,14 @@ class _Scan:
         else:
             self.counts["statistic"] += 1
         return None
+
+    def _is_echo(self, name: Name) -> bool:
+        """Tell images of one echo of several, which fMRIPrep leaves on request."""
+        if not name.get("echo"):
+            return False
+        self.counts["echo"] += 1
+        self.people[name.get("sub")] = "it holds single echoes only, not their optimal combination"
+        return True
 
     def _list(self, path: str | Path, person: str) -> dict[str, "os.DirEntry[str]"]:
         """List a folder; one that cannot be listed is a fault."""
@@ -480,7 +480,7 @@ def _generator(folder: Path) -> str:
 # --- from files to runs --------------------------------------------------------------------------
 
 
-def find_runs(root: Path, query: Query | None = None, *, dataset: str = "") -> Found:
+def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found:
     """Find the functional runs of a data set.
 
     Parameters
@@ -504,7 +504,6 @@ def find_runs(root: Path, query: Query | None = None, *, dataset: str = "") -> F
     InputError
         If `root` is not a folder, or the query names an unknown door.
     """
-    query = query or Query()
     doors = _wanted_doors(query)
     notes: list[str] = []
     scans = _scan_all(Path(root), notes)
@@ -558,22 +557,17 @@ def _people_without(
     ]
     if not there and not faulty:
         kinds = " or ".join(query.doors) or "preprocessed image, time series or matrix"
+        whys = Counter(why for _, why in people.values() if why != _NOTHING)
+        reason = f" ({whys.most_common(1)[0][0]})" if whys else ""
         hint = "give the folder with fMRIPrep's output"
-        why = Counter(why for _, why in people.values() if "no preprocessed" not in why)
-        reason = f" ({why.most_common(1)[0][0]})" if why else ""
         return [*faults, Fault(str(root), f"nobody in it has any {kinds}{reason}", hint)]
+    at_other_doors = {file.participant for scan in scans for file in scan.files} - there
     for label in sorted(set(people) - there - faulty):
         scan, why = people[label]
-        faults.append(
-            Fault(
-                str(scan.base / f"sub-{label}"),
-                why
-                if label not in {f.participant for s in scans for f in s.files}
-                else f"it holds no run of the kind asked for ({', '.join(query.doors)})",
-                "preprocess or fetch this person's runs, or leave the person out",
-                label,
-            )
-        )
+        if label in at_other_doors:
+            why = f"it holds no run of the kind asked for ({', '.join(query.doors)})"
+        fix = "preprocess or fetch this person's runs, or leave the person out"
+        faults.append(Fault(str(scan.base / f"sub-{label}"), why, fix, label))
     return faults
 
 
@@ -654,8 +648,10 @@ def _choose_all(
     for door in _DOORS:
         there = [file for file in files if file.door == door]
         there = _choose_space(there, query, notes, faults)
-        there = _choose(there, lambda f: f.res, _res_rank, (door, "res-"), notes)
-        there = _choose(there, lambda f: f.name.get("desc"), str, (door, "desc-"), notes)
+        there = _choose(there, lambda f: f.res, rank=_res_rank, what=(door, "res-"), notes=notes)
+        there = _choose(
+            there, lambda f: f.name.get("desc"), rank=str, what=(door, "desc-"), notes=notes
+        )
         out += there
     return out
 
@@ -678,11 +674,7 @@ def _choose_space(
     """Keep the space that most runs have; a run that lacks it is a fault."""
     door = files[0].door if files else "bold"
     if query.spaces:
-        asked = {_plain(space, "space").split(":")[0] for space in query.spaces}
-        sizes = {space.split(":res-")[1] for space in query.spaces if ":res-" in space}
-        kept = [
-            f for f in files if f.space.split(":")[0] in asked and (not sizes or f.res in sizes)
-        ]
+        kept = [file for file in files if _in_asked_space(file, query.spaces)]
         faults += _lacking(files, kept, " or ".join(query.spaces))
         files = kept
     elif door == "bold":
@@ -695,14 +687,21 @@ def _choose_space(
                 "space-T1w) are passed over for those in a standard space."
             )
             files = standard
-    kept = _choose(files, lambda f: f.space, _space_rank(query), (door, "space-"), notes)
+    rank = _space_rank(query)
+    kept = _choose(files, lambda f: f.space, rank=rank, what=(door, "space-"), notes=notes)
     best = {file.space for file in kept}
     if door == "bold" and len(best) > 1:
-        chosen = _most(files, lambda f: f.space, _space_rank(query))
+        chosen = _most(files, lambda f: f.space, rank)
         same = [file for file in kept if file.space == chosen]
         faults += _lacking(kept, same, chosen)
         return same
     return kept
+
+
+def _in_asked_space(file: _File, spaces: Iterable[str]) -> bool:
+    """Compare with ``SPACE``, ``SPACE:res-2`` or ``SPACE:cohort-1``."""
+    held = {file.name.get("space"), *(f"{key}-{value}" for key, value in file.name.entities)}
+    return any(set(_plain(space, "space").split(":")) <= held for space in spaces)
 
 
 def _lacking(files: Iterable[_File], kept: Iterable[_File], space: str) -> list[Fault]:
@@ -740,6 +739,7 @@ def _most(files: Iterable[_File], value: Callable[[_File], str], rank: Callable[
 def _choose(
     files: list[_File],
     value: Callable[[_File], str],
+    *,
     rank: Callable[[str], Any],
     what: tuple[str, str],
     notes: list[str],
