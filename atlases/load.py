@@ -6,7 +6,6 @@ tables, and checks that an image and its table agree.
 """
 
 import csv
-import difflib
 import hashlib
 import json
 import logging
@@ -15,7 +14,7 @@ import re
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import numpy.typing as npt
 
 from circuitshift.atlases.errors import AtlasError
 from circuitshift.atlases.records import Atlas, Region
+from circuitshift.atlases.remote import Found, find
 from circuitshift.atlases.seitzman import load_seitzman
 
 __all__ = ["checksum", "combine", "infer_region", "load_atlas"]
@@ -41,9 +41,16 @@ NOT_IN_NAMES = re.compile(
     r"(?:^|_)(?:tpl-[^_]*|space-[^_]*|res-[^_]*|MNI152[A-Za-z0-9]*|2009cAsym|3T|7T|order"
     r"|[0-9.]+mm|dseg|probseg|label)(?=_|$)"
 )
-TIAN = re.compile(
-    r"[a-z]{0,2}(?:HIP|AMY|THA|CAU|PUT|NAc|GP)(?:-[A-Za-z0-9]+)*-(?P<side>[lr])h"
-)
+TIAN = re.compile(r"[a-z]{0,2}(?:HIP|AMY|THA|CAU|PUT|NAc|GP)(?:-[A-Za-z0-9]+)*-(?P<side>[lr])h")
+ALIASES = {
+    "name": "label",
+    "difumo_names": "label",
+    "component": "index",
+    "hemi": "hemisphere",
+    "network_label": "network",
+    # DiFuMo's column of 7 networks carries names of the 17; this one is what it says
+    "yeo_networks17": "network",
+}
 SCHAEFER = re.compile(r"(?:(?:7|17)Networks_)?(?P<side>[LR])H_(?P<network>[A-Za-z]+)(?:_.*)?")
 SIDES = (
     (re.compile(r"(?:^|[ _.\-(])(?:L|LH|lh|Left|left)(?:$|[ _.\-)])"), "L"),
@@ -85,7 +92,10 @@ def load_atlas(source: str | Path, *, space: str = "MNI152NLin2009cAsym") -> Atl
         return load_seitzman(space)
     if isinstance(source, Path) or os.sep in text or _is_file_name(text) or Path(text).is_file():
         return _from_path(Path(text))
-    raise AtlasError(f"atlas {text!r} is not known")
+    parts = [_from_found(found) for found in find(text, space)]
+    if len(parts) == 1:
+        return parts[0]
+    return replace(combine(parts[0], parts[1]), name="HarvardOxford")
 
 
 def checksum(path: Path) -> str:
@@ -147,10 +157,10 @@ def _read_table(path: Path) -> _Table:
 
 
 def _read_tsv(path: Path, lines: Sequence[str]) -> tuple[Region, ...]:
-    """Rows of ``index, label[, hemisphere, network]`` (``name`` is read as ``label``)."""
+    """Rows of ``index, label[, hemisphere, network, x, y, z]``, and of templateflow's tables."""
     rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-    header = [(name or "").strip() for name in rows.fieldnames or ()]
-    rows.fieldnames = [{"name": "label"}.get(n, n) if "label" not in header else n for n in header]
+    header = [(name or "").strip().lower() for name in rows.fieldnames or ()]
+    rows.fieldnames = [n if ALIASES.get(n, n) in header else ALIASES.get(n, n) for n in header]
     missing = {"index", "label"} - set(rows.fieldnames)
     if missing:
         raise AtlasError(
@@ -160,44 +170,57 @@ def _read_tsv(path: Path, lines: Sequence[str]) -> tuple[Region, ...]:
     regions = []
     for row in rows:
         cell = {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
-        index = _index(path, rows.line_num, cell["index"])
-        if not cell["label"] or cell["label"] == "n/a":
-            raise AtlasError(f"{path}, line {rows.line_num}: the label is empty")
+        cell = {k: "" if v in ("n/a", "No network found") else v for k, v in cell.items()}
+        where = f"{path}, line {rows.line_num}"
+        index = _index(where, cell["index"])
+        if not cell["label"]:
+            raise AtlasError(f"{where}: the label is empty")
         if index == 0:  # background, which some tables name
             continue
-        side = cell.get("hemisphere", "") or cell.get("hemi", "")
-        network = cell.get("network", "") or cell.get("network_label", "")
-        regions.append(
-            infer_region(index, cell["label"], _hemisphere(side), "" if network == "n/a" else network)
+        side = cell.get("hemisphere", "")[:1].upper()
+        side = side if side in ("L", "R") else ""
+        region = infer_region(index, cell["label"], side, cell.get("network", ""))
+        regions.append(replace(region, xyz_mm=_place(where, cell)))
+    if "difumo_names" in header:  # its names repeat in the larger versions
+        count = Counter(r.label for r in regions)
+        return tuple(
+            replace(r, label=f"{r.label} {r.index}") if count[r.label] > 1 else r for r in regions
         )
     return tuple(regions)
 
 
+def _place(where: str, cell: Mapping[str, str]) -> tuple[float, float, float] | None:
+    """Centre in mm, where a table has one."""
+    texts = [cell.get(axis, "") for axis in "xyz"]
+    if not all(texts):
+        return None
+    try:
+        x, y, z = map(float, texts)
+    except ValueError:
+        raise AtlasError(f"{where}: x, y, z must be numbers (mm), found {texts}") from None
+    return (x, y, z) if np.isfinite([x, y, z]).all() else None
+
+
 def _read_two_line(path: Path, lines: Sequence[str]) -> tuple[Region, ...]:
-    """Rows of FreeSurfer-like pairs of lines: ``NAME`` then ``index R G B A``."""
+    """Rows as pairs of lines, ``NAME`` then ``index R G B A``, or names alone, in order."""
     words = [line.strip() for line in lines if line.strip()]
+    if not any(line[0].isdigit() for line in words):  # the publishers' other form: names alone
+        return tuple(infer_region(k, name) for k, name in enumerate(words, start=1))
     if len(words) % 2:
         raise AtlasError(
             f"{path}: expected pairs of lines, NAME then 'index R G B A', found {len(words)} lines"
         )
     return tuple(
-        infer_region(_index(path, 2 * k + 2, numbers.split()[0]), name)
+        infer_region(_index(f"{path}, line {2 * k + 2}", numbers.split()[0]), name)
         for k, (name, numbers) in enumerate(zip(words[::2], words[1::2], strict=True))
     )
 
 
-def _index(path: Path, line: int, text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise AtlasError(f"{path}, line {line}: index {text!r} is not a whole number of 0 or more")
-    return value
-
-
-def _hemisphere(text: str) -> str:
-    return text[:1].upper() if text[:1].upper() in ("L", "R") else ""
+def _index(where: str, text: str) -> int:
+    """Return the whole number in a cell."""
+    if not re.fullmatch("[0-9]+", text):
+        raise AtlasError(f"{where}: index {text!r} is not a whole number of 0 or more")
+    return int(text)
 
 
 # -------------------------------------------------------------------------------------- files
@@ -217,48 +240,55 @@ def _from_path(path: Path) -> Atlas:
         kind = "is a folder; name the image or table in it" if path.is_dir() else "does not exist"
         raise AtlasError(f"atlas {path}: the file {kind}")
     if path.name.endswith(IMAGES):
-        return from_files(path, _table_beside(path))
+        return _build(path, _read_table(_table_beside(path)), (_name_of(path), _space_of(path)))
     if path.suffix not in (".tsv", ".txt"):
         raise AtlasError(f"atlas {path}: expected a .nii, .nii.gz, .tsv or label .txt file")
     table = _read_table(path)
     return Atlas(_name_of(path), table.regions, "table", _space_of(path))
 
 
-def from_files(image: Path, table: Path, *, name: str = "", space: str = "") -> Atlas:
+def _from_found(found: Found) -> Atlas:
+    """Atlas of files that were found by name."""
+    if found.table is not None:
+        table = _read_table(found.table)
+    else:
+        rows = tuple(infer_region(index, label) for index, label in found.rows)
+        table = _Table(found.image.with_suffix(""), rows)
+    atlas = _build(found.image, table, (found.name, found.space), partial=found.table is None)
+    return replace(atlas, reference=found.reference, licence=found.licence)
+
+
+def _build(
+    image: Path, table: _Table, name_and_space: tuple[str, str], *, partial: bool = False
+) -> Atlas:
     """Atlas of an image and its table; labels if the image is 3D, maps if it is 4D.
 
-    Parameters
-    ----------
-    image, table : Path
-        NIfTI image and label table.
-    name, space : str, optional
-        Taken from the file name when empty.
-
-    Raises
-    ------
-    AtlasError
-        If either file is broken, or the image holds values that the table does not name.
+    With `partial`, values that the table does not name are left out instead of being an error.
     """
-    regions = _read_table(table).regions
+    (name, space), regions = name_and_space, table.regions
     loaded = _open_image(image)
-    name, space = name or _name_of(image), space or _space_of(image)
     path = image.resolve()
     if len(loaded.shape) == 4 and loaded.shape[3] > 1:
         if loaded.shape[3] != len(regions):
             raise AtlasError(
-                f"atlas {name}: {image} holds {loaded.shape[3]} maps but {table.name} names "
+                f"atlas {name}: {image} holds {loaded.shape[3]} maps but {table.path.name} names "
                 f"{len(regions)}; each map needs one row"
             )
         return Atlas(name, regions, "maps", space, path)
     values, centres = _centres(_voxels(image, loaded), loaded.affine)
     unnamed = sorted(set(values) - {r.index for r in regions})
-    if unnamed:
+    if unnamed and not partial:
         raise AtlasError(
-            f"atlas {name}: {image} holds the values {_some(unnamed)} which {table.name} "
+            f"atlas {name}: {image} holds the values {_some(unnamed)} which {table.path.name} "
             "does not name; add their rows"
         )
     at = dict(zip(values, centres, strict=True))
     empty = [r.label for r in regions if r.index not in at]
+    if len(empty) == len(regions):
+        raise AtlasError(
+            f"atlas {name}: no value of {table.path.name} is in {image}; "
+            "they do not belong together"
+        )
     if empty:  # legal: their columns will be undefined, not lost
         log.info("atlas %s: no voxels for %s", name, _some(empty))
     placed = tuple(replace(r, xyz_mm=at.get(r.index)) for r in regions)
@@ -382,7 +412,8 @@ def combine(first: Atlas, second: Atlas, *, folder: Path | None = None) -> Atlas
     AtlasError
         If either is no label atlas, the spaces differ, or a label is in both.
     """
-    a, b = _label_image(first), _label_image(second)
+    for part in (first, second):
+        _label_image(part)
     if first.space and second.space and first.space != second.space:
         raise AtlasError(
             f"atlases {first.name} ({first.space}) and {second.name} ({second.space}) "
@@ -391,9 +422,9 @@ def combine(first: Atlas, second: Atlas, *, folder: Path | None = None) -> Atlas
     offset = max(r.index for r in first.regions)
     moved = tuple(replace(r, index=r.index + offset) for r in second.regions)
     name = first.name + second.name
-    target = (folder or _cache()) / f"atlas-{name}_{_content(a, b)}_dseg.nii.gz"
+    target = (folder or _cache()) / f"atlas-{name}_{_content(first, second)}_dseg.nii.gz"
     if not target.is_file():
-        _write_combined((a, b), offset, target)
+        _write_combined((first, second), offset, target)
     told = json.loads(_beside(target).read_text(encoding="utf-8"))
     if told["overlap_voxels"]:
         log.info(
@@ -422,8 +453,10 @@ def _label_image(atlas: Atlas) -> Path:
     return atlas.image
 
 
-def _content(a: Path, b: Path) -> str:
-    return hashlib.sha256((checksum(a) + checksum(b)).encode()).hexdigest()[:16]
+def _content(*atlases: Atlas) -> str:
+    """Key of a combination: both images and the values that count as regions."""
+    parts = [checksum(_label_image(a)) + str([r.index for r in a.regions]) for a in atlases]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def _beside(image: Path) -> Path:
@@ -445,13 +478,19 @@ def _cache() -> Path:
     return folder
 
 
-def _write_combined(images: tuple[Path, Path], offset: int, target: Path) -> None:
+def _write_combined(atlases: tuple[Atlas, Atlas], offset: int, target: Path) -> None:
     """Write the combined image and its JSON, each whole or not at all."""
     import nibabel  # noqa: PLC0415 - slow to import, needed here only
 
+    images = [_label_image(atlas) for atlas in atlases]
     first, second = (_open_image(path) for path in images)
-    base = _voxels(images[0], first)
-    added = _voxels(images[1], second)
+    base, added = (
+        # values that an atlas does not name (white matter) are not regions
+        np.where(np.isin(voxels, [r.index for r in atlas.regions]), voxels, 0)
+        for atlas, voxels in zip(
+            atlases, (_voxels(images[0], first), _voxels(images[1], second)), strict=True
+        )
+    )
     same = added.shape == base.shape and np.allclose(first.affine, second.affine, atol=1e-4)
     if not same:
         added = _nearest(added, np.linalg.inv(second.affine) @ first.affine, base.shape)
@@ -505,6 +544,6 @@ def _first(error: BaseException) -> str:
 
 
 def _some(items: Iterable[object], most: int = 10) -> str:
-    """The first few, in words."""
+    """Name the first few."""
     words = [str(item) for item in items]
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")

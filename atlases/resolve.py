@@ -150,9 +150,7 @@ class _NotFoundError(Exception):
         self.options = options
 
 
-def _resolve(
-    definition: _Definition, atlas: Atlas, known: Mapping[str, _Definition]
-) -> Circuit:
+def _resolve(definition: _Definition, atlas: Atlas, known: Mapping[str, _Definition]) -> Circuit:
     """Circuit of a definition on an atlas."""
     seeds, notes = _side(definition, "seeds", atlas, known)
     targets: tuple[int, ...] = ()
@@ -288,7 +286,7 @@ def _any(patterns: Iterable[re.Pattern[str]], text: str) -> bool:
 
 
 def _nearest(options: Iterable[_Option], atlas: Atlas) -> str:
-    """The labels and networks of an atlas that come closest to what was looked for."""
+    """Name the labels of an atlas closest to what was looked for, and its networks."""
     words = {
         word.lower()
         for option in options
@@ -355,7 +353,8 @@ def _read(path: Path) -> _Definition:
         )
     if text["direction"] not in get_args(Direction):
         raise CircuitError(
-            f"{path}: direction: {text['direction']!r} is not one of {', '.join(get_args(Direction))}"
+            f"{path}: direction: {text['direction']!r} is not one of "
+            f"{', '.join(get_args(Direction))}"
         )
     if not re.search(r"\b10\.\d{4,}/\S+", str(text["reference"])):
         raise CircuitError(f"{path}: reference: {text['reference']!r} holds no DOI (10.xxxx/...)")

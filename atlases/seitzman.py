@@ -88,7 +88,7 @@ def _side(part: str, x_mm: float, radius_mm: float) -> str:
 
 
 def _title(name: str) -> str:
-    """The name with a capital first letter."""
+    """Make the first letter a capital."""
     return re.sub("^.", lambda first: first[0].upper(), name)
 
 
