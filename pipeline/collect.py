@@ -113,11 +113,6 @@ def _beside(row: _Row, suffix: str) -> str:
 
 def _run_quality(row: _Row, science: Science, out_dir: Path) -> report.RunQuality:
     atlas = measure.read_atlas(out_dir, row["atlas"])
-    counts = {
-        name: int(_number(row[name]))
-        for name in ("n_volumes", "n_dummy", "n_censored", "n_retained", "n_regressors")
-    }
-    floats = {name: _number(row[name]) for name in ("minutes", "residual_dof", "mean_fd_mm")}
     fd, keep = _motion(row, out_dir)
     coverage = _coverage(row, atlas, out_dir)
     series = out_dir / _beside(row, "timeseries")
@@ -127,7 +122,7 @@ def _run_quality(row: _Row, science: Science, out_dir: Path) -> report.RunQualit
         session="" if row["session"] == tables.NOT_AVAILABLE else row["session"],
         fd_mm=fd,
         keep=keep,
-        kept=Kept(**counts, **floats),
+        kept=_kept(row),
         coverage=coverage,
         coverage_labels=atlas.labels,
         below_coverage=tuple(below),
@@ -137,6 +132,13 @@ def _run_quality(row: _Row, science: Science, out_dir: Path) -> report.RunQualit
         series=tables.read_series(series)[1] if series.exists() else None,
         networks=tuple(region.network for region in atlas.regions),
     )
+
+
+def _kept(row: _Row) -> Kept:
+    counts = ("n_volumes", "n_dummy", "n_censored", "n_retained", "n_regressors")
+    values: dict[str, Any] = {name: int(_number(row[name])) for name in counts}
+    values |= {name: _number(row[name]) for name in ("minutes", "residual_dof", "mean_fd_mm")}
+    return Kept(**values)
 
 
 def _motion(row: _Row, out_dir: Path) -> tuple[Floats, npt.NDArray[np.bool_]]:
@@ -291,9 +293,11 @@ def _change_by_strength(path: Path) -> dict[str, object]:
 def _methods(content: Mapping[str, Any]) -> str:
     """Text for a methods section, with what was really done."""
     design, n, seen = content["design"], content["n"], content["versions"]
-    science = Science(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in content["science"].items()}
-    )
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in content["science"].items()
+    }
+    science = Science(**settings)
     arms = f"{n['treated']} treated" + (f" and {n['control']} control" * bool(n["control"]))
     reference = f" and {n['reference']} reference people" if n["reference"] else ""
     return (

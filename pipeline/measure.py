@@ -180,7 +180,8 @@ def _measure_or_say(run: Run, science: Science, out_dir: Path) -> list[dict[str,
         done = _finished(run, science, out_dir, key)
         if done is not None:
             return done
-        rows, problems = [], []
+        rows: list[dict[str, object]] = []
+        problems: list[dict[str, object]] = []
         for made in _DOORS[run.door](run, science, out_dir, problems):
             about = {**key, "Notes": list(notes)}
             rows.append(_write(made, run, science, out_dir=out_dir, sidecar=about))

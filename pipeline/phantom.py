@@ -284,12 +284,12 @@ def _write_descriptions(out_dir: Path, derivatives: Path, spec: PhantomSpec) -> 
         "Description": "Simulated data in the layout of fMRIPrep; no scanner, no person.",
     }
     common = {"BIDSVersion": "1.8.0", "License": "CC0", "Authors": ["circuitshift simulate"]}
-    root = {"Name": name, "DatasetType": "raw", "GeneratedBy": [made_by]}
-    write_json(out_dir / "dataset_description.json", root | common)
-    derived = {"Name": f"{name}: derivatives", "DatasetType": "derivative"}
-    write_json(
-        derivatives / "dataset_description.json", derived | {"GeneratedBy": [made_by]} | common
-    )
+    for folder, title, kind in (
+        (out_dir, name, "raw"),
+        (derivatives, f"{name}: derivatives", "derivative"),
+    ):
+        content = {"Name": title, "DatasetType": kind, "GeneratedBy": [made_by], **common}
+        write_json(folder / "dataset_description.json", content)
     task = {"RepetitionTime": spec.t_r_s, "TaskName": spec.task}
     write_json(out_dir / f"task-{spec.task}_bold.json", task)
     (out_dir / "README").write_text(

@@ -218,7 +218,7 @@ def _cell(value: object) -> str:
 
 def write_table(
     path: Path,
-    columns: Mapping[str, Sequence[object]],
+    columns: Mapping[str, Sequence[object] | npt.NDArray[Any]],
     *,
     sidecar: Mapping[str, object] | None = None,
 ) -> None:

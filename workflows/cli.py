@@ -38,7 +38,7 @@ exit status: 0 all went well; 1 nothing could be done; 2 wrong usage;
 class _Parser(argparse.ArgumentParser):
     """Takes snake case for kebab case, and suggests the nearest flag when one is unknown."""
 
-    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]  # noqa: ANN001, ANN202 - argparse's own
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202 - argparse's own
         """Parse; both spellings of a flag are one."""
         given = [_kebab(word) for word in (sys.argv[1:] if args is None else args)]
         return super().parse_known_args(given, namespace)

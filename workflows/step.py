@@ -118,10 +118,14 @@ def _crosses(kind: Any) -> bool:  # noqa: ANN401 - any annotation
         return all(_crosses(part) for part in parts if part is not Ellipsis)
     if origin in (Union, UnionType):
         return all(_crosses(part) for part in parts)
-    if is_dataclass(kind) and kind.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+    if is_dataclass(kind) and _is_frozen(kind):
         types = get_type_hints(kind)
         return all(_crosses(types[field.name]) for field in fields(kind))
     return False
+
+
+def _is_frozen(kind: Any) -> bool:  # noqa: ANN401 - any dataclass
+    return bool(kind.__dataclass_params__.frozen)
 
 
 def _native(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any input
