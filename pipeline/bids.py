@@ -7,6 +7,7 @@ run at a time, by `check_run`, not while indexing.
 """
 
 import difflib
+import math
 import os
 import re
 from collections import Counter, defaultdict
@@ -84,6 +85,7 @@ _SURFACES = (".dtseries.nii", ".func.gii")
 _JUNK = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _DOORS: tuple[Door, ...] = ("bold", "timeseries", "relmat")
 _VARIANT = frozenset({"space", "cohort", "res", "den", "desc", "stat", "meas"})
+_NUMBERED = frozenset({"run", "echo", "flip", "inv", "split", "chunk", "res"})
 _PARCELS = ("atlas", "seg", "scale", "label")
 _SPACES = ("MNI152NLin2009cAsym", "MNI152NLin6Asym")
 _OWN_SPACES = ("T1w", "T2w", "anat", "individual", "scanner", "boldref", "func", "")
@@ -515,8 +517,8 @@ def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found
     wants = {_plain(label, "sub") for label in query.participants}
     faults = [fault for fault in faults if not wants or not fault.person or fault.person in wants]
     files = [file for file in files if _matches(file, query)]
-    files = _choose_all(files, query, notes, faults)
     files = _one_door(files, notes)
+    files = _choose_all(files, query, notes, faults)
     files = _one_file_each(files, notes, faults)
     files = _without_joined(files, notes)
     runs = [run for file in files if (run := _make_run(file, dataset, faults)) is not None]
@@ -635,7 +637,8 @@ def _passes(label: str, wanted: object, key: str) -> bool:
             text = _plain(str(value), key)
             if text == label:
                 return True
-            if text.isdecimal() and label.isdecimal() and int(text) == int(label):
+            digits = key in _NUMBERED and text.isdecimal() and label.isdecimal()
+            if digits and int(text) == int(label):
                 return True
     return False
 
@@ -675,7 +678,8 @@ def _choose_space(
     door = files[0].door if files else "bold"
     if query.spaces:
         kept = [file for file in files if _in_asked_space(file, query.spaces)]
-        faults += _lacking(files, kept, " or ".join(query.spaces))
+        # When nobody has it `_unmatched` says so once.
+        faults += _lacking(files, kept, " or ".join(query.spaces)) if kept else []
         files = kept
     elif door == "bold":
         # Images on each person's own grid cannot be compared over people: a last resort.
@@ -783,6 +787,12 @@ def _one_door(files: list[_File], notes: list[str]) -> list[_File]:
         else:
             kept.append(file)
     notes += [f"{n} {what} of the same run." for what, n in sorted(passed.items())]
+    doors = [door for door in _DOORS if any(file.door == door for file in kept)]
+    if len(doors) > 1:
+        notes.append(
+            f"Some runs are there as {' only, others as '.join(doors)} only, so they were not "
+            "denoised alike; --input-type takes one kind."
+        )
     return kept
 
 
@@ -965,10 +975,9 @@ def check_run(run: Run) -> tuple[Run, tuple[Fault, ...], tuple[str, ...]]:
                 run.participant,
             )
         )
-    if stated is None and t_r_s is not None:
-        notes.append(
-            f"{run.path.name}: no JSON states its repetition time; {t_r_s:g} s is its header's."
-        )
+    if stated is None:
+        told = f"{t_r_s:g} s is its header's" if t_r_s else "its minutes are unknown"
+        notes.append(f"{run.path.name}: no JSON states its repetition time; {told}.")
     return replace(run, t_r_s=t_r_s), tuple(faults), tuple(notes)
 
 
@@ -1009,15 +1018,23 @@ def _in_seconds(value: float, what: str, notes: list[str]) -> float:
 def _stated_t_r(run: Run, notes: list[str]) -> float | None:
     """Repetition time from the nearest sidecar that applies, s; None when none states it."""
     for path in _sidecars(run):
-        value = tables.read_json(path).get("RepetitionTime")
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise InputError(
-                f"{path}: RepetitionTime is {value!r}; write it as a positive number of seconds"
+        content = tables.read_json(path)
+        value = content.get("RepetitionTime")
+        if value is not None:
+            return _in_seconds(
+                _positive(path, "RepetitionTime", value), f"{path.name}: RepetitionTime", notes
             )
-        return _in_seconds(float(value), f"{path.name}: RepetitionTime", notes)
+        rate = content.get("SamplingFrequency")
+        if rate is not None and run.door == "timeseries":
+            return 1 / _positive(path, "SamplingFrequency", rate)
     return None
+
+
+def _positive(path: Path, key: str, value: object) -> float:
+    """Check a number of a sidecar."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(f"{path}: {key} is {value!r}; write it as a positive number")
+    return float(value)
 
 
 def _sidecars(run: Run) -> Iterator[Path]:

@@ -32,7 +32,7 @@ _SESSION_KEYS = ("session_id", "session", "ses")
 _BY_SESSION = re.compile(r"(.+)_ses-([a-zA-Z0-9+]+)")
 _LABEL = re.compile(r"[a-zA-Z0-9+]+")
 # A column is one of numbers when at least this share of its known values are.
-_NUMERIC_SHARE = 0.8
+_NUMERIC_SHARE = 0.7
 _NUMERIC_LEAST = 3
 
 
@@ -153,12 +153,13 @@ def read_people(root: Path) -> People:
     reader.columns_by_session(path, labels, columns)
     reader.session_tables(home)
     reader.phenotypes(home)
+    visits = reader.visits()  # may add faults
     return People(
         tuple(labels),
         {name: tuple(values) for name, values in columns.items()},
         tuple(sorted(set(reader.faults))),
         tuple(dict.fromkeys(reader.notes)),
-        reader.visits(),
+        visits,
         path if path.exists() else root,
     )
 
