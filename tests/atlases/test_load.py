@@ -497,6 +497,16 @@ def truncated(folder: Path) -> Path:
     return path
 
 
+def flipped(folder: Path) -> Path:
+    """One voxel changed after compression: only the checksum at the end of the file tells."""
+    path = bad_image(cube([1]))(folder)
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    whole = gzip.compress(bytes(content), 0)
+    content[-1] ^= 1
+    path.write_bytes(gzip.compress(bytes(content), 0)[:-8] + whole[-8:])
+    return path
+
+
 def no_image(folder: Path) -> Path:
     table(folder / "bad.tsv", [(1, "a")])
     with gzip.open(folder / "bad.nii.gz", "wb") as stream:
@@ -545,6 +555,7 @@ BAD_FILES = {
     "maps without rows": (bad_image(np.ones((2, 2, 2, 3))), "holds 3 maps but bad.tsv names 1"),
     "5D": (bad_image(np.ones((2, 2, 2, 2, 2))), "3D or 4D image, found 5D"),
     "truncated": (truncated, "truncated or damaged"),
+    "checksum": (flipped, "truncated or damaged"),
     "no NIfTI": (no_image, "not a readable NIfTI image"),
 }
 
