@@ -499,7 +499,7 @@ def truncated(folder: Path) -> Path:
 
 def flipped(folder: Path) -> Path:
     """One voxel changed after compression: only the checksum at the end of the file tells."""
-    path = bad_image(cube([1]))(folder)
+    path = bad_image(cube([1], 40))(folder)
     content = bytearray(gzip.decompress(path.read_bytes()))
     whole = gzip.compress(bytes(content), 0)
     content[-1] ^= 1
