@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -707,14 +708,14 @@ def test_a_broken_file_costs_one_person(tree, breaks, sentence):
 
 
 def test_a_folder_that_may_not_be_listed(tree, monkeypatch):
-    scandir = bids.os.scandir
+    scandir = os.scandir
 
     def refuse(path):
         if str(path).endswith("sub-02/ses-pre/func"):
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
-    monkeypatch.setattr(bids.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     found = find_runs(tree)
     (fault,) = found.faults
     assert fault.person == "02"
