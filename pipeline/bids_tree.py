@@ -253,6 +253,11 @@ def _derivatives(root: Path, notes: list[str]) -> Iterator[tuple[int, Path]]:
     for folder in folders:
         if folder.name.startswith(".") or not folder.is_dir():
             continue
+        if not any(folder.iterdir()):
+            notes.append(
+                f"{folder} is empty; if it is a DataLad subdataset, run `datalad get -n` on it."
+            )
+            continue
         if generator(folder) == "circuitshift":
             notes.append(f"{folder} is output of circuitshift, so it is not taken as input.")
             continue

@@ -271,6 +271,14 @@ def test_fmriprep_goes_before_other_derivatives_and_own_output_is_no_input(tmp_p
     assert found.faults == ()
 
 
+def test_a_subdataset_that_was_not_installed_is_said(tmp_path):
+    (tmp_path / "derivatives/fmriprep").mkdir(parents=True)
+    found = find_runs(tmp_path)
+    assert found.runs == ()
+    assert "is empty; if it is a DataLad subdataset, run `datalad get -n`" in found.notes[0]
+    assert "nobody in it has any" in str(found.faults[0])
+
+
 def test_two_versions_of_fmriprep_must_be_chosen_between(tmp_path):
     for version in ("fmriprep-20", "fmriprep-24"):
         for person in ("01", "02"):
