@@ -10,7 +10,7 @@ import io
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -175,12 +175,21 @@ def _home(root: Path, reader: "_Reader") -> Path:
         return root
     for folder in _origins(root):
         path = folder / "participants.tsv"
-        # A table of other people (a data set that happens to lie above) is not ours.
-        if path.is_file() and (not reader.folders or set(reader.folders) & set(_folders(folder))):
+        if path.is_file() and _speaks_of(path, reader.folders):
             reader.notes.append(f"participants.tsv is that of {folder}, which {root} came from.")
             return folder
     reader.notes.append(f"{root} has no participants.tsv; people are those with a folder.")
     return root
+
+
+def _speaks_of(path: Path, folders: Collection[str]) -> bool:
+    """Tell a table of these people from that of a data set that happens to lie above."""
+    try:
+        lines = tables.read_text(path).split("\n")[1:]
+    except CircuitshiftError:
+        lines = []
+    named = {_strip(re.split(r"[\t,;]", line, maxsplit=1)[0], "sub-") for line in lines}
+    return not folders or bool(set(folders) & {*named, *_folders(path.parent)})
 
 
 def _lies_at(path: Path) -> bool:

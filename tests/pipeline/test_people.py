@@ -146,6 +146,15 @@ def test_a_derivative_takes_the_table_of_its_source(root, tmp_path, origin):
     assert "participants.tsv is that of " in people.notes[0]
 
 
+def test_the_source_may_have_a_table_and_no_folders(root):
+    for label in LABELS:
+        (root / f"sub-{label}").rmdir()
+    (root / "derivatives/fmriprep/sub-02").mkdir(parents=True)
+    people = read_people(root / "derivatives/fmriprep")
+    assert people.labels == LABELS
+    assert people.columns["group"][1] == "control"
+
+
 def test_a_table_of_other_people_above_is_not_taken(root):
     made = root / "derivatives/fmriprep"
     (made / "sub-x9").mkdir(parents=True)
