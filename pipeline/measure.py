@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.atlases.load import load_atlas
+from circuitshift.atlases.load import infer_region, load_atlas
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline import bids, connectivity, denoise, extract, quality, tables
 from circuitshift.pipeline.errors import CircuitshiftError, Fault, TableError
@@ -551,7 +551,7 @@ def _given_atlas(run: Run, science: Science) -> Atlas:
             if labels <= set(atlas.labels):
                 return atlas
     names = reader(run.path)[0]
-    regions = tuple(Region(k, name) for k, name in enumerate(names, start=1))
+    regions = tuple(infer_region(k, name) for k, name in enumerate(names, start=1))
     return Atlas(run.atlas, regions, "table")
 
 

@@ -43,7 +43,7 @@ def app(options: argparse.Namespace) -> int:
         return _group(
             _data_sets(options, folders), stated, plan=(science, machine), options=options
         )
-    plan = make_plan(folders, _query(options), out_dir=options.output_dir)
+    plan = make_plan(folders, _query(options), science=science, out_dir=options.output_dir)
     if options.dry_run:
         _say(describe(plan, science, level=options.analysis_level))
         return EXIT_OK

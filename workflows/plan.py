@@ -90,7 +90,9 @@ class StudyPlan:
     faults: tuple[Fault, ...] = field(default=())
 
 
-def make_plan(folders: Sequence[InputFolder], query: bids.Query, *, out_dir: Path) -> StudyPlan:
+def make_plan(
+    folders: Sequence[InputFolder], query: bids.Query, *, science: Science, out_dir: Path
+) -> StudyPlan:
     """Index every data set.
 
     Parameters
@@ -100,6 +102,8 @@ def make_plan(folders: Sequence[InputFolder], query: bids.Query, *, out_dir: Pat
     query : Query
         Applied to the main data set; to the others only as far as files are concerned, since
         participant and session labels are those of the main one.
+    science : Science
+        Its atlases choose among series or matrices of several.
     out_dir : Path
         Outputs of further data sets go to ``datasets/NAME`` in it.
 
@@ -129,21 +133,18 @@ def make_plan(folders: Sequence[InputFolder], query: bids.Query, *, out_dir: Pat
             query.filters,
         )
         found = bids.find_runs(folder.files, asked, dataset=folder.name)
-        plans = list(_people(found, folder.name, target))
+        known = read_people(folder.people)
+        runs, chosen = _of_one_atlas(found.runs, science)
+        plans = list(_people(runs, (*found.faults, *known.faults), folder.name, target))
         if not any(plan.runs for plan in plans):
             raise InputError(_nothing(folder, found))
-        known = _known(folder.people)
         without += _without(known, plans, asked, folder)
         label = f"{folder.name}: " if folder.name else ""
-        notes += [label + note for note in (*found.notes, *known.notes)]
+        notes += [label + note for note in (*found.notes, *known.notes, *chosen)]
         faults += [fault for fault in (*found.faults, *known.faults) if not fault.person]
         people += plans
         data_sets.append(DataSet(target, folder.people, folder.name))
     return StudyPlan(tuple(people), tuple(data_sets), tuple(without), tuple(notes), tuple(faults))
-
-
-def _known(folder: Path) -> People:
-    return read_people(folder)
 
 
 def _nothing(folder: InputFolder, found: bids.Found) -> str:
@@ -157,13 +158,34 @@ def _nothing(folder: InputFolder, found: bids.Found) -> str:
     return "\n".join(lines)
 
 
-def _people(found: bids.Found, name: str, target: Path) -> Iterable[PersonPlan]:
+def _of_one_atlas(runs: Sequence[Run], science: Science) -> tuple[list[Run], list[str]]:
+    """Choose among the atlases of series and matrices: XCP-D writes a dozen of each run."""
+    there = sorted({run.atlas for run in runs if run.door != "bold"})
+    if len(there) < 2:
+        return list(runs), []
+    asked = [_label(source) for source in science.atlases]
+    matching = [name for name in there if name.lower() in asked]
+    chosen = matching[0] if matching else there[0]
+    others = ", ".join(name for name in there if name != chosen)
+    note = f"Series or matrices of atlas {chosen} are taken; --atlas can choose among {others}."
+    return [run for run in runs if run.door == "bold" or run.atlas == chosen], [note]
+
+
+def _label(source: str) -> str:
+    """Reduce the name or file of an atlas to what its ``atlas-`` entity may be."""
+    name = Path(source).name.removeprefix("atlas-").split("_dseg")[0].split(".")[0]
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _people(
+    runs: Sequence[Run], faults: Sequence[Fault], name: str, target: Path
+) -> Iterable[PersonPlan]:
     """Group runs and faults by person."""
-    labels = {run.participant for run in found.runs} | {f.person for f in found.faults if f.person}
+    labels = {run.participant for run in runs} | {f.person for f in faults if f.person}
     for label in sorted(labels):
-        runs = tuple(run for run in found.runs if run.participant == label)
-        faults = tuple(fault for fault in found.faults if fault.person == label)
-        yield PersonPlan(label, name, runs, faults, target)
+        own = tuple(run for run in runs if run.participant == label)
+        wrong = tuple(fault for fault in faults if fault.person == label)
+        yield PersonPlan(label, name, own, wrong, target)
 
 
 def _without(
