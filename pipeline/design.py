@@ -334,15 +334,18 @@ def _roles(
     if not groups:
         inferred.append("No group column in participants.tsv: everybody counts as treated.")
         return {}
+    healthy = tuple(g for g in groups if _HEALTHY.search(g))
     unclear = [group for group in groups if _AMBIGUOUS.search(group)]
-    if unclear:
+    if unclear and not healthy and not stated.get("reference_dataset"):
         raise DesignError(
             f"group {unclear[0]!r} may be healthy people or untreated patients; write into the "
             f'study file: [groups] column = "{stated["group_column"]}", treated = [...], '
             f"control = [...], reference = [...]; the groups are {', '.join(groups)}"
         )
-    roles = {"control": tuple(g for g in groups if _UNTREATED.search(g))}
-    healthy = tuple(g for g in groups if _HEALTHY.search(g))
+    # beside a healthy group, a group called control has the patients' visits without treatment
+    roles = {
+        "control": tuple(g for g in groups if _UNTREATED.search(g) or g in unclear),
+    }
     if stated.get("reference_dataset"):
         inferred += [f"Group {g} has no role: the reference is another data set." for g in healthy]
     else:

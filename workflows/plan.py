@@ -80,7 +80,7 @@ class StudyPlan:
         People of participants.tsv who have no usable file.
     notes : tuple of str
     faults : tuple of Fault
-        Faults that concern no single person.
+        Faults of the data set, and of the tables of people.
     """
 
     people: tuple[PersonPlan, ...]
@@ -135,13 +135,13 @@ def make_plan(
         found = bids.find_runs(folder.files, asked, dataset=folder.name)
         known = read_people(folder.people)
         runs, chosen = _of_one_atlas(found.runs, science)
-        plans = list(_people(runs, (*found.faults, *known.faults), folder.name, target))
+        plans = list(_people(runs, found.faults, folder.name, target))
         if not any(plan.runs for plan in plans):
             raise InputError(_nothing(folder, found))
         without += _without(known, plans, asked, folder)
         label = f"{folder.name}: " if folder.name else ""
         notes += [label + note for note in (*found.notes, *known.notes, *chosen)]
-        faults += [fault for fault in (*found.faults, *known.faults) if not fault.person]
+        faults += [*(fault for fault in found.faults if not fault.person), *known.faults]
         people += plans
         data_sets.append(DataSet(target, folder.people, folder.name))
     return StudyPlan(tuple(people), tuple(data_sets), tuple(without), tuple(notes), tuple(faults))

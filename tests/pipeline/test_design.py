@@ -47,6 +47,14 @@ def test_session_names(labels, found):
     assert (design.baseline, design.followup) == found
 
 
+def test_control_is_clear_beside_a_healthy_group():
+    design = infer_design(StudyFile(), observed(["drug", "control", "healthy"]))
+    assert (design.treated, design.control) == (("drug",), ("control",))
+    there = {"ds2": ("control",)}
+    design = infer_design(StudyFile(), observed(["drug", "control"], reference_groups=there))
+    assert (design.control, design.reference) == (("control",), ("control",))
+
+
 def test_no_groups_is_one_arm():
     design = infer_design(StudyFile(), observed(["", ""]))
     assert (design.treated, design.control) == ((), ())
