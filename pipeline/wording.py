@@ -1,0 +1,246 @@
+"""Numbers and results -> words of reports: one way to print each thing, never "nan"."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = [
+    "MISSING",
+    "answer",
+    "cell",
+    "count",
+    "estimate_text",
+    "headline",
+    "is_below",
+    "number",
+    "p_value",
+    "show",
+    "who",
+]
+
+MISSING = "not available"
+_UNKNOWN = frozenset({"", "n/a", "na", "nan", "none", "null"})
+
+
+def number(value: object) -> float:
+    """Make a float of a number, a table's cell or None; NaN when there is none."""
+    if value is None or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(str(value))
+    except ValueError:
+        return math.nan
+
+
+def show(value: object, digits: int = 2, *, sign: bool = False) -> str:
+    """Print a number with a true minus sign.
+
+    Parameters
+    ----------
+    value : object
+        A number, a table's cell or None.
+    digits : int
+        After the decimal point.
+    sign : bool
+        Whether a plus sign is written.
+
+    Returns
+    -------
+    str
+    """
+    found = number(value)
+    if not math.isfinite(found):
+        return MISSING
+    text = f"{found:{'+' if sign else ''}.{digits}f}"
+    if float(text) == 0:
+        text = f"{0:.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def p_value(value: object) -> str:
+    """Print a p value; small ones as a bound."""
+    found = number(value)
+    if not math.isfinite(found):
+        return MISSING
+    return "< 0.001" if found < 0.001 else f"{found:.3f}"
+
+
+def cell(value: object) -> str:
+    """Print one cell of a table of anything: words as they are, numbers short."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or str(value).strip().lower() in _UNKNOWN:
+        return MISSING
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {cell(part)}" for name, part in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(cell, value)) or "none"
+    found = number(value)
+    if math.isfinite(found) and not isinstance(value, int):
+        text = str(value)
+        if not text.lstrip("-").isdigit():
+            text = f"{found:.4g}"
+        return text.replace("-", "\N{MINUS SIGN}")
+    return MISSING if math.isinf(found) else str(value)
+
+
+def count(n: int, one: str, many: str = "") -> str:
+    """Print ``1 run`` or ``3 runs``."""
+    return f"{n} {one if n == 1 else many or one + 's'}"
+
+
+def is_below(row: Mapping[str, Any], alpha: float) -> bool:
+    """Whether the corrected p of an estimate is below alpha."""
+    return number(row.get("p_corrected")) < alpha
+
+
+def estimate_text(row: Mapping[str, Any]) -> str:
+    """Print estimate, interval and corrected p in the space of a figure's margin."""
+    if not math.isfinite(number(row.get("estimate"))):
+        return MISSING
+    interval = f"[{show(row.get('ci_low'))}, {show(row.get('ci_high'))}]"
+    found = p_value(row.get("p_corrected"))
+    tail = "" if found == MISSING else f"  p {found}"
+    return f"{show(row.get('estimate'), sign=True)} {interval}{tail}"
+
+
+_HEADLINES = {
+    "global": "The change is global",
+    "circuit-specific": "The change is circuit-specific",
+    "both": "The change is both global and circuit-specific",
+    "neither": "Neither a global nor a circuit-specific change",
+    "undetermined": "Undecided",
+}
+
+
+def headline(verdict: str) -> str:
+    """Say the verdict in a few words."""
+    return _HEADLINES.get(verdict, verdict)
+
+
+def who(n: Mapping[str, Any]) -> str:
+    """Say on whom the answer rests."""
+    treated, control, reference = (int(n.get(k) or 0) for k in ("treated", "control", "reference"))
+    people = f"{count(treated, 'treated person', 'treated people')}"
+    if control:
+        people += f" and {count(control, 'control person', 'control people')}"
+    text = f"{people} with both visits"
+    return text + (
+        f", and {count(reference, 'reference person', 'reference people')}." if reference else "."
+    )
+
+
+def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
+    """Say what was found, one sentence per finding, for a reader who is no statistician.
+
+    Parameters
+    ----------
+    verdict : mapping
+        Content of verdict.json.
+    alpha : float
+        Family-wise error rate.
+
+    Returns
+    -------
+    list of str
+    """
+    versus = " relative to the control arm" if (verdict.get("n") or {}).get("control") else ""
+    terms, circuits = verdict.get("global") or {}, verdict.get("circuits") or {}
+    out = [
+        f"{_global_words(term, row)}{versus} ({_evidence(row)})."
+        for term, row in terms.items()
+        if is_below(row, alpha)
+    ]
+    hits = {name: row for name, row in circuits.items() if is_below(row, alpha)}
+    out += [_circuit_words(name, row, versus) for name, row in hits.items()]
+    out += _absent_words(terms, circuits, hits, alpha)
+    return out
+
+
+def _evidence(row: Mapping[str, Any]) -> str:
+    return (
+        f"95 % confidence interval {show(row.get('ci_low'))} to {show(row.get('ci_high'))}, "
+        f"corrected p {_relation(row.get('p_corrected'))}"
+    )
+
+
+def _relation(p: object) -> str:
+    text = p_value(p)
+    return text if text.startswith("<") or text == MISSING else f"= {text}"
+
+
+def _global_words(term: str, row: Mapping[str, Any]) -> str:
+    value = number(row.get("estimate"))
+    if term == "shift":
+        return (
+            f"An average connection of the whole brain changed by {show(value, sign=True)} Fisher z"
+        )
+    if term == "gain":
+        share = show(100 * value, 0, sign=True)
+        return f"Connections changed in proportion to their strength, by {share} %"
+    if term == "normalisation":
+        share = show(100 * value, 0)
+        return f"{share} % of the difference to the reference group was closed everywhere"
+    return f"Global {term}: {show(value, sign=True)} {row.get('unit') or ''}".rstrip()
+
+
+_PREDICTED = {"increase": 1, "decrease": -1}
+
+
+def _circuit_words(name: str, row: Mapping[str, Any], versus: str) -> str:
+    value = number(row.get("estimate"))
+    side = _PREDICTED.get(str(row.get("predicted")))
+    toward = ""
+    if side is not None:
+        same = side * value > 0
+        toward = ", in the predicted direction" if same else ", against the predicted direction"
+    return (
+        f"{row.get('title') or name}: connectivity changed by {show(value, sign=True)} Fisher z "
+        f"beyond the global law{versus}{toward} ({_evidence(row)})."
+    )
+
+
+def _absent_words(
+    terms: Mapping[str, Any], circuits: Mapping[str, Any], hits: Mapping[str, Any], alpha: float
+) -> list[str]:
+    """Say which silence is evidence of absence, and which is not."""
+    out = []
+    if terms and not any(is_below(row, alpha) for row in terms.values()):
+        out.append(_silence("global change", terms, alpha))
+    rest = {
+        str(row.get("title") or name): row
+        for name, row in circuits.items()
+        if name not in hits and math.isfinite(number(row.get("p")))
+    }
+    if rest:
+        kind = "circuit-specific change" if not hits else "change of another circuit"
+        out.append(_silence(kind, rest, alpha))
+    unknown = [
+        str(row.get("title") or name)
+        for name, row in circuits.items()
+        if not math.isfinite(number(row.get("p")))
+    ]
+    if unknown:
+        out.append(f"Not tested, for lack of people or coverage: {_list(unknown)}.")
+    return out
+
+
+def _silence(kind: str, rows: Mapping[str, Any], alpha: float) -> str:
+    open_ = [name for name, row in rows.items() if not number(row.get("equivalence_p")) < alpha]
+    start = f"No {kind} was found"
+    if not open_:
+        return f"{start}, and one as large as the smallest effect of interest is ruled out."
+    if len(open_) == len(rows):
+        return (
+            f"{start}, but one as large as the smallest effect of interest is not ruled out: "
+            "this is not evidence of absence."
+        )
+    return (
+        f"{start}; one as large as the smallest effect of interest is not ruled out for "
+        f"{_list(open_)}."
+    )
+
+
+def _list(names: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
