@@ -92,6 +92,7 @@ def _caller_module() -> str:
 
 def _trait(kind: Any, **meta: Any) -> Any:  # noqa: ANN401 - any annotation, any trait
     """Return the trait for an annotation."""
+    kind = _given(kind)
     origin = get_origin(kind)
     if kind is Path:
         return traits.Str(**meta)  # not File: a folder that fills up must not change the hash
@@ -107,6 +108,13 @@ def _trait(kind: Any, **meta: Any) -> Any:  # noqa: ANN401 - any annotation, any
         f"{kind!r} cannot cross a node boundary: pass a path, a scalar, a frozen dataclass of "
         "those, or a list"
     )
+
+
+def _given(kind: Any) -> Any:  # noqa: ANN401 - any annotation
+    """Return X for ``X | None``: an input that is left out is simply not passed."""
+    parts = [part for part in get_args(kind) if part is not type(None)]
+    is_optional = get_origin(kind) in (Union, UnionType) and len(parts) == 1
+    return parts[0] if is_optional else kind
 
 
 def _crosses(kind: Any) -> bool:  # noqa: ANN401 - any annotation
@@ -130,6 +138,7 @@ def _is_frozen(kind: Any) -> bool:  # noqa: ANN401 - any dataclass
 
 def _native(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any input
     """Turn a trait's value back into what the function expects."""
+    kind = _given(kind)
     if kind is Path:
         return Path(value)
     origin = get_origin(kind)

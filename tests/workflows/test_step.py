@@ -33,10 +33,16 @@ def write_words(
     *,
     ending: Literal["!", "?"] = "!",
     times: int = 1,
+    before: Path | None = None,
 ) -> Made:
     """Write words."""
     path = out_dir / "words.txt"
-    path.write_text(" ".join(words) * times + ending + science.atlases[0])
+    path.write_text(
+        ("" if before is None else before.name)
+        + " ".join(words) * times
+        + ending
+        + science.atlases[0]
+    )
     return Made(path)
 
 
@@ -87,6 +93,14 @@ def test_records_of_the_pipeline_may_cross():
     def runs_in(runs: list[Run], science: Science) -> Made: ...
 
     assert set(step(runs_in).input_spec().get()) == {"runs", "science", "code"}
+
+
+def test_an_optional_path_may_be_left_out_or_given(tmp_path):
+    given = {"words": ["a"], "out_dir": str(tmp_path), "science": Science()}
+    WriteWords(**given).run()
+    assert (tmp_path / "words.txt").read_text() == "a!seitzman300"
+    WriteWords(**given, before="x/y").run()
+    assert (tmp_path / "words.txt").read_text() == "ya!seitzman300"
 
 
 def test_a_missing_input_is_named():
