@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -117,6 +117,8 @@ def _text(figure: Figure, *, key: str, alt: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
+    used = {name for pair in re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg) for name in pair}
+    svg = re.sub(r'\sid="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
     svg = re.sub(r'(\sid="|href="#|url\(#)', lambda m: f"{m[1]}{key}-", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
@@ -199,7 +201,7 @@ def _legend_above(ax: Axes, handles: Sequence[Artist], *, y: float = 1.0) -> Non
         bbox_to_anchor=(0, y),
         ncols=max(1, len(handles)),
         borderaxespad=0.2,
-        handlelength=1.6,
+        handlelength=2.2,
         columnspacing=1.4,
     )
 
@@ -277,7 +279,7 @@ class _Blocks:
         large = sorted(np.argsort(-np.diff(self.starts), kind="stable")[:most].tolist())
         middle = np.array([(self.starts[k] + self.starts[k + 1]) / 2 - 0.5 for k in large])
         places = _apart(middle, gap=0.115 / height_in * total, top=total - 0.5)
-        width = ax.get_position().width * ax.figure.get_size_inches()[0]
+        width = ax.get_position().width * _WIDTH
         for k, at, place in zip(large, middle, places, strict=True):
             ax.annotate(
                 _name(self.names[k], 20),
@@ -312,9 +314,7 @@ def _apart(wanted: Floats, *, gap: float, top: float) -> Floats:
 
 
 def _colours(name: str) -> Colormap:
-    colours = mpl.colormaps[name].resampled(_LEVELS)
-    colours.set_bad("#9aa0a6")
-    return colours
+    return mpl.colormaps[name].resampled(_LEVELS).with_extremes(bad="#9aa0a6")
 
 
 @_styled
@@ -425,31 +425,28 @@ def matrices(
     blocks = _Blocks.of(networks)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    side = 1.62 if columns == 3 else 2.4
-    left, gap, bottom = 1.45, 0.12, 0.1
-    height = rows * (side + 0.3) + bottom
+    side, left, gap, foot = (1.95 if columns == 3 else 2.4), 1.3, 0.1, 0.5
+    height = rows * (side + 0.3) + foot
     figure = Figure(figsize=(_WIDTH, height))
     limit = _limit([matrix for _, matrix in panels])
     scale = ScalarMappable(Normalize(-limit, limit), _colours("RdBu_r"))
     for k, (title, matrix) in enumerate(panels):
         row, column = divmod(k, columns)
-        place = (left + column * (side + gap), height - (row + 1) * (side + 0.3))
-        ax = figure.add_axes((place[0] / _WIDTH, place[1] / height, side / _WIDTH, side / height))
+        x, y = left + column * (side + gap), height - (row + 1) * (side + 0.3)
+        ax = figure.add_axes((x / _WIDTH, y / height, side / _WIDTH, side / height))
         image = np.array(matrix, float)[np.ix_(blocks.order, blocks.order)]
         np.fill_diagonal(image, np.nan)
-        ax.imshow(image, cmap=scale.cmap, norm=scale.norm, interpolation="none")
+        ax.imshow(image, cmap=scale.cmap, vmin=-limit, vmax=limit, interpolation="none")
         for start in blocks.starts[1:-1]:
             ax.axhline(start - 0.5, color=_INK, linewidth=0.3)
             ax.axvline(start - 0.5, color=_INK, linewidth=0.3)
         ax.set(xticks=[], yticks=[])
-        ax.set_title(_name(title, 26), fontsize=9)
+        ax.set_title(_name(title, 30), fontsize=9)
         if column == 0:
             blocks.label(ax, side)
-    at = left + columns * (side + gap)
-    bar = figure.add_axes(
-        (at / _WIDTH, (height - side - 0.3) / height, 0.1 / _WIDTH, side / height)
-    )
-    figure.colorbar(scale, cax=bar).set_label("Fisher z")
+    bar = figure.add_axes((left / _WIDTH, 0.36 / height, side / _WIDTH, 0.08 / height))
+    figure.colorbar(scale, cax=bar, orientation="horizontal")
+    bar.text(1.06, 0.5, "Fisher z", transform=bar.transAxes, va="center", fontsize=8)
     return _text(figure, key=key, alt=alt)
 
 
@@ -675,7 +672,8 @@ def change_by_strength(
     panels : sequence of (str, ndarray of shape (n_edges,))
         Title, and mean change, Fisher z. At least one.
     members : mapping of str to ndarray of bool, shape (n_edges,)
-        Edges of each circuit; edges in none are background. Names of the first few are drawn.
+        Edges of each circuit, the clearest first; edges in none are background. At most three
+        names are drawn, where there is room.
     key, alt : str
         Prefix of ids, and description.
 
@@ -699,9 +697,9 @@ def change_by_strength(
         slope, level = _line(typical[back], change[back])
         ends = np.array(box[:2])
         ax.plot(ends, level + slope * ends, color=_CONTROL, linewidth=1.8)
-        _circuit_marks(ax, typical, change, members=members, line=(slope, level))
         ax.axhline(0, color=_SOFT, linewidth=0.8, zorder=0)
         ax.set(xlim=box[:2], ylim=box[2:])
+        _circuit_marks(ax, typical, change, members=members, line=(slope, level))
         ax.set_title(title)
     figure.supxlabel("typical strength of the edge, Fisher z", fontsize=9, y=0.02)
     axes[0].set_ylabel("mean change, Fisher z")
@@ -767,22 +765,27 @@ def _circuit_marks(
     line: tuple[float, float],
 ) -> None:
     use = np.isfinite(typical) & np.isfinite(change)
-    for k, (name, mask) in enumerate(members.items()):
+    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
+    named: list[tuple[float, float]] = []
+    for name, mask in members.items():
         part = mask & use
         if not part.any():
             continue
         x, y = float(typical[part].mean()), float(change[part].mean())
-        ax.plot([x, x], [line[1] + line[0] * x, y], color=_TREATED, linewidth=1)
+        on_line = line[1] + line[0] * x
+        ax.plot([x, x], [on_line, y], color=_TREATED, linewidth=1)
         ax.plot([x], [y], "D", color=_TREATED, markeredgecolor=_PAPER, markersize=5.5)
-        if k < 4:
-            up = y >= line[1] + line[0] * x
+        place = ((x - left) / (right - left), (y - low) / (high - low))
+        crowded = any(abs(place[1] - other[1]) < 0.09 for other in named)
+        if len(named) < 3 and not crowded:
+            named.append(place)
             ax.annotate(
-                _name(name, 18),
+                _name(name, 24),
                 (x, y),
-                xytext=(0, 5 if up else -5),
+                xytext=(0, 6 if y >= on_line else -6),
                 textcoords="offset points",
-                ha="center",
-                va="bottom" if up else "top",
+                ha="left" if place[0] < 0.3 else "right" if place[0] > 0.6 else "center",
+                va="bottom" if y >= on_line else "top",
                 fontsize=7,
             )
 

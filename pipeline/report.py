@@ -508,7 +508,9 @@ def _group_page(report: GroupReport) -> dict[str, Any]:
     return {
         "title": f"Study: {wording.headline(str(verdict.get('verdict')))}",
         "headline": wording.headline(str(verdict.get("verdict"))),
-        "verdict": verdict,
+        "sentence": str(verdict.get("sentence") or ""),
+        "reason": str(verdict.get("reason") or ""),
+        "warnings": verdict.get("warnings") or (),
         "answer": wording.answer(verdict, alpha=alpha),
         "who": wording.who(verdict.get("n") or {}),
         "sesoi": wording.show(design.get("sesoi_z")),
@@ -532,7 +534,7 @@ def _group_page(report: GroupReport) -> dict[str, Any]:
         "exclusions": _exclusion_table(report),
         "quality_figure": _quality_figure(report.quality),
         "quality": _quality_table(report.quality),
-        "confound": verdict.get("quality") or {},
+        "confound": _confound_words(verdict),
         "sensitivity": _sensitivity_table(report),
         "sensitivity_tests": _sensitivity_estimates(report),
         "naive": _tests_table(_naive(report.tests), "What is usually reported"),
@@ -593,7 +595,11 @@ def _tests_table(rows: Iterable[Row], caption: str) -> _Table:
 
 def _interval(row: Row) -> str:
     low, high = wording.show(row.get("ci_low"), 3), wording.show(row.get("ci_high"), 3)
-    return low if low == high == wording.MISSING else f"{low} to {high}"
+    return (
+        low
+        if low == high == wording.MISSING
+        else f"{low}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{high}"
+    )
 
 
 def _global_figure(report: GroupReport, alpha: float) -> _Figure | None:
@@ -700,7 +706,7 @@ def _circuit_tests(report: GroupReport) -> _Table:
         )
     head = (
         "Circuit",
-        "Change in all",
+        "Plain change",
         "Beyond the global law",
         "95 % interval",
         "p",
@@ -734,9 +740,20 @@ def _deviation_words(verdict: Row) -> str:
         if found.get("identified")
         else "Normalisation was not tested"
     )
+    p = wording.p_value(found.get("p"))
+    return f"{start}: {found.get('reason')}" + ("." if p == wording.MISSING else f"; p {p}.")
+
+
+def _confound_words(verdict: Row) -> str:
+    """Say whether change of edges goes with change of motion over people."""
+    found = verdict.get("quality") or {}
+    median = wording.show(found.get("qcfc_median_abs_r"))
+    if median == wording.MISSING:
+        return ""
     return (
-        f"{start}: {found.get('reason')} (split-half correlation of the deviation "
-        f"{wording.show(found.get('split_half_r'))}, p {wording.p_value(found.get('p'))})."
+        f"Over {wording.show(found.get('qcfc_n_people'), 0)} people, the change of a typical edge "
+        f"correlates with the change of mean framewise displacement by |r| = {median} (median); "
+        f"chance alone gives {wording.show(found.get('qcfc_null_median_abs_r'))}."
     )
 
 
@@ -768,7 +785,7 @@ def _strength_figure(report: GroupReport, alpha: float) -> _Figure | None:
         "law moves all edges along one line: a raised line is a shift, a tilted one a gain. A "
         "circuit far from the line changed beyond the law. The line is a plain least-squares fit "
         "to the group means, to look at; the tests use the model of the methods section. "
-        "The circuits with the largest statistics are named.",
+        "Circuits with the largest statistics are named where there is room.",
     )
 
 
@@ -889,7 +906,11 @@ def _values_table(people: Sequence[Row]) -> _Table:
 
 
 def _exclusion_table(report: GroupReport) -> _Table:
-    arms = {row.get("participant_id"): row.get("arm") for row in [*report.quality, *report.people]}
+    arms = {
+        row.get("participant_id"): row.get("arm")
+        for row in [*report.quality, *report.people]
+        if wording.cell(row.get("arm")) != wording.MISSING
+    }
     rows = [
         (
             wording.cell(row.get("participant_id")),

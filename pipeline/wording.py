@@ -173,7 +173,8 @@ def _global_words(term: str, row: Mapping[str, Any]) -> str:
     value = number(row.get("estimate"))
     if term == "shift":
         return (
-            f"An average connection of the whole brain changed by {show(value, sign=True)} Fisher z"
+            "An average connection outside the named circuits changed by "
+            f"{show(value, sign=True)} Fisher z"
         )
     if term == "gain":
         share = show(100 * value, 0, sign=True)
