@@ -818,6 +818,7 @@ def _members(given: Mapping[str, Any], order: Sequence[str]) -> dict[str, npt.ND
 
 
 _ARMS = ("treated", "control", "reference")
+_MOST_PANELS = 24  # of the figure of people; the table holds all
 
 
 def _flow_table(report: GroupReport) -> _Table:
@@ -848,33 +849,33 @@ def _spaghetti_figure(report: GroupReport, alpha: float) -> _Figure | None:
     from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
 
     visits = _visits_of(report)
-    hits = {
-        str(row.get("term"))
-        for row in _family(report.tests, "specific")
-        if wording.is_below(row, alpha)
-    }
-    values: dict[str, dict[str, dict[str, Floats]]] = {}
-    healthy: dict[str, list[float]] = {}
+    ranked = _ranked(report, alpha)
+    hits = {str(row.get("term")) for row in ranked if wording.is_below(row, alpha)}
+    values: dict[str, dict[str, dict[str, Floats]]] = {str(row.get("term")): {} for row in ranked}
+    healthy: dict[str, dict[str, list[float]]] = {}
     for row in report.people:
         circuit, arm = str(row.get("circuit")), str(row.get("arm"))
-        z = wording.number(row.get("value_z"))
+        person, z = str(row.get("participant_id")), wording.number(row.get("value_z"))
         if arm == "reference":
-            healthy.setdefault(circuit, []).append(z)
+            healthy.setdefault(circuit, {}).setdefault(person, []).append(z)
         elif row.get("session") in visits and arm in _ARMS:
             people = values.setdefault(circuit, {}).setdefault(arm, {})
-            pair = people.setdefault(str(row.get("participant_id")), np.full(2, np.nan))
+            pair = people.setdefault(person, np.full(2, np.nan))
             pair[visits.index(str(row.get("session")))] = z
-    if not values:
+    shown = {name: arms for name, arms in values.items() if arms}
+    if not shown:
         return None
     drawn = [
         figures.Spaghetti(
             _title(report.verdict, name),
             {arm: np.array(list(arms[arm].values())) for arm in _ARMS if arm in arms},
-            np.array(healthy.get(name, []), float),
+            np.array([_mean(np.array(z)) for z in healthy.get(name, {}).values()], float),
             hit=name in hits,
         )
-        for name, arms in values.items()
+        for name, arms in list(shown.items())[:_MOST_PANELS]
     ]
+    more = len(shown) - len(drawn)
+    rest = f" The {len(drawn)} clearest circuits of {len(shown)} are drawn." if more else ""
     svg = figures.spaghetti(
         drawn,
         visits,
@@ -886,7 +887,7 @@ def _spaghetti_figure(report: GroupReport, alpha: float) -> _Figure | None:
         svg,
         "Each thin line is a person with both visits; short strokes are people with one. "
         "A star marks circuits that changed beyond the global law. These are plain values: a "
-        "global change moves them too.",
+        f"global change moves them too.{rest}",
     )
 
 

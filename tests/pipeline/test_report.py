@@ -391,6 +391,7 @@ def test_sixty_circuits_with_long_names_stay_legible_and_whole(tmp_path: Path) -
     assert all(f"Title of {name}" in page.text for name in names)  # whole, in the tables
     drawn = re.findall(r"<text[^>]*>([^<]*)</text>", page.source)
     assert max(map(len, drawn)) <= 60  # shortened, in the figures
+    assert "The 24 clearest circuits of 60 are drawn." in page.text
     assert (tmp_path / "r.html").stat().st_size < 3e6
 
 
