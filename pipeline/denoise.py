@@ -207,8 +207,6 @@ def load_regressors(
             "not of the same run, or one of them was cut"
         )
     n = table.n_rows
-    if n < 2:
-        raise ConfoundsError(f"{confounds}: it has {n} row of values; it was cut, fetch it again")
     n_dummy = _n_dummy(table) if dummy_scans is None else min(dummy_scans, n)
     fd = table.numbers(_FD) if _FD in table.columns else np.full(n, np.nan)
     keep = np.arange(n) >= n_dummy
@@ -223,7 +221,9 @@ def load_regressors(
         raise TooLittleDataError(
             f"{confounds}: strategy {strategy.name} leaves none of {n} volumes"
         )
-    names, values = _select(confounds, strategy, n)
+    names, values = _select(table, strategy)
+    if n < 2:
+        raise ConfoundsError(f"{confounds}: it has {n} row of values; it was cut, fetch it again")
     return Regressors(values, names, keep, fd, n_dummy)
 
 
@@ -236,73 +236,96 @@ def _n_dummy(table: tables.Table) -> int:
     return int(marked.max()) + 1 if marked.size else 0
 
 
-def _select(confounds: Path, strategy: Strategy, n: int) -> tuple[tuple[str, ...], Floats]:
+def _select(table: tables.Table, strategy: Strategy) -> tuple[tuple[str, ...], Floats]:
     """Ask nilearn for the columns; its search by name is met with links under fMRIPrep's names."""
     load = dict(strategy.load)
-    if not load.get("strategy"):
-        return (), np.empty((n, 0))
+    families = load.get("strategy", ())
+    if not families:
+        return (), np.empty((table.n_rows, 0))
+    if load.get("ica_aroma") == "full":
+        raise InputError(
+            f"strategy {strategy.name}: ica_aroma = 'full' needs an image that is denoised "
+            "already; use 'basic'"
+        )
+    missing = _missing(table, load)
+    if missing:
+        raise _unusable(table.path, strategy, f"it lacks {', '.join(missing)}")
+    sidecar = table.path.with_suffix(".json")
+    if "compcor" in families and not sidecar.exists():
+        what = f"the JSON that tells the aCompCor masks, {sidecar.name}, is not beside it"
+        raise _unusable(table.path, strategy, what)
+    try:
+        names, values = _ask_nilearn(table.path, sidecar, load)
+    except Exception as error:  # nilearn raises many kinds
+        raise _unusable(table.path, strategy, " ".join(str(error).split())) from error
+    for family in families:
+        if not any(_belongs(name, family) for name in names):
+            raise _unusable(table.path, strategy, f"nothing in it serves as {family}")
+    bad = [name for name, column in zip(names, values.T, strict=True) if np.isnan(column).any()]
+    if bad:
+        what = f"columns {', '.join(bad[:5])} hold n/a beyond the first volume"
+        raise _unusable(table.path, strategy, what)
+    return names, values
+
+
+def _ask_nilearn(
+    confounds: Path, sidecar: Path, load: Mapping[str, Any]
+) -> tuple[tuple[str, ...], Floats]:
     from nilearn.interfaces.fmriprep import load_confounds  # noqa: PLC0415 - three seconds
 
     with tempfile.TemporaryDirectory() as folder:
         stem = Path(folder) / "sub-01_task-rest"
         image = Path(f"{stem}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz")
-        if load.get("ica_aroma") == "full":
-            raise InputError(
-                f"strategy {strategy.name}: ica_aroma = 'full' needs an image that is denoised "
-                "already; use 'basic'"
-            )
         image.touch()
         Path(f"{stem}_desc-confounds_timeseries.tsv").symlink_to(confounds.resolve())
-        sidecar = confounds.with_suffix(".json")
         if sidecar.exists():
             Path(f"{stem}_desc-confounds_timeseries.json").symlink_to(sidecar.resolve())
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                frame, _ = load_confounds(str(image), demean=False, **load)
-        except Exception as error:
-            raise _explain(confounds, strategy, error) from None
-    values = np.asarray(frame.to_numpy(), float) if frame is not None else np.empty((n, 0))
-    names = tuple(map(str, frame.columns)) if frame is not None else ()
-    if not np.isfinite(values).all():
-        bad = [name for name, column in zip(names, values.T, strict=True) if np.isnan(column).any()]
-        raise ConfoundsError(
-            f"{confounds}: columns {', '.join(bad[:5])} hold n/a beyond the first volume; strategy "
-            f"{strategy.name} needs them whole"
-        )
-    return names, values
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            frame, _ = load_confounds(str(image), demean=False, **load)
+    return tuple(map(str, frame.columns)), np.asarray(frame.to_numpy(), float)
 
 
-#: Families of columns by nilearn's keyword, for messages.
+#: Columns that a keyword of nilearn needs at least, and how its columns begin.
 _FAMILIES = {
     "motion": ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z"),
     "high_pass": ("cosine00",),
     "wm_csf": ("csf", "white_matter"),
     "global_signal": ("global_signal",),
-    "compcor": ("a_comp_cor_00",),
-    "ica_aroma": ("aroma_motion_1",),
+    "compcor": (),
+    "ica_aroma": (),
+}
+_BEGINNINGS = {
+    "high_pass": ("cosine",),
+    "compcor": ("a_comp_cor", "t_comp_cor", "w_comp_cor", "c_comp_cor"),
+    "ica_aroma": ("aroma_motion",),
+}
+_ENDINGS = {
+    "basic": (),
+    "derivatives": ("_derivative1",),
+    "power2": ("_power2",),
+    "full": ("_derivative1", "_power2", "_derivative1_power2"),
 }
 
 
-def _explain(confounds: Path, strategy: Strategy, error: Exception) -> ConfoundsError:
-    """Name every column that a strategy would need and the table lacks."""
-    there = set(tables.read_table(confounds).columns)
-    load = dict(strategy.load)
-    missing: list[str] = []
-    for family in load.get("strategy", ()):
-        wanted = list(_FAMILIES.get(family, ()))
-        if load.get(family) in ("full", "derivatives", "power2"):
-            ends = {"full": ("_derivative1", "_power2", "_derivative1_power2")}.get(
-                load[family], (f"_{load[family].replace('derivatives', 'derivative1')}",)
-            )
-            wanted += [name + end for name in _FAMILIES[family] for end in ends]
-        missing += [name for name in wanted if name not in there]
-    if missing:
-        what = f"it lacks {', '.join(missing)}"
-    elif "compcor" in load.get("strategy", ()) and not confounds.with_suffix(".json").exists():
-        what = "its JSON, which tells the aCompCor masks, is not beside it"
-    else:
-        what = " ".join(str(error).split())
+def _belongs(column: str, family: str) -> bool:
+    beginnings = _BEGINNINGS.get(family) or _FAMILIES.get(family)
+    return beginnings is None or column.startswith(beginnings)
+
+
+def _missing(table: tables.Table, load: Mapping[str, Any]) -> list[str]:
+    """Name every column that a strategy needs and the table lacks."""
+    wanted: list[str] = []
+    for family in load["strategy"]:
+        first = _FAMILIES.get(family, ())
+        endings = _ENDINGS.get(str(load.get(family, "basic")), ())
+        wanted += [*first, *(name + end for name in first for end in endings)]
+        if not any(_belongs(name, family) for name in table.columns):
+            wanted += [f"{beginning}*" for beginning in _BEGINNINGS.get(family, ())[:1]]
+    return [name for name in dict.fromkeys(wanted) if name not in table.columns]
+
+
+def _unusable(confounds: Path, strategy: Strategy, what: str) -> ConfoundsError:
     return ConfoundsError(
         f"{confounds}: strategy {strategy.name} cannot be used, {what}; choose another by "
         "--denoise, or run fMRIPrep with these confounds"

@@ -188,6 +188,11 @@ def run_group(
     members, design, notes = _members(given, design)
     atlas = _primary_atlas(given, out_dir)
     circuits = load_circuits(atlas, design.circuits, files=tuple(map(Path, science.circuits)))
+    if not circuits.circuits:
+        raise DesignError(
+            f"no circuit can be found on atlas {atlas.name}: {' '.join(circuits.skipped[:3])} Give "
+            "the atlas with its networks by --atlas, or circuits by --circuits"
+        )
     _check_directions(design, circuits.circuits)
     primary = _primary_strategy(given, science)
     context = _Context(given, members, design, atlas, circuits.circuits)

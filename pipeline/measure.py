@@ -17,7 +17,7 @@ import numpy.typing as npt
 from circuitshift.atlases.load import infer_region, load_atlas
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline import bids, connectivity, denoise, extract, quality, tables
-from circuitshift.pipeline.errors import CircuitshiftError, Fault, TableError
+from circuitshift.pipeline.errors import AtlasError, CircuitshiftError, Fault, TableError
 from circuitshift.pipeline.nifti import Header, read_header
 from circuitshift.pipeline.provenance import code_hash, inputs_hash
 from circuitshift.pipeline.records import Kept, Run, Science, Strategy
@@ -174,7 +174,7 @@ def _measure_or_say(run: Run, science: Science, out_dir: Path) -> list[dict[str,
     try:
         run, faults, notes = bids.check_run(run)
         if faults:
-            reason = "; ".join(f"{fault.what}; {fault.fix}" for fault in faults)
+            reason = "; ".join(f"{Path(f.where).name}: {f.what}; {f.fix}" for f in faults)
             return [_failed(stem_of(run), run.session, "input", reason)]
         key = _key(run, science)
         done = _finished(run, science, out_dir, key)
@@ -539,11 +539,15 @@ def _given_atlas(run: Run, science: Science) -> Atlas:
     """Find the regions of series or matrices made elsewhere."""
     reader = tables.read_series if run.door == "timeseries" else tables.read_matrix
     labels = set(reader(run.path)[0])
+    for source in science.atlases:
+        atlas = _atlas(source, run.space)
+        if labels <= set(atlas.labels):
+            return atlas
     if science.atlases != Science().atlases:
-        for source in science.atlases:
-            atlas = _atlas(source, run.space)
-            if labels <= set(atlas.labels):
-                return atlas
+        raise AtlasError(
+            f"{run.path}: its regions are those of none of the atlases given by --atlas "
+            f"({', '.join(science.atlases)}); its first ones are {', '.join(sorted(labels)[:5])}"
+        )
     for folder in list(run.path.parents)[:5]:
         table = folder / f"atlas-{run.atlas}_dseg.tsv"
         if table.exists():

@@ -23,6 +23,7 @@ from circuitshift.workflows.plan import InputFolder, StudyPlan, describe, make_p
 
 if TYPE_CHECKING:
     import numpy as np
+    from nipype.pipeline.engine import Workflow
 
     from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth
 
@@ -201,13 +202,18 @@ def _participants(
         bids.write_dataset_description(
             data_set.outputs, name="circuitshift", sources=(str(data_set.people),)
         )
-    workflow = init_participant_wf(plan.people, science, machine, reports_only=options.reports_only)
-    log_dir = options.output_dir / "logs"
-    crashes = run_workflow(workflow, machine, log_dir=log_dir, say=_say)
+    log_dir = options.output_dir.resolve() / "logs"
+
+    def build() -> "Workflow":
+        return init_participant_wf(plan.people, science, machine, reports_only=options.reports_only)
+
+    crashes = run_workflow(build, machine, log_dir=log_dir, say=_say)
     for crash in crashes:
         person = next(p for p in plan.people if f".{p.node_name}." in f".{crash.node}.")
-        reason = f"unforeseen error in {crash.node.rpartition('.')[2]}; see {crash.file or log_dir}"
-        measure.record_crash(person.participant, reason, out_dir=person.out_dir)
+        step = crash.node.rpartition(".")[2]
+        reason = f"unforeseen error in {step}; see {crash.file or log_dir}"
+        if step == "measure":
+            measure.record_crash(person.participant, reason, out_dir=person.out_dir)
         _say(f"sub-{person.participant}: {reason}")
     failed = _failed(plan)
     for line in failed:
@@ -244,20 +250,20 @@ def _group(
     from circuitshift.workflows.run import run_workflow  # noqa: PLC0415 - nipype
 
     out_dir = options.output_dir
-    # Linear: one node after the other, and an error that a user can mend arrives as itself
-    crashes = run_workflow(
-        init_group_wf(
+
+    def build() -> "Workflow":
+        return init_group_wf(
             data_sets,
             stated,
             science=science,
             machine=machine,
             out_dir=out_dir,
             reports_only=options.reports_only,
-        ),
-        replace(machine, n_procs=1),
-        log_dir=out_dir / "logs",
-        say=_say,
-    )
+        )
+
+    # two nodes, one after the other: no pool of processes is needed
+    alone = replace(machine, n_procs=1)
+    crashes = run_workflow(build, alone, log_dir=out_dir.resolve() / "logs", say=_say)
     if crashes:
         raise InputError(_crash_text(crashes[0].file))
     content = tables.read_json(out_dir / "group" / "verdict.json")

@@ -63,13 +63,14 @@ class _Progress:
 
 
 def run_workflow(
-    workflow: pe.Workflow, machine: Machine, *, log_dir: Path, say: Say
+    build: Callable[[], pe.Workflow], machine: Machine, *, log_dir: Path, say: Say
 ) -> tuple[Crash, ...]:
     """Run a workflow to its end, whoever fails.
 
     Parameters
     ----------
-    workflow : Workflow
+    build : callable
+        Makes the workflow; called after Nipype is configured, since nodes copy its configuration.
     machine : Machine
     log_dir : Path
         Where crash files go.
@@ -90,6 +91,7 @@ def run_workflow(
     """
     plugin, arguments = _plugin(machine)
     _configure(machine, log_dir)
+    workflow = build()
     progress = _Progress(_count(workflow), say)
     arguments["status_callback"] = progress
     if machine.write_graph:
