@@ -7,7 +7,7 @@ same bytes. Figures come from `figures`, words from `wording`, the order of sect
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +109,7 @@ class PersonReport:
         Label without ``sub-``.
     runs : tuple of RunQuality
     edges : tuple of SessionEdges
-        In order of time.
+        In any order: the page orders sessions as their names tell, and says so.
     circuits : mapping of str to mapping of str to float
         Mean Fisher z by circuit and session.
     notes, faults : tuple of str
@@ -185,7 +185,8 @@ def write_group_report(path: Path, report: GroupReport) -> None:
 
 # -- page -----------------------------------------------------------------------------------------
 
-_DOI = re.compile(r"doi:(10\.\d{4,9}/[A-Za-z0-9./()_:;-]*[A-Za-z0-9)])")
+_DOI_WORD = r"(?:[\w.:;/-]|\([\w.:;/-]*\))"  # brackets belong to it only in pairs
+_DOI = re.compile(rf"doi:(10\.\d{{4,9}}/{_DOI_WORD}*(?:\w|\([\w.:;/-]*\)))", re.ASCII)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
@@ -239,7 +240,34 @@ def _visit(session: str) -> str:
 # -- one person -----------------------------------------------------------------------------------
 
 
+_BEFORE = re.compile(r"^(pre|base|bl$|before)|pre$", re.IGNORECASE)
+_AFTER = re.compile(r"^(post|follow|fu\d*$|after)|post$", re.IGNORECASE)
+
+
+def _in_time(sessions: Iterable[str]) -> list[str]:
+    """Order sessions as their names tell: before, after, then the others by number and name."""
+    labels = set(sessions)
+    told = any(_BEFORE.search(label) for label in labels)
+
+    def order(label: str) -> tuple[int, list[tuple[int, str]]]:
+        kind = 0 if _BEFORE.search(label) else 1 if _AFTER.search(label) else 2 if told else 0
+        parts = re.findall(r"\d+|\D+", label.lower())
+        return kind, [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
+
+    return sorted(labels, key=order)
+
+
+def _sorted_in_time(report: PersonReport) -> PersonReport:
+    times = _in_time([*(r.session for r in report.runs), *(e.session for e in report.edges)])
+    return replace(
+        report,
+        runs=tuple(sorted(report.runs, key=lambda run: times.index(run.session))),
+        edges=tuple(sorted(report.edges, key=lambda edges: times.index(edges.session))),
+    )
+
+
 def _person_page(report: PersonReport) -> dict[str, Any]:
+    report = _sorted_in_time(report)
     return {
         "title": f"sub-{report.participant}: quality and connectivity",
         "participant": report.participant,
@@ -379,11 +407,14 @@ def _coverage_words(run: RunQuality) -> dict[str, Any]:
     ]
     total, lost = len(run.coverage_labels), len(named)
     if not lost:
-        text = f"all {total} regions carry signal in at least {100 * run.min_coverage:g} % of them."
+        text = (
+            f"all {total} regions carry signal in at least {100 * run.min_coverage:g} % of their "
+            "voxels."
+        )
     else:
         text = (
             f"{lost} of {total} regions carry signal in less than {100 * run.min_coverage:g} % "
-            "of them; their edges are not available:"
+            "of their voxels; their edges are not available:"
         )
     return {"label": run.label, "text": text, "named": named}
 
@@ -435,6 +466,8 @@ def _matrix_figure(edges: Sequence[SessionEdges]) -> _Figure | None:
         f"Fisher z, regions sorted by network, one colour scale for all. {'; '.join(means)}. "
         "Grey: not available."
     )
+    if len(edges) > 1:
+        caption += " Sessions are in the order that their names tell."
     return _Figure(svg, caption)
 
 
@@ -445,7 +478,7 @@ def _mean(values: Floats) -> float:
 
 def _sessions_of(report: PersonReport) -> list[str]:
     seen = [e.session for e in report.edges]
-    return list(dict.fromkeys([*seen, *(s for v in report.circuits.values() for s in v)]))
+    return _in_time([*seen, *(s for values in report.circuits.values() for s in values)])
 
 
 def _circuit_figure(report: PersonReport) -> _Figure | None:
@@ -532,8 +565,8 @@ def _group_page(report: GroupReport) -> dict[str, Any]:
         "spaghetti": _spaghetti_figure(report, alpha),
         "values": _values_table(report.people),
         "exclusions": _exclusion_table(report),
-        "quality_figure": _quality_figure(report.quality),
-        "quality": _quality_table(report.quality),
+        "quality_figure": _quality_figure(report),
+        "quality": _quality_table(report),
         "confound": _confound_words(verdict),
         "sensitivity": _sensitivity_table(report),
         "sensitivity_tests": _sensitivity_estimates(report),
@@ -650,6 +683,17 @@ def _title(verdict: Row, name: str) -> str:
     return str(((verdict.get("circuits") or {}).get(name) or {}).get("title") or name)
 
 
+def _short(verdict: Row, name: str) -> str:
+    """Return the title where it fits into a figure, else the name; the tables have both."""
+    title = _title(verdict, name)
+    return title if len(title) <= _LONGEST_TITLE else name
+
+
+def _both(verdict: Row, name: str) -> str:
+    title = _title(verdict, name)
+    return title if title == name else f"{title} ({name})"
+
+
 def _forest_figure(report: GroupReport, alpha: float) -> _Figure | None:
     from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
 
@@ -664,7 +708,7 @@ def _forest_figure(report: GroupReport, alpha: float) -> _Figure | None:
     rows = [
         _forest_row(
             row,
-            _title(report.verdict, str(row.get("term"))),
+            _short(report.verdict, str(row.get("term"))),
             alpha,
             hint=str((about.get(row.get("term")) or {}).get("predicted") or ""),
             second=adjusted.get(row.get("term")),
@@ -693,7 +737,7 @@ def _circuit_tests(report: GroupReport) -> _Table:
         by_node = found["specific, node-adjusted"].get(term) or {}
         rows.append(
             (
-                _title(report.verdict, str(term)),
+                _both(report.verdict, str(term)),
                 wording.show(plain.get("estimate"), 3, sign=True),
                 wording.show(row.get("estimate"), 3, sign=True),
                 _interval(row),
@@ -774,7 +818,7 @@ def _strength_figure(report: GroupReport, alpha: float) -> _Figure | None:
     svg = figures.change_by_strength(
         typical,
         panels,
-        members={_title(report.verdict, name): mask for name, mask in members.items()},
+        members={_short(report.verdict, name): mask for name, mask in members.items()},
         key="strength",
         alt="Mean change of every edge against its typical strength, with the line fitted to "
         "background edges and the mean of each circuit; the table of circuits has the numbers.",
@@ -817,6 +861,7 @@ def _members(given: Mapping[str, Any], order: Sequence[str]) -> dict[str, npt.ND
     return out
 
 
+_LONGEST_TITLE = 24
 _ARMS = ("treated", "control", "reference")
 _MOST_PANELS = 24  # of the figure of people; the table holds all
 
@@ -867,7 +912,7 @@ def _spaghetti_figure(report: GroupReport, alpha: float) -> _Figure | None:
         return None
     drawn = [
         figures.Spaghetti(
-            _title(report.verdict, name),
+            _short(report.verdict, name),
             {arm: np.array(list(arms[arm].values())) for arm in _ARMS if arm in arms},
             np.array([_mean(np.array(z)) for z in healthy.get(name, {}).values()], float),
             hit=name in hits,
@@ -935,7 +980,8 @@ _QUALITY = (
 )
 
 
-def _by_arm(quality: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+def _by_arm(quality: Sequence[Row], visits: tuple[str, str]) -> dict[tuple[str, str], list[Row]]:
+    """Rows by arm and session; arms in order of interest, sessions in order of time."""
     out: dict[tuple[str, str], list[Row]] = {}
     for row in quality:
         arm, session = wording.cell(row.get("arm")), wording.cell(row.get("session"))
@@ -945,13 +991,18 @@ def _by_arm(quality: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
         )
         out.setdefault(key, []).append(row)
     rank = {arm: k for k, arm in enumerate(_ARMS)}
-    return dict(sorted(out.items(), key=lambda item: rank.get(item[0][0], len(rank))))
+
+    def order(key: tuple[str, str]) -> tuple[int, int]:
+        when = visits.index(key[1]) if key[1] in visits else len(visits)
+        return rank.get(key[0], len(rank)), when
+
+    return {key: out[key] for key in sorted(out, key=order)}
 
 
-def _quality_figure(quality: Sequence[Row]) -> _Figure | None:
+def _quality_figure(report: GroupReport) -> _Figure | None:
     from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
 
-    groups = _by_arm(quality)
+    groups = _by_arm(report.quality, _visits_of(report))
     panels = []
     for column, label, _ in _QUALITY:
         parts = [
@@ -971,9 +1022,9 @@ def _quality_figure(quality: Sequence[Row]) -> _Figure | None:
     return _Figure(svg, "Each mark is a run; strokes are medians.")
 
 
-def _quality_table(quality: Sequence[Row]) -> _Table:
+def _quality_table(report: GroupReport) -> _Table:
     rows = []
-    for (arm, session), part in _by_arm(quality).items():
+    for (arm, session), part in _by_arm(report.quality, _visits_of(report)).items():
         row = [arm, session or "only", str(len(part))]
         for column, _, digits in _QUALITY:
             values = np.array([wording.number(r.get(column)) for r in part])

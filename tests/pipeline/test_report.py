@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline import figures, wording
+from circuitshift.pipeline import report as report_module
 from circuitshift.pipeline.records import Kept
 from circuitshift.pipeline.report import (
     GroupReport,
@@ -267,6 +268,30 @@ def test_the_change_of_a_circuit_is_last_minus_first_and_unknown_stays_unknown(
     assert cells["tpn"] == ["not available"] * 3
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (["post", "pre"], ["pre", "post"]),
+        (["10", "9", "1"], ["1", "9", "10"]),
+        (["3months", "post", "pre"], ["pre", "post", "3months"]),
+        (["2", "baseline"], ["baseline", "2"]),
+        (["post", "drug"], ["drug", "post"]),
+        (["", "a"], ["", "a"]),
+    ],
+)
+def test_sessions_are_ordered_as_their_names_tell(given: list[str], wanted: list[str]) -> None:
+    assert report_module._in_time(given) == wanted
+
+
+def test_change_is_after_minus_before_whatever_the_order_given(tmp_path: Path) -> None:
+    given = person(sessions=("post", "pre"))
+    page = write(replace(given, circuits={"dmn": {"post": 0.5, "pre": 0.1}}), tmp_path)
+    assert "ses-post minus ses-pre" in page.text
+    assert "ses-pre minus ses-post" not in page.text
+    assert "<td>0.100</td><td>0.500</td><td>+0.400</td>" in page.source
+    assert page.text.index("ses-pre: 1.8 minutes") < page.text.index("ses-post: 1.8 minutes")
+
+
 def test_an_excluded_run_says_why_and_its_minutes_do_not_count(tmp_path: Path) -> None:
     report = person()
     bad = replace(report.runs[1], excluded=("0.9 minutes retained, 2 needed",))
@@ -454,6 +479,25 @@ def test_hostile_text_is_shown_and_never_run(tmp_path: Path) -> None:
     study.verdict["warnings"].append(f"{HOSTILE} doi:10.1/'onclick='x")
     page = write(replace(study, notes=(HOSTILE,), methods=HOSTILE), tmp_path)
     assert page.text.count("<script>") > 5
+
+
+def test_links_are_dois_without_the_brackets_around_them(tmp_path: Path) -> None:
+    known = ("10.1016/j.x.2007.04", "10.1016/0006-3223(95)00541-2")
+    text = f"As before (doi:{known[0]}), and doi:{known[1]}."
+    page = write(replace(person(), notes=(text,)), tmp_path)
+    links = [a["href"] for a in page.all("a") if "doi" in a["href"]]
+    assert links == [f"https://doi.org/{doi}" for doi in known]
+    assert text in page.text.replace(" )", ")").replace(" .", ".")
+
+
+def test_quality_is_in_order_of_arms_and_of_time(tmp_path: Path) -> None:
+    report = group(arms=("reference", "control", "treated"))
+    page = write(replace(report, quality=report.quality[::-1]), tmp_path)
+    rows = re.findall(r'<tr><th scope="row">(\w+)</th><td>(pre|post|only)</td>', page.source)
+    assert rows == [
+        ("treated", "pre"), ("treated", "post"), ("control", "pre"), ("control", "post"),
+        ("reference", "only"),
+    ]  # fmt: skip
 
 
 def test_figures_follow_the_colours_of_the_page(tmp_path: Path) -> None:
