@@ -776,7 +776,9 @@ def _circuit_marks(
         ax.plot([x, x], [on_line, y], color=_TREATED, linewidth=1)
         ax.plot([x], [y], "D", color=_TREATED, markeredgecolor=_PAPER, markersize=5.5)
         place = ((x - left) / (right - left), (y - low) / (high - low))
-        crowded = any(abs(place[1] - other[1]) < 0.09 for other in named)
+        crowded = any(
+            abs(place[0] - other[0]) < 0.45 and abs(place[1] - other[1]) < 0.09 for other in named
+        )
         if len(named) < 3 and not crowded:
             named.append(place)
             ax.annotate(
