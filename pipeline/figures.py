@@ -112,9 +112,10 @@ def _styled(draw: Callable[P, str]) -> Callable[P, str]:
 def _text(figure: Figure, *, key: str, alt: str) -> str:
     """Make a figure into SVG for an HTML page; `key` makes its ids unique there."""
     buffer = StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None}, dpi=150)
+    figure.savefig(buffer, format="svg", dpi=150)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
+    # Metadata hold the date, the style would reach beyond the figure.
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
     used = {name for pair in re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg) for name in pair}

@@ -89,6 +89,7 @@ def check(page: Page) -> None:
     assert len(plots) == len(page.all("svg")) == len(page.all("figure"))
     assert len(plots) == page.source.count("<figcaption>")
     for attrs in plots:
+        assert set(attrs) == {"class", "role", "aria-label", "viewbox"}
         assert attrs["role"] == "img"
         assert len(attrs["aria-label"] or "") > 20
     assert page.all("img", "script", "link", "iframe", "object") == []
@@ -288,6 +289,9 @@ def test_change_is_after_minus_before_whatever_the_order_given(tmp_path: Path) -
     page = write(replace(given, circuits={"dmn": {"post": 0.5, "pre": 0.1}}), tmp_path)
     assert "ses-post minus ses-pre" in page.text
     assert "ses-pre minus ses-post" not in page.text
+    weak, strong = (np.full((20, 20), z) for z in (0.1, 0.4))
+    edges = (replace(given.edges[0], matrix=strong), replace(given.edges[1], matrix=weak))
+    assert "ses-post minus ses-pre: mean 0.300" in write(replace(given, edges=edges), tmp_path).text
     assert "<td>0.100</td><td>0.500</td><td>+0.400</td>" in page.source
     assert page.text.index("ses-pre: 1.8 minutes") < page.text.index("ses-post: 1.8 minutes")
 
@@ -427,6 +431,24 @@ def test_a_study_of_nothing_still_has_its_page(tmp_path: Path) -> None:
     for said in ("Global terms were not tested", "No circuit was tested", "Nobody and nothing"):
         assert said in page.text
     assert page.all("figure") == []
+
+
+def test_the_third_picture_is_treated_minus_control(tmp_path: Path, monkeypatch) -> None:
+    seen = {}
+
+    def keep(typical, panels, *, members, **more):
+        seen.update(panels=dict(panels), members=members)
+        return drawn(typical, panels, members=members, **more)
+
+    drawn = figures.change_by_strength
+    monkeypatch.setattr(figures, "change_by_strength", keep)
+    report = group()
+    write(report, tmp_path)
+    change = report.change_by_strength
+    difference = change["change_treated_z"] - change["change_control_z"]
+    np.testing.assert_array_equal(seen["panels"]["treated minus control"], difference)
+    inside = seen["members"]["Title of dmn"] | seen["members"]["Title of tpn"]
+    np.testing.assert_array_equal(inside, change["is_circuit"])
 
 
 def test_edges_without_circuit_names_are_one_group(tmp_path: Path) -> None:
