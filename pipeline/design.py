@@ -334,6 +334,9 @@ def _roles(
     if not groups:
         inferred.append("No group column in participants.tsv: everybody counts as treated.")
         return {}
+    if len(groups) == 1:
+        inferred.append(f"There is one group ({next(iter(groups))}): everybody counts as treated.")
+        return {}
     healthy = tuple(g for g in groups if _HEALTHY.search(g))
     unclear = [group for group in groups if _AMBIGUOUS.search(group)]
     if unclear and not healthy and not stated.get("reference_dataset"):

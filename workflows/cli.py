@@ -360,6 +360,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except CircuitshiftError as error:
         print(f"circuitshift: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks
         code = EXIT_FAILED
+    except BrokenPipeError:  # `circuitshift ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_OK
     except KeyboardInterrupt:
         print("circuitshift: interrupted; run it again to go on", file=sys.stderr)  # noqa: T201
         code = 130

@@ -36,6 +36,7 @@ def _say(text: str) -> None:
 
 def app(options: argparse.Namespace) -> int:
     """Run the BIDS App at one level; return the exit status."""
+    _make_absolute(options)
     science, machine = _science(options), _machine(options)
     folders = _folders(options)
     _check_folders(options, folders)
@@ -59,6 +60,23 @@ def app(options: argparse.Namespace) -> int:
         )
     first = _participants(plan, science, machine, options)
     return max(first, _group(plan.data_sets, stated, plan=(science, machine), options=options))
+
+
+def _make_absolute(options: argparse.Namespace) -> None:
+    """Nodes run in folders of their own, where a relative path would lead elsewhere."""
+    for name, value in vars(options).items():
+        if isinstance(value, Path):
+            setattr(options, name, value.absolute())
+        elif isinstance(value, tuple):  # NAME=PATH
+            setattr(options, name, (value[0], value[1].absolute()))
+        elif isinstance(value, list):
+            made = [item.absolute() if isinstance(item, Path) else item for item in value]
+            setattr(options, name, made)
+    if options.atlas:
+        options.atlas = [
+            str(Path(source).absolute()) if Path(source).exists() else source
+            for source in options.atlas
+        ]
 
 
 def _is_measured(options: argparse.Namespace, folders: Sequence[InputFolder]) -> bool:
@@ -279,10 +297,12 @@ def _crash_text(file: str) -> str:
     """Return the sentence of an error from its crash file, or say where the whole of it is."""
     if not file:
         return "the group level failed; see logs/"
-    lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
+    text = Path(file).read_text(encoding="utf-8", errors="replace")
+    lines = [line.removeprefix("\t") for line in text.splitlines()]
     errors = "circuitshift.", "Error: "
     for k, line in enumerate(lines):
         if line.startswith(errors[0]) and errors[1] in line:
+            Path(file).unlink()  # nothing crashed: the sentence says it all
             return "\n".join(
                 [line.partition(errors[1])[2], *(x for x in lines[k + 1 :] if x[:4] == "  - ")]
             )

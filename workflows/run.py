@@ -48,12 +48,15 @@ class _Progress:
 
     def __init__(self, n_nodes: int, say: Say) -> None:
         self.n_nodes, self.say, self.done = n_nodes, say, 0
+        self.started: set[str] = set()
         self.failed: list[str] = []
 
     def __call__(self, node: pe.Node, status: str) -> None:
         """Note one change of state of one node."""
         if status == "start":
-            return
+            self.started.add(node.fullname)
+        if status == "start" or node.fullname not in self.started:
+            return  # what waits for a node that failed is never started
         self.done += 1
         name = node.fullname.split(".", 1)[1] if "." in node.fullname else node.fullname
         label = name.replace("_wf.", " ").replace("sub_", "sub-")
@@ -123,7 +126,7 @@ def _file_of(node: str, files: list[Path]) -> str:
 def _configure(machine: Machine, log_dir: Path) -> None:
     """Set what Nipype reads from its global configuration."""
     log_dir.mkdir(parents=True, exist_ok=True)
-    level = ("ERROR", "ERROR", "INFO")[min(machine.verbosity, 2)]
+    level = "INFO" if machine.verbosity > 1 else "CRITICAL"
     nipype_config.update_config(
         {
             "logging": {
@@ -149,7 +152,7 @@ def _configure(machine: Machine, log_dir: Path) -> None:
     )
     nipype_logging.update_logging(nipype_config)
     if machine.verbosity < 2:
-        logging.getLogger("nipype").setLevel(logging.ERROR)
+        logging.getLogger("nipype").setLevel(logging.CRITICAL)
 
 
 def _plugin(machine: Machine) -> tuple[str, dict[str, Any]]:

@@ -61,6 +61,12 @@ def test_no_groups_is_one_arm():
     assert "everybody counts as treated" in design.inferred[-1]
 
 
+def test_one_group_is_one_arm():
+    design = infer_design(StudyFile(), observed(["healthy", "healthy"]))
+    assert (design.treated, design.reference) == ((), ())
+    assert design.inferred[-1] == "There is one group (healthy): everybody counts as treated."
+
+
 def test_real_groups_of_a_no_treatment_trial():
     names = ["depr_cbt", "depr_nfb", "depr_no_treatment"]
     design = infer_design(StudyFile(), observed(names))
@@ -91,7 +97,7 @@ def test_stated_control_makes_the_others_treated():
     ("study", "seen", "sentence"),
     [
         (StudyFile(), observed(["control", "drug"]), "may be healthy people or untreated"),
-        (StudyFile(), observed(["placebo"]), "no group of placebo looks treated"),
+        (StudyFile(), observed(["placebo", "hc"]), "no group of hc, placebo looks treated"),
         (StudyFile(), observed([""], ("pre",)), "change needs two sessions, and the data hold 1"),
         (StudyFile(), observed([""], ("a", "b", "c")), "do not tell which is before"),
         (StudyFile(), observed([""], ("pre1", "pre2", "post")), "do not tell which is before"),
