@@ -11,6 +11,7 @@ import numpy.typing as npt
 from circuitshift.atlases.records import Atlas
 from circuitshift.atlases.resolve import load_circuits
 from circuitshift.pipeline import change, connectivity, measure, report, tables
+from circuitshift.pipeline.atlas_files import read_atlas
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.provenance import code_hash, versions
@@ -112,11 +113,12 @@ def _beside(row: _Row, suffix: str) -> str:
 
 
 def _run_quality(row: _Row, science: Science, out_dir: Path) -> report.RunQuality:
-    atlas = measure.read_atlas(out_dir, row["atlas"])
+    atlas = read_atlas(out_dir, row["atlas"])
     fd, keep = _motion(row, out_dir)
     coverage = _coverage(row, atlas, out_dir)
     series = out_dir / _beside(row, "timeseries")
     below = [n for n, c in zip(atlas.labels, coverage, strict=True) if c < science.min_coverage]
+    threshold = _threshold(row["strategy"], science)
     return report.RunQuality(
         label=row["run"],
         session="" if row["session"] == tables.NOT_AVAILABLE else row["session"],
@@ -131,7 +133,16 @@ def _run_quality(row: _Row, science: Science, out_dir: Path) -> report.RunQualit
         strategy=row["strategy"],
         series=tables.read_series(series)[1] if series.exists() else None,
         networks=tuple(region.network for region in atlas.regions),
+        fd_threshold_mm=threshold,
     )
+
+
+def _threshold(strategy: str, science: Science) -> float | None:
+    """Framewise displacement above which volumes were censored, mm."""
+    if strategy == measure.AS_GIVEN:
+        return None
+    known = load_strategies(tuple(map(Path, science.strategy_files)))
+    return get_strategy(strategy, known).fd_threshold_mm
 
 
 def _kept(row: _Row) -> Kept:
@@ -166,7 +177,7 @@ def _sessions(
     included = [row for row in rows if row["status"] == "included"]
     if not included:
         return (), {}
-    atlas = measure.read_atlas(out_dir, included[0]["atlas"])
+    atlas = read_atlas(out_dir, included[0]["atlas"])
     means = change.session_means(
         change.Measured(
             person="",

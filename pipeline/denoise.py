@@ -446,5 +446,6 @@ def _orthonormal(confounds: Floats) -> Floats:
     spread = centred.std(axis=0, ddof=1)
     spread[spread < np.finfo(float).eps] = 1.0
     u, s, _ = np.linalg.svd(centred / spread, full_matrices=False)
-    basis: Floats = u[:, s > s.max(initial=0.0) * max(confounds.shape) * np.finfo(float).eps]
+    least = s.max(initial=0.0) * max(confounds.shape) * np.finfo(float).eps
+    basis: Floats = u[:, s > least]
     return basis

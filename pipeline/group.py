@@ -23,6 +23,7 @@ from circuitshift.pipeline import (
     study,
     tables,
 )
+from circuitshift.pipeline.atlas_files import read_atlas
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.design import Observed, StudyFile, infer_design
 from circuitshift.pipeline.errors import DesignError, InputError
@@ -309,7 +310,7 @@ def _primary_atlas(given: GroupInput, out_dir: Path) -> Atlas:
         raise InputError(
             f"no run of anybody can be used; the reasons are: {'; '.join(reasons[:5])}"
         )
-    return measure.read_atlas(out_dir, seen[0])
+    return read_atlas(out_dir, seen[0])
 
 
 def _primary_strategy(given: GroupInput, science: Science) -> str:

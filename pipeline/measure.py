@@ -7,17 +7,16 @@ on. An output whose inputs, code and settings are unchanged is not computed agai
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.atlases.load import infer_region, load_atlas
-from circuitshift.atlases.records import Atlas, Region
+from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline import bids, connectivity, denoise, extract, quality, tables
-from circuitshift.pipeline.errors import AtlasError, CircuitshiftError, Fault, TableError
+from circuitshift.pipeline.atlas_files import atlas_for, read_atlas
+from circuitshift.pipeline.errors import CircuitshiftError, Fault, TableError
 from circuitshift.pipeline.nifti import Header, read_header
 from circuitshift.pipeline.provenance import code_hash, inputs_hash
 from circuitshift.pipeline.records import Kept, Run, Science, Strategy
@@ -26,11 +25,8 @@ __all__ = [
     "AS_GIVEN",
     "RUNS_COLUMNS",
     "PersonFiles",
-    "atlas_name",
     "measure_person",
     "outputs_of",
-    "prepare_atlases",
-    "read_atlas",
     "record_crash",
     "runs_table",
     "stem_of",
@@ -253,7 +249,7 @@ def _wanted(run: Run, science: Science, out_dir: Path) -> list[tuple[str, str, s
         return [(_atlas_of(run, out_dir).name, AS_GIVEN, "")]
     strategies = _strategies(science)
     return [
-        (_atlas(source, run.space).name, strategy.name, desc_of(strategy, science))
+        (atlas_for(source, run.space).name, strategy.name, desc_of(strategy, science))
         for source in science.atlases
         for strategy in strategies
     ]
@@ -267,16 +263,6 @@ def desc_of(strategy: Strategy, science: Science) -> str:
 def _strategies(science: Science) -> list[Strategy]:
     known = denoise.load_strategies(tuple(map(Path, science.strategy_files)))
     return [denoise.get_strategy(name, known) for name in science.strategies]
-
-
-def atlas_name(source: str, run: Run) -> str:
-    """Return the name that an atlas has in the outputs of a run."""
-    return _atlas(source, run.space).name
-
-
-@lru_cache(maxsize=8)
-def _atlas(source: str, space: str) -> Atlas:
-    return load_atlas(source, space=space) if space else load_atlas(source)
 
 
 def _finished(
@@ -304,7 +290,7 @@ def _from_bold(
     del out_dir
     assert run.t_r_s is not None  # noqa: S101 - for the type checker; check_run saw to it
     mask = None if run.mask is None else extract.read_mask(run.mask)
-    atlases = [_atlas(source, run.space) for source in science.atlases]
+    atlases = [atlas_for(source, run.space) for source in science.atlases]
     parts = [_parcellation(atlas, run, mask) for atlas in atlases]
     found = extract.extract(run.path, parts)
     for strategy in _strategies(science):
@@ -481,137 +467,6 @@ def _row(made: _Made, run: Run, science: Science, lost: Sequence[str]) -> dict[s
         "n_regions": len(coverage),
         "n_regions_lost": len(lost),
     }
-
-
-_ATLAS_COLUMNS = {
-    "index": "Value in the label image, or row of the table",
-    "label": "Name of the region",
-    "hemisphere": "L, R, or n/a",
-    "network": "Large-scale network, or n/a",
-    "x": "Centre, MNI space, mm",
-    "y": "Centre, MNI space, mm",
-    "z": "Centre, MNI space, mm",
-}
-
-
-def _atlas_table(out_dir: Path, name: str) -> Path:
-    return out_dir / "sourcedata" / "atlases" / f"atlas-{name}_dseg.tsv"
-
-
-def prepare_atlases(runs: Sequence[Run], science: Science, out_dir: Path) -> tuple[str, ...]:
-    """Load every atlas that the runs need, and write its regions into the output folder.
-
-    Images need the atlases of `science`, in their own space. Series and matrices need the atlas
-    they were made with: one of `science` with the same names, else ``atlas-<A>_dseg.tsv`` of
-    their data set, else their own column names.
-
-    Parameters
-    ----------
-    runs : sequence of Run
-    science : Science
-    out_dir : Path
-
-    Returns
-    -------
-    tuple of str
-        Atlas names, the primary one first.
-
-    Raises
-    ------
-    AtlasError
-        If an atlas cannot be loaded.
-    """
-    atlases: dict[str, Atlas] = {}
-    for space in sorted({run.space for run in runs if run.door == "bold"}):
-        for source in science.atlases:
-            atlas = _atlas(source, space)
-            atlases.setdefault(atlas.name, atlas)
-    for name, first in sorted({run.atlas: run for run in reversed(runs) if run.atlas}.items()):
-        if first.door != "bold":
-            atlas = _given_atlas(first, science)
-            atlases.setdefault(name, Atlas(name, atlas.regions, "table", reference=atlas.reference))
-    for name, atlas in atlases.items():
-        _write_atlas(atlas, _atlas_table(out_dir, name))
-    return tuple(atlases)
-
-
-def _given_atlas(run: Run, science: Science) -> Atlas:
-    """Find the regions of series or matrices made elsewhere."""
-    reader = tables.read_series if run.door == "timeseries" else tables.read_matrix
-    labels = set(reader(run.path)[0])
-    for source in science.atlases:
-        atlas = _atlas(source, run.space)
-        if labels <= set(atlas.labels):
-            return atlas
-    if science.atlases != Science().atlases:
-        raise AtlasError(
-            f"{run.path}: its regions are those of none of the atlases given by --atlas "
-            f"({', '.join(science.atlases)}); its first ones are {', '.join(sorted(labels)[:5])}"
-        )
-    for folder in list(run.path.parents)[:5]:
-        table = folder / f"atlas-{run.atlas}_dseg.tsv"
-        if table.exists():
-            atlas = load_atlas(table)
-            if labels <= set(atlas.labels):
-                return atlas
-    names = reader(run.path)[0]
-    regions = tuple(infer_region(k, name) for k, name in enumerate(names, start=1))
-    return Atlas(run.atlas, regions, "table")
-
-
-def _write_atlas(atlas: Atlas, path: Path) -> None:
-    centres = atlas.centres_mm()
-    tables.write_table(
-        path,
-        {
-            "index": [r.index for r in atlas.regions],
-            "label": atlas.labels,
-            "hemisphere": [r.hemisphere or None for r in atlas.regions],
-            "network": [r.network or None for r in atlas.regions],
-            "x": centres[:, 0],
-            "y": centres[:, 1],
-            "z": centres[:, 2],
-        },
-        sidecar={k: {"Description": v} for k, v in _ATLAS_COLUMNS.items()}
-        | {"Reference": atlas.reference, "Licence": atlas.licence, "Space": atlas.space},
-    )
-
-
-@lru_cache(maxsize=8)
-def read_atlas(out_dir: Path, name: str) -> Atlas:
-    """Read the regions that `prepare_atlases` wrote.
-
-    Parameters
-    ----------
-    out_dir : Path
-    name : str
-
-    Returns
-    -------
-    Atlas
-        Of kind ``table``, with centres where known.
-    """
-    path = _atlas_table(out_dir, name)
-    table = tables.read_table(path)
-    about = tables.read_json(path.with_suffix(".json"))
-    xyz = np.array([table.numbers(axis) for axis in "xyz"]).T
-    words = {
-        name: ["" if text == tables.NOT_AVAILABLE else text for text in table.column(name)]
-        for name in ("hemisphere", "network")
-    }
-    regions = tuple(
-        Region(
-            int(index),
-            label,
-            words["hemisphere"][k],
-            words["network"][k],
-            None if np.isnan(xyz[k]).any() else (xyz[k, 0], xyz[k, 1], xyz[k, 2]),
-        )
-        for k, (index, label) in enumerate(
-            zip(table.column("index"), table.column("label"), strict=True)
-        )
-    )
-    return Atlas(name, regions, "table", reference=str(about.get("Reference") or ""))
 
 
 def _atlas_of(run: Run, out_dir: Path) -> Atlas:

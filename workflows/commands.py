@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuitshift.pipeline import bids, measure, tables
+from circuitshift.pipeline.atlas_files import prepare_atlases
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.design import StudyFile, read_study_file
 from circuitshift.pipeline.errors import InputError
@@ -216,7 +217,7 @@ def _participants(
     start = time.monotonic()
     for data_set in plan.data_sets:
         runs = [r for p in plan.people if p.data_set == data_set.name for r in p.runs]
-        measure.prepare_atlases(runs, science, data_set.outputs)
+        prepare_atlases(runs, science, data_set.outputs)
         bids.write_dataset_description(
             data_set.outputs, name="circuitshift", sources=(str(data_set.people),)
         )

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from circuitshift.pipeline import bids, measure
+from circuitshift.pipeline.atlas_files import atlas_for
 from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError
 from circuitshift.pipeline.group import DataSet
 from circuitshift.pipeline.people import People, read_people
@@ -255,7 +256,7 @@ def _describe_person(person: PersonPlan) -> list[str]:
 
 def _example_outputs(run: Run, science: Science) -> list[Path]:
     try:
-        atlas = run.atlas if run.door != "bold" else measure.atlas_name(science.atlases[0], run)
+        atlas = run.atlas if run.door != "bold" else atlas_for(science.atlases[0], run.space).name
     except CircuitshiftError as error:
         return [Path(f"(the atlas cannot be loaded: {error})")]
     return sorted(measure.outputs_of(run, atlas).values())
