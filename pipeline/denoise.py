@@ -420,10 +420,11 @@ def _filtered(
 
 
 def _detrended(values: Floats) -> Floats:
-    centred = values - values.mean(axis=0)
+    centred: Floats = values - values.mean(axis=0)
     time = np.arange(len(values)) - (len(values) - 1) / 2
-    norm = float(time @ time)
-    return centred if norm == 0 else centred - np.outer(time, time @ centred / norm)
+    slope = time @ centred / max(float(time @ time), 1.0)
+    centred -= np.outer(time, slope)
+    return centred
 
 
 def _interpolated(values: Floats, keep: npt.NDArray[np.bool_]) -> Floats:

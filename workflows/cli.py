@@ -318,7 +318,7 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
     )
     calibrate.add_argument("--studies", type=int, default=200, metavar="N", help="a row; 200")
     calibrate.add_argument("--n-permutations", type=int, default=500, metavar="N")
-    calibrate.add_argument("--seed", type=int, default=1)
+    calibrate.add_argument("--seed", type=int, default=20260101)
     return {"demo": demo, "simulate": simulate, "calibrate": calibrate}
 
 

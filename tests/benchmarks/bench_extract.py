@@ -107,9 +107,9 @@ def ours(folder: Path, name: str, atlases: list, n_confounds: tuple[int, ...]) -
     for series in found.series:
         for count in n_confounds:
             regressors = denoise.Regressors(
-                matrix=confounds[:, :count],
+                values=confounds[:, :count],
                 names=tuple(f"c{k}" for k in range(count)),
-                sample_mask=np.arange(N_VOLUMES),
+                keep=np.ones(N_VOLUMES, bool),
                 fd_mm=np.zeros(N_VOLUMES),
                 n_dummy=0,
             )
