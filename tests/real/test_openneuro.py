@@ -1,0 +1,130 @@
+"""Real layouts: the file names and people of two OpenNeuro data sets, with small simulated images.
+
+ds003007: 29 depressed people, cognitive therapy or neurofeedback or no treatment, two sessions.
+ds002748: other people with the same labels, among them 21 healthy ones, one visit.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline import tables
+from circuitshift.pipeline.phantom import PhantomSpec, write_layout
+from circuitshift.workflows import cli
+
+DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
+RAW, DERIVED = DATA / "openneuro", DATA / "openneuro-fmriprep"
+pytestmark = [
+    pytest.mark.skipif(not RAW.is_dir(), reason="the real file lists are not on this machine"),
+    pytest.mark.slow,
+]
+SPEC = PhantomSpec(n_volumes=80, t_r_s=2.5)
+STUDY = """
+[groups]
+treated = ["depr_cbt", "depr_nfb"]
+control = ["depr_no_treatment"]
+reference = ["control"]
+reference_dataset = "ds002748"
+[model]
+covariates = ["age", "gender"]
+[tests]
+n_permutations = 200
+"""
+
+
+def rebuild(folder, name, chosen=None):
+    """Put a data set together under its true names."""
+    lines = (DERIVED / f"{name}-fmriprep" / "FILELIST.txt").read_text().splitlines()
+    listed = folder / f"{name}.txt"
+    listed.write_text(
+        "\n".join(line for line in lines if chosen is None or line.split("/")[0] in chosen) + "\n"
+    )
+    root = folder / name
+    write_layout(
+        root / "derivatives" / "fmriprep",
+        listed,
+        spec=SPEC,
+        rng=np.random.default_rng(1),
+        sidecars=DERIVED / f"{name}-fmriprep",
+    )
+    for file in ("participants.tsv", "participants.json", "dataset_description.json"):
+        shutil.copy(RAW / name / file, root)
+    return root
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    return ended.value.code
+
+
+def test_all_29_people_of_a_trial_with_the_controls_of_another_data_set(tmp_path, capsys):
+    trial = rebuild(tmp_path, "ds003007")
+    people = tables.read_table(RAW / "ds002748/participants.tsv")
+    # all controls and a few patients of the second data set, whose labels are those of the first
+    chosen = {
+        person
+        for person, group in zip(
+            people.column("participant_id"), people.column("group"), strict=True
+        )
+        if group == "control" or person in ("sub-01", "sub-02")
+    }
+    other = rebuild(tmp_path, "ds002748", chosen)
+    # two things a real study has: a follow-up that never came, and one that was not fetched
+    func = trial / "derivatives/fmriprep/sub-03/ses-post/func"
+    shutil.rmtree(func)
+    lost = next(
+        (trial / "derivatives/fmriprep/sub-07/ses-post/func").glob("*2009*preproc_bold.nii.gz")
+    )
+    lost.unlink()
+    lost.symlink_to("../../../../.git/annex/objects/xx")
+    (tmp_path / "study.toml").write_text(STUDY)
+    words = (
+        "--reference-dataset",
+        f"ds002748={other}",
+        "-w",
+        tmp_path / "work",
+        "--nprocs",
+        2,
+        "--skip-bids-validation",
+    )
+    out = tmp_path / "out"
+    assert run(trial, out, "participant", *words) == cli.EXIT_PARTIAL
+    said = capsys.readouterr().out
+    assert "never fetched" in said
+    assert run(trial, out, "group", "--study", tmp_path / "study.toml", *words) == cli.EXIT_PARTIAL
+
+    content = json.loads((out / "group/verdict.json").read_text())
+    assert content["n"] == {
+        "treated": 14,
+        "control": 13,
+        "reference": 21,
+        "baseline_only": 2,
+        "known": 29 + 72,
+    }
+    assert content["design"]["covariates"] == ["age", "gender: m"]
+    excluded = tables.read_table(out / "group/exclusions.tsv")
+    rows = {
+        (row["participant_id"], row["code"]): row["reason"]
+        for row in excluded.rows()
+        if ":" not in row["participant_id"]
+    }
+    assert set(rows) == {
+        ("sub-03", "missing-visit"),
+        ("sub-07", "missing-visit"),
+        ("sub-07", "input"),
+    }
+    analysed = tables.read_table(out / "group/change.tsv").column("participant_id")
+    assert {*analysed, "sub-03", "sub-07"} == {f"sub-{k:02d}" for k in range(1, 30)}
+    others = {r["participant_id"] for r in excluded.rows() if ":" in r["participant_id"]}
+    values = tables.read_table(out / "group/circuits.tsv")
+    healthy = {row["participant_id"] for row in values.rows() if row["arm"] == "reference"}
+    assert len(healthy) == 21
+    assert len(healthy | others) == 72
+    assert not healthy & others
+    page = (out / "group/report.html").read_text()
+    for text in ("sub-03", "sub-07", "never fetched", "no usable follow-up"):
+        assert text in page
