@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from circuitshift.pipeline import figures, wording
-from circuitshift.pipeline import report as report_module
+from circuitshift.pipeline import figures, figures_group, figures_person, wording
 from circuitshift.pipeline.records import Kept
 from circuitshift.pipeline.report import (
     GroupReport,
@@ -23,6 +22,7 @@ from circuitshift.pipeline.report import (
     write_group_report,
     write_person_report,
 )
+from circuitshift.pipeline.report_parts import in_time
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 NAN = float("nan")
@@ -281,7 +281,7 @@ def test_the_change_of_a_circuit_is_last_minus_first_and_unknown_stays_unknown(
     ],
 )
 def test_sessions_are_ordered_as_their_names_tell(given: list[str], wanted: list[str]) -> None:
-    assert report_module._in_time(given) == wanted
+    assert in_time(given) == wanted
 
 
 def test_change_is_after_minus_before_whatever_the_order_given(tmp_path: Path) -> None:
@@ -597,22 +597,22 @@ def test_cells_keep_words_as_they_are(value: object, text: str) -> None:
 
 
 def test_labels_that_would_touch_are_moved_apart_within_the_axis() -> None:
-    places = figures._apart(np.array([1.0, 1.1, 1.2, 9.9]), gap=1.0, top=10.0)
+    places = figures_person._apart(np.array([1.0, 1.1, 1.2, 9.9]), gap=1.0, top=10.0)
     assert np.diff(places).min() >= 1.0 - 1e-12
     assert places.max() <= 10.0
-    low = figures._apart(np.array([9.0, 9.5, 10.0]), gap=1.0, top=10.0)
+    low = figures_person._apart(np.array([9.0, 9.5, 10.0]), gap=1.0, top=10.0)
     np.testing.assert_allclose(low, [8.0, 9.0, 10.0])
 
 
 def test_retained_volumes_return_to_their_place_in_the_carpet() -> None:
     keep = np.array([False, True, True, False])
-    whole = figures._all_volumes(np.array([[1.0], [2.0]]), keep)
+    whole = figures_person._all_volumes(np.array([[1.0], [2.0]]), keep)
     np.testing.assert_array_equal(whole[:, 0], [np.nan, 1.0, 2.0, np.nan])
 
 
 def test_the_background_line_is_least_squares() -> None:
     x = np.linspace(-1, 1, 11)
-    slope, level = figures._line(x, 0.3 + 0.5 * x)
+    slope, level = figures_group._line(x, 0.3 + 0.5 * x)
     assert slope == pytest.approx(0.5)
     assert level == pytest.approx(0.3)
-    assert figures._line(np.empty(0), np.empty(0)) == (0.0, 0.0)
+    assert figures_group._line(np.empty(0), np.empty(0)) == (0.0, 0.0)
