@@ -105,9 +105,9 @@ def _beside(row: _Row, suffix: str) -> str:
         if suffix == "motion":
             name = re.sub(r"_desc-[^_]+", "", name)
     elif suffix == "timeseries":
-        name = name.replace("_stat-pearsoncorrelation", "_stat-mean")
+        name = re.sub("_stat-[a-z]+correlation", "_stat-mean", name)
     else:  # coverage
-        name = name.replace("_stat-pearsoncorrelation", "_stat-coverage")
+        name = re.sub("_stat-[a-z]+correlation", "_stat-coverage", name)
         name = re.sub(r"_desc-[^_]+", "", name)
     return name.removesuffix("relmat.tsv") + f"{'bold' if suffix == 'coverage' else suffix}.tsv"
 
@@ -301,6 +301,12 @@ def _change_by_strength(path: Path) -> dict[str, object]:
     }
 
 
+_EDGES = {
+    "pearson": "Pearson correlations",
+    "partial": "partial correlations (Ledoit-Wolf shrunk covariance)",
+}
+
+
 def _methods(content: Mapping[str, Any]) -> str:
     """Text for a methods section, with what was really done."""
     design, n, seen = content["design"], content["n"], content["versions"]
@@ -315,9 +321,9 @@ def _methods(content: Mapping[str, Any]) -> str:
         f"Connectivity was analysed with circuitshift {seen['circuitshift']} on the "
         f"{content['n_regions']} regions of the atlas {content['atlas']}. "
         f"{_prose(content['strategy'], science)} "
-        "Edges were Pearson correlations of regional mean series, Fisher-z transformed; runs of a "
-        "session were averaged with their residual degrees of freedom as weights. Change from "
-        f"ses-{design['baseline']} to ses-{design['followup']} of {arms} people{reference} was "
+        f"Edges were {_EDGES[science.estimator]} of regional mean series, Fisher-z transformed; "
+        "runs of a session were averaged with their residual degrees of freedom as weights. "
+        f"Change from ses-{design['baseline']} to ses-{design['followup']} of {arms} people{reference} was "
         "described, for each person, by a global response model over background edges (shift, "
         "gain, distance and, where it could be identified, normalisation), and the response of "
         "each circuit as its mean change beyond that model. Coefficients were tested by "

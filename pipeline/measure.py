@@ -198,7 +198,7 @@ def stem_of(run: Run) -> str:
     return "_".join(f"{k}-{v}" for k, v in pairs)
 
 
-def outputs_of(run: Run, atlas: str, desc: str = "") -> dict[str, Path]:
+def outputs_of(run: Run, atlas: str, desc: str = "", estimator: str = "pearson") -> dict[str, Path]:
     """Paths of what is written for a run, relative to the output folder.
 
     Parameters
@@ -208,6 +208,7 @@ def outputs_of(run: Run, atlas: str, desc: str = "") -> dict[str, Path]:
         Atlas name.
     desc : str
         `Strategy.desc`; empty for the primary strategy.
+    estimator : {"pearson", "partial"}
 
     Returns
     -------
@@ -220,12 +221,23 @@ def outputs_of(run: Run, atlas: str, desc: str = "") -> dict[str, Path]:
     return {
         "timeseries": bids.build_path([*spaced, ("stat", "mean"), *tail], "timeseries", ".tsv"),
         "relmat": bids.build_path(
-            [*spaced, ("stat", "pearsoncorrelation"), *tail], "relmat", ".tsv"
+            [*spaced, ("stat", f"{estimator}correlation"), *tail], "relmat", ".tsv"
         ),
         "coverage": bids.build_path([*spaced, ("stat", "coverage")], "bold", ".tsv"),
         "outliers": bids.build_path([*source, *tail], "outliers", ".tsv"),
         "motion": bids.build_path(source, "motion", ".tsv"),
     }
+
+
+_MEASURES = {
+    "pearson": "Pearson correlation coefficient",
+    "partial": "Partial correlation coefficient, from the Ledoit-Wolf covariance",
+}
+
+
+def _estimator(run: Run, science: Science) -> str:
+    """Return the estimator of a run's edges; matrices are found as Pearson's and stay so."""
+    return "pearson" if run.door == "relmat" else science.estimator
 
 
 def _key(run: Run, science: Science) -> dict[str, str]:
@@ -271,7 +283,7 @@ def _finished(
     """Rows of a run whose outputs are all there and still valid; else None."""
     rows: list[dict[str, object]] = []
     for atlas, _, desc in _wanted(run, science, out_dir):
-        files = outputs_of(run, atlas, desc)
+        files = outputs_of(run, atlas, desc, _estimator(run, science))
         sidecar = (out_dir / files["relmat"]).with_suffix(".json")
         series = run.door == "relmat" or (out_dir / files["timeseries"]).exists()
         if not (sidecar.exists() and series and (out_dir / files["relmat"]).exists()):
@@ -303,7 +315,7 @@ def _from_bold(
                     atlas,
                     strategy.name,
                     desc_of(strategy, science),
-                    connectivity.correlation(cleaned),
+                    connectivity.correlation(cleaned, science.estimator),
                     kept,
                     coverage,
                     cleaned,
@@ -339,14 +351,15 @@ def _from_series(
     run: Run, science: Science, out_dir: Path, problems: list[dict[str, object]]
 ) -> Iterable[_Made]:
     """Edges of somebody's regional series, which are taken as they are."""
-    del science, problems
+    del problems
     atlas = _atlas_of(run, out_dir)
     labels, given = tables.read_series(run.path)
     series = _in_order(run, atlas, labels, given.T).T
     n = len(series)
     minutes = np.nan if run.t_r_s is None else n * run.t_r_s / 60
     kept = Kept(n, 0, 0, n, minutes, 0, float(n), float("nan"))
-    yield _Made(atlas, AS_GIVEN, "", connectivity.correlation(series), kept, series=series)
+    matrix = connectivity.correlation(series, science.estimator)
+    yield _Made(atlas, AS_GIVEN, "", matrix, kept, series=series)
 
 
 def _from_matrix(
@@ -390,7 +403,8 @@ def _write(
     made: _Made, run: Run, science: Science, *, out_dir: Path, sidecar: Mapping[str, object]
 ) -> dict[str, object]:
     """Write one product and return its row; the matrix comes last, it says that all is there."""
-    files = outputs_of(run, made.atlas.name, made.desc)
+    estimator = _estimator(run, science)
+    files = outputs_of(run, made.atlas.name, made.desc, estimator)
     labels = made.atlas.labels
     lost = [label for label, r in zip(labels, np.diag(made.matrix), strict=True) if np.isnan(r)]
     common: dict[str, object] = {
@@ -419,7 +433,7 @@ def _write(
         labels,
         made.matrix,
         sidecar={
-            "RelationshipMeasure": "Pearson correlation coefficient",
+            "RelationshipMeasure": _MEASURES[estimator],
             "Weighted": True,
             "Directed": False,
             "ValidDiagonal": False,

@@ -231,6 +231,8 @@ class Science:
         Volumes to drop at the start; None takes the non-steady-state columns.
     strategy_files : tuple of str
         Files with further denoising strategies.
+    estimator : {"pearson", "partial"}
+        Of edges, from series; see `circuitshift.pipeline.connectivity.correlation`.
     """
 
     atlases: tuple[str, ...] = ("seitzman300",)
@@ -241,6 +243,7 @@ class Science:
     max_mean_fd_mm: float = 0.5
     dummy_scans: int | None = None
     strategy_files: tuple[str, ...] = ()
+    estimator: Literal["pearson", "partial"] = "pearson"
 
     def digest(self) -> str:
         """Hash of all fields, 12 hexadecimal digits."""

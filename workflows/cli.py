@@ -178,6 +178,11 @@ def _add_science(parser: argparse.ArgumentParser) -> None:
         help="TOML files with further strategies",
     )
     group.add_argument(
+        "--estimator",
+        choices=("pearson", "partial"),
+        help="of edges: full correlation (default), or partial correlation, Ledoit-Wolf",
+    )
+    group.add_argument(
         "--dummy-scans",
         type=int,
         metavar="N",

@@ -139,6 +139,7 @@ def _science(options: argparse.Namespace) -> Science:
         "circuits": tuple(map(str, options.circuits)) or None,
         "strategy_files": tuple(map(str, options.denoise_file)) or None,
         "dummy_scans": options.dummy_scans,
+        "estimator": options.estimator,
         "min_coverage": options.min_coverage,
         "min_minutes": options.min_minutes,
         "max_mean_fd_mm": options.max_mean_fd,

@@ -259,4 +259,4 @@ def _example_outputs(run: Run, science: Science) -> list[Path]:
         atlas = run.atlas if run.door != "bold" else atlas_for(science.atlases[0], run.space).name
     except CircuitshiftError as error:
         return [Path(f"(the atlas cannot be loaded: {error})")]
-    return sorted(measure.outputs_of(run, atlas).values())
+    return sorted(measure.outputs_of(run, atlas, estimator=science.estimator).values())
