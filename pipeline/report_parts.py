@@ -242,8 +242,8 @@ def visit(session: str) -> str:
     return f"ses-{session}" if session else "the only session"
 
 
-# Nearly the rule by which `circuitshift.pipeline.design` finds the visits of a study, but looser (any
-# name that starts so) and for the order of columns alone: what is compared is decided there.
+# Nearly the rule by which `circuitshift.pipeline.design` finds the visits of a study, but looser:
+# any name that starts so. It orders what a page shows; what is compared is decided there.
 _BEFORE = re.compile(r"^(pre|base|bl$|before)|pre$", re.IGNORECASE)
 _AFTER = re.compile(r"^(post|follow|fu\d*$|after)|post$", re.IGNORECASE)
 
