@@ -209,7 +209,11 @@ def _provenance(rows: Sequence[_Row], science: Science) -> dict[str, str]:
     out = {f"version of {name}": value for name, value in versions().items()}
     out |= {"code hash": code_hash(), "settings hash": science.digest()}
     if rows:
-        out |= {"atlas": rows[0]["atlas"], "denoising": _prose(rows[0]["strategy"], science)}
+        out |= {
+            "atlas": rows[0]["atlas"],
+            "denoising": _prose(rows[0]["strategy"], science),
+            "edges": _EDGES[science.estimator],
+        }
     return out
 
 
@@ -323,8 +327,8 @@ def _methods(content: Mapping[str, Any]) -> str:
         f"{_prose(content['strategy'], science)} "
         f"Edges were {_EDGES[science.estimator]} of regional mean series, Fisher-z transformed; "
         "runs of a session were averaged with their residual degrees of freedom as weights. "
-        f"Change from ses-{design['baseline']} to ses-{design['followup']} of {arms} people{reference} was "
-        "described, for each person, by a global response model over background edges (shift, "
+        f"Change from ses-{design['baseline']} to ses-{design['followup']} of {arms} "
+        f"people{reference} was described, for each person, by a global response model over background edges (shift, "
         "gain, distance and, where it could be identified, normalisation), and the response of "
         "each circuit as its mean change beyond that model. Coefficients were tested by "
         f"{design['n_permutations']} permutations (seed {content['seed']}) with family-wise "
