@@ -298,6 +298,7 @@ def _person_methods(report: PersonReport) -> list[str]:
             f"Series were averaged within {len(run.coverage_labels)} regions; a region with "
             f"signal in less than {100 * run.min_coverage:g} % of it was set to not available, "
             f"never dropped. Edges are {report.provenance.get('edges', 'correlations')}, Fisher-z "
-            "transformed; runs of one session were averaged with their residual degrees of freedom as weights."
+            "transformed; runs of one session were averaged with their residual degrees of "
+            "freedom as weights."
         )
     return out
