@@ -225,15 +225,15 @@ def _prose(strategy: str, science: Science) -> str:
     return f"{found.prose} ({found.reference})" if found.reference else found.prose
 
 
-def report_group(verdict: Path | None, out_dir: Path) -> ReportFile:
+def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
     """Write ``group/report.html`` from the outputs of the group level.
 
     Parameters
     ----------
-    verdict : Path, optional
-        ``verdict.json``, when it is not at its usual place.
     out_dir : Path
         Root of the output data set.
+    verdict : Path, optional
+        ``verdict.json``, when it is not at its usual place.
 
     Returns
     -------

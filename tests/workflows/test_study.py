@@ -210,6 +210,14 @@ def test_reports_only(study):
         == cli.EXIT_OK
     )
     assert report.exists()
+    study_report = root / "out/group/report.html"
+    content = study_report.read_bytes()
+    study_report.unlink()
+    assert (
+        run(root / "data", root / "out", "group", "--reports-only", "-w", root / "work4")
+        == cli.EXIT_OK
+    )
+    assert study_report.read_bytes() == content
     assert matrix.stat().st_mtime_ns == before
 
 
