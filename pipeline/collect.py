@@ -14,7 +14,7 @@ from circuitshift.pipeline import change, connectivity, measure, report, tables
 from circuitshift.pipeline.atlas_files import read_atlas
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.provenance import code_hash, versions
+from circuitshift.pipeline.provenance import code_hash, inputs_hash, page_hash, versions
 from circuitshift.pipeline.records import Kept, Science
 
 __all__ = ["ReportFile", "report_group", "report_person"]
@@ -30,9 +30,14 @@ class ReportFile(NamedTuple):
 
 
 def report_person(
-    participant: str, science: Science, out_dir: Path, runs: Path | None = None
+    participant: str,
+    science: Science,
+    out_dir: Path,
+    runs: Path | None = None,
+    *,
+    again: bool = False,
 ) -> ReportFile:
-    """Write ``sub-X.html`` from the outputs of one person.
+    """Write ``sub-X.html`` from the outputs of one person, unless it is there and still valid.
 
     Parameters
     ----------
@@ -43,6 +48,8 @@ def report_person(
         Root of the output data set.
     runs : Path, optional
         ``sub-X_runs.tsv``, when it is not at its usual place.
+    again : bool
+        Write it even so.
 
     Returns
     -------
@@ -56,6 +63,10 @@ def report_person(
     path = runs or measure.runs_table(participant, out_dir)
     if not path.exists():
         raise InputError(f"{path} is not there; run the participant level for sub-{participant}")
+    target = out_dir / f"sub-{participant}.html"
+    key = _page_key(path, science)
+    if not again and target.exists() and key in target.read_text(encoding="utf-8"):
+        return ReportFile(target)
     rows = list(tables.read_table(path).rows())
     usable = [row for row in rows if row["status"] != "failed"]
     primary = [
@@ -69,11 +80,16 @@ def report_person(
         circuits=circuits,
         notes=tuple(dict.fromkeys(note for row in primary for note in _notes(row, out_dir))),
         faults=tuple(f"{row['run']}: {row['reason']}" for row in rows if row["status"] == "failed"),
-        provenance=_provenance(primary, science),
+        provenance={**_provenance(primary, science), "inputs hash": key},
     )
-    target = out_dir / f"sub-{participant}.html"
     report.write_person_report(target, content)
     return ReportFile(target)
+
+
+def _page_key(runs: Path, science: Science) -> str:
+    """Hash of everything that a person's page shows."""
+    files = sorted(path for path in runs.parent.rglob("func/*") if path.is_file())
+    return inputs_hash(files, tables.read_text(runs), science.digest(), page_hash())
 
 
 def _first_kind(rows: Sequence[_Row], science: Science) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import circuitshift.atlases
 from circuitshift.pipeline import __version__
 
-__all__ = ["code_hash", "inputs_hash", "versions"]
+__all__ = ["code_hash", "inputs_hash", "page_hash", "versions"]
 
 _DIGITS = 12
 _CODE = (".py", ".toml", ".tsv")
@@ -27,6 +27,15 @@ def code_hash() -> str:
         for path in sorted(p for p in package.rglob("*") if p.suffix in _CODE):
             digest.update(path.relative_to(package).as_posix().encode())
             digest.update(path.read_bytes())
+    return digest.hexdigest()[:_DIGITS]
+
+
+@cache
+def page_hash() -> str:
+    """Hash of the code and of the templates and styles of the reports."""
+    digest = hashlib.sha256(code_hash().encode())
+    for path in sorted(Path(__file__).with_name("templates").iterdir()):
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:_DIGITS]
 
 

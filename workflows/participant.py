@@ -67,7 +67,12 @@ def init_person_wf(
     """
     workflow = pe.Workflow(name=person.node_name)
     report = pe.Node(
-        ReportPerson(participant=person.participant, science=science, out_dir=str(person.out_dir)),
+        ReportPerson(
+            participant=person.participant,
+            science=science,
+            out_dir=str(person.out_dir),
+            again=reports_only,
+        ),
         name="report",
         mem_gb=_MEM_GB["report"],
         overwrite=True,

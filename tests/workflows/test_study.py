@@ -159,8 +159,10 @@ def test_a_second_run_computes_nothing_and_a_lost_output_comes_back(study):
     )
     folder = root / "out/sub-01"
     before = seen(folder / "ses-pre")
+    page = (root / "out/sub-01.html").stat().st_mtime_ns
     assert run(*words) == cli.EXIT_OK
     assert seen(folder / "ses-pre") == before
+    assert (root / "out/sub-01.html").stat().st_mtime_ns == page
     victim = next(folder.glob("ses-pre/func/*Seitzman300_stat-mean_timeseries.tsv"))
     content = victim.read_bytes()
     victim.unlink()
