@@ -80,6 +80,7 @@ class _Made:
     matrix: Floats
     kept: Kept
     coverage: Floats | None = None
+    parcels: extract.Parcellation | None = None
     series: Floats | None = None
     keep: npt.NDArray[np.bool_] | None = None
     fd_mm: Floats | None = None
@@ -179,11 +180,21 @@ def _measure_or_say(run: Run, science: Science, out_dir: Path) -> list[dict[str,
         rows: list[dict[str, object]] = []
         problems: list[dict[str, object]] = []
         for made in _DOORS[run.door](run, science, out_dir, problems):
-            about = {**key, "Notes": list(notes)}
+            about = {**key, "Notes": [*notes, *_space_note(made.atlas, run)]}
             rows.append(_write(made, run, science, out_dir=out_dir, sidecar=about))
         return [*rows, *problems]
     except CircuitshiftError as error:
         return [_failed(stem_of(run), run.session, _code(error), str(error))]
+
+
+def _space_note(atlas: Atlas, run: Run) -> list[str]:
+    """Say that an image and its atlas are in different template spaces."""
+    if run.door != "bold" or not (atlas.space and run.space) or atlas.space == run.space:
+        return []
+    return [
+        f"Atlas {atlas.name} is in {atlas.space} and the images are in {run.space}: regions are "
+        "displaced by up to a few millimetres."
+    ]
 
 
 def _code(error: CircuitshiftError) -> str:
@@ -308,16 +319,17 @@ def _from_bold(
     for strategy in _strategies(science):
         try:
             regressors = _regressors(run, strategy, science, found.n_volumes)
-            for atlas, raw, coverage in zip(atlases, found.series, found.coverage, strict=True):
+            for part, raw, coverage in zip(parts, found.series, found.coverage, strict=True):
                 series = np.where(coverage >= science.min_coverage, raw, np.nan)
                 cleaned, kept = denoise.clean(series, regressors, strategy, run.t_r_s)
                 yield _Made(
-                    atlas,
+                    part.atlas,
                     strategy.name,
                     desc_of(strategy, science),
                     connectivity.correlation(cleaned, science.estimator),
                     kept,
                     coverage,
+                    part,
                     cleaned,
                     regressors.keep,
                     regressors.fd_mm,
@@ -417,13 +429,16 @@ def _write(
     if made.series is not None:
         about = common | {"SamplingFrequency": None if not run.t_r_s else 1 / run.t_r_s}
         tables.write_series(out_dir / files["timeseries"], labels, made.series, sidecar=about)
-    if made.coverage is not None:
+    if made.coverage is not None and made.parcels is not None:
         tables.write_table(
             out_dir / files["coverage"],
             {"Node": labels, "coverage": made.coverage},
             sidecar={
                 "Node": {"Description": "Region"},
                 "coverage": {"Description": "Share of the region's voxels that carry signal"},
+                "VoxelsClaimedBySeveralRegions": made.parcels.n_overlap,
+                "VoxelsOutOfView": int(made.parcels.n_out_of_view.sum()),
+                "VoxelsOutsideMask": int((made.parcels.n_voxels - made.parcels.n_in_mask).sum()),
             },
         )
     _write_motion(made, files, out_dir)
