@@ -423,7 +423,18 @@ def _sensitivity_row(name: str, found: study.Analysis | None, said: str) -> dict
 
 
 def _rows(analysis: study.Analysis, family: str) -> dict[str, dict[str, Any]]:
-    names = ("estimate", "unit", "ci_low", "ci_high", "p", "p_corrected", "bound", "equivalence_p")
+    names = (
+        "estimate",
+        "unit",
+        "ci_low",
+        "ci_high",
+        "p",
+        "p_corrected",
+        "bound",
+        "equivalence_p",
+        "bf10",
+        "bf10",
+    )
     return {
         e.term: {name: getattr(e, name) for name in names}
         for e in analysis.estimates

@@ -93,6 +93,7 @@ _TEST_COLUMNS = {
     "p_corrected": "Permutation p, family-wise corrected",
     "bound": "Smallest effect of interest, in `unit`",
     "equivalence_p": "p of two one-sided tests that the effect is smaller than `bound`",
+    "bf10": "Bayes factor for an effect against none: above 1 for an effect, below 1 for none",
     "n": "People treated (everybody in one-arm studies)",
     "n_control": "People in the control arm",
     "n_reference": "People in the reference group",

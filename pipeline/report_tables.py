@@ -63,6 +63,7 @@ def tests_table(rows: Iterable[Row], caption: str) -> Table:
         "p corrected",
         "Smallest effect of interest",
         "p of equivalence",
+        "Bayes factor",
         "n (control, reference)",
         "Method",
         "Note",
@@ -78,6 +79,7 @@ def tests_table(rows: Iterable[Row], caption: str) -> Table:
             wording.p_value(row.get("p_corrected")),
             wording.show(row.get("bound"), 3),
             wording.p_value(row.get("equivalence_p")),
+            wording.bayes_factor(row.get("bf10")),
             f"{row.get('n')} ({row.get('n_control')}, {row.get('n_reference')})",
             wording.cell(row.get("method")),
             "" if wording.cell(row.get("note")) == wording.MISSING else str(row.get("note")),
@@ -113,6 +115,7 @@ def circuit_table(report: GroupReport) -> Table:
                 wording.p_value(row.get("p")),
                 wording.p_value(row.get("p_corrected")),
                 wording.p_value(row.get("equivalence_p")),
+                wording.bayes_factor(row.get("bf10")),
                 wording.show(by_node.get("estimate"), 3, sign=True),
                 wording.p_value(by_node.get("p_corrected")),
             )
@@ -125,6 +128,7 @@ def circuit_table(report: GroupReport) -> Table:
         "p",
         "p corrected",
         "p of equivalence",
+        "Bayes factor",
         "Node-adjusted",
         "p corrected, node-adjusted",
     )

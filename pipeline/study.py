@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.pipeline.bayes import bayes_factor
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.inference import (
     Contrast,
@@ -275,6 +276,7 @@ class _Row:
         t, k, treated = self.tested, self.place, tester.visits.treated
         n = int(self.people.sum())
         control = 0 if treated is None else int((~treated & self.people).sum())
+        effective = n if not control else (n - control) * control / n
         reference = 0 if tester.visits.reference is None else len(tester.visits.reference)
         return Estimate(
             test=test,
@@ -291,6 +293,7 @@ class _Row:
             p_corrected=float(min(1.0, t.p_corrected[k] * self.correction)),
             bound=bound,
             equivalence_p=float(t.equivalence_p(np.full(len(t.estimate), bound))[k]),
+            bf10=float(bayes_factor(t.statistic[k], t.df[k], effective)),
             n=n - control,
             n_control=control,
             n_reference=reference,

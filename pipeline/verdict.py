@@ -31,6 +31,8 @@ class Estimate:
         Permutation p, alone and family-wise.
     bound, equivalence_p : float
         Smallest effect of interest in this unit, and the p of "the effect is smaller than that".
+    bf10 : float
+        Bayes factor for an effect against none (`circuitshift.pipeline.bayes`); two-sided.
     n, n_control, n_reference : int
         People: treated (or all, with one arm), control, reference.
     method, note : str
@@ -50,6 +52,7 @@ class Estimate:
     p_corrected: float
     bound: float
     equivalence_p: float
+    bf10: float
     n: int
     n_control: int
     n_reference: int
@@ -75,6 +78,7 @@ class Estimate:
             p_corrected=nan,
             bound=nan,
             equivalence_p=nan,
+            bf10=nan,
             n=0,
             n_control=0,
             n_reference=0,

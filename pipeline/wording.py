@@ -7,6 +7,7 @@ from typing import Any
 __all__ = [
     "MISSING",
     "answer",
+    "bayes_factor",
     "cell",
     "count",
     "estimate_text",
@@ -63,6 +64,16 @@ def p_value(value: object) -> str:
     if not math.isfinite(found):
         return MISSING
     return "< 0.001" if found < 0.001 else f"{found:.3f}"
+
+
+def bayes_factor(value: object) -> str:
+    """Print a Bayes factor; extreme ones as a bound."""
+    found = number(value)
+    if not math.isfinite(found):
+        return MISSING
+    if found > 1000:
+        return "> 1000"
+    return "< 0.001" if found < 0.001 else f"{found:.3g}"
 
 
 def cell(value: object) -> str:

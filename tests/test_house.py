@@ -1,5 +1,7 @@
 """Rules of the house that a machine can check."""
 
+import doctest
+import importlib
 import os
 import re
 import shutil
@@ -133,3 +135,19 @@ def test_the_wheel_works_outside_the_repository(tmp_path):
         "300",
         "True",
     ], done.stderr
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in modules() if ">>>" in p.read_text()], ids=lambda path: path.stem
+)
+def test_examples_of_docstrings(path):
+    name = "circuitshift." + ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    done = doctest.testmod(importlib.import_module(name))
+    assert done.attempted
+    assert not done.failed
+
+
+def test_the_python_of_the_readme_runs(capsys):
+    (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    exec(compile(block, "README.md", "exec"), {})
+    assert "dmn" in capsys.readouterr().out
