@@ -26,6 +26,7 @@ from circuitshift.pipeline import (
 from circuitshift.pipeline.atlas_files import read_atlas
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.design import Observed, StudyFile, infer_design
+from circuitshift.pipeline.displacement import identifiability
 from circuitshift.pipeline.errors import DesignError, InputError
 from circuitshift.pipeline.people import People, read_people
 from circuitshift.pipeline.provenance import code_hash, versions
@@ -473,6 +474,8 @@ def _verdict_content(
             "known": len(context.members),
         },
         "deviation": asdict(deviation),
+        "size_of_change": _rows(analysis, "size of change"),
+        "identifiability": _identifiability(cohort),
         "quality": _motion_confound(context, cohort),
         "design": asdict(context.design),
         "atlas": context.atlas.name,
@@ -494,6 +497,16 @@ def _exclusion_by_arm(members: Sequence[change.Member], cohort: change.Cohort) -
             counts[arm] = (kept, len(there) - kept)
     p = quality.compare_exclusion(counts) if len(counts) == 2 else None
     return {"analysed_and_lost": counts, "p": p}
+
+
+def _identifiability(cohort: change.Cohort) -> dict[str, dict[str, float]]:
+    """Say for each arm how well people are recognised from one visit to the next."""
+    roles = np.array([member.role for member in cohort.pairs])
+    return {
+        arm: identifiability(cohort.baseline[roles == arm], cohort.followup[roles == arm])
+        for arm in ("treated", "control")
+        if (roles == arm).any()
+    }
 
 
 def _motion_confound(context: _Context, cohort: change.Cohort) -> dict[str, object]:

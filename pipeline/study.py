@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.bayes import bayes_factor
+from circuitshift.pipeline.displacement import log_displacement
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.inference import (
     Contrast,
@@ -177,6 +178,7 @@ def analyse(
         *_circuit_estimates(tester, response, "specific"),
         *_circuit_estimates(tester, adjusted, "specific, node-adjusted"),
         *_naive_estimates(tester, visits, circuits, sample.background),
+        *_size_estimates(tester, visits, circuits, sample.background),
     ]
     verdict = decide(
         estimates,
@@ -384,6 +386,33 @@ def _naive_estimates(
         )
         for family, (terms, y, unit) in families.items()
         for name, row in tester.family(terms, y).items()
+    ]
+
+
+def _size_estimates(
+    tester: _Tester,
+    visits: Visits,
+    circuits: Mapping[str, npt.NDArray[np.intp]],
+    background: npt.NDArray[np.bool_],
+) -> list[Estimate]:
+    """Compare how far the arms moved, whatever the direction; it needs a control arm."""
+    if visits.treated is None:
+        return []
+    sets = {"background": np.flatnonzero(background), **circuits}
+    moved = log_displacement(visits.followup - visits.baseline, sets)
+    # keys of their own: a direction stated for a circuit's mean says nothing of its size
+    names = {f"size of change, {name}": name for name in moved}
+    y = np.array(list(moved.values())).T
+    return [
+        row.estimate(
+            tester,
+            test=key,
+            family="size of change",
+            term=names[key],
+            unit="log ratio, treated to control",
+            bound=np.nan,
+        )
+        for key, row in tester.family(list(names), y).items()
     ]
 
 
