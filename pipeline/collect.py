@@ -330,11 +330,7 @@ _EDGES = {
 def _methods(content: Mapping[str, Any]) -> str:
     """Text for a methods section, with what was really done."""
     design, n, seen = content["design"], content["n"], content["versions"]
-    settings: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in content["science"].items()
-    }
-    science = Science(**settings)
+    science = Science.from_record(content["science"])
     arms = f"{n['treated']} treated" + (f" and {n['control']} control" * bool(n["control"]))
     reference = f" and {n['reference']} reference people" if n["reference"] else ""
     return (

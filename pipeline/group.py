@@ -32,7 +32,15 @@ from circuitshift.pipeline.people import People, read_people
 from circuitshift.pipeline.provenance import code_hash, versions
 from circuitshift.pipeline.records import Design, Science
 
-__all__ = ["DataSet", "GroupFiles", "GroupInput", "read_input", "run_group", "state_design"]
+__all__ = [
+    "DataSet",
+    "GroupFiles",
+    "GroupInput",
+    "read_input",
+    "recorded_science",
+    "run_group",
+    "state_design",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -130,6 +138,42 @@ def read_input(data_sets: Sequence[DataSet]) -> GroupInput:
         people[data_set.name] = found
         labels[data_set.name] = tuple(sorted({*found.labels, *measured}))
     return GroupInput(tuple(rows), people, labels, tuple(notes))
+
+
+def recorded_science(data_sets: Sequence[DataSet]) -> Science:
+    """Return the settings that the participant level was run with.
+
+    Parameters
+    ----------
+    data_sets : sequence of DataSet
+
+    Returns
+    -------
+    Science
+
+    Raises
+    ------
+    InputError
+        If people were measured with different settings, or with other code; says who.
+    """
+    people: dict[Science, list[str]] = {}
+    for data_set in data_sets:
+        for path in sorted(data_set.outputs.glob("sub-*/sub-*_runs.tsv")):
+            matrices = [row["relmat"] for row in tables.read_table(path).rows()]
+            written = [name for name in matrices if name != tables.NOT_AVAILABLE]
+            if written:
+                sidecar = (data_set.outputs / written[0]).with_suffix(".json")
+                found = Science.from_record(tables.read_json(sidecar)["Science"]).measuring()
+                label = data_set.key(path.parent.name.removeprefix("sub-"))
+                people.setdefault(found, []).append(label)
+    if len(people) > 1:
+        groups = sorted(people.values(), key=len)
+        raise InputError(
+            "people were measured with different settings "
+            f"({', '.join(groups[0][:5])} unlike {', '.join(groups[-1][:5])}); run the participant "
+            "level again for all, with the same flags"
+        )
+    return next(iter(people), Science())
 
 
 def state_design(given: GroupInput, stated: StudyFile) -> Design:

@@ -262,7 +262,7 @@ def _key(run: Run, science: Science) -> dict[str, str]:
     return {
         "InputsHash": inputs,
         "CodeHash": code_hash(),
-        "ScienceHash": science.digest(),
+        "ScienceHash": science.measuring().digest(),
     }
 
 

@@ -6,7 +6,8 @@ hashed by its truncated text.
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -244,6 +245,18 @@ class Science:
     dummy_scans: int | None = None
     strategy_files: tuple[str, ...] = ()
     estimator: Literal["pearson", "partial"] = "pearson"
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Science":
+        """Build from what ``asdict`` and JSON made of it."""
+        values: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in record.items()
+        }
+        return cls(**values)
+
+    def measuring(self) -> "Science":
+        """Return the part that the participant level depends on: all but circuits."""
+        return replace(self, circuits=())
 
     def digest(self) -> str:
         """Hash of all fields, 12 hexadecimal digits."""

@@ -10,14 +10,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from circuitshift.pipeline import bids, measure, tables
 from circuitshift.pipeline.atlas_files import prepare_atlases
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.design import StudyFile, read_study_file
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.group import DataSet
+from circuitshift.pipeline.group import DataSet, recorded_science
 from circuitshift.pipeline.records import Machine, Science
 from circuitshift.workflows.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.plan import InputFolder, StudyPlan, describe, make_plan
@@ -38,14 +38,15 @@ def _say(text: str) -> None:
 def app(options: argparse.Namespace) -> int:
     """Run the BIDS App at one level; return the exit status."""
     _make_absolute(options)
-    science, machine = _science(options), _machine(options)
+    given, machine = _science(options), _machine(options)
+    science = replace(Science(), **given)
     folders = _folders(options)
     _check_folders(options, folders)
     stated = read_study_file(options.study) if options.study else StudyFile()
-    if options.analysis_level == "group" and _is_measured(options, folders):
-        return _group(
-            _data_sets(options, folders), stated, plan=(science, machine), options=options
-        )
+    data_sets = _data_sets(options, folders)
+    if options.analysis_level == "group" and not options.dry_run and _is_measured(data_sets):
+        science = _as_measured(given, data_sets)
+        return _group(data_sets, stated, plan=(science, machine), options=options)
     plan = make_plan(folders, _query(options), science=science, out_dir=options.output_dir)
     if options.dry_run:
         _say(describe(plan, science, level=options.analysis_level))
@@ -80,14 +81,17 @@ def _make_absolute(options: argparse.Namespace) -> None:
         ]
 
 
-def _is_measured(options: argparse.Namespace, folders: Sequence[InputFolder]) -> bool:
-    """Tell whether the participant level has been run for every data set."""
-    if options.dry_run:
-        return False
-    return all(
-        any(data_set.outputs.glob("sub-*/sub-*_runs.tsv"))
-        for data_set in _data_sets(options, folders)
-    )
+def _is_measured(data_sets: Sequence[DataSet]) -> bool:
+    """Tell whether the participant level has been run for every data set.
+
+    Series and matrices count as not measured: looking at them again costs next to nothing, and an
+    input that changed is then never missed.
+    """
+    for data_set in data_sets:
+        first = next(data_set.outputs.glob("sub-*/sub-*_runs.tsv"), None)
+        if first is None or measure.AS_GIVEN in tables.read_table(first).column("strategy"):
+            return False
+    return True
 
 
 def _folders(options: argparse.Namespace) -> list[InputFolder]:
@@ -132,8 +136,24 @@ def _query(options: argparse.Namespace) -> bids.Query:
     )
 
 
-def _science(options: argparse.Namespace) -> Science:
-    """Take what was given; an option that was not given keeps its default."""
+def _as_measured(given: dict[str, Any], data_sets: Sequence[DataSet]) -> Science:
+    """Take the settings of the participant level; refuse flags that contradict them."""
+    recorded = recorded_science(data_sets)
+    unlike = [
+        f"{name} = {value} (measured with {getattr(recorded, name)})"
+        for name, value in given.items()
+        if name != "circuits" and value != getattr(recorded, name)
+    ]
+    if unlike:
+        raise InputError(
+            f"the participant level was run with other settings: {'; '.join(unlike)}; run it again "
+            "with these flags, or leave them out here"
+        )
+    return replace(recorded, circuits=given.get("circuits", ()))
+
+
+def _science(options: argparse.Namespace) -> dict[str, Any]:
+    """Take the settings that were given; what was not given keeps its default."""
     given = {
         "atlases": tuple(options.atlas) if options.atlas else None,
         "circuits": tuple(map(str, options.circuits)) or None,
@@ -145,7 +165,7 @@ def _science(options: argparse.Namespace) -> Science:
         "max_mean_fd_mm": options.max_mean_fd,
         "strategies": _with_twin(options.denoise, options.denoise_file),
     }
-    return replace(Science(), **{name: value for name, value in given.items() if value is not None})
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _with_twin(names: Sequence[str] | None, files: Sequence[Path]) -> tuple[str, ...] | None:

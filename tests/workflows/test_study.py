@@ -223,6 +223,21 @@ def test_reports_only(study):
     assert matrix.stat().st_mtime_ns == before
 
 
+def test_the_group_level_takes_the_settings_of_the_participant_level(study, tmp_path, capsys):
+    root, _ = study
+    words = (root / "data", root / "out", "group", "-w", tmp_path / "work")
+    assert run(*words, "--min-minutes", 3, "--denoise", "36p") == cli.EXIT_FAILED
+    said = capsys.readouterr().err
+    assert "min_minutes = 3.0 (measured with 2.0)" in said
+    assert "36p" in said
+    shutil.copytree(root / "out", tmp_path / "out")
+    again = (root / "data", tmp_path / "out", "participant", "-w", tmp_path / "work", "--nprocs", 1)
+    assert run(*again, "--participant-label", "01", "--min-minutes", 3) == cli.EXIT_OK
+    words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work")
+    assert run(*words) == cli.EXIT_FAILED
+    assert "people were measured with different settings (01 unlike 02" in capsys.readouterr().err
+
+
 def test_dry_run_writes_nothing(study, tmp_path, capsys):
     root, _ = study
     assert run(root / "data", tmp_path / "out", "group", "--dry-run") == cli.EXIT_OK
