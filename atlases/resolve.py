@@ -356,8 +356,6 @@ def _read(path: Path) -> _Definition:
             f"{path}: direction: {text['direction']!r} is not one of "
             f"{', '.join(get_args(Direction))}"
         )
-    if not re.search(r"\b10\.\d{4,}/\S+", str(text["reference"])):
-        raise CircuitError(f"{path}: reference: {text['reference']!r} holds no DOI (10.xxxx/...)")
     if "seeds" not in content:
         raise CircuitError(f"{path}: seeds: at least one [[seeds]] table is needed")
     return _Definition(

@@ -339,7 +339,9 @@ def _roles(
         return {}
     healthy = tuple(g for g in groups if _HEALTHY.search(g))
     unclear = [group for group in groups if _AMBIGUOUS.search(group)]
-    if unclear and not healthy and not stated.get("reference_dataset"):
+    named = observed.columns[str(stated["group_column"])].values()
+    has_healthy = any(_HEALTHY.search(group) for group in named)
+    if unclear and not has_healthy and not stated.get("reference_dataset"):
         raise DesignError(
             f"group {unclear[0]!r} may be healthy people or untreated patients; write into the "
             f'study file: [groups] column = "{stated["group_column"]}", treated = [...], '

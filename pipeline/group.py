@@ -241,7 +241,7 @@ def run_group(
         )
     _check_directions(design, circuits.circuits)
     primary = _primary_strategy(given, science)
-    context = _Context(given, members, design, atlas, circuits.circuits)
+    context = _Context(given, members, design, atlas, circuits.circuits, science)
     cohort, analysis, sessions = _analyse(context, primary)
     twins = [s for s in science.strategies if primary not in (s, measure.AS_GIVEN)]
     sensitivity = [(name, *_analyse_or_say(context, name)) for name in twins]
@@ -255,7 +255,7 @@ def run_group(
     content = _verdict_content(context, cohort, analysis) | {
         "circuits_not_resolved": list(circuits.skipped),
         "notes": [*given.notes, *notes, *cohort.notes],
-        "sensitivity": [_sensitivity_row(*twin) for twin in sensitivity],
+        "sensitivity": [_sensitivity_row(*twin, science) for twin in sensitivity],
         "exclusion_by_arm": _exclusion_by_arm(members, cohort),
         "strategy": primary,
         "science": asdict(science),
@@ -281,6 +281,7 @@ class _Context:
     design: Design
     atlas: Atlas
     circuits: tuple[Circuit, ...]
+    science: Science
 
     def positions(self) -> dict[str, npt.NDArray[np.intp]]:
         """Edge positions of each circuit."""
@@ -416,7 +417,7 @@ def _analyse(
         baseline_only=cohort.baseline_only if len(cohort.lone) else None,
         distance=connectivity.distances(centres) if np.isfinite(centres).all() else None,
         covariates=cohort.covariates if cohort.covariates.shape[1] else None,
-        global_signal_removed=_is_gsr(strategy),
+        global_signal_removed=_is_gsr(strategy, context.science),
     )
     rules = study.Rules(
         n_permutations=design.n_permutations,
@@ -429,8 +430,11 @@ def _analyse(
     return cohort, analysis, sessions
 
 
-def _is_gsr(strategy: str) -> bool:
-    return strategy != measure.AS_GIVEN and get_strategy(strategy, load_strategies()).gsr
+def _is_gsr(strategy: str, science: Science) -> bool:
+    if strategy == measure.AS_GIVEN:
+        return False
+    known = load_strategies(tuple(map(Path, science.strategy_files)))
+    return get_strategy(strategy, known).gsr
 
 
 def _analyse_or_say(context: _Context, strategy: str) -> tuple[study.Analysis | None, str]:
@@ -456,12 +460,14 @@ def _run_exclusions(given: GroupInput, strategy: str, atlas: str) -> Iterable[ch
         )
 
 
-def _sensitivity_row(name: str, found: study.Analysis | None, said: str) -> dict[str, object]:
+def _sensitivity_row(
+    name: str, found: study.Analysis | None, said: str, science: Science
+) -> dict[str, object]:
     if found is None:
         return {"strategy": name, "verdict": None, "reason": said}
     return {
         "strategy": name,
-        "global_signal_removed": _is_gsr(name),
+        "global_signal_removed": _is_gsr(name, science),
         "verdict": found.verdict.verdict,
         "reason": found.verdict.reason,
     }

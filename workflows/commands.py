@@ -259,10 +259,14 @@ def _participants(
     for line in failed:
         _say(line)
     _say(
-        f"{len(plan.people)} people in {time.monotonic() - start:.0f} s; reports: "
+        f"{_count(len(plan.people))} in {time.monotonic() - start:.0f} s; reports: "
         f"{options.output_dir / 'sub-*.html'}"
     )
     return EXIT_PARTIAL if crashes or failed else EXIT_OK
+
+
+def _count(n: int) -> str:
+    return f"{n} {'person' if n == 1 else 'people'}"
 
 
 def _failed(plan: StudyPlan) -> list[str]:

@@ -1,9 +1,13 @@
 """Where it runs: Nipype's configuration, plugin, progress, and what failed."""
 
 import logging
+import multiprocessing
 import os
 import shutil
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,12 +105,41 @@ def run_workflow(
         _write_graph(workflow, log_dir, say)
     before = set(log_dir.glob("crash-*"))
     try:
-        workflow.run(plugin=plugin, plugin_args=arguments)
+        with _stopping_at_once(say):
+            workflow.run(plugin=plugin, plugin_args=arguments)
     except Exception:
         if not progress.failed:
             raise
     files = sorted(set(log_dir.glob("crash-*")) - before)
     return tuple(Crash(node, _file_of(node, files)) for node in progress.failed)
+
+
+@contextmanager
+def _stopping_at_once(say: Say) -> Iterator[None]:
+    """Let Ctrl-C end the process: Nipype would take it for the failure of one node and go on.
+
+    Nothing is lost, since every output is written whole or not at all.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    own = os.getpid()
+
+    def stop(*_: object) -> None:
+        if os.getpid() != own:  # a worker, which inherits this
+            os._exit(130)
+        say("interrupted; run it again to go on")
+        for child in multiprocessing.active_children():
+            child.terminate()
+        os._exit(130)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _count(workflow: pe.Workflow) -> int:

@@ -357,7 +357,6 @@ BAD = {
     "no why": ('why = "Because."', "", "why: a non-empty text is needed"),
     "empty title": ("My circuit", " ", "title: a non-empty text"),
     "direction": ('"increase"', '"up"', "direction: 'up' is not one of increase, decrease"),
-    "no DOI": ("doi:10.1000/xyz", "my blog", "reference: 'Somebody 2020, my blog' holds no DOI"),
     "name": ('"mine"', '"My circuit!"', "name: 'My circuit!' must be lower-case"),
     "name taken": ('"mine"', '"dmn"', "name: 'dmn' is already that of dmn.toml"),
     "no seeds": ("[[seeds]]\n" + SEEDS, "", "seeds: at least one"),

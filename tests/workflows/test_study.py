@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -282,6 +285,26 @@ def test_the_group_level_starts_from_matrices_alone(study, tmp_path):
     )
     assert theirs.column("circuit") == ours.column("circuit")
     np.testing.assert_allclose(theirs.numbers("value_z"), ours.numbers("value_z"), atol=1e-7)
+
+
+def test_ctrl_c_ends_at_once_and_the_next_run_goes_on(study, tmp_path):
+    root, _ = study
+    words = [root / "data", tmp_path / "out", "participant", "-w", tmp_path / "work"]
+    command = [sys.executable, "-m", "circuitshift.workflows.cli", *map(str, words)]
+    with subprocess.Popen(
+        [*command, "--nprocs", "1"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("[2/"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert "interrupted; run it again to go on" in rest
+    measured = len(list((tmp_path / "out").glob("sub-*/sub-*_runs.tsv")))
+    assert 2 <= measured < 15
+    assert run(*words, "--nprocs", 2) == cli.EXIT_OK
+    assert len(list((tmp_path / "out").glob("sub-*.html"))) == 15
 
 
 def test_one_person_s_faults_leave_the_others_whole(study, tmp_path):
