@@ -191,15 +191,7 @@ def assemble(
             else:
                 healthy.append((member, chosen))
         elif member.role == "none":
-            exclusions.append(
-                Exclusion(
-                    member.person,
-                    "",
-                    "design",
-                    "no-role",
-                    f"group {member.group!r} has no role in the study",
-                )
-            )
+            exclusions.append(Exclusion(member.person, "", "design", "no-role", _no_role(member)))
         else:
             _place(member, visits, design, into=(pairs, lone, exclusions))
     _check(pairs, members, sessions, design)
@@ -227,6 +219,12 @@ def _only_visit(visits: Mapping[str, Measured], design: Design) -> Measured | No
     if design.baseline in visits:
         return visits[design.baseline]
     return visits[min(visits)] if visits else None
+
+
+def _no_role(member: Member) -> str:
+    if member.group == "n/a":
+        return "no group is given in participants.tsv"
+    return f"group {member.group!r} has no role in the study"
 
 
 def _missing(member: Member, session: str, reason: str) -> Exclusion:

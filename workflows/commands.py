@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -115,6 +116,17 @@ def _check_folders(options: argparse.Namespace, folders: Sequence[InputFolder]) 
             )
     if options.output_dir.resolve() == options.bids_dir.resolve():
         raise InputError("OUTPUT_DIR must not be BIDS_DIR: nothing is ever written into the input")
+
+
+def _check_writable(name: str, folder: Path) -> None:
+    """Refuse at the door a folder that cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{name}: cannot write into {folder} ({reason})") from None
 
 
 def _data_sets(options: argparse.Namespace, folders: Sequence[InputFolder]) -> list[DataSet]:
@@ -235,6 +247,8 @@ def _participants(
         _say(f"note: {note}")
     for fault in plan.faults:
         _say(f"fault: {fault}")
+    _check_writable("OUTPUT_DIR", options.output_dir)
+    _check_writable("--work-dir", options.work_dir)
     start = time.monotonic()
     for data_set in plan.data_sets:
         runs = [r for p in plan.people if p.data_set == data_set.name for r in p.runs]
@@ -294,6 +308,8 @@ def _group(
     from circuitshift.workflows.run import run_workflow  # noqa: PLC0415 - nipype
 
     out_dir = options.output_dir
+    _check_writable("OUTPUT_DIR", out_dir)
+    _check_writable("--work-dir", options.work_dir)
 
     def build() -> "Workflow":
         return init_group_wf(

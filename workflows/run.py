@@ -21,6 +21,7 @@ os.environ.setdefault("LOGNAME", "circuitshift")
 from nipype import config as nipype_config
 from nipype import logging as nipype_logging
 from nipype.pipeline import engine as pe
+from nipype.pipeline import plugins
 
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.records import Machine
@@ -177,12 +178,13 @@ def _configure(machine: Machine, log_dir: Path) -> None:
                 "poll_sleep_duration": "0.1",
                 "remove_unnecessary_outputs": "false",
             },
-            "monitoring": {
-                "enabled": str(machine.resource_monitor).lower(),
-                "summary_file": str(log_dir / "resources.json"),
-            },
         }
     )
+    nipype_config.set("monitoring", "summary_file", str(log_dir / "resources.json"))
+    if machine.resource_monitor:  # `update_config` does not reach these settings
+        nipype_config.enable_resource_monitor()
+    else:
+        nipype_config.disable_resource_monitor()
     nipype_logging.update_logging(nipype_config)
     if machine.verbosity < 2:
         logging.getLogger("nipype").setLevel(logging.CRITICAL)
@@ -207,10 +209,21 @@ def _plugin_from(path: Path) -> tuple[str, dict[str, Any]]:
     try:
         content = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
-        raise InputError(f"{path}: it is not YAML or JSON ({error})") from None
+        said = " ".join(str(error).split())
+        raise InputError(f"{path}: it is not YAML or JSON ({said})") from None
     if not isinstance(content, dict) or not isinstance(content.get("plugin"), str):
         raise InputError(f"{path}: it must say `plugin: NAME`, and may say `plugin_args: ...`")
-    return content["plugin"], dict(content.get("plugin_args") or {})
+    name, arguments = content["plugin"], content.get("plugin_args") or {}
+    if not hasattr(plugins, f"{name}Plugin"):
+        known = sorted(item.removesuffix("Plugin") for item in dir(plugins) if _is_plugin(item))
+        raise InputError(f"{path}: Nipype has no plugin {name!r}; it has {', '.join(known)}")
+    if not isinstance(arguments, dict):
+        raise InputError(f"{path}: plugin_args must be a table of names and values")
+    return name, dict(arguments)
+
+
+def _is_plugin(name: str) -> bool:
+    return name.endswith("Plugin") and name != "Plugin"
 
 
 def _write_graph(workflow: pe.Workflow, log_dir: Path, say: Say) -> None:

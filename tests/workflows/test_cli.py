@@ -1,5 +1,6 @@
 """The command line: parsing, help at once, messages, exit status."""
 
+import re
 import resource
 import subprocess
 import sys
@@ -7,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.records import Machine
 from circuitshift.workflows import cli
+from circuitshift.workflows.run import run_workflow
 
 
 def parse(*words):
@@ -94,3 +98,21 @@ def test_what_cannot_be_done_ends_with_1_and_one_sentence(
     assert sentence in said
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("plugin: [MultiProc", "it is not YAML or JSON"),
+        ("n_procs: 2", "it must say `plugin: NAME`"),
+        ("plugin: Nonsense", "Nipype has no plugin 'Nonsense'; it has Condor"),
+        ("plugin: Linear\nplugin_args: [1]", "plugin_args must be a table"),
+    ],
+)
+def test_plugin_files_that_cannot_be_used(tmp_path, content, sentence):
+    path = tmp_path / "plugin.yml"
+    path.write_text(content)
+    machine = Machine(work_dir=tmp_path, plugin_file=path)
+    with pytest.raises(InputError, match=re.escape(sentence)) as caught:
+        run_workflow(pytest.fail, machine, log_dir=tmp_path / "logs", say=print)
+    assert "\n" not in str(caught.value)

@@ -251,6 +251,30 @@ def test_dry_run_writes_nothing(study, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["OUTPUT_DIR", "--work-dir"])
+def test_folders_that_cannot_be_written_to_are_refused_at_the_door(study, tmp_path, capsys, name):
+    root, _ = study
+    (tmp_path / "file").write_text("")
+    out, work = ("file/out", "work") if name == "OUTPUT_DIR" else ("out", "file/work")
+    code = run(root / "data", tmp_path / out, "participant", "-w", tmp_path / work)
+    assert code == cli.EXIT_FAILED
+    assert f"{name}: cannot write into {tmp_path}/file/" in capsys.readouterr().err
+
+
+def test_the_resource_monitor_says_what_each_step_took(study, tmp_path):
+    root, _ = study
+    words = [root / "data", tmp_path / "out", "participant", "-w", tmp_path / "work"]
+    command = [sys.executable, "-m", "circuitshift.workflows.cli", *map(str, words)]
+    rest = ["--participant-label", "01", "--resource-monitor", "--write-graph", "--nprocs", "1"]
+    subprocess.run([*command, *rest], check=True, capture_output=True)
+    content = json.loads((tmp_path / "out/logs/resources.json").read_text())
+    assert set(content["name"]) >= {"participant_wf.sub_01_wf.measure"}
+    assert min(content["rss_GiB"]) > 0
+    assert (tmp_path / "out/logs/participant_wf.dot").exists() or (
+        tmp_path / "out/logs/participant_wf.svg"
+    ).exists()
+
+
 def test_the_group_level_starts_from_matrices_alone(study, tmp_path):
     """Our own matrices, as anybody else would find them, give the same tests."""
     root, _ = study
