@@ -1,12 +1,20 @@
-"""Permutation tests, intervals, equivalence and correction for per-person coefficients.
+"""Permutation tests, intervals, equivalence and correction for one coefficient of many variables.
 
-One group: sign flips; two groups: label permutation, both by the Freedman-Lane scheme when there
-are covariates (Freedman & Lane 1983, doi:10.2307/1391660; Winkler 2014,
+One group: sign flips; several: permutation, both by the Freedman-Lane scheme when there are
+covariates (Freedman & Lane 1983, doi:10.2307/1391660; Winkler 2014,
 doi:10.1016/j.neuroimage.2014.01.060). Groups may differ in variance: the statistic is Welch's t,
 generalised to covariates. Family-wise error by the maximum statistic (Westfall & Young).
+
+The residuals of a relabelled data set are never formed. With Q an orthonormal basis of the design
+and r the residuals under the null model, a = Q' P r gives the estimate, and the residual sum of
+squares of variance group g is
+
+    sum over g of (P r)^2 - 2 a' (Q_g' P r) + a' (Q_g' Q_g) a,
+
+where Q_g keeps the rows of group g: a few matrix products for a block of relabellings.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,13 +22,23 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.exchange import Exchange
 
-__all__ = ["Contrast", "PermutationResult", "mean_contrast", "permutation_test"]
+__all__ = [
+    "Contrast",
+    "PermutationResult",
+    "contrast_of",
+    "mean_contrast",
+    "null_statistics",
+    "permutation_test",
+]
 
 Floats = npt.NDArray[np.float64]
+Reals = npt.NDArray[np.floating]
 Side = Literal["two-sided", "increase", "decrease"]
 
-_BLOCK = 2_000_000  # numbers per block of permuted residuals: about 16 MB
+_BLOCK = 1_000_000  # statistics per block: what the caches hold
+_LARGE = 20_000_000  # statistics in all from which single precision is used
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +48,18 @@ class Contrast:
     Parameters
     ----------
     design : ndarray, shape (n_people, n_columns)
-        First column: the constant (one group) or the arm indicator; then nuisance.
+        First column: what is of interest (a constant, an arm, a score); then nuisance.
     group : ndarray of int, shape (n_people,)
         Variance group of each person.
-    flips : bool
-        True for sign flips (one group), False for label permutation.
+    exchange : Exchange
+        Relabellings that the null hypothesis allows.
     weights : ndarray, shape (n_people,)
         The estimate is ``weights @ y``.
     """
 
     design: Floats
     group: npt.NDArray[np.intp]
-    flips: bool
+    exchange: Exchange
     weights: Floats
 
 
@@ -95,12 +113,31 @@ class PermutationResult:
             excess = (np.abs(self.estimate) - np.asarray(bound, float)) / self.se
         return np.asarray(stdtr(self.df, excess), float)
 
+    def p_interval(self) -> tuple[Floats, Floats]:
+        """Bounds of p that more relabellings could give (Clopper-Pearson, 95 %).
+
+        Returns
+        -------
+        low, high : ndarray
+            Both equal p when all relabellings were enumerated.
+        """
+        if self.exact:
+            return self.p, self.p
+        from scipy.special import betaincinv  # noqa: PLC0415 - half a second of import
+
+        n = self.n_permutations - 1
+        k = np.rint(self.p * self.n_permutations) - 1
+        low = np.where(k > 0, betaincinv(np.maximum(k, 1), n - k + 1, 0.025), 0.0)
+        high = np.where(k < n, betaincinv(k + 1, np.maximum(n - k, 1), 0.975), 1.0)
+        return np.asarray(low, float), np.asarray(high, float)
+
 
 def mean_contrast(
     n_people: int,
     *,
     treated: npt.NDArray[np.bool_] | None = None,
     covariates: Floats | None = None,
+    blocks: npt.NDArray[np.intp] | None = None,
 ) -> Contrast:
     """Contrast for the mean of one group, or for treated minus control.
 
@@ -111,6 +148,8 @@ def mean_contrast(
         None tests the mean of all.
     covariates : ndarray, shape (n_people, n_covariates), optional
         Centred here; constant ones are dropped.
+    blocks : ndarray of int, shape (n_people,), optional
+        Labels are exchanged within blocks (sites) only; sign flips need none.
 
     Returns
     -------
@@ -122,34 +161,78 @@ def mean_contrast(
         If an arm has fewer than two people, or the covariates leave fewer than two degrees of
         freedom or determine the arm.
     """
-    nuisance = np.empty((n_people, 0)) if covariates is None else np.asarray(covariates, float)
-    nuisance = nuisance - nuisance.mean(axis=0)
-    spread = nuisance.std(axis=0)
-    nuisance = nuisance[:, spread > 0] / spread[spread > 0]
-    constant = np.ones((n_people, 1))
     if treated is None:
-        design = np.hstack([constant, nuisance])
         group = np.zeros(n_people, np.intp)
-    else:
-        arms = np.array([treated.sum(), (~treated).sum()])
-        if arms.min() < 2:
-            raise DesignError(
-                f"{arms[0]} treated and {arms[1]} control people have both visits; each arm "
-                "needs at least two"
-            )
-        design = np.hstack([treated[:, None].astype(float), constant, nuisance])
-        group = treated.astype(np.intp)
+        return contrast_of(np.ones(n_people), nuisance=covariates, group=group, flips=True)
+    arms = np.array([treated.sum(), (~treated).sum()])
+    if arms.min() < 2:
+        raise DesignError(
+            f"{arms[0]} treated and {arms[1]} control people have both visits; each arm "
+            "needs at least two"
+        )
+    return contrast_of(
+        treated.astype(float), nuisance=covariates, group=treated.astype(np.intp), blocks=blocks
+    )
+
+
+def contrast_of(
+    interest: Floats,
+    *,
+    nuisance: Floats | None = None,
+    group: npt.NDArray[np.intp] | None = None,
+    blocks: npt.NDArray[np.intp] | None = None,
+    flips: bool = False,
+) -> Contrast:
+    """Contrast for any column: a score, an interaction, an arm.
+
+    Parameters
+    ----------
+    interest : ndarray, shape (n_people,)
+        Its coefficient is tested. For sign flips: the column of ones, or weights that all have one
+        sign.
+    nuisance : ndarray, shape (n_people, n_columns), optional
+        Centred here, constant columns dropped; a constant is always part of the model.
+    group : ndarray of int, shape (n_people,), optional
+        Variance groups; None: one.
+    blocks : ndarray of int, shape (n_people,), optional
+        See `Exchange`.
+    flips : bool
+        Sign flips instead of permutations.
+
+    Returns
+    -------
+    Contrast
+
+    Raises
+    ------
+    DesignError
+        If the column is constant or collinear with the nuisance, or too few degrees of freedom are
+        left.
+    """
+    n = len(interest)
+    more = np.empty((n, 0)) if nuisance is None else np.asarray(nuisance, float)
+    more = more - more.mean(axis=0)
+    spread = more.std(axis=0)
+    more = more[:, spread > 0] / spread[spread > 0]
+    parts = (
+        [interest[:, None].astype(float), more]
+        if flips
+        else [interest[:, None], np.ones((n, 1)), more]
+    )
+    design = np.hstack(parts).astype(float)
     if np.linalg.matrix_rank(design) < design.shape[1]:
         raise DesignError(
             "the covariates are collinear with each other or with the arm; leave one out under "
-            "[covariates] of the study file"
+            "[model] covariates of the study file"
         )
-    if n_people - design.shape[1] < 2:
+    if n - design.shape[1] < 2:
         raise DesignError(
-            f"{n_people} people are too few for {design.shape[1]} model columns; use fewer "
-            "covariates"
+            f"{n} people are too few for {design.shape[1]} model columns; use fewer covariates"
         )
-    return Contrast(design, group, treated is None, np.linalg.pinv(design)[0])
+    kinds = np.unique(design, axis=0, return_inverse=True)[1].reshape(-1)
+    groups = np.zeros(n, np.intp) if group is None else group
+    exchange = Exchange(kinds, flips, blocks)
+    return Contrast(design, groups, exchange, np.linalg.pinv(design)[0])
 
 
 def permutation_test(
@@ -160,6 +243,8 @@ def permutation_test(
     n_permutations: int = 5000,
     excess_variance: Floats | None = None,
     sides: Sequence[Side] | None = None,
+    families: Sequence[npt.NDArray[np.intp]] | None = None,
+    watch: Callable[[Reals], None] | None = None,
 ) -> PermutationResult:
     """Test one coefficient of many variables at once.
 
@@ -176,6 +261,12 @@ def permutation_test(
         (`Response.excess_variance`), which relabelling cannot show.
     sides : sequence of {"two-sided", "increase", "decrease"}, optional
         Per variable.
+    families : sequence of ndarray of int, optional
+        Positions of variables that are corrected together; None: all of them. Every variable
+        belongs to one.
+    watch : callable, optional
+        Is given each block of relabelled statistics, shape (n_rows, n_variables): for statistics
+        of several variables, such as components of a network, from the same relabellings.
 
     Returns
     -------
@@ -185,28 +276,31 @@ def permutation_test(
     extra = np.zeros(y.shape[1]) if excess_variance is None else excess_variance
     sign = {"two-sided": 0.0, "increase": 1.0, "decrease": -1.0}
     direction = np.array([sign[s] for s in sides or ["two-sided"] * y.shape[1]])
-    solver = _Solver.of(contrast)
+    groups = families if families is not None else [np.arange(y.shape[1])]
     estimate = contrast.weights @ y
-    variance, df = solver.variance(
-        (y - contrast.design @ np.linalg.pinv(contrast.design) @ y)[None]
-    )
+    variance, df = _variance(y, contrast)
     with np.errstate(divide="ignore", invalid="ignore"):
-        df_total = df[0] * (1 + extra / variance[0]) ** 2  # the excess is taken as known
-    df_total = np.where(np.isfinite(df_total), df_total, df[0])
-    se = np.sqrt(variance[0] + extra)
+        df_total = df * (1 + extra / variance) ** 2  # the excess is taken as known
+    df_total = np.where(np.isfinite(df_total), df_total, df)
+    se = np.sqrt(variance + extra)
     observed = _ratio(estimate, se)
-    relabel, exact = _relabellings(contrast, n_permutations, rng)
-    nuisance = contrast.design[:, 1:]
-    residual = y - nuisance @ np.linalg.pinv(nuisance) @ y
+    reach = np.abs(observed) if not direction.any() else _one_sided(observed, direction)
+    relabel, exact = contrast.exchange.draw(n_permutations, rng)
     above = np.zeros(y.shape[1])
     above_max = np.zeros(y.shape[1])
-    reach = _one_sided(observed, direction)
-    step = max(1, _BLOCK // max(1, y.size))
-    for start in range(0, len(relabel), step):
-        null = _one_sided(solver.statistic(residual, relabel[start : start + step]), direction)
-        slack = 1e-9 * np.abs(reach)  # ties of equal relabellings must count as reached
-        above += (null >= reach - slack).sum(axis=0)
-        above_max += (null.max(axis=1)[:, None] >= reach - slack).sum(axis=0)
+    for block in _statistics(y, contrast, relabel):
+        if watch is not None:
+            watch(block)
+        null = np.abs(block) if not direction.any() else _one_sided(block, direction)
+        # ties of equal relabellings must count as reached
+        floor = (reach - (1e-9 if block.dtype == np.float64 else 1e-5) * np.abs(reach)).astype(
+            block.dtype
+        )
+        above += _column_counts(null >= floor)
+        for columns in groups:
+            part = null if len(groups) == 1 else null[:, columns]
+            top = np.sort(part.max(axis=1))
+            above_max[columns] += len(top) - np.searchsorted(top, floor[columns])
     total = len(relabel) + (not exact)
     from scipy.special import stdtrit  # noqa: PLC0415 - half a second of import
 
@@ -225,68 +319,162 @@ def permutation_test(
     )
 
 
-def _ratio(estimate: Floats, se: Floats) -> Floats:
+def null_statistics(
+    y: Floats, contrast: Contrast, *, rng: np.random.Generator, n_permutations: int
+) -> Iterator[Reals]:
+    """Yield Welch's t of relabelled data, in blocks.
+
+    Parameters
+    ----------
+    y : ndarray, shape (n_people, n_variables)
+    contrast : Contrast
+    rng : numpy.random.Generator
+    n_permutations : int
+
+    Yields
+    ------
+    ndarray, shape (n_rows, n_variables)
+        Single precision for large problems.
+    """
+    yield from _statistics(y, contrast, contrast.exchange.draw(n_permutations, rng)[0])
+
+
+def _ratio(estimate: Reals, se: Reals) -> Floats:
     out = np.zeros_like(estimate)
     np.divide(estimate, se, out=out, where=se > 0)
-    return out
+    return np.asarray(out)
 
 
-def _one_sided(statistic: Floats, direction: Floats) -> Floats:
-    return np.where(
-        direction == 0, np.abs(statistic), statistic * np.where(direction, direction, 1)
+def _column_counts(hits: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer]:
+    kind = np.uint8 if len(hits) < 256 else np.uint32  # eight times as fast where it suffices
+    return np.asarray(np.add.reduce(hits.view(np.uint8), axis=0, dtype=kind))
+
+
+def _one_sided(statistic: Reals, direction: Floats) -> Reals:
+    turned = statistic * np.where(direction, direction, 1).astype(statistic.dtype)
+    return np.where(direction == 0, np.abs(statistic), turned)
+
+
+def _variance(y: Floats, contrast: Contrast) -> tuple[Floats, Floats]:
+    """Variance of the observed estimate, and its Welch-Satterthwaite degrees of freedom."""
+    design = contrast.design
+    residual = y - design @ (np.linalg.pinv(design) @ y)
+    share, squares = _shares(contrast)
+    parts = np.array(
+        [
+            w * (residual[contrast.group == g] ** 2).sum(axis=0) / max(df, 1e-12)
+            for g, df, w in zip(np.unique(contrast.group), share, squares, strict=True)
+        ]
     )
+    total = parts.sum(axis=0)
+    spread = (parts**2 / np.maximum(share, 1e-12)[:, None]).sum(axis=0)
+    df = np.full_like(total, float(share.sum()))
+    np.divide(total**2, spread, out=df, where=spread > 0)
+    return total, df
+
+
+def _shares(contrast: Contrast) -> tuple[Floats, Floats]:
+    """Residual degrees of freedom, and summed squared weights, of each variance group."""
+    q = np.linalg.qr(contrast.design)[0]
+    left = 1 - (q**2).sum(axis=1)
+    groups = np.array([contrast.group == g for g in np.unique(contrast.group)], float)
+    return groups @ left, groups @ contrast.weights**2
+
+
+def _statistics(y: Floats, contrast: Contrast, relabel: npt.NDArray[np.int_]) -> Iterator[Reals]:
+    """Yield Welch's t of each relabelling."""
+    n_variables = y.shape[1]
+    dtype = np.float32 if len(relabel) * n_variables > _LARGE else np.float64
+    nuisance = contrast.design[:, 1:]
+    residual = y - nuisance @ (np.linalg.pinv(nuisance) @ y) if nuisance.size else y
+    scale = np.sqrt((residual**2).sum(axis=0))  # t does not depend on it
+    residual = _ratio(residual, scale[None] + np.zeros_like(residual)).astype(dtype)
+    kernel = _Kernel.of(contrast, residual, exact_zero=scale == 0)
+    step = max(1, _BLOCK // max(1, n_variables))
+    for start in range(0, len(relabel), step):
+        yield kernel.t(relabel[start : start + step])
 
 
 @dataclass(frozen=True, slots=True)
-class _Solver:
-    """Welch-type variance of the contrast, for many relabelled data sets at once."""
+class _Kernel:
+    """Welch's t of relabelled residuals, each of unit length, without forming them."""
 
-    contrast: Contrast
-    residual_maker: Floats
-    groups: npt.NDArray[np.bool_]  # (n_groups, n_people)
-    share: Floats  # (n_groups,): residual degrees of freedom in each variance group
-    squares: Floats  # (n_groups,): summed squared contrast weights in each group
+    residual: Reals  # (n, n_variables)
+    basis: Floats  # (n, q) orthonormal
+    along: Floats  # (q,): the estimate is along @ a
+    masks: list[npt.NDArray[np.bool_]]  # all variance groups but the last
+    factor: Floats  # (n_groups,): squared weights over residual degrees of freedom
+    flips: bool
+    empty: npt.NDArray[np.bool_]  # variables without any variance
 
     @classmethod
-    def of(cls, contrast: Contrast) -> "_Solver":
-        n = len(contrast.design)
-        maker = np.eye(n) - contrast.design @ np.linalg.pinv(contrast.design)
-        groups = np.array([contrast.group == g for g in np.unique(contrast.group)])
-        share = groups.astype(float) @ np.diag(maker)
-        squares = groups.astype(float) @ contrast.weights**2
-        return cls(contrast, maker, groups, share, squares)
-
-    def variance(self, residuals: Floats) -> tuple[Floats, Floats]:
-        """Variance of the estimate and its degrees of freedom; residuals (n_rows, n, n_vars)."""
-        parts = np.array(
-            [
-                w * (residuals[:, g] ** 2).sum(axis=1) / max(df, 1e-12)
-                for g, df, w in zip(self.groups, self.share, self.squares, strict=True)
-            ]
+    def of(
+        cls, contrast: Contrast, residual: Reals, *, exact_zero: npt.NDArray[np.bool_]
+    ) -> "_Kernel":
+        basis = np.linalg.qr(contrast.design)[0]
+        share, squares = _shares(contrast)
+        numbers = np.unique(contrast.group)
+        return cls(
+            residual=residual,
+            basis=basis,
+            along=contrast.weights @ basis,
+            masks=[contrast.group == g for g in numbers[:-1]],
+            factor=squares / np.maximum(share, 1e-12),
+            flips=contrast.exchange.flips,
+            empty=exact_zero,
         )
-        total = parts.sum(axis=0)
-        spread = (parts**2 / np.maximum(self.share, 1e-12)[:, None, None]).sum(axis=0)
-        df = np.full_like(total, float(self.share.sum()))
-        np.divide(total**2, spread, out=df, where=spread > 0)
-        return total, df
 
-    def statistic(self, residual: Floats, relabel: npt.NDArray[np.int_]) -> Floats:
-        """Welch's t of each relabelling, shape (n_relabellings, n_variables)."""
-        data = relabel[:, :, None] * residual if self.contrast.flips else residual[relabel]
-        estimate = np.einsum("i,rij->rj", self.contrast.weights, data)
-        left = np.einsum("hi,rij->rhj", self.residual_maker, data, optimize=True)
-        return _ratio(estimate, np.sqrt(self.variance(left)[0]))
+    def t(self, relabel: npt.NDArray[np.int_]) -> Reals:
+        """Statistics of some relabellings, shape (n_relabellings, n_variables)."""
+        r = self.residual
+        a = [self._product(column, relabel, r) for column in self.basis.T]
+        variance = np.multiply(a[0], a[0])
+        for part in a[1:]:
+            variance += part * part
+        # residual sum of squares of all groups, times the factor of the last
+        last = float(self.factor[-1])
+        variance *= -last
+        variance += last
+        for mask, factor in zip(self.masks, self.factor[:-1].tolist(), strict=True):
+            own = self._group_squares(mask, a, relabel)
+            own *= factor - last
+            variance += own
+        np.maximum(variance, np.finfo(r.dtype).tiny, out=variance)
+        np.sqrt(variance, out=variance)
+        estimate = a[0]
+        estimate *= float(self.along[0])
+        for weight, part in zip(self.along[1:].tolist(), a[1:], strict=True):
+            estimate += part * weight
+        estimate /= variance
+        if self.empty.any():
+            estimate[:, self.empty] = 0.0
+        return estimate
 
+    def _group_squares(
+        self, mask: npt.NDArray[np.bool_], a: list[Reals], relabel: npt.NDArray[np.int_]
+    ) -> Reals:
+        r = self.residual
+        kept = np.where(mask[:, None], self.basis, 0.0)
+        inner = kept.T @ kept
+        if self.flips:
+            total = np.broadcast_to((r[mask] ** 2).sum(axis=0), a[0].shape).astype(r.dtype)
+        else:
+            total = self._product(mask.astype(float), relabel, r * r)
+        for k, part in enumerate(a):
+            weight = self._product(kept[:, k], relabel, r)
+            weight *= -2
+            for other, value in zip(a, inner[k].tolist(), strict=True):
+                if value:
+                    weight += value * other
+            weight *= part
+            total = total + weight
+        return np.maximum(total, 0)
 
-def _relabellings(
-    contrast: Contrast, n_permutations: int, rng: np.random.Generator
-) -> tuple[npt.NDArray[np.int_], bool]:
-    """Sign flips or permutations; all of them when they are few."""
-    n = len(contrast.design)
-    if contrast.flips:
-        if n < 31 and 2**n <= n_permutations + 1:
-            bits = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-            return 1 - 2 * bits, True
-        return 1 - 2 * rng.integers(0, 2, (n_permutations, n)), False
-    rows = np.tile(np.arange(n), (n_permutations, 1))
-    return rng.permuted(rows, axis=1), False
+    def _product(self, column: Floats, relabel: npt.NDArray[np.int_], values: Reals) -> Reals:
+        """Inner products of a column with relabelled values, one row per relabelling."""
+        if self.flips:
+            weights = relabel * column
+        else:
+            weights = np.empty(relabel.shape)
+            np.put_along_axis(weights, relabel, np.broadcast_to(column, relabel.shape), axis=1)
+        return np.asarray(weights.astype(values.dtype) @ values)
