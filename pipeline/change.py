@@ -64,12 +64,21 @@ class Member:
     role : {"treated", "control", "reference", "none"}
     covariates : tuple of float
         In the order of ``Design.covariates``; NaN when missing.
+    factor : bool, optional
+        Whether he had the second treatment; None when unknown or not asked.
+    symptom : float
+        Change of the symptom score; NaN when unknown.
+    site : str
+        Scanner; ``A to B`` when it changed between visits.
     """
 
     person: str
     group: str
     role: Role
     covariates: tuple[float, ...] = ()
+    factor: bool | None = None
+    symptom: float = np.nan
+    site: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,8 @@ class Cohort:
     healthy : tuple of Member
         Reference people: rows of `reference` (their baseline, or their only visit).
     reference : ndarray, shape (n_healthy, n_edges)
+    control_baseline, control_followup : ndarray, shape (n_pairs, n_edges), or None
+        Visits of the control condition, in a crossover.
     covariates : ndarray, shape (n_pairs, n_covariates)
     covariate_names : tuple of str
     exclusions : tuple of Exclusion
@@ -101,6 +112,8 @@ class Cohort:
     baseline_only: Floats
     healthy: tuple[Member, ...]
     reference: Floats
+    control_baseline: Floats | None
+    control_followup: Floats | None
     covariates: Floats
     covariate_names: tuple[str, ...]
     exclusions: tuple[Exclusion, ...]
@@ -111,6 +124,24 @@ class Cohort:
         """Who is treated among `pairs`; None when there is no control arm."""
         treated = np.array([member.role == "treated" for member in self.pairs], bool)
         return None if treated.all() else treated
+
+    @property
+    def factor(self) -> npt.NDArray[np.bool_] | None:
+        """Who among `pairs` had the second treatment; None when it is not asked."""
+        levels = [member.factor for member in self.pairs]
+        return None if None in levels else np.array(levels, bool)
+
+    @property
+    def symptom(self) -> Floats | None:
+        """Change of the score of each of `pairs`; None when it is not asked."""
+        values = np.array([member.symptom for member in self.pairs])
+        return values if np.isfinite(values).any() else None
+
+    @property
+    def site(self) -> npt.NDArray[np.intp] | None:
+        """Number of the site of each of `pairs`; None when there are not two."""
+        names, numbers = np.unique([m.site for m in self.pairs], return_inverse=True)
+        return numbers.astype(np.intp) if len(names) > 1 else None
 
 
 def session_means(runs: Iterable[Measured]) -> dict[tuple[str, str], Measured]:
@@ -192,22 +223,32 @@ def assemble(
                 healthy.append((member, chosen))
         elif member.role == "none":
             exclusions.append(Exclusion(member.person, "", "design", "no-role", _no_role(member)))
+        elif design.factor and member.factor is None:
+            text = f"{design.factor} is neither {' nor '.join(design.factor_levels)}"
+            exclusions.append(Exclusion(member.person, "", "design", "no-factor", text))
         else:
             _place(member, visits, design, into=(pairs, lone, exclusions))
     _check(pairs, members, sessions, design)
-    first = np.array([sessions[m.person, design.baseline].z for m in pairs])
+    _check_sites(pairs)
+
+    def visit(session: str) -> Floats:
+        return np.array([sessions[m.person, session].z for m in pairs])
+
+    first = visit(design.baseline)
     covariates, names, notes = _covariates(pairs, sessions, design)
     n_edges = first.shape[1]
     return Cohort(
         pairs=tuple(pairs),
         baseline=first,
-        followup=np.array([sessions[m.person, design.followup].z for m in pairs]),
+        followup=visit(design.followup),
         lone=tuple(lone),
         baseline_only=np.array([sessions[m.person, design.baseline].z for m in lone]).reshape(
             -1, n_edges
         ),
         healthy=tuple(m for m, _ in healthy),
         reference=np.array([v.z for _, v in healthy]).reshape(-1, n_edges),
+        control_baseline=visit(design.control_baseline) if design.control_baseline else None,
+        control_followup=visit(design.control_followup) if design.control_baseline else None,
         covariates=covariates,
         covariate_names=names,
         exclusions=tuple(sorted(exclusions)),
@@ -239,17 +280,24 @@ def _place(
     into: tuple[list[Member], list[Member], list[Exclusion]],
 ) -> None:
     pairs, lone, exclusions = into
-    before, after = design.baseline in visits, design.followup in visits
-    if before and after:
+    names = {
+        design.baseline: "baseline",
+        design.followup: "follow-up",
+        design.control_baseline: "control baseline",
+        design.control_followup: "control follow-up",
+    }
+    missing = [session for session in names if session and session not in visits]
+    if not missing:
         pairs.append(member)
-    elif before:
-        lone.append(member)
-        text = "no usable follow-up: enters the typical strength, not the change"
-        exclusions.append(_missing(member, design.followup, text))
-    elif after:
-        exclusions.append(_missing(member, design.baseline, "no usable baseline"))
-    else:
+    elif not visits:
         exclusions.append(_missing(member, "", "no usable visit"))
+    elif design.baseline in visits:
+        lone.append(member)
+        for session in missing:
+            text = f"no usable {names[session]}: enters the typical strength, not the change"
+            exclusions.append(_missing(member, session, text))
+    else:
+        exclusions += [_missing(member, s, f"no usable {names[s]}") for s in missing]
 
 
 def _check(
@@ -273,24 +321,51 @@ def _check(
         )
 
 
+def _check_sites(pairs: Sequence[Member]) -> None:
+    """Refuse what cannot be told apart: site and visit, site and arm."""
+    sites = {m.site for m in pairs}
+    arms = {m.role for m in pairs}
+    if len(arms) == 1 and len(sites) == 1 and " to " in next(iter(sites)):
+        raise DesignError(
+            f"every scan moved from site {next(iter(sites))} between the visits: change cannot be "
+            "told from the change of scanner, and no harmonisation can; a control arm scanned on "
+            "the same sites is needed"
+        )
+    of_arm = {arm: {m.site for m in pairs if m.role == arm} for arm in sorted(arms)}
+    if len(arms) == 2 and len(sites) > 1 and not set.intersection(*of_arm.values()):
+        said = "; ".join(f"{arm}: {', '.join(sorted(found))}" for arm, found in of_arm.items())
+        raise DesignError(
+            f"no site has people of both arms ({said}): treatment cannot be told from site"
+        )
+
+
+def _motion_change(
+    person: str, sessions: Mapping[tuple[str, str], Measured], design: Design
+) -> float:
+    change = (
+        sessions[person, design.followup].mean_fd_mm - sessions[person, design.baseline].mean_fd_mm
+    )
+    if not design.control_baseline:
+        return change
+    before, after = design.control_baseline, design.control_followup
+    return change - (sessions[person, after].mean_fd_mm - sessions[person, before].mean_fd_mm)
+
+
 def _covariates(
     pairs: Sequence[Member], sessions: Mapping[tuple[str, str], Measured], design: Design
 ) -> tuple[Floats, tuple[str, ...], tuple[str, ...]]:
     columns: dict[str, Floats] = {}
     notes: list[str] = []
-    motion = np.array(
-        [
-            sessions[m.person, design.followup].mean_fd_mm
-            - sessions[m.person, design.baseline].mean_fd_mm
-            for m in pairs
-        ]
-    )
+    motion = np.array([_motion_change(m.person, sessions, design) for m in pairs])
     if np.isfinite(motion).all() and motion.std() > 0:
         columns["change in mean framewise displacement"] = motion
     else:
         notes.append(
             "Motion is not known for every visit: change in framewise displacement is no covariate."
         )
+    levels = sorted({m.site for m in pairs})
+    for level in levels[1:]:
+        columns[f"site: {level}"] = np.array([float(m.site == level) for m in pairs])
     for k, name in enumerate(design.covariates):
         values = np.array([m.covariates[k] for m in pairs])
         known = np.isfinite(values)

@@ -24,6 +24,8 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
     "sessions": {
         "baseline": (str, "label of the session before treatment"),
         "followup": (str, "label of the session after treatment"),
+        "control_baseline": (str, "crossover: session before the control condition"),
+        "control_followup": (str, "crossover: session after the control condition"),
     },
     "groups": {
         "column": (str, "column of participants.tsv that names the group"),
@@ -34,6 +36,11 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
     },
     "model": {
         "covariates": (list, "columns of participants.tsv to regress out"),
+        "site": (str, "column, or score by session, that names the scanner"),
+        "factor": (str, "column with a second treatment, crossed with the first"),
+        "factor_levels": (list, "its two levels: without, with"),
+        "symptom": (str, "score by session whose change is related to that of connectivity"),
+        "background": (str, "edges of the global law: all, disjoint or matched"),
     },
     "hypotheses": {
         "circuits": (list, "circuits that are hypotheses"),
@@ -83,11 +90,14 @@ class Observed:
         Column of participants.tsv -> person -> text.
     reference_groups : mapping of str to sequence of str
         Groups of each further data set, by its name; none when it names no groups.
+    scores : sequence of str
+        Names of what is known by session.
     """
 
     sessions: Mapping[str, Sequence[str]]
     columns: Mapping[str, Mapping[str, str]]
     reference_groups: Mapping[str, Sequence[str]]
+    scores: Sequence[str] = ()
 
 
 def read_study_file(path: Path) -> StudyFile:
@@ -147,6 +157,8 @@ def _wrong_value(path: Path, table: str, key: str, value: object) -> Fault | Non
         return Fault(str(path), f"[{table}] {key} = {value!r}", f"give {names}: {meaning}")
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
         return Fault(str(path), f"[{table}] {key} = {value!r}", "give a list of names in quotes")
+    if key == "background" and value not in ("all", "disjoint", "matched"):
+        return Fault(str(path), f"background = {value!r}", "give 'all', 'disjoint' or 'matched'")
     if key == "directions":
         bad = {k: v for k, v in dict(value).items() if v not in ("increase", "decrease")}  # type: ignore[call-overload]
         if bad:
@@ -214,6 +226,7 @@ def infer_design(study: StudyFile, observed: Observed) -> Design:
 def _sessions(stated: Mapping[str, Any], observed: Observed, inferred: list[str]) -> dict[str, str]:
     """Find baseline and follow-up among the labels."""
     labels = sorted({s for sessions in observed.sessions.values() for s in sessions}, key=_natural)
+    labels = [label for label in labels if label not in _control_sessions(stated)]
     if "baseline" in stated and "followup" in stated:
         return {}
     if len(labels) < 2:
@@ -238,6 +251,10 @@ def _sessions(stated: Mapping[str, Any], observed: Observed, inferred: list[str]
         )
     inferred.append(f"Baseline is ses-{baseline} and follow-up ses-{followup}, by their names.")
     return {"baseline": baseline, "followup": followup}
+
+
+def _control_sessions(stated: Mapping[str, Any]) -> set[str]:
+    return {str(stated.get("control_baseline", "")), str(stated.get("control_followup", ""))}
 
 
 def _natural(label: str) -> list[tuple[int, int | str]]:
@@ -293,9 +310,10 @@ def _faults(stated: Mapping[str, Any], observed: Observed) -> list[Fault]:
     """Say everything that the study file names and the data do not have."""
     faults = []
     labels = {s for sessions in observed.sessions.values() for s in sessions}
-    for key in ("baseline", "followup"):
-        if stated[key] not in labels:
+    for key in ("baseline", "followup", "control_baseline", "control_followup"):
+        if stated.get(key) and stated[key] not in labels:
             faults.append(_absent("study file", f"{key} session", stated[key], labels))
+    faults += _model_faults(stated, observed)
     column = observed.columns.get(str(stated["group_column"]), {})
     groups = set(column.values()) - {NOT_AVAILABLE}
     other = str(stated.get("reference_dataset", ""))
@@ -318,6 +336,29 @@ def _faults(stated: Mapping[str, Any], observed: Observed) -> list[Fault]:
         for name in stated.get("covariates", ())
         if name not in observed.columns
     ]
+    return faults
+
+
+def _model_faults(stated: Mapping[str, Any], observed: Observed) -> list[Fault]:
+    faults = []
+    site, factor, symptom = (str(stated.get(key, "")) for key in ("site", "factor", "symptom"))
+    if site and site not in (*observed.columns, *observed.scores):
+        faults.append(_absent("study file", "site", site, (*observed.columns, *observed.scores)))
+    if symptom and symptom not in observed.scores:
+        faults.append(_absent("study file", "symptom", symptom, observed.scores))
+    if factor and factor not in observed.columns:
+        faults.append(_absent("study file", "factor", factor, observed.columns))
+    elif factor:
+        there = sorted(set(observed.columns[factor].values()) - {NOT_AVAILABLE})
+        levels = stated.get("factor_levels", ())
+        if len(levels) != 2 or not set(levels) <= set(there):
+            faults.append(
+                Fault(
+                    "study file",
+                    f"factor {factor!r} has the levels {', '.join(there) or 'none'}",
+                    "say which two are compared: factor_levels = [without, with]",
+                )
+            )
     return faults
 
 

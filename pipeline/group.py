@@ -202,7 +202,7 @@ def state_design(given: GroupInput, stated: StudyFile) -> Design:
         for name, found in given.people.items()
         if name
     }
-    return infer_design(stated, Observed(sessions, columns, others))
+    return infer_design(stated, Observed(sessions, columns, others, tuple(main.visits)))
 
 
 def run_group(
@@ -295,16 +295,38 @@ def _members(
     main = given.people[""]
     coded, notes = _code_covariates(main, design.covariates)
     members: list[change.Member] = []
+    asked = _asked(main, design)
     for name, labels in given.labels.items():
         groups = _column(given.people[name], design.group_column)
         for label in labels:
             group = groups.get(label, tables.NOT_AVAILABLE)
             key = f"{name}:{label}" if name else label
             values = tuple(column.get(label, np.nan) for column in coded.values())
-            members.append(
-                change.Member(key, group, _role(group, name, design), () if name else values)
-            )
+            role = _role(group, name, design)
+            more = {} if name else {"covariates": values} | asked.get(label, {})
+            members.append(change.Member(key, group, role, **more))
     return tuple(members), replace(design, covariates=tuple(coded)), notes
+
+
+def _asked(people: People, design: Design) -> dict[str, dict[str, Any]]:
+    """Return level of the factor, change of the score, and site, by person."""
+    factor = _column(people, design.factor)
+    without, with_ = design.factor_levels if design.factor else ("", "")
+    scores = people.scores(design.symptom) if design.symptom else {}
+    sites = people.visits.get(design.site, {})
+    fixed = {} if sites else _column(people, design.site)
+    visits = (design.baseline, design.followup)
+    out: dict[str, dict[str, Any]] = {}
+    for label in people.labels:
+        at = [sites.get((label, session), fixed.get(label, "")) for session in visits]
+        level = factor.get(label, "")
+        before, after = (scores.get((label, session), np.nan) for session in visits)
+        out[label] = {
+            "factor": level == with_ if design.factor and level in (without, with_) else None,
+            "symptom": after - before,
+            "site": at[0] if at[0] == at[1] else f"{at[0]} to {at[1]}",
+        }
+    return out
 
 
 def _column(people: People, name: str) -> dict[str, str]:
@@ -417,6 +439,11 @@ def _analyse(
         baseline_only=cohort.baseline_only if len(cohort.lone) else None,
         distance=connectivity.distances(centres) if np.isfinite(centres).all() else None,
         covariates=cohort.covariates if cohort.covariates.shape[1] else None,
+        control_baseline=cohort.control_baseline,
+        control_followup=cohort.control_followup,
+        factor=cohort.factor,
+        symptom=cohort.symptom,
+        blocks=cohort.site,
         global_signal_removed=_is_gsr(strategy, context.science),
     )
     rules = study.Rules(
@@ -424,6 +451,7 @@ def _analyse(
         alpha=design.alpha,
         sesoi_z=design.sesoi_z,
         sides=dict(design.directions),  # type: ignore[arg-type]
+        background=design.background,
     )
     rng = np.random.default_rng(design.seed)
     analysis = study.analyse(visits, context.positions(), rng=rng, rules=rules)
@@ -484,7 +512,6 @@ def _rows(analysis: study.Analysis, family: str) -> dict[str, dict[str, Any]]:
         "bound",
         "equivalence_p",
         "bf10",
-        "bf10",
     )
     return {
         e.term: {name: getattr(e, name) for name in names}
@@ -524,15 +551,29 @@ def _verdict_content(
             "known": len(context.members),
         },
         "deviation": asdict(deviation),
+        "further": _further(analysis),
         "size_of_change": _rows(analysis, "size of change"),
         "identifiability": _identifiability(cohort),
-        "quality": _motion_confound(context, cohort),
+        "quality": _motion_confound(cohort),
         "design": asdict(context.design),
         "atlas": context.atlas.name,
         "n_regions": len(context.atlas.regions),
         "seed": context.design.seed,
         "code_hash": code_hash(),
         "versions": versions(),
+    }
+
+
+def _further(analysis: study.Analysis) -> dict[str, dict[str, object]]:
+    """Collect what was asked beside the question of the verdict: factor, interaction, symptom."""
+    families = sorted({e.family for e in analysis.estimates if e.family.endswith(": global")})
+    names = [family.removesuffix(": global") for family in families]
+    return {
+        name: {
+            "global": _rows(analysis, f"{name}: global"),
+            "circuits": _rows(analysis, f"{name}: specific"),
+        }
+        for name in names
     }
 
 
@@ -559,9 +600,8 @@ def _identifiability(cohort: change.Cohort) -> dict[str, dict[str, float]]:
     }
 
 
-def _motion_confound(context: _Context, cohort: change.Cohort) -> dict[str, object]:
+def _motion_confound(cohort: change.Cohort) -> dict[str, object]:
     """Relate change of edges to change of motion over people (QC-FC on change)."""
-    del context
     name = "change in mean framewise displacement"
     if name not in cohort.covariate_names:
         return {}

@@ -90,6 +90,8 @@ _TEST_COLUMNS = {
     "df": "Degrees of freedom of the statistic",
     "statistic": "Welch t",
     "p": "Permutation p, uncorrected",
+    "p_low": "Lower 95 % bound of p, were all permutations made",
+    "p_high": "Upper 95 % bound of p, were all permutations made",
     "p_corrected": "Permutation p, family-wise corrected",
     "bound": "Smallest effect of interest, in `unit`",
     "equivalence_p": "p of two one-sided tests that the effect is smaller than `bound`",

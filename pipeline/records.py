@@ -153,6 +153,19 @@ class Design:
         Groups: treated; same visits without (or with sham) treatment; healthy, one visit is enough.
     reference_dataset : str
         Name of the data set that holds the reference group; empty for the main one.
+    control_baseline, control_followup : str
+        Crossover: sessions before and after the control condition; empty otherwise.
+    factor : str
+        Column of ``participants.tsv`` with a second treatment crossed with the first.
+    factor_levels : tuple of str
+        Its two levels: without, with.
+    site : str
+        Column, or score by session, that names the scanner: an indicator for each, and labels are
+        exchanged within sites only.
+    symptom : str
+        Score by session whose change is related to the change of connectivity.
+    background : {"all", "disjoint", "matched"}
+        Edges that define the global law, see `circuitshift.pipeline.questions.Rules`.
     covariates : tuple of str
         Columns of ``participants.tsv`` (numbers, or words such as sex and site, which are coded
         as indicators), centred and regressed out; change in mean framewise displacement is always
@@ -178,6 +191,13 @@ class Design:
     control: tuple[str, ...] = ()
     reference: tuple[str, ...] = ()
     reference_dataset: str = ""
+    control_baseline: str = ""
+    control_followup: str = ""
+    factor: str = ""
+    factor_levels: tuple[str, ...] = ()
+    site: str = ""
+    symptom: str = ""
+    background: Literal["all", "disjoint", "matched"] = "all"
     covariates: tuple[str, ...] = ()
     circuits: tuple[str, ...] = ()
     directions: tuple[tuple[str, str], ...] = ()
@@ -191,6 +211,22 @@ class Design:
         if self.baseline == self.followup:
             raise DesignError(
                 f"baseline and follow-up are both session {self.baseline!r}; name two sessions "
+                "under [sessions] of the study file"
+            )
+        if bool(self.control_baseline) != bool(self.control_followup):
+            raise DesignError(
+                "a crossover needs control_baseline and control_followup under [sessions] of the "
+                "study file; one of them is missing"
+            )
+        if self.control_baseline and self.control:
+            raise DesignError(
+                "a crossover has no control group: everybody has both conditions; leave [groups] "
+                "control out of the study file, or control_baseline and control_followup"
+            )
+        labels = [self.baseline, self.followup, self.control_baseline, self.control_followup]
+        if len(set(filter(None, labels))) < len(list(filter(None, labels))):
+            raise DesignError(
+                f"sessions {', '.join(filter(None, labels))} are not all different; name each once "
                 "under [sessions] of the study file"
             )
         overlap = (

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -69,22 +70,23 @@ class Sample:
     fixed: tuple[str, ...]
 
     @classmethod
-    def from_visits(
+    def from_edges(
         cls,
         *,
+        change: Floats,
         baseline: Floats,
-        followup: Floats,
         circuits: Mapping[str, npt.NDArray[np.intp]],
         reference: Floats | None = None,
         baseline_only: Floats | None = None,
         distance: Floats | None = None,
         node_adjusted: bool = False,
+        background: Literal["all", "disjoint", "matched"] = "all",
     ) -> "Sample":
-        """Build from Fisher-z edges of two visits.
+        """Build from Fisher-z edges.
 
         Parameters
         ----------
-        baseline, followup : ndarray, shape (n_people, n_edges)
+        change, baseline : ndarray, shape (n_people, n_edges)
         circuits : mapping of str to ndarray of int
             Their union is kept out of the background.
         reference : ndarray, shape (n_reference, n_edges), optional
@@ -96,6 +98,9 @@ class Sample:
             Take additive regional terms b(u) + b(v) out of everything. A region whose signal
             changes moves all its edges; *specific* then means more than "the circuit's own regions
             changed everywhere". Background edges unknown in anybody are left out.
+        background : {"all", "disjoint", "matched"}
+            All edges in no circuit; those that share no region with a circuit's edges; or those
+            whose strength and length are distributed as the circuits'.
 
         Returns
         -------
@@ -109,36 +114,83 @@ class Sample:
         n_edges = baseline.shape[1]
         pool = baseline if baseline_only is None else np.vstack([baseline, baseline_only])
         healthy = np.empty((0, n_edges)) if reference is None else reference
-        change = followup - baseline
-        background = np.ones(n_edges, bool)
-        for positions in circuits.values():
-            background[positions] = False
+        length = distance if distance is not None and np.isfinite(distance).all() else None
+        rest = _background(background, circuits, np.vstack([pool, healthy]), length)
         if node_adjusted:
-            background &= np.isfinite(np.vstack([change, pool, healthy])).all(axis=0)
+            rest &= np.isfinite(np.vstack([change, pool, healthy])).all(axis=0)
         if len(baseline) < MIN_OTHERS + 1:
             raise DesignError(
                 f"{len(baseline)} people have both visits; the model needs at least "
                 f"{MIN_OTHERS + 1}"
             )
-        if background.sum() < MIN_EDGES:
+        if rest.sum() < MIN_EDGES:
             raise DesignError(
-                f"the circuits leave {background.sum()} background edges; name fewer circuits "
+                f"the circuits leave {rest.sum()} background edges; name fewer circuits "
                 "under [hypotheses] of the study file or take a finer atlas"
             )
-        length = distance if distance is not None and np.isfinite(distance).all() else None
         if node_adjusted:
-            remove = partial(_without_nodes, background=background, length=length)
+            remove = partial(_without_nodes, background=rest, length=length)
         else:
-            remove = partial(_without_fixed, background=background, length=length)
+            remove = partial(_without_fixed, background=rest, length=length)
         return cls(
             change=remove(change),
             baseline=remove(pool),
             strong=remove(np.sinh(2 * np.clip(pool, -3.0, 3.0)) / 2),
             reference=remove(healthy),
-            background=background,
+            background=rest,
             circuits=dict(circuits),
             fixed=() if node_adjusted else ("shift", "distance")[: 1 if length is None else 2],
         )
+
+
+def _background(
+    kind: str, circuits: Mapping[str, npt.NDArray[np.intp]], people: Floats, length: Floats | None
+) -> Mask:
+    """Choose the edges that define the global law."""
+    inside = np.zeros(people.shape[1], bool)
+    for positions in circuits.values():
+        inside[positions] = True
+    if kind == "all":
+        return ~inside
+    if kind == "disjoint":
+        n_regions = n_regions_of(inside.size)
+        i, j = np.triu_indices(n_regions, 1)
+        touched = np.zeros(n_regions, bool)
+        touched[i[inside]] = touched[j[inside]] = True
+        return np.asarray(~(touched[i] | touched[j]))
+    known = np.isfinite(people)
+    strength = np.where(known, people, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return _matched(inside, strength, length)
+
+
+def _matched(inside: Mask, strength: Floats, length: Floats | None) -> Mask:
+    """Keep background edges so that strength and length have the circuits' distribution.
+
+    Within cells of strength (six quantiles of the circuits' edges) and length (four), the same
+    fraction of edges is kept as the circuits have, the largest common multiple; which ones does not
+    depend on chance: they are spread evenly over the order of edges.
+    """
+    within = (strength >= strength[inside].min()) & (strength <= strength[inside].max())
+    cell = _bins(strength, inside, 6)
+    if length is not None:
+        cell = cell * 4 + _bins(length, inside, 4)
+    n_cells = int(cell.max()) + 1
+    wanted = np.bincount(cell[inside], minlength=n_cells)
+    outside = within & ~inside
+    there = np.bincount(cell[outside], minlength=n_cells)
+    asked = (wanted > 0) & (there > 0)
+    times = np.median(there[asked] / wanted[asked]) if asked.any() else 0.0
+    keep = np.zeros(inside.size, bool)
+    for k in np.flatnonzero(asked):
+        edges = np.flatnonzero((cell == k) & outside)
+        count = min(len(edges), max(1, round(float(times * wanted[k]))))
+        keep[edges[np.linspace(0, len(edges) - 1, count).round().astype(int)]] = True
+    return keep
+
+
+def _bins(values: Floats, inside: Mask, n: int) -> npt.NDArray[np.intp]:
+    cuts = np.quantile(values[inside], np.linspace(0, 1, n + 1)[1:-1])
+    return np.asarray(np.searchsorted(cuts, values), np.intp)
 
 
 def _without_fixed(values: Floats, *, background: Mask, length: Floats | None) -> People:

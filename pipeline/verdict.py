@@ -29,6 +29,8 @@ class Estimate:
         Estimate with its 95 % interval, standard error and Welch t.
     p, p_corrected : float
         Permutation p, alone and family-wise.
+    p_low, p_high : float
+        95 % bounds of `p` for more permutations.
     bound, equivalence_p : float
         Smallest effect of interest in this unit, and the p of "the effect is smaller than that".
     bf10 : float
@@ -49,6 +51,8 @@ class Estimate:
     df: float
     statistic: float
     p: float
+    p_low: float
+    p_high: float
     p_corrected: float
     bound: float
     equivalence_p: float
@@ -75,6 +79,8 @@ class Estimate:
             df=nan,
             statistic=nan,
             p=nan,
+            p_low=nan,
+            p_high=nan,
             p_corrected=nan,
             bound=nan,
             equivalence_p=nan,

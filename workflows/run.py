@@ -7,7 +7,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,10 @@ def run_workflow(
     if machine.write_graph:
         _write_graph(workflow, log_dir, say)
     before = set(log_dir.glob("crash-*"))
+    machine.work_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with _stopping_at_once(say):
+        # the resource monitor leaves its notes in the current folder
+        with chdir(machine.work_dir), _stopping_at_once(say):
             workflow.run(plugin=plugin, plugin_args=arguments)
     except Exception:
         if not progress.failed:

@@ -96,3 +96,56 @@ def test_what_cannot_be_analysed_is_refused(change, sentence):
         members = [Member(m.person, m.group, m.role, (np.nan,)) for m in members]
     with pytest.raises(DesignError, match=sentence):
         assemble(sessions, members, PRE_POST)
+
+
+def test_a_crossover_needs_four_visits():
+    design = Design("preD", "postD", control_baseline="preP", control_followup="postP")
+    members = [Member(p, "n/a", "treated", ()) for p in "abc"]
+    sessions = {
+        (p, s): measured(p, s, [0.1 * k, 0.2], fd=0.1 * k)
+        for p in "abc"
+        for k, s in enumerate(("preD", "postD", "preP", "postP"))
+        if not (p == "c" and s == "postP")
+    }
+    cohort = assemble(sessions, members, design)
+    assert [m.person for m in cohort.pairs] == ["a", "b"]
+    np.testing.assert_allclose(cohort.control_baseline[:, 0], 0.2)
+    np.testing.assert_allclose(cohort.control_followup[:, 0], 0.3)
+    assert cohort.exclusions[0].session == "postP"
+    assert "no usable control follow-up" in cohort.exclusions[0].reason
+
+
+def test_factor_symptom_and_site():
+    sessions, members = study()
+    asked = {
+        "a": (True, -10.0, "A"),
+        "b": (False, np.nan, "A"),
+        "c": (None, -2.0, "B"),
+        "d": (True, 1.0, "A"),
+    }
+    members = [
+        Member(m.person, m.group, m.role, m.covariates, *asked.get(m.person, (None, np.nan, "A")))
+        for m in members
+    ]
+    design = Design("pre", "post", covariates=("age",), factor="therapy", factor_levels=("0", "1"))
+    cohort = assemble(sessions, [m for m in members if m.person != "c"], design)
+    np.testing.assert_array_equal(cohort.factor, [True, False])
+    np.testing.assert_array_equal(cohort.symptom, [-10, np.nan])
+    assert cohort.site is None
+    said = {e.person: e.reason for e in cohort.exclusions}
+    assert said["e"] == "therapy is neither 0 nor 1"
+    one_site_each = [
+        Member(m.person, m.group, m.role, (), site="B" if m.role == "control" else "A")
+        for m in members
+    ]
+    with pytest.raises(DesignError, match="no site has people of both arms"):
+        assemble(sessions, one_site_each, Design("pre", "post"))
+    moved = [Member(p, "t", "treated", (), site="A to B") for p in "ab"]
+    with pytest.raises(DesignError, match="every scan moved from site A to B"):
+        assemble(sessions, moved, Design("pre", "post"))
+    mixed = [Member(p, r, r, (), site=s) for p, r, s in (
+        ("a", "treated", "A"), ("b", "treated", "B"), ("c", "control", "A")
+    )]  # fmt: skip
+    cohort = assemble(sessions, mixed, Design("pre", "post"))
+    np.testing.assert_array_equal(cohort.site, [0, 1, 0])
+    assert "site: B" in cohort.covariate_names

@@ -120,6 +120,30 @@ def test_stated_control_makes_the_others_treated():
         (stated(treated=("a",), control=("a",)), observed(["a"]), "named in two roles"),
         (stated(baseline="pre", followup="pre"), observed(["a"]), "name two sessions"),
         (stated(n_permutations=5), observed(["a"]), "cannot reach p = .05"),
+        (stated(site="scanner"), observed(["a"]), "site 'scanner' is not in the data"),
+        (stated(symptom="HAMD"), observed(["a"]), "symptom 'HAMD' is not in the data"),
+        (stated(factor="cbt"), observed(["a"]), "factor 'cbt' is not in the data"),
+        (stated(factor="cbt"), observed(["a"], cbt="yes"), "has the levels yes"),
+        (
+            stated(control_baseline="x"),
+            observed(["a"], ("pre", "post", "x")),
+            "one of them is missing",
+        ),
+        (
+            stated(control_baseline="a1", control_followup="a2"),
+            observed(["a", "placebo"], ("pre", "post", "a1", "a2")),
+            "a crossover has no control group",
+        ),
+        (
+            stated(control_baseline="a1", control_followup="a1"),
+            observed(["a"], ("pre", "post", "a1")),
+            "are not all different",
+        ),
+        (
+            stated(control_baseline="a1", control_followup="a2"),
+            observed(["a"], ("pre", "post", "a1")),
+            "control_followup session 'a2' is not in the data",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(study, seen, sentence):
@@ -163,3 +187,12 @@ def test_a_study_file_that_is_no_toml(tmp_path):
     (tmp_path / "s.toml").write_text("[sessions\n")
     with pytest.raises(TableError, match="it is not TOML"):
         read_study_file(tmp_path / "s.toml")
+
+
+def test_sessions_of_the_control_condition_leave_the_guess_alone():
+    seen = observed(["a"], ("predrug", "postdrug", "preplacebo", "postplacebo"))
+    stated_ = stated(control_baseline="preplacebo", control_followup="postplacebo")
+    with pytest.raises(DesignError, match="do not tell which is before"):
+        infer_design(stated_, observed(["a"], ("x", "y", "z", "preplacebo", "postplacebo")))
+    design = infer_design(stated_, seen)
+    assert (design.baseline, design.followup) == ("predrug", "postdrug")

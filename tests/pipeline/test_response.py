@@ -14,9 +14,9 @@ SMALL = EdgeSpec(n_regions=40, n_circuit=8, n_treated=12, n_reference=10)
 
 
 def sample_of(study: EdgeStudy, **more: object) -> Sample:
-    return Sample.from_visits(
+    return Sample.from_edges(
+        change=study.followup - study.baseline,
         baseline=study.baseline,
-        followup=study.followup,
         circuits={"c": study.circuit},
         reference=study.reference,
         distance=study.distance,
@@ -215,11 +215,11 @@ def test_shared_noise_is_in_the_standard_error() -> None:
 def test_too_little_is_refused() -> None:
     study = simulate_edges(Truth(), SMALL, np.random.default_rng(7))
     with pytest.raises(DesignError, match="3 people"):
-        Sample.from_visits(
-            baseline=study.baseline[:3], followup=study.followup[:3], circuits={"c": study.circuit}
+        Sample.from_edges(
+            change=study.baseline[:3], baseline=study.baseline[:3], circuits={"c": study.circuit}
         )
     everything = np.arange(study.distance.size)
     with pytest.raises(DesignError, match="0 background edges"):
-        Sample.from_visits(
-            baseline=study.baseline, followup=study.followup, circuits={"c": everything}
+        Sample.from_edges(
+            change=study.baseline, baseline=study.baseline, circuits={"c": everything}
         )

@@ -266,7 +266,9 @@ def test_the_resource_monitor_says_what_each_step_took(study, tmp_path):
     words = [root / "data", tmp_path / "out", "participant", "-w", tmp_path / "work"]
     command = [sys.executable, "-m", "circuitshift.workflows.cli", *map(str, words)]
     rest = ["--participant-label", "01", "--resource-monitor", "--write-graph", "--nprocs", "1"]
-    subprocess.run([*command, *rest], check=True, capture_output=True)
+    (tmp_path / "here").mkdir()
+    subprocess.run([*command, *rest], check=True, capture_output=True, cwd=tmp_path / "here")
+    assert list((tmp_path / "here").iterdir()) == []
     content = json.loads((tmp_path / "out/logs/resources.json").read_text())
     assert set(content["name"]) >= {"participant_wf.sub_01_wf.measure"}
     assert min(content["rss_GiB"]) > 0

@@ -1,0 +1,207 @@
+"""Designs beyond two arms: crossover, factor, symptom, sites, backgrounds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.questions import Rules, Visits, questions_of
+from circuitshift.pipeline.sample import Sample
+from circuitshift.pipeline.simulate import EdgeSpec, Truth, simulate_edges
+from circuitshift.pipeline.study import Analysis, analyse
+
+SPEC = EdgeSpec(
+    n_regions=50,
+    n_circuit=10,
+    n_treated=24,
+    n_control=24,
+    n_reference=16,
+    trait_sd=(0.03, 0.02, 0.02, 0.06),
+    state_sd=(0.03, 0.02, 0.02, 0.08),
+)
+RULES = Rules(n_permutations=200)
+
+
+def rows(analysis: Analysis, family: str) -> dict:
+    return {e.term: e for e in analysis.estimates if e.family == family}
+
+
+def run(visits: Visits, circuit: np.ndarray, **rules: object) -> Analysis:
+    return analyse(
+        visits, {"dmn": circuit}, rng=np.random.default_rng(0), rules=replace(RULES, **rules)
+    )
+
+
+def test_a_crossover_takes_out_what_both_conditions_share() -> None:
+    """Both conditions shift everything; only the treatment changes the circuit."""
+    treated = simulate_edges(
+        Truth(shift=0.15, specific=0.2), replace(SPEC, n_control=0), np.random.default_rng(1)
+    )
+    rng = np.random.default_rng(2)
+    n, edges = treated.baseline.shape
+    own = treated.baseline + rng.normal(0, 0.08, (n, edges))
+    control = own + 0.15 + rng.normal(0, 0.08, (n, edges))
+    visits = Visits(
+        treated.baseline, treated.followup, control_baseline=own, control_followup=control
+    )
+    analysis = run(visits, treated.circuit)
+    assert analysis.verdict.verdict == "circuit-specific"
+    assert not any("no control arm" in text for text in analysis.verdict.warnings)
+    alone = run(Visits(treated.baseline, treated.followup), treated.circuit)
+    assert alone.verdict.verdict == "both"
+    np.testing.assert_allclose(visits.before, (treated.baseline + own) / 2)
+
+
+def test_before_keeps_an_edge_that_one_visit_knows() -> None:
+    z = np.zeros((2, 3))
+    lost = z.copy()
+    lost[0, 1] = np.nan
+    visits = Visits(lost, z, control_baseline=z + 2, control_followup=z)
+    assert visits.before[0, 1] == 2
+    assert np.isnan(visits.change[0, 1])
+
+
+def test_drug_by_therapy_finds_an_interaction_and_nothing_else() -> None:
+    """The permissive view: the drug alone does nothing, with therapy it does."""
+    study = simulate_edges(Truth(), SPEC, np.random.default_rng(3))
+    factor = np.arange(48) % 2 == 0
+    both = study.treated & factor
+    followup = study.followup.copy()
+    followup[both] += 0.2
+    analysis = run(
+        Visits(study.baseline, followup, treated=study.treated, factor=factor), study.circuit
+    )
+    crossed = rows(analysis, "interaction: global")["shift"]
+    assert crossed.p_corrected < 0.05
+    assert crossed.estimate == pytest.approx(0.2, abs=0.05)
+    assert (crossed.n, crossed.n_control) == (12, 36)
+    # averaged over therapy, half of the interaction is an effect of the drug
+    assert rows(analysis, "global")["shift"].estimate == pytest.approx(0.1, abs=0.04)
+    assert rows(analysis, "factor: global")["shift"].estimate == pytest.approx(0.1, abs=0.04)
+    assert rows(analysis, "interaction: specific")["dmn"].p > 0.05
+
+
+def test_effects_of_a_factor_equal_least_squares() -> None:
+    study = simulate_edges(Truth(shift=0.1), SPEC, np.random.default_rng(4))
+    factor = np.random.default_rng(0).random(48) < 0.4
+    analysis = run(
+        Visits(study.baseline, study.followup, treated=study.treated, factor=factor), study.circuit
+    )
+    y = analysis.response.coefficients[:, 0]
+    t, f = study.treated - 0.5, factor - 0.5
+    beta = np.linalg.lstsq(np.column_stack([np.ones(48), t, f, t * f]), y, rcond=None)[0]
+    for name, expected in zip(("", "factor: ", "interaction: "), beta[1:], strict=True):
+        assert rows(analysis, f"{name}global")["shift"].estimate == pytest.approx(expected)
+
+
+def test_symptom_change_within_arms() -> None:
+    study = simulate_edges(Truth(), SPEC, np.random.default_rng(5))
+    rng = np.random.default_rng(6)
+    symptom = rng.normal(-8, 4, 48) - 4 * study.treated
+    followup = study.followup.copy()
+    followup[:, study.circuit] += 0.04 * (symptom - symptom.mean())[:, None]
+    symptom[3] = np.nan
+    analysis = run(
+        Visits(study.baseline, followup, treated=study.treated, symptom=symptom), study.circuit
+    )
+    row = rows(analysis, "symptom: specific")["dmn"]
+    assert row.p_corrected < 0.05
+    assert row.estimate == pytest.approx(0.04, abs=0.01)
+    assert row.unit == "Fisher z per point"
+    assert (row.n, row.n_control) == (47, 0)
+    assert np.isnan(row.equivalence_p)
+    known = np.isfinite(symptom)
+    x = np.column_stack([symptom, np.ones(48), study.treated])[known]
+    y = analysis.response.specific[known, 0]
+    assert row.estimate == pytest.approx(np.linalg.lstsq(x, y, rcond=None)[0][0])
+
+
+@pytest.mark.parametrize("background", ["disjoint", "matched"])
+def test_other_backgrounds_give_the_same_answer(background: str) -> None:
+    study = simulate_edges(
+        Truth(specific=0.2), replace(SPEC, n_control=0), np.random.default_rng(7)
+    )
+    visits = Visits(study.baseline, study.followup, distance=study.distance)
+    analysis = run(visits, study.circuit, background=background)
+    assert analysis.verdict.verdict == "circuit-specific"
+
+
+def test_what_each_background_holds() -> None:
+    spec = replace(SPEC, n_regions=120, n_circuit=24)
+    study = simulate_edges(Truth(), spec, np.random.default_rng(8))
+    given = {
+        "change": study.followup - study.baseline,
+        "baseline": study.baseline,
+        "circuits": {"dmn": study.circuit},
+        "distance": study.distance,
+    }
+    everything, disjoint, matched = (
+        Sample.from_edges(**given, background=kind).background
+        for kind in ("all", "disjoint", "matched")
+    )
+    i, j = np.triu_indices(120, 1)
+    np.testing.assert_array_equal(everything, ~((i < 24) & (j < 24)))
+    np.testing.assert_array_equal(disjoint, (i >= 24) & (j >= 24))
+    assert (everything | ~matched).all()
+    strength = study.baseline.mean(axis=0)
+    inside = ~everything
+    gap = abs(strength[matched].mean() - strength[inside].mean())
+    assert gap < abs(strength[everything].mean() - strength[inside].mean()) / 3
+    lengths = study.distance
+    assert abs(lengths[matched].mean() - lengths[inside].mean()) < 6
+
+
+def test_questions_of_each_design() -> None:
+    z, arm = np.zeros((8, 3)), np.arange(8) < 4
+    names = lambda **more: [q.name for q in questions_of(Visits(z, z, **more))]  # noqa: E731
+    assert names() == [""]
+    assert names(factor=arm) == ["", "factor"]
+    assert names(treated=arm, factor=arm[::-1], symptom=np.ones(8)) == [
+        "",
+        "factor",
+        "interaction",
+        "symptom",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"control_baseline": np.zeros((8, 3))}, "needs both visits of the control condition"),
+        (
+            {
+                "control_baseline": np.zeros((8, 3)),
+                "control_followup": np.zeros((8, 3)),
+                "treated": np.arange(8) < 4,
+            },
+            "in a crossover everybody is treated",
+        ),
+        (
+            {"control_baseline": np.zeros((7, 3)), "control_followup": np.zeros((7, 3))},
+            "the control condition has shape",
+        ),
+        ({"symptom": np.zeros(7)}, "symptom has 7 rows for 8 people"),
+        ({"factor": np.zeros(9, bool)}, "factor has 9 rows for 8 people"),
+    ],
+)
+def test_arrays_that_do_not_fit(more: dict, sentence: str) -> None:
+    z = np.zeros((8, 3))
+    with pytest.raises(DesignError, match=sentence):
+        Visits(z, z, **more)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"treated": np.arange(8) < 1}, "each arm needs at least two"),
+        ({"treated": np.arange(8) < 4, "factor": np.arange(8) < 4}, "collinear"),
+        ({"symptom": np.full(8, -3.0)}, "everybody has the same value"),
+        ({"covariates": np.arange(16.0).reshape(8, 2)}, "collinear"),
+    ],
+)
+def test_designs_that_cannot_be_estimated(more: dict, sentence: str) -> None:
+    z = np.zeros((8, 3))
+    questions = questions_of(Visits(z, z, **more))
+    with pytest.raises(DesignError, match=sentence):
+        [question.contrast(question.asked) for question in questions]
