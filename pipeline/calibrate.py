@@ -1,57 +1,62 @@
-"""How often the tests are right when the truth is known: the calibration table."""
+"""How often the tests are right when the truth is known: the calibration tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
-import numpy.typing as npt
 
-from circuitshift.pipeline.simulate import TRUTHS, EdgeSpec, EdgeStudy, simulate_edges
+from circuitshift.pipeline.scenarios import SCENARIOS, Scenario
+from circuitshift.pipeline.simulate import EdgeStudy, simulate_edges
 from circuitshift.pipeline.study import Analysis, Rules, Visits, analyse
 
 __all__ = ["CalibrationRow", "calibration_table", "markdown_table", "wilson_interval"]
 
-_CIRCUIT = "circuit"
-
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRow:
-    """Shares of simulated studies with p < alpha, and mean estimates, for one truth.
+    """What the analysis of many simulated studies of one scenario said.
 
     Parameters
     ----------
-    truth : str
+    name : str
+    scenario : Scenario
     n_studies : int
-    naive : float
-        Circuit minus background change is significant.
-    specific, node_adjusted : float
-        The model's specific test is significant: as it stands, and after regional terms.
-    any_global : float
-        A global term is significant, family-wise.
-    naive_share, naive_share_rejected : float
-        Slope of change on the plain deviation: mean, and share significant.
-    share, share_rejected, share_withheld : float
-        The model's share of the deviation closed: mean and share significant where it was
-        identified; how often it was withheld.
-    verdicts : tuple of (str, float)
+    rejected : mapping of str to float
+        Share of studies in which a family rejects: any of its terms has a corrected p below alpha.
+    tested : mapping of str to int
+        Studies in which the family was tested at all.
+    means : mapping of str to float
+        Mean estimate over studies: ``share`` closed by the model (where identified), and
+        ``naive share``.
+    withheld : float
+        Share of studies in which normalisation was not tested.
+    verdicts : mapping of str to float
         Share of studies with each verdict.
     """
 
-    truth: str
+    name: str
+    scenario: Scenario
     n_studies: int
-    naive: float
-    specific: float
-    node_adjusted: float
-    any_global: float
-    naive_share: float
-    naive_share_rejected: float
-    share: float
-    share_rejected: float
-    share_withheld: float
-    verdicts: tuple[tuple[str, float], ...]
+    rejected: Mapping[str, float]
+    tested: Mapping[str, int]
+    means: Mapping[str, float]
+    withheld: float
+    verdicts: Mapping[str, float]
+
+    @property
+    def wrong_kind(self) -> float:
+        """Share of verdicts of the wrong kind: global called specific, or the reverse."""
+        s = self.scenario
+        wrong = {
+            (False, False): (),
+            (True, False): ("circuit-specific", "both"),
+            (False, True): ("global", "both"),
+            (True, True): (),
+        }[s.is_global, s.is_specific]
+        return sum(self.verdicts.get(name, 0.0) for name in wrong)
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
@@ -69,11 +74,11 @@ def wilson_interval(share: float, n: int) -> tuple[float, float]:
 
 
 def calibration_table(
-    truths: Sequence[str] = tuple(TRUTHS),
+    names: Sequence[str],
     *,
     n_studies: int = 200,
     seed: int = 20260101,
-    spec: EdgeSpec | None = None,
+    scenarios: Mapping[str, Scenario] = SCENARIOS,
     rules: Rules | None = None,
     n_procs: int = 1,
 ) -> Iterator[CalibrationRow]:
@@ -81,13 +86,13 @@ def calibration_table(
 
     Parameters
     ----------
-    truths : sequence of str
-        Keys of `TRUTHS`.
+    names : sequence of str
+        Keys of `scenarios`.
     n_studies : int
-        Per truth.
+        Per scenario.
     seed : int
-        Each study has its own stream: results do not depend on `n_procs`.
-    spec : EdgeSpec, optional
+        Each study has its own stream: results depend neither on `n_procs` nor on other rows.
+    scenarios : mapping of str to Scenario
     rules : Rules, optional
         The default takes 500 permutations.
     n_procs : int
@@ -95,25 +100,30 @@ def calibration_table(
     Yields
     ------
     CalibrationRow
-        As soon as each truth is done.
+        As soon as each scenario is done.
     """
-    spec, rules = spec or EdgeSpec(), rules or Rules(n_permutations=500)
+    rules = rules or Rules(n_permutations=500)
     with ProcessPoolExecutor(max(1, n_procs), mp_context=get_context("forkserver")) as pool:
-        for truth, root in zip(
-            truths, np.random.SeedSequence(seed).spawn(len(truths)), strict=True
-        ):
-            one = partial(_one_study, truth=truth, spec=spec, rules=rules)
-            seeds = root.spawn(n_studies)
-            rows = np.array(list(pool.map(one, seeds, chunksize=max(1, n_studies // 40))), object)
-            yield _summary(truth, rows, rules.alpha)
+        for name in names:
+            one = partial(_one_study, scenario=scenarios[name], rules=rules)
+            seeds = np.random.SeedSequence([seed, *name.encode()]).spawn(n_studies)
+            outcomes = list(pool.map(one, seeds, chunksize=max(1, n_studies // 40)))
+            yield _row(name, scenarios[name], outcomes, rules.alpha)
 
 
-def _one_study(
-    seed: np.random.SeedSequence, *, truth: str, spec: EdgeSpec, rules: Rules
-) -> list[object]:
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """One study: smallest corrected p of each family, the shares, the verdict."""
+
+    p: dict[str, float]
+    shares: dict[str, float]
+    verdict: str
+
+
+def _one_study(seed: np.random.SeedSequence, *, scenario: Scenario, rules: Rules) -> _Outcome:
     rng = np.random.default_rng(seed)
-    study = simulate_edges(TRUTHS[truth], spec, rng)
-    return _numbers(analyse(_visits(study), {_CIRCUIT: study.circuit}, rng=rng, rules=rules))
+    study = simulate_edges(scenario.truth, scenario.spec, rng)
+    return _outcome(analyse(_visits(study), study.circuits, rng=rng, rules=rules))
 
 
 def _visits(study: EdgeStudy) -> Visits:
@@ -122,67 +132,84 @@ def _visits(study: EdgeStudy) -> Visits:
         followup=study.followup,
         treated=None if study.treated.all() else study.treated,
         reference=study.reference if len(study.reference) else None,
+        baseline_only=study.baseline_only if len(study.baseline_only) else None,
         distance=study.distance,
+        motion_mm=study.motion_mm if study.motion_mm.any() else None,
     )
 
 
-def _numbers(analysis: Analysis) -> list[object]:
-    nan = float("nan")
-    p = {(e.family, e.term): e.p for e in analysis.estimates}
-    value = {(e.family, e.term): e.estimate for e in analysis.estimates}
-    slope = ("naive: normalisation slope", "normalisation")
-    return [
-        p["naive: circuit minus background", _CIRCUIT],
-        p["specific", _CIRCUIT],
-        p["specific, node-adjusted", _CIRCUIT],
-        min(e.p_corrected for e in analysis.estimates if e.family == "global"),
-        value.get(slope, nan),
-        p.get(slope, nan),
-        value.get(("global", "normalisation"), nan),
-        p.get(("global", "normalisation"), nan),
-        analysis.verdict.verdict,
-    ]
+def _outcome(analysis: Analysis) -> _Outcome:
+    p: dict[str, float] = {}
+    shares: dict[str, float] = {}
+    for e in analysis.estimates:
+        if np.isfinite(e.p_corrected):
+            p[e.family] = min(p.get(e.family, 1.0), e.p_corrected)
+        if e.term == "normalisation":
+            shares["share" if e.family == "global" else "naive share"] = e.estimate
+    return _Outcome(p, shares, analysis.verdict.verdict)
 
 
-def _summary(truth: str, rows: npt.NDArray[np.object_], alpha: float) -> CalibrationRow:
-    numbers = rows[:, :-1].astype(float)
-    known = np.isfinite(numbers)
-    counts = np.maximum(known.sum(axis=0), 1)
-    hits = (np.where(known, numbers, 1.0) < alpha).sum(axis=0) / counts
-    means = np.where(known, numbers, 0.0).sum(axis=0) / counts
-    share_known = bool(known[:, 6].any())
-    names, n = np.unique(rows[:, -1].astype(str), return_counts=True)
+def _row(
+    name: str, scenario: Scenario, outcomes: Sequence[_Outcome], alpha: float
+) -> CalibrationRow:
+    n = len(outcomes)
+    families = sorted({family for o in outcomes for family in o.p})
+    values = {f: [o.p[f] for o in outcomes if f in o.p] for f in families}
+    shares = {
+        key: [o.shares[key] for o in outcomes if key in o.shares]
+        for key in ("share", "naive share")
+    }
+    verdicts = [o.verdict for o in outcomes]
     return CalibrationRow(
-        truth=truth,
-        n_studies=len(rows),
-        naive=float(hits[0]),
-        specific=float(hits[1]),
-        node_adjusted=float(hits[2]),
-        any_global=float(hits[3]),
-        naive_share=float(means[4]),
-        naive_share_rejected=float(hits[5]),
-        share=float(means[6]) if share_known else float("nan"),
-        share_rejected=float(hits[7]) if share_known else float("nan"),
-        share_withheld=float(1 - known[:, 6].mean()),
-        verdicts=tuple(zip(names.tolist(), (n / len(rows)).tolist(), strict=True)),
+        name=name,
+        scenario=scenario,
+        n_studies=n,
+        rejected={f: float(np.mean(np.array(p) < alpha)) for f, p in values.items()},
+        tested={f: len(p) for f, p in values.items()},
+        means={key: float(np.mean(found)) for key, found in shares.items() if found},
+        withheld=1 - len(shares["share"]) / n,
+        verdicts={v: verdicts.count(v) / n for v in sorted(set(verdicts))},
     )
 
 
 def markdown_table(rows: Sequence[CalibrationRow]) -> str:
-    """Render the rows as a Markdown table."""
+    """Render the rows as a Markdown table; a rate that should be nominal has its interval."""
     head = (
-        "| truth | naive: circuit minus background | specific | specific, node-adjusted "
-        "| any global term | naive share closed | share closed | withheld | verdicts |\n"
-        "|---|---|---|---|---|---|---|---|---|\n"
+        "| truth | any global term | specific | specific, node-adjusted | naive: circuit minus "
+        "background | naive share closed | share closed | withheld | wrong kind | verdicts |\n"
+        "|---|---|---|---|---|---|---|---|---|---|\n"
     )
-    lines = []
-    for r in rows:
-        low, high = wilson_interval(r.specific, r.n_studies)
-        verdicts = ", ".join(f"{name} {share:.2f}" for name, share in r.verdicts)
-        lines.append(
-            f"| {r.truth} | {r.naive:.2f} | {r.specific:.2f} ({low:.2f}-{high:.2f}) "
-            f"| {r.node_adjusted:.2f} | {r.any_global:.2f} "
-            f"| {r.naive_share:.2f} ({r.naive_share_rejected:.2f}) "
-            f"| {r.share:.2f} ({r.share_rejected:.2f}) | {r.share_withheld:.2f} | {verdicts} |"
-        )
-    return head + "\n".join(lines) + "\n"
+    return head + "\n".join(map(_line, rows)) + "\n"
+
+
+def _line(row: CalibrationRow) -> str:
+    s = row.scenario
+    verdicts = ", ".join(f"{name} {share:.2f}" for name, share in row.verdicts.items())
+    naive = _rate(row, "naive: normalisation slope", planted=True)
+    cells = [
+        row.name,
+        _rate(row, "global", planted=s.is_global),
+        _rate(row, "specific", planted=s.is_specific),
+        _rate(row, "specific, node-adjusted", planted=s.is_specific),
+        _rate(row, "naive: circuit minus background", planted=True),
+        f"{_mean(row, 'naive share')} ({naive})",
+        _mean(row, "share"),
+        f"{row.withheld:.2f}",
+        f"{row.wrong_kind:.2f}",
+        verdicts,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _rate(row: CalibrationRow, family: str, *, planted: bool) -> str:
+    if family not in row.rejected:
+        return "-"
+    share = row.rejected[family]
+    if planted:
+        return f"{share:.2f}"
+    low, high = wilson_interval(share, row.tested[family])
+    return f"{share:.3f} ({low:.3f}-{high:.3f})"
+
+
+def _mean(row: CalibrationRow, key: str) -> str:
+    return f"{row.means[key]:.2f}" if key in row.means else "-"

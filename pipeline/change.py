@@ -100,6 +100,8 @@ class Cohort:
         Visits of the control condition, in a crossover.
     covariates : ndarray, shape (n_pairs, n_covariates)
     covariate_names : tuple of str
+    motion_mm : ndarray, shape (n_pairs,), or None
+        Change in mean framewise displacement; None when unknown or constant.
     exclusions : tuple of Exclusion
     notes : tuple of str
         Sentences on what was assumed or filled in.
@@ -116,6 +118,7 @@ class Cohort:
     control_followup: Floats | None
     covariates: Floats
     covariate_names: tuple[str, ...]
+    motion_mm: Floats | None
     exclusions: tuple[Exclusion, ...]
     notes: tuple[str, ...]
 
@@ -235,7 +238,10 @@ def assemble(
         return np.array([sessions[m.person, session].z for m in pairs])
 
     first = visit(design.baseline)
-    covariates, names, notes = _covariates(pairs, sessions, design)
+    covariates, names, notes = _covariates(pairs, design)
+    motion = _motion(pairs, sessions, design)
+    if motion is None:
+        notes += ("Motion is not known for every visit: change in motion is no covariate.",)
     n_edges = first.shape[1]
     return Cohort(
         pairs=tuple(pairs),
@@ -251,6 +257,7 @@ def assemble(
         control_followup=visit(design.control_followup) if design.control_baseline else None,
         covariates=covariates,
         covariate_names=names,
+        motion_mm=motion,
         exclusions=tuple(sorted(exclusions)),
         notes=notes,
     )
@@ -339,6 +346,13 @@ def _check_sites(pairs: Sequence[Member]) -> None:
         )
 
 
+def _motion(
+    pairs: Sequence[Member], sessions: Mapping[tuple[str, str], Measured], design: Design
+) -> Floats | None:
+    motion = np.array([_motion_change(m.person, sessions, design) for m in pairs])
+    return motion if np.isfinite(motion).all() and motion.std() > 0 else None
+
+
 def _motion_change(
     person: str, sessions: Mapping[tuple[str, str], Measured], design: Design
 ) -> float:
@@ -352,17 +366,10 @@ def _motion_change(
 
 
 def _covariates(
-    pairs: Sequence[Member], sessions: Mapping[tuple[str, str], Measured], design: Design
+    pairs: Sequence[Member], design: Design
 ) -> tuple[Floats, tuple[str, ...], tuple[str, ...]]:
     columns: dict[str, Floats] = {}
     notes: list[str] = []
-    motion = np.array([_motion_change(m.person, sessions, design) for m in pairs])
-    if np.isfinite(motion).all() and motion.std() > 0:
-        columns["change in mean framewise displacement"] = motion
-    else:
-        notes.append(
-            "Motion is not known for every visit: change in framewise displacement is no covariate."
-        )
     levels = sorted({m.site for m in pairs})
     for level in levels[1:]:
         columns[f"site: {level}"] = np.array([float(m.site == level) for m in pairs])

@@ -167,7 +167,7 @@ class Tester:
         kind = "sign flips" if question.flips else "label permutation"
         if question.blocks is not None and not question.flips:
             kind += " within blocks"
-        if question.nuisance.shape[1]:
+        if question.nuisance.shape[1] + question.anchored.shape[1]:
             kind = f"Freedman-Lane {kind}"
         statistic = "Welch t" if np.unique(question.group).size > 1 else "t"
         exact = "all" if tested.exact else "random"

@@ -439,6 +439,7 @@ def _analyse(
         baseline_only=cohort.baseline_only if len(cohort.lone) else None,
         distance=connectivity.distances(centres) if np.isfinite(centres).all() else None,
         covariates=cohort.covariates if cohort.covariates.shape[1] else None,
+        motion_mm=cohort.motion_mm,
         control_baseline=cohort.control_baseline,
         control_followup=cohort.control_followup,
         factor=cohort.factor,
@@ -602,8 +603,6 @@ def _identifiability(cohort: change.Cohort) -> dict[str, dict[str, float]]:
 
 def _motion_confound(cohort: change.Cohort) -> dict[str, object]:
     """Relate change of edges to change of motion over people (QC-FC on change)."""
-    name = "change in mean framewise displacement"
-    if name not in cohort.covariate_names:
+    if cohort.motion_mm is None:
         return {}
-    fd = cohort.covariates[:, cohort.covariate_names.index(name)]
-    return dict(quality.qcfc(cohort.followup - cohort.baseline, fd))
+    return dict(quality.qcfc(cohort.followup - cohort.baseline, cohort.motion_mm))

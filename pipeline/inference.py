@@ -179,6 +179,7 @@ def contrast_of(
     interest: Floats,
     *,
     nuisance: Floats | None = None,
+    anchored: Floats | None = None,
     group: npt.NDArray[np.intp] | None = None,
     blocks: npt.NDArray[np.intp] | None = None,
     flips: bool = False,
@@ -192,6 +193,9 @@ def contrast_of(
         sign.
     nuisance : ndarray, shape (n_people, n_columns), optional
         Centred here, constant columns dropped; a constant is always part of the model.
+    anchored : ndarray, shape (n_people, n_columns), optional
+        Nuisance with a meaningful zero, which is not centred: with sign flips the estimate is then
+        the mean where these are 0 (change in motion: the change at unchanged motion).
     group : ndarray of int, shape (n_people,), optional
         Variance groups; None: one.
     blocks : ndarray of int, shape (n_people,), optional
@@ -211,8 +215,12 @@ def contrast_of(
     """
     n = len(interest)
     more = np.empty((n, 0)) if nuisance is None else np.asarray(nuisance, float)
-    more = more - more.mean(axis=0)
+    zeros = np.zeros(more.shape[1])
+    if anchored is not None:
+        zeros = np.r_[zeros, np.ones(anchored.shape[1])]
+        more = np.hstack([more, anchored])
     spread = more.std(axis=0)
+    more = more - np.where(zeros, 0.0, more.mean(axis=0))
     more = more[:, spread > 0] / spread[spread > 0]
     parts = (
         [interest[:, None].astype(float), more]

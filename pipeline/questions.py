@@ -36,6 +36,9 @@ class Visits:
         Edge length, mm.
     covariates : ndarray, shape (n, n_covariates), optional
         Nuisance; centred by the model. NaN is replaced by the column's mean.
+    motion_mm : ndarray, shape (n,), optional
+        Change in mean framewise displacement; nuisance with a meaningful zero: without a control
+        arm the estimates are of the change at unchanged motion.
     control_baseline, control_followup : ndarray, optional
         Crossover: the same people before and after the control condition.
     factor : ndarray of bool, shape (n,), optional
@@ -55,6 +58,7 @@ class Visits:
     baseline_only: Floats | None = None
     distance: Floats | None = None
     covariates: Floats | None = None
+    motion_mm: Floats | None = None
     control_baseline: Floats | None = None
     control_followup: Floats | None = None
     factor: Mask | None = None
@@ -75,7 +79,7 @@ class Visits:
                 raise DesignError(
                     f"{name} has {other.shape[1]} edges, baseline {shape[1]}; use one atlas for all"
                 )
-        for name in ("treated", "covariates", "factor", "symptom", "blocks"):
+        for name in ("treated", "covariates", "motion_mm", "factor", "symptom", "blocks"):
             other = getattr(self, name)
             if other is not None and len(other) != shape[0]:
                 raise DesignError(
@@ -165,7 +169,8 @@ class Question:
         What a positive estimate means.
     interest : ndarray, shape (n,)
         NaN for people who are not asked.
-    nuisance : ndarray, shape (n, n_columns)
+    nuisance, anchored : ndarray, shape (n, n_columns)
+        Centred; and not (`contrast_of`).
     group : ndarray of int, shape (n,)
         Variance groups.
     flips : bool
@@ -176,6 +181,7 @@ class Question:
     what: str
     interest: Floats
     nuisance: Floats
+    anchored: Floats
     group: npt.NDArray[np.intp]
     flips: bool
     blocks: npt.NDArray[np.intp] | None
@@ -194,6 +200,7 @@ class Question:
         return contrast_of(
             interest,
             nuisance=self.nuisance[people],
+            anchored=self.anchored[people],
             group=self.group[people],
             blocks=None if self.blocks is None else self.blocks[people],
             flips=self.flips,
@@ -232,6 +239,7 @@ def questions_of(visits: Visits) -> tuple[Question, ...]:
     """
     n = len(visits.baseline)
     covariates = _filled(visits.covariates, n)
+    motion = np.empty((n, 0)) if visits.motion_mm is None else visits.motion_mm[:, None]
     arms = None if visits.treated is None else visits.treated.astype(float)
     factor = None if visits.factor is None else visits.factor.astype(float)
     group = np.zeros(n, np.intp)
@@ -250,14 +258,13 @@ def questions_of(visits: Visits) -> tuple[Question, ...]:
         more = [c[:, None] for name, c in columns.items() if c is not None and name not in without]
         return np.hstack([covariates, *more])
 
-    def ask(name: str, what: str, interest: Floats, *without: str, flips: bool = False) -> Question:
-        return Question(name, what, interest, others(*without), group, flips, visits.blocks)
+    def ask(name: str, what: str, interest: Floats, *without: str) -> Question:
+        return Question(name, what, interest, others(*without), motion, group, False, visits.blocks)
 
     if arms is None:
         what = "treatment minus control condition" if visits.is_crossover else "follow-up"
-        out = [
-            Question("", what, np.ones(n), others(), np.zeros(n, np.intp), flips=True, blocks=None)
-        ]
+        one = np.ones(n), others(), motion, np.zeros(n, np.intp)
+        out = [Question("", what, *one, flips=True, blocks=None)]
     else:
         out = [ask("", "treated minus control", arms, "arm")]
     if factor is not None:

@@ -35,7 +35,11 @@ class Truth:
     normalisation : float
         Share of the deviation from the healthy mean that is closed on every edge.
     specific : float
-        Added to the edges of the circuit only.
+        Added to the edges of the first circuit only.
+    region_loss : float
+        Every correlation of region 0 is multiplied by ``1 - region_loss``: a region that drops out.
+    artefact_z_per_mm : float
+        Slope of change on edge length, the same in everybody.
     """
 
     shift: float = 0.0
@@ -43,6 +47,8 @@ class Truth:
     attenuation: float = 0.0
     normalisation: float = 0.0
     specific: float = 0.0
+    region_loss: float = 0.0
+    artefact_z_per_mm: float = 0.0
 
 
 TRUTHS: dict[str, Truth] = {
@@ -72,6 +78,24 @@ class EdgeSpec:
         Spread over edges of the patients' deviation.
     trait_sd, state_sd : tuple of four float
         Person-wide shift, regional terms, terms of pairs of networks, edge noise.
+    n_circuits : int
+        Circuits of `n_circuit` regions each; only the first deviates in patients.
+    overlapping : bool
+        Each circuit shares half of its regions with the one before.
+    star : bool
+        Circuits are the edges of their first region to their others (amygdala to DLPFC), not all
+        edges within.
+    missing : float
+        Share of people without follow-up.
+    control_noise : float
+        Factor on the state noise of the control arm.
+    tails_df : float
+        Each person's state noise is scaled by sqrt(df / chi2(df)): Student-like heavy tails.
+    hubs : float
+        Share of regions whose own noise is four times as large.
+    motion_mm : tuple of three float
+        Spread over people of the change in framewise displacement, and its mean in the treated and
+        in the control arm. One mm changes an edge by .3 z minus .006 z per mm above average length.
     """
 
     n_regions: int = 120
@@ -84,6 +108,14 @@ class EdgeSpec:
     deviation_sd: float = 0.06
     trait_sd: tuple[float, float, float, float] = (0.05, 0.03, 0.08, 0.10)
     state_sd: tuple[float, float, float, float] = (0.05, 0.03, 0.11, 0.12)
+    n_circuits: int = 1
+    overlapping: bool = False
+    star: bool = False
+    missing: float = 0.0
+    control_noise: float = 1.0
+    tails_df: float = 0.0
+    hubs: float = 0.0
+    motion_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +128,33 @@ class EdgeStudy:
         Fisher z; treated first.
     reference : ndarray, shape (n_reference, n_edges)
     treated : ndarray of bool, shape (n_treated + n_control,)
-    circuit : ndarray of int
-        Positions of the circuit's edges.
+    circuits : dict of str to ndarray of int
+        Positions of each circuit's edges; the first carries the specific effect.
     distance : ndarray, shape (n_edges,)
         Length of each edge, mm.
     typical, deviation : ndarray, shape (n_edges,)
         The true healthy mean, and healthy minus patients.
+    baseline_only : ndarray, shape (n_missing, n_edges)
+        People without follow-up.
+    motion_mm : ndarray, shape (n_treated + n_control,)
+        Change in mean framewise displacement.
     """
 
     baseline: Floats
     followup: Floats
     reference: Floats
     treated: npt.NDArray[np.bool_]
-    circuit: npt.NDArray[np.intp]
+    circuits: dict[str, npt.NDArray[np.intp]]
     distance: Floats
     typical: Floats
     deviation: Floats
+    baseline_only: Floats
+    motion_mm: Floats
+
+    @property
+    def circuit(self) -> npt.NDArray[np.intp]:
+        """Edges of the first circuit."""
+        return next(iter(self.circuits.values()))
 
 
 def simulate_edges(truth: Truth, spec: EdgeSpec, rng: np.random.Generator) -> EdgeStudy:
@@ -128,7 +171,9 @@ def simulate_edges(truth: Truth, spec: EdgeSpec, rng: np.random.Generator) -> Ed
     EdgeStudy
     """
     n, (i, j) = spec.n_regions, np.triu_indices(spec.n_regions, 1)
-    inside = (i < spec.n_circuit) & (j < spec.n_circuit)
+    circuits = _circuits(spec)
+    inside = np.zeros(i.size, bool)
+    inside[circuits["circuit"]] = True
     network = np.r_[np.zeros(spec.n_circuit, int), 1 + np.arange(n - spec.n_circuit) % 8]
     same = (network[i] == network[j]) & ~inside
     typical = 0.12 + 0.22 * same + rng.normal(0, 0.12, i.size)
@@ -139,9 +184,10 @@ def simulate_edges(truth: Truth, spec: EdgeSpec, rng: np.random.Generator) -> Ed
     deviation[inside] -= spec.circuit_deviation  # patients too strong: hyperconnectivity
     centres = rng.uniform(-60, 60, (n, 3))
     distance = np.linalg.norm(centres[i] - centres[j], axis=1)
+    hub = np.where(np.arange(n) < round(spec.hubs * n), 4.0, 1.0)[::-1]
 
     def noise(people: int, sd: tuple[float, float, float, float]) -> Floats:
-        node = rng.normal(0, sd[1], (people, n))
+        node = rng.normal(0, sd[1], (people, n)) * hub
         block = rng.normal(0, sd[2], (people, 9, 9))
         return np.asarray(
             rng.normal(0, sd[0], (people, 1))
@@ -156,18 +202,53 @@ def simulate_edges(truth: Truth, spec: EdgeSpec, rng: np.random.Generator) -> Ed
     after = own.copy()
     treated = np.arange(people) < spec.n_treated
     after[treated] = _apply(truth, own[treated], deviation, inside)
+    after[treated] = _local(truth, after[treated], distance, i == 0)
+    scale = np.where(treated, 1.0, spec.control_noise)[:, None]
+    if spec.tails_df:
+        scale = scale * np.sqrt(spec.tails_df / rng.chisquare(spec.tails_df, people))[:, None]
+    before = own + scale * noise(people, spec.state_sd)
+    after = after + scale * noise(people, spec.state_sd)
+    healthy = (
+        typical + noise(spec.n_reference, spec.trait_sd) + noise(spec.n_reference, spec.state_sd)
+    )
+    motion = _motion(spec, treated, rng)
+    after = after + motion[:, None] * (0.3 - 0.006 * (distance - distance.mean()))
+    stayed = np.ones(people, bool)
+    if spec.missing:
+        stayed[rng.permutation(people)[: round(spec.missing * people)]] = False
     return EdgeStudy(
-        baseline=own + noise(people, spec.state_sd),
-        followup=after + noise(people, spec.state_sd),
-        reference=typical
-        + noise(spec.n_reference, spec.trait_sd)
-        + noise(spec.n_reference, spec.state_sd),
-        treated=treated,
-        circuit=np.flatnonzero(inside),
+        baseline=before[stayed],
+        followup=after[stayed],
+        reference=healthy,
+        treated=treated[stayed],
+        circuits=circuits,
         distance=distance,
         typical=typical,
         deviation=deviation,
+        baseline_only=before[~stayed],
+        motion_mm=motion[stayed],
     )
+
+
+def _circuits(spec: EdgeSpec) -> dict[str, npt.NDArray[np.intp]]:
+    """Place the circuits side by side, or each half upon the one before."""
+    i, j = np.triu_indices(spec.n_regions, 1)
+    step = spec.n_circuit // 2 if spec.overlapping else spec.n_circuit
+    out = {}
+    for k in range(spec.n_circuits):
+        first, last = k * step, k * step + spec.n_circuit
+        edges = (i >= first) & (i < last) & (j >= first) & (j < last)
+        if spec.star:
+            edges &= i == first
+        out["circuit" if k == 0 else f"circuit {k + 1}"] = np.flatnonzero(edges)
+    return out
+
+
+def _motion(spec: EdgeSpec, treated: npt.NDArray[np.bool_], rng: np.random.Generator) -> Floats:
+    spread, of_treated, of_control = spec.motion_mm
+    if not any(spec.motion_mm):
+        return np.zeros(len(treated))
+    return np.where(treated, of_treated, of_control) + rng.normal(0, spread, len(treated))
 
 
 def _apply(truth: Truth, z: Floats, deviation: Floats, inside: npt.NDArray[np.bool_]) -> Floats:
@@ -175,3 +256,10 @@ def _apply(truth: Truth, z: Floats, deviation: Floats, inside: npt.NDArray[np.bo
     if truth.attenuation:
         out = fisher_z(np.tanh(out) * (1 - truth.attenuation))
     return np.asarray(out + truth.specific * inside)
+
+
+def _local(truth: Truth, z: Floats, distance: Floats, of_region: npt.NDArray[np.bool_]) -> Floats:
+    out = z + truth.artefact_z_per_mm * (distance - distance.mean())
+    if truth.region_loss:
+        out[:, of_region] = fisher_z(np.tanh(out[:, of_region]) * (1 - truth.region_loss))
+    return np.asarray(out)

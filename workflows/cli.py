@@ -321,6 +321,12 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
             "Simulate many studies with each planted truth and count how often each test is right."
         ),
     )
+    calibrate.add_argument(
+        "--table",
+        choices=("truths", "hard", "large"),
+        default="truths",
+        help="known truths; what a hostile reviewer would try; the truths with 100 people",
+    )
     calibrate.add_argument("--studies", type=int, default=200, metavar="N", help="a row; 200")
     calibrate.add_argument("--n-permutations", type=int, default=500, metavar="N")
     calibrate.add_argument("--seed", type=int, default=20260101)

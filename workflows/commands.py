@@ -446,16 +446,18 @@ def calibrate(options: argparse.Namespace) -> int:
         calibration_table,
         markdown_table,
     )
+    from circuitshift.pipeline.scenarios import TABLES  # noqa: PLC0415 - rarely needed
     from circuitshift.pipeline.study import Rules  # noqa: PLC0415 - rarely needed
 
     rows = []
     for row in calibration_table(
+        TABLES[options.table],
         n_studies=options.studies,
         seed=options.seed,
         rules=Rules(n_permutations=options.n_permutations),
         n_procs=os.cpu_count() or 1,
     ):
         rows.append(row)
-        print(f"{row.truth}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
+        print(f"{row.name}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
     _say(markdown_table(rows))
     return EXIT_OK

@@ -62,8 +62,9 @@ def test_arms_and_covariates():
     sessions, members = study()
     cohort = assemble(sessions, members, PRE_POST)
     np.testing.assert_array_equal(cohort.treated, [True, True, False])
-    assert cohort.covariate_names == ("change in mean framewise displacement", "age")
-    np.testing.assert_allclose(cohort.covariates, [[0.1, 30], [0, 31], [0, 32]], atol=1e-12)
+    assert cohort.covariate_names == ("age",)
+    np.testing.assert_allclose(cohort.covariates, [[30], [31], [32]])
+    np.testing.assert_allclose(cohort.motion_mm, [0.1, 0, 0], atol=1e-12)
     one_arm = assemble(sessions, [m for m in members if m.role != "control"], PRE_POST)
     assert one_arm.treated is None
 
@@ -74,8 +75,9 @@ def test_missing_covariates_and_motion_are_said():
     sessions = {k: measured(*k, m.z, fd=np.nan) for k, m in sessions.items()}
     cohort = assemble(sessions, members, PRE_POST)
     np.testing.assert_allclose(cohort.covariates[:, 0], [31.5, 31, 32])
-    assert "Motion is not known" in cohort.notes[0]
-    assert cohort.notes[1] == "age is missing for 1 people: their mean was used."
+    assert cohort.motion_mm is None
+    assert "Motion is not known" in cohort.notes[1]
+    assert cohort.notes[0] == "age is missing for 1 people: their mean was used."
 
 
 @pytest.mark.parametrize(

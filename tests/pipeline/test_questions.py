@@ -205,3 +205,18 @@ def test_designs_that_cannot_be_estimated(more: dict, sentence: str) -> None:
     questions = questions_of(Visits(z, z, **more))
     with pytest.raises(DesignError, match=sentence):
         [question.contrast(question.asked) for question in questions]
+
+
+def test_change_at_unchanged_motion() -> None:
+    """One arm: what motion alone moves is no shift; plain centring would call it one."""
+    spec = replace(SPEC, n_control=0, motion_mm=(0.05, 0.15, 0.0))
+    study = simulate_edges(Truth(), spec, np.random.default_rng(9))
+    given = Visits(study.baseline, study.followup, distance=study.distance)
+    naive = run(replace(given, covariates=study.motion_mm[:, None]), study.circuit)
+    ours = run(replace(given, motion_mm=study.motion_mm), study.circuit)
+    assert rows(naive, "global")["shift"].p < 0.05
+    assert rows(ours, "global")["shift"].p > 0.05
+    y = ours.response.coefficients[:, 0]
+    x = np.column_stack([np.ones(24), study.motion_mm])
+    expected = np.linalg.lstsq(x, y, rcond=None)[0][0]
+    assert rows(ours, "global")["shift"].estimate == pytest.approx(expected)
