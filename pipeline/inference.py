@@ -27,10 +27,11 @@ from circuitshift.pipeline.exchange import Exchange
 __all__ = [
     "Contrast",
     "PermutationResult",
+    "Reals",
     "contrast_of",
     "mean_contrast",
-    "null_statistics",
     "permutation_test",
+    "t_statistics",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -327,24 +328,20 @@ def permutation_test(
     )
 
 
-def null_statistics(
-    y: Floats, contrast: Contrast, *, rng: np.random.Generator, n_permutations: int
-) -> Iterator[Reals]:
-    """Yield Welch's t of relabelled data, in blocks.
+def t_statistics(y: Floats, contrast: Contrast) -> Floats:
+    """Welch's t of the data as they are.
 
     Parameters
     ----------
     y : ndarray, shape (n_people, n_variables)
+        No NaN.
     contrast : Contrast
-    rng : numpy.random.Generator
-    n_permutations : int
 
-    Yields
-    ------
-    ndarray, shape (n_rows, n_variables)
-        Single precision for large problems.
+    Returns
+    -------
+    ndarray, shape (n_variables,)
     """
-    yield from _statistics(y, contrast, contrast.exchange.draw(n_permutations, rng)[0])
+    return _ratio(contrast.weights @ y, np.sqrt(_variance(y, contrast)[0]))
 
 
 def _ratio(estimate: Reals, se: Reals) -> Floats:
