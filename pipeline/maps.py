@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.edge_graph import (
+    By,
     component_labels,
     component_sizes,
     largest_component,
@@ -222,13 +223,12 @@ class _Graph:
     n_regions: int
     threshold: float
     observed: Floats
-    largest: dict[str, list[Floats]] = field(
-        default_factory=lambda: {"extent": [], "intensity": []}
-    )
+    largest: dict[By, list[Floats]] = field(default_factory=lambda: {"extent": [], "intensity": []})
     scores: list[Floats] = field(default_factory=list)
 
     def watch(self, block: Reals) -> None:
         rows = self._whole(block)
+        by: By
         for by, found in self.largest.items():
             sides = [
                 largest_component(side, self.n_regions, threshold=self.threshold, by=by)

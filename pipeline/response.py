@@ -29,14 +29,23 @@ import numpy.typing as npt
 from circuitshift.pipeline.sample import MIN_EDGES, MIN_OTHERS, People, Sample
 
 __all__ = [
+    "TERM_UNITS",
     "Deviation",
     "Response",
     "global_response",
     "identify_deviation",
+    "level_response",
 ]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+
+TERM_UNITS = {
+    "shift": "Fisher z",
+    "gain": "proportion of typical strength",
+    "normalisation": "share of the deviation closed",
+    "distance": "Fisher z per mm",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +301,50 @@ def global_response(sample: Sample, *, with_deviation: bool) -> Response:
         units=_units(everyone),
         curvature=curvature,
     )
+
+
+def level_response(
+    sample: Sample,
+    levels: People,
+    owner: npt.NDArray[np.intp],
+    *,
+    with_deviation: bool,
+) -> tuple[tuple[str, ...], Floats]:
+    """Apply the model to single visits instead of changes.
+
+    Its estimators are linear in the edges, so the difference between two visits of a person is the
+    response of `global_response` to that change (where the same edges are known).
+
+    Parameters
+    ----------
+    sample : Sample
+    levels : People
+        Visits, after the fixed columns are out (`Sample.remove`).
+    owner : ndarray of int, shape (n_visits,)
+        Row of ``sample.baseline`` that belongs to the same person, who is left out of his
+        regressors; -1 when he has no baseline.
+    with_deviation : bool
+
+    Returns
+    -------
+    names : tuple of str
+        Global terms, then circuits.
+    values : ndarray, shape (n_visits, n_terms + n_circuits)
+    """
+    sums = _Sums.of(sample)
+    healthy = _Healthy.of(sample.reference) if with_deviation else None
+    everyone = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
+    fit = _Fit(sample, curvature=_curvature_is_known(everyone))
+    names = (*fit.terms(everyone), *sample.circuits)
+    out = np.full((len(owner), len(names)), np.nan)
+    for row, person in enumerate(owner.tolist()):
+        visit = People(levels.edges[row : row + 1], levels.fixed[row : row + 1])
+        others = sums if person < 0 else sums.without(sample, person)
+        x = _regressors(sample, others, healthy, np.isfinite(visit.edges[0]))
+        if x.used.sum() >= MIN_EDGES:
+            beyond = fit.beyond(x, visit)[1]
+            out[row] = np.hstack([fit.global_terms(x, visit), beyond])[0]
+    return names, out
 
 
 @dataclass(frozen=True, slots=True)

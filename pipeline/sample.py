@@ -1,6 +1,6 @@
 """What the global response model is fitted to: people's edges without the fixed columns."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -59,6 +59,8 @@ class Sample:
         Edge positions of each circuit.
     fixed : tuple of str
         Names of the fixed columns: ``shift`` and ``distance``; empty in the node-adjusted form.
+    remove : callable
+        Takes the fixed columns out of further edge vectors, shape (n, n_edges).
     """
 
     change: People
@@ -68,6 +70,7 @@ class Sample:
     background: Mask
     circuits: Mapping[str, npt.NDArray[np.intp]]
     fixed: tuple[str, ...]
+    remove: Callable[[Floats], People]
 
     @classmethod
     def from_edges(
@@ -140,6 +143,7 @@ class Sample:
             background=rest,
             circuits=dict(circuits),
             fixed=() if node_adjusted else ("shift", "distance")[: 1 if length is None else 2],
+            remove=remove,
         )
 
 

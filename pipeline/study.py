@@ -12,6 +12,7 @@ from circuitshift.pipeline.families import Labels, Shared, Tester
 from circuitshift.pipeline.naive import circuit_means, known_mean, naive_share
 from circuitshift.pipeline.questions import Rules, Visits, questions_of
 from circuitshift.pipeline.response import (
+    TERM_UNITS,
     Deviation,
     Response,
     global_response,
@@ -39,12 +40,15 @@ class Analysis:
         Per-person coefficients.
     deviation : Deviation
         Whether normalisation could be asked about.
+    sample : Sample
+        What the model was fitted to.
     """
 
     estimates: tuple[Estimate, ...]
     verdict: Verdict
     response: Response
     deviation: Deviation
+    sample: Sample
 
 
 def analyse(
@@ -115,15 +119,7 @@ def analyse(
         controlled=visits.controlled,
         global_signal_removed=visits.global_signal_removed,
     )
-    return Analysis(tuple(estimates), verdict, response, deviation)
-
-
-_UNITS = {
-    "shift": "Fisher z",
-    "gain": "proportion of typical strength",
-    "normalisation": "share of the deviation closed",
-    "distance": "Fisher z per mm",
-}
+    return Analysis(tuple(estimates), verdict, response, deviation, sample)
 
 
 def _global(tester: Tester, response: Response, *, gsr: bool) -> list[Estimate]:
@@ -138,7 +134,7 @@ def _global(tester: Tester, response: Response, *, gsr: bool) -> list[Estimate]:
             family=family,
             terms=names,
             tests=tuple(n if family == "nuisance" else f"global {n}" for n in names),
-            units=tuple(_UNITS[n] for n in names),
+            units=tuple(TERM_UNITS[n] for n in names),
             bounds=tuple(tester.rules.sesoi_z / response.units.get(n, np.nan) for n in names),
             sided=False,
         )
