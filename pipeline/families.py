@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.bayes import bayes_factor
 from circuitshift.pipeline.inference import Contrast, PermutationResult, permutation_test
+from circuitshift.pipeline.influence import normal_scores
 from circuitshift.pipeline.questions import Question, Rules, Side
 from circuitshift.pipeline.response import Response
 from circuitshift.pipeline.verdict import Estimate
@@ -66,13 +67,15 @@ class Tester:
         Used up by every family.
     n_reference : int
         People of the reference group, for the table.
-    has_covariates : bool
+    ranks : bool
+        Test ranks instead of values (`rank_test`).
     """
 
     question: Question
     rules: Rules
     rng: np.random.Generator
     n_reference: int = 0
+    ranks: bool = False
 
     def family(self, labels: Labels, y: Floats, shared: Shared | None = None) -> list[Estimate]:
         """Test variables as one family.
@@ -104,8 +107,9 @@ class Tester:
             if people.sum() < MIN_PEOPLE:
                 continue
             contrast = self.question.contrast(people)
+            values = y[np.ix_(people, columns)]
             tested = permutation_test(
-                y[np.ix_(people, columns)],
+                normal_scores(values, contrast) if self.ranks else values,
                 contrast,
                 rng=self.rng,
                 n_permutations=self.rules.n_permutations,
@@ -170,6 +174,8 @@ class Tester:
         if question.nuisance.shape[1] + question.anchored.shape[1]:
             kind = f"Freedman-Lane {kind}"
         statistic = "Welch t" if np.unique(question.group).size > 1 else "t"
+        if self.ranks:
+            statistic += " of normal scores"
         exact = "all" if tested.exact else "random"
         return f"{statistic}, {kind}, {tested.n_permutations} ({exact}), max-T"
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline.inference import Contrast, PermutationResult, permutation_test
+from circuitshift.pipeline.inference import Contrast
 
-__all__ = ["Influence", "influence", "rank_test"]
+__all__ = ["Influence", "influence", "normal_scores"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -79,27 +79,23 @@ def influence(y: Floats, contrast: Contrast) -> Influence:
     )
 
 
-def rank_test(
-    y: Floats, contrast: Contrast, *, rng: np.random.Generator, n_permutations: int
-) -> PermutationResult:
-    """Permutation test of ranks: what remains when no person can weigh more than another.
+def normal_scores(y: Floats, contrast: Contrast) -> Floats:
+    """Replace values by normal scores of their ranks, so that nobody weighs more than another.
 
-    Sign-flip designs take signed ranks of the values (Wilcoxon), others ranks, after nuisance is
-    regressed out; both as normal scores, so that hardly any power is lost when people are normal
-    (van der Waerden; Hajek & Sidak 1999).
+    A permutation test of these is a rank test that loses hardly any power when people are normal
+    (van der Waerden 1952; Hajek, Sidak & Sen 1999, doi:10.1016/B978-0-12-642350-1.X5017-6).
 
     Parameters
     ----------
     y : ndarray, shape (n, n_variables)
         No NaN.
     contrast : Contrast
-    rng : numpy.random.Generator
-    n_permutations : int
+        With sign flips: signed ranks of the values; otherwise ranks. Nuisance is regressed out
+        first.
 
     Returns
     -------
-    PermutationResult
-        Estimates are in normal scores, not in the units of `y`.
+    ndarray, shape (n, n_variables)
     """
     from scipy.special import ndtri  # noqa: PLC0415 - half a second of import
     from scipy.stats import rankdata  # noqa: PLC0415 - half a second of import
@@ -112,4 +108,4 @@ def rank_test(
     else:
         left = y - nuisance @ (np.linalg.pinv(nuisance) @ y)
         scores = ndtri(rankdata(left, axis=0) / (len(y) + 1))
-    return permutation_test(scores, contrast, rng=rng, n_permutations=n_permutations)
+    return np.asarray(scores)

@@ -28,8 +28,8 @@ class Visits:
         The same people in the same order. In a crossover: before and after the treatment.
     treated : ndarray of bool, optional
         Who was treated; None when everybody was (one arm, crossover).
-    reference : ndarray, optional
-        Healthy people.
+    reference, reference_again : ndarray, optional
+        Healthy people; their second visit, in the same order, NaN for whoever has none.
     baseline_only : ndarray, optional
         Patients without follow-up; they sharpen the means.
     distance : ndarray, shape (n_edges,), optional
@@ -65,6 +65,7 @@ class Visits:
     symptom: Floats | None = None
     blocks: npt.NDArray[np.intp] | None = None
     global_signal_removed: bool = False
+    reference_again: Floats | None = None
 
     def __post_init__(self) -> None:
         shape = self.baseline.shape
@@ -73,7 +74,7 @@ class Visits:
                 f"baseline has shape {shape}, follow-up {self.followup.shape}; "
                 "they must hold the same people and edges in the same order"
             )
-        for name in ("reference", "baseline_only"):
+        for name in ("reference", "baseline_only", "reference_again"):
             other = getattr(self, name)
             if other is not None and other.shape[1] != shape[1]:
                 raise DesignError(

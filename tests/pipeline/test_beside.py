@@ -6,8 +6,8 @@ import statsmodels.api as sm
 from scipy import stats
 
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.inference import mean_contrast
-from circuitshift.pipeline.influence import influence, rank_test
+from circuitshift.pipeline.inference import mean_contrast, permutation_test
+from circuitshift.pipeline.influence import influence, normal_scores
 from circuitshift.pipeline.prediction import compare_models
 from circuitshift.pipeline.reliability import reliability, reliable_change
 from circuitshift.pipeline.spatial import spatial_null
@@ -158,13 +158,16 @@ def test_influence_equals_refitting(arms):
     assert found.p == pytest.approx(sm.OLS(y, contrast.design).fit().pvalues[0])
 
 
+def rank_test(y, contrast, *, rng, n_permutations):
+    scores = normal_scores(y, contrast)
+    return permutation_test(scores, contrast, rng=rng, n_permutations=n_permutations)
+
+
 def test_ranks_agree_with_wilcoxon_and_resist_one_person():
     rng = np.random.default_rng(7)
     y = rng.normal(1.2, 1, (20, 1))
     y[0] = -60.0
     contrast = mean_contrast(20)
-    from circuitshift.pipeline.inference import permutation_test
-
     plain = permutation_test(y, contrast, rng=np.random.default_rng(0), n_permutations=2000)
     ranks = rank_test(y, contrast, rng=np.random.default_rng(0), n_permutations=2000)
     assert plain.p[0] > 0.3

@@ -1,0 +1,325 @@
+"""What is looked at beside the verdict: it informs, and decides nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.families import Labels, Tester
+from circuitshift.pipeline.influence import Influence, influence
+from circuitshift.pipeline.naive import circuit_means
+from circuitshift.pipeline.normalisation import CircuitShare, circuit_shares, split_half_share
+from circuitshift.pipeline.prediction import Prediction, compare_models
+from circuitshift.pipeline.questions import Question, Rules, Visits, questions_of
+from circuitshift.pipeline.reliability import Reliability, reliability, reliable_change
+from circuitshift.pipeline.response import Response
+from circuitshift.pipeline.sample import Sample
+from circuitshift.pipeline.spatial import SpatialTest, spatial_null
+from circuitshift.pipeline.study import Analysis
+from circuitshift.pipeline.trajectory import Levels, trajectories
+from circuitshift.pipeline.verdict import Estimate
+
+__all__ = ["Beside", "CircuitReliability", "TermInfluence", "look_beside"]
+
+Floats = npt.NDArray[np.float64]
+Circuits = Mapping[str, npt.NDArray[np.intp]]
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitReliability:
+    """Reliability of one circuit's mean edge, and what it does to the standardised effect.
+
+    Parameters
+    ----------
+    circuit, source : str
+        Where the two measurements without treatment are from.
+    found : Reliability
+    effect_d : float
+        Specific response divided by its standard deviation between people.
+    effect_d_disattenuated : float
+        The same divided by the root of ICC(C,1): what a measurement without noise would give
+        (Spearman 1904). An extrapolation; NaN when the ICC is not positive.
+    """
+
+    circuit: str
+    source: str
+    found: Reliability
+    effect_d: float
+    effect_d_disattenuated: float
+
+
+@dataclass(frozen=True, slots=True)
+class TermInfluence:
+    """Influence on one test of the verdict.
+
+    Parameters
+    ----------
+    family, term : str
+    person : int
+        Row in the visits.
+    found : Influence
+    """
+
+    family: str
+    term: str
+    person: int
+    found: Influence
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """Everything beside the verdict.
+
+    Parameters
+    ----------
+    shares : tuple of CircuitShare
+        Empty without a reference group.
+    reliabilities : tuple of CircuitReliability
+        Empty when nobody was scanned twice without treatment.
+    reliable : ndarray, shape (n_people, n_circuits)
+        Each person's change in units of untreated change; NaN when unknown.
+    predictions : tuple of Prediction
+    spatial : tuple of SpatialTest
+    influences : tuple of TermInfluence
+    estimates : tuple of Estimate
+        Rows for tests.tsv: ranks, split-half share closed, trajectories.
+    remarks : tuple of str
+        What could not be looked at, and why.
+    """
+
+    shares: tuple[CircuitShare, ...]
+    reliabilities: tuple[CircuitReliability, ...]
+    reliable: Floats
+    predictions: tuple[Prediction, ...]
+    spatial: tuple[SpatialTest, ...]
+    influences: tuple[TermInfluence, ...]
+    estimates: tuple[Estimate, ...]
+    remarks: tuple[str, ...]
+
+
+def look_beside(
+    analysis: Analysis,
+    visits: Visits,
+    *,
+    n_regions: int,
+    rng: np.random.Generator,
+    rules: Rules | None = None,
+    levels: Levels | None = None,
+) -> Beside:
+    """Look at everything that informs a reader but does not decide.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        Of `visits`.
+    visits : Visits
+    n_regions : int
+    rng : numpy.random.Generator
+    rules : Rules, optional
+    levels : Levels, optional
+        All visits, when there are more than two.
+
+    Returns
+    -------
+    Beside
+    """
+    rules = rules or Rules()
+    circuits, question = analysis.sample.circuits, questions_of(visits)[0]
+    tester = Tester(question, rules, rng, len(analysis.sample.reference.edges))
+    remarks: list[str] = []
+    estimates = _rank_rows(tester, analysis.response, visits.global_signal_removed)
+    if analysis.deviation.identified:
+        try:
+            share = split_half_share(analysis.sample, rng)
+            labels = _one("normalisation, split-half instrument", "share of the deviation closed")
+            estimates += tester.family(labels, share[:, None])
+        except DesignError as error:
+            remarks.append(f"Share closed by split halves: {error}.")
+    if levels is not None:
+        try:
+            identified = analysis.deviation.identified
+            estimates += trajectories(levels, analysis.sample, with_deviation=identified)
+        except DesignError as error:
+            remarks.append(f"Trajectories: {error}.")
+    predictions: list[Prediction] = []
+    terms = [k for k, name in enumerate(analysis.response.terms) if name != "distance"]
+    try:
+        predictions = compare_models(
+            analysis.response.coefficients[:, terms],
+            analysis.response.specific,
+            treated=visits.treated,
+        )
+    except DesignError as error:
+        remarks.append(f"Predictive comparison: {error}.")
+    reliabilities, reliable = _reliabilities(analysis, visits, circuits, question)
+    if not reliabilities:
+        remarks.append(
+            "Reliability: nobody was scanned twice without treatment (control arm, control "
+            "condition, or second visits of the reference)."
+        )
+    return Beside(
+        shares=tuple(_shares(visits, circuits, question)),
+        reliabilities=tuple(reliabilities),
+        reliable=reliable,
+        predictions=tuple(predictions),
+        spatial=tuple(_spatial(analysis, visits, question, n_regions=n_regions, rng=rng)),
+        influences=tuple(_influences(analysis, question)),
+        estimates=tuple(estimates),
+        remarks=tuple(remarks),
+    )
+
+
+def _one(family: str, unit: str) -> Labels:
+    return Labels(family, ("normalisation",), (family,), (unit,), (np.nan,), sided=False)
+
+
+def _rank_rows(tester: Tester, response: Response, gsr: bool) -> list[Estimate]:
+    """Repeat the tests of the verdict on ranks."""
+    by_rank = replace(tester, ranks=True)
+    terms = [name for name in response.terms if name != "distance" and not gsr]
+    at = [response.terms.index(name) for name in terms]
+    out = []
+    for family, names, y in (
+        ("ranks: global", tuple(terms), response.coefficients[:, at]),
+        ("ranks: specific", response.circuits, response.specific),
+    ):
+        if names:
+            k = len(names)
+            tests = tuple(f"{name}, by ranks" for name in names)
+            labels = Labels(family, names, tests, ("normal scores",) * k, (np.nan,) * k)
+            out += by_rank.family(replace(labels, sided="specific" in family), y)
+    return out
+
+
+def _shares(visits: Visits, circuits: Circuits, question: Question) -> list[CircuitShare]:
+    if visits.reference is None or not len(visits.reference):
+        return []
+    before = visits.before
+    if visits.baseline_only is not None:
+        before = np.vstack([before, visits.baseline_only])
+    change, pool, healthy = (
+        dict(zip(circuits, circuit_means(z, circuits).T, strict=True))
+        for z in (visits.change, before, visits.reference)
+    )
+    return circuit_shares(change, pool, healthy, question.contrast(question.asked))
+
+
+def _reliabilities(
+    analysis: Analysis, visits: Visits, circuits: Circuits, question: Question
+) -> tuple[list[CircuitReliability], Floats]:
+    source, first, second = _untreated(visits)
+    change = circuit_means(visits.change, circuits)
+    reliable = np.full(change.shape, np.nan)
+    if first is None or second is None:
+        return [], reliable
+    one, two = (circuit_means(z, circuits) for z in (first, second))
+    out = []
+    for k, name in enumerate(circuits):
+        try:
+            found = reliability(one[:, k], two[:, k])
+        except DesignError:
+            continue
+        if not visits.is_crossover:  # there, the change is already one against the control
+            reliable[:, k] = reliable_change(change[:, k], two[:, k] - one[:, k])
+        d = _effect_d(analysis.response.specific[:, k], question)
+        icc = found.icc_consistency
+        clear = d / np.sqrt(icc) if icc > 0 else np.nan
+        out.append(CircuitReliability(name, source, found, d, clear))
+    return out, reliable
+
+
+def _untreated(visits: Visits) -> tuple[str, Floats | None, Floats | None]:
+    """Find two measurements without treatment."""
+    if visits.is_crossover:
+        return "control condition", visits.control_baseline, visits.control_followup
+    if visits.treated is not None:
+        control = ~visits.treated
+        return "control arm", visits.baseline[control], visits.followup[control]
+    return "reference group", visits.reference, visits.reference_again
+
+
+def _effect_d(y: Floats, question: Question) -> float:
+    people = question.asked & np.isfinite(y)
+    if people.sum() < 4:
+        return float("nan")
+    contrast = question.contrast(people)
+    values = y[people]
+    fitted = contrast.design @ (np.linalg.pinv(contrast.design) @ values)
+    df = len(values) - contrast.design.shape[1]
+    spread = float(np.sqrt(((values - fitted) ** 2).sum() / df))
+    return float(contrast.weights @ values) / spread if spread > 0 else float("nan")
+
+
+def _spatial(
+    analysis: Analysis,
+    visits: Visits,
+    question: Question,
+    *,
+    n_regions: int,
+    rng: np.random.Generator,
+) -> list[SpatialTest]:
+    sample = analysis.sample
+    beyond = residual_map(sample, analysis.response, question)
+    strength = np.nan_to_num(_mean(visits.before))
+    length = visits.distance
+    if length is not None and not np.isfinite(length).all():
+        length = None
+    return spatial_null(
+        beyond, sample.circuits, n_regions=n_regions, strength=strength, length=length, rng=rng
+    )
+
+
+def residual_map(sample: Sample, response: Response, question: Question) -> Floats:
+    """Change by treatment beyond the global law, on every edge.
+
+    Parameters
+    ----------
+    sample : Sample
+    response : Response
+        Its slopes predict each person's edges; the regressors are those of all people.
+    question : Question
+
+    Returns
+    -------
+    ndarray, shape (n_edges,)
+        Fisher z; NaN where an edge is lost in anybody asked.
+    """
+    weights = np.zeros(len(question.interest))
+    weights[question.asked] = question.contrast(question.asked).weights
+    z, h = sample.baseline.edges, sample.strong.edges
+    m = _mean(z)
+    columns = [m, _mean(h), np.zeros_like(m)]
+    if len(sample.reference.edges):
+        columns[2] = _mean(sample.reference.edges) - m
+    slopes = weights @ response.slopes
+    predicted = np.nansum([s * c for s, c in zip(slopes, columns, strict=True)], axis=0)
+    change = weights[question.asked] @ sample.change.edges[question.asked]
+    return np.asarray(change - predicted)
+
+
+def _mean(values: Floats) -> Floats:
+    known = np.isfinite(values)
+    out = np.full(values.shape[1], np.nan)
+    total = np.where(known, values, 0.0).sum(axis=0)
+    np.divide(total, known.sum(axis=0), out=out, where=known.any(axis=0))
+    return out
+
+
+def _influences(analysis: Analysis, question: Question) -> list[TermInfluence]:
+    response = analysis.response
+    out = []
+    families: Sequence[tuple[str, Sequence[str], Floats]] = (
+        ("global", response.terms, response.coefficients),
+        ("specific", response.circuits, response.specific),
+    )
+    for family, names, values in families:
+        for k, name in enumerate(names):
+            people = question.asked & np.isfinite(values[:, k])
+            if name == "distance" or people.sum() < 6:
+                continue
+            found = influence(values[people, k], question.contrast(people))
+            row = int(np.flatnonzero(people)[found.person])
+            out.append(TermInfluence(family, name, row, found))
+    return out
