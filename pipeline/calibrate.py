@@ -50,13 +50,20 @@ class CalibrationRow:
     def wrong_kind(self) -> float:
         """Share of verdicts of the wrong kind: global called specific, or the reverse."""
         s = self.scenario
-        wrong = {
-            (False, False): (),
-            (True, False): ("circuit-specific", "both"),
-            (False, True): ("global", "both"),
-            (True, True): (),
-        }[s.is_global, s.is_specific]
-        return sum(self.verdicts.get(name, 0.0) for name in wrong)
+        if s.is_global == s.is_specific:
+            return 0.0
+        return self.verdicts.get("circuit-specific" if s.is_global else "global", 0.0)
+
+    @property
+    def overclaimed(self) -> float:
+        """Share of verdicts that claim something which is not there."""
+        s = self.scenario
+        claims = {"global": (True, False), "circuit-specific": (False, True), "both": (True, True)}
+        return sum(
+            self.verdicts.get(name, 0.0)
+            for name, (of_global, of_specific) in claims.items()
+            if (of_global and not s.is_global) or (of_specific and not s.is_specific)
+        )
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
@@ -176,8 +183,8 @@ def markdown_table(rows: Sequence[CalibrationRow]) -> str:
     """Render the rows as a Markdown table; a rate that should be nominal has its interval."""
     head = (
         "| truth | any global term | specific | specific, node-adjusted | naive: circuit minus "
-        "background | naive share closed | share closed | withheld | wrong kind | verdicts |\n"
-        "|---|---|---|---|---|---|---|---|---|---|\n"
+        "background | naive share closed | share closed | withheld | wrong kind | overclaimed | verdicts |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(map(_line, rows)) + "\n"
 
@@ -196,6 +203,7 @@ def _line(row: CalibrationRow) -> str:
         _mean(row, "share"),
         f"{row.withheld:.2f}",
         f"{row.wrong_kind:.2f}",
+        f"{row.overclaimed:.2f}",
         verdicts,
     ]
     return f"| {' | '.join(cells)} |"

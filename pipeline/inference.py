@@ -3,7 +3,8 @@
 One group: sign flips; several: permutation, both by the Freedman-Lane scheme when there are
 covariates (Freedman & Lane 1983, doi:10.2307/1391660; Winkler 2014,
 doi:10.1016/j.neuroimage.2014.01.060). Groups may differ in variance: the statistic is Welch's t,
-generalised to covariates. Family-wise error by the maximum statistic (Westfall & Young).
+generalised to covariates, compared as normal scores. Family-wise error by the maximum statistic
+(Westfall & Young).
 
 The residuals of a relabelled data set are never formed. With Q an orthonormal basis of the design
 and r the residuals under the null model, a = Q' P r gives the estimate, and the residual sum of
@@ -275,7 +276,8 @@ def permutation_test(
         belongs to one.
     watch : callable, optional
         Is given each block of relabelled statistics, shape (n_rows, n_variables): for statistics
-        of several variables, such as components of a network, from the same relabellings.
+        of several variables, such as components of a network, from the same relabellings. As
+        `t_statistics` returns them.
 
     Returns
     -------
@@ -293,7 +295,9 @@ def permutation_test(
     df_total = np.where(np.isfinite(df_total), df_total, df)
     se = np.sqrt(variance + extra)
     observed = _ratio(estimate, se)
-    reach = np.abs(observed) if not direction.any() else _one_sided(observed, direction)
+    several = np.unique(contrast.group).size > 1
+    compared = _normalised(observed, df_total) if several else observed
+    reach = np.abs(compared) if not direction.any() else _one_sided(compared, direction)
     relabel, exact = contrast.exchange.draw(n_permutations, rng)
     above = np.zeros(y.shape[1])
     above_max = np.zeros(y.shape[1])
@@ -329,7 +333,7 @@ def permutation_test(
 
 
 def t_statistics(y: Floats, contrast: Contrast) -> Floats:
-    """Welch's t of the data as they are.
+    """Return what relabelled statistics are compared with.
 
     Parameters
     ----------
@@ -340,8 +344,11 @@ def t_statistics(y: Floats, contrast: Contrast) -> Floats:
     Returns
     -------
     ndarray, shape (n_variables,)
+        t; with several variance groups, the normal score of Welch's t.
     """
-    return _ratio(contrast.weights @ y, np.sqrt(_variance(y, contrast)[0]))
+    variance, df = _variance(y, contrast)
+    t = _ratio(contrast.weights @ y, np.sqrt(variance))
+    return t if np.unique(contrast.group).size == 1 else np.asarray(_normalised(t, df))
 
 
 def _ratio(estimate: Reals, se: Reals) -> Floats:
@@ -353,6 +360,16 @@ def _ratio(estimate: Reals, se: Reals) -> Floats:
 def _column_counts(hits: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer]:
     kind = np.uint8 if len(hits) < 256 else np.uint32  # eight times as fast where it suffices
     return np.asarray(np.add.reduce(hits.view(np.uint8), axis=0, dtype=kind))
+
+
+def _normalised(t: Reals, df: Reals) -> Reals:
+    """Return the normal score with the p of each t, nearly.
+
+    Wallace 1959 (doi:10.1214/aoms/1177706075). Welch's t of relabelled arms has other degrees of freedom than the observed one: exchange mixes
+    their variances. Scores can be compared, and maximised over variables, where t cannot.
+    """
+    scale = (8 * df + 1) / (8 * df + 3)
+    return np.asarray(np.sign(t) * scale * np.sqrt(df * np.log1p(t * t / df)))
 
 
 def _one_sided(statistic: Reals, direction: Floats) -> Reals:
@@ -409,6 +426,7 @@ class _Kernel:
     along: Floats  # (q,): the estimate is along @ a
     masks: list[npt.NDArray[np.bool_]]  # all variance groups but the last
     factor: Floats  # (n_groups,): squared weights over residual degrees of freedom
+    share: Floats  # (n_groups,): residual degrees of freedom
     flips: bool
     empty: npt.NDArray[np.bool_]  # variables without any variance
 
@@ -425,26 +443,20 @@ class _Kernel:
             along=contrast.weights @ basis,
             masks=[contrast.group == g for g in numbers[:-1]],
             factor=squares / np.maximum(share, 1e-12),
+            share=share,
             flips=contrast.exchange.flips,
             empty=exact_zero,
         )
 
     def t(self, relabel: npt.NDArray[np.int_]) -> Reals:
-        """Statistics of some relabellings, shape (n_relabellings, n_variables)."""
-        r = self.residual
-        a = [self._product(column, relabel, r) for column in self.basis.T]
-        variance = np.multiply(a[0], a[0])
+        """Statistics of some relabellings; normal scores of Welch's t with several groups."""
+        a = [self._product(column, relabel, self.residual) for column in self.basis.T]
+        rest = np.multiply(a[0], a[0])
         for part in a[1:]:
-            variance += part * part
-        # residual sum of squares of all groups, times the factor of the last
-        last = float(self.factor[-1])
-        variance *= -last
-        variance += last
-        for mask, factor in zip(self.masks, self.factor[:-1].tolist(), strict=True):
-            own = self._group_squares(mask, a, relabel)
-            own *= factor - last
-            variance += own
-        np.maximum(variance, np.finfo(r.dtype).tiny, out=variance)
+            rest += part * part
+        np.subtract(1, rest, out=rest)  # residual sum of squares of all groups
+        variance, df = self._variance(rest, a, relabel)
+        np.maximum(variance, np.finfo(variance.dtype).tiny, out=variance)
         np.sqrt(variance, out=variance)
         estimate = a[0]
         estimate *= float(self.along[0])
@@ -453,7 +465,27 @@ class _Kernel:
         estimate /= variance
         if self.empty.any():
             estimate[:, self.empty] = 0.0
-        return estimate
+        return estimate if df is None else _normalised(estimate, df)
+
+    def _variance(
+        self, rest: Reals, a: list[Reals], relabel: npt.NDArray[np.int_]
+    ) -> tuple[Reals, Reals | None]:
+        """Variance of the estimate; with several groups its degrees of freedom, too."""
+        if not self.masks:
+            rest *= float(self.factor[0])
+            return rest, None
+        variance = np.zeros_like(rest)
+        spread = np.zeros_like(rest)
+        for k, mask in enumerate([*self.masks, None]):
+            own = rest if mask is None else self._group_squares(mask, a, relabel)
+            if mask is not None:
+                rest -= own
+            own *= float(self.factor[k])
+            variance += own
+            own *= own
+            spread += own / float(max(self.share[k], 1e-12))
+        np.maximum(spread, np.finfo(spread.dtype).tiny, out=spread)
+        return variance, variance * variance / spread
 
     def _group_squares(
         self, mask: npt.NDArray[np.bool_], a: list[Reals], relabel: npt.NDArray[np.int_]

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.pipeline.nodes import RegionalTerms
 from circuitshift.pipeline.sample import MIN_EDGES, MIN_OTHERS, People, Sample
 
 __all__ = [
@@ -39,6 +40,8 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+
+_TURNS = 3  # of fitting the law and regional terms; the first leaves about a tenth, the last .04
 
 TERM_UNITS = {
     "shift": "Fisher z",
@@ -258,7 +261,9 @@ def _regressors(sample: Sample, sums: _Sums, healthy: _Healthy | None, valid: Ma
 # --- the fit -------------------------------------------------------------------------------------
 
 
-def global_response(sample: Sample, *, with_deviation: bool) -> Response:
+def global_response(
+    sample: Sample, *, with_deviation: bool, node_adjusted: bool = False
+) -> Response:
     """Fit the model to each person.
 
     Parameters
@@ -266,6 +271,10 @@ def global_response(sample: Sample, *, with_deviation: bool) -> Response:
     sample : Sample
     with_deviation : bool
         Whether the deviation is identified (`identify_deviation`) and enters as regressor.
+    node_adjusted : bool
+        Take regional terms (`RegionalTerms`), fitted to what the law leaves of the background, out
+        of circuits too: *specific* then means more than "the circuit's own regions changed
+        everywhere".
 
     Returns
     -------
@@ -275,7 +284,7 @@ def global_response(sample: Sample, *, with_deviation: bool) -> Response:
     healthy = _Healthy.of(sample.reference) if with_deviation else None
     everyone = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
     curvature = _curvature_is_known(everyone)
-    fit = _Fit(sample, curvature=curvature)
+    fit = _Fit(sample, curvature=curvature, node_adjusted=node_adjusted)
     changes = sample.change
     n_people = len(changes.edges)
     coefficients = np.full((n_people, len(fit.terms(everyone))), np.nan)
@@ -353,6 +362,7 @@ class _Fit:
 
     sample: Sample
     curvature: bool
+    node_adjusted: bool = False
 
     def terms(self, x: _Regressors) -> tuple[str, ...]:
         slopes = tuple({"m": "gain", "d": "normalisation"}[n] for n in x.names if n != "h")
@@ -368,21 +378,39 @@ class _Fit:
         fixed = values.fixed - beta @ offsets
         return np.hstack([fixed[:, :1], beta, fixed[:, 1:]])
 
-    def beyond(self, x: _Regressors, values: People) -> tuple[Floats, Floats]:
+    def beyond(
+        self, x: _Regressors, values: People, *, turns: int = _TURNS
+    ) -> tuple[Floats, Floats]:
         """Slopes (g, q, n), and mean over each circuit of values minus prediction."""
         names = tuple(name for name in x.names if name != "h" or self.curvature)
         x = x.take(names)
         beta = x.solve(np.nan_to_num(values.edges))
+        regional = None
+        if self.node_adjusted:
+            beta, regional = self._with_regions(x, values, beta, turns=turns)
         slopes = np.zeros((len(beta), 3))
         slopes[:, [("m", "h", "d").index(name) for name in names]] = beta
         out = np.full((len(beta), len(self.sample.circuits)), np.nan)
         for k, positions in enumerate(self.sample.circuits.values()):
             part = values.edges[:, positions] - beta @ x.columns[:, positions]
+            if regional is not None:
+                part -= regional[:, positions]
             known = np.isfinite(part)
             count = known.sum(axis=1)
             total = np.where(known, part, 0.0).sum(axis=1)
             np.divide(total, count, out=out[:, k], where=count * 2 > len(positions))
         return slopes, out
+
+    def _with_regions(
+        self, x: _Regressors, values: People, beta: Floats, *, turns: int
+    ) -> tuple[Floats, Floats]:
+        """Fit the law and regional terms in turns, which converges to fitting them together."""
+        terms = RegionalTerms.of(x.columns[0], x.used)
+        edges = np.nan_to_num(values.edges)  # `used` edges are known in the person of a fit
+        for _ in range(turns):
+            regional = terms.part(edges - beta @ np.nan_to_num(x.columns))
+            beta = x.solve(edges - np.nan_to_num(regional))
+        return beta, regional
 
     def influence(self, x: _Regressors, people: People) -> Floats:
         """Apply the estimators to each person's deviation from the mean of `people`."""
@@ -391,7 +419,8 @@ class _Fit:
         mean = filled.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
         centre = people.fixed.mean(axis=0) if len(people.fixed) else 0.0
         deviations = People(np.where(known, filled - mean, 0.0), people.fixed - centre)
-        beyond = np.nan_to_num(self.beyond(x, deviations)[1])
+        # one turn: a variance needs no more
+        beyond = np.nan_to_num(self.beyond(x, deviations, turns=1)[1])
         return np.hstack([self.global_terms(x, deviations), beyond])
 
 

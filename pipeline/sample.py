@@ -22,7 +22,7 @@ MIN_EDGES = 20  # background edges needed for a fit of at most five terms
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """Edge vectors after the fixed columns (1 and edge length, or regional terms) are out.
+    """Edge vectors after the fixed columns (1 and edge length) are out.
 
     Taking them out of every person first, rather than out of means, keeps person-wide noise from
     leaking into products of estimates.
@@ -58,7 +58,7 @@ class Sample:
     circuits : mapping of str to ndarray of int
         Edge positions of each circuit.
     fixed : tuple of str
-        Names of the fixed columns: ``shift`` and ``distance``; empty in the node-adjusted form.
+        Names of the fixed columns: ``shift`` and ``distance``.
     remove : callable
         Takes the fixed columns out of further edge vectors, shape (n, n_edges).
     """
@@ -82,7 +82,6 @@ class Sample:
         reference: Floats | None = None,
         baseline_only: Floats | None = None,
         distance: Floats | None = None,
-        node_adjusted: bool = False,
         background: Literal["all", "disjoint", "matched"] = "all",
     ) -> "Sample":
         """Build from Fisher-z edges.
@@ -97,10 +96,6 @@ class Sample:
             Patients who did not come back: they sharpen the means.
         distance : ndarray, shape (n_edges,), optional
             Edge length, mm; left out when None or not known for every edge.
-        node_adjusted : bool
-            Take additive regional terms b(u) + b(v) out of everything. A region whose signal
-            changes moves all its edges; *specific* then means more than "the circuit's own regions
-            changed everywhere". Background edges unknown in anybody are left out.
         background : {"all", "disjoint", "matched"}
             All edges in no circuit; those that share no region with a circuit's edges; or those
             whose strength and length are distributed as the circuits'.
@@ -119,8 +114,6 @@ class Sample:
         healthy = np.empty((0, n_edges)) if reference is None else reference
         length = distance if distance is not None and np.isfinite(distance).all() else None
         rest = _background(background, circuits, np.vstack([pool, healthy]), length)
-        if node_adjusted:
-            rest &= np.isfinite(np.vstack([change, pool, healthy])).all(axis=0)
         if len(baseline) < MIN_OTHERS + 1:
             raise DesignError(
                 f"{len(baseline)} people have both visits; the model needs at least "
@@ -131,10 +124,7 @@ class Sample:
                 f"the circuits leave {rest.sum()} background edges; name fewer circuits "
                 "under [hypotheses] of the study file or take a finer atlas"
             )
-        if node_adjusted:
-            remove = partial(_without_nodes, background=rest, length=length)
-        else:
-            remove = partial(_without_fixed, background=rest, length=length)
+        remove = partial(_without_fixed, background=rest, length=length)
         return cls(
             change=remove(change),
             baseline=remove(pool),
@@ -142,7 +132,7 @@ class Sample:
             reference=remove(healthy),
             background=rest,
             circuits=dict(circuits),
-            fixed=() if node_adjusted else ("shift", "distance")[: 1 if length is None else 2],
+            fixed=("shift", "distance")[: 1 if length is None else 2],
             remove=remove,
         )
 
@@ -212,28 +202,3 @@ def _without_fixed(values: Floats, *, background: Mask, length: Floats | None) -
         normal = whole if complete else np.linalg.pinv(fixed[:, mask] @ fixed[:, mask].T)
         coefficients[row] = normal @ rhs
     return People(values - coefficients @ fixed, coefficients)
-
-
-def _without_nodes(values: Floats, *, background: Mask, length: Floats | None) -> People:
-    """Fit b(u) + b(v), and edge length, to the background edges; subtract everywhere."""
-    n_regions = n_regions_of(background.size)
-    i, j = np.triu_indices(n_regions, 1)
-    normal = np.zeros((n_regions, n_regions))
-    np.add.at(normal, (i[background], j[background]), 1.0)
-    normal += normal.T
-    normal[np.diag_indices(n_regions)] = normal.sum(axis=0)
-    inverse = np.linalg.pinv(normal, rcond=1e-10, hermitian=True)
-
-    def adjust(rows: Floats) -> Floats:
-        inner = np.where(background, rows, 0.0)
-        sums = [np.bincount(i, r, n_regions) + np.bincount(j, r, n_regions) for r in inner]
-        node = np.array(sums).reshape(-1, n_regions) @ inverse
-        return np.asarray(rows - node[:, i] - node[:, j])
-
-    out = adjust(values)
-    if length is not None:
-        column = adjust(length[None])[0]
-        inner = column[background]
-        norm = max(float(inner @ inner), 1e-300)
-        out = out - np.outer(out[:, background] @ inner / norm, column)
-    return People(out, np.empty((len(values), 0)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -87,20 +86,19 @@ def analyse(
     'circuit-specific'
     """
     rules = rules or Rules()
-    change, before = visits.change, visits.before
-    arrays: dict[str, Any] = {
-        "change": change,
-        "baseline": before,
-        "reference": visits.reference,
-        "baseline_only": visits.baseline_only,
-        "distance": visits.distance,
-        "background": rules.background,
-    }
-    sample = Sample.from_edges(circuits=circuits, **arrays)
+    change = visits.change
+    sample = Sample.from_edges(
+        change=change,
+        baseline=visits.before,
+        circuits=circuits,
+        reference=visits.reference,
+        baseline_only=visits.baseline_only,
+        distance=visits.distance,
+        background=rules.background,
+    )
     deviation = identify_deviation(sample, rng)
     response = global_response(sample, with_deviation=deviation.identified)
-    by_node = Sample.from_edges(circuits=circuits, node_adjusted=True, **arrays)
-    adjusted = global_response(by_node, with_deviation=deviation.identified)
+    adjusted = global_response(sample, with_deviation=deviation.identified, node_adjusted=True)
     n_reference = 0 if visits.reference is None else len(visits.reference)
     estimates: list[Estimate] = []
     for question in questions_of(visits):

