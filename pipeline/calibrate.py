@@ -183,7 +183,8 @@ def markdown_table(rows: Sequence[CalibrationRow]) -> str:
     """Render the rows as a Markdown table; a rate that should be nominal has its interval."""
     head = (
         "| truth | any global term | specific | specific, node-adjusted | naive: circuit minus "
-        "background | naive share closed | share closed | withheld | wrong kind | overclaimed | verdicts |\n"
+        "background | naive share closed | share closed | withheld | wrong kind | overclaimed "
+        "| verdicts |\n"
         "|---|---|---|---|---|---|---|---|---|---|---|\n"
     )
     return head + "\n".join(map(_line, rows)) + "\n"

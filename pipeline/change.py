@@ -96,6 +96,8 @@ class Cohort:
     healthy : tuple of Member
         Reference people: rows of `reference` (their baseline, or their only visit).
     reference : ndarray, shape (n_healthy, n_edges)
+    reference_again : ndarray, shape (n_healthy, n_edges), or None
+        Their follow-up; NaN for whoever has none, None when nobody has.
     control_baseline, control_followup : ndarray, shape (n_pairs, n_edges), or None
         Visits of the control condition, in a crossover.
     covariates : ndarray, shape (n_pairs, n_covariates)
@@ -114,6 +116,7 @@ class Cohort:
     baseline_only: Floats
     healthy: tuple[Member, ...]
     reference: Floats
+    reference_again: Floats | None
     control_baseline: Floats | None
     control_followup: Floats | None
     covariates: Floats
@@ -253,6 +256,7 @@ def assemble(
         ),
         healthy=tuple(m for m, _ in healthy),
         reference=np.array([v.z for _, v in healthy]).reshape(-1, n_edges),
+        reference_again=_again([m for m, _ in healthy], sessions, design),
         control_baseline=visit(design.control_baseline) if design.control_baseline else None,
         control_followup=visit(design.control_followup) if design.control_baseline else None,
         covariates=covariates,
@@ -261,6 +265,19 @@ def assemble(
         exclusions=tuple(sorted(exclusions)),
         notes=notes,
     )
+
+
+def _again(
+    healthy: Sequence[Member], sessions: Mapping[tuple[str, str], Measured], design: Design
+) -> Floats | None:
+    """Second visits of the reference, for reliability; whose first was the baseline."""
+    labels = (design.baseline, design.followup)
+    pairs = [[sessions.get((m.person, label)) for label in labels] for m in healthy]
+    again = [second.z if first and second else None for first, second in pairs]
+    size = next((z.size for z in again if z is not None), 0)
+    if not size:
+        return None
+    return np.array([np.full(size, np.nan) if z is None else z for z in again])
 
 
 def _only_visit(visits: Mapping[str, Measured], design: Design) -> Measured | None:

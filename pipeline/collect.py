@@ -287,7 +287,8 @@ def _quality(
     out_dir: Path, content: Mapping[str, Any], people: Sequence[_Row]
 ) -> list[dict[str, object]]:
     """Motion and minutes of every analysed session."""
-    arms = {row["participant_id"]: row["arm"] for row in people}
+    left_out = tables.read_table(out_dir / "group" / "exclusions.tsv").rows()
+    arms = {row["participant_id"]: row["arm"] for row in [*left_out, *people]}
     out: list[dict[str, object]] = []
     for path in sorted(out_dir.glob("**/sub-*/sub-*_runs.tsv")):
         parts = path.relative_to(out_dir).parts
@@ -327,6 +328,11 @@ _EDGES = {
 }
 
 
+def _covariates(content: Mapping[str, Any]) -> str:
+    names = list(content.get("covariates") or ())
+    return f" Covariates: {', '.join(names)}." if names else " There were no covariates."
+
+
 def _methods(content: Mapping[str, Any]) -> str:
     """Text for a methods section, with what was really done."""
     design, n, seen = content["design"], content["n"], content["versions"]
@@ -346,5 +352,5 @@ def _methods(content: Mapping[str, Any]) -> str:
         "Coefficients were tested by "
         f"{design['n_permutations']} permutations (seed {content['seed']}) with family-wise "
         f"correction by the maximum statistic at alpha = {design['alpha']:g}, and equivalence by "
-        f"two one-sided tests against {design['sesoi_z']:g} Fisher z."
+        f"two one-sided tests against {design['sesoi_z']:g} Fisher z.{_covariates(content)}"
     )

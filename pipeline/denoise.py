@@ -166,8 +166,10 @@ def get_strategy(name: str, strategies: Mapping[str, Strategy]) -> Strategy:
     """
     if name in strategies:
         return strategies[name]
-    near = difflib.get_close_matches(name, strategies, 3) or list(strategies)
-    raise InputError(f"denoising strategy {name!r} is unknown; there are {', '.join(near)}")
+    near = difflib.get_close_matches(name.lower(), strategies, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    known = ", ".join(map(repr, strategies))
+    raise InputError(f"denoising strategy {name!r} is unknown{hint} Known are {known}")
 
 
 def load_regressors(

@@ -8,13 +8,13 @@ is an error that says what to write.
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from circuitshift.pipeline.errors import DesignError, Fault, FaultsError, TableError
-from circuitshift.pipeline.records import Design
+from circuitshift.pipeline.records import Background, Design
 from circuitshift.pipeline.tables import NOT_AVAILABLE, read_text
 
 __all__ = ["STUDY_KEYS", "Observed", "StudyFile", "infer_design", "read_study_file"]
@@ -26,6 +26,8 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
         "followup": (str, "label of the session after treatment"),
         "control_baseline": (str, "crossover: session before the control condition"),
         "control_followup": (str, "crossover: session after the control condition"),
+        "visits": (list, "all sessions in the order of time, for trajectories"),
+        "days": (dict, "days since baseline of each session: {pre = 0, week2 = 14}"),
     },
     "groups": {
         "column": (str, "column of participants.tsv that names the group"),
@@ -157,14 +159,20 @@ def _wrong_value(path: Path, table: str, key: str, value: object) -> Fault | Non
         return Fault(str(path), f"[{table}] {key} = {value!r}", f"give {names}: {meaning}")
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
         return Fault(str(path), f"[{table}] {key} = {value!r}", "give a list of names in quotes")
-    if key == "background" and value not in ("all", "disjoint", "matched"):
-        return Fault(str(path), f"background = {value!r}", "give 'all', 'disjoint' or 'matched'")
-    if key == "directions":
-        bad = {k: v for k, v in dict(value).items() if v not in ("increase", "decrease")}  # type: ignore[call-overload]
+    if key in _ALLOWED:
+        given = dict(value).items() if isinstance(value, dict) else [(key, value)]
+        bad = {name: item for name, item in given if not _ALLOWED[key][0](item)}
         if bad:
-            return Fault(str(path), f"directions = {bad}", "give 'increase' or 'decrease'")
+            return Fault(str(path), f"{key} = {bad}", f"give {_ALLOWED[key][1]}")
     return None
 
+
+#: What the values of some keys must be, and how to say it.
+_ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
+    "directions": (lambda v: v in ("increase", "decrease"), "'increase' or 'decrease'"),
+    "background": (lambda v: v in get_args(Background), "'all', 'disjoint' or 'matched'"),
+    "days": (lambda v: isinstance(v, int | float), "numbers of days"),
+}
 
 _KINDS: dict[type, str] = {
     str: "a text",
@@ -219,6 +227,7 @@ def infer_design(study: StudyFile, observed: Observed) -> Design:
         stated |= _roles(stated, observed, inferred)
     elif not stated.get("treated"):
         stated["treated"] = _others(stated, observed, inferred)
+    stated |= _left_over(stated, observed, inferred)
     design = Design(**stated)
     return replace(design, inferred=tuple(inferred))
 
@@ -313,6 +322,17 @@ def _faults(stated: Mapping[str, Any], observed: Observed) -> list[Fault]:
     for key in ("baseline", "followup", "control_baseline", "control_followup"):
         if stated.get(key) and stated[key] not in labels:
             faults.append(_absent("study file", f"{key} session", stated[key], labels))
+    faults += [
+        _absent("study file", "visit", label, labels)
+        for label in (*stated.get("visits", ()), *dict(stated.get("days", ())))
+        if label not in labels
+    ]
+    without = set(stated.get("visits", ())) - set(dict(stated.get("days", ())))
+    if stated.get("days") and without:
+        lines = ", ".join(sorted(without))
+        faults.append(
+            Fault("study file", f"days of {lines} are missing", "give days of all visits")
+        )
     faults += _model_faults(stated, observed)
     column = observed.columns.get(str(stated["group_column"]), {})
     groups = set(column.values()) - {NOT_AVAILABLE}
@@ -406,6 +426,31 @@ def _roles(
     said = "; ".join(f"{role}: {', '.join(names)}" for role, names in roles.items() if names)
     inferred.append(f"Roles by the names in column {stated['group_column']}: {said}.")
     return roles
+
+
+def _left_over(
+    stated: Mapping[str, Any], observed: Observed, inferred: list[str]
+) -> dict[str, tuple[str, ...]]:
+    """Give groups that no role names the role of their name, and say which have none."""
+    roles = {role: tuple(stated.get(role, ())) for role in ("treated", "control", "reference")}
+    if not roles["treated"]:
+        return {}  # no groups
+    own = () if stated.get("reference_dataset") else roles["reference"]
+    named = {*roles["treated"], *roles["control"], *own}
+    rest = [group for group in _groups(stated, observed) if group not in named]
+    out = {}
+    for role, pattern, asked in (
+        ("reference", _HEALTHY, not stated.get("reference_dataset")),
+        ("control", _UNTREATED, not stated.get("control_baseline")),
+    ):
+        found = tuple(g for g in rest if pattern.search(g))
+        if asked and found and not roles[role]:
+            out[role] = found
+            rest = [g for g in rest if g not in found]
+            inferred.append(f"{role.capitalize()}: {', '.join(found)}, by name.")
+    if rest:
+        inferred.append(f"Without a role, and left out: {', '.join(rest)}.")
+    return out
 
 
 def _others(stated: Mapping[str, Any], observed: Observed, inferred: list[str]) -> tuple[str, ...]:

@@ -162,11 +162,11 @@ class Tester:
             n=n,
             n_control=n_control,
             n_reference=self.n_reference,
-            method=self._method(t),
+            method=self._method(t, *(self._sides([labels.terms[k]], labels) or ())),
             note="" if not lost else f"unknown in {lost} people",
         )
 
-    def _method(self, tested: PermutationResult) -> str:
+    def _method(self, tested: PermutationResult, side: Side = "two-sided") -> str:
         question = self.question
         kind = "sign flips" if question.flips else "label permutation"
         if question.blocks is not None and not question.flips:
@@ -176,8 +176,10 @@ class Tester:
         statistic = "Welch t" if np.unique(question.group).size > 1 else "t"
         if self.ranks:
             statistic += " of normal scores"
+        drawn = tested.n_permutations - (not tested.exact)
+        sided = "" if side == "two-sided" else f", one-sided ({side})"
         exact = "all" if tested.exact else "random"
-        return f"{statistic}, {kind}, {tested.n_permutations} ({exact}), max-T"
+        return f"{statistic}{sided}, {kind}, {drawn} ({exact}), max-T"
 
 
 @dataclass(frozen=True, slots=True)

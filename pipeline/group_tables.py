@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from circuitshift.atlases.records import Atlas, Circuit
 from circuitshift.pipeline import change, connectivity, study, tables
+from circuitshift.pipeline.maps import Maps
 from circuitshift.pipeline.verdict import Estimate
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "write_circuits",
     "write_edges",
     "write_exclusions",
+    "write_rows",
     "write_tests",
 ]
 
@@ -30,6 +32,12 @@ Sessions = dict[tuple[str, str], change.Measured]
 
 def _describe(columns: Mapping[str, str]) -> dict[str, object]:
     return {name: {"Description": text} for name, text in columns.items()}
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]], about: Mapping[str, str]) -> None:
+    """Write rows with the columns that `about` describes; no rows leave the header."""
+    columns = {name: [row[name] for row in rows] for name in about}
+    tables.write_table(path, columns, sidecar=_describe(about))
 
 
 _CIRCUIT_COLUMNS = {
@@ -82,7 +90,8 @@ _TEST_COLUMNS = {
     "test": "What was tested",
     "family": "Tests corrected together; global and specific decide the verdict",
     "term": "Global term or circuit",
-    "estimate": "Estimate, in `unit`; treated minus control when there is a control arm",
+    "estimate": "Estimate, in `unit`; treated minus control when there is a control arm; adjusted "
+    "for covariates and change in motion",
     "unit": "Unit of estimate, interval, standard error and bound",
     "ci_low": "Lower end of the 95 % confidence interval",
     "ci_high": "Upper end of the 95 % confidence interval",
@@ -107,9 +116,14 @@ _TEST_COLUMNS = {
 Sensitivity = Sequence[tuple[str, study.Analysis | None, str]]
 
 
-def write_tests(path: Path, analysis: study.Analysis, sensitivity: Sensitivity) -> None:
-    """Write every estimate of the primary analysis, then of its sensitivity twins."""
-    rows = list(analysis.estimates)
+def write_tests(
+    path: Path,
+    analysis: study.Analysis,
+    sensitivity: Sensitivity,
+    more: Sequence[Estimate] = (),
+) -> None:
+    """Write every estimate of the primary analysis, `more`, then those of its sensitivity twins."""
+    rows = [*analysis.estimates, *more]
     for name, found, _ in sensitivity:
         if found is not None:
             rows += [replace(e, family=f"sensitivity: {name}: {e.family}") for e in found.estimates]
@@ -138,6 +152,7 @@ def write_change(path: Path, cohort: change.Cohort, analysis: study.Analysis) ->
 
 _EXCLUSION_COLUMNS = {
     "participant_id": "Participant",
+    "arm": "Role in the study: treated, control, reference, or none",
     "session": "Session, n/a for all",
     "stage": "Where it was decided: participant (a run), pairing, or design",
     "code": "Reason as a word",
@@ -145,10 +160,14 @@ _EXCLUSION_COLUMNS = {
 }
 
 
-def write_exclusions(path: Path, exclusions: Sequence[change.Exclusion]) -> None:
+def write_exclusions(
+    path: Path, exclusions: Sequence[change.Exclusion], members: Sequence[change.Member]
+) -> None:
     """Write who, or what part of somebody, is not in the analysis, and why."""
+    roles = {member.person: member.role for member in members}
     columns: dict[str, list[object]] = {
         "participant_id": [person_id(e.person) for e in exclusions],
+        "arm": [roles.get(e.person) for e in exclusions],
         "session": [e.session or None for e in exclusions],
         "stage": [e.stage for e in exclusions],
         "code": [e.code for e in exclusions],
@@ -165,13 +184,23 @@ _EDGE_COLUMNS = {
     "change_treated_z": "Mean change of the treated, Fisher z",
     "change_control_z": "Mean change of the control arm, Fisher z",
     "reference_z": "Mean of the reference group, Fisher z",
+    "estimate_z": "Change by treatment, Fisher z; exploratory, like all that follows",
+    "statistic": "t, or normal score of Welch's t",
+    "p": "Permutation p, uncorrected",
+    "p_corrected": "Permutation p, family-wise over all edges",
+    "p_tfnbs": "Permutation p, family-wise, threshold-free network-based statistic",
 }
 
 
 def write_edges(
-    path: Path, cohort: change.Cohort, atlas: Atlas, circuits: Sequence[Circuit]
+    path: Path,
+    cohort: change.Cohort,
+    atlas: Atlas,
+    *,
+    circuits: Sequence[Circuit],
+    maps: Maps | None,
 ) -> None:
-    """Group means of every edge: exploratory, no test."""
+    """Write group means and exploratory tests of every edge."""
     n = len(atlas.regions)
     i, j = np.triu_indices(n, 1)
     member_of: dict[int, list[str]] = {}
@@ -190,6 +219,12 @@ def write_edges(
         "change_control_z": _short(delta[~treated]),
         "reference_z": _short(cohort.reference),
     }
+    unknown = np.full(len(i), np.nan)
+    tested = None if maps is None else maps.edges
+    for name, field in (("estimate_z", "estimate"), ("statistic",) * 2, ("p",) * 2):
+        columns[name] = list(unknown if tested is None else getattr(tested, field))
+    columns["p_corrected"] = list(unknown if tested is None else tested.p_corrected)
+    columns["p_tfnbs"] = list(unknown if maps is None else maps.tfnbs_p)
     tables.write_table(path, columns, sidecar=_describe(_EDGE_COLUMNS))
 
 

@@ -365,8 +365,9 @@ def _column_counts(hits: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer]:
 def _normalised(t: Reals, df: Reals) -> Reals:
     """Return the normal score with the p of each t, nearly.
 
-    Wallace 1959 (doi:10.1214/aoms/1177706075). Welch's t of relabelled arms has other degrees of freedom than the observed one: exchange mixes
-    their variances. Scores can be compared, and maximised over variables, where t cannot.
+    Wallace 1959 (doi:10.1214/aoms/1177706075). Welch's t of relabelled arms has other degrees of
+    freedom than the observed one: exchange mixes their variances. Scores can be compared, and
+    maximised over variables, where t cannot.
     """
     scale = (8 * df + 1) / (8 * df + 3)
     return np.asarray(np.sign(t) * scale * np.sqrt(df * np.log1p(t * t / df)))

@@ -8,9 +8,12 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.records import Kept, Science
 
-__all__ = ["compare_exclusion", "exclude_run", "qcfc"]
+__all__ = ["CODES", "compare_exclusion", "exclude_run", "qcfc"]
 
 Floats = npt.NDArray[np.float64]
+
+#: Reasons to leave a run out that are no failures.
+CODES = ("too-short", "motion", "coverage")
 
 _MOST_REGIONS_LOST = 0.5
 
@@ -44,7 +47,7 @@ def exclude_run(kept: Kept, science: Science, coverage: Floats) -> list[tuple[st
         reasons.append(
             (
                 "motion",
-                f"mean framewise displacement {kept.mean_fd_mm:.2f} mm is above "
+                f"mean framewise displacement {kept.mean_fd_mm:.3f} mm is above "
                 f"{science.max_mean_fd_mm:g}",
             )
         )

@@ -9,13 +9,13 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.inference import Contrast, contrast_of
+from circuitshift.pipeline.records import Background
 
-__all__ = ["Background", "Question", "Rules", "Side", "Visits", "questions_of"]
+__all__ = ["Question", "Rules", "Side", "Visits", "questions_of"]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Side = Literal["two-sided", "increase", "decrease"]
-Background = Literal["all", "disjoint", "matched"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,13 @@ class Visits:
             if other is not None and len(other) != shape[0]:
                 raise DesignError(
                     f"{name} has {len(other)} rows for {shape[0]} people; give one each"
+                )
+        for name in ("treated", "factor"):
+            other = getattr(self, name)
+            if other is not None and np.asarray(other).dtype != bool:
+                raise DesignError(
+                    f"{name} must be an array of bool, True for who has it; got "
+                    f"{type(other).__name__} of {np.asarray(other).dtype}"
                 )
         self._check_crossover()
 

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 from circuitshift.pipeline.errors import DesignError
 
-__all__ = ["Design", "Door", "Kept", "Machine", "Plan", "Run", "Science", "Strategy"]
+__all__ = ["Background", "Design", "Door", "Kept", "Machine", "Plan", "Run", "Science", "Strategy"]
 
 Door = Literal["bold", "timeseries", "relmat"]
+Background = Literal["all", "disjoint", "matched"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +156,10 @@ class Design:
         Name of the data set that holds the reference group; empty for the main one.
     control_baseline, control_followup : str
         Crossover: sessions before and after the control condition; empty otherwise.
+    visits : tuple of str
+        All sessions in the order of time, for trajectories; empty for none.
+    days : tuple of (str, float)
+        Days since baseline of these sessions.
     factor : str
         Column of ``participants.tsv`` with a second treatment crossed with the first.
     factor_levels : tuple of str
@@ -193,11 +198,13 @@ class Design:
     reference_dataset: str = ""
     control_baseline: str = ""
     control_followup: str = ""
+    visits: tuple[str, ...] = ()
+    days: tuple[tuple[str, float], ...] = ()
     factor: str = ""
     factor_levels: tuple[str, ...] = ()
     site: str = ""
     symptom: str = ""
-    background: Literal["all", "disjoint", "matched"] = "all"
+    background: Background = "all"
     covariates: tuple[str, ...] = ()
     circuits: tuple[str, ...] = ()
     directions: tuple[tuple[str, str], ...] = ()
@@ -223,6 +230,11 @@ class Design:
                 "a crossover has no control group: everybody has both conditions; leave [groups] "
                 "control out of the study file, or control_baseline and control_followup"
             )
+        if self.visits and (self.visits[0] != self.baseline or self.followup not in self.visits):
+            raise DesignError(
+                f"visits = {list(self.visits)} must start with the baseline {self.baseline!r} and "
+                f"hold the follow-up {self.followup!r}; mend [sessions] of the study file"
+            )
         labels = [self.baseline, self.followup, self.control_baseline, self.control_followup]
         if len(set(filter(None, labels))) < len(list(filter(None, labels))):
             raise DesignError(
@@ -238,6 +250,12 @@ class Design:
             raise DesignError(
                 f"group {', '.join(sorted(overlap))} is named in two roles; give each group one "
                 "of treated, control, reference"
+            )
+        if not 0 < self.alpha < 0.5:
+            raise DesignError(f"alpha = {self.alpha:g} is no error rate; use 0.05")
+        if not self.sesoi_z > 0:
+            raise DesignError(
+                f"sesoi_z = {self.sesoi_z:g}: the smallest effect of interest is a size, above 0"
             )
         if self.n_permutations < 20:
             raise DesignError(

@@ -81,7 +81,7 @@ def group_page(report: GroupReport) -> dict[str, Any]:
         "flow": flow_table(report),
         "lost_p": wording.p_value((verdict.get("exclusion_by_arm") or {}).get("p")),
         "spaghetti": _spaghetti_figure(report, alpha),
-        "values": values_table(report.people),
+        "values": values_table(report),
         "exclusions": exclusion_table(report),
         "quality_figure": _quality_figure(report),
         "quality": quality_table(report),
@@ -355,5 +355,6 @@ def _group_provenance(verdict: Row) -> dict[str, str]:
             out[key.replace("_", " ")] = wording.cell(verdict[key])
     for part in ("design", "science"):
         for name, value in (verdict.get(part) or {}).items():
-            out[f"{part}: {name}"] = wording.cell(value)
+            words = "all that the atlas can tell" if (part, name) == ("design", "circuits") else ""
+            out[f"{part}: {name}"] = words if words and not value else wording.cell(value)
     return out

@@ -55,6 +55,7 @@ def tests_table(rows: Iterable[Row], caption: str) -> Table:
     """One row per estimate, with all its numbers."""
     head = (
         "Test",
+        "Family",
         "Estimate",
         "95 % interval",
         "Unit",
@@ -71,7 +72,8 @@ def tests_table(rows: Iterable[Row], caption: str) -> Table:
     body = [
         (
             wording.cell(row.get("test") or row.get("term")),
-            wording.show(row.get("estimate"), 3, sign=True),
+            wording.cell(row.get("family")),
+            wording.show(row.get("estimate"), _digits(row), sign=True),
             _interval(row),
             wording.cell(row.get("unit")),
             f"{wording.show(row.get('statistic'))} ({wording.show(row.get('df'), 1)})",
@@ -89,8 +91,15 @@ def tests_table(rows: Iterable[Row], caption: str) -> Table:
     return Table(caption, head, body)
 
 
+def _digits(row: Row) -> int:
+    """Decimals that show an interval: effects per mm are small."""
+    half = (wording.number(row.get("ci_high")) - wording.number(row.get("ci_low"))) / 2
+    return int(np.clip(2 - np.floor(np.log10(half)), 3, 8)) if half > 0 else 3
+
+
 def _interval(row: Row) -> str:
-    low, high = wording.show(row.get("ci_low"), 3), wording.show(row.get("ci_high"), 3)
+    digits = _digits(row)
+    low, high = (wording.show(row.get(name), digits) for name in ("ci_low", "ci_high"))
     return (
         low
         if low == high == wording.MISSING
@@ -147,15 +156,12 @@ def _both(verdict: Row, name: str) -> str:
 
 def flow_table(report: GroupReport) -> Table:
     """Who is in, by arm."""
-    n = report.verdict.get("n") or {}
-    lost = (report.verdict.get("exclusion_by_arm") or {}).get("analysed_and_lost") or {}
-    rows = []
-    for arm in ARMS:
-        measured = {r.get("participant_id") for r in report.people if r.get("arm") == arm}
-        known = "" if arm not in lost else str(sum(int(v) for v in lost[arm]))
-        analysed = int(n.get(arm) or 0)
-        if measured or analysed or known:
-            rows.append((arm, known or str(len(measured)), str(len(measured)), str(analysed)))
+    flow = report.verdict.get("flow") or {}
+    rows = [
+        (arm, *(str(flow[arm].get(k, 0)) for k in ("known", "measured", "analysed")))
+        for arm in (*ARMS, "none")
+        if arm in flow
+    ]
     head = ("Arm", "Known", "Measured at least once", "Analysed")
     return Table("People by arm", head, rows)
 
@@ -170,15 +176,21 @@ def visits_of(report: GroupReport) -> tuple[str, str]:
     )
 
 
-def values_table(people: Sequence[Row]) -> Table:
+def values_table(report: GroupReport) -> Table:
     """Circuit values, one row per person and session."""
-    circuits = list(dict.fromkeys(str(row.get("circuit")) for row in people))
+    circuits = list(dict.fromkeys(str(row.get("circuit")) for row in report.people))
     by: dict[tuple[str, ...], dict[str, object]] = {}
-    for row in people:
+    for row in report.people:
         key = tuple(wording.cell(row.get(k)) for k in ("participant_id", "group", "arm", "session"))
         by.setdefault(key, {})[str(row.get("circuit"))] = row.get("value_z")
+    rank = {session: k for k, session in enumerate(visits_of(report))}
+
+    def order(item: tuple[tuple[str, ...], object]) -> tuple[object, ...]:
+        return (*item[0][:3], rank.get(item[0][3], len(rank)), item[0][3])
+
     rows = [
-        (*key, *(wording.show(values.get(c), 3) for c in circuits)) for key, values in by.items()
+        (*key, *(wording.show(values.get(c), 3) for c in circuits))
+        for key, values in sorted(by.items(), key=order)
     ]
     return Table(
         "Mean Fisher z of each circuit", ("Participant", "Group", "Arm", "Session", *circuits), rows

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.connectivity import n_regions_of
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.records import Background
 
 __all__ = ["MIN_EDGES", "MIN_OTHERS", "People", "Sample"]
 
@@ -82,7 +82,7 @@ class Sample:
         reference: Floats | None = None,
         baseline_only: Floats | None = None,
         distance: Floats | None = None,
-        background: Literal["all", "disjoint", "matched"] = "all",
+        background: Background = "all",
     ) -> "Sample":
         """Build from Fisher-z edges.
 

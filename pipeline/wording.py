@@ -201,7 +201,8 @@ _PREDICTED = {"increase": 1, "decrease": -1}
 
 def _circuit_words(name: str, row: Mapping[str, Any], versus: str) -> str:
     value = number(row.get("estimate"))
-    side = _PREDICTED.get(str(row.get("predicted")))
+    stated = str(row.get("tested", "two-sided"))
+    side = _PREDICTED.get(stated if stated != "two-sided" else str(row.get("predicted")))
     toward = ""
     if side is not None:
         same = side * value > 0
@@ -227,6 +228,12 @@ def _absent_words(
     if rest:
         kind = "circuit-specific change" if not hits else "change of another circuit"
         out.append(_silence(kind, rest, alpha))
+    opposite = [name for name, row in rest.items() if _is_opposite(row)]
+    if opposite:
+        out.append(
+            f"The interval of {_list(opposite)} excludes 0 on the side that the study file ruled "
+            "out beforehand: a one-sided test cannot speak of it."
+        )
     unknown = [
         str(row.get("title") or name)
         for name, row in circuits.items()
@@ -235,6 +242,12 @@ def _absent_words(
     if unknown:
         out.append(f"Not tested, for lack of people or coverage: {_list(unknown)}.")
     return out
+
+
+def _is_opposite(row: Mapping[str, Any]) -> bool:
+    stated = row.get("tested", "two-sided")
+    low, high = number(row.get("ci_low")), number(row.get("ci_high"))
+    return (stated == "decrease" and low > 0) or (stated == "increase" and high < 0)
 
 
 def _silence(kind: str, rows: Mapping[str, Any], alpha: float) -> str:

@@ -184,25 +184,25 @@ def _add_science(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--dummy-scans",
-        type=int,
+        type=_count,
         metavar="N",
         help="volumes to drop at the start; default: fMRIPrep's non-steady state",
     )
     group.add_argument(
         "--min-coverage",
-        type=float,
+        type=_share,
         metavar="SHARE",
         help="a region with less signal is n/a; default 0.5",
     )
     group.add_argument(
         "--min-minutes",
-        type=float,
+        type=_amount,
         metavar="MIN",
         help="a run that keeps less is excluded; default 2",
     )
     group.add_argument(
         "--max-mean-fd",
-        type=float,
+        type=_amount,
         metavar="MM",
         help="a run that moves more is excluded; default 0.5",
     )
@@ -228,7 +228,7 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
         "--nprocs",
         "--nthreads",
         "--n-cpus",
-        type=int,
+        type=_number,
         default=None,
         metavar="N",
         dest="nprocs",
@@ -236,12 +236,17 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--omp-nthreads",
-        type=int,
+        type=_number,
         metavar="N",
         help="threads inside each process; default 1",
     )
     group.add_argument(
-        "--mem-gb", "--mem", type=float, metavar="GB", dest="mem_gb", help="memory that may be used"
+        "--mem-gb",
+        "--mem",
+        type=_amount,
+        metavar="GB",
+        dest="mem_gb",
+        help="memory that may be used",
     )
     group.add_argument(
         "--nipype-plugin-file",
@@ -274,6 +279,38 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _bounded(text: str, low: float, high: float, words: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+    return value
+
+
+def _share(text: str) -> float:
+    return _bounded(text, 0, 1, "a share from 0 to 1")
+
+
+def _amount(text: str) -> float:
+    return _bounded(text, 0, float("inf"), "a number from 0 up")
+
+
+def _count(text: str) -> int:
+    value = _bounded(text, 0, float("inf"), "a whole number from 0 up")
+    if value != int(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(value)
+
+
+def _number(text: str) -> int:
+    value = _count(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return value
+
+
 def _named_path(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     return (name, Path(path)) if equals else ("", Path(text))
@@ -296,7 +333,7 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
         ),
     )
     _add_simulation(demo)
-    demo.add_argument("--nprocs", type=int, default=None, metavar="N")
+    demo.add_argument("--nprocs", type=_number, default=None, metavar="N")
     simulate = _Parser(
         prog="circuitshift simulate",
         allow_abbrev=False,
@@ -327,7 +364,7 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
         default="truths",
         help="known truths; what a hostile reviewer would try; the truths with 100 people",
     )
-    calibrate.add_argument("--studies", type=int, default=200, metavar="N", help="a row; 200")
+    calibrate.add_argument("--studies", type=_number, default=200, metavar="N", help="a row; 200")
     calibrate.add_argument("--n-permutations", type=int, default=500, metavar="N")
     calibrate.add_argument("--seed", type=int, default=20260101)
     return {"demo": demo, "simulate": simulate, "calibrate": calibrate}

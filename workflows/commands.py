@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circuitshift.pipeline import bids, measure, tables
+from circuitshift.pipeline import bids, measure, quality, tables
 from circuitshift.pipeline.atlas_files import prepare_atlases
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.design import StudyFile, read_study_file
@@ -327,12 +327,20 @@ def _group(
     if crashes:
         raise InputError(_crash_text(crashes[0].file))
     content = tables.read_json(out_dir / "group" / "verdict.json")
+    for sentence in content["design"]["inferred"]:
+        _say(f"inferred: {sentence}")
     _say(f"\nverdict: {content['verdict']}\n  {content['sentence']}\n  {content['reason']}")
     for warning in content["warnings"]:
         _say(f"  warning: {warning}")
     _say(f"report: {out_dir / 'group' / 'report.html'}")
-    exclusions = tables.read_table(out_dir / "group" / "exclusions.tsv")
-    return EXIT_PARTIAL if "participant" in exclusions.column("stage") else EXIT_OK
+    failed = [
+        row
+        for row in tables.read_table(out_dir / "group" / "exclusions.tsv").rows()
+        if row["stage"] == "participant" and not set(row["code"].split("; ")) <= set(quality.CODES)
+    ]
+    for row in failed:
+        _say(f"left out after a failure: {row['participant_id']}: {row['reason']}")
+    return EXIT_PARTIAL if failed else EXIT_OK
 
 
 def _crash_text(file: str) -> str:

@@ -38,7 +38,11 @@ def test_defaults_are_not_settings():
         (["--participant-lable", "01"], "did you mean --participant-label?"),
         (["--nproc", "4"], "did you mean --nprocs?"),
         (["--input-type", "dicom"], "invalid choice"),
-        (["--nprocs", "x"], "invalid int"),
+        (["--nprocs", "x"], "'x' is not a whole number"),
+        (["--nprocs", "0"], "'0' is not a whole number from 1 up"),
+        (["--dummy-scans", "1.5"], "'1.5' is not a whole number"),
+        (["--min-coverage", "1.5"], "'1.5' is not a share from 0 to 1"),
+        (["--min-minutes", "-3"], "'-3' is not a number from 0 up"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_a_hint(capsys, words, sentence):

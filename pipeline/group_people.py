@@ -1,0 +1,117 @@
+"""Who is in the study: roles, covariates, factor, symptom change and site of everybody."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from circuitshift.pipeline import change, tables
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.people import People
+from circuitshift.pipeline.records import Design
+
+__all__ = ["GroupInput", "study_members"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupInput:
+    """Everything that was measured, before anything is chosen.
+
+    Parameters
+    ----------
+    rows : tuple of dict
+        Rows of every ``sub-X_runs.tsv``, with ``person`` and ``root``.
+    people : mapping of str to People
+        By data set name.
+    labels : mapping of str to tuple of str
+        Everybody, by data set name: participants.tsv and measured people together.
+    notes : tuple of str
+    """
+
+    rows: tuple[dict[str, str], ...]
+    people: Mapping[str, People]
+    labels: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+
+
+def study_members(
+    given: GroupInput, design: Design
+) -> tuple[tuple[change.Member, ...], Design, list[str]]:
+    """Give everybody a role; code words among the covariates as indicators."""
+    main = given.people[""]
+    coded, notes = _code_covariates(main, design.covariates)
+    members: list[change.Member] = []
+    asked = _asked(main, design)
+    for name, labels in given.labels.items():
+        groups = _column(given.people[name], design.group_column)
+        for label in labels:
+            group = groups.get(label, tables.NOT_AVAILABLE)
+            key = f"{name}:{label}" if name else label
+            values = tuple(column.get(label, np.nan) for column in coded.values())
+            role = _role(group, name, design)
+            more = {} if name else {"covariates": values} | asked.get(label, {})
+            members.append(change.Member(key, group, role, **more))
+    return tuple(members), replace(design, covariates=tuple(coded)), notes
+
+
+def _asked(people: People, design: Design) -> dict[str, dict[str, Any]]:
+    """Return level of the factor, change of the score, and site, by person."""
+    factor = _column(people, design.factor)
+    without, with_ = design.factor_levels if design.factor else ("", "")
+    scores = people.scores(design.symptom) if design.symptom else {}
+    sites = people.visits.get(design.site, {})
+    fixed = {} if sites else _column(people, design.site)
+    visits = (design.baseline, design.followup)
+    out: dict[str, dict[str, Any]] = {}
+    for label in people.labels:
+        at = [sites.get((label, session), fixed.get(label, "")) for session in visits]
+        level = factor.get(label, "")
+        before, after = (scores.get((label, session), np.nan) for session in visits)
+        out[label] = {
+            "factor": level == with_ if design.factor and level in (without, with_) else None,
+            "symptom": after - before,
+            "site": at[0] if at[0] == at[1] else f"{at[0]} to {at[1]}",
+        }
+    return out
+
+
+def _column(people: People, name: str) -> dict[str, str]:
+    return dict(zip(people.labels, people.columns.get(name, ()), strict=False)) if name else {}
+
+
+def _role(group: str, data_set: str, design: Design) -> change.Role:
+    if data_set != design.reference_dataset and data_set:
+        return "none"
+    if data_set:
+        return "reference" if not design.reference or group in design.reference else "none"
+    if not design.treated:
+        return "treated"
+    if group in design.treated:
+        return "treated"
+    if group in design.control:
+        return "control"
+    own = not design.reference_dataset and group in design.reference
+    return "reference" if own else "none"
+
+
+def _code_covariates(
+    people: People, names: Sequence[str]
+) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Keep numbers; code words as one indicator for each but the first (treatment coding)."""
+    out: dict[str, dict[str, float]] = {}
+    notes = []
+    for name in names:
+        words = _column(people, name)
+        try:
+            values = people.numbers(name)
+            out[name] = dict(zip(people.labels, map(float, values), strict=True))
+        except InputError:
+            levels = sorted(set(words.values()) - {tables.NOT_AVAILABLE})
+            for level in levels[1:]:
+                out[f"{name}: {level}"] = {
+                    label: np.nan if word == tables.NOT_AVAILABLE else float(word == level)
+                    for label, word in words.items()
+                }
+            notes.append(f"Covariate {name} is coded as indicators against {levels[0]}.")
+    return out, notes
