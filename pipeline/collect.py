@@ -241,6 +241,9 @@ def _prose(strategy: str, science: Science) -> str:
     return f"{found.prose} ({found.reference})" if found.reference else found.prose
 
 
+_BESIDE = ("normalisation", "models", "reliability", "influence", "spatial", "specification")
+
+
 def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
     """Write ``group/report.html`` from the outputs of the group level.
 
@@ -278,6 +281,11 @@ def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
             change_by_strength=_change_by_strength(folder / "edges.tsv"),
             notes=tuple(content.get("notes") or ()),
             methods=_methods(content),
+            beside={
+                name: [dict(row) for row in tables.read_table(path).rows()]
+                for name in _BESIDE
+                if (path := folder / f"{name}.tsv").exists()
+            },
         ),
     )
     return ReportFile(target)

@@ -1,4 +1,4 @@
-"""Which of four models predicts people it has not seen: none, global, specific, both."""
+"""Which of four models predicts people it has not seen: nothing, global, specific, both."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 
 #: Which of (global terms, specific responses) each model lets treatment move.
 MODELS: dict[str, tuple[bool, bool]] = {
-    "none": (False, False),
+    "nothing": (False, False),
     "global": (True, False),
     "specific": (False, True),
     "both": (True, True),

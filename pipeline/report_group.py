@@ -17,6 +17,7 @@ from circuitshift.pipeline.report_parts import (
 from circuitshift.pipeline.report_tables import (
     ARMS,
     QUALITY,
+    beside_tables,
     by_arm,
     circuit_table,
     exclusion_table,
@@ -88,6 +89,8 @@ def group_page(report: GroupReport) -> dict[str, Any]:
         "confound": _confound_words(verdict),
         "sensitivity": sensitivity_table(report),
         "sensitivity_tests": sensitivity_estimates(report),
+        "beside": beside_tables(report),
+        "best_model": str((verdict.get("beside") or {}).get("best_predicting_model") or ""),
         "naive": tests_table(naive(report.tests), "What is usually reported"),
         "all_tests": tests_table(report.tests, "Every estimate"),
         "notes": report.notes,

@@ -6,7 +6,7 @@ that of ``templates/*.html``.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +150,8 @@ class GroupReport:
     notes : tuple of str
     methods : str
         Text for a methods section.
+    beside : mapping of str to sequence of dict
+        Rows of the tables beside the verdict, by file name.
     """
 
     verdict: Row
@@ -160,6 +162,7 @@ class GroupReport:
     change_by_strength: Mapping[str, Any] | None
     notes: tuple[str, ...]
     methods: str
+    beside: Mapping[str, Sequence[Row]] = field(default_factory=dict)
 
 
 _DOI_WORD = r"(?:[\w.:;/-]|\([\w.:;/-]*\))"  # brackets belong to it only in pairs

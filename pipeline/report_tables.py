@@ -14,6 +14,7 @@ from circuitshift.pipeline.report_parts import (
 __all__ = [
     "ARMS",
     "QUALITY",
+    "beside_tables",
     "by_arm",
     "circuit_table",
     "exclusion_table",
@@ -251,6 +252,35 @@ def quality_table(report: GroupReport) -> Table:
         rows.append(row)
     head = ("Arm", "Session", "Runs", *(f"Median {label}" for _, label, _ in QUALITY))
     return Table("Quality by arm and session", head, rows)
+
+
+_BESIDE = {
+    "normalisation": "Share of each circuit's deviation from the reference that was closed",
+    "models": "Which model predicts people it has not seen (leave one person out)",
+    "reliability": "Test-retest reliability, and what one person's change must exceed",
+    "influence": "The person without whom each result moves most",
+    "spatial": "Each circuit among random sets of edges of its shape, the nearest in strength and "
+    "length",
+    "specification": "The same question with other backgrounds, and without covariates",
+}
+
+
+def beside_tables(report: GroupReport) -> list[Table]:
+    """Tables of what informs and decides nothing, as they are in their files."""
+    out = []
+    for name, caption in _BESIDE.items():
+        rows = report.beside.get(name) or ()
+        if rows:
+            head = tuple(rows[0])
+            body = [tuple(_plain(row.get(column)) for column in head) for row in rows]
+            words = tuple(column.replace("_", " ") for column in head)
+            out.append(Table(f"{caption} ({name}.tsv)", words, body))
+    return out
+
+
+def _plain(value: object) -> str:
+    text = wording.cell(value)
+    return "n/a" if text == wording.MISSING else text
 
 
 def sensitivity_table(report: GroupReport) -> Table:

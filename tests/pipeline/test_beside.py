@@ -52,7 +52,7 @@ def test_reliable_change_is_nominal_without_change():
 
 
 @pytest.mark.parametrize("arms", [False, True])
-@pytest.mark.parametrize("truth", ["none", "global", "specific", "both"])
+@pytest.mark.parametrize("truth", ["nothing", "global", "specific", "both"])
 def test_the_best_predicting_model_is_the_planted_one(truth, arms):
     rng = np.random.default_rng(3)
     n = 60
