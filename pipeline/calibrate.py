@@ -12,7 +12,15 @@ from circuitshift.pipeline.scenarios import SCENARIOS, Scenario
 from circuitshift.pipeline.simulate import EdgeStudy, simulate_edges
 from circuitshift.pipeline.study import Analysis, Rules, Visits, analyse
 
-__all__ = ["CalibrationRow", "calibration_table", "markdown_table", "wilson_interval"]
+__all__ = [
+    "CalibrationRow",
+    "Outcome",
+    "calibration_table",
+    "markdown_table",
+    "outcome_of",
+    "summary",
+    "wilson_interval",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,22 +123,31 @@ def calibration_table(
             one = partial(_one_study, scenario=scenarios[name], rules=rules)
             seeds = np.random.SeedSequence([seed, *name.encode()]).spawn(n_studies)
             outcomes = list(pool.map(one, seeds, chunksize=max(1, n_studies // 40)))
-            yield _row(name, scenarios[name], outcomes, rules.alpha)
+            yield summary(name, scenarios[name], outcomes, rules.alpha)
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
-    """One study: smallest corrected p of each family, the shares, the verdict."""
+class Outcome:
+    """What calibration counts of one study.
+
+    Parameters
+    ----------
+    p : dict of str to float
+        Smallest corrected p of each family.
+    shares : dict of str to float
+        ``share`` and ``naive share`` closed.
+    verdict : str
+    """
 
     p: dict[str, float]
     shares: dict[str, float]
     verdict: str
 
 
-def _one_study(seed: np.random.SeedSequence, *, scenario: Scenario, rules: Rules) -> _Outcome:
+def _one_study(seed: np.random.SeedSequence, *, scenario: Scenario, rules: Rules) -> Outcome:
     rng = np.random.default_rng(seed)
     study = simulate_edges(scenario.truth, scenario.spec, rng)
-    return _outcome(analyse(_visits(study), study.circuits, rng=rng, rules=rules))
+    return outcome_of(analyse(_visits(study), study.circuits, rng=rng, rules=rules))
 
 
 def _visits(study: EdgeStudy) -> Visits:
@@ -145,7 +162,8 @@ def _visits(study: EdgeStudy) -> Visits:
     )
 
 
-def _outcome(analysis: Analysis) -> _Outcome:
+def outcome_of(analysis: Analysis) -> Outcome:
+    """Keep of an analysis what calibration counts."""
     p: dict[str, float] = {}
     shares: dict[str, float] = {}
     for e in analysis.estimates:
@@ -153,12 +171,25 @@ def _outcome(analysis: Analysis) -> _Outcome:
             p[e.family] = min(p.get(e.family, 1.0), e.p_corrected)
         if e.term == "normalisation":
             shares["share" if e.family == "global" else "naive share"] = e.estimate
-    return _Outcome(p, shares, analysis.verdict.verdict)
+    return Outcome(p, shares, analysis.verdict.verdict)
 
 
-def _row(
-    name: str, scenario: Scenario, outcomes: Sequence[_Outcome], alpha: float
+def summary(
+    name: str, scenario: Scenario, outcomes: Sequence[Outcome], alpha: float
 ) -> CalibrationRow:
+    """Summarise the outcomes of many studies of one kind.
+
+    Parameters
+    ----------
+    name : str
+    scenario : Scenario
+    outcomes : sequence of Outcome
+    alpha : float
+
+    Returns
+    -------
+    CalibrationRow
+    """
     n = len(outcomes)
     families = sorted({family for o in outcomes for family in o.p})
     values = {f: [o.p[f] for o in outcomes if f in o.p] for f in families}

@@ -29,11 +29,13 @@ from circuitshift.pipeline.group_beside import beside_verdict
 from circuitshift.pipeline.group_content import Context, Fitted, is_gsr, verdict_content
 from circuitshift.pipeline.group_people import GroupInput, study_members
 from circuitshift.pipeline.people import People, read_people
+from circuitshift.pipeline.plan_file import compare_plan, plan_of
 from circuitshift.pipeline.records import Design, Science
 
 __all__ = [
     "DataSet",
     "GroupFiles",
+    "fit_study",
     "read_input",
     "recorded_science",
     "run_group",
@@ -208,10 +210,64 @@ def run_group(
     """
     for stale in ("verdict.json", "report.html"):  # a run that fails must not leave an old answer
         (out_dir / "group" / stale).unlink(missing_ok=True)
+    plan = plan_of(stated, science)
+    context, fitted, notes = _study(data_sets, stated, science)
+    given, atlas = context.given, context.atlas
+    twins = [s for s in science.strategies if fitted.strategy not in (s, measure.AS_GIVEN)]
+    sensitivity = [(name, *_analyse_or_say(context, name)) for name in twins]
+    excluded = sorted(
+        {*_run_exclusions(given, fitted.strategy, atlas.name), *fitted.cohort.exclusions}
+    )
+    files = _paths(out_dir / "group")
+    further, estimates, maps = beside_verdict(context, fitted, out_dir / "group")
+    group_tables.write_circuits(files.circuits, fitted.sessions, context.members, context.circuits)
+    group_tables.write_tests(files.tests, fitted.analysis, sensitivity, estimates)
+    group_tables.write_change(files.change, fitted.cohort, fitted.analysis)
+    group_tables.write_exclusions(files.exclusions, excluded, context.members)
+    group_tables.write_edges(
+        files.edges, fitted.cohort, atlas, circuits=context.circuits, maps=maps
+    )
+    content = verdict_content(context, fitted, sensitivity) | {
+        "circuits_not_resolved": list(context.skipped),
+        "plan": compare_plan(out_dir / "group", plan),
+        "notes": [*given.notes, *notes, *fitted.cohort.notes, *further.pop("remarks")],
+        "beside": further,
+    }
+    tables.write_json(files.verdict, content)
+    return files
+
+
+def fit_study(
+    data_sets: Sequence[DataSet], stated: StudyFile, science: Science
+) -> tuple[Context, Fitted]:
+    """Read a measured study and fit the model under its primary strategy.
+
+    Parameters
+    ----------
+    data_sets : sequence of DataSet
+    stated : StudyFile
+    science : Science
+
+    Returns
+    -------
+    context : Context
+    fitted : Fitted
+
+    Raises
+    ------
+    DesignError, InputError
+        If the study cannot be analysed as stated.
+    """
+    return _study(data_sets, stated, science)[:2]
+
+
+def _study(
+    data_sets: Sequence[DataSet], stated: StudyFile, science: Science
+) -> tuple[Context, Fitted, list[str]]:
     given = read_input(data_sets)
     design = state_design(given, stated)
     members, design, notes = study_members(given, design)
-    atlas = _primary_atlas(given, out_dir)
+    atlas = _primary_atlas(given, data_sets[0].outputs)
     circuits = load_circuits(atlas, design.circuits, files=tuple(map(Path, science.circuits)))
     if not circuits.circuits:
         raise DesignError(
@@ -219,28 +275,10 @@ def run_group(
             "the atlas with its networks by --atlas, or circuits by --circuits"
         )
     _check_directions(design, circuits.circuits)
-    primary = _primary_strategy(given, science)
-    context = Context(given, members, design, atlas, circuits.circuits, science)
-    fitted = _fit(context, primary)
-    twins = [s for s in science.strategies if primary not in (s, measure.AS_GIVEN)]
-    sensitivity = [(name, *_analyse_or_say(context, name)) for name in twins]
-    excluded = sorted({*_run_exclusions(given, primary, atlas.name), *fitted.cohort.exclusions})
-    files = _paths(out_dir / "group")
-    further, estimates, maps = beside_verdict(context, fitted, out_dir / "group")
-    group_tables.write_circuits(files.circuits, fitted.sessions, members, circuits.circuits)
-    group_tables.write_tests(files.tests, fitted.analysis, sensitivity, estimates)
-    group_tables.write_change(files.change, fitted.cohort, fitted.analysis)
-    group_tables.write_exclusions(files.exclusions, excluded, members)
-    group_tables.write_edges(
-        files.edges, fitted.cohort, atlas, circuits=circuits.circuits, maps=maps
+    context = Context(
+        given, members, design, atlas, circuits.circuits, science, tuple(circuits.skipped)
     )
-    content = verdict_content(context, fitted, sensitivity) | {
-        "circuits_not_resolved": list(circuits.skipped),
-        "notes": [*given.notes, *notes, *fitted.cohort.notes, *further.pop("remarks")],
-        "beside": further,
-    }
-    tables.write_json(files.verdict, content)
-    return files
+    return context, _fit(context, _primary_strategy(given, science)), notes
 
 
 def _paths(folder: Path) -> GroupFiles:

@@ -29,6 +29,7 @@ class Context:
     atlas: Atlas
     circuits: tuple[Circuit, ...]
     science: Science
+    skipped: tuple[str, ...] = ()
 
     def positions(self) -> dict[str, npt.NDArray[np.intp]]:
         """Edge positions of each circuit."""

@@ -94,6 +94,7 @@ def group_page(report: GroupReport) -> dict[str, Any]:
         "naive": tests_table(naive(report.tests), "What is usually reported"),
         "all_tests": tests_table(report.tests, "Every estimate"),
         "notes": report.notes,
+        "plan": str((verdict.get("plan") or {}).get("sentence") or ""),
         "inferred": design.get("inferred") or (),
         "methods": report.methods,
         "provenance": _group_provenance(verdict),

@@ -280,7 +280,7 @@ def beside_tables(report: GroupReport) -> list[Table]:
 
 def _plain(value: object) -> str:
     text = wording.cell(value)
-    return "n/a" if text == wording.MISSING else text
+    return "\N{EN DASH}" if text == wording.MISSING else text
 
 
 def sensitivity_table(report: GroupReport) -> Table:

@@ -28,6 +28,7 @@ _EPILOG = """\
 tools (each has --help):
   circuitshift demo OUT         simulate a study, run both levels, compare with the planted truth
   circuitshift simulate OUT     write a simulated longitudinal BIDS and fMRIPrep-like data set
+  circuitshift power OUT        people and minutes needed, by simulation
   circuitshift calibrate        how often the tests are right when the truth is known
 
 exit status: 0 all went well; 1 nothing could be done; 2 wrong usage;
@@ -264,6 +265,11 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--reports-only", action="store_true", help="write the reports again from what is there"
     )
+    group.add_argument(
+        "--freeze-plan",
+        action="store_true",
+        help="write group/plan.json before any arm label is read, and stop",
+    )
     group.add_argument("--stop-on-first-crash", action="store_true")
     group.add_argument("--write-graph", action="store_true", help="write the workflow's graph")
     group.add_argument(
@@ -355,9 +361,14 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
         prog="circuitshift calibrate",
         allow_abbrev=False,
         description=(
-            "Simulate many studies with each planted truth and count how often each test is right."
+            "Simulate many studies with each planted truth and count how often each test is right. "
+            "With BIDS_DIR and OUTPUT_DIR of an analysed study: how often tests reject when signs "
+            "of its people's changes, or halves of its runs, are exchanged at random."
         ),
     )
+    calibrate.add_argument("bids_dir", type=Path, nargs="?", help="your own study, as at the group")
+    calibrate.add_argument("output_dir", type=Path, nargs="?", help="level, which has been run")
+    calibrate.add_argument("--study", type=Path, metavar="FILE", help="its study file")
     calibrate.add_argument(
         "--table",
         choices=("truths", "hard", "large"),
@@ -367,7 +378,26 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
     calibrate.add_argument("--studies", type=_number, default=200, metavar="N", help="a row; 200")
     calibrate.add_argument("--n-permutations", type=int, default=500, metavar="N")
     calibrate.add_argument("--seed", type=int, default=20260101)
-    return {"demo": demo, "simulate": simulate, "calibrate": calibrate}
+    power = _Parser(
+        prog="circuitshift power",
+        allow_abbrev=False,
+        description=(
+            "Simulate studies of several sizes and count how often each question is answered."
+        ),
+    )
+    power.add_argument("output_dir", type=Path)
+    power.add_argument("--n", type=_number, nargs="+", default=[20, 30, 40, 60], help="per arm")
+    power.add_argument("--specific", type=float, default=0.1, metavar="Z", help="a circuit; .1")
+    power.add_argument("--shift", type=float, default=0.0, metavar="Z", help="of all edges; 0")
+    power.add_argument("--gain", type=float, default=0.0, metavar="SHARE", help="of all edges; 0")
+    power.add_argument("--arms", type=int, choices=(1, 2), default=2)
+    power.add_argument(
+        "--reliability", type=_share, default=None, metavar="ICC", help="of a circuit's mean edge"
+    )
+    power.add_argument("--minutes", type=_amount, default=None, metavar="MIN", help="per visit")
+    power.add_argument("--studies", type=_number, default=200, metavar="N", help="a size; 200")
+    power.add_argument("--seed", type=int, default=20260101)
+    return {"demo": demo, "simulate": simulate, "calibrate": calibrate, "power": power}
 
 
 def _add_simulation(parser: argparse.ArgumentParser) -> None:
@@ -380,6 +410,19 @@ def _add_simulation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1)
     for flag in ("treated", "control", "reference"):
         parser.add_argument(f"--n-{flag}", type=int, default=14, metavar="N")
+
+
+_TOOLS = ("demo", "simulate", "calibrate", "power")
+
+
+def _run(tool: str, options: argparse.Namespace) -> int:
+    if tool:
+        from circuitshift.workflows import tools  # noqa: PLC0415 - after the limits
+
+        return int(getattr(tools, tool)(options))
+    from circuitshift.workflows import commands  # noqa: PLC0415 - after the limits
+
+    return commands.app(options)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -396,15 +439,14 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         Always; its code is one of `EXIT_OK`, `EXIT_FAILED`, `EXIT_PARTIAL`, or argparse's 2.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    tools = tool_parsers() if words and words[0] in ("demo", "simulate", "calibrate") else {}
+    tools = tool_parsers() if words and words[0] in _TOOLS else {}
     parser, rest = (tools[words[0]], words[1:]) if tools else (app_parser(), words)
     options = parser.parse_args(rest)
     _limit_threads(getattr(options, "omp_nthreads", None))
     from circuitshift.pipeline.errors import CircuitshiftError  # noqa: PLC0415 - after the limits
-    from circuitshift.workflows import commands  # noqa: PLC0415 - after the limits
 
     try:
-        code = getattr(commands, words[0])(options) if tools else commands.app(options)
+        code = _run(words[0] if tools else "", options)
     except CircuitshiftError as error:
         print(f"circuitshift: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks
         code = EXIT_FAILED

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -19,20 +18,19 @@ from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.design import StudyFile, read_study_file
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.group import DataSet, recorded_science
+from circuitshift.pipeline.plan_file import freeze_plan, plan_of
 from circuitshift.pipeline.records import Machine, Science
-from circuitshift.workflows.cli import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
+from circuitshift.workflows.cli import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.plan import InputFolder, StudyPlan, describe, make_plan
 
 if TYPE_CHECKING:
-    import numpy as np
     from nipype.pipeline.engine import Workflow
 
-    from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth
-
-__all__ = ["app", "calibrate", "demo", "simulate"]
+__all__ = ["app", "say"]
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line at once."""
     print(text, flush=True)  # noqa: T201 - the command line speaks
 
 
@@ -45,12 +43,14 @@ def app(options: argparse.Namespace) -> int:
     _check_folders(options, folders)
     stated = read_study_file(options.study) if options.study else StudyFile()
     data_sets = _data_sets(options, folders)
+    if options.freeze_plan:
+        return _freeze(options, stated, data_sets, given)
     if options.analysis_level == "group" and not options.dry_run and _is_measured(data_sets):
         science = _as_measured(given, data_sets)
         return _group(data_sets, stated, plan=(science, machine), options=options)
     plan = make_plan(folders, _query(options), science=science, out_dir=options.output_dir)
     if options.dry_run:
-        _say(describe(plan, science, level=options.analysis_level))
+        say(describe(plan, science, level=options.analysis_level))
         return EXIT_OK
     if not options.skip_bids_validation:
         _validate(options.bids_dir)
@@ -63,6 +63,21 @@ def app(options: argparse.Namespace) -> int:
         )
     first = _participants(plan, science, machine, options)
     return max(first, _group(plan.data_sets, stated, plan=(science, machine), options=options))
+
+
+def _freeze(
+    options: argparse.Namespace,
+    stated: StudyFile,
+    data_sets: Sequence[DataSet],
+    given: dict[str, Any],
+) -> int:
+    """Write the plan; neither people nor groups are read."""
+    _check_writable("OUTPUT_DIR", options.output_dir)
+    measured = any(data_set.outputs.glob("sub-*/sub-*_runs.tsv") for data_set in data_sets)
+    science = _as_measured(given, data_sets) if measured else replace(Science(), **given)
+    path = freeze_plan(options.output_dir / "group", plan_of(stated, science))
+    say(f"frozen: {path} (hash {tables.read_json(path)['hash']})")
+    return EXIT_OK
 
 
 def _make_absolute(options: argparse.Namespace) -> None:
@@ -226,11 +241,11 @@ def _validate(bids_dir: Path) -> None:
     try:
         issues = json.loads(done.stdout)["issues"]["issues"]
     except (json.JSONDecodeError, KeyError, TypeError):
-        _say("bids-validator-deno did not answer as expected; its result is not used")
+        say("bids-validator-deno did not answer as expected; its result is not used")
         return
     errors = sorted({i["code"] for i in issues if i.get("severity") == "error"})
     if errors:
-        _say(
+        say(
             f"warning: {bids_dir} is not valid BIDS ({', '.join(errors[:6])}); go on, since only "
             "preprocessed files are read (--skip-bids-validation leaves this out)"
         )
@@ -244,9 +259,9 @@ def _participants(
     from circuitshift.workflows.run import run_workflow  # noqa: PLC0415 - nipype
 
     for note in plan.notes:
-        _say(f"note: {note}")
+        say(f"note: {note}")
     for fault in plan.faults:
-        _say(f"fault: {fault}")
+        say(f"fault: {fault}")
     _check_writable("OUTPUT_DIR", options.output_dir)
     _check_writable("--work-dir", options.work_dir)
     start = time.monotonic()
@@ -261,18 +276,18 @@ def _participants(
     def build() -> "Workflow":
         return init_participant_wf(plan.people, science, machine, reports_only=options.reports_only)
 
-    crashes = run_workflow(build, machine, log_dir=log_dir, say=_say)
+    crashes = run_workflow(build, machine, log_dir=log_dir, say=say)
     for crash in crashes:
         person = next(p for p in plan.people if f".{p.node_name}." in f".{crash.node}.")
         step = crash.node.rpartition(".")[2]
         reason = f"unforeseen error in {step}; see {crash.file or log_dir}"
         if step == "measure":
             measure.record_crash(person.participant, reason, out_dir=person.out_dir)
-        _say(f"sub-{person.participant}: {reason}")
+        say(f"sub-{person.participant}: {reason}")
     failed = _failed(plan)
     for line in failed:
-        _say(line)
-    _say(
+        say(line)
+    say(
         f"{_count(len(plan.people))} in {time.monotonic() - start:.0f} s; reports: "
         f"{options.output_dir / 'sub-*.html'}"
     )
@@ -323,23 +338,23 @@ def _group(
 
     # two nodes, one after the other: no pool of processes is needed
     alone = replace(machine, n_procs=1)
-    crashes = run_workflow(build, alone, log_dir=out_dir.resolve() / "logs", say=_say)
+    crashes = run_workflow(build, alone, log_dir=out_dir.resolve() / "logs", say=say)
     if crashes:
         raise InputError(_crash_text(crashes[0].file))
     content = tables.read_json(out_dir / "group" / "verdict.json")
     for sentence in content["design"]["inferred"]:
-        _say(f"inferred: {sentence}")
-    _say(f"\nverdict: {content['verdict']}\n  {content['sentence']}\n  {content['reason']}")
+        say(f"inferred: {sentence}")
+    say(f"\nverdict: {content['verdict']}\n  {content['sentence']}\n  {content['reason']}")
     for warning in content["warnings"]:
-        _say(f"  warning: {warning}")
-    _say(f"report: {out_dir / 'group' / 'report.html'}")
+        say(f"  warning: {warning}")
+    say(f"report: {out_dir / 'group' / 'report.html'}")
     failed = [
         row
         for row in tables.read_table(out_dir / "group" / "exclusions.tsv").rows()
         if row["stage"] == "participant" and not set(row["code"].split("; ")) <= set(quality.CODES)
     ]
     for row in failed:
-        _say(f"left out after a failure: {row['participant_id']}: {row['reason']}")
+        say(f"left out after a failure: {row['participant_id']}: {row['reason']}")
     return EXIT_PARTIAL if failed else EXIT_OK
 
 
@@ -357,115 +372,3 @@ def _crash_text(file: str) -> str:
                 [line.partition(errors[1])[2], *(x for x in lines[k + 1 :] if x[:4] == "  - ")]
             )
     return f"the group level failed unforeseen; see {file}"
-
-
-def simulate(options: argparse.Namespace) -> int:
-    """Write a simulated data set."""
-    from circuitshift.pipeline import phantom  # noqa: PLC0415 - rarely needed
-
-    truth, spec, rng = _phantom_parts(options)
-    if options.layout:
-        written = phantom.write_layout(
-            options.output_dir,
-            options.layout,
-            spec=spec,
-            rng=rng,
-            participants=options.participants,
-        )
-        _say(f"{written.n_people} people, {written.n_runs} runs: {options.output_dir}")
-        return EXIT_OK
-    written = phantom.write_phantom(options.output_dir, truth, spec=spec, rng=rng)
-    _say(f"{written.n_people} people, {written.n_runs} runs: {options.output_dir}")
-    _say(f"planted: {options.truth}; the right verdict is {' or '.join(written.expected)}")
-    return EXIT_OK
-
-
-def _phantom_parts(
-    options: argparse.Namespace,
-) -> "tuple[PlantedTruth, PhantomSpec, np.random.Generator]":
-    """Make what a simulation needs from the options."""
-    import numpy as np  # noqa: PLC0415 - after the thread limits
-
-    from circuitshift.pipeline.phantom import (  # noqa: PLC0415 - rarely needed
-        PhantomSpec,
-        PlantedTruth,
-    )
-
-    spec = PhantomSpec(
-        n_treated=options.n_treated,
-        n_control=options.n_control,
-        n_reference=options.n_reference,
-    )
-    return PlantedTruth(options.truth), spec, np.random.default_rng(options.seed)
-
-
-def _simulated(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
-    """Simulate into a folder, or take what a former demo with the same options left there."""
-    from circuitshift.pipeline.phantom import write_phantom  # noqa: PLC0415 - rarely needed
-    from circuitshift.pipeline.phantom_model import EXPECTED  # noqa: PLC0415 - rarely needed
-
-    wanted = {
-        name: getattr(options, name)
-        for name in ("truth", "seed", "n_treated", "n_control", "n_reference")
-    }
-    note = folder.parent / "demo.json"
-    if note.exists():
-        if tables.read_json(note) != wanted:
-            raise InputError(
-                f"{folder.parent} holds a demo with other options ({note}); name another folder"
-            )
-        _say(f"using the study that is simulated in {folder} already")
-        return EXPECTED[options.truth]
-    _say(f"simulating a study with planted truth {options.truth!r} in {folder}")
-    truth, spec, rng = _phantom_parts(options)
-    written = write_phantom(folder, truth, spec=spec, rng=rng)
-    tables.write_json(note, wanted)
-    _say(f"{written.n_people} people, {written.n_runs} runs")
-    return written.expected
-
-
-def demo(options: argparse.Namespace) -> int:
-    """Simulate, run both levels, and compare the verdict with what was planted."""
-    from circuitshift.workflows.cli import app_parser  # noqa: PLC0415 - a cycle at import
-
-    root: Path = options.output_dir
-    start = time.monotonic()
-    expected = _simulated(options, root / "data")
-    common = [str(root / "data"), str(root / "results")]
-    procs = ["--nprocs", str(options.nprocs)] if options.nprocs else []
-    rest = ["-w", str(root / "work"), *procs]
-    status = EXIT_OK
-    for level in ("participant", "group"):
-        _say(f"\n$ circuitshift {' '.join(common)} {level} {' '.join(rest)}")
-        status = max(status, app(app_parser().parse_args([*common, level, *rest])))
-    found = tables.read_json(root / "results" / "group" / "verdict.json")["verdict"]
-    right = found in expected
-    _say(
-        f"\nplanted: {options.truth}; right: {' or '.join(expected)}; found: {found} "
-        f"-> {'as planted' if right else 'NOT as planted'} ({time.monotonic() - start:.0f} s)"
-    )
-    _say(f"a person's report: {min((root / 'results').glob('sub-*.html'), default='none')}")
-    return status if right else EXIT_FAILED
-
-
-def calibrate(options: argparse.Namespace) -> int:
-    """Print the calibration table."""
-    from circuitshift.pipeline.calibrate import (  # noqa: PLC0415 - rarely needed
-        calibration_table,
-        markdown_table,
-    )
-    from circuitshift.pipeline.scenarios import TABLES  # noqa: PLC0415 - rarely needed
-    from circuitshift.pipeline.study import Rules  # noqa: PLC0415 - rarely needed
-
-    rows = []
-    for row in calibration_table(
-        TABLES[options.table],
-        n_studies=options.studies,
-        seed=options.seed,
-        rules=Rules(n_permutations=options.n_permutations),
-        n_procs=os.cpu_count() or 1,
-    ):
-        rows.append(row)
-        print(f"{row.name}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
-    _say(markdown_table(rows))
-    return EXIT_OK

@@ -221,12 +221,18 @@ def group(circuits=("dmn", "tpn"), *, arms=("treated", "control", "reference"), 
         "versions": {"circuitshift": "0.1.0"},
         "sensitivity": [{"strategy": "24p+gsr", "verdict": None, "reason": "too few people"}],
         "exclusion_by_arm": {"analysed_and_lost": {"treated": [4, 1]}, "p": None},
+        "flow": {arm: {"known": 5, "measured": 5, "analysed": 4} for arm in arms},
+        "plan": {"frozen": False, "sentence": "No plan was frozen before the data were read."},
+        "beside": {"best_predicting_model": "specific"},
     }
     exclusions = [
         {"participant_id": "sub-x", "session": "n/a", "stage": "pairing", "code": "one-visit",
          "reason": "no follow-up"},
     ]  # fmt: skip
-    return GroupReport(verdict, tests, people, exclusions, quality, change, (), "The methods.")
+    beside = {"models": [{"model": "nothing", "elpd": "-9.5", "difference": "n/a"}]}
+    return GroupReport(
+        verdict, tests, people, exclusions, quality, change, (), "The methods.", beside
+    )
 
 
 def write(report: PersonReport | GroupReport, tmp_path: Path, name: str = "r.html") -> Page:
@@ -360,9 +366,12 @@ def test_a_study_answers_first_and_has_every_section(tmp_path: Path) -> None:
     assert headings == [
         "The change is circuit-specific", "Global terms", "Circuits",
         "Change against typical strength", "People", "Exclusions", "Quality by arm", "Sensitivity",
-        "Methods and provenance",
+        "Beside the verdict", "Methods and provenance",
     ]  # fmt: skip
     assert len(page.all("figure")) == 5
+    assert "Which model predicts people it has not seen" in page.text
+    assert "left-out people best is: specific" in page.text
+    assert "No plan was frozen" in page.text
     wanted = (
         "Title of dmn: connectivity changed by -0.20 Fisher z beyond the global law relative to "
         "the control arm, in the predicted direction (95 % confidence interval -0.25 to -0.15, "

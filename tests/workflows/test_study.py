@@ -241,6 +241,42 @@ def test_the_group_level_takes_the_settings_of_the_participant_level(study, tmp_
     assert "people were measured with different settings (01 unlike 02" in capsys.readouterr().err
 
 
+def test_a_plan_is_frozen_and_followed(study, tmp_path):
+    root, _ = study
+    shutil.copytree(root / "out", tmp_path / "out", ignore=shutil.ignore_patterns("group"))
+    words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work", "--nprocs", 1)
+    stated = ("--study", root / "study.toml")
+    assert run(*words, *stated, "--freeze-plan") == cli.EXIT_OK
+    assert [p.name for p in (tmp_path / "out/group").iterdir()] == ["plan.json"]
+    assert run(*words, *stated) == cli.EXIT_OK
+    content = json.loads((tmp_path / "out/group/verdict.json").read_text())
+    assert content["plan"]["followed"]
+    page = (tmp_path / "out/group/report.html").read_text()
+    assert "this analysis follows it" in page
+    (tmp_path / "other.toml").write_text(STUDY + "alpha = 0.01\n")
+    assert run(*words, "--study", tmp_path / "other.toml") == cli.EXIT_OK
+    content = json.loads((tmp_path / "out/group/verdict.json").read_text())
+    assert content["plan"]["departures"] == ["study file: alpha"]
+    assert not verdict(root)["plan"]["frozen"]
+
+
+def test_what_is_beside_the_verdict(study):
+    root, _ = study
+    folder = root / "out/group"
+    content = verdict(root)["beside"]
+    assert len(content["models"]) == 4
+    assert set(content["spatial_p"]) == set(verdict(root)["circuits"])
+    assert sum(content["specification"].values()) == 6
+    for name in ("normalisation", "reliability", "models", "spatial", "influence", "regions"):
+        table = tables.read_table(folder / f"{name}.tsv")
+        assert table.n_rows, name
+        assert set(json.loads((folder / f"{name}.json").read_text())) == set(table.columns)
+    edges = tables.read_table(folder / "edges.tsv")
+    assert np.nanmin(edges.numbers("p_corrected")) > 0
+    families = set(tables.read_table(folder / "tests.tsv").column("family"))
+    assert {"ranks: global", "ranks: specific"} <= families
+
+
 def test_dry_run_writes_nothing(study, tmp_path, capsys):
     root, _ = study
     assert run(root / "data", tmp_path / "out", "group", "--dry-run") == cli.EXIT_OK

@@ -1,0 +1,172 @@
+"""What the tools beside the BIDS App do: demo, simulate, calibrate, power."""
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circuitshift.pipeline import tables
+from circuitshift.pipeline.errors import InputError
+from circuitshift.workflows.cli import EXIT_FAILED, EXIT_OK, app_parser
+from circuitshift.workflows.commands import app, say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth
+
+__all__ = ["calibrate", "demo", "power", "simulate"]
+
+
+def simulate(options: argparse.Namespace) -> int:
+    """Write a simulated data set."""
+    from circuitshift.pipeline import phantom  # noqa: PLC0415 - rarely needed
+
+    truth, spec, rng = _phantom_parts(options)
+    if options.layout:
+        written = phantom.write_layout(
+            options.output_dir,
+            options.layout,
+            spec=spec,
+            rng=rng,
+            participants=options.participants,
+        )
+        say(f"{written.n_people} people, {written.n_runs} runs: {options.output_dir}")
+        return EXIT_OK
+    written = phantom.write_phantom(options.output_dir, truth, spec=spec, rng=rng)
+    say(f"{written.n_people} people, {written.n_runs} runs: {options.output_dir}")
+    say(f"planted: {options.truth}; the right verdict is {' or '.join(written.expected)}")
+    return EXIT_OK
+
+
+def _phantom_parts(
+    options: argparse.Namespace,
+) -> "tuple[PlantedTruth, PhantomSpec, np.random.Generator]":
+    """Make what a simulation needs from the options."""
+    import numpy as np  # noqa: PLC0415 - after the thread limits
+
+    from circuitshift.pipeline.phantom import (  # noqa: PLC0415 - rarely needed
+        PhantomSpec,
+        PlantedTruth,
+    )
+
+    spec = PhantomSpec(
+        n_treated=options.n_treated,
+        n_control=options.n_control,
+        n_reference=options.n_reference,
+    )
+    return PlantedTruth(options.truth), spec, np.random.default_rng(options.seed)
+
+
+def _simulated(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
+    """Simulate into a folder, or take what a former demo with the same options left there."""
+    from circuitshift.pipeline.phantom import write_phantom  # noqa: PLC0415 - rarely needed
+    from circuitshift.pipeline.phantom_model import EXPECTED  # noqa: PLC0415 - rarely needed
+
+    wanted = {
+        name: getattr(options, name)
+        for name in ("truth", "seed", "n_treated", "n_control", "n_reference")
+    }
+    note = folder.parent / "demo.json"
+    if note.exists():
+        if tables.read_json(note) != wanted:
+            raise InputError(
+                f"{folder.parent} holds a demo with other options ({note}); name another folder"
+            )
+        say(f"using the study that is simulated in {folder} already")
+        return EXPECTED[options.truth]
+    say(f"simulating a study with planted truth {options.truth!r} in {folder}")
+    truth, spec, rng = _phantom_parts(options)
+    written = write_phantom(folder, truth, spec=spec, rng=rng)
+    tables.write_json(note, wanted)
+    say(f"{written.n_people} people, {written.n_runs} runs")
+    return written.expected
+
+
+def demo(options: argparse.Namespace) -> int:
+    """Simulate, run both levels, and compare the verdict with what was planted."""
+    root: Path = options.output_dir
+    start = time.monotonic()
+    expected = _simulated(options, root / "data")
+    common = [str(root / "data"), str(root / "results")]
+    procs = ["--nprocs", str(options.nprocs)] if options.nprocs else []
+    rest = ["-w", str(root / "work"), *procs]
+    status = EXIT_OK
+    for level in ("participant", "group"):
+        say(f"\n$ circuitshift {' '.join(common)} {level} {' '.join(rest)}")
+        status = max(status, app(app_parser().parse_args([*common, level, *rest])))
+    found = tables.read_json(root / "results" / "group" / "verdict.json")["verdict"]
+    right = found in expected
+    say(
+        f"\nplanted: {options.truth}; right: {' or '.join(expected)}; found: {found} "
+        f"-> {'as planted' if right else 'NOT as planted'} ({time.monotonic() - start:.0f} s)"
+    )
+    say(f"a person's report: {min((root / 'results').glob('sub-*.html'), default='none')}")
+    return status if right else EXIT_FAILED
+
+
+def calibrate(options: argparse.Namespace) -> int:
+    """Print a calibration table: of simulated studies, or of the user's own design and noise."""
+    from circuitshift.pipeline.calibrate import (  # noqa: PLC0415 - rarely needed
+        CalibrationRow,
+        calibration_table,
+        markdown_table,
+    )
+    from circuitshift.pipeline.scenarios import TABLES  # noqa: PLC0415 - rarely needed
+    from circuitshift.pipeline.study import Rules  # noqa: PLC0415 - rarely needed
+
+    rules = Rules(n_permutations=options.n_permutations)
+    given = {
+        "n_studies": options.studies,
+        "seed": options.seed,
+        "rules": rules,
+        "n_procs": os.cpu_count() or 1,
+    }
+    rows: list[CalibrationRow] = []
+    if options.bids_dir is None:
+        found = calibration_table(TABLES[options.table], **given)
+    elif options.output_dir is None:
+        raise InputError("calibrate BIDS_DIR OUTPUT_DIR: name the folder of results, too")
+    else:
+        from circuitshift.pipeline.own_noise import own_table  # noqa: PLC0415 - rarely needed
+
+        found = own_table(options.bids_dir, options.output_dir, options.study, **given)
+    for row in found:
+        rows.append(row)
+        print(f"{row.name}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
+    say(markdown_table(rows))
+    return EXIT_OK
+
+
+def power(options: argparse.Namespace) -> int:
+    """Print a power table, and write it with a figure."""
+    from circuitshift.pipeline.power import (  # noqa: PLC0415 - rarely needed
+        PowerQuestion,
+        power_table,
+        write_power,
+    )
+
+    question = PowerQuestion(
+        specific=options.specific,
+        shift=options.shift,
+        gain=options.gain,
+        arms=options.arms,
+        reliability=options.reliability,
+        minutes=options.minutes,
+    )
+    rows = []
+    for row in power_table(
+        question,
+        options.n,
+        n_studies=options.studies,
+        seed=options.seed,
+        n_procs=os.cpu_count() or 1,
+    ):
+        rows.append(row)
+        print(f"n = {row.n}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
+    table, figure = write_power(options.output_dir, question, rows)
+    say(table.read_text(encoding="utf-8"))
+    say(f"{table}\n{figure}")
+    return EXIT_OK
