@@ -301,14 +301,15 @@ def permutation_test(
     relabel, exact = contrast.exchange.draw(n_permutations, rng)
     above = np.zeros(y.shape[1])
     above_max = np.zeros(y.shape[1])
-    for block in _statistics(y, contrast, relabel):
+    kernel = _Kernel.of(y, contrast, n_statistics=len(relabel) * y.shape[1])
+    if bare := kernel.is_bare and watch is None:
+        reach = reach / np.sqrt(kernel.share[0] + reach**2)  # t as a correlation
+    # ties of equal relabellings must count as reached
+    floor = (reach - kernel.slack * np.abs(reach)).astype(kernel.residual.dtype)
+    for block in kernel.blocks(relabel, bare=bare):
         if watch is not None:
             watch(block)
         null = np.abs(block) if not direction.any() else _one_sided(block, direction)
-        # ties of equal relabellings must count as reached
-        floor = (reach - (1e-9 if block.dtype == np.float64 else 1e-5) * np.abs(reach)).astype(
-            block.dtype
-        )
         above += _column_counts(null >= floor)
         for columns in groups:
             part = null if len(groups) == 1 else null[:, columns]
@@ -404,27 +405,13 @@ def _shares(contrast: Contrast) -> tuple[Floats, Floats]:
     return groups @ left, groups @ contrast.weights**2
 
 
-def _statistics(y: Floats, contrast: Contrast, relabel: npt.NDArray[np.int_]) -> Iterator[Reals]:
-    """Yield Welch's t of each relabelling."""
-    n_variables = y.shape[1]
-    dtype = np.float32 if len(relabel) * n_variables > _LARGE else np.float64
-    nuisance = contrast.design[:, 1:]
-    residual = y - nuisance @ (np.linalg.pinv(nuisance) @ y) if nuisance.size else y
-    scale = np.sqrt((residual**2).sum(axis=0))  # t does not depend on it
-    residual = _ratio(residual, scale[None] + np.zeros_like(residual)).astype(dtype)
-    kernel = _Kernel.of(contrast, residual, exact_zero=scale == 0)
-    step = max(1, _BLOCK // max(1, n_variables))
-    for start in range(0, len(relabel), step):
-        yield kernel.t(relabel[start : start + step])
-
-
 @dataclass(frozen=True, slots=True)
 class _Kernel:
     """Welch's t of relabelled residuals, each of unit length, without forming them."""
 
     residual: Reals  # (n, n_variables)
-    basis: Floats  # (n, q) orthonormal
-    along: Floats  # (q,): the estimate is along @ a
+    basis: Floats  # (n, q) orthonormal, the first along the weights
+    length: float  # of the weights: the estimate is length x first inner product
     masks: list[npt.NDArray[np.bool_]]  # all variance groups but the last
     factor: Floats  # (n_groups,): squared weights over residual degrees of freedom
     share: Floats  # (n_groups,): residual degrees of freedom
@@ -432,37 +419,60 @@ class _Kernel:
     empty: npt.NDArray[np.bool_]  # variables without any variance
 
     @classmethod
-    def of(
-        cls, contrast: Contrast, residual: Reals, *, exact_zero: npt.NDArray[np.bool_]
-    ) -> "_Kernel":
-        basis = np.linalg.qr(contrast.design)[0]
+    def of(cls, y: Floats, contrast: Contrast, *, n_statistics: int) -> "_Kernel":
+        dtype = np.float32 if n_statistics > _LARGE else np.float64
+        nuisance = contrast.design[:, 1:]
+        residual = y - nuisance @ (np.linalg.pinv(nuisance) @ y) if nuisance.size else y
+        scale = np.sqrt((residual**2).sum(axis=0))  # t does not depend on it
+        # the weights are in the design's span, orthogonal to nuisance: only the first inner
+        # product makes the estimate
+        length = float(np.linalg.norm(contrast.weights))
+        first = contrast.weights[:, None] / length
+        basis = np.hstack([first, np.linalg.qr(nuisance)[0]]) if nuisance.size else first
         share, squares = _shares(contrast)
         numbers = np.unique(contrast.group)
         return cls(
-            residual=residual,
+            residual=_ratio(residual, scale[None] + np.zeros_like(residual)).astype(dtype),
             basis=basis,
-            along=contrast.weights @ basis,
+            length=length,
             masks=[contrast.group == g for g in numbers[:-1]],
             factor=squares / np.maximum(share, 1e-12),
             share=share,
             flips=contrast.exchange.flips,
-            empty=exact_zero,
+            empty=scale == 0,
         )
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether t is a monotone function of the first inner product alone."""
+        return self.basis.shape[1] == 1 and not self.masks
+
+    @property
+    def slack(self) -> float:
+        """Relative difference of two statistics that are equal but for rounding."""
+        return 1e-9 if self.residual.dtype == np.float64 else 1e-5
+
+    def blocks(self, relabel: npt.NDArray[np.int_], *, bare: bool) -> Iterator[Reals]:
+        """Yield statistics of the relabellings; as correlations instead of t when `bare`."""
+        step = max(1, _BLOCK // max(1, self.residual.shape[1]))
+        for start in range(0, len(relabel), step):
+            part = relabel[start : start + step]
+            yield self._product(self.basis[:, 0], part, self.residual) if bare else self.t(part)
 
     def t(self, relabel: npt.NDArray[np.int_]) -> Reals:
         """Statistics of some relabellings; normal scores of Welch's t with several groups."""
         a = [self._product(column, relabel, self.residual) for column in self.basis.T]
         rest = np.multiply(a[0], a[0])
+        square = np.empty_like(rest) if len(a) > 1 else rest
         for part in a[1:]:
-            rest += part * part
+            np.multiply(part, part, out=square)
+            rest += square
         np.subtract(1, rest, out=rest)  # residual sum of squares of all groups
         variance, df = self._variance(rest, a, relabel)
+        variance *= 1 / self.length**2
         np.maximum(variance, np.finfo(variance.dtype).tiny, out=variance)
         np.sqrt(variance, out=variance)
         estimate = a[0]
-        estimate *= float(self.along[0])
-        for weight, part in zip(self.along[1:].tolist(), a[1:], strict=True):
-            estimate += part * weight
         estimate /= variance
         if self.empty.any():
             estimate[:, self.empty] = 0.0
