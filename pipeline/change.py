@@ -397,6 +397,9 @@ def _covariates(
             raise DesignError(f"covariate {name!r} is missing for everybody with both visits")
         if not known.all():
             notes.append(f"{name} is missing for {(~known).sum()} people: their mean was used.")
+        if np.ptp(values[known]) == 0:
+            notes.append(f"{name} is the same for everybody: it is no covariate.")
+            continue
         columns[name] = np.where(known, values, values[known].mean())
     matrix = np.array(list(columns.values())).T if columns else np.empty((len(pairs), 0))
     return matrix, tuple(columns), tuple(notes)

@@ -116,8 +116,8 @@ class Sample:
         rest = _background(background, circuits, np.vstack([pool, healthy]), length)
         if len(baseline) < MIN_OTHERS + 1:
             raise DesignError(
-                f"{len(baseline)} people have both visits; the model needs at least "
-                f"{MIN_OTHERS + 1}"
+                f"{len(baseline)} {'person has' if len(baseline) == 1 else 'people have'} both "
+                f"visits; the model needs at least {MIN_OTHERS + 1}"
             )
         if rest.sum() < MIN_EDGES:
             raise DesignError(

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.displacement import log_displacement
+from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.families import Labels, Shared, Tester
 from circuitshift.pipeline.naive import circuit_means, known_mean, naive_share
 from circuitshift.pipeline.questions import Rules, Visits, questions_of
@@ -86,6 +87,7 @@ def analyse(
     'circuit-specific'
     """
     rules = rules or Rules()
+    _check_reference(visits)
     change = visits.change
     sample = Sample.from_edges(
         change=change,
@@ -118,6 +120,20 @@ def analyse(
         global_signal_removed=visits.global_signal_removed,
     )
     return Analysis(tuple(estimates), verdict, response, deviation, sample)
+
+
+def _check_reference(visits: Visits) -> None:
+    """Refuse a reference that holds the patients themselves: their noise would be shared."""
+    if visits.reference is None:
+        return
+    patients = {row.tobytes(): k for k, row in enumerate(visits.baseline)}
+    both = [k for k, row in enumerate(visits.reference) if row.tobytes() in patients]
+    if both:
+        raise DesignError(
+            f"{len(both)} of {len(visits.reference)} reference people have exactly the edges of a "
+            f"patient's baseline (the first is reference person {both[0] + 1}): the reference must "
+            "be other people; check [groups] reference and --reference-dataset"
+        )
 
 
 def _global(tester: Tester, response: Response, *, gsr: bool) -> list[Estimate]:

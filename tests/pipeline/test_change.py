@@ -100,6 +100,14 @@ def test_what_cannot_be_analysed_is_refused(change, sentence):
         assemble(sessions, members, PRE_POST)
 
 
+def test_a_constant_covariate_is_left_out_and_said():
+    sessions, members = study()
+    same = [Member(m.person, m.group, m.role, (30.0,)) for m in members]
+    cohort = assemble(sessions, same, PRE_POST)
+    assert cohort.covariate_names == ()
+    assert "age is the same for everybody: it is no covariate." in cohort.notes
+
+
 def test_a_crossover_needs_four_visits():
     design = Design("preD", "postD", control_baseline="preP", control_followup="postP")
     members = [Member(p, "n/a", "treated", ()) for p in "abc"]

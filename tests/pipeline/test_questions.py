@@ -220,3 +220,42 @@ def test_change_at_unchanged_motion() -> None:
     x = np.column_stack([np.ones(24), study.motion_mm])
     expected = np.linalg.lstsq(x, y, rcond=None)[0][0]
     assert rows(ours, "global")["shift"].estimate == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"n": 1}, "1 person has both visits; the model needs at least 4"),
+        ({"n": 3}, "3 people have both visits"),
+        ({"covariates": lambda n: np.ones((n, 2)) * np.arange(n)[:, None]}, "collinear"),
+        ({"covariates": lambda n: np.eye(n)[:, : n - 2]}, "too few for"),
+        ({"reference": "patients"}, "2 of 10 reference people have exactly the edges"),
+        ({"reference": "other atlas"}, "use one atlas for all"),
+        ({"treated": lambda n: np.arange(n) < 1}, "each arm needs at least two"),
+        ({"treated": lambda n: [1] * 5 + [0] * (n - 5)}, "must be an array of bool"),
+        ({"blocks": lambda n: np.arange(n - 1)}, "blocks has 23 rows for 24 people"),
+        ({"circuits": "all"}, "0 background edges"),
+    ],
+)
+def test_bad_designs_give_one_clear_sentence(more: dict, sentence: str) -> None:
+    study = simulate_edges(
+        Truth(), replace(SPEC, n_control=0, n_reference=10), np.random.default_rng(10)
+    )
+    n = more.get("n", 24)
+    given = {k: v(n) for k, v in more.items() if callable(v)}
+    reference = study.reference
+    if more.get("reference") == "patients":
+        reference = np.vstack([reference[:8], study.baseline[:2]])
+    elif more.get("reference"):
+        reference = reference[:, :-1]
+    circuit = np.arange(study.distance.size) if more.get("circuits") else study.circuit
+    with pytest.raises(DesignError, match=sentence):
+        run(Visits(study.baseline[:n], study.followup[:n], reference=reference, **given), circuit)
+
+
+def test_a_constant_covariate_does_nothing() -> None:
+    study = simulate_edges(Truth(), SPEC, np.random.default_rng(11))
+    plain = Visits(study.baseline, study.followup, treated=study.treated)
+    constant = run(replace(plain, covariates=np.ones((48, 1))), study.circuit)
+    expected = run(plain, study.circuit)
+    assert rows(constant, "global")["shift"].p == rows(expected, "global")["shift"].p
