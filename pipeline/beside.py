@@ -78,6 +78,7 @@ class Beside:
         Empty without a reference group.
     reliabilities : tuple of CircuitReliability
         Empty when nobody was scanned twice without treatment.
+    circuits : tuple of str
     reliable : ndarray, shape (n_people, n_circuits)
         Each person's change in units of untreated change; NaN when unknown.
     predictions : tuple of Prediction
@@ -91,6 +92,7 @@ class Beside:
 
     shares: tuple[CircuitShare, ...]
     reliabilities: tuple[CircuitReliability, ...]
+    circuits: tuple[str, ...]
     reliable: Floats
     predictions: tuple[Prediction, ...]
     spatial: tuple[SpatialTest, ...]
@@ -162,6 +164,7 @@ def look_beside(
     return Beside(
         shares=tuple(_shares(visits, circuits, question)),
         reliabilities=tuple(reliabilities),
+        circuits=tuple(circuits),
         reliable=reliable,
         predictions=tuple(predictions),
         spatial=tuple(_spatial(analysis, visits, question, n_regions=n_regions, rng=rng)),

@@ -8,12 +8,14 @@ from typing import Any, get_args
 import numpy as np
 
 from circuitshift.pipeline import change, group_tables
-from circuitshift.pipeline.beside import Beside, look_beside
+from circuitshift.pipeline.beside import Beside, CircuitReliability, look_beside
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.group_content import Context, Fitted
+from circuitshift.pipeline.group_content import Context, Fitted, baseline_halves
 from circuitshift.pipeline.maps import Map, Maps, change_maps
+from circuitshift.pipeline.naive import circuit_means
 from circuitshift.pipeline.questions import questions_of
 from circuitshift.pipeline.records import Background
+from circuitshift.pipeline.reliability import reliability
 from circuitshift.pipeline.study import analyse
 from circuitshift.pipeline.trajectory import Levels
 from circuitshift.pipeline.verdict import Estimate
@@ -71,7 +73,7 @@ def beside_verdict(
     specification = _specification(context, fitted, of_rows)
     group_tables.write_rows(folder / "specification.tsv", specification, _SPECIFICATION)
     people = [group_tables.person_id(m.person) for m in fitted.cohort.pairs]
-    content = _write(folder, found, people, tuple(context.positions()))
+    content = _write(folder, found, people, [*found.reliabilities, *_within_visit(context, fitted)])
     content["components"] = _components(maps, context)
     content["specification"] = _agreement(specification)
     return content | {"remarks": remarks}, found.estimates, maps
@@ -164,8 +166,47 @@ _INFLUENCE = {
 }
 
 
+def _within_visit(context: Context, fitted: Fitted) -> list[CircuitReliability]:
+    """Reliability of the whole baseline from its halves, stepped up by Spearman and Brown.
+
+    Within a visit a person's state does not change, so this is an upper bound of what two visits
+    can agree in.
+    """
+    both = baseline_halves(context, fitted)
+    if both is None:
+        return []
+    circuits = context.positions()
+    first, second = (circuit_means(z, circuits) for z in both)
+    out = []
+    for k, name in enumerate(circuits):
+        try:
+            found = reliability(first[:, k], second[:, k])
+        except DesignError:
+            continue
+        whole = replace(
+            found,
+            icc_agreement=_stepped_up(found.icc_agreement),
+            icc_consistency=_stepped_up(found.icc_consistency),
+            ci_low=_stepped_up(found.ci_low),
+            ci_high=_stepped_up(found.ci_high),
+            sem=found.sem / np.sqrt(2),
+            mdc=found.mdc / np.sqrt(2),
+        )
+        nan = float("nan")
+        out.append(CircuitReliability(name, "halves of the baseline, stepped up", whole, nan, nan))
+    return out
+
+
+def _stepped_up(icc: float) -> float:
+    """Reliability of twice the length (Spearman 1910, Brown 1910)."""
+    return 2 * icc / (1 + icc) if icc > -1 else float("nan")
+
+
 def _write(
-    folder: Path, found: Beside, people: Sequence[str], circuits: Sequence[str]
+    folder: Path,
+    found: Beside,
+    people: Sequence[str],
+    reliable: Sequence[CircuitReliability],
 ) -> dict[str, Any]:
     shares = [asdict(row) for row in found.shares]
     reliabilities = [
@@ -176,7 +217,7 @@ def _write(
             "effect_d": row.effect_d,
             "effect_d_disattenuated": row.effect_d_disattenuated,
         }
-        for row in found.reliabilities
+        for row in reliable
     ]
     models = [asdict(row) for row in found.predictions]
     spatial = [asdict(row) for row in found.spatial]
@@ -194,7 +235,7 @@ def _write(
     ):
         group_tables.write_rows(folder / f"{name}.tsv", rows, about)
     words = "Change in units of untreated change; beyond about 2 is a reliable change"
-    about = {"participant_id": "Participant"} | dict.fromkeys(circuits, words)
+    about = {"participant_id": "Participant"} | dict.fromkeys(found.circuits, words)
     index = [
         dict(zip(about, (person, *values), strict=True))
         for person, values in zip(people, found.reliable.tolist(), strict=True)
@@ -206,7 +247,7 @@ def _write(
         "best_predicting_model": None if best is None else best["model"],
         "models": models,
         "spatial_p": {row["circuit"]: row["p"] for row in spatial},
-        "icc": {row["circuit"]: row["icc_consistency"] for row in reliabilities},
+        "icc": {row.circuit: row.found.icc_consistency for row in found.reliabilities},
     }
 
 

@@ -1,5 +1,6 @@
 """What verdict.json says: estimates, people, quality, sensitivity, warnings."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,14 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.atlases.records import Atlas, Circuit
-from circuitshift.pipeline import change, group_tables, measure, quality, study
+from circuitshift.pipeline import (
+    change,
+    connectivity,
+    group_tables,
+    measure,
+    quality,
+    study,
+    tables,
+)
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.displacement import identifiability
 from circuitshift.pipeline.group_people import GroupInput
 from circuitshift.pipeline.provenance import code_hash, versions
 from circuitshift.pipeline.records import Design, Science
 
-__all__ = ["Context", "Fitted", "is_gsr", "verdict_content"]
+__all__ = ["Context", "Fitted", "baseline_halves", "is_gsr", "verdict_content"]
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -242,3 +253,43 @@ def _motion_confound(cohort: change.Cohort) -> dict[str, object]:
     if cohort.motion_mm is None:
         return {}
     return dict(quality.qcfc(cohort.followup - cohort.baseline, cohort.motion_mm))
+
+
+def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] | None:
+    """Return edges of the first and second half of everybody's baseline runs.
+
+    Parameters
+    ----------
+    context : Context
+    fitted : Fitted
+
+    Returns
+    -------
+    tuple of two ndarray, shape (n_pairs, n_edges), or None
+        None when the series of anybody are not there.
+    """
+    design = context.design
+    people = [member.person for member in fitted.cohort.pairs]
+    found: dict[str, list[tuple[Floats, Floats]]] = {person: [] for person in people}
+    for row in context.given.rows:
+        wanted = (
+            row["status"] == "included"
+            and row["strategy"] == fitted.strategy
+            and row["atlas"] == context.atlas.name
+            and row["session"] == design.baseline
+            and row["person"] in found
+        )
+        name = re.sub("_stat-[a-z]+correlation_relmat", "_stat-mean_timeseries", row["relmat"])
+        path = Path(row["root"]) / name
+        if wanted and path.exists():
+            series = tables.read_series(path)[1]
+            cut = len(series) // 2
+            parts = series[:cut], series[cut:]
+            found[row["person"]].append(tuple(connectivity.edges(p) for p in parts))  # type: ignore[arg-type]
+    if not all(found.values()):
+        return None
+    first, second = (
+        np.array([np.mean([pair[k] for pair in found[person]], axis=0) for person in people])
+        for k in (0, 1)
+    )
+    return first, second

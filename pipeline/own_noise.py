@@ -5,7 +5,6 @@ keeps the study's size, dropout, motion and noise. *Split halves*: the two halve
 baseline series are the visits, in random order.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -16,12 +15,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline import connectivity, tables
 from circuitshift.pipeline.calibrate import CalibrationRow, Outcome, outcome_of, summary
 from circuitshift.pipeline.design import StudyFile, read_study_file
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.group import DataSet, fit_study, recorded_science
-from circuitshift.pipeline.group_content import Context, Fitted
+from circuitshift.pipeline.group_content import baseline_halves
 from circuitshift.pipeline.questions import Rules, Visits
 from circuitshift.pipeline.scenarios import Scenario
 from circuitshift.pipeline.simulate import TRUTHS, EdgeSpec
@@ -81,7 +79,7 @@ def own_table(
     own = replace(fitted.rules, n_permutations=rules.n_permutations)
     rows = partial(null_rows, rules=own, n_studies=n_studies, seed=seed, n_procs=n_procs)
     yield rows("sign flips", fitted.visits, context.positions())
-    both = _baseline_halves(context, fitted)
+    both = baseline_halves(context, fitted)
     if both is not None:
         yield rows("split halves", halves(fitted.visits, *both), context.positions())
 
@@ -183,32 +181,3 @@ def halves(visits: Visits, first: Floats, second: Floats) -> Visits:
         control_baseline=None,
         control_followup=None,
     )
-
-
-def _baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] | None:
-    """Edges of the first and second half of each person's baseline runs; None without series."""
-    design = context.design
-    people = [member.person for member in fitted.cohort.pairs]
-    found: dict[str, list[tuple[Floats, Floats]]] = {person: [] for person in people}
-    for row in context.given.rows:
-        wanted = (
-            row["status"] == "included"
-            and row["strategy"] == fitted.strategy
-            and row["atlas"] == context.atlas.name
-            and row["session"] == design.baseline
-            and row["person"] in found
-        )
-        name = re.sub("_stat-[a-z]+correlation_relmat", "_stat-mean_timeseries", row["relmat"])
-        path = Path(row["root"]) / name
-        if wanted and path.exists():
-            series = tables.read_series(path)[1]
-            cut = len(series) // 2
-            parts = series[:cut], series[cut:]
-            found[row["person"]].append(tuple(connectivity.edges(p) for p in parts))  # type: ignore[arg-type]
-    if not all(found.values()):
-        return None
-    first, second = (
-        np.array([np.mean([pair[k] for pair in found[person]], axis=0) for person in people])
-        for k in (0, 1)
-    )
-    return first, second
