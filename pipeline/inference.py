@@ -83,6 +83,8 @@ class PermutationResult:
         Relabellings compared with, the observed one included.
     exact : bool
         True when all relabellings were enumerated.
+    maxima : tuple of ndarray, shape (n_relabellings,)
+        For each family, sorted: the largest statistic of each relabelling.
     """
 
     estimate: Floats
@@ -95,6 +97,7 @@ class PermutationResult:
     p_corrected: Floats
     n_permutations: int
     exact: bool
+    maxima: tuple[Floats, ...]
 
     def equivalence_p(self, bound: npt.ArrayLike) -> Floats:
         """Two one-sided t tests of ``|effect| < bound`` (Schuirmann 1987, doi:10.1007/BF01068419).
@@ -306,15 +309,21 @@ def permutation_test(
         reach = reach / np.sqrt(kernel.share[0] + reach**2)  # t as a correlation
     # ties of equal relabellings must count as reached
     floor = (reach - kernel.slack * np.abs(reach)).astype(kernel.residual.dtype)
+    tops: list[list[Reals]] = [[] for _ in groups]
     for block in kernel.blocks(relabel, bare=bare):
         if watch is not None:
             watch(block)
         null = np.abs(block) if not direction.any() else _one_sided(block, direction)
         above += _column_counts(null >= floor)
-        for columns in groups:
+        for columns, top in zip(groups, tops, strict=True):
             part = null if len(groups) == 1 else null[:, columns]
-            top = np.sort(part.max(axis=1))
-            above_max[columns] += len(top) - np.searchsorted(top, floor[columns])
+            top.append(part.max(axis=1))
+    maxima = [np.sort(np.concatenate(top)) for top in tops]
+    for columns, found in zip(groups, maxima, strict=True):
+        above_max[columns] = len(found) - np.searchsorted(found, floor[columns])
+    if bare:  # back from correlations to t
+        df_bare = kernel.share[0]
+        maxima = [r * np.sqrt(df_bare / np.maximum(1 - r**2, 1e-12)) for r in maxima]
     total = len(relabel) + (not exact)
     from scipy.special import stdtrit  # noqa: PLC0415 - half a second of import
 
@@ -330,6 +339,7 @@ def permutation_test(
         p_corrected=np.maximum(above_max + (not exact), 1) / total,
         n_permutations=total,
         exact=exact,
+        maxima=tuple(np.asarray(top, float) for top in maxima),
     )
 
 
@@ -461,7 +471,7 @@ class _Kernel:
 
     def t(self, relabel: npt.NDArray[np.int_]) -> Reals:
         """Statistics of some relabellings; normal scores of Welch's t with several groups."""
-        a = [self._product(column, relabel, self.residual) for column in self.basis.T]
+        a = self._products(self.basis, relabel, self.residual)
         rest = np.multiply(a[0], a[0])
         square = np.empty_like(rest) if len(a) > 1 else rest
         for part in a[1:]:
@@ -508,8 +518,9 @@ class _Kernel:
             total = np.broadcast_to((r[mask] ** 2).sum(axis=0), a[0].shape).astype(r.dtype)
         else:
             total = self._product(mask.astype(float), relabel, r * r)
+        products = self._products(kept, relabel, r)
         for k, part in enumerate(a):
-            weight = self._product(kept[:, k], relabel, r)
+            weight = products[k]
             weight *= -2
             for other, value in zip(a, inner[k].tolist(), strict=True):
                 if value:
@@ -520,9 +531,19 @@ class _Kernel:
 
     def _product(self, column: Floats, relabel: npt.NDArray[np.int_], values: Reals) -> Reals:
         """Inner products of a column with relabelled values, one row per relabelling."""
-        if self.flips:
-            weights = relabel * column
-        else:
-            weights = np.empty(relabel.shape)
-            np.put_along_axis(weights, relabel, np.broadcast_to(column, relabel.shape), axis=1)
-        return np.asarray(weights.astype(values.dtype) @ values)
+        return self._products(column[:, None], relabel, values)[0]
+
+    def _products(
+        self, columns: Floats, relabel: npt.NDArray[np.int_], values: Reals
+    ) -> list[Reals]:
+        """Inner products of several columns, from one matrix product."""
+        shape = (columns.shape[1], *relabel.shape)
+        weights = np.empty(shape, values.dtype)
+        for k, column in enumerate(columns.T):
+            if self.flips:
+                np.multiply(relabel, column, out=weights[k], casting="same_kind")
+            else:
+                spread = np.broadcast_to(column.astype(values.dtype), relabel.shape)
+                np.put_along_axis(weights[k], relabel, spread, axis=1)
+        made = weights.reshape(-1, shape[2]) @ values
+        return list(made.reshape(*shape[:2], -1))

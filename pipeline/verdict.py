@@ -169,11 +169,15 @@ def decide(
         name = "neither"
     else:
         name = "undetermined"
+    by_node = {e.term: e for e in estimates if e.family == "specific, node-adjusted"}
     return Verdict(
         name,
         _SENTENCES[name],
         _reason(hits, circuit_hits, [*of_global, *of_circuits], nil=nil, alpha=alpha),
-        _warnings(deviation, controlled=controlled, gsr=global_signal_removed),
+        (
+            *_warnings(deviation, controlled=controlled, gsr=global_signal_removed),
+            *_regional([by_node[e.term] for e in circuit_hits if e.term in by_node], alpha),
+        ),
     )
 
 
@@ -202,6 +206,18 @@ def _reason(
         f"no corrected p below {alpha:g}, and an effect as large as the smallest effect of "
         f"interest is not ruled out for {', '.join(wide[:6])}{' and others' * (len(wide) > 6)}"
     )
+
+
+def _regional(adjusted: Sequence[Estimate], alpha: float) -> list[str]:
+    """Name circuits whose change may be one of their regions everywhere."""
+    gone = [e for e in adjusted if not e.p_corrected < alpha]
+    if not gone:
+        return []
+    said = ", ".join(f"{e.term} (p = {e.p_corrected:.3f})" for e in gone)
+    return [
+        f"Not significant once what their regions do everywhere is taken out: {said}. A region "
+        "that changed, or lost signal, in all its connections cannot be excluded as the cause."
+    ]
 
 
 def _warnings(deviation: Deviation, *, controlled: bool, gsr: bool) -> tuple[str, ...]:

@@ -163,6 +163,15 @@ def test_the_decision_rule(
     assert decide(rows, alpha=0.05, deviation=deviation, controlled=True).verdict == wanted
 
 
+def test_a_hit_that_its_regions_may_explain_is_warned_of() -> None:
+    hit = estimate("specific", 0.01, 0.5)
+    for p, warned in ((0.4, True), (0.02, False)):
+        adjusted = replace(estimate("specific, node-adjusted", p, 0.5), term=hit.term)
+        found = decide([hit, adjusted], alpha=0.05, deviation=Deviation(True, ""), controlled=True)
+        assert found.verdict == "circuit-specific"
+        assert any("their regions do everywhere" in w for w in found.warnings) == warned
+
+
 def test_naive_families_never_decide() -> None:
     rows = [estimate("naive: circuit minus background", 0.001, 0.5)]
     deviation = Deviation(identified=True, reason="")
