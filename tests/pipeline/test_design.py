@@ -196,3 +196,45 @@ def test_sessions_of_the_control_condition_leave_the_guess_alone():
         infer_design(stated_, observed(["a"], ("x", "y", "z", "preplacebo", "postplacebo")))
     design = infer_design(stated_, seen)
     assert (design.baseline, design.followup) == ("predrug", "postdrug")
+
+
+def test_groups_that_no_role_names_take_the_role_of_their_name_or_none():
+    seen = observed(["drug", "placebo", "healthy", "other"])
+    design = infer_design(stated(treated=("drug",)), seen)
+    assert (design.control, design.reference) == (("placebo",), ("healthy",))
+    assert design.inferred[-3:] == (
+        "Reference: healthy, by name.",
+        "Control: placebo, by name.",
+        "Without a role, and left out: other.",
+    )
+    design = infer_design(stated(treated=("drug",), control=("other",)), seen)
+    assert (design.control, design.reference) == (("other",), ("healthy",))
+    assert design.inferred[-1] == "Without a role, and left out: placebo."
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"alpha": 2.0}, "alpha = 2 is no error rate"),
+        ({"sesoi_z": -0.1}, "the smallest effect of interest is a size"),
+        ({"visits": ("post", "pre")}, "must start with the baseline 'pre'"),
+        ({"visits": ("pre", "post", "late")}, "visit 'late' is not in the data"),
+        ({"visits": ("pre", "post"), "days": (("pre", 0),)}, "days of post are missing"),
+    ],
+)
+def test_values_out_of_range_are_refused(keys, sentence):
+    with pytest.raises((DesignError, FaultsError), match=sentence):
+        infer_design(stated(**keys), observed(["drug", "placebo"]))
+
+
+def test_wrong_kinds_of_values(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(
+        '[sessions]\ndays = {pre = "zero"}\n[model]\nbackground = "half"\nfactor = 3\n'
+        '[hypotheses]\ndirections = {dmn = "down"}\n'
+    )
+    with pytest.raises(FaultsError) as caught:
+        read_study_file(path)
+    said = str(caught.value)
+    for text in ("give numbers of days", "'matched'", "give a text", "'increase' or 'decrease'"):
+        assert text in said

@@ -277,6 +277,35 @@ def test_what_is_beside_the_verdict(study):
     assert {"ranks: global", "ranks: specific"} <= families
 
 
+def test_symptom_factor_and_visits_from_the_study_file(study, tmp_path):
+    root, _ = study
+    shutil.copytree(root / "out", tmp_path / "out", ignore=shutil.ignore_patterns("group"))
+    (tmp_path / "study.toml").write_text(
+        '[sessions]\nvisits = ["pre", "post"]\ndays = {pre = 0, post = 56}\n'
+        '[model]\nsymptom = "MADRS"\nfactor = "sex"\nfactor_levels = ["F", "M"]\n'
+        "[tests]\nn_permutations = 50\n"
+    )
+    table = root / "data/participants.tsv"
+    rows = [line.split("\t") for line in table.read_text().splitlines()]
+    where = rows[0].index("sex")
+    for k, row in enumerate(rows[1:]):
+        row[where] = "FM"[k % 2]
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "participants.tsv").write_text("\n".join(map("\t".join, rows)) + "\n")
+    words = (data, tmp_path / "out", "group", "-w", tmp_path / "work", "--nprocs", 1)
+    code = run(*words, "--study", tmp_path / "study.toml")
+    if code == cli.EXIT_FAILED:
+        pytest.fail("the study file was refused")
+    content = json.loads((tmp_path / "out/group/verdict.json").read_text())
+    assert set(content["further"]) == {"factor", "interaction", "symptom"}
+    found = tables.read_table(tmp_path / "out/group/tests.tsv")
+    families = set(found.column("family"))
+    assert {"trajectory: global", "trajectory: specific", "symptom: specific"} <= families
+    terms = [row["term"] for row in found.rows() if row["family"] == "trajectory: global"]
+    assert {"shift at ses-post", "shift per 30 days"} <= set(terms)
+
+
 def test_dry_run_writes_nothing(study, tmp_path, capsys):
     root, _ = study
     assert run(root / "data", tmp_path / "out", "group", "--dry-run") == cli.EXIT_OK
