@@ -167,7 +167,7 @@ def get_strategy(name: str, strategies: Mapping[str, Strategy]) -> Strategy:
     if name in strategies:
         return strategies[name]
     near = difflib.get_close_matches(name.lower(), strategies, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     known = ", ".join(map(repr, strategies))
     raise InputError(f"denoising strategy {name!r} is unknown{hint} Known are {known}")
 

@@ -23,7 +23,7 @@ def test_every_reason_is_said_at_once():
     coverage = np.r_[np.full(6, 0.2), np.full(3, 1.0), np.nan]
     assert quality.exclude_run(bad, Science(), coverage) == [
         ("too-short", "1.5 minutes are left of it, fewer than 2"),
-        ("motion", "mean framewise displacement 0.80 mm is above 0.5"),
+        ("motion", "mean framewise displacement 0.800 mm is above 0.5"),
         ("coverage", "70% of the regions carry too little signal"),
     ]
     assert quality.exclude_run(bad, Science(min_minutes=1, max_mean_fd_mm=1.0), ALL) == []
