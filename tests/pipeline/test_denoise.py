@@ -309,7 +309,7 @@ def test_strategies_of_the_user(tmp_path):
     assert found["6p"].low_pass_hz == 0.1
     assert found["6p+gsr"].gsr
     assert found["6p+gsr"].desc == "6pGsr"
-    with pytest.raises(InputError, match="'24q' is unknown; did you mean '24p'. Known are"):
+    with pytest.raises(InputError, match=r"'24q' is unknown; did you mean '24p'\? Known are"):
         denoise.get_strategy("24q", found)
 
 
