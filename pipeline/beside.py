@@ -9,7 +9,7 @@ import numpy.typing as npt
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.families import Labels, Tester
 from circuitshift.pipeline.influence import Influence, influence
-from circuitshift.pipeline.naive import circuit_means
+from circuitshift.pipeline.naive import circuit_means, column_mean
 from circuitshift.pipeline.normalisation import CircuitShare, circuit_shares, split_half_share
 from circuitshift.pipeline.prediction import Prediction, compare_models
 from circuitshift.pipeline.questions import Question, Rules, Visits, questions_of
@@ -128,7 +128,8 @@ def look_beside(
     Beside
     """
     rules = rules or Rules()
-    circuits, question = analysis.sample.circuits, questions_of(visits)[0]
+    circuits = analysis.sample.circuits
+    question = replace(questions_of(visits)[0], weights=None)  # each person counts once here
     tester = Tester(question, rules, rng, len(analysis.sample.reference.edges))
     remarks: list[str] = []
     estimates = _rank_rows(tester, analysis.response, visits.global_signal_removed)
@@ -265,7 +266,7 @@ def _spatial(
 ) -> list[SpatialTest]:
     sample = analysis.sample
     beyond = residual_map(sample, analysis.response, question)
-    strength = np.nan_to_num(_mean(visits.before))
+    strength = np.nan_to_num(column_mean(visits.before))
     length = visits.distance
     if length is not None and not np.isfinite(length).all():
         length = None
@@ -292,22 +293,14 @@ def residual_map(sample: Sample, response: Response, question: Question) -> Floa
     weights = np.zeros(len(question.interest))
     weights[question.asked] = question.contrast(question.asked).weights
     z, h = sample.baseline.edges, sample.strong.edges
-    m = _mean(z)
-    columns = [m, _mean(h), np.zeros_like(m)]
+    m = column_mean(z)
+    columns = [m, column_mean(h), np.zeros_like(m)]
     if len(sample.reference.edges):
-        columns[2] = _mean(sample.reference.edges) - m
+        columns[2] = column_mean(sample.reference.edges) - m
     slopes = weights @ response.slopes
     predicted = np.nansum([s * c for s, c in zip(slopes, columns, strict=True)], axis=0)
     change = weights[question.asked] @ sample.change.edges[question.asked]
     return np.asarray(change - predicted)
-
-
-def _mean(values: Floats) -> Floats:
-    known = np.isfinite(values)
-    out = np.full(values.shape[1], np.nan)
-    total = np.where(known, values, 0.0).sum(axis=0)
-    np.divide(total, known.sum(axis=0), out=out, where=known.any(axis=0))
-    return out
 
 
 def _influences(analysis: Analysis, question: Question) -> list[TermInfluence]:

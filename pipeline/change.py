@@ -10,7 +10,16 @@ import numpy.typing as npt
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.records import Design
 
-__all__ = ["Cohort", "Exclusion", "Measured", "Member", "Role", "assemble", "session_means"]
+__all__ = [
+    "Cohort",
+    "Exclusion",
+    "Measured",
+    "Member",
+    "Role",
+    "assemble",
+    "precision_weights",
+    "session_means",
+]
 
 Floats = npt.NDArray[np.float64]
 Role = Literal["treated", "control", "reference", "none"]
@@ -104,6 +113,8 @@ class Cohort:
     covariate_names : tuple of str
     motion_mm : ndarray, shape (n_pairs,), or None
         Change in mean framewise displacement; None when unknown or constant.
+    weights : ndarray, shape (n_pairs,), or None
+        Of people, when the design asks for them.
     exclusions : tuple of Exclusion
     notes : tuple of str
         Sentences on what was assumed or filled in.
@@ -122,6 +133,7 @@ class Cohort:
     covariates: Floats
     covariate_names: tuple[str, ...]
     motion_mm: Floats | None
+    weights: Floats | None
     exclusions: tuple[Exclusion, ...]
     notes: tuple[str, ...]
 
@@ -262,6 +274,7 @@ def assemble(
         covariates=covariates,
         covariate_names=names,
         motion_mm=motion,
+        weights=_weights(pairs, sessions, design) if design.weighted else None,
         exclusions=tuple(sorted(exclusions)),
         notes=notes,
     )
@@ -345,6 +358,25 @@ def _check(
         )
 
 
+def precision_weights(dof: Floats) -> Floats:
+    """Weights of people whose visits differ in length.
+
+    Parameters
+    ----------
+    dof : ndarray, shape (n_people, n_visits)
+        Residual degrees of freedom of each visit.
+
+    Returns
+    -------
+    ndarray, shape (n_people,)
+        ``1 / (1 + v / mean v)`` with v the sum of 1 / dof, which is proportional to the sampling
+        variance of a change in Fisher z: optimal when sampling is half of the variance between
+        people, valid always.
+    """
+    v = (1 / np.maximum(dof, 1.0)).sum(axis=1)
+    return np.asarray(1 / (1 + v / v.mean()))
+
+
 def _check_sites(pairs: Sequence[Member]) -> None:
     """Refuse what cannot be told apart: site and visit, site and arm."""
     sites = {m.site for m in pairs}
@@ -361,6 +393,15 @@ def _check_sites(pairs: Sequence[Member]) -> None:
         raise DesignError(
             f"no site has people of both arms ({said}): treatment cannot be told from site"
         )
+
+
+def _weights(
+    pairs: Sequence[Member], sessions: Mapping[tuple[str, str], Measured], design: Design
+) -> Floats:
+    labels = [design.baseline, design.followup, design.control_baseline, design.control_followup]
+    return precision_weights(
+        np.array([[sessions[m.person, s].weight for s in labels if s] for m in pairs])
+    )
 
 
 def _motion(

@@ -42,6 +42,7 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
         "factor": (str, "column with a second treatment, crossed with the first"),
         "factor_levels": (list, "its two levels: without, with"),
         "symptom": (str, "score by session whose change is related to that of connectivity"),
+        "weighted": (bool, "weigh people by the residual degrees of freedom of their visits"),
         "background": (str, "edges of the global law: all, disjoint or matched"),
     },
     "hypotheses": {
@@ -153,7 +154,7 @@ def _wrong_value(path: Path, table: str, key: str, value: object) -> Fault | Non
     if key not in known:
         return _unknown(path, f"key {key!r} of [{table}]", key, known)
     kind, meaning = known[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(_KINDS[k] for k in kinds)
         return Fault(str(path), f"[{table}] {key} = {value!r}", f"give {names}: {meaning}")
@@ -175,6 +176,7 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
 }
 
 _KINDS: dict[type, str] = {
+    bool: "true or false",
     str: "a text",
     int: "a whole number",
     float: "a number",

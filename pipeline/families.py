@@ -1,7 +1,7 @@
 """One family of tests after another: per-person numbers in, rows of tests.tsv out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -106,7 +106,8 @@ class Tester:
             people = np.asarray(known[:, columns].all(axis=1))
             if people.sum() < MIN_PEOPLE:
                 continue
-            contrast = self.question.contrast(people)
+            question = replace(self.question, weights=None) if self.ranks else self.question
+            contrast = question.contrast(people)
             values = y[np.ix_(people, columns)]
             tested = permutation_test(
                 normal_scores(values, contrast) if self.ranks else values,
@@ -173,6 +174,8 @@ class Tester:
             kind += " within blocks"
         if question.nuisance.shape[1] + question.anchored.shape[1]:
             kind = f"Freedman-Lane {kind}"
+        if question.weights is not None and not self.ranks:
+            kind = f"weighted {kind}"
         statistic = "Welch t" if np.unique(question.group).size > 1 else "t"
         if self.ranks:
             statistic += " of normal scores"
@@ -199,5 +202,5 @@ def _excess(
     if shared is None:
         return None
     weights = np.zeros(len(people))
-    weights[people] = contrast.weights
+    weights[people] = contrast.weights * contrast.scale
     return shared.response.excess_variance(weights)[shared.columns[columns]]

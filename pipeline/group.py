@@ -362,6 +362,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
         factor=cohort.factor,
         symptom=cohort.symptom,
         blocks=cohort.site,
+        weights=cohort.weights,
         global_signal_removed=is_gsr(strategy, context.science),
     )
     rules = study.Rules(

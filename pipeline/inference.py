@@ -56,13 +56,20 @@ class Contrast:
     exchange : Exchange
         Relabellings that the null hypothesis allows.
     weights : ndarray, shape (n_people,)
-        The estimate is ``weights @ y``.
+        The estimate is ``weights @ scaled(y)``.
+    scale : ndarray, shape (n_people,)
+        Root of each person's weight; the design is scaled already.
     """
 
     design: Floats
     group: npt.NDArray[np.intp]
     exchange: Exchange
     weights: Floats
+    scale: Floats
+
+    def scaled(self, y: Floats) -> Floats:
+        """Scale the values of people, shape (n_people, ...), as the design is."""
+        return np.asarray(y * self.scale.reshape(-1, *[1] * (y.ndim - 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +195,7 @@ def contrast_of(
     group: npt.NDArray[np.intp] | None = None,
     blocks: npt.NDArray[np.intp] | None = None,
     flips: bool = False,
+    weights: Floats | None = None,
 ) -> Contrast:
     """Contrast for any column: a score, an interaction, an arm.
 
@@ -207,6 +215,9 @@ def contrast_of(
         See `Exchange`.
     flips : bool
         Sign flips instead of permutations.
+    weights : ndarray, shape (n_people,), optional
+        Of people, above 0: weighted least squares. Exact with sign flips; with permutations the
+        weighted residuals are taken as exchangeable.
 
     Returns
     -------
@@ -242,10 +253,12 @@ def contrast_of(
         raise DesignError(
             f"{n} people are too few for {design.shape[1]} model columns; use fewer covariates"
         )
+    scale = np.ones(n) if weights is None else np.sqrt(weights / np.mean(weights))
+    design = design * scale[:, None]
     kinds = np.unique(design, axis=0, return_inverse=True)[1].reshape(-1)
     groups = np.zeros(n, np.intp) if group is None else group
     exchange = Exchange(kinds, flips, blocks)
-    return Contrast(design, groups, exchange, np.linalg.pinv(design)[0])
+    return Contrast(design, groups, exchange, np.linalg.pinv(design)[0], scale)
 
 
 def permutation_test(
@@ -286,7 +299,7 @@ def permutation_test(
     -------
     PermutationResult
     """
-    y = np.asarray(y, float)
+    y = contrast.scaled(np.asarray(y, float))
     extra = np.zeros(y.shape[1]) if excess_variance is None else excess_variance
     sign = {"two-sided": 0.0, "increase": 1.0, "decrease": -1.0}
     direction = np.array([sign[s] for s in sides or ["two-sided"] * y.shape[1]])
@@ -357,6 +370,7 @@ def t_statistics(y: Floats, contrast: Contrast) -> Floats:
     ndarray, shape (n_variables,)
         t; with several variance groups, the normal score of Welch's t.
     """
+    y = contrast.scaled(y)
     variance, df = _variance(y, contrast)
     t = _ratio(contrast.weights @ y, np.sqrt(variance))
     return t if np.unique(contrast.group).size == 1 else np.asarray(_normalised(t, df))

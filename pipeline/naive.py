@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["circuit_means", "known_mean", "naive_share"]
+__all__ = ["circuit_means", "column_mean", "known_mean", "naive_share"]
 
 Floats = npt.NDArray[np.float64]
 Circuits = Mapping[str, npt.NDArray[np.intp]]
@@ -63,7 +63,7 @@ def naive_share(
     -------
     ndarray, shape (n_people,)
     """
-    d = _column_mean(reference) - _column_mean(baseline)
+    d = column_mean(reference) - column_mean(baseline)
     use = background & np.isfinite(d)
     d = d[use] - d[use].mean()
     part = change[:, use]
@@ -71,7 +71,8 @@ def naive_share(
     return np.asarray((np.where(known, part, 0.0) @ d) / (known @ d**2))
 
 
-def _column_mean(values: Floats) -> Floats:
+def column_mean(values: Floats) -> Floats:
+    """Mean of each edge over whoever is known; NaN where nobody is."""
     known = np.isfinite(values)
     out = np.full(values.shape[1], np.nan)
     total = np.where(known, values, 0.0).sum(axis=0)

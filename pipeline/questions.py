@@ -1,7 +1,7 @@
 """The data of one study as arrays, and the questions that its design lets one ask of a change."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,9 @@ __all__ = ["Question", "Rules", "Side", "Visits", "questions_of"]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 Side = Literal["two-sided", "increase", "decrease"]
+
+
+_PER_PERSON = ("treated", "covariates", "motion_mm", "factor", "symptom", "blocks", "weights")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Visits:
         Change of a score; NaN when unknown.
     blocks : ndarray of int, shape (n,), optional
         Labels are exchanged within blocks (sites) only.
+    weights : ndarray, shape (n,), optional
+        Of people, above 0: how precisely each change is measured.
     global_signal_removed : bool
         True for data after global signal regression: the global terms are then meaningless.
     """
@@ -66,6 +71,7 @@ class Visits:
     blocks: npt.NDArray[np.intp] | None = None
     global_signal_removed: bool = False
     reference_again: Floats | None = None
+    weights: Floats | None = None
 
     def __post_init__(self) -> None:
         shape = self.baseline.shape
@@ -80,12 +86,22 @@ class Visits:
                 raise DesignError(
                     f"{name} has {other.shape[1]} edges, baseline {shape[1]}; use one atlas for all"
                 )
-        for name in ("treated", "covariates", "motion_mm", "factor", "symptom", "blocks"):
+        for name in (
+            "treated",
+            "covariates",
+            "motion_mm",
+            "factor",
+            "symptom",
+            "blocks",
+            "weights",
+        ):
             other = getattr(self, name)
             if other is not None and len(other) != shape[0]:
                 raise DesignError(
                     f"{name} has {len(other)} rows for {shape[0]} people; give one each"
                 )
+        if self.weights is not None and not (np.asarray(self.weights) > 0).all():
+            raise DesignError("weights of people must be above 0; leave people out instead")
         for name in ("treated", "factor"):
             other = getattr(self, name)
             if other is not None and np.asarray(other).dtype != bool:
@@ -183,6 +199,7 @@ class Question:
         Variance groups.
     flips : bool
     blocks : ndarray of int or None
+    weights : ndarray, shape (n,), or None
     """
 
     name: str
@@ -193,6 +210,7 @@ class Question:
     group: npt.NDArray[np.intp]
     flips: bool
     blocks: npt.NDArray[np.intp] | None
+    weights: Floats | None = None
 
     def contrast(self, people: Mask) -> Contrast:
         """Contrast over some people, all of them with a known `interest`."""
@@ -212,6 +230,7 @@ class Question:
             group=self.group[people],
             blocks=None if self.blocks is None else self.blocks[people],
             flips=self.flips,
+            weights=None if self.weights is None else self.weights[people],
         )
 
     def _is_binary(self) -> bool:
@@ -282,7 +301,7 @@ def questions_of(visits: Visits) -> tuple[Question, ...]:
             out.append(ask("interaction", what, arms * factor, "interaction"))
     if visits.symptom is not None:
         out.append(ask("symptom", "per unit of symptom change", visits.symptom.astype(float)))
-    return tuple(out)
+    return tuple(replace(question, weights=visits.weights) for question in out)
 
 
 def _filled(covariates: Floats | None, n: int) -> Floats:

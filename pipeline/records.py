@@ -169,6 +169,8 @@ class Design:
         exchanged within sites only.
     symptom : str
         Score by session whose change is related to the change of connectivity.
+    weighted : bool
+        Weigh people by how precisely their change is measured (`change.precision_weights`).
     background : {"all", "disjoint", "matched"}
         Edges that define the global law, see `circuitshift.pipeline.questions.Rules`.
     covariates : tuple of str
@@ -204,6 +206,7 @@ class Design:
     factor_levels: tuple[str, ...] = ()
     site: str = ""
     symptom: str = ""
+    weighted: bool = False
     background: Background = "all"
     covariates: tuple[str, ...] = ()
     circuits: tuple[str, ...] = ()

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from circuitshift.pipeline.change import Measured, Member, assemble, session_means
+from circuitshift.pipeline.change import (
+    Measured,
+    Member,
+    assemble,
+    precision_weights,
+    session_means,
+)
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.records import Design
 
@@ -159,3 +165,13 @@ def test_factor_symptom_and_site():
     cohort = assemble(sessions, mixed, Design("pre", "post"))
     np.testing.assert_array_equal(cohort.site, [0, 1, 0])
     assert "site: B" in cohort.covariate_names
+
+
+def test_longer_visits_weigh_more():
+    found = precision_weights(np.array([[200.0, 200.0], [200.0, 50.0], [50.0, 50.0]]))
+    assert found[0] > found[1] > found[2] > 0
+    v = np.array([0.01, 0.025, 0.04])
+    np.testing.assert_allclose(found, 1 / (1 + v / v.mean()))
+    sessions, members = study()
+    cohort = assemble(sessions, members, Design("pre", "post", covariates=("age",), weighted=True))
+    np.testing.assert_allclose(cohort.weights, 0.5)

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.inference import contrast_of, permutation_test
 from circuitshift.pipeline.questions import Rules, Visits, questions_of
 from circuitshift.pipeline.sample import Sample
 from circuitshift.pipeline.simulate import EdgeSpec, Truth, simulate_edges
@@ -259,3 +261,50 @@ def test_a_constant_covariate_does_nothing() -> None:
     constant = run(replace(plain, covariates=np.ones((48, 1))), study.circuit)
     expected = run(plain, study.circuit)
     assert rows(constant, "global")["shift"].p == rows(expected, "global")["shift"].p
+
+
+@pytest.mark.parametrize("n_control", [0, 24])
+def test_weighted_people_equal_weighted_least_squares(n_control: int) -> None:
+    study = simulate_edges(
+        Truth(shift=0.1), replace(SPEC, n_control=n_control), np.random.default_rng(12)
+    )
+    n = len(study.baseline)
+    rng = np.random.default_rng(13)
+    weights, age = rng.uniform(0.5, 2, n), rng.normal(40, 9, n)
+    given = {"treated": study.treated} if n_control else {}
+    visits = Visits(
+        study.baseline, study.followup, covariates=age[:, None], weights=weights, **given
+    )
+    analysis = run(visits, study.circuit)
+    row = rows(analysis, "global")["shift"]
+    columns = [np.ones(n), age - age.mean()]
+    if n_control:
+        columns.insert(0, study.treated.astype(float))
+    fit = sm.WLS(analysis.response.coefficients[:, 0], np.column_stack(columns), weights).fit()
+    assert row.estimate == pytest.approx(fit.params[0])
+    if not n_control:  # with arms the variance is Welch's
+        assert row.df == pytest.approx(fit.df_resid, rel=0.2)
+        assert row.se**2 == pytest.approx(fit.bse[0] ** 2, rel=0.2)  # plus shared noise
+    assert ", weighted Freedman-Lane " in row.method
+    plain = run(replace(visits, weights=None), study.circuit)
+    same = run(replace(visits, weights=np.full(n, 3.0)), study.circuit)
+    assert rows(same, "global")["shift"].p == rows(plain, "global")["shift"].p
+    with pytest.raises(DesignError, match="above 0"):
+        replace(visits, weights=np.zeros(n))
+
+
+def test_weights_hold_the_level_and_gain_power() -> None:
+    """People whose changes are noisier count less."""
+    rng = np.random.default_rng(14)
+    noise = np.where(np.arange(30) < 15, 1.0, 3.0)
+    hits = np.zeros((2, 2))
+    for _ in range(200):
+        for effect in (0, 1):
+            y = rng.normal(0.45 * effect, noise)[:, None]
+            for k, weights in enumerate((None, 1 / noise**2)):
+                contrast = contrast_of(np.ones(30), flips=True, weights=weights)
+                hits[effect, k] += (
+                    permutation_test(y, contrast, rng=rng, n_permutations=99).p[0] <= 0.05
+                )
+    assert (hits[0] <= 21).all()  # 99.9 % bound
+    assert hits[1, 1] > hits[1, 0] + 20
