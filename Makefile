@@ -30,6 +30,7 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.test  ## side by side with peers, as ratios
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 calibration: $(VENV)/.run  ## the calibration table of the README, with this code

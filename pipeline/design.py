@@ -39,6 +39,7 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
     "model": {
         "covariates": (list, "columns of participants.tsv to regress out"),
         "site": (str, "column, or score by session, that names the scanner"),
+        "harmonise": (bool, "harmonise edges over sites by ComBat"),
         "factor": (str, "column with a second treatment, crossed with the first"),
         "factor_levels": (list, "its two levels: without, with"),
         "symptom": (str, "score by session whose change is related to that of connectivity"),

@@ -27,7 +27,7 @@ from circuitshift.pipeline.design import Observed, StudyFile, infer_design
 from circuitshift.pipeline.errors import DesignError, InputError
 from circuitshift.pipeline.group_beside import beside_verdict
 from circuitshift.pipeline.group_content import Context, Fitted, is_gsr, verdict_content
-from circuitshift.pipeline.group_people import GroupInput, study_members
+from circuitshift.pipeline.group_people import GroupInput, harmonised, study_members
 from circuitshift.pipeline.people import People, read_people
 from circuitshift.pipeline.plan_file import compare_plan, plan_of
 from circuitshift.pipeline.records import Design, Science
@@ -345,6 +345,8 @@ def _fit(context: Context, strategy: str) -> Fitted:
     """Run the whole model on the matrices of one strategy."""
     design, atlas = context.design, context.atlas
     sessions = change.session_means(_measured(context.given.rows, strategy, atlas))
+    if design.harmonise:
+        sessions = harmonised(sessions, context.given, context.members, design)
     cohort = change.assemble(sessions, context.members, design)
     centres = atlas.centres_mm()
     visits = study.Visits(

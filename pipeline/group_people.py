@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from circuitshift.pipeline import change, tables
 from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.harmonise import harmonise_sites
 from circuitshift.pipeline.people import People
 from circuitshift.pipeline.records import Design
 
-__all__ = ["GroupInput", "study_members"]
+__all__ = ["GroupInput", "harmonised", "study_members"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +55,61 @@ def study_members(
             more = {} if name else {"covariates": values} | asked.get(label, {})
             members.append(change.Member(key, group, role, **more))
     return tuple(members), replace(design, covariates=tuple(coded)), notes
+
+
+def harmonised(
+    sessions: dict[tuple[str, str], change.Measured],
+    given: GroupInput,
+    members: Sequence[change.Member],
+    design: Design,
+) -> dict[tuple[str, str], change.Measured]:
+    """Harmonise the sessions of the main data set over sites.
+
+    Parameters
+    ----------
+    sessions : dict of (person, session) to Measured
+    given : GroupInput
+    members : sequence of Member
+    design : Design
+
+    Returns
+    -------
+    dict
+        Visit, arm, their product and reference are preserved; sessions without a site are left as
+        they are.
+    """
+    main = given.people[""]
+    by_visit, fixed = main.visits.get(design.site, {}), _column(main, design.site)
+    roles = {member.person: member.role for member in members}
+    known = (tables.NOT_AVAILABLE, "")
+    sites = {
+        key: site
+        for key in sessions
+        if (site := by_visit.get(key, fixed.get(key[0], ""))) not in known
+        and roles.get(key[0], "none") != "none"
+    }
+    keys = sorted(sites)
+    if not keys:
+        return sessions
+    labels = sorted({session for _, session in keys} - {design.baseline})
+    visit = np.array([[float(session == label) for label in labels] for _, session in keys])
+    arm = np.array([[float(roles[person] == "treated")] for person, _ in keys])
+    healthy = np.array([[float(roles[person] == "reference")] for person, _ in keys])
+    keep = np.hstack([visit, arm, visit * arm, healthy])
+    keep = keep[:, _independent(keep)]
+    z = harmonise_sites(np.array([sessions[k].z for k in keys]), [sites[k] for k in keys], keep)
+    return sessions | {key: replace(sessions[key], z=row) for key, row in zip(keys, z, strict=True)}
+
+
+def _independent(columns: npt.NDArray[np.float64]) -> list[int]:
+    """Choose columns that are not explained by a constant and the ones before."""
+    chosen: list[int] = []
+    base = np.ones((len(columns), 1))
+    for k in range(columns.shape[1]):
+        more = np.hstack([base, columns[:, [k]]])
+        if np.linalg.matrix_rank(more) == more.shape[1]:
+            base, chosen = more, [*chosen, k]
+    return chosen
 
 
 def _asked(people: People, design: Design) -> dict[str, dict[str, Any]]:

@@ -167,6 +167,8 @@ class Design:
     site : str
         Column, or score by session, that names the scanner: an indicator for each, and labels are
         exchanged within sites only.
+    harmonise : bool
+        Harmonise edges over sites (`circuitshift.pipeline.harmonise`).
     symptom : str
         Score by session whose change is related to the change of connectivity.
     weighted : bool
@@ -205,6 +207,7 @@ class Design:
     factor: str = ""
     factor_levels: tuple[str, ...] = ()
     site: str = ""
+    harmonise: bool = False
     symptom: str = ""
     weighted: bool = False
     background: Background = "all"
@@ -244,6 +247,10 @@ class Design:
                 f"sessions {', '.join(filter(None, labels))} are not all different; name each once "
                 "under [sessions] of the study file"
             )
+        self._check_groups()
+        self._check_numbers()
+
+    def _check_groups(self) -> None:
         overlap = (
             set(self.treated) & set(self.control)
             | set(self.treated) & set(self.reference)
@@ -254,6 +261,10 @@ class Design:
                 f"group {', '.join(sorted(overlap))} is named in two roles; give each group one "
                 "of treated, control, reference"
             )
+
+    def _check_numbers(self) -> None:
+        if self.harmonise and not self.site:
+            raise DesignError("harmonise = true needs [model] site in the study file")
         if not 0 < self.alpha < 0.5:
             raise DesignError(f"alpha = {self.alpha:g} is no error rate; use 0.05")
         if not self.sesoi_z > 0:
