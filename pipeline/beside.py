@@ -23,6 +23,9 @@ from circuitshift.pipeline.verdict import Estimate
 
 __all__ = ["Beside", "CircuitReliability", "TermInfluence", "look_beside"]
 
+#: Share of the variance of change that must be reliable before an effect is disattenuated.
+MIN_RELIABLE = 0.2
+
 Floats = npt.NDArray[np.float64]
 Circuits = Mapping[str, npt.NDArray[np.intp]]
 
@@ -37,16 +40,20 @@ class CircuitReliability:
         Where the two measurements without treatment are from.
     found : Reliability
     effect_d : float
-        Specific response divided by its standard deviation between people.
+        Change by treatment divided by its standard deviation between people.
+    reliability_of_change : float
+        1 - 2 SEM^2 / variance of the change between people (4 SEM^2 in a crossover, whose change
+        holds four measurements).
     effect_d_disattenuated : float
-        The same divided by the root of ICC(C,1): what a measurement without noise would give
-        (Spearman 1904). An extrapolation; NaN when the ICC is not positive.
+        `effect_d` divided by its root: what a measurement without noise would give (Spearman
+        1904). An extrapolation; NaN where less than .2 of the variance is reliable.
     """
 
     circuit: str
     source: str
     found: Reliability
     effect_d: float
+    reliability_of_change: float
     effect_d_disattenuated: float
 
 
@@ -156,7 +163,7 @@ def look_beside(
         )
     except DesignError as error:
         remarks.append(f"Predictive comparison: {error}.")
-    reliabilities, reliable = _reliabilities(analysis, visits, circuits, question)
+    reliabilities, reliable = _reliabilities(visits, circuits, question)
     if not reliabilities:
         remarks.append(
             "Reliability: nobody was scanned twice without treatment (control arm, control "
@@ -211,7 +218,7 @@ def _shares(visits: Visits, circuits: Circuits, question: Question) -> list[Circ
 
 
 def _reliabilities(
-    analysis: Analysis, visits: Visits, circuits: Circuits, question: Question
+    visits: Visits, circuits: Circuits, question: Question
 ) -> tuple[list[CircuitReliability], Floats]:
     source, first, second = _untreated(visits)
     change = circuit_means(visits.change, circuits)
@@ -227,10 +234,11 @@ def _reliabilities(
             continue
         if not visits.is_crossover:  # there, the change is already one against the control
             reliable[:, k] = reliable_change(change[:, k], two[:, k] - one[:, k])
-        d = _effect_d(analysis.response.specific[:, k], question)
-        icc = found.icc_consistency
-        clear = d / np.sqrt(icc) if icc > 0 else np.nan
-        out.append(CircuitReliability(name, source, found, d, clear))
+        d, spread = _effect_d(change[:, k], question)
+        measured = 4 if visits.is_crossover else 2
+        share = 1 - measured * found.sem**2 / spread**2 if spread > 0 else np.nan
+        clear = d / np.sqrt(share) if share >= MIN_RELIABLE else np.nan
+        out.append(CircuitReliability(name, source, found, d, share, clear))
     return out, reliable
 
 
@@ -244,16 +252,18 @@ def _untreated(visits: Visits) -> tuple[str, Floats | None, Floats | None]:
     return "reference group", visits.reference, visits.reference_again
 
 
-def _effect_d(y: Floats, question: Question) -> float:
+def _effect_d(y: Floats, question: Question) -> tuple[float, float]:
+    """Return the standardised effect, and the standard deviation it is standardised by."""
     people = question.asked & np.isfinite(y)
     if people.sum() < 4:
-        return float("nan")
+        return float("nan"), float("nan")
     contrast = question.contrast(people)
     values = y[people]
     fitted = contrast.design @ (np.linalg.pinv(contrast.design) @ values)
     df = len(values) - contrast.design.shape[1]
     spread = float(np.sqrt(((values - fitted) ** 2).sum() / df))
-    return float(contrast.weights @ values) / spread if spread > 0 else float("nan")
+    effect = float(contrast.weights @ values)
+    return effect / spread if spread > 0 else float("nan"), spread
 
 
 def _spatial(

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.bayes import bayes_factor
+from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.inference import Contrast, PermutationResult, permutation_test
 from circuitshift.pipeline.influence import normal_scores
 from circuitshift.pipeline.questions import Question, Rules, Side
@@ -18,6 +19,7 @@ __all__ = ["MIN_PEOPLE", "Labels", "Shared", "Tester"]
 Floats = npt.NDArray[np.float64]
 
 MIN_PEOPLE = 4  # fewer cannot be tested
+_TOO_FEW = f"known in both visits in fewer than {MIN_PEOPLE} people"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +104,19 @@ class Tester:
         batches = [np.flatnonzero(whole)] if whole.any() else []
         batches += [np.array([k]) for k in np.flatnonzero(~whole)]
         found: dict[int, Estimate] = {}
+        notes: dict[int, str] = {}
         for columns in batches:
             people = np.asarray(known[:, columns].all(axis=1))
             if people.sum() < MIN_PEOPLE:
                 continue
             question = replace(self.question, weights=None) if self.ranks else self.question
-            contrast = question.contrast(people)
+            try:
+                contrast = question.contrast(people)
+            except DesignError as error:  # one variable's loss must not take the others along
+                if people.sum() == asked.sum() and not self.question.name:
+                    raise
+                notes |= dict.fromkeys(columns.tolist(), str(error))
+                continue
             values = y[np.ix_(people, columns)]
             tested = permutation_test(
                 normal_scores(values, contrast) if self.ranks else values,
@@ -119,9 +128,12 @@ class Tester:
             )
             correction = len(labels.terms) / len(columns)
             for place, k in enumerate(columns.tolist()):
-                found[k] = self._estimate(labels, k, _Cell(tested, place, correction, people))
+                found[k] = self._estimate(
+                    labels, k, _Cell(tested, place, correction, people, contrast.weights)
+                )
         return [
-            found.get(k) or Estimate.unknown(self._name(labels.family), term)
+            found.get(k)
+            or Estimate.unknown(self._name(labels.family), term, notes.get(k, _TOO_FEW))
             for k, term in enumerate(labels.terms)
         ]
 
@@ -136,7 +148,7 @@ class Tester:
     def _estimate(self, labels: Labels, k: int, cell: "_Cell") -> Estimate:
         t, at = cell.tested, cell.place
         n, n_control = self.question.counts(cell.people)
-        effective = n if not n_control else n * n_control / (n + n_control)
+        effective = 1 / float((cell.weights**2).sum())  # n; n1 n2 / (n1 + n2) of two arms
         lost = int(self.question.asked.sum() - cell.people.sum())
         bound = labels.bounds[k] if self.question.name != "symptom" else np.nan
         equivalence = t.equivalence_p(np.full(len(t.estimate), bound))[at]
@@ -191,6 +203,7 @@ class _Cell:
     place: int
     correction: float
     people: npt.NDArray[np.bool_]
+    weights: Floats
 
 
 def _excess(

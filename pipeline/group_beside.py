@@ -96,7 +96,10 @@ def _levels(context: Context, fitted: Fitted) -> Levels | None:
     people = sorted({m.person for m in members})
     motion = np.array([measured.mean_fd_mm for _, _, measured in rows])
     treated = np.array([m.role == "treated" for m in members])
-    values = np.array([m.covariates for m in members]).reshape(len(rows), -1)
+    sites = sorted({m.site for m in members})
+    values = np.array(
+        [(*m.covariates, *(float(m.site == site) for site in sites[1:])) for m in members]
+    ).reshape(len(rows), -1)
     with np.errstate(invalid="ignore"):
         mean = np.nan_to_num(np.nanmean(values, axis=0)) if values.size else np.empty(0)
     days = dict(context.design.days)
@@ -134,9 +137,10 @@ _RELIABILITY = {
     "ci_high": "Upper end of the 95 % interval of ICC(C,1)",
     "sem": "Standard error of measurement, Fisher z",
     "mdc": "Minimal detectable change of one person (95 %), Fisher z",
-    "effect_d": "Specific response divided by its standard deviation between people",
-    "effect_d_disattenuated": "The same divided by the root of ICC(C,1): an extrapolation to "
-    "measurement without noise",
+    "effect_d": "Change by treatment divided by its standard deviation between people",
+    "reliability_of_change": "1 - 2 SEM^2 / variance of the change between people",
+    "effect_d_disattenuated": "effect_d divided by its root: an extrapolation to measurement "
+    "without noise; n/a where less than .2 of the variance is reliable",
 }
 _MODELS = {
     "model": "What treatment may change: nothing, global terms, specific responses, or both",
@@ -147,7 +151,8 @@ _MODELS = {
 _SPATIAL = {
     "circuit": "Circuit",
     "value": "Mean change beyond the global law over its edges, Fisher z",
-    "p": "Share of matched random circuits whose mean is as far from 0",
+    "rank": "Share of matched random circuits whose mean is as far from 0; no p of the study: "
+    "noise that the regions of a network share is not in it",
     "n_random": "Random circuits",
     "strength": "Mean baseline of its edges, Fisher z",
     "strength_random": "The same of the random circuits",
@@ -193,7 +198,9 @@ def _within_visit(context: Context, fitted: Fitted) -> list[CircuitReliability]:
             mdc=found.mdc / np.sqrt(2),
         )
         nan = float("nan")
-        out.append(CircuitReliability(name, "halves of the baseline, stepped up", whole, nan, nan))
+        out.append(
+            CircuitReliability(name, "halves of the baseline, stepped up", whole, nan, nan, nan)
+        )
     return out
 
 
@@ -215,6 +222,7 @@ def _write(
             "circuit": row.circuit,
             "source": row.source,
             "effect_d": row.effect_d,
+            "reliability_of_change": row.reliability_of_change,
             "effect_d_disattenuated": row.effect_d_disattenuated,
         }
         for row in reliable
@@ -246,7 +254,7 @@ def _write(
         "normalisation_by_circuit": {row["circuit"]: _kept(row) for row in shares},
         "best_predicting_model": None if best is None else best["model"],
         "models": models,
-        "spatial_p": {row["circuit"]: row["p"] for row in spatial},
+        "spatial_rank": {row["circuit"]: row["rank"] for row in spatial},
         "icc": {row.circuit: row.found.icc_consistency for row in found.reliabilities},
     }
 

@@ -178,7 +178,7 @@ def verdict_content(
         "further": _further(analysis),
         "size_of_change": _rows(analysis, "size of change"),
         "identifiability": _identifiability(cohort),
-        "quality": _motion_confound(cohort),
+        "quality": _motion_confound(cohort, fitted.visits.change),
         "sensitivity": [_sensitivity_row(*twin, science) for twin in sensitivity],
         "exclusion_by_arm": excluded,
         "flow": _flow(context, cohort),
@@ -248,11 +248,11 @@ def _identifiability(cohort: change.Cohort) -> dict[str, dict[str, float]]:
     }
 
 
-def _motion_confound(cohort: change.Cohort) -> dict[str, object]:
+def _motion_confound(cohort: change.Cohort, changes: Floats) -> dict[str, object]:
     """Relate change of edges to change of motion over people (QC-FC on change)."""
     if cohort.motion_mm is None:
         return {}
-    return dict(quality.qcfc(cohort.followup - cohort.baseline, cohort.motion_mm))
+    return dict(quality.qcfc(changes, cohort.motion_mm))
 
 
 def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] | None:

@@ -58,7 +58,8 @@ def circuit_shares(
     baseline, the share is A / d. The interval is Fieller's (1954,
     doi:10.1111/j.2517-6161.1954.tb00159.x) with var(d), which holds the uncertainty of the
     reference group, and cov(A, d), since both hold the noise of the same baselines. (That noise
-    biases a slope over many edges, not the median of a ratio of two group means.)
+    biases a slope over many edges, not the median of a ratio of two group means. Where the true
+    deviation is near 0, though, the few studies that pass the guard overestimate it.)
 
     Parameters
     ----------
@@ -102,13 +103,15 @@ def _share(name: str, values: tuple[Floats, Floats, Floats], c: Contrast) -> Cir
         var_a += (c.weights[own] ** 2).sum() * (residual[own] ** 2).sum() / df
         cov -= c.weights[own].sum() / len(base) * (residual[own] @ centred[own]) / df
     df = len(base) + len(reference) - 2
+    arms = np.unique(c.group, return_counts=True)[1]
+    df_change = n - design.shape[1] if len(arms) == 1 else int(arms.min()) - 1
     known = abs(d) > stdtrit(df, 1 - GUARD / 2) * np.sqrt(var_d)
     given = (name, a, d, float(np.sqrt(var_d)))
     if not known:
         text = "patients do not differ reliably from the reference on this circuit"
         return CircuitShare(*given, nan, nan, nan, identified=False, remark=text)
     share = a / d
-    t2 = stdtrit(df, 0.975) ** 2
+    t2 = stdtrit(max(min(df, df_change), 1), 0.975) ** 2  # the smaller: never too narrow
     square, linear, rest = d**2 - t2 * var_d, a * d - t2 * cov, a**2 - t2 * var_a
     root = np.sqrt(max(linear**2 - square * rest, 0.0))
     low, high = (linear - root) / square, (linear + root) / square

@@ -290,7 +290,9 @@ def questions_of(visits: Visits) -> tuple[Question, ...]:
 
     if arms is None:
         what = "treatment minus control condition" if visits.is_crossover else "follow-up"
-        one = np.ones(n), others(), motion, np.zeros(n, np.intp)
+        # not centred: effect-coded, the first question is the average over the factor's levels
+        fixed = [motion] if factor is None else [motion, (factor - 0.5)[:, None]]
+        one = np.ones(n), covariates, np.hstack(fixed), np.zeros(n, np.intp)
         out = [Question("", what, *one, flips=True, blocks=None)]
     else:
         out = [ask("", "treated minus control", arms, "arm")]

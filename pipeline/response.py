@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.nodes import RegionalTerms
-from circuitshift.pipeline.sample import MIN_EDGES, MIN_OTHERS, People, Sample
+from circuitshift.pipeline.sample import MIN_EDGES, MIN_KNOWN, MIN_OTHERS, People, Sample
 
 __all__ = [
     "TERM_UNITS",
@@ -100,7 +100,7 @@ class Response:
         Size in Fisher z of one unit of each term: 1 for the shift, the spread of m for the gain,
         the root mean square of d for the normalisation.
     curvature : bool
-        Whether h could be told apart from m.
+        Whether circuits were predicted with h.
     """
 
     terms: tuple[str, ...]
@@ -222,16 +222,33 @@ class _Regressors:
     moments: Floats  # (n_columns, n_columns)
     fixed: Floats  # (n_columns, n_fixed): fixed coefficients of each column
     used: Mask  # background edges that entered
+    basis: Floats  # fixed columns, which are not orthogonal to `columns` on other edges than theirs
 
     def take(self, names: tuple[str, ...]) -> "_Regressors":
         rows = [self.names.index(name) for name in names]
         block = self.moments[np.ix_(rows, rows)]
-        return _Regressors(names, self.columns[rows], block, self.fixed[rows], self.used)
+        return _Regressors(
+            names, self.columns[rows], block, self.fixed[rows], self.used, self.basis
+        )
 
-    def solve(self, values: Floats) -> Floats:
-        """Coefficients of edge vectors `values` (..., n_edges), shape (..., n_columns)."""
-        rhs = values[..., self.used] @ self.columns[:, self.used].T
-        return np.asarray(rhs @ np.linalg.pinv(self.moments, rcond=1e-10))
+    def solve(self, values: Floats) -> tuple[Floats, Floats]:
+        """Coefficients of edge vectors `values` (..., n_edges).
+
+        Returns
+        -------
+        slopes : ndarray, shape (..., n_columns)
+        rest : ndarray, shape (..., n_fixed)
+            Of the fixed columns: 0 where the edges are those they were taken out on.
+        """
+        columns, basis = self.columns[:, self.used], self.basis[:, self.used]
+        # the fixed columns hold no noise: their products with the others are unbiased as they are
+        cross = basis @ columns.T
+        moments = np.block([[self.moments, cross.T], [cross, basis @ basis.T]])
+        scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(moments)), 1e-300))
+        inverse = np.linalg.pinv(moments * np.outer(scale, scale), rcond=1e-10)
+        rhs = values[..., self.used] @ np.vstack([columns, basis]).T
+        found = (rhs * scale) @ inverse * scale
+        return found[..., : len(columns)], found[..., len(columns) :]
 
 
 def _regressors(sample: Sample, sums: _Sums, healthy: _Healthy | None, valid: Mask) -> _Regressors:
@@ -255,7 +272,7 @@ def _regressors(sample: Sample, sums: _Sums, healthy: _Healthy | None, valid: Ma
         names, columns = ("m", "h", "d"), [m, h, r - m]
         fixed.append(healthy.fixed - fixed[0])
     moments = np.array([[product[used].sum() for product in row] for row in products])
-    return _Regressors(names, np.array(columns), moments, np.array(fixed), used)
+    return _Regressors(names, np.array(columns), moments, np.array(fixed), used, sample.basis)
 
 
 # --- the fit -------------------------------------------------------------------------------------
@@ -283,17 +300,18 @@ def global_response(
     sums = _Sums.of(sample)
     healthy = _Healthy.of(sample.reference) if with_deviation else None
     everyone = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
-    curvature = _curvature_is_known(everyone)
+    curvature = _needs_curvature(everyone, sample)
     fit = _Fit(sample, curvature=curvature, node_adjusted=node_adjusted)
     changes = sample.change
     n_people = len(changes.edges)
     coefficients = np.full((n_people, len(fit.terms(everyone))), np.nan)
     specific = np.full((n_people, len(sample.circuits)), np.nan)
     slopes = np.zeros((n_people, 3))
+    least = max(MIN_EDGES, MIN_KNOWN * sample.background.sum())
     for i in range(n_people):
         change = People(changes.edges[i : i + 1], changes.fixed[i : i + 1])
         x = _regressors(sample, sums.without(sample, i), healthy, np.isfinite(change.edges[0]))
-        if x.used.sum() < MIN_EDGES:
+        if x.used.sum() < least:
             continue
         coefficients[i] = fit.global_terms(x, change)[0]
         slopes[i], specific[i] = (part[0] for part in fit.beyond(x, change))
@@ -307,7 +325,7 @@ def global_response(
         strong=fit.influence(everyone, sample.strong),
         reference=fit.influence(everyone, sample.reference),
         n_people=n_people,
-        units=_units(everyone),
+        units=_units(everyone, sample),
         curvature=curvature,
     )
 
@@ -343,14 +361,14 @@ def level_response(
     sums = _Sums.of(sample)
     healthy = _Healthy.of(sample.reference) if with_deviation else None
     everyone = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
-    fit = _Fit(sample, curvature=_curvature_is_known(everyone))
+    fit = _Fit(sample, curvature=_needs_curvature(everyone, sample))
     names = (*fit.terms(everyone), *sample.circuits)
     out = np.full((len(owner), len(names)), np.nan)
     for row, person in enumerate(owner.tolist()):
         visit = People(levels.edges[row : row + 1], levels.fixed[row : row + 1])
         others = sums if person < 0 else sums.without(sample, person)
         x = _regressors(sample, others, healthy, np.isfinite(visit.edges[0]))
-        if x.used.sum() >= MIN_EDGES:
+        if x.used.sum() >= max(MIN_EDGES, MIN_KNOWN * sample.background.sum()):
             beyond = fit.beyond(x, visit)[1]
             out[row] = np.hstack([fit.global_terms(x, visit), beyond])[0]
     return names, out
@@ -371,11 +389,11 @@ class _Fit:
     def global_terms(self, x: _Regressors, values: People) -> Floats:
         """Shift, gain, normalisation, distance; the shift at average background strength."""
         x = x.take(tuple(name for name in x.names if name != "h"))
-        beta = x.solve(np.nan_to_num(values.edges))
+        beta, rest = x.solve(np.nan_to_num(values.edges))
         # m enters centred, d does not: only d's own mean is taken from the shift.
         offsets = x.fixed.copy()
         offsets[x.names.index("m"), :1] = 0.0
-        fixed = values.fixed - beta @ offsets
+        fixed = values.fixed + rest - beta @ offsets
         return np.hstack([fixed[:, :1], beta, fixed[:, 1:]])
 
     def beyond(
@@ -384,15 +402,16 @@ class _Fit:
         """Slopes (g, q, n), and mean over each circuit of values minus prediction."""
         names = tuple(name for name in x.names if name != "h" or self.curvature)
         x = x.take(names)
-        beta = x.solve(np.nan_to_num(values.edges))
+        beta, rest = x.solve(np.nan_to_num(values.edges))
         regional = None
         if self.node_adjusted:
-            beta, regional = self._with_regions(x, values, beta, turns=turns)
+            beta, rest, regional = self._with_regions(x, values, (beta, rest), turns=turns)
         slopes = np.zeros((len(beta), 3))
         slopes[:, [("m", "h", "d").index(name) for name in names]] = beta
         out = np.full((len(beta), len(self.sample.circuits)), np.nan)
         for k, positions in enumerate(self.sample.circuits.values()):
-            part = values.edges[:, positions] - beta @ x.columns[:, positions]
+            law = beta @ x.columns[:, positions] + rest @ x.basis[:, positions]
+            part = values.edges[:, positions] - law
             if regional is not None:
                 part -= regional[:, positions]
             known = np.isfinite(part)
@@ -402,15 +421,16 @@ class _Fit:
         return slopes, out
 
     def _with_regions(
-        self, x: _Regressors, values: People, beta: Floats, *, turns: int
-    ) -> tuple[Floats, Floats]:
+        self, x: _Regressors, values: People, law: tuple[Floats, Floats], *, turns: int
+    ) -> tuple[Floats, Floats, Floats]:
         """Fit the law and regional terms in turns, which converges to fitting them together."""
         terms = RegionalTerms.of(x.columns[0], x.used)
         edges = np.nan_to_num(values.edges)  # `used` edges are known in the person of a fit
+        beta, rest = law
         for _ in range(turns):
-            regional = terms.part(edges - beta @ np.nan_to_num(x.columns))
-            beta = x.solve(edges - np.nan_to_num(regional))
-        return beta, regional
+            regional = terms.part(edges - beta @ np.nan_to_num(x.columns) - rest @ x.basis)
+            beta, rest = x.solve(edges - np.nan_to_num(regional))
+        return beta, rest, regional
 
     def influence(self, x: _Regressors, people: People) -> Floats:
         """Apply the estimators to each person's deviation from the mean of `people`."""
@@ -422,6 +442,19 @@ class _Fit:
         # one turn: a variance needs no more
         beyond = np.nan_to_num(self.beyond(x, deviations, turns=1)[1])
         return np.hstack([self.global_terms(x, deviations), beyond])
+
+
+def _needs_curvature(x: _Regressors, sample: Sample) -> bool:
+    """Whether circuits are predicted with h.
+
+    Where h, beyond the other columns, has more signal than noise on the background; and, however
+    noisy it is there, where a circuit is stronger or weaker than 99 % of the background: a straight
+    law would miss it, and call a loss of signal-to-noise specific.
+    """
+    m = x.columns[0]
+    low, high = np.quantile(m[x.used], [0.005, 0.995])
+    strengths = [np.nanmean(m[k]) for k in sample.circuits.values() if np.isfinite(m[k]).any()]
+    return _curvature_is_known(x) or any(not low <= value <= high for value in strengths)
 
 
 def _curvature_is_known(x: _Regressors) -> bool:
@@ -438,12 +471,18 @@ def _left_over(moments: Floats, row: int) -> float:
     return float(moments[row, row] - cross @ np.linalg.pinv(block) @ cross)
 
 
-def _units(x: _Regressors) -> dict[str, float]:
+def _units(x: _Regressors, sample: Sample) -> dict[str, float]:
     n, row = x.used.sum(), x.names.index("m")
     units = {"shift": 1.0, "gain": float(np.sqrt(max(x.moments[row, row] / n, 1e-12)))}
     if "d" in x.names:
         row = x.names.index("d")
-        units["normalisation"] = float(np.sqrt(max(x.moments[row, row] / n, 1e-12)))
+        # and the mean of d, without the noise of its square
+        noise = sum(
+            people.fixed[:, 0].var(ddof=1) / len(people.fixed)
+            for people in (sample.baseline, sample.reference)
+        )
+        mean = max(x.fixed[row, 0] ** 2 - noise, 0.0)
+        units["normalisation"] = float(np.sqrt(max(x.moments[row, row] / n + mean, 1e-12)))
     return units
 
 

@@ -11,13 +11,14 @@ from circuitshift.pipeline.connectivity import n_regions_of
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.records import Background
 
-__all__ = ["MIN_EDGES", "MIN_OTHERS", "People", "Sample"]
+__all__ = ["MIN_EDGES", "MIN_KNOWN", "MIN_OTHERS", "People", "Sample"]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 MIN_OTHERS = 3  # people needed for a mean whose pairwise moments exist
 MIN_EDGES = 20  # background edges needed for a fit of at most five terms
+MIN_KNOWN = 0.25  # share of the background that a person must have
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class Sample:
         Edge positions of each circuit.
     fixed : tuple of str
         Names of the fixed columns: ``shift`` and ``distance``.
+    basis : ndarray, shape (n_fixed, n_edges)
+        The fixed columns.
     remove : callable
         Takes the fixed columns out of further edge vectors, shape (n, n_edges).
     """
@@ -70,6 +73,7 @@ class Sample:
     background: Mask
     circuits: Mapping[str, npt.NDArray[np.intp]]
     fixed: tuple[str, ...]
+    basis: Floats
     remove: Callable[[Floats], People]
 
     @classmethod
@@ -124,7 +128,16 @@ class Sample:
                 f"the circuits leave {rest.sum()} background edges; name fewer circuits "
                 "under [hypotheses] of the study file or take a finer atlas"
             )
-        remove = partial(_without_fixed, background=rest, length=length)
+        basis = np.ones((1, n_edges))
+        if length is not None:
+            basis = np.array([basis[0], length - length[rest].mean()])
+        common = rest & np.isfinite(np.vstack([change, pool, healthy])).all(axis=0)
+        remove = partial(
+            _without_fixed,
+            basis=basis,
+            # the same edges for all, or people who lost strong ones would have other intercepts
+            over=common if common.sum() >= max(MIN_EDGES, MIN_KNOWN * rest.sum()) else rest,
+        )
         return cls(
             change=remove(change),
             baseline=remove(pool),
@@ -132,7 +145,8 @@ class Sample:
             reference=remove(healthy),
             background=rest,
             circuits=dict(circuits),
-            fixed=("shift", "distance")[: 1 if length is None else 2],
+            fixed=("shift", "distance")[: len(basis)],
+            basis=basis,
             remove=remove,
         )
 
@@ -187,18 +201,14 @@ def _bins(values: Floats, inside: Mask, n: int) -> npt.NDArray[np.intp]:
     return np.asarray(np.searchsorted(cuts, values), np.intp)
 
 
-def _without_fixed(values: Floats, *, background: Mask, length: Floats | None) -> People:
-    """Fit 1 and centred edge length to each row's known background edges; subtract everywhere."""
-    columns = [np.ones(background.size)]
-    if length is not None:
-        columns.append(length - length[background].mean())
-    fixed = np.array(columns)
-    known = np.isfinite(values) & background
+def _without_fixed(values: Floats, *, basis: Floats, over: Mask) -> People:
+    """Fit the fixed columns to each row's known edges of `over`; subtract everywhere."""
+    known = np.isfinite(values) & over
     inner = np.where(known, values, 0.0)
-    coefficients = np.zeros((len(values), len(fixed)))
-    whole = np.linalg.pinv(fixed[:, background] @ fixed[:, background].T)
-    for row, (mask, rhs) in enumerate(zip(known, inner @ fixed.T, strict=True)):
-        complete = mask.sum() == background.sum()
-        normal = whole if complete else np.linalg.pinv(fixed[:, mask] @ fixed[:, mask].T)
+    coefficients = np.zeros((len(values), len(basis)))
+    whole = np.linalg.pinv(basis[:, over] @ basis[:, over].T)
+    for row, (mask, rhs) in enumerate(zip(known, inner @ basis.T, strict=True)):
+        complete = mask.sum() == over.sum()
+        normal = whole if complete else np.linalg.pinv(basis[:, mask] @ basis[:, mask].T)
         coefficients[row] = normal @ rhs
-    return People(values - coefficients @ fixed, coefficients)
+    return People(values - coefficients @ basis, coefficients)

@@ -21,8 +21,9 @@ class SpatialTest:
     circuit : str
     value : float
         Mean over its edges of the map.
-    p : float
-        Share of random circuits whose mean is as far from 0; never 0.
+    rank : float
+        Share of random circuits whose mean is as far from 0; never 0. No p of the study: noise that
+        the regions of a network share moves a circuit, and hardly moves a random set.
     n_random : int
         Random circuits compared with.
     strength, strength_random, length_mm, length_random_mm : float
@@ -31,7 +32,7 @@ class SpatialTest:
 
     circuit: str
     value: float
-    p: float
+    rank: float
     n_random: int
     strength: float
     strength_random: float
@@ -102,7 +103,7 @@ def spatial_null(
             SpatialTest(
                 circuit=name,
                 value=value,
-                p=(1 + reached) / (1 + len(null)) if len(known) and len(null) else nan,
+                rank=(1 + reached) / (1 + len(null)) if len(known) and len(null) else nan,
                 n_random=len(null),
                 strength=target[0],
                 strength_random=float(table[0, chosen].mean()) if len(null) else nan,

@@ -38,7 +38,7 @@ class Levels:
     motion_mm : ndarray, shape (n_rows,), or None
         Mean framewise displacement of the visit.
     covariates : ndarray, shape (n_rows, n_covariates)
-        Of the person.
+        Of the person, indicators of sites among them; each may change the course of time.
     """
 
     z: Floats
@@ -114,17 +114,24 @@ def _codings(levels: Levels) -> list[tuple[list[str], Floats, Floats]]:
     extra = [np.ones((len(levels.visit), 1))]
     if levels.motion_mm is not None:
         extra.append((levels.motion_mm - levels.motion_mm.mean())[:, None])
-    if levels.covariates.shape[1]:
-        extra.append(levels.covariates - levels.covariates.mean(axis=0))
+    varying = np.ptp(levels.covariates, axis=0) > 0 if levels.covariates.size else []
+    people = (
+        levels.covariates[:, varying] if levels.covariates.size else np.empty((len(dummies), 0))
+    )
+    people = people - people.mean(axis=0) if people.size else people
+    extra.append(people)
     if arm is not None:
         extra.append(arm[:, None])
     always = np.hstack(extra)
 
     def coding(what: list[str], own: Floats, rest: Floats) -> tuple[list[str], Floats, Floats]:
+        time = np.hstack([own, rest])
+        # covariates act on change, as in the test of differences
+        moved = [people * column[:, None] for column in time.T]
         if arm is None:
-            return what, own, np.hstack([rest, always])
+            return what, own, np.hstack([rest, always, *moved])
         crossed = arm[:, None]
-        return what, own * crossed, np.hstack([rest * crossed, own, rest, always])
+        return what, own * crossed, np.hstack([rest * crossed, time, always, *moved])
 
     none = np.empty((len(levels.visit), 0))
     out = [coding([f"at ses-{name}" for name in levels.names[1:]], dummies[:, 1:], none)]
@@ -167,7 +174,8 @@ def _estimate(
         p_high=p,
         n=people - control,
         n_control=control,
-        method=f"mixed model, random intercept, Satterthwaite; {len(levels.visit)} visits",
+        method="mixed model, random intercept (visits of a person equally correlated), "
+        f"Satterthwaite; {len(levels.visit)} visits",
         note=fitted.trouble[at[1]],
     )
 

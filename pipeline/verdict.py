@@ -64,7 +64,7 @@ class Estimate:
     note: str = ""
 
     @classmethod
-    def unknown(cls, family: str, term: str) -> "Estimate":
+    def unknown(cls, family: str, term: str, note: str = "") -> "Estimate":
         """Row of something that could not be tested, so that nothing is lost in silence."""
         nan = float("nan")
         return cls(
@@ -89,7 +89,7 @@ class Estimate:
             n_control=0,
             n_reference=0,
             method="not tested",
-            note="fewer than four people have this circuit in both visits",
+            note=note,
         )
 
 
@@ -154,7 +154,8 @@ def decide(
     Verdict
     """
     of_global = [e for e in estimates if e.family == "global"]
-    of_circuits = [e for e in estimates if e.family == "specific" and np.isfinite(e.p)]
+    of_circuits = [e for e in estimates if e.family == "specific"]
+    untested = [e for e in [*of_global, *of_circuits] if not np.isfinite(e.p)]
     hits = [e for e in of_global if e.p_corrected < alpha]
     circuit_hits = [e for e in of_circuits if e.p_corrected < alpha]
     nil = all(e.equivalence_p < alpha for e in [*of_global, *of_circuits])
@@ -177,6 +178,7 @@ def decide(
         (
             *_warnings(deviation, controlled=controlled, gsr=global_signal_removed),
             *_regional([by_node[e.term] for e in circuit_hits if e.term in by_node], alpha),
+            *(f"Not tested: {e.term} ({e.note})." for e in untested),
         ),
     )
 

@@ -109,7 +109,7 @@ def test_a_planted_circuit_is_special_and_a_random_one_is_not():
             n_draws=600,
             n_kept=100,
         )[0]
-        p.append(found.p)
+        p.append(found.rank)
     assert 0.005 <= np.mean(np.array(p) <= 0.05) <= 0.11
     assert abs(found.strength_random - found.strength) < 0.4
     assert abs(found.length_random_mm - found.length_mm) < 6
@@ -117,7 +117,7 @@ def test_a_planted_circuit_is_special_and_a_random_one_is_not():
     planted = spatial_null(
         values, {"c": circuit}, n_regions=60, strength=strength, length=None, rng=rng
     )[0]
-    assert planted.p == pytest.approx(1 / 501)
+    assert planted.rank == pytest.approx(1 / 501)
     assert planted.n_random == 500
 
 
@@ -137,7 +137,7 @@ def test_random_circuits_keep_the_shape():
         n_kept=2000,
     )[0]
     assert found.value == 0
-    assert found.p == 1
+    assert found.rank == 1
 
 
 @pytest.mark.parametrize("arms", [False, True])

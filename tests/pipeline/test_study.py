@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from circuitshift.pipeline.bayes import bayes_factor
 from circuitshift.pipeline.calibrate import calibration_table, markdown_table, wilson_interval
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.response import Deviation
@@ -123,7 +124,8 @@ def test_a_circuit_lost_in_everybody_stays_in_the_table() -> None:
     analysis = analyse(visits_of(study), circuits, rng=np.random.default_rng(0), rules=RULES)
     row = next(e for e in analysis.estimates if e.family == "specific" and e.term == "dmn")
     assert np.isnan(row.p)
-    assert "fewer than four" in row.note
+    assert "fewer than 4" in row.note
+    assert any("Not tested: dmn" in said for said in analysis.verdict.warnings)
 
 
 def test_mismatched_arrays_are_refused() -> None:
@@ -161,6 +163,42 @@ def test_the_decision_rule(
     rows = [estimate("global", p_global, equivalence), estimate("specific", p_circuit, equivalence)]
     deviation = Deviation(identified=True, reason="")
     assert decide(rows, alpha=0.05, deviation=deviation, controlled=True).verdict == wanted
+
+
+def test_what_was_not_tested_is_not_ruled_out() -> None:
+    rows = [estimate("global", 0.5, 0.01), estimate("specific", 0.5, 0.01)]
+    rows.append(Estimate.unknown("specific", "dmn", "lost"))
+    found = decide(rows, alpha=0.05, deviation=Deviation(True, ""), controlled=True)
+    assert found.verdict == "undetermined"
+    assert "Not tested: dmn (lost)." in found.warnings
+
+
+def test_a_circuit_lost_in_one_arm_leaves_the_others_their_answer() -> None:
+    spec = replace(QUIET, n_control=10, n_treated=10)
+    study = simulate_edges(Truth(), spec, np.random.default_rng(9))
+    other = np.arange(700, 720)
+    study.followup[np.ix_(np.flatnonzero(~study.treated)[1:], other)] = np.nan
+    visits = Visits(study.baseline, study.followup, treated=study.treated)
+    circuits = {"dmn": study.circuit, "other": other}
+    found = analyse(visits, circuits, rng=np.random.default_rng(0), rules=RULES)
+    rows = {e.term: e for e in found.estimates if e.family == "specific"}
+    assert np.isfinite(rows["dmn"].p)
+    assert np.isnan(rows["other"].p)
+    assert "at least two" in rows["other"].note
+
+
+def test_the_bayes_factor_counts_people_as_the_contrast_does() -> None:
+    """Motion with its zero kept leaves little information on the intercept."""
+    study = simulate_edges(Truth(), QUIET, np.random.default_rng(3))
+    n = len(study.baseline)
+    motion = np.random.default_rng(0).normal(0.3, 0.1, n)
+    visits = replace(visits_of(study), motion_mm=motion)
+    found = analyse(visits, study.circuits, rng=np.random.default_rng(0), rules=RULES)
+    row = next(e for e in found.estimates if e.family == "global")
+    weights = np.linalg.pinv(np.column_stack([np.ones(n), motion]))[0]
+    effective = 1 / (weights @ weights)
+    assert effective < n / 2
+    assert row.bf10 == pytest.approx(bayes_factor(row.statistic, row.df, effective), rel=1e-9)
 
 
 def test_a_hit_that_its_regions_may_explain_is_warned_of() -> None:

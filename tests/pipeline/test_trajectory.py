@@ -79,6 +79,25 @@ def test_two_balanced_visits_equal_the_difference_test(arms):
     assert [row.term for row in rows] == [f"{t} at ses-w2" for t in ("shift", "gain", "circuit")]
 
 
+def test_a_covariate_of_change_is_that_of_the_difference_test():
+    """Age drives the change and differs between arms: no change by treatment."""
+    study = simulate_edges(Truth(), SPEC, np.random.default_rng(1))
+    age = np.random.default_rng(4).normal(size=len(study.treated)) + 2.0 * study.treated
+    study = replace(study, followup=study.followup + 0.1 * age[:, None])
+    sample = sample_of(study)
+    levels = levels_of(
+        [study.baseline, study.followup], treated=study.treated, covariates=np.tile(age, 2)[:, None]
+    )
+    row = trajectories(levels, sample, with_deviation=False)[0]
+    y = global_response(sample, with_deviation=False).coefficients[:, 0]
+    design = np.column_stack([study.treated.astype(float), age - age.mean(), np.ones(len(age))])
+    fitted, rss = np.linalg.lstsq(design, y, rcond=None)[:2]
+    se = np.sqrt(rss[0] / (len(y) - 3) * np.linalg.inv(design.T @ design)[0, 0])
+    assert row.term == "shift at ses-w2"
+    assert row.statistic == pytest.approx(fitted[0] / se, rel=1e-6)
+    assert row.estimate == pytest.approx(fitted[0], rel=1e-6)
+
+
 def test_a_surge_that_fades_and_a_slope():
     study = simulate_edges(Truth(), replace(SPEC, n_control=0), np.random.default_rng(2))
     surge = study.followup + 0.2

@@ -265,7 +265,7 @@ def test_what_is_beside_the_verdict(study):
     folder = root / "out/group"
     content = verdict(root)["beside"]
     assert len(content["models"]) == 4
-    assert set(content["spatial_p"]) == set(verdict(root)["circuits"])
+    assert set(content["spatial_rank"]) == set(verdict(root)["circuits"])
     assert sum(content["specification"].values()) == 6
     for name in ("normalisation", "reliability", "models", "spatial", "influence", "regions"):
         table = tables.read_table(folder / f"{name}.tsv")
