@@ -43,6 +43,7 @@ def _of(truth: Truth, **spec: object) -> Scenario:
 
 
 _NONE, _GAIN, _NORMAL = TRUTHS["nothing"], TRUTHS["gain"], TRUTHS["normalisation"]
+_ATTENUATED = Truth(attenuation=0.25)
 
 #: Every scenario by name.
 SCENARIOS: dict[str, Scenario] = {
@@ -50,7 +51,10 @@ SCENARIOS: dict[str, Scenario] = {
     **{f"{name}, n = 100": _of(t, n_treated=100, n_reference=100) for name, t in TRUTHS.items()},
     "nothing, two arms": _of(_NONE, n_control=30),
     "specific, two arms": _of(TRUTHS["specific"], n_control=30),
-    "attenuation, strong circuit": _of(Truth(attenuation=0.25), circuit_strength=0.9),
+    "attenuation, strong circuit": _of(_ATTENUATED, circuit_strength=0.9),
+    "attenuation, strong circuit, 12 people": _of(
+        _ATTENUATED, circuit_strength=0.9, n_treated=12, n_reference=12
+    ),
     "signal lost in one region": _of(Truth(region_loss=0.5), star=True),
     "motion by visit": _of(_NONE, motion_mm=(0.08, 0.06, 0.0)),
     "motion by visit and arm": _of(_NONE, n_control=30, motion_mm=(0.08, 0.10, 0.02)),
