@@ -152,12 +152,12 @@ def _from_templateflow(
 ) -> Found:
     """Image at 2 mm and its table, from the cache of templateflow or fetched by it."""
     middle, suffix = entities
-    folder = _templateflow_home() / f"tpl-{space}"
+    folder = templateflow_home() / f"tpl-{space}"
     image = folder / f"tpl-{space}_res-02_{middle}_{suffix}.nii.gz"
     table = folder / f"tpl-{space}_{middle}_{suffix}.tsv"
-    if not (_filled(image) and _filled(table)):
+    if not (is_filled(image) and is_filled(table)):
         _ask_templateflow(space, middle, suffix)
-    lacking = [path.name for path in (image, table) if not _filled(path)]
+    lacking = [path.name for path in (image, table) if not is_filled(path)]
     if lacking:
         raise AtlasError(
             f"atlas {name} in {space} is not in templateflow's cache and could not be fetched: "
@@ -178,14 +178,14 @@ def _ask_templateflow(space: str, middle: str, suffix: str) -> None:
                 TemplateFlowClient,
             )
 
-            client = TemplateFlowClient(root=_templateflow_home())
+            client = TemplateFlowClient(root=templateflow_home())
             for extra in ({"resolution": 2, "extension": ".nii.gz"}, {"extension": ".tsv"}):
                 client.get(space, atlas=atlas, desc=desc, suffix=suffix, **extra)
         except (OSError, RuntimeError, ValueError):  # no network, or half a file: said by caller
             return
 
 
-def _templateflow_home() -> Path:
+def templateflow_home() -> Path:
     """Return the cache of templateflow, as that library finds it."""
     if home := os.environ.get("TEMPLATEFLOW_HOME"):
         return Path(home).absolute()
@@ -194,7 +194,7 @@ def _templateflow_home() -> Path:
     return Path(user_cache_dir("templateflow")).absolute()
 
 
-def _filled(path: Path) -> bool:
+def is_filled(path: Path) -> bool:
     """Whether a file is there and no empty placeholder, which templateflow's cache is full of."""
     return path.is_file() and path.stat().st_size > 0
 
@@ -256,7 +256,7 @@ def _from_nilearn(name: str, fetcher: str, options: dict[str, Any], files: Seque
         from nilearn import datasets  # noqa: PLC0415 - it takes 3 s
 
         home = _nilearn_home(datasets)
-        lacking = [file for file in files if not _filled(home / file)]
+        lacking = [file for file in files if not is_filled(home / file)]
         try:
             return getattr(datasets, fetcher)(**options, data_dir=home, verbose=0)
         except Exception as error:

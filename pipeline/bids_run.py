@@ -5,13 +5,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from circuitshift.pipeline import nifti, tables
 from circuitshift.pipeline.bids_names import PARCELS, VARIANT, Name, is_junk, parse_name
 from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError
 from circuitshift.pipeline.records import Run
 
-__all__ = ["check_run"]
+__all__ = ["check_run", "metadata_of"]
 
 _MILLISECONDS_FROM = 100.0  # no fMRI has a repetition time of 100 s, nor one of 0.1 s in ms
 
@@ -62,6 +63,28 @@ def check_run(run: Run) -> tuple[Run, tuple[Fault, ...], tuple[str, ...]]:
         told = f"{t_r_s:g} s is its header's" if t_r_s else "its minutes are unknown"
         notes.append(f"{run.path.name}: no JSON states its repetition time; {told}.")
     return replace(run, t_r_s=t_r_s), tuple(faults), tuple(notes)
+
+
+def metadata_of(run: Run) -> dict[str, Any]:
+    """Merge the JSON files that apply to a run; what a nearer one says holds.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    TableError
+        If one of them cannot be read.
+    """
+    out: dict[str, Any] = {}
+    for path in _sidecars(run):
+        out = tables.read_json(path) | out
+    return out
 
 
 def _as_fault(error: CircuitshiftError, run: Run) -> Fault:

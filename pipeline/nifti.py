@@ -108,6 +108,8 @@ class Header:
         Fourth voxel size, s, when it is positive.
     data_offset : int
         First byte of the data.
+    is_oriented : bool
+        Whether qform or sform says where the voxels lie; if not, `affine` is a guess.
     """
 
     path: Path
@@ -118,6 +120,7 @@ class Header:
     affine: npt.NDArray[np.float64]
     t_r_s: float | None
     data_offset: int
+    is_oriented: bool = True
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -363,6 +366,7 @@ def _parse(path: Path, raw: bytes) -> Header:
         affine=_affine(fields, pixdim, shape),
         t_r_s=t_r_s if np.isfinite(t_r_s) and t_r_s > 0 else None,
         data_offset=_offset(path, float(fields["vox_offset"]), layout.itemsize + 4),
+        is_oriented=bool(fields["sform"] > 0 or fields["qform"] > 0),
     )
 
 

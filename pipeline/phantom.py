@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline import __version__
+from circuitshift.pipeline.confounds import write_confounds
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.phantom_model import (
     EXPECTED,
@@ -34,7 +35,6 @@ from circuitshift.pipeline.phantom_run import (
     draw_series,
     make_grid,
     paint,
-    write_confounds,
     write_image,
 )
 from circuitshift.pipeline.tables import write_json, write_table

@@ -5,7 +5,6 @@ noise inside a region is centred over its voxels. What motion and physiology add
 mixture of columns that the confounds table holds, so that a sound denoising can remove it.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.atlases.records import Atlas
+from circuitshift.pipeline.confounds import (
+    HEAD_MM,
+    MOTION,
+    compcor,
+    cosines,
+    expand,
+    framewise_displacement,
+    one_hot,
+    outliers,
+)
 from circuitshift.pipeline.errors import InputError
 
 __all__ = [
@@ -22,20 +31,15 @@ __all__ = [
     "confounds_table",
     "draw_nuisance",
     "draw_series",
-    "framewise_displacement",
     "make_grid",
     "paint",
-    "write_confounds",
     "write_image",
 ]
 
 Floats = npt.NDArray[np.float64]
 
-#: Head radius of Power's framewise displacement, mm (doi:10.1016/j.neuroimage.2011.10.018).
-HEAD_MM = 50.0
 #: Baseline intensity, and intensity units of one standard deviation of the neural signal.
 BASELINE, SIGNAL_UNITS = 1000.0, 12.0
-MOTION = ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,24 +234,6 @@ class Nuisance:
     leak: Floats
 
 
-def framewise_displacement(motion: Floats) -> Floats:
-    """Power's framewise displacement, mm; the first value is NaN.
-
-    ``FD = sum |d trans| + 50 mm * sum |d rot|`` (doi:10.1016/j.neuroimage.2011.10.018).
-
-    Parameters
-    ----------
-    motion : ndarray, shape (n_volumes, 6)
-
-    Returns
-    -------
-    ndarray, shape (n_volumes,)
-    """
-    step = np.abs(np.diff(motion, axis=0))
-    fd = step[:, :3].sum(1) + HEAD_MM * step[:, 3:].sum(1)
-    return np.concatenate([[np.nan], fd])
-
-
 def _draw_motion(
     n_volumes: int, fd_mm: float, spikes: float, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
@@ -328,27 +314,6 @@ def draw_nuisance(
         for voxels in (48, 120)
     ]
     return Nuisance(motion, physiology, tissue[0], tissue[1], leak)
-
-
-def cosines(n_volumes: int, t_r_s: float, *, cutoff_s: float = 128.0) -> Floats:
-    """Discrete cosine regressors of slow drift, as fMRIPrep writes them.
-
-    Parameters
-    ----------
-    n_volumes : int
-    t_r_s : float
-        Repetition time, s.
-    cutoff_s : float
-        Slowest period that is kept in the data.
-
-    Returns
-    -------
-    ndarray, shape (n_volumes, floor(2 * n_volumes * t_r_s / cutoff_s))
-        Orthonormal columns; at least one.
-    """
-    order = max(1, int(np.floor(2 * n_volumes * t_r_s / cutoff_s)))
-    t, k = np.arange(n_volumes)[:, None] + 0.5, np.arange(1, order + 1)
-    return np.asarray(np.sqrt(2 / n_volumes) * np.cos(np.pi / n_volumes * t * k))
 
 
 # ------------------------------------------------------------------------------ image
@@ -473,7 +438,7 @@ def confounds_table(
     }
     columns: dict[str, Floats] = {}
     for name, values in tissue.items():
-        columns |= _expand(name, values)
+        columns |= expand(name, values)
     dvars = np.sqrt((np.diff(painted, axis=0) ** 2).mean(1))
     fd = framewise_displacement(nuisance.motion)
     columns["std_dvars"] = np.concatenate([[np.nan], dvars / np.median(dvars)])
@@ -490,87 +455,14 @@ def confounds_table(
         "a": ("combined", np.concatenate([nuisance.csf, nuisance.white_matter], axis=1)),
     }
     for prefix, (mask, voxels) in masks.items():
-        part, notes = _compcor(voxels[n_dummy:], steady, prefix, mask)
+        part, notes = compcor(voxels[n_dummy:], steady, prefix=prefix, mask=mask)
         for name, values in part.items():
             columns[name] = np.concatenate([np.zeros(n_dummy), values])
         meta |= notes
     columns |= {f"cosine{k:02d}": drift[:, k] for k in range(drift.shape[1])}
-    columns |= _one_hot("non_steady_state_outlier", np.arange(n_dummy), n_volumes)
+    columns |= one_hot("non_steady_state_outlier", np.arange(n_dummy), n_volumes)
     for name, values in zip(MOTION, nuisance.motion.T, strict=True):
-        columns |= _expand(name, values)
-    outliers = (np.nan_to_num(fd) > 0.5) | (np.nan_to_num(columns["std_dvars"]) > 1.5)
-    columns |= _one_hot("motion_outlier", np.flatnonzero(outliers), n_volumes)
+        columns |= expand(name, values)
+    moved = outliers(fd, columns["std_dvars"])
+    columns |= one_hot("motion_outlier", np.flatnonzero(moved), n_volumes)
     return columns, meta
-
-
-def _expand(name: str, values: Floats) -> dict[str, Floats]:
-    """Add to a confound its difference, and the square of both (Friston's 24 parameters)."""
-    change = np.concatenate([[np.nan], np.diff(values)])
-    return {
-        name: values,
-        f"{name}_derivative1": change,
-        f"{name}_derivative1_power2": change**2,
-        f"{name}_power2": values**2,
-    }
-
-
-def _one_hot(stem: str, at: npt.NDArray[np.intp], n_volumes: int) -> dict[str, Floats]:
-    return {f"{stem}{k:02d}": (np.arange(n_volumes) == t) * 1.0 for k, t in enumerate(at)}
-
-
-def _compcor(
-    voxels: Floats, drift: Floats, prefix: str, mask: str
-) -> tuple[dict[str, Floats], dict[str, dict[str, object]]]:
-    """Anatomical CompCor: components up to half of the variance, at least six where there are.
-
-    After nipype's ACompCor: slow drift and mean removed, voxels standardised, singular vectors.
-    """
-    data = voxels - voxels.mean(0)
-    data -= drift @ (drift.T @ data)
-    data /= data.std(0)
-    left, singular, _ = np.linalg.svd(data, full_matrices=False)
-    share = singular**2 / (singular**2).sum()
-    total = np.cumsum(share)
-    n_kept = min(max(6, int(np.searchsorted(total, 0.5)) + 1), len(share))
-    columns: dict[str, Floats] = {}
-    meta: dict[str, dict[str, object]] = {}
-    for k in range(min(n_kept + 3, len(share))):
-        kept = k < n_kept
-        # fMRIPrep lists what it left out in the sidecar, by another name
-        name = f"{prefix}_comp_cor_{k:02d}" if kept else f"dropped_{mask.lower()}_{k - n_kept}"
-        if kept:
-            sign = np.sign(left[np.argmax(np.abs(left[:, k])), k])
-            columns[name] = sign * left[:, k]
-        meta[name] = {
-            "CumulativeVarianceExplained": round(float(total[k]), 10),
-            "Mask": mask,
-            "Method": "aCompCor",
-            "Retained": kept,
-            "SingularValue": round(float(singular[k]), 10),
-            "VarianceExplained": round(float(share[k]), 10),
-        }
-    return columns, meta
-
-
-def write_confounds(
-    path: Path, columns: dict[str, Floats], meta: dict[str, dict[str, object]]
-) -> None:
-    """Write a confounds table and its JSON sidecar.
-
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.tsv``; its folder exists.
-    columns : dict of str to ndarray
-        NaN is written as n/a.
-    meta : dict
-        Content of the sidecar.
-    """
-    # one format string for a whole row is many times faster than a cell at a time, and a
-    # simulation writes tens of thousands of cells a run
-    values = np.column_stack(list(columns.values()))
-    row = "\t".join(["%.9g"] * values.shape[1])
-    lines = ["\t".join(columns), *(row % tuple(line) for line in values.tolist())]
-    path.write_text("\n".join(lines).replace("nan", "n/a") + "\n", encoding="utf-8")
-    text = json.dumps(meta, indent=2, sort_keys=True)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")

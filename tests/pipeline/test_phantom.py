@@ -26,10 +26,8 @@ from circuitshift.pipeline.phantom_run import (
     SIGNAL_UNITS,
     Grid,
     confounds_table,
-    cosines,
     draw_nuisance,
     draw_series,
-    framewise_displacement,
     make_grid,
     paint,
 )
@@ -277,24 +275,6 @@ def test_out_of_view_is_zero_and_dummies_are_bright(grid: Grid, baseline: np.nda
     assert not image[:, grid.z_mm < -36].any()
     level = image[:, grid.brain & seen].mean(1)
     assert level[0] > level[1] > 1.05 * level[2:].mean()
-
-
-def test_framewise_displacement_is_powers() -> None:
-    motion = np.zeros((3, 6))
-    motion[1] = [0.1, -0.2, 0, 0.002, 0, -0.001]
-    motion[2] = motion[1]
-    fd = framewise_displacement(motion)
-    assert np.isnan(fd[0])
-    assert fd[1:] == pytest.approx([0.3 + 50 * 0.003, 0])
-
-
-def test_cosines_span_nilearns() -> None:
-    from nilearn.glm.first_level.design_matrix import create_cosine_drift
-
-    theirs = create_cosine_drift(1 / 128, np.arange(150) * 2.0)[:, :-1]
-    ours = cosines(150, 2.0)
-    assert ours.shape == (150, 4)
-    assert ours == pytest.approx(theirs, abs=1e-12)
 
 
 def test_motion_raises_raw_edges_and_denoising_takes_it_out(grid: Grid, people: Population) -> None:

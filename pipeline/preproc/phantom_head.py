@@ -1,0 +1,312 @@
+"""A head with known truth: T1-weighted images and raw runs of it, as a scanner would give them.
+
+The brain is the embedded template under a random diffeomorphism; skull, scalp and neck are put
+around it. Where every point of it lies in the template is known, as are head motion, slice times,
+series and position in the scanner.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.interpolate import CubicSpline
+from scipy.spatial import cKDTree
+
+from circuitshift.pipeline.preproc import rigid
+from circuitshift.pipeline.preproc.images import Image, grid_over
+from circuitshift.pipeline.preproc.template import load_template
+from circuitshift.pipeline.preproc.xfm import Field
+
+__all__ = ["Head", "HeadSpec", "RawRun", "draw_head", "draw_pose", "draw_run", "draw_t1w"]
+
+Floats = npt.NDArray[np.float64]
+
+_CENTRE = np.array([0.0, -18.0, 8.0])  # of the brain, mm
+_HEAD_MM = 2.0
+_FIELD_MM = 4.0
+#: Intensities of cerebrospinal fluid, grey and white matter, skull, scalp, neck.
+_T1W = (30.0, 65.0, 100.0, 8.0, 115.0, 50.0)
+_BOLD = (1300.0, 1000.0, 850.0, 120.0, 350.0, 350.0)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSpec:
+    """How heads are made and scanned.
+
+    Parameters
+    ----------
+    t1w_mm : float
+    bold_mm : tuple of three float
+    t_r_s : float
+        Repetition time, s.
+    n_dummy : int
+        Volumes before the steady state.
+    warp_mm : float
+        Root mean square of the random deformation.
+    pose : tuple of two float
+        Spread of a session's position in the scanner, mm and degrees.
+    fd_mm : float
+        Mean framewise displacement apart from sudden jumps.
+    spikes : float
+        Share of volumes with a sudden jump.
+    amplitude : float
+        One standard deviation of the regional series, as share of the intensity.
+    noise : float
+        Standard deviation of thermal noise, as share of the intensity of grey matter.
+    """
+
+    t1w_mm: float = 2.0
+    bold_mm: tuple[float, float, float] = (3.0, 3.0, 3.5)
+    t_r_s: float = 2.0
+    n_dummy: int = 2
+    warp_mm: float = 4.0
+    pose: tuple[float, float] = (5.0, 4.0)
+    fd_mm: float = 0.1
+    spikes: float = 0.02
+    amplitude: float = 0.012
+    noise: float = 0.012
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A person's head, in a space of its own.
+
+    Parameters
+    ----------
+    tissues : tuple of Image
+        Share of cerebrospinal fluid, grey and white matter, skull, scalp, neck; 2 mm, RAS.
+    affine : ndarray of shape (4, 4)
+        From the head to the template before the deformation.
+    to, back : Field
+        The deformation, and its inverse.
+    """
+
+    tissues: tuple[Image, ...]
+    affine: Floats
+    to: Field
+    back: Field
+
+    def to_template(self, points: Floats) -> Floats:
+        """Take points (n, 3), mm, to the template."""
+        return self.to(rigid.apply(self.affine, points))
+
+    def from_template(self, points: Floats) -> Floats:
+        """Take points of the template to the head."""
+        return rigid.apply(np.linalg.inv(self.affine), self.back(points))
+
+
+@dataclass(frozen=True, eq=False)
+class RawRun:
+    """A raw run, and what is true of it.
+
+    Parameters
+    ----------
+    image : Image
+        Four-dimensional, int16.
+    motion : ndarray of shape (n_volumes, 6)
+        See `rigid`: takes points of the head at its session's pose, about `centre_mm`.
+    centre_mm : ndarray of shape (3,)
+    slice_times_s : ndarray of shape (n_slices,)
+    pose : ndarray of shape (4, 4)
+        From the head to the scanner.
+    """
+
+    image: Image
+    motion: Floats
+    centre_mm: Floats
+    slice_times_s: Floats
+    pose: Floats
+
+
+def draw_head(spec: HeadSpec, rng: np.random.Generator) -> Head:
+    """Draw a head.
+
+    Parameters
+    ----------
+    spec : HeadSpec
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Head
+    """
+    template = load_template()
+    turn = rng.normal(0, np.radians(3), 3)
+    affine = rigid.matrix_of([*rng.normal(0, 3, 3), *turn], _CENTRE)
+    scale = np.eye(4)
+    scale[:3, :3] = np.diag(rng.uniform(0.95, 1.05, 3))
+    affine = affine @ scale
+    coarse = grid_over(template.brain, _FIELD_MM)
+    velocity = rng.normal(0, 1, (*coarse.grid, 3))
+    velocity = ndimage.gaussian_filter(velocity, (*[14 / _FIELD_MM] * 3, 0), mode="nearest")
+    velocity *= spec.warp_mm / np.sqrt((velocity**2).sum(axis=3).mean())
+    to, back = (_integrated(coarse.like(sign * velocity)) for sign in (1.0, -1.0))
+    box = Image(np.zeros((110, 128, 118), np.float32), np.diag([_HEAD_MM] * 3 + [1.0]))
+    box.affine[:3, 3] = [-109.0, -145.0, -123.0]
+    empty = Head((), affine, to, back)
+    where = empty.to_template(box.points())
+    inside = template.brain.like(template.mask.astype(np.float32))
+    brain = inside.at(where).reshape(box.grid)
+    grey, white = (p.at(where).reshape(box.grid) for p in template.priors[1:])
+    parts = (np.clip(brain - grey - white, 0, 1), grey, white, *_around(brain > 0.5, box))
+    return Head(tuple(box.like(p.astype(np.float32)) for p in parts), affine, to, back)
+
+
+def _integrated(velocity: Image) -> Field:
+    """Follow a velocity field for one unit of time, by scaling and squaring (Arsigny 2006)."""
+    field = Field(velocity.like((velocity.data / 2**6).astype(np.float32)))
+    points = velocity.points()
+    for _ in range(6):
+        moved = field(field(points)) - points
+        field = Field(velocity.like(moved.reshape(velocity.data.shape).astype(np.float32)))
+    return field
+
+
+def _around(brain: npt.NDArray[np.bool_], box: Image) -> tuple[npt.NDArray[np.float32], ...]:
+    """Skull, scalp and neck, in the place of air around a brain; a rim of fluid stays free."""
+    smooth = ndimage.gaussian_filter(brain.astype(np.float32), 6 / _HEAD_MM) > 0.4
+    distance = ndimage.distance_transform_edt(~(smooth | brain), sampling=_HEAD_MM)
+    skull = (distance > 2) & (distance <= 8)
+    scalp = (distance > 8) & (distance <= 14)
+    points = box.points().reshape(*box.grid, 3)
+    middle = points[brain].mean(axis=0)
+    bottom = points[brain][:, 2].min()
+    away = ((points[..., :2] - middle[:2]) / [52.0, 62.0]) ** 2
+    neck = (away.sum(axis=3) < 1) & (points[..., 2] < bottom + 25) & (distance > 8)
+    out = (skull, scalp & ~neck, neck)
+    return tuple(ndimage.gaussian_filter(p.astype(np.float32), 0.5) for p in out)
+
+
+def _intensity(head: Head, values: tuple[float, ...]) -> Image:
+    total = sum(v * np.asarray(t.data) for v, t in zip(values, head.tissues, strict=True))
+    return head.tissues[0].like(np.asarray(total, np.float32))
+
+
+def draw_pose(spec: HeadSpec, rng: np.random.Generator) -> Floats:
+    """Draw a session's position in the scanner: from the head to the scanner, 4 x 4."""
+    mm, degrees = spec.pose
+    return rigid.matrix_of([*rng.normal(0, mm, 3), *rng.normal(0, np.radians(degrees), 3)], _CENTRE)
+
+
+def draw_t1w(head: Head, pose: Floats, spec: HeadSpec, rng: np.random.Generator) -> Image:
+    """Scan a T1-weighted image: position, bias field, Rician noise.
+
+    Parameters
+    ----------
+    head : Head
+    pose : ndarray of shape (4, 4)
+    spec : HeadSpec
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Image
+        Of int16, RAS axes.
+    """
+    size = spec.t1w_mm
+    shape = tuple(round(n / size) for n in (190.0, 230.0, 210.0))
+    grid = Image(np.zeros(shape, np.float32), np.diag([size, size, size, 1.0]))
+    grid.affine[:3, 3] = _CENTRE - [0.0, 0.0, 12.0] - (np.array(shape) - 1) / 2 * size
+    points = grid.points()
+    values = _intensity(head, _T1W).at(rigid.apply(np.linalg.inv(pose), points))
+    unit = (points - _CENTRE) / 100
+    bias = np.exp(unit @ rng.normal(0, 0.12, 3) + (unit**2) @ rng.normal(0, 0.12, 3))
+    real = values * bias * 8 + rng.normal(0, 12, len(points))
+    noisy = np.hypot(real, rng.normal(0, 12, len(points)))
+    return grid.like(np.rint(noisy).astype(np.int16).reshape(shape))
+
+
+def draw_run(
+    head: Head,
+    pose: Floats,
+    series: Floats,
+    centres_mm: Floats,
+    *,
+    motion: Floats,
+    spec: HeadSpec,
+    rng: np.random.Generator,
+) -> RawRun:
+    """Scan a run.
+
+    Parameters
+    ----------
+    head : Head
+    pose : ndarray of shape (4, 4)
+    series : ndarray of shape (n_volumes, n_regions)
+        In standard deviations, at the middle of each volume's acquisition.
+    centres_mm : ndarray of shape (n_regions, 3)
+        In the template; grey matter belongs to the region of the nearest centre.
+    motion : ndarray of shape (n_volumes, 6)
+        About the centre of the head.
+    spec : HeadSpec
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    RawRun
+        Axes run to left, anterior, superior.
+    """
+    n_volumes = len(series)
+    grid = _bold_grid(spec)
+    base = _intensity(head, _BOLD)
+    label = _labels(head, centres_mm)
+    times = _interleaved(grid.grid[2], spec.t_r_s)
+    middle = (times.min() + times.max()) / 2
+    sources = np.hstack([series, _noise_series(n_volumes, rng), np.zeros((n_volumes, 1))])
+    at = CubicSpline(np.arange(n_volumes) * spec.t_r_s + middle, sources)
+    centre = rigid.apply(pose, _CENTRE[None])[0]
+    points, slices = grid.points(), np.indices(grid.grid)[2].ravel()
+    out = np.empty((*grid.grid, n_volumes), np.int16)
+    back = np.linalg.inv(pose)
+    for v in range(n_volumes):
+        # a point p of the grid shows the head's point that motion has brought there
+        where = rigid.apply(back @ np.linalg.inv(rigid.matrix_of(motion[v], centre)), points)
+        still = base.at(where)
+        region = label.at(where, order=0).astype(int)
+        now = np.array([at(v * spec.t_r_s + t) for t in times])
+        values = still * (1 + spec.amplitude * now[slices, region])
+        values *= 1 + 0.01 * np.cos(np.pi * v / n_volumes)
+        if v < spec.n_dummy:
+            values *= 1 + 0.3 * 0.4**v
+        noise = rng.standard_normal(len(points), np.float32) * (spec.noise * _BOLD[1])
+        out[..., v] = np.rint(np.abs(values + noise)).reshape(grid.grid)
+    return RawRun(grid.like(out), motion, centre, times, pose)
+
+
+def _bold_grid(spec: HeadSpec) -> Image:
+    sizes = np.array(spec.bold_mm)
+    shape = np.rint(np.array([192.0, 222.0, 172.0]) / sizes).astype(int)
+    affine = np.diag([-sizes[0], sizes[1], sizes[2], 1.0])
+    affine[:3, 3] = _CENTRE - affine[:3, :3] @ ((shape - 1) / 2)
+    return Image(np.zeros(shape, np.float32), affine)
+
+
+def _labels(head: Head, centres_mm: Floats) -> Image:
+    """Source of each voxel: a region for grey matter, then fluid, white matter, and nothing."""
+    csf, grey, white, *_ = (np.asarray(t.data) for t in head.tissues)
+    box = head.tissues[0]
+    n = len(centres_mm)
+    label = np.full(box.grid, n + 2, np.float32)
+    label[csf > 0.5] = n
+    label[white > 0.8] = n + 1
+    cortex = (grey > 0.2) & (white <= 0.8) & (csf <= 0.5)
+    where = head.to_template(box.points()[cortex.ravel()])
+    label[cortex] = cKDTree(centres_mm).query(where)[1]
+    return box.like(label)
+
+
+def _noise_series(n_volumes: int, rng: np.random.Generator) -> Floats:
+    """Two slow physiological series, of fluid and of white matter."""
+    out = rng.standard_normal((n_volumes, 2))
+    for t in range(1, n_volumes):
+        out[t] = 0.5 * out[t - 1] + 0.85 * out[t]
+    return np.asarray(out * [1.5, 0.3])
+
+
+def _interleaved(n_slices: int, t_r_s: float) -> Floats:
+    """Return the times of slices acquired odd first, over nine tenths of the repetition time."""
+    order = np.r_[np.arange(0, n_slices, 2), np.arange(1, n_slices, 2)]
+    times = np.empty(n_slices)
+    times[order] = np.arange(n_slices) * (0.9 * t_r_s / n_slices)
+    return times

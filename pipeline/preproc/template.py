@@ -1,0 +1,120 @@
+"""The template that brains are normalised to: the embedded one, or any of TemplateFlow."""
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.atlases.remote import is_filled, templateflow_home
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.preproc.images import Image, read
+
+__all__ = ["EMBEDDED", "Template", "load_template"]
+
+#: ICBM 152 nonlinear 2009a symmetric (Fonov 2011, doi:10.1016/j.neuroimage.2010.07.033), which
+#: nilearn carries without skull.
+EMBEDDED = "MNI152NLin2009aSym"
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """A template.
+
+    Parameters
+    ----------
+    name : str
+        Value of ``space-``.
+    brain : Image
+        T1-weighted, zero outside the brain; RAS, 1 mm.
+    mask : ndarray of bool
+    priors : tuple of Image
+        Probability of cerebrospinal fluid, grey and white matter; empty when the template has none.
+    """
+
+    name: str
+    brain: Image
+    mask: npt.NDArray[np.bool_]
+    priors: tuple[Image, ...] = ()
+
+
+@lru_cache(maxsize=1)
+def load_template(name: str = EMBEDDED) -> Template:
+    """Load a template.
+
+    Parameters
+    ----------
+    name : str
+        `EMBEDDED`, or an identifier of TemplateFlow such as ``MNI152NLin2009cAsym``.
+
+    Returns
+    -------
+    Template
+
+    Raises
+    ------
+    InputError
+        If it is neither embedded, nor in TemplateFlow's cache, nor can be fetched.
+    """
+    return _embedded() if name == EMBEDDED else _from_templateflow(name)
+
+
+def _embedded() -> Template:
+    spec = find_spec("nilearn")  # found, not imported: that takes a second
+    assert spec is not None and spec.origin is not None  # noqa: S101, PT018 - a dependency
+    folder = Path(spec.origin).parent / "datasets" / "data"
+    paths = [
+        folder / f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
+        for kind in ("t1", "gm", "wm")
+    ]
+    if not all(path.is_file() for path in paths):
+        raise InputError(
+            f"this version of nilearn does not carry {paths[0].name}; install nilearn 0.14, or "
+            "name a template of TemplateFlow by --output-space"
+        )
+    brain, grey, white = (read(path) for path in paths)
+    mask = np.asarray(brain.data) > 0
+    grey, white = (p.like(np.asarray(p.data, np.float32) / 255) for p in (grey, white))
+    rest = np.clip(1 - grey.data - white.data, 0, 1) * mask
+    return Template(EMBEDDED, brain, mask, (brain.like(rest), grey, white))
+
+
+def _from_templateflow(name: str) -> Template:
+    folder = templateflow_home() / f"tpl-{name}"
+    stem = f"tpl-{name}_res-01"
+    needed = [folder / f"{stem}_T1w.nii.gz", folder / f"{stem}_desc-brain_mask.nii.gz"]
+    tissue = [folder / f"{stem}_label-{label}_probseg.nii.gz" for label in ("CSF", "GM", "WM")]
+    if not all(is_filled(path) for path in (*needed, *tissue)):
+        _ask(name)
+    lacking = [path.name for path in needed if not is_filled(path)]
+    if lacking:
+        raise InputError(
+            f"template {name} is not in TemplateFlow's cache and could not be fetched: place "
+            f"{' and '.join(lacking)} in {folder}, or leave --output-space out to use {EMBEDDED}, "
+            "which needs no network"
+        )
+    head, inside = (read(path) for path in needed)
+    mask = np.asarray(inside.data) > 0
+    brain = head.like(np.where(mask, head.data, 0).astype(np.float32))
+    priors = tuple(read(path) for path in tissue) if all(map(is_filled, tissue)) else ()
+    return Template(name, brain, mask, priors)
+
+
+def _ask(name: str) -> None:
+    """Let templateflow fetch into its cache; what is lacking is seen after."""
+    with warnings.catch_warnings():
+        # a new cache is announced by a warning at import, which is not the user's concern
+        warnings.simplefilter("ignore")
+        try:
+            from templateflow.client import TemplateFlowClient  # noqa: PLC0415 - it takes 2 s
+
+            client = TemplateFlowClient(root=templateflow_home())
+            client.get(name, resolution=1, suffix="T1w", desc=None, extension=".nii.gz")
+            client.get(name, resolution=1, suffix="mask", desc="brain", extension=".nii.gz")
+            for label in ("CSF", "GM", "WM"):
+                client.get(name, resolution=1, suffix="probseg", label=label)
+        except (OSError, RuntimeError, ValueError):  # no network, or half a file: said by caller
+            return
