@@ -12,7 +12,7 @@ from circuitshift.pipeline.bids_names import PARCELS, VARIANT, Name, is_junk, pa
 from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError
 from circuitshift.pipeline.records import Run
 
-__all__ = ["check_run", "metadata_of"]
+__all__ = ["as_fault", "check_run", "metadata_of", "repetition_time"]
 
 _MILLISECONDS_FROM = 100.0  # no fMRI has a repetition time of 100 s, nor one of 0.1 s in ms
 
@@ -38,18 +38,10 @@ def check_run(run: Run) -> tuple[Run, tuple[Fault, ...], tuple[str, ...]]:
     notes: list[str] = []
     header = _check_image(run, faults) if run.door == "bold" else None
     try:
-        stated = _stated_t_r(run, notes)
+        t_r_s = repetition_time(run, header, notes)
     except CircuitshiftError as error:
-        faults.append(_as_fault(error, run))
+        faults.append(as_fault(error, run.path, run.participant))
         return run, tuple(faults), ()
-    if header is not None:
-        header = _in_seconds(header, f"{run.path.name}: the header's repetition time", notes)
-    if stated is not None and header is not None and abs(stated - header) > 1e-3:
-        notes.append(
-            f"{run.path.name}: the repetition time is {stated:g} s in its JSON and {header:g} s in "
-            "its header; the JSON is followed."
-        )
-    t_r_s = stated if stated is not None else header
     if t_r_s is None and run.door == "bold" and not faults:
         faults.append(
             Fault(
@@ -59,10 +51,45 @@ def check_run(run: Run) -> tuple[Run, tuple[Fault, ...], tuple[str, ...]]:
                 run.participant,
             )
         )
+    return replace(run, t_r_s=t_r_s), tuple(faults), tuple(notes)
+
+
+def repetition_time(run: Run, header: float | None, notes: list[str]) -> float | None:
+    """Find the repetition time of a run: what its sidecars state, else its header.
+
+    Parameters
+    ----------
+    run : Run
+    header : float or None
+        Repetition time of its header, as read.
+    notes : list of str
+        What was converted or in conflict is added.
+
+    Returns
+    -------
+    float or None
+        In s; None when neither states it.
+
+    Raises
+    ------
+    TableError
+        If a sidecar cannot be read.
+    InputError
+        If a sidecar states something that is no repetition time.
+    """
+    stated = _stated_t_r(run, notes)
+    if header is not None:
+        header = _in_seconds(header, f"{run.path.name}: the header's repetition time", notes)
+    if stated is not None and header is not None and abs(stated - header) > 1e-3:
+        notes.append(
+            f"{run.path.name}: the repetition time is {stated:g} s in its JSON and {header:g} s in "
+            "its header; the JSON is followed."
+        )
+    t_r_s = stated if stated is not None else header
     if stated is None:
         told = f"{t_r_s:g} s is its header's" if t_r_s else "its minutes are unknown"
         notes.append(f"{run.path.name}: no JSON states its repetition time; {told}.")
-    return replace(run, t_r_s=t_r_s), tuple(faults), tuple(notes)
+    return t_r_s
 
 
 def metadata_of(run: Run) -> dict[str, Any]:
@@ -87,12 +114,24 @@ def metadata_of(run: Run) -> dict[str, Any]:
     return out
 
 
-def _as_fault(error: CircuitshiftError, run: Run) -> Fault:
-    """Turn an error that begins with a file name into a fault of a person."""
+def as_fault(error: CircuitshiftError, path: Path, participant: str) -> Fault:
+    """Turn an error that begins with a file name into a fault of a person.
+
+    Parameters
+    ----------
+    error : CircuitshiftError
+    path : Path
+        The file it concerns when its text names none.
+    participant : str
+
+    Returns
+    -------
+    Fault
+    """
     where, _, what = str(error).partition(": ")
     clause, _, fix = (what or where).rpartition("; ")
     fault = (clause, fix) if clause else (fix, "fetch or write it again")
-    return Fault(where if what else str(run.path), *fault, run.participant)
+    return Fault(where if what else str(path), *fault, participant)
 
 
 def _check_image(run: Run, faults: list[Fault]) -> float | None:
@@ -101,7 +140,7 @@ def _check_image(run: Run, faults: list[Fault]) -> float | None:
         header = nifti.read_header(run.path)
         mask = nifti.read_header(run.mask) if run.mask is not None else None
     except CircuitshiftError as error:
-        faults.append(_as_fault(error, run))
+        faults.append(as_fault(error, run.path, run.participant))
         return None
     if header.n_volumes < 2:
         what = "it holds one volume, not a series"

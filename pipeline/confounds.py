@@ -5,8 +5,10 @@ are nipype's (`nipype.algorithms.confounds`), which the tests compare.
 """
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ __all__ = [
     "MOTION",
     "Voxels",
     "compcor",
+    "confounds",
     "confounds_of",
     "cosines",
     "dvars",
@@ -30,6 +33,7 @@ __all__ = [
 ]
 
 Floats = npt.NDArray[np.float64]
+Reals = npt.NDArray[np.floating[Any]]
 Columns = dict[str, Floats]
 Meta = dict[str, dict[str, object]]
 
@@ -40,6 +44,7 @@ _SPHERE_MM = 80.0  # Jenkinson's
 _VARIANCE = 0.5  # share that the components kept explain, as in fMRIPrep
 _TEMPORAL_SHARE, _TEMPORAL_MOST = 0.02, 5000
 _FEW = 5  # steady volumes below which no component is estimated
+_BLOCK = 2048  # voxels at a time: a copy of a whole run would not fit the cache, nor small machines
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,26 +85,29 @@ def framewise_displacement(motion: Floats) -> Floats:
     return np.concatenate([[np.nan], fd])
 
 
-def relative_rms(motion: Floats) -> Floats:
+def relative_rms(motion: Floats, centre_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Floats:
     """Root mean square of the displacement of a sphere of 80 mm from volume to volume, mm.
 
-    ``sqrt(R^2 / 5 trace(A'A) + t't)``, with A and t the rotation less one and the shift of the
-    centre (Jenkinson 1999, FMRIB report TR99MJ1); the first value is NaN.
+    ``sqrt(R^2 / 5 trace(A'A) + |A c + s|^2)``, with A and s the changes of rotation and
+    translation and c the centre of the sphere (Jenkinson 1999, FMRIB report TR99MJ1). Points of the
+    reference are followed, so a head that lies far from where it was counts no more for it. The
+    first value is NaN.
 
     Parameters
     ----------
     motion : ndarray, shape (n_volumes, 6)
-        Translations, mm, and rotations, radians, ``R_x R_y R_z`` about the centre.
+        Translations, mm, and rotations, radians, ``R = R_x(rot_x) R_y(rot_y) R_z(rot_z)``; they
+        take points of the reference to the volume (see `circuitshift.pipeline.preproc.rigid`).
+    centre_mm : tuple of float
+        Centre of the sphere, from the point about which the motion rotates.
 
     Returns
     -------
     ndarray, shape (n_volumes,)
     """
-    turns = Rotation.from_euler("XYZ", motion[:, 3:])
-    between = (turns[1:] * turns[:-1].inv()).as_matrix()
-    shift = motion[1:, :3] - np.einsum("nij,nj->ni", between, motion[:-1, :3])
-    part = between - np.eye(3)
-    squares = _SPHERE_MM**2 / 5 * (part**2).sum(axis=(1, 2)) + (shift**2).sum(axis=1)
+    turn = np.diff(Rotation.from_euler("XYZ", motion[:, 3:]).as_matrix(), axis=0)
+    shift = np.diff(motion[:, :3], axis=0) + turn @ np.array(centre_mm)
+    squares = _SPHERE_MM**2 / 5 * (turn**2).sum(axis=(1, 2)) + (shift**2).sum(axis=1)
     return np.concatenate([[np.nan], np.sqrt(squares)])
 
 
@@ -107,7 +115,7 @@ def non_steady_state(global_signal: Floats) -> int:
     """Count the volumes at the start that are brighter or darker than the run.
 
     Those of the first 50 volumes, from the first on, whose modified z is above 3.5 (Iglewicz &
-    Hoaglin 1993; nipype's ``is_outlier``).
+    Hoaglin 1993; nipype's ``is_outlier``); none if most of these do not differ at all.
 
     Parameters
     ----------
@@ -127,9 +135,24 @@ def non_steady_state(global_signal: Floats) -> int:
     return int(steady[0])
 
 
-def outliers(fd_mm: Floats, std_dvars: Floats) -> npt.NDArray[np.bool_]:
-    """Tell volumes that fMRIPrep calls motion outliers: FD above .5 mm or std DVARS above 1.5."""
-    return (np.nan_to_num(fd_mm) > 0.5) | (np.nan_to_num(std_dvars) > 1.5)
+def outliers(
+    fd: Floats, std_dvars: Floats, *, fd_mm: float = 0.5, std_dvars_above: float = 1.5
+) -> npt.NDArray[np.bool_]:
+    """Tell the volumes that fMRIPrep calls motion outliers.
+
+    Parameters
+    ----------
+    fd, std_dvars : ndarray, shape (n_volumes,)
+        Framewise displacement, mm, and standardised DVARS; NaN is no outlier.
+    fd_mm, std_dvars_above : float
+        A volume above either is an outlier.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_volumes,)
+    """
+    # a comparison with NaN is false
+    return (fd > fd_mm) | (std_dvars > std_dvars_above)
 
 
 # ------------------------------------------------------------------------------------ columns
@@ -145,7 +168,8 @@ def expand(name: str, values: Floats) -> Columns:
 
     Returns
     -------
-    dict of str to ndarray
+    dict of str to ndarray, shape (n_volumes,)
+        fMRIPrep's names; differences start with NaN.
     """
     change = np.concatenate([[np.nan], np.diff(values)])
     return {
@@ -157,7 +181,20 @@ def expand(name: str, values: Floats) -> Columns:
 
 
 def one_hot(stem: str, at: npt.NDArray[np.intp], n_volumes: int) -> Columns:
-    """Make a column for each volume named in `at`, 1 there and 0 elsewhere."""
+    """Make a column for each of some volumes, 1 there and 0 elsewhere.
+
+    Parameters
+    ----------
+    stem : str
+        Columns are named ``<stem>00`` and so on.
+    at : ndarray of int, shape (n_columns,)
+        Volumes, from 0.
+    n_volumes : int
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n_volumes,)
+    """
     return {f"{stem}{k:02d}": (np.arange(n_volumes) == t) * 1.0 for k, t in enumerate(at)}
 
 
@@ -179,11 +216,14 @@ def cosines(n_volumes: int, t_r_s: float, *, cutoff_s: float = 128.0) -> Floats:
     """
     order = max(1, int(np.floor(2 * n_volumes * t_r_s / cutoff_s)))
     t, k = np.arange(n_volumes)[:, None] + 0.5, np.arange(1, order)
-    return np.asarray(np.sqrt(2 / n_volumes) * np.cos(np.pi / n_volumes * t * k))
+    n = max(n_volumes, 1)
+    return np.asarray(np.sqrt(2 / n) * np.cos(np.pi / n * t * k))
 
 
-def dvars(voxels: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
+def dvars(voxels: Reals) -> tuple[Floats, Floats]:
     """Root mean square change of intensity from volume to volume, plain and standardised.
+
+    Voxels that do not vary are left out, as by nipype's ``compute_dvars`` for fMRIPrep.
 
     Parameters
     ----------
@@ -192,65 +232,88 @@ def dvars(voxels: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
     Returns
     -------
     dvars : ndarray, shape (n_volumes,)
-        With the median intensity scaled to 1000 (Power 2012); the first value is NaN.
+        With the median intensity scaled to 1000 (Power 2012,
+        doi:10.1016/j.neuroimage.2011.10.018).
     std_dvars : ndarray, shape (n_volumes,)
-        Over what noise alone would give: ``sd sqrt(2 (1 - ar1))``, sd from quartiles (Nichols,
-        arXiv:1704.01469; nipype's ``compute_dvars``).
+        Over what noise alone would give: the mean of ``sd sqrt(2 (1 - ar1))``, sd from quartiles
+        (Nichols, arXiv:1704.01469).
+
+        The first value of both is NaN, and all of them are if no voxel varies.
     """
-    values = np.asarray(voxels, np.float32)
-    low, high = np.percentile(values, [25, 75], axis=0, method="lower")
-    there = high > low
-    # the scale is that of all voxels, the mean that of those that vary
-    scale = 1000 / max(float(np.median(values)), 1e-9)
-    values = values[:, there] * np.array(scale, np.float32)
-    spread = (high - low)[there] * scale / 1.349
-    centred = values - values.mean(axis=0)
-    power = np.einsum("nv,nv->v", centred, centred)
-    lagged = np.einsum("nv,nv->v", centred[1:], centred[:-1])
-    ar1 = np.divide(lagged, power, out=np.zeros_like(power), where=power > 0)
-    expected = float(np.mean(np.sqrt(2 * (1 - ar1)) * spread)) if there.any() else 0.0
-    step = np.diff(values, axis=0)
-    plain = np.sqrt(np.einsum("nv,nv->n", step, step) / max(values.shape[1], 1)).astype(float)
-    scaled = plain / expected if expected > 0 else np.full_like(plain, np.nan)
-    return np.concatenate([[np.nan], plain]), np.concatenate([[np.nan], scaled])
+    n_volumes = len(voxels)
+    squares, expected, n_varying = np.zeros(max(n_volumes - 1, 0)), 0.0, 0
+    for part in _blocks(voxels):
+        values = np.ascontiguousarray(part.T, np.float32)
+        spread = _quartile_range(values) / 1.349
+        values, spread = values[spread > 0], spread[spread > 0]
+        values -= values.mean(axis=1, keepdims=True)
+        power = np.einsum("vn,vn->v", values, values)
+        ar1 = np.einsum("vn,vn->v", values[:, 1:], values[:, :-1]) / power
+        expected += float((np.sqrt(2 * (1 - ar1)) * spread).sum(dtype=float))
+        step = np.diff(values, axis=1)
+        squares += np.einsum("vn,vn->n", step, step)
+        n_varying += len(values)
+    none = np.full(n_volumes, np.nan)
+    if n_varying == 0:
+        return none, none.copy()
+    plain = np.concatenate([[np.nan], np.sqrt(squares / n_varying)])
+    middle = float(np.median(voxels))
+    return plain * 1000 / middle if middle > 0 else none, plain / (expected / n_varying)
+
+
+def _blocks(voxels: Reals) -> Iterator[Reals]:
+    """Yield some voxels at a time."""
+    for start in range(0, voxels.shape[1], _BLOCK):
+        yield voxels[:, start : start + _BLOCK]
+
+
+def _quartile_range(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Upper less lower quartile of each row, without interpolation as in FSL."""
+    last = values.shape[1] - 1
+    low, high = last // 4, 3 * last // 4
+    ordered = np.partition(values, (low, high), axis=1)
+    return np.asarray(ordered[:, high] - ordered[:, low])
 
 
 def compcor(
-    voxels: npt.NDArray[np.floating],
+    voxels: Reals,
     drift: Floats,
     *,
     prefix: str,
     mask: str,
     method: str = "aCompCor",
+    least: int = 0,
 ) -> tuple[Columns, Meta]:
-    """Principal components of noise voxels up to half of their variance, at least six.
+    """Principal components of noise voxels, as many as explain half of their variance.
 
     Drift and mean removed, voxels standardised, left singular vectors (Behzadi 2007,
-    doi:10.1016/j.neuroimage.2007.04.042; nipype's ``compute_noise_components``).
+    doi:10.1016/j.neuroimage.2007.04.042; nipype's ``compute_noise_components``). A voxel that does
+    not vary otherwise, or is not finite throughout, adds nothing. The largest value of a component
+    is positive.
 
     Parameters
     ----------
     voxels : ndarray, shape (n_volumes, n_voxels)
     drift : ndarray, shape (n_volumes, n_drift)
-        Orthonormal, without the constant.
+        Orthonormal, without the constant; see `cosines`.
     prefix : str
         Columns are named ``<prefix>_comp_cor_00`` and so on.
     mask, method : str
         For the sidecar: ``CSF``, ``WM``, ``combined``; ``aCompCor`` or ``tCompCor``.
+    least : int
+        Keep this many where there are, even if fewer explain half.
 
     Returns
     -------
     columns : dict of str to ndarray, shape (n_volumes,)
+        Of unit length; none if no voxel varies.
     meta : dict
         Of these, and of three that were dropped.
     """
-    data = _cleaned(voxels, drift)
-    sd = data.std(axis=0)
-    data = np.divide(data, sd, out=np.zeros_like(data), where=sd > 1e-9 * max(sd.max(), 1e-300))
-    left, singular = _left_vectors(data)
+    left, singular = _left_vectors(voxels, drift)
     share = singular**2 / max(float((singular**2).sum()), 1e-300)
     total = np.cumsum(share)
-    n_kept = min(max(6, int(np.searchsorted(total, _VARIANCE)) + 1), len(share))
+    n_kept = min(max(least, int(np.searchsorted(total, _VARIANCE)) + 1), len(share))
     columns: Columns = {}
     meta: Meta = {}
     for k in range(min(n_kept + 3, len(share))):
@@ -270,68 +333,90 @@ def compcor(
     return columns, meta
 
 
-def _cleaned(voxels: npt.NDArray[np.floating], drift: Floats) -> Floats:
-    """Take mean and drift out."""
-    data = np.asarray(voxels, float)
-    data = data - data.mean(axis=0)
-    return np.asarray(data - drift @ (drift.T @ data))
+def _cleaned(voxels: Reals, drift: Floats) -> tuple[Floats, Floats]:
+    """Take mean and drift out; the SD of what is left, 0 if that is rounding alone."""
+    # in one order, as the last digits of products depend on it
+    data = np.array(voxels, float, order="C")
+    data[:, ~np.isfinite(data).all(axis=0)] = 0
+    size = np.abs(data).max(axis=0)
+    data -= data.mean(axis=0)
+    data -= drift @ (drift.T @ data)
+    sd = data.std(axis=0)
+    return data, np.where(sd > 1e-9 * size, sd, 0.0)
 
 
-def _left_vectors(data: Floats) -> tuple[Floats, Floats]:
-    """Left singular vectors and singular values, from the smaller of the two square matrices."""
-    if data.shape[1] <= data.shape[0]:
-        left, singular, _ = np.linalg.svd(data, full_matrices=False)
-        return left, singular
-    values, vectors = np.linalg.eigh(data @ data.T)
-    keep = slice(None, None, -1)
-    return vectors[:, keep], np.sqrt(np.maximum(values[keep], 0.0))
+def _standardised(voxels: Reals, drift: Floats) -> Floats:
+    data, sd = _cleaned(voxels, drift)
+    return np.divide(data, sd, out=np.zeros_like(data), where=sd > 0)
+
+
+def _left_vectors(voxels: Reals, drift: Floats) -> tuple[Floats, Floats]:
+    """Left singular vectors and values other than 0 of standardised voxels, largest first."""
+    n_volumes, n_voxels = voxels.shape
+    if n_voxels <= n_volumes:
+        left, singular, _ = np.linalg.svd(_standardised(voxels, drift), full_matrices=False)
+    else:
+        # the matrix of volumes by volumes has the same left vectors, and needs no copy of the run
+        gram = np.zeros((n_volumes, n_volumes))
+        for part in _blocks(voxels):
+            data = _standardised(part, drift)
+            gram += data @ data.T
+        squares, left = np.linalg.eigh(gram)
+        left, singular = left[:, ::-1], np.sqrt(np.maximum(squares[::-1], 0.0))
+    # what drift and mean took out has vectors too, of no meaning
+    there = singular > 1e-6 * singular.max(initial=0.0)
+    return left[:, there], singular[there]
 
 
 # ------------------------------------------------------------------------------------ table
 
 
-def confounds_of(
-    voxels: Voxels, motion: Floats, t_r_s: float, *, n_dummy: int = 0
+def confounds(
+    voxels_of: Mapping[str, Reals], motion: Floats, t_r_s: float, *, n_dummy: int
 ) -> tuple[Columns, Meta]:
     """Make the confounds of a run, in fMRIPrep's order.
 
     Parameters
     ----------
-    voxels : Voxels
+    voxels_of : mapping of str to ndarray, shape (n_volumes, n_voxels)
+        Series of the voxels of the masks ``brain``, ``csf``, ``white_matter`` and ``combined``
+        (the last two together); any may have no voxel.
     motion : ndarray, shape (n_volumes, 6)
+        Translations, mm, and rotations, radians; see `relative_rms`.
     t_r_s : float
         Repetition time, s.
     n_dummy : int
-        Volumes before the steady state, which components and drift leave out.
+        Volumes before the steady state, which components and drift leave out: they are 0 there.
 
     Returns
     -------
     columns : dict of str to ndarray, shape (n_volumes,)
-        NaN where fMRIPrep writes n/a.
+        NaN where fMRIPrep writes n/a, and for the mean of a mask without voxels.
     meta : dict
         Content of the JSON sidecar.
     """
     n_volumes = len(motion)
     columns: Columns = {}
     meta: Meta = {}
-    for name, part in (
-        ("csf", voxels.csf),
-        ("white_matter", voxels.white_matter),
-        ("global_signal", voxels.brain),
+    for name, key in (
+        ("csf", "csf"),
+        ("white_matter", "white_matter"),
+        ("global_signal", "brain"),
     ):
+        part = voxels_of[key]
         there = part.shape[1] > 0
         mean = part.mean(axis=1, dtype=float) if there else np.full(n_volumes, np.nan)
         columns |= expand(name, mean)
         meta[name] = {"Method": "Mean"}
         if not there:
             meta[name]["Note"] = "the mask holds no voxel"
-    plain, scaled = dvars(voxels.brain)
-    columns |= {"std_dvars": scaled, "dvars": plain}
+    plain, scaled = dvars(voxels_of["brain"])
     fd = framewise_displacement(motion)
+    columns |= {"std_dvars": scaled, "dvars": plain}
     columns |= {"framewise_displacement": fd, "rmsd": relative_rms(motion)}
     drift = cosines(n_volumes - n_dummy, t_r_s)
     before = np.zeros(n_dummy)
-    for found, notes in _components(voxels, drift, n_dummy):
+    for found, notes in _components(voxels_of, drift, n_dummy):
         columns |= {key: np.concatenate([before, values]) for key, values in found.items()}
         meta |= notes
     columns |= {
@@ -344,24 +429,53 @@ def confounds_of(
     return columns, meta
 
 
-def _components(voxels: Voxels, drift: Floats, n_dummy: int) -> "list[tuple[Columns, Meta]]":
+def confounds_of(
+    voxels: Voxels, motion: Floats, t_r_s: float, *, n_dummy: int = 0
+) -> tuple[Columns, Meta]:
+    """Make the confounds of a run whose tissue masks share no voxel; see `confounds`.
+
+    Parameters
+    ----------
+    voxels : Voxels
+    motion : ndarray, shape (n_volumes, 6)
+    t_r_s : float
+        Repetition time, s.
+    n_dummy : int
+        Volumes before the steady state.
+
+    Returns
+    -------
+    columns : dict of str to ndarray, shape (n_volumes,)
+    meta : dict
+    """
+    voxels_of = {
+        "brain": voxels.brain,
+        "csf": voxels.csf,
+        "white_matter": voxels.white_matter,
+        "combined": np.concatenate([voxels.csf, voxels.white_matter], axis=1),
+    }
+    return confounds(voxels_of, motion, t_r_s, n_dummy=n_dummy)
+
+
+def _components(
+    voxels_of: Mapping[str, Reals], drift: Floats, n_dummy: int
+) -> Iterator[tuple[Columns, Meta]]:
     """Temporal and anatomical components, those of an empty mask left out."""
     if len(drift) < _FEW:
-        return []
-    sd = _cleaned(voxels.brain[n_dummy:], drift).std(axis=0)
+        return
+    brain = voxels_of["brain"]
+    sd = np.concatenate(
+        [np.zeros(0), *(_cleaned(part[n_dummy:], drift)[1] for part in _blocks(brain))]
+    )
     n = min(_TEMPORAL_MOST, int(np.ceil(_TEMPORAL_SHARE * sd.size)))
     loud = np.sort(np.argsort(-sd, kind="stable")[:n])
-    combined = np.concatenate([voxels.csf, voxels.white_matter], axis=1)
-    out = []
     for prefix, mask, method, part in (
-        ("t", "temporal", "tCompCor", voxels.brain[:, loud]),
-        ("a", "combined", "aCompCor", combined),
-        ("c", "CSF", "aCompCor", voxels.csf),
-        ("w", "WM", "aCompCor", voxels.white_matter),
+        ("t", "temporal", "tCompCor", brain[:, loud]),
+        ("a", "combined", "aCompCor", voxels_of["combined"]),
+        ("c", "CSF", "aCompCor", voxels_of["csf"]),
+        ("w", "WM", "aCompCor", voxels_of["white_matter"]),
     ):
-        if part.shape[1]:
-            out.append(compcor(part[n_dummy:], drift, prefix=prefix, mask=mask, method=method))
-    return out
+        yield compcor(part[n_dummy:], drift, prefix=prefix, mask=mask, method=method)
 
 
 def write_confounds(path: Path, columns: Columns, meta: Meta) -> None:

@@ -446,7 +446,6 @@ def confounds_table(
     columns["framewise_displacement"] = fd
 
     meta: dict[str, dict[str, object]] = {name: {"Method": "Mean"} for name in tissue}
-    drift = np.zeros((n_volumes, 0))
     steady = cosines(n_volumes - n_dummy, t_r_s)
     drift = np.concatenate([np.zeros((n_dummy, steady.shape[1])), steady])
     masks = {
@@ -455,7 +454,7 @@ def confounds_table(
         "a": ("combined", np.concatenate([nuisance.csf, nuisance.white_matter], axis=1)),
     }
     for prefix, (mask, voxels) in masks.items():
-        part, notes = compcor(voxels[n_dummy:], steady, prefix=prefix, mask=mask)
+        part, notes = compcor(voxels[n_dummy:], steady, prefix=prefix, mask=mask, least=6)
         for name, values in part.items():
             columns[name] = np.concatenate([np.zeros(n_dummy), values])
         meta |= notes
