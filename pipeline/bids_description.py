@@ -8,7 +8,7 @@ from circuitshift.pipeline.errors import CircuitshiftError, InputError
 
 __all__ = ["generator", "write_dataset_description"]
 
-_IGNORED = ("*.html", "group/", "logs/", "figures/")
+_IGNORED = ("*.html", "group/", "logs/", "figures/", "preproc/", "sub-*/log/", "**/*_xfm.*")
 
 
 def write_dataset_description(

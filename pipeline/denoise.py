@@ -37,6 +37,8 @@ Floats = npt.NDArray[np.float64]
 #: Fisher z, 1 / sqrt(dof - 3), would be above .37.
 MIN_DOF = 10.0
 
+_SHORT = 60  # volumes below which a table without cosines is that of a short run
+
 _TWIN = "+gsr"
 _FD = "framewise_displacement"
 _DUMMY = "non_steady_state_outlier"
@@ -250,6 +252,11 @@ def _select(table: tables.Table, strategy: Strategy) -> tuple[tuple[str, ...], F
             "already; use 'basic'"
         )
     missing = _missing(table, load)
+    if table.n_rows < _SHORT and "high_pass" in families and "cosine00" in missing:
+        raise TooLittleDataError(
+            f"{table.path}: {table.n_rows} volumes are too few for connectivity: a run shorter "
+            "than 128 s has no cosines of slow drift; leave it out"
+        )
     if missing:
         raise _unusable(table.path, strategy, f"it lacks {', '.join(missing)}")
     sidecar = table.path.with_suffix(".json")

@@ -302,6 +302,10 @@ class Science:
         Files with further denoising strategies.
     estimator : {"pearson", "partial"}
         Of edges, from series; see `circuitshift.pipeline.connectivity.correlation`.
+    template : str
+        Template that raw images are normalised to.
+    slice_timing : bool
+        Whether slices of raw runs are brought to one time.
     """
 
     atlases: tuple[str, ...] = ("seitzman300",)
@@ -313,6 +317,8 @@ class Science:
     dummy_scans: int | None = None
     strategy_files: tuple[str, ...] = ()
     estimator: Literal["pearson", "partial"] = "pearson"
+    template: str = "MNI152NLin2009aSym"
+    slice_timing: bool = True
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Science":

@@ -73,8 +73,8 @@ def app_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "bids_dir",
         type=Path,
-        help="data set: fMRIPrep's output, a raw data set "
-        "with derivatives/, or a folder of *_timeseries.tsv or *_relmat.tsv",
+        help="data set: fMRIPrep's output, a raw data set with derivatives/ or without, or a "
+        "folder of *_timeseries.tsv or *_relmat.tsv",
     )
     parser.add_argument("output_dir", type=Path, help="where results go")
     parser.add_argument("analysis_level", choices=("participant", "group"))
@@ -115,8 +115,8 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
         "--input-type",
         nargs="+",
         default=[],
-        choices=("bold", "timeseries", "relmat"),
-        help="where to enter; default: images, else series, else matrices",
+        choices=("bold", "timeseries", "relmat", "raw"),
+        help="where to enter; default: preprocessed images, else series, else matrices, else raw",
     )
     group.add_argument(
         "--bids-filter-file",
@@ -188,6 +188,21 @@ def _add_science(parser: argparse.ArgumentParser) -> None:
         type=_count,
         metavar="N",
         help="volumes to drop at the start; default: fMRIPrep's non-steady state",
+    )
+    group.add_argument(
+        "--output-space",
+        "--output-spaces",
+        metavar="TEMPLATE",
+        dest="output_space",
+        help="template that raw images are normalised to: MNI152NLin2009aSym (default, needs no "
+        "network), or any of TemplateFlow",
+    )
+    group.add_argument(
+        "--ignore",
+        nargs="+",
+        choices=("slicetiming",),
+        default=[],
+        help="steps left out of the preprocessing of raw images",
     )
     group.add_argument(
         "--min-coverage",
@@ -264,6 +279,16 @@ def _add_machine(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--reports-only", action="store_true", help="write the reports again from what is there"
+    )
+    group.add_argument(
+        "--preproc-only",
+        action="store_true",
+        help="preprocess raw images and stop",
+    )
+    group.add_argument(
+        "--clean-workdir",
+        action="store_true",
+        help="empty the scratch folder before and after",
     )
     group.add_argument(
         "--freeze-plan",

@@ -1,6 +1,7 @@
 """What each command does, once its options are parsed."""
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -19,12 +20,15 @@ from circuitshift.pipeline.design import StudyFile, read_study_file
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.group import DataSet, recorded_science
 from circuitshift.pipeline.plan_file import freeze_plan, plan_of
-from circuitshift.pipeline.records import Machine, Science
+from circuitshift.pipeline.preproc.template import load_template
+from circuitshift.pipeline.records import Machine, Run, Science
 from circuitshift.workflows.cli import EXIT_OK, EXIT_PARTIAL
-from circuitshift.workflows.plan import InputFolder, StudyPlan, describe, make_plan
+from circuitshift.workflows.plan import InputFolder, PersonPlan, StudyPlan, describe, make_plan
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
+
+    from circuitshift.workflows.run import Crash
 
 __all__ = ["app", "say"]
 
@@ -56,7 +60,7 @@ def app(options: argparse.Namespace) -> int:
         _validate(options.bids_dir)
     if options.analysis_level == "participant":
         return _participants(plan, science, machine, options)
-    if any(run.door == "bold" for person in plan.people for run in person.runs):
+    if any(p.raw or any(run.door == "bold" for run in p.runs) for p in plan.people):
         raise InputError(
             f"{options.output_dir} holds no measured people; run the participant level first: "
             f"circuitshift {options.bids_dir} {options.output_dir} participant"
@@ -191,6 +195,8 @@ def _science(options: argparse.Namespace) -> dict[str, Any]:
         "min_minutes": options.min_minutes,
         "max_mean_fd_mm": options.max_mean_fd,
         "strategies": _with_twin(options.denoise, options.denoise_file),
+        "template": options.output_space,
+        "slice_timing": False if "slicetiming" in options.ignore else None,
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -246,8 +252,8 @@ def _validate(bids_dir: Path) -> None:
     errors = sorted({i["code"] for i in issues if i.get("severity") == "error"})
     if errors:
         say(
-            f"warning: {bids_dir} is not valid BIDS ({', '.join(errors[:6])}); go on, since only "
-            "preprocessed files are read (--skip-bids-validation leaves this out)"
+            f"warning: {bids_dir} is not valid BIDS ({', '.join(errors[:6])}); go on, since what "
+            "is read is checked by itself (--skip-bids-validation leaves this out)"
         )
 
 
@@ -265,25 +271,24 @@ def _participants(
     _check_writable("OUTPUT_DIR", options.output_dir)
     _check_writable("--work-dir", options.work_dir)
     start = time.monotonic()
-    for data_set in plan.data_sets:
-        runs = [r for p in plan.people if p.data_set == data_set.name for r in p.runs]
-        prepare_atlases(runs, science, data_set.outputs)
-        bids.write_dataset_description(
-            data_set.outputs, name="circuitshift", sources=(str(data_set.people),)
-        )
+    _prepare(plan, science, preproc_only=options.preproc_only)
     log_dir = options.output_dir.resolve() / "logs"
+    if options.clean_workdir:
+        shutil.rmtree(machine.work_dir, ignore_errors=True)
 
     def build() -> "Workflow":
-        return init_participant_wf(plan.people, science, machine, reports_only=options.reports_only)
+        return init_participant_wf(
+            plan.people,
+            science,
+            machine,
+            reports_only=options.reports_only,
+            preproc_only=options.preproc_only,
+        )
 
     crashes = run_workflow(build, machine, log_dir=log_dir, say=say)
-    for crash in crashes:
-        person = next(p for p in plan.people if f".{p.node_name}." in f".{crash.node}.")
-        step = crash.node.rpartition(".")[2]
-        reason = f"unforeseen error in {step}; see {crash.file or log_dir}"
-        if step == "measure":
-            measure.record_crash(person.participant, reason, out_dir=person.out_dir)
-        say(f"sub-{person.participant}: {reason}")
+    if options.clean_workdir:
+        shutil.rmtree(machine.work_dir, ignore_errors=True)
+    _record_crashes(crashes, plan, log_dir)
     failed = _failed(plan)
     for line in failed:
         say(line)
@@ -292,6 +297,55 @@ def _participants(
         f"{options.output_dir / 'sub-*.html'}"
     )
     return EXIT_PARTIAL if crashes or failed else EXIT_OK
+
+
+def _prepare(plan: StudyPlan, science: Science, *, preproc_only: bool) -> None:
+    """Write what all people of a data set share."""
+    for data_set in plan.data_sets:
+        people = [p for p in plan.people if p.data_set == data_set.name]
+        runs = [*(r for p in people for r in p.runs), *_future_runs(people, science)]
+        if not preproc_only:
+            prepare_atlases(runs, science, data_set.outputs)
+        if any(person.raw for person in people):
+            _prepare_raw(science, data_set)
+        bids.write_dataset_description(
+            data_set.outputs, name="circuitshift", sources=(str(data_set.people),)
+        )
+
+
+def _record_crashes(crashes: Sequence["Crash"], plan: StudyPlan, log_dir: Path) -> None:
+    """Give everybody whose step crashed a row that says so."""
+    for crash in crashes:
+        person = next(p for p in plan.people if f".{p.node_name}." in f".{crash.node}.")
+        step = crash.node.rpartition(".")[2]
+        reason = f"unforeseen error in {step}; see {crash.file or log_dir}"
+        if step != "report":
+            measure.record_crash(person.participant, reason, out_dir=person.out_dir)
+        say(f"sub-{person.participant}: {reason}")
+
+
+def _future_runs(people: Sequence[PersonPlan], science: Science) -> list[Run]:
+    """Make the records of runs that preprocessing will write, for their space."""
+    return [
+        Run(p.participant, b.session, "", "", science.template, "", "bold", b.path, b.entities)
+        for p in people
+        for b in p.bolds[:1]
+    ]
+
+
+def _prepare_raw(science: Science, data_set: DataSet) -> None:
+    """See that the template is there before anybody's hours are spent; describe the derivative."""
+    if importlib.util.find_spec("ants") is None:
+        raise InputError(
+            "raw images are preprocessed with ANTs, which is not installed; pip install "
+            "'circuitshift[preproc]', or give output of fMRIPrep"
+        )
+    load_template(science.template)
+    bids.write_dataset_description(
+        data_set.outputs / "preproc",
+        name="circuitshift: preprocessed images",
+        sources=(str(data_set.people),),
+    )
 
 
 def _count(n: int) -> str:

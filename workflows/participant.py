@@ -1,17 +1,29 @@
 """The participant level: one small workflow per person, none depends on another."""
 
+import math
 from collections.abc import Sequence
 
+from nipype.interfaces.base import SimpleInterface
+from nipype.interfaces.utility import Merge
 from nipype.pipeline import engine as pe
 
+from circuitshift.pipeline.preproc.person import voxel_size
+from circuitshift.pipeline.preproc.raw import RawBold
 from circuitshift.pipeline.records import Machine, Science
 from circuitshift.workflows.plan import PersonPlan
-from circuitshift.workflows.steps import MeasurePerson, ReportPerson
+from circuitshift.workflows.steps import (
+    EstimateRunMotion,
+    MeasurePerson,
+    MeasurePreprocessed,
+    PreparePersonAnatomy,
+    PreprocessRun,
+    ReportPerson,
+)
 
-__all__ = ["init_participant_wf", "init_person_wf"]
+__all__ = ["init_participant_wf", "init_person_wf", "init_preproc_wf"]
 
 #: Resources of a node, GB: streaming keeps one block of volumes; figures need more.
-_MEM_GB = {"measure": 0.5, "report": 0.5}
+_MEM_GB = {"measure": 0.5, "report": 0.5, "anatomy": 2.5}
 
 
 def init_participant_wf(
@@ -20,6 +32,7 @@ def init_participant_wf(
     machine: Machine,
     *,
     reports_only: bool = False,
+    preproc_only: bool = False,
     name: str = "participant_wf",
 ) -> pe.Workflow:
     """Build the participant level.
@@ -31,6 +44,8 @@ def init_participant_wf(
     machine : Machine
     reports_only : bool
         Leave measuring out.
+    preproc_only : bool
+        Stop after preprocessing; people who need none are left out.
     name : str
 
     Returns
@@ -39,10 +54,76 @@ def init_participant_wf(
         Without edges between people, so that one person's failure stops nobody else.
     """
     workflow = pe.Workflow(name=name, base_dir=str(machine.work_dir))
-    workflow.add_nodes(
-        [init_person_wf(person, science, reports_only=reports_only) for person in people]
-    )
+    if preproc_only:
+        made = [init_preproc_wf(p, science, name=p.node_name) for p in people if p.raw is not None]
+    else:
+        made = [init_person_wf(person, science, reports_only=reports_only) for person in people]
+    workflow.add_nodes(made)
     return workflow
+
+
+def init_preproc_wf(
+    person: PersonPlan, science: Science, *, name: str = "preproc_wf"
+) -> pe.Workflow:
+    """Build the preprocessing of one person: anatomy beside head motion, then each run.
+
+    Parameters
+    ----------
+    person : PersonPlan
+        With raw images.
+    science : Science
+    name : str
+
+    Returns
+    -------
+    Workflow
+        Its node ``done`` lists the records of all runs.
+    """
+    workflow = pe.Workflow(name=name)
+    raw = person.raw
+    assert raw is not None  # noqa: S101 - callers see to it
+    out_dir = str(person.preproc_dir)
+    anatomy = _node(
+        PreparePersonAnatomy(
+            anats=list(raw.anats),
+            participant=person.participant,
+            template=science.template,
+            out_dir=out_dir,
+        ),
+        "anatomy",
+        _MEM_GB["anatomy"],
+    )
+    done = pe.Node(Merge(len(raw.bolds)), name="done")
+    for number, bold in enumerate(raw.bolds, 1):
+        motion = _node(
+            EstimateRunMotion(bold=bold, out_dir=out_dir), f"motion{number}", _run_gb(bold)
+        )
+        if science.dummy_scans is not None:
+            motion.inputs.dummy_scans = science.dummy_scans
+        run = _node(
+            PreprocessRun(
+                bold=bold,
+                template=science.template,
+                voxel_mm=voxel_size(raw.bolds),
+                slice_timing=science.slice_timing,
+                out_dir=out_dir,
+            ),
+            f"run{number}",
+            2 * _run_gb(bold),
+        )
+        workflow.connect(anatomy, "record", run, "anatomy")
+        workflow.connect(motion, "record", run, "motion")
+        workflow.connect(run, "record", done, f"in{number}")
+    return workflow
+
+
+def _node(interface: SimpleInterface, name: str, mem_gb: float) -> pe.Node:
+    return pe.Node(interface, name=name, mem_gb=mem_gb, overwrite=True)
+
+
+def _run_gb(bold: RawBold) -> float:
+    """Memory of a run as floats and as read, GB."""
+    return 0.5 + 8e-9 * bold.n_volumes * math.prod(bold.grid)
 
 
 def init_person_wf(
@@ -79,6 +160,23 @@ def init_person_wf(
     )
     if reports_only:
         workflow.add_nodes([report])
+        return workflow
+    if person.raw is not None:
+        preproc = init_preproc_wf(person, science)
+        after = _node(
+            MeasurePreprocessed(
+                faults=list(person.faults),
+                participant=person.participant,
+                science=science,
+                preproc_dir=str(person.preproc_dir),
+                data_set=person.data_set,
+                out_dir=str(person.out_dir),
+            ),
+            "measure",
+            _MEM_GB["measure"],
+        )
+        workflow.connect(preproc, "done.out", after, "records")
+        workflow.connect(after, "runs", report, "runs")
         return workflow
     measure = pe.Node(
         MeasurePerson(

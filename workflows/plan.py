@@ -9,6 +9,8 @@ from circuitshift.pipeline.atlas_files import atlas_for
 from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError
 from circuitshift.pipeline.group import DataSet
 from circuitshift.pipeline.people import People, read_people
+from circuitshift.pipeline.preproc.person import bold_path
+from circuitshift.pipeline.preproc.raw import RawBold, RawFound, RawPerson, find_raw, is_raw
 from circuitshift.pipeline.records import Run, Science
 
 __all__ = ["InputFolder", "PersonPlan", "StudyPlan", "describe", "make_plan"]
@@ -48,6 +50,8 @@ class PersonPlan:
         Files of this person that cannot be used.
     out_dir : Path
         Root of the output data set that this person goes to.
+    raw : RawPerson, optional
+        Raw images to be preprocessed first; there are no `runs` then.
     """
 
     participant: str
@@ -55,6 +59,17 @@ class PersonPlan:
     runs: tuple[Run, ...]
     faults: tuple[Fault, ...]
     out_dir: Path
+    raw: RawPerson | None = None
+
+    @property
+    def preproc_dir(self) -> Path:
+        """Where preprocessed images of raw ones go."""
+        return self.out_dir / "preproc"
+
+    @property
+    def bolds(self) -> tuple[RawBold, ...]:
+        """Raw runs, if any."""
+        return self.raw.bolds if self.raw is not None else ()
 
     @property
     def node_name(self) -> str:
@@ -65,7 +80,7 @@ class PersonPlan:
     @property
     def sessions(self) -> tuple[str, ...]:
         """Session labels with data, sorted; an empty label when the tree has no sessions."""
-        return tuple(sorted({run.session for run in self.runs}))
+        return tuple(sorted({r.session for r in self.runs} | {b.session for b in self.bolds}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +148,9 @@ def make_plan(
             query.doors,
             query.filters,
         )
-        found = bids.find_runs(folder.files, asked, dataset=folder.name)
         known = read_people(folder.people)
-        runs, chosen = _of_one_atlas(found.runs, science)
-        plans = list(_people(runs, found.faults, folder.name, target))
-        if not any(plan.runs for plan in plans):
+        found, chosen, plans = _find(folder, asked, science, target)
+        if not any(plan.runs or plan.raw for plan in plans):
             raise InputError(_nothing(folder, found))
         without += _without(known, plans, asked, folder)
         label = f"{folder.name}: " if folder.name else ""
@@ -146,6 +159,34 @@ def make_plan(
         people += plans
         data_sets.append(DataSet(target, folder.people, folder.name))
     return StudyPlan(tuple(people), tuple(data_sets), tuple(without), tuple(notes), tuple(faults))
+
+
+def _find(
+    folder: InputFolder, asked: bids.Query, science: Science, target: Path
+) -> tuple[bids.Found, list[str], list[PersonPlan]]:
+    """Find preprocessed runs; in a folder that has none, raw ones."""
+    if "raw" not in asked.doors:
+        found = bids.find_runs(folder.files, asked, dataset=folder.name)
+        if found.runs or asked.doors or not is_raw(folder.files):
+            runs, chosen = _of_one_atlas(found.runs, science)
+            return found, chosen, list(_people(runs, found.faults, folder.name, target))
+    raw = find_raw(folder.files, asked)
+    note = (
+        f"{folder.files} holds no preprocessed run, so its raw images are preprocessed; output of "
+        "fMRIPrep is to be preferred where there is one (docs/preprocessing.md)."
+    )
+    faults = {person: [f for f in raw.faults if f.person == person] for person in _named(raw)}
+    there = {person.participant: person for person in raw.people}
+    plans = [
+        PersonPlan(label, folder.name, (), tuple(faults[label]), target, there.get(label))
+        for label in sorted(faults)
+    ]
+    own = tuple(fault for fault in raw.faults if not fault.person)
+    return bids.Found((), own, (note, *raw.notes)), [], plans
+
+
+def _named(raw: RawFound) -> set[str]:
+    return {p.participant for p in raw.people} | {f.person for f in raw.faults if f.person}
 
 
 def _nothing(folder: InputFolder, found: bids.Found) -> str:
@@ -217,7 +258,7 @@ def describe(plan: StudyPlan, science: Science, *, level: str) -> str:
     str
     """
     pairs = sum(len(person.sessions) > 1 for person in plan.people)
-    runs = sum(len(person.runs) for person in plan.people)
+    runs = sum(len(person.runs) + len(person.bolds) for person in plan.people)
     lines = [
         f"{len(plan.people)} people, {runs} runs, {pairs} people with two or more sessions",
         f"strategies: {', '.join(science.strategies)}; atlases: {', '.join(science.atlases)}",
@@ -233,8 +274,12 @@ def describe(plan: StudyPlan, science: Science, *, level: str) -> str:
         "",
         "would write, for each person: sub-X.html, sub-X/sub-X_runs.tsv, and for each run",
     ]
-    first = next(run for person in plan.people for run in person.runs)
-    lines += [f"  {path}" for path in _example_outputs(first, science)]
+    first = next((run for person in plan.people for run in person.runs), None)
+    if first is not None:
+        lines += [f"  {path}" for path in _example_outputs(first, science)]
+    else:
+        bold = next(bold for person in plan.people for bold in person.bolds)
+        lines += [f"  preproc/{bold_path(bold, science.template)}", "  and what is made of it"]
     if level == "group":
         lines += [
             "and group/verdict.json, tests, circuits, change, edges, exclusions (.tsv), report.html"
@@ -246,12 +291,23 @@ def _describe_person(person: PersonPlan) -> list[str]:
     label = f"{person.data_set}:" if person.data_set else ""
     counts = ", ".join(
         f"{'ses-' + session if session else 'no session'}: "
-        f"{sum(run.session == session for run in person.runs)} run(s) "
-        f"[{'/'.join(sorted({run.door for run in person.runs if run.session == session}))}]"
+        f"{_n_runs(person, session)} run(s) "
+        f"[{'/'.join(_doors(person, session))}]"
         for session in person.sessions
     )
     lines = [f"{label}sub-{person.participant}  {counts or 'no usable run'}"]
     return lines + [f"    missing: {fault}" for fault in person.faults]
+
+
+def _n_runs(person: PersonPlan, session: str) -> int:
+    sessions = [r.session for r in person.runs] + [b.session for b in person.bolds]
+    return sessions.count(session)
+
+
+def _doors(person: PersonPlan, session: str) -> list[str]:
+    if person.raw is not None:
+        return ["raw"]
+    return sorted({run.door for run in person.runs if run.session == session})
 
 
 def _example_outputs(run: Run, science: Science) -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline import tables
+from circuitshift.pipeline import bids, tables
 from circuitshift.pipeline.bids_names import build_path
 from circuitshift.pipeline.confounds import (
     Voxels,
@@ -22,7 +22,8 @@ from circuitshift.pipeline.confounds import (
     non_steady_state,
     write_confounds,
 )
-from circuitshift.pipeline.errors import CircuitshiftError, ImageError
+from circuitshift.pipeline.errors import CircuitshiftError, Fault, ImageError
+from circuitshift.pipeline.measure import PersonFiles, measure_person
 from circuitshift.pipeline.preproc import images, register, rigid, xfm
 from circuitshift.pipeline.preproc.anatomy import Anatomy, Brain, dice, masked, prepare_anatomy
 from circuitshift.pipeline.preproc.bold import correct_slice_timing, resample_run, signal_mask
@@ -32,6 +33,7 @@ from circuitshift.pipeline.preproc.motion import estimate_motion
 from circuitshift.pipeline.preproc.raw import RawAnat, RawBold
 from circuitshift.pipeline.preproc.template import Template, load_template
 from circuitshift.pipeline.provenance import code_hash, inputs_hash
+from circuitshift.pipeline.records import Science
 
 __all__ = [
     "Record",
@@ -39,6 +41,7 @@ __all__ = [
     "bold_path",
     "bold_record",
     "estimate_run_motion",
+    "measure_preprocessed",
     "prepare_person_anatomy",
     "preprocess_run",
     "read_record",
@@ -458,3 +461,54 @@ def _write_bold_sidecar(
         content["StartTime"] = (min(bold.slice_times_s) + max(bold.slice_times_s)) / 2
     path = _func(bold, "bold", ("space", template), ("desc", "preproc"), end=".json")
     tables.write_json(out_dir / path, content)
+
+
+# ---------------------------------------------------------------------------------- onwards
+
+
+def measure_preprocessed(
+    records: Sequence[Path],
+    faults: Sequence[Fault],
+    *,
+    participant: str,
+    science: Science,
+    preproc_dir: Path,
+    data_set: str,
+    out_dir: Path,
+) -> PersonFiles:
+    """Measure the runs that were preprocessed, as if fMRIPrep had written them.
+
+    Parameters
+    ----------
+    records : sequence of Path
+        Of `preprocess_run`, one for each run.
+    faults : sequence of Fault
+        What the index found wrong with this person.
+    participant : str
+    science : Science
+    preproc_dir : Path
+        Root of the derivatives.
+    data_set : str
+        Name of the data set; empty for the main one.
+    out_dir : Path
+        Root of the output data set.
+
+    Returns
+    -------
+    PersonFiles
+        A run that could not be preprocessed has a row with status ``failed``.
+    """
+    made: set[str] = set()
+    problems = list(faults)
+    for record in records:
+        content = read_record(record)
+        if "fault" in content:
+            stem = record.name.removesuffix("_bold.json")
+            what, _, fix = str(content["fault"]).rpartition("; ")
+            fault = (what, fix) if what else (fix, "mend it and run again")
+            problems.append(Fault(stem, *fault, participant))
+        made |= set(content.get("files", []))
+    query = bids.Query(participants=(participant,), spaces=(science.template,), doors=("bold",))
+    found = bids.find_runs(preproc_dir, query, dataset=data_set) if made else bids.Found(())
+    runs = [run for run in found.runs if run.path.relative_to(preproc_dir).as_posix() in made]
+    return measure_person(runs, problems, participant=participant, science=science, out_dir=out_dir)
