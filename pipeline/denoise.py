@@ -252,7 +252,7 @@ def _select(table: tables.Table, strategy: Strategy) -> tuple[tuple[str, ...], F
             "already; use 'basic'"
         )
     missing = _missing(table, load)
-    if table.n_rows < _SHORT and "high_pass" in families and "cosine00" in missing:
+    if table.n_rows < _SHORT and missing and all("cosine" in name for name in missing):
         raise TooLittleDataError(
             f"{table.path}: {table.n_rows} volumes are too few for connectivity: a run shorter "
             "than 128 s has no cosines of slow drift; leave it out"

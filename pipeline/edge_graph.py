@@ -294,7 +294,9 @@ def _spanning(
 
     n_nodes, n_levels = sizes
     cost = (n_levels + 1.0) - level  # above 0: a zero would be no edge
-    graph = csr_array((cost, (source, target)), shape=(n_nodes, n_nodes))
+    # SciPy before 1.16 takes no other index
+    ends = source.astype(np.int32), target.astype(np.int32)
+    graph = csr_array((cost, ends), shape=(n_nodes, n_nodes))
     tree = minimum_spanning_tree(graph, overwrite=True).tocoo()
-    ends = tree.row.astype(np.intp), tree.col.astype(np.intp)
-    return *ends, np.rint(n_levels + 1 - tree.data).astype(np.int32)
+    found = tree.row.astype(np.intp), tree.col.astype(np.intp)
+    return *found, np.rint(n_levels + 1 - tree.data).astype(np.int32)

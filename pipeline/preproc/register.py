@@ -33,6 +33,7 @@ _SYN = (100, 70, 20)
 def _ants() -> Any:  # noqa: ANN401 - an untyped library
     """Import ANTs on one thread."""
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
+    os.environ["ANTS_RANDOM_SEED"] = str(_SEED)  # not every call passes its seed on
     try:
         import ants  # noqa: PLC0415 - an extra, and slow
     except ImportError as error:

@@ -7,6 +7,7 @@ from nipype.interfaces.base import isdefined
 
 from circuitshift.pipeline.design import StudyFile
 from circuitshift.pipeline.group import DataSet
+from circuitshift.pipeline.preproc.raw import RawAnat, RawBold, RawPerson
 from circuitshift.pipeline.records import Machine, Run, Science
 from circuitshift.workflows.group import init_group_wf
 from circuitshift.workflows.participant import init_participant_wf
@@ -66,3 +67,41 @@ def test_group_level(tmp_path, reports_only):
         f"group_wf.{step}" for step in (["report"] if reports_only else ["analyse", "report"])
     ]
     assert len(graph.edges()) == (0 if reports_only else 1)
+
+
+def test_raw_person(tmp_path):
+    bolds = tuple(
+        RawBold(
+            "01",
+            s,
+            "rest",
+            "",
+            Path("b.nii.gz"),
+            (("sub", "01"), ("ses", s)),
+            2.0,
+            (9,) * 3,
+            (3.0, 3.0, 3.5),
+            100,
+        )
+        for s in ("pre", "post")
+    )
+    anat = RawAnat("01", "pre", Path("t.nii.gz"), (("sub", "01"), ("ses", "pre")))
+    person = PersonPlan("01", "", (), (), tmp_path, RawPerson("01", (anat,), bolds))
+    graph = flat(init_participant_wf([person], Science(dummy_scans=2), Machine(tmp_path)))
+    assert [name.rpartition(".")[2] for name in names(graph)] == [
+        "measure",
+        "anatomy",
+        "done",
+        "motion1",
+        "motion2",
+        "run1",
+        "run2",
+        "report",
+    ]
+    by_name = {node.name: node for node in graph.nodes()}
+    assert by_name["motion1"].inputs.dummy_scans == 2
+    assert by_name["run1"].inputs.voxel_mm == 3.0
+    # head motion does not wait for the anatomy
+    assert not list(graph.predecessors(by_name["motion1"]))
+    only = init_participant_wf([person], Science(), Machine(tmp_path), preproc_only=True)
+    assert "report" not in {node.name for node in flat(only).nodes()}
