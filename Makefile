@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_DIR ?= demo
 TRUTH ?= specific
+RAW ?=
 export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test lint bench calibration clean
@@ -13,12 +14,22 @@ $(VENV)/.run: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
+$(VENV)/.raw: $(VENV)/.run pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[preproc]'
+	@touch $@
+
 $(VENV)/.test: $(VENV)/.run pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@
 
-demo: $(VENV)/.run  ## simulate a study, run participant and group levels, print the verdict
+# simulate a study, run participant and group levels, print the verdict; RAW=1: from raw images
+ifeq ($(RAW),)
+demo: $(VENV)/.run
 	$(BIN)/circuitshift demo $(DEMO_DIR)/$(TRUTH) --truth $(TRUTH)
+else
+demo: $(VENV)/.raw
+	$(BIN)/circuitshift demo $(DEMO_DIR)/raw-$(TRUTH) --raw --truth $(TRUTH)
+endif
 
 test: lint  ## lint, types, import contracts, then the whole suite
 	$(BIN)/python -m pytest -n 2 --dist loadscope

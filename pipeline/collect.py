@@ -14,6 +14,7 @@ from circuitshift.pipeline import change, connectivity, measure, report, tables
 from circuitshift.pipeline.atlas_files import read_atlas
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.preproc.views import view_preproc
 from circuitshift.pipeline.provenance import code_hash, inputs_hash, page_hash, versions
 from circuitshift.pipeline.records import Kept, Science
 
@@ -81,6 +82,7 @@ def report_person(
         notes=tuple(dict.fromkeys(note for row in primary for note in _notes(row, out_dir))),
         faults=tuple(f"{row['run']}: {row['reason']}" for row in rows if row["status"] == "failed"),
         provenance={**_provenance(primary, science), "inputs hash": key},
+        preproc=view_preproc(participant, out_dir / "preproc"),
     )
     report.write_person_report(target, content)
     return ReportFile(target)
@@ -89,6 +91,7 @@ def report_person(
 def _page_key(runs: Path, science: Science) -> str:
     """Hash of everything that a person's page shows."""
     files = sorted(path for path in runs.parent.rglob("func/*") if path.is_file())
+    files += sorted((runs.parent.parent / "preproc" / runs.parent.name / "log").glob("*.json"))
     return inputs_hash(files, tables.read_text(runs), science.digest(), page_hash())
 
 

@@ -5,7 +5,7 @@ are nipype's (`nipype.algorithms.confounds`), which the tests compare.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ __all__ = [
     "Voxels",
     "compcor",
     "confounds",
-    "confounds_of",
     "cosines",
     "dvars",
     "expand",
@@ -58,9 +57,14 @@ class Voxels:
         Of masks that keep clear of grey matter; may have no voxel.
     """
 
-    brain: npt.NDArray[np.float32]
-    csf: npt.NDArray[np.float32]
-    white_matter: npt.NDArray[np.float32]
+    brain: Reals
+    csf: Reals
+    white_matter: Reals
+
+    @property
+    def combined(self) -> Reals:
+        """Fluid and white matter, whose masks share no voxel."""
+        return np.concatenate([self.csf, self.white_matter], axis=1)
 
 
 # ------------------------------------------------------------------------------------ motion
@@ -372,15 +376,13 @@ def _left_vectors(voxels: Reals, drift: Floats) -> tuple[Floats, Floats]:
 
 
 def confounds(
-    voxels_of: Mapping[str, Reals], motion: Floats, t_r_s: float, *, n_dummy: int
+    voxels: Voxels, motion: Floats, t_r_s: float, *, n_dummy: int = 0
 ) -> tuple[Columns, Meta]:
     """Make the confounds of a run, in fMRIPrep's order.
 
     Parameters
     ----------
-    voxels_of : mapping of str to ndarray, shape (n_volumes, n_voxels)
-        Series of the voxels of the masks ``brain``, ``csf``, ``white_matter`` and ``combined``
-        (the last two together); any may have no voxel.
+    voxels : Voxels
     motion : ndarray, shape (n_volumes, 6)
         Translations, mm, and rotations, radians; see `relative_rms`.
     t_r_s : float
@@ -398,25 +400,24 @@ def confounds(
     n_volumes = len(motion)
     columns: Columns = {}
     meta: Meta = {}
-    for name, key in (
-        ("csf", "csf"),
-        ("white_matter", "white_matter"),
-        ("global_signal", "brain"),
+    for name, part in (
+        ("csf", voxels.csf),
+        ("white_matter", voxels.white_matter),
+        ("global_signal", voxels.brain),
     ):
-        part = voxels_of[key]
         there = part.shape[1] > 0
         mean = part.mean(axis=1, dtype=float) if there else np.full(n_volumes, np.nan)
         columns |= expand(name, mean)
         meta[name] = {"Method": "Mean"}
         if not there:
             meta[name]["Note"] = "the mask holds no voxel"
-    plain, scaled = dvars(voxels_of["brain"])
+    plain, scaled = dvars(voxels.brain)
     fd = framewise_displacement(motion)
     columns |= {"std_dvars": scaled, "dvars": plain}
     columns |= {"framewise_displacement": fd, "rmsd": relative_rms(motion)}
     drift = cosines(n_volumes - n_dummy, t_r_s)
     before = np.zeros(n_dummy)
-    for found, notes in _components(voxels_of, drift, n_dummy):
+    for found, notes in _components(voxels, drift, n_dummy):
         columns |= {key: np.concatenate([before, values]) for key, values in found.items()}
         meta |= notes
     columns |= {
@@ -429,41 +430,11 @@ def confounds(
     return columns, meta
 
 
-def confounds_of(
-    voxels: Voxels, motion: Floats, t_r_s: float, *, n_dummy: int = 0
-) -> tuple[Columns, Meta]:
-    """Make the confounds of a run whose tissue masks share no voxel; see `confounds`.
-
-    Parameters
-    ----------
-    voxels : Voxels
-    motion : ndarray, shape (n_volumes, 6)
-    t_r_s : float
-        Repetition time, s.
-    n_dummy : int
-        Volumes before the steady state.
-
-    Returns
-    -------
-    columns : dict of str to ndarray, shape (n_volumes,)
-    meta : dict
-    """
-    voxels_of = {
-        "brain": voxels.brain,
-        "csf": voxels.csf,
-        "white_matter": voxels.white_matter,
-        "combined": np.concatenate([voxels.csf, voxels.white_matter], axis=1),
-    }
-    return confounds(voxels_of, motion, t_r_s, n_dummy=n_dummy)
-
-
-def _components(
-    voxels_of: Mapping[str, Reals], drift: Floats, n_dummy: int
-) -> Iterator[tuple[Columns, Meta]]:
+def _components(voxels: Voxels, drift: Floats, n_dummy: int) -> Iterator[tuple[Columns, Meta]]:
     """Temporal and anatomical components, those of an empty mask left out."""
     if len(drift) < _FEW:
         return
-    brain = voxels_of["brain"]
+    brain = voxels.brain
     sd = np.concatenate(
         [np.zeros(0), *(_cleaned(part[n_dummy:], drift)[1] for part in _blocks(brain))]
     )
@@ -471,9 +442,9 @@ def _components(
     loud = np.sort(np.argsort(-sd, kind="stable")[:n])
     for prefix, mask, method, part in (
         ("t", "temporal", "tCompCor", brain[:, loud]),
-        ("a", "combined", "aCompCor", voxels_of["combined"]),
-        ("c", "CSF", "aCompCor", voxels_of["csf"]),
-        ("w", "WM", "aCompCor", voxels_of["white_matter"]),
+        ("a", "combined", "aCompCor", voxels.combined),
+        ("c", "CSF", "aCompCor", voxels.csf),
+        ("w", "WM", "aCompCor", voxels.white_matter),
     ):
         yield compcor(part[n_dummy:], drift, prefix=prefix, mask=mask, method=method)
 

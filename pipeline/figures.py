@@ -1,6 +1,7 @@
 """Arrays -> figures as text of inline SVG: no files, no global state, same data same bytes.
 
-The door to `figures_person` and `figures_group`; `figures_base` has what they share.
+The door to `figures_person`, `figures_preproc` and `figures_group`; `figures_base` has what they
+share.
 """
 
 from circuitshift.pipeline.figures_group import (
@@ -19,6 +20,7 @@ from circuitshift.pipeline.figures_person import (
     motion,
     retained,
 )
+from circuitshift.pipeline.figures_preproc import outlined_slices
 
 __all__ = [
     "ForestRow",
@@ -30,6 +32,7 @@ __all__ = [
     "global_forest",
     "matrices",
     "motion",
+    "outlined_slices",
     "quality_by_arm",
     "retained",
     "spaghetti",

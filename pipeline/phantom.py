@@ -7,27 +7,16 @@ and writes the files. ``truth.json`` says what was planted and what change was r
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from circuitshift.atlases.load import load_atlas
-from circuitshift.pipeline import __version__
 from circuitshift.pipeline.confounds import write_confounds
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.phantom_model import (
-    EXPECTED,
-    PhantomSpec,
-    PlantedTruth,
-    Population,
-    person_correlation,
-    plant,
-    population,
-    wander,
-)
+from circuitshift.pipeline.phantom_model import EXPECTED, PhantomSpec, PlantedTruth
 from circuitshift.pipeline.phantom_run import (
     Grid,
     confounds_table,
@@ -37,12 +26,24 @@ from circuitshift.pipeline.phantom_run import (
     paint,
     write_image,
 )
-from circuitshift.pipeline.tables import write_json, write_table
+from circuitshift.pipeline.phantom_study import (
+    PhantomPerson,
+    PhantomStudy,
+    Role,
+    draw_cohort,
+    draw_correlations,
+    draw_mean_fd,
+    draw_study,
+    refuse_full,
+    write_description,
+    write_participants,
+    write_truth,
+)
+from circuitshift.pipeline.tables import write_json
 
 __all__ = ["Phantom", "PhantomSpec", "PlantedTruth", "write_layout", "write_phantom"]
 
 Floats = npt.NDArray[np.float64]
-Role = Literal["treated", "control", "reference"]
 SPACE = "MNI152NLin2009cAsym"
 
 
@@ -72,29 +73,6 @@ class Phantom:
 
 
 @dataclass(frozen=True, slots=True)
-class _Person:
-    label: str
-    role: Role
-    response: float = 1.0
-    returns: bool = True
-
-
-@dataclass(slots=True)
-class _Study:
-    """What every run of a study needs, and the sum of realised changes."""
-
-    spec: PhantomSpec
-    truth: PlantedTruth
-    grid: Grid
-    people: Population
-    change: Floats = field(init=False)
-    n_changed: int = 0
-
-    def __post_init__(self) -> None:
-        self.change = np.zeros(self.people.edges[0].size)
-
-
-@dataclass(frozen=True, slots=True)
 class _Files:
     """The content of one run's files."""
 
@@ -104,34 +82,24 @@ class _Files:
     meta: dict[str, dict[str, object]]
 
 
-def _study(spec: PhantomSpec, truth: PlantedTruth, rng: np.random.Generator) -> _Study:
-    atlas = load_atlas(spec.atlas)
-    grid = make_grid(atlas, spec.voxel_mm)
-    return _Study(spec, truth, grid, population(atlas, truth.circuits, rng))
-
-
 def _draw_runs(
-    study: _Study, person: _Person, followups: Sequence[bool], rng: np.random.Generator
+    study: PhantomStudy,
+    grid: Grid,
+    person: PhantomPerson,
+    followups: Sequence[bool],
+    *,
+    rng: np.random.Generator,
 ) -> Iterator[_Files]:
     """One run for each entry of `followups`, which says whether it is a follow-up."""
-    spec, people = study.spec, study.people
-    own = wander(people.loadings.shape, people, spec.trait_sd, rng)
-    patient = person.role != "reference"
-    for followup in followups:
-        state = wander(people.loadings.shape, people, spec.state_sd, rng)
-        correlation = person_correlation(people, own, state, patient=patient)
-        if followup and person.role == "treated":
-            after = plant(correlation, study.truth, people, response=person.response)
-            before_z, after_z = (np.arctanh(r[people.edges]) for r in (correlation, after))
-            study.change += after_z - before_z
-            study.n_changed += 1
-            correlation = after
-        kind = (1 if person.role == "treated" else 2) if followup else 0
-        yield _draw_run(study, correlation, spec.fd_mm[kind] * rng.lognormal(0, 0.25), rng)
+    correlations = draw_correlations(study, person, followups, rng)
+    for followup, correlation in zip(followups, correlations, strict=True):
+        fd_mm = draw_mean_fd(study.spec, person, followup=followup, rng=rng)
+        yield _draw_run(study.spec, grid, correlation, fd_mm=fd_mm, rng=rng)
 
 
-def _draw_run(study: _Study, correlation: Floats, fd_mm: float, rng: np.random.Generator) -> _Files:
-    spec, grid = study.spec, study.grid
+def _draw_run(
+    spec: PhantomSpec, grid: Grid, correlation: Floats, *, fd_mm: float, rng: np.random.Generator
+) -> _Files:
     nuisance = draw_nuisance(
         grid, spec.n_volumes, spec.t_r_s, fd_mm=fd_mm, spikes=spec.spikes, rng=rng
     )
@@ -180,116 +148,48 @@ def write_phantom(
     InputError
         If the folder is not empty, or the atlas does not fit the grid.
     """
-    if out_dir.exists() and any(out_dir.iterdir()):
-        raise InputError(f"{out_dir} is not empty; name a new folder to simulate into")
-    study = _study(spec, truth, rng)
+    refuse_full(out_dir)
+    study, grid = _study(spec, truth, rng)
     derivatives = out_dir / "derivatives" / "fmriprep"
-    cohort = _cohort(spec, rng)
+    cohort = draw_cohort(spec, rng)
     n_runs = 0
     for person, own_rng in zip(cohort, rng.spawn(len(cohort)), strict=True):
         sessions = spec.sessions[: 2 if person.returns else 1]
-        runs = _draw_runs(study, person, [s == spec.sessions[1] for s in sessions], own_rng)
+        followups = [session == spec.sessions[1] for session in sessions]
+        runs = _draw_runs(study, grid, person, followups, rng=own_rng)
         for session, files in zip(sessions, runs, strict=True):
             folder = derivatives / f"sub-{person.label}" / f"ses-{session}" / "func"
             stem = f"sub-{person.label}_ses-{session}_task-{spec.task}"
-            _write_run(folder, stem, files, study)
+            _write_run(folder, stem, files, grid=grid, spec=spec)
             n_runs += 1
-    _write_tables(out_dir, cohort, spec, rng)
+    write_participants(out_dir, cohort, spec, rng)
     _write_descriptions(out_dir, derivatives, spec)
-    _write_truth(out_dir, study, cohort, rng)
+    write_truth(out_dir, study, cohort, rng)
     return Phantom(out_dir, derivatives, len(cohort), n_runs, EXPECTED[truth.name])
 
 
-def _cohort(spec: PhantomSpec, rng: np.random.Generator) -> list[_Person]:
-    """People in random order of groups, as a study enrols them."""
-    roles: list[Role] = []
-    returns: list[bool] = []
-    sizes: dict[Role, int] = {
-        "treated": spec.n_treated,
-        "control": spec.n_control,
-        "reference": spec.n_reference,
-    }
-    for role, size in sizes.items():
-        lost = size if role == "reference" else round(spec.share_missing * size)
-        roles += [role] * size
-        returns += rng.permutation(np.arange(size) >= lost).tolist()
-    order = rng.permutation(len(roles))
-    width = max(2, len(str(len(roles))))
-    response = 1 + spec.response_sd * rng.standard_normal(len(roles))
-    return [
-        _Person(f"{k + 1:0{width}d}", roles[at], float(response[at]), returns[at])
-        for k, at in enumerate(order)
-    ]
+def _study(
+    spec: PhantomSpec, truth: PlantedTruth, rng: np.random.Generator
+) -> tuple[PhantomStudy, Grid]:
+    atlas = load_atlas(spec.atlas)
+    return draw_study(spec, truth, atlas, rng), make_grid(atlas, spec.voxel_mm)
 
 
-def _write_run(folder: Path, stem: str, files: _Files, study: _Study) -> None:
+def _write_run(folder: Path, stem: str, files: _Files, *, grid: Grid, spec: PhantomSpec) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     spaced = f"{stem}_space-{SPACE}"
     bold = folder / f"{spaced}_desc-preproc_bold.nii.gz"
-    write_image(bold, files.image, study.grid, study.spec.t_r_s)
-    write_json(folder / f"{spaced}_desc-preproc_bold.json", _bold_sidecar(study.spec))
-    write_image(folder / f"{spaced}_desc-brain_mask.nii.gz", files.mask, study.grid)
+    write_image(bold, files.image, grid, spec.t_r_s)
+    write_json(folder / f"{spaced}_desc-preproc_bold.json", _bold_sidecar(spec))
+    write_image(folder / f"{spaced}_desc-brain_mask.nii.gz", files.mask, grid)
     write_json(folder / f"{spaced}_desc-brain_mask.json", {"Type": "Brain"})
     write_confounds(folder / f"{stem}_desc-confounds_timeseries.tsv", files.columns, files.meta)
 
 
-def _write_tables(
-    out_dir: Path, cohort: Sequence[_Person], spec: PhantomSpec, rng: np.random.Generator
-) -> None:
-    n = len(cohort)
-    patient = np.array([p.role != "reference" for p in cohort])
-    treated = np.array([p.role == "treated" for p in cohort])
-    returns = np.array([p.returns for p in cohort])
-    response = np.array([p.response for p in cohort])
-    before = np.where(patient, rng.normal(28, 4, n), np.abs(rng.normal(2, 1.5, n)))
-    # who responds more in the brain improves more: the association the report looks for
-    after = before - np.where(treated, 12 * response, 3.0) - rng.normal(0, 2.5, n)
-    score = "MADRS"
-    first, second = (f"{score}_ses-{session}" for session in spec.sessions)
-    columns = {
-        "participant_id": [f"sub-{p.label}" for p in cohort],
-        "group": [p.role for p in cohort],
-        "age": np.clip(np.rint(rng.normal(36, 9, n)), 18, 65).astype(int).tolist(),
-        "sex": rng.choice(["F", "M"], n, p=[0.6, 0.4]).tolist(),
-        first: np.clip(np.rint(before), 0, 60).astype(int).tolist(),
-        second: [
-            int(np.clip(np.rint(value), 0, 60)) if came else "n/a"
-            for value, came in zip(after, returns, strict=True)
-        ],
-    }
-    scale = "Montgomery-Asberg Depression Rating Scale, total score, simulated, session "
-    sidecar = {
-        "participant_id": {"Description": "Unique participant identifier"},
-        "group": {
-            "Description": "Group",
-            "Levels": {
-                "treated": "Patients who are treated between the sessions",
-                "control": "Patients who are not treated between the sessions",
-                "reference": "Healthy people, one session",
-            },
-        },
-        "age": {"Description": "Age", "Units": "years"},
-        "sex": {"Description": "Sex", "Levels": {"F": "female", "M": "male"}},
-        first: {"Description": scale + spec.sessions[0], "Units": "points"},
-        second: {"Description": scale + spec.sessions[1], "Units": "points"},
-    }
-    write_table(out_dir / "participants.tsv", columns, sidecar=sidecar)
-
-
 def _write_descriptions(out_dir: Path, derivatives: Path, spec: PhantomSpec) -> None:
     name = "Simulated longitudinal resting-state study"
-    made_by = {
-        "Name": "circuitshift simulate",
-        "Version": __version__,
-        "Description": "Simulated data in the layout of fMRIPrep; no scanner, no person.",
-    }
-    common = {"BIDSVersion": "1.8.0", "License": "CC0", "Authors": ["circuitshift simulate"]}
-    for folder, title, kind in (
-        (out_dir, name, "raw"),
-        (derivatives, f"{name}: derivatives", "derivative"),
-    ):
-        content = {"Name": title, "DatasetType": kind, "GeneratedBy": [made_by], **common}
-        write_json(folder / "dataset_description.json", content)
+    write_description(out_dir, name, "raw")
+    write_description(derivatives, f"{name}: derivatives", "derivative")
     task = {"RepetitionTime": spec.t_r_s, "TaskName": spec.task}
     write_json(out_dir / f"task-{spec.task}_bold.json", task)
     (out_dir / "README").write_text(
@@ -297,53 +197,6 @@ def _write_descriptions(out_dir: Path, derivatives: Path, spec: PhantomSpec) -> 
         "images are in derivatives/fmriprep, and what was planted in them is in truth.json.\n",
         encoding="utf-8",
     )
-    (out_dir / ".bidsignore").write_text("truth.json\n", encoding="utf-8")
-
-
-def _write_truth(
-    out_dir: Path, study: _Study, cohort: Sequence[_Person], rng: np.random.Generator
-) -> None:
-    seed = rng.bit_generator.seed_seq
-    report = {
-        "truth": asdict(study.truth),
-        "expected_verdict": list(EXPECTED[study.truth.name]),
-        "realised": _realised(study),
-        "spec": asdict(study.spec),
-        "seed": getattr(seed, "entropy", None),
-        "people": {
-            f"sub-{p.label}": {
-                "group": p.role,
-                "response": round(p.response, 6),
-                "returns": p.returns,
-            }
-            for p in cohort
-        },
-    }
-    write_json(out_dir / "truth.json", report)
-
-
-def _realised(study: _Study) -> dict[str, object]:
-    """Mean change of the treated after the matrix was made valid, in Fisher z.
-
-    Over background edges (in no circuit of the truth) the change is regressed on the typical
-    strength (gain) and on the deviation from the healthy mean (share closed), as the analysis does.
-    """
-    if study.n_changed == 0:
-        return {"n_treated": 0}
-    change, people = study.change / study.n_changed, study.people
-    hit = np.unique(np.concatenate(list(people.circuits.values())))
-    background = np.setdiff1d(np.arange(change.size), hit)
-    typical, toward = people.typical_z()[background], -people.deviation_z()[background]
-    design = np.column_stack([np.ones(background.size), typical - typical.mean(), toward])
-    shift, gain, share = np.linalg.lstsq(design, change[background], rcond=None)[0]
-    return {
-        "n_treated": study.n_changed,
-        "mean_change_z": {"background": round(float(change[background].mean()), 6)}
-        | {name: round(float(change[edges].mean()), 6) for name, edges in people.circuits.items()},
-        "shift_z": round(float(shift), 6),
-        "gain": round(float(gain), 6),
-        "share_closed": round(float(share), 6),
-    }
 
 
 # ------------------------------------------------------------------------------ real layouts
@@ -406,14 +259,16 @@ def write_layout(
     for source in (participants, participants.with_suffix(".json")) if participants else ():
         if source.is_file():
             shutil.copyfile(source, out_dir / source.name)
-    study = _study(spec, truth, rng)
+    study, grid = _study(spec, truth, rng)
     for (label, own), own_rng in zip(sorted(runs.items()), rng.spawn(len(runs)), strict=True):
-        person = _Person(label, (roles or {}).get(label, "control"))
+        person = PhantomPerson(label, (roles or {}).get(label, "control"))
         stems = sorted(own, key=lambda stem: (f"_ses-{spec.sessions[1]}_" in stem, stem))
         followups = [f"_ses-{spec.sessions[1]}_" in stem for stem in stems]
-        for stem, files in zip(stems, _draw_runs(study, person, followups, own_rng), strict=True):
+        for stem, files in zip(
+            stems, _draw_runs(study, grid, person, followups, rng=own_rng), strict=True
+        ):
             for path in own[stem]:
-                _write_part(out_dir / path, files, study)
+                _write_part(out_dir / path, files, grid, spec)
     n_runs = sum(len(own) for own in runs.values())
     return Phantom(out_dir, out_dir, len(runs), n_runs, EXPECTED[truth.name])
 
@@ -451,15 +306,15 @@ def _lay_out(
     return runs
 
 
-def _write_part(target: Path, files: _Files, study: _Study) -> None:
+def _write_part(target: Path, files: _Files, grid: Grid, spec: PhantomSpec) -> None:
     """Write the part of a run that a file name asks for."""
     name = target.name
     if name.endswith("bold.nii.gz"):
-        write_image(target, files.image, study.grid, study.spec.t_r_s)
+        write_image(target, files.image, grid, spec.t_r_s)
     elif name.endswith("mask.nii.gz"):
-        write_image(target, files.mask, study.grid)
+        write_image(target, files.mask, grid)
     elif name.endswith("bold.json"):
-        write_json(target, _bold_sidecar(study.spec))
+        write_json(target, _bold_sidecar(spec))
     elif name.endswith("mask.json"):
         write_json(target, {"Type": "Brain"})
     elif name.endswith(".tsv"):  # its sidecar is written with it

@@ -16,6 +16,7 @@ from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline.confounds import (
     HEAD_MM,
     MOTION,
+    Voxels,
     compcor,
     cosines,
     expand,
@@ -448,12 +449,12 @@ def confounds_table(
     meta: dict[str, dict[str, object]] = {name: {"Method": "Mean"} for name in tissue}
     steady = cosines(n_volumes - n_dummy, t_r_s)
     drift = np.concatenate([np.zeros((n_dummy, steady.shape[1])), steady])
-    masks = {
-        "c": ("CSF", nuisance.csf),
-        "w": ("WM", nuisance.white_matter),
-        "a": ("combined", np.concatenate([nuisance.csf, nuisance.white_matter], axis=1)),
-    }
-    for prefix, (mask, voxels) in masks.items():
+    noise = Voxels(painted, nuisance.csf, nuisance.white_matter)
+    for prefix, mask, voxels in (
+        ("c", "CSF", noise.csf),
+        ("w", "WM", noise.white_matter),
+        ("a", "combined", noise.combined),
+    ):
         part, notes = compcor(voxels[n_dummy:], steady, prefix=prefix, mask=mask, least=6)
         for name, values in part.items():
             columns[name] = np.concatenate([np.zeros(n_dummy), values])

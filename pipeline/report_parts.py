@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline import wording
+from circuitshift.pipeline.preproc.views import PreprocView
 from circuitshift.pipeline.records import Kept
 
 __all__ = [
@@ -117,6 +118,8 @@ class PersonReport:
         Remarks, and what went wrong.
     provenance : mapping of str to str
         Versions, hashes, atlas, denoising, command.
+    preproc : PreprocView, optional
+        When raw images were preprocessed here.
     """
 
     participant: str
@@ -126,6 +129,7 @@ class PersonReport:
     notes: tuple[str, ...]
     faults: tuple[str, ...]
     provenance: Mapping[str, str]
+    preproc: PreprocView | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,6 +17,7 @@ from circuitshift.pipeline.report_parts import (
     mean_of_known,
     visit,
 )
+from circuitshift.pipeline.report_preproc import preproc_section
 
 __all__ = ["person_page"]
 
@@ -41,6 +42,7 @@ def person_page(report: PersonReport) -> dict[str, Any]:
         "faults": report.faults,
         "notes": report.notes,
         "runs": report.runs,
+        "preproc": preproc_section(report.preproc) if report.preproc is not None else None,
         "motion": _motion_figures(report.runs),
         "retained": _retained_figure(report.runs),
         "kept": _kept_table(report.runs),

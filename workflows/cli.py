@@ -369,7 +369,8 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
         prog="circuitshift simulate",
         allow_abbrev=False,
         description=(
-            "Write a longitudinal BIDS data set with fMRIPrep-like derivatives and a planted truth."
+            "Write a longitudinal BIDS data set with a planted truth: derivatives as of fMRIPrep, "
+            "or raw images."
         ),
     )
     _add_simulation(simulate)
@@ -433,8 +434,15 @@ def _add_simulation(parser: argparse.ArgumentParser) -> None:
         choices=("nothing", "shift", "gain", "normalisation", "specific", "both"),
     )
     parser.add_argument("--seed", type=int, default=1)
-    for flag in ("treated", "control", "reference"):
-        parser.add_argument(f"--n-{flag}", type=int, default=14, metavar="N")
+    parser.add_argument(
+        "--raw",
+        action="store_true",
+        help="raw images of heads that move, to be preprocessed first",
+    )
+    for flag, n in (("treated", 6), ("control", 0), ("reference", 4)):
+        parser.add_argument(
+            f"--n-{flag}", type=_count, metavar="N", help=f"people; 14, or {n} with --raw"
+        )
 
 
 _TOOLS = ("demo", "simulate", "calibrate", "power")

@@ -9,7 +9,7 @@ from circuitshift.pipeline.atlas_files import atlas_for
 from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError
 from circuitshift.pipeline.group import DataSet
 from circuitshift.pipeline.people import People, read_people
-from circuitshift.pipeline.preproc.person import bold_path
+from circuitshift.pipeline.preproc.names import bold_path
 from circuitshift.pipeline.preproc.raw import RawBold, RawFound, RawPerson, find_raw, is_raw
 from circuitshift.pipeline.records import Run, Science
 

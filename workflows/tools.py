@@ -4,71 +4,77 @@ import argparse
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from circuitshift.pipeline import tables
 from circuitshift.pipeline.errors import InputError
 from circuitshift.workflows.cli import EXIT_FAILED, EXIT_OK, app_parser
 from circuitshift.workflows.commands import app, say
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth
-
 __all__ = ["calibrate", "demo", "power", "simulate"]
 
 
 def simulate(options: argparse.Namespace) -> int:
     """Write a simulated data set."""
-    from circuitshift.pipeline import phantom  # noqa: PLC0415 - rarely needed
-
-    truth, spec, rng = _phantom_parts(options)
     if options.layout:
-        written = phantom.write_layout(
-            options.output_dir,
-            options.layout,
-            spec=spec,
-            rng=rng,
-            participants=options.participants,
-        )
-        say(f"{written.n_people} people, {written.n_runs} runs: {options.output_dir}")
-        return EXIT_OK
-    written = phantom.write_phantom(options.output_dir, truth, spec=spec, rng=rng)
-    say(f"{written.n_people} people, {written.n_runs} runs: {options.output_dir}")
-    say(f"planted: {options.truth}; the right verdict is {' or '.join(written.expected)}")
+        _simulate_layout(options)
+    else:
+        expected = _write(options, options.output_dir)
+        say(f"planted: {options.truth}; the right verdict is {' or '.join(expected)}")
     return EXIT_OK
 
 
-def _phantom_parts(
-    options: argparse.Namespace,
-) -> "tuple[PlantedTruth, PhantomSpec, np.random.Generator]":
-    """Make what a simulation needs from the options."""
+def _simulate_layout(options: argparse.Namespace) -> None:
     import numpy as np  # noqa: PLC0415 - after the thread limits
 
-    from circuitshift.pipeline.phantom import (  # noqa: PLC0415 - rarely needed
+    from circuitshift.pipeline import phantom  # noqa: PLC0415 - rarely needed
+
+    if options.raw:
+        raise InputError("--layout lists preprocessed files; leave --raw out")
+    written = phantom.write_layout(
+        options.output_dir,
+        options.layout,
+        spec=phantom.PhantomSpec(),
+        rng=np.random.default_rng(options.seed),
+        participants=options.participants,
+    )
+    say(f"{written.n_people} people, {written.n_runs} runs: {options.output_dir}")
+
+
+def _write(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
+    """Simulate into a folder; return the verdicts that are right."""
+    import numpy as np  # noqa: PLC0415 - after the thread limits
+
+    from circuitshift.pipeline.phantom import write_phantom  # noqa: PLC0415 - rarely needed
+    from circuitshift.pipeline.phantom_model import (  # noqa: PLC0415 - rarely needed
         PhantomSpec,
         PlantedTruth,
     )
-
-    spec = PhantomSpec(
-        n_treated=options.n_treated,
-        n_control=options.n_control,
-        n_reference=options.n_reference,
+    from circuitshift.pipeline.preproc.phantom_raw import (  # noqa: PLC0415 - rarely needed
+        RAW_STUDY,
+        write_raw_phantom,
     )
-    return PlantedTruth(options.truth), spec, np.random.default_rng(options.seed)
+
+    given = {
+        name: number
+        for name in ("n_treated", "n_control", "n_reference")
+        if (number := getattr(options, name)) is not None
+    }
+    spec = replace(RAW_STUDY if options.raw else PhantomSpec(), **given)
+    write = write_raw_phantom if options.raw else write_phantom
+    rng = np.random.default_rng(options.seed)
+    written = write(folder, PlantedTruth(options.truth), spec=spec, rng=rng)
+    say(f"{written.n_people} people, {written.n_runs} runs: {folder}")
+    return written.expected
 
 
 def _simulated(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
     """Simulate into a folder, or take what a former demo with the same options left there."""
-    from circuitshift.pipeline.phantom import write_phantom  # noqa: PLC0415 - rarely needed
     from circuitshift.pipeline.phantom_model import EXPECTED  # noqa: PLC0415 - rarely needed
 
-    wanted = {
-        name: getattr(options, name)
-        for name in ("truth", "seed", "n_treated", "n_control", "n_reference")
-    }
+    names = ("truth", "seed", "raw", "n_treated", "n_control", "n_reference")
+    wanted = {name: getattr(options, name) for name in names}
     note = folder.parent / "demo.json"
     if note.exists():
         if tables.read_json(note) != wanted:
@@ -78,11 +84,9 @@ def _simulated(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
         say(f"using the study that is simulated in {folder} already")
         return EXPECTED[options.truth]
     say(f"simulating a study with planted truth {options.truth!r} in {folder}")
-    truth, spec, rng = _phantom_parts(options)
-    written = write_phantom(folder, truth, spec=spec, rng=rng)
+    expected = _write(options, folder)
     tables.write_json(note, wanted)
-    say(f"{written.n_people} people, {written.n_runs} runs")
-    return written.expected
+    return expected
 
 
 def demo(options: argparse.Namespace) -> int:

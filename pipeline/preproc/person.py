@@ -17,7 +17,7 @@ from circuitshift.pipeline import bids, tables
 from circuitshift.pipeline.bids_names import build_path
 from circuitshift.pipeline.confounds import (
     Voxels,
-    confounds_of,
+    confounds,
     framewise_displacement,
     non_steady_state,
     write_confounds,
@@ -30,6 +30,14 @@ from circuitshift.pipeline.preproc.bold import correct_slice_timing, resample_ru
 from circuitshift.pipeline.preproc.images import Image, grid_over
 from circuitshift.pipeline.preproc.masks import noise_maps, noise_masks
 from circuitshift.pipeline.preproc.motion import estimate_motion
+from circuitshift.pipeline.preproc.names import (
+    anat_path,
+    anatomy_record,
+    bold_path,
+    bold_record,
+    func_path,
+    warp_path,
+)
 from circuitshift.pipeline.preproc.raw import RawAnat, RawBold
 from circuitshift.pipeline.preproc.template import Template, load_template
 from circuitshift.pipeline.provenance import code_hash, inputs_hash
@@ -37,9 +45,6 @@ from circuitshift.pipeline.records import Science
 
 __all__ = [
     "Record",
-    "anatomy_record",
-    "bold_path",
-    "bold_record",
     "estimate_run_motion",
     "measure_preprocessed",
     "prepare_person_anatomy",
@@ -59,37 +64,6 @@ class Record(NamedTuple):
     """What a step makes."""
 
     record: Path
-
-
-# ---------------------------------------------------------------------------------- names
-
-
-def _entities(*pairs: tuple[str, str], of: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    return [*of, *pairs]
-
-
-def anatomy_record(participant: str, out_dir: Path) -> Path:
-    """Return the path of the record of a person's anatomy."""
-    return out_dir / f"sub-{participant}" / "log" / f"sub-{participant}_anatomy.json"
-
-
-def bold_record(bold: RawBold, out_dir: Path, step: str = "bold") -> Path:
-    """Return the path of the record of a step of a run."""
-    stem = "_".join(f"{key}-{value}" for key, value in bold.entities)
-    return out_dir / f"sub-{bold.participant}" / "log" / f"{stem}_{step}.json"
-
-
-def _func(bold: RawBold, suffix: str, *pairs: tuple[str, str], end: str = ".nii.gz") -> Path:
-    return build_path(_entities(*pairs, of=bold.entities), suffix, end)
-
-
-def _anat(participant: str, suffix: str, *pairs: tuple[str, str], end: str = ".nii.gz") -> Path:
-    return build_path([("sub", participant), *pairs], suffix, end, "anat")
-
-
-def bold_path(bold: RawBold, template: str) -> Path:
-    """Return the path of the preprocessed run below the output folder."""
-    return _func(bold, "bold", ("space", template), ("desc", "preproc"))
 
 
 def voxel_size(bolds: Sequence[RawBold]) -> float:
@@ -167,7 +141,7 @@ def prepare_person_anatomy(
             },
         }
 
-    return _step(anatomy_record(participant, out_dir), key, out_dir, work)
+    return _step(out_dir / anatomy_record(participant), key, out_dir, work)
 
 
 def _write_anatomy(
@@ -181,28 +155,28 @@ def _write_anatomy(
         images.write(out_dir / path, image, standard=standard)
         files.append(path)
 
-    put(found.brain.t1w, _anat(label, "T1w", desc))
-    put(found.brain.t1w.like(found.brain.mask), _anat(label, "mask", ("desc", "brain")))
-    put(found.brain.t1w.like(_labels(found.brain.tissues)), _anat(label, "dseg"))
+    put(found.brain.t1w, anat_path(label, "T1w", desc))
+    put(found.brain.t1w.like(found.brain.mask), anat_path(label, "mask", ("desc", "brain")))
+    put(found.brain.t1w.like(_labels(found.brain.tissues)), anat_path(label, "dseg"))
     for tissue, image in zip(_TISSUES, found.brain.tissues, strict=True):
-        put(image, _anat(label, "probseg", ("label", tissue)))
+        put(image, anat_path(label, "probseg", ("label", tissue)))
     grid = template.brain
     points = found.warp.to_person(grid.points())
     space = ("space", name)
     moved = grid.like(found.brain.t1w.at(points, order=3).reshape(grid.grid))
-    put(moved, _anat(label, "T1w", space, desc), standard=True)
+    put(moved, anat_path(label, "T1w", space, desc), standard=True)
     there = tuple(grid.like(t.at(points).reshape(grid.grid)) for t in found.brain.tissues)
-    put(grid.like(_labels(there)), _anat(label, "dseg", space), standard=True)
+    put(grid.like(_labels(there)), anat_path(label, "dseg", space), standard=True)
     inside = (
         found.brain.t1w.like(found.brain.mask.astype(np.float32)).at(points).reshape(grid.grid)
         > 0.5
     )
-    put(grid.like(inside), _anat(label, "mask", space, ("desc", "brain")), standard=True)
+    put(grid.like(inside), anat_path(label, "mask", space, ("desc", "brain")), standard=True)
     for tissue, image in zip(_TISSUES, there, strict=True):
-        put(image, _anat(label, "probseg", space, ("label", tissue)), standard=True)
+        put(image, anat_path(label, "probseg", space, ("label", tissue)), standard=True)
     for way, target, path in (
-        (found.warp.to_person, template.brain, _xfm(label, "T1w", name)),
-        (found.warp.to_template, found.brain.t1w, _xfm(label, name, "T1w")),
+        (found.warp.to_person, template.brain, warp_path(label, "T1w", name)),
+        (found.warp.to_template, found.brain.t1w, warp_path(label, name, "T1w")),
     ):
         xfm.write_field(out_dir / path, xfm.sampled_field(way, grid_over(target, _FIELD_MM)))
         files.append(path)
@@ -219,10 +193,6 @@ def _write_anatomy(
     return [path.as_posix() for path in files]
 
 
-def _xfm(label: str, source: str, target: str) -> Path:
-    return _anat(label, "xfm", ("from", source), ("to", target), ("mode", "image"))
-
-
 def _labels(tissues: Sequence[Image]) -> npt.NDArray[np.uint8]:
     """Label each voxel with its likeliest tissue."""
     share = np.stack([np.asarray(t.data) for t in tissues])
@@ -233,9 +203,9 @@ def _labels(tissues: Sequence[Image]) -> npt.NDArray[np.uint8]:
 def _write_anatomy_sidecars(label: str, anats: Sequence[RawAnat], out_dir: Path) -> None:
     sources = [f"bids:raw:{anat.path.name}" for anat in anats]
     content = {"Sources": sources, "SkullStripped": False}
-    tables.write_json(out_dir / _anat(label, "T1w", ("desc", "preproc"), end=".json"), content)
+    tables.write_json(out_dir / anat_path(label, "T1w", ("desc", "preproc"), end=".json"), content)
     about = {"Type": "Brain", "Sources": sources}
-    tables.write_json(out_dir / _anat(label, "mask", ("desc", "brain"), end=".json"), about)
+    tables.write_json(out_dir / anat_path(label, "mask", ("desc", "brain"), end=".json"), about)
 
 
 # ---------------------------------------------------------------------------------- motion
@@ -267,7 +237,7 @@ def estimate_run_motion(bold: RawBold, *, dummy_scans: int | None = None, out_di
         if run.data.shape[3] - n_dummy < 2:
             raise ImageError(f"{bold.path}: {n_dummy} of its volumes are before the steady state")
         found = estimate_motion(run, n_dummy=n_dummy)
-        reference = _func(bold, "boldref", ("desc", "hmc"))
+        reference = func_path(bold, "boldref", ("desc", "hmc"))
         images.write(out_dir / reference, found.reference)
         matrices = _hmc(bold)
         xfm.write_affines(out_dir / matrices, found.matrices)
@@ -277,12 +247,12 @@ def estimate_run_motion(bold: RawBold, *, dummy_scans: int | None = None, out_di
             "centre_mm": found.centre_mm.tolist(),
         }
 
-    return _step(bold_record(bold, out_dir, "motion"), key, out_dir, work)
+    return _step(out_dir / bold_record(bold, "motion"), key, out_dir, work)
 
 
 def _hmc(bold: RawBold) -> Path:
     pairs = (("from", "orig"), ("to", "boldref"), ("mode", "image"), ("desc", "hmc"))
-    return _func(bold, "xfm", *pairs, end=".txt")
+    return func_path(bold, "xfm", *pairs, end=".txt")
 
 
 def _read_run(bold: RawBold) -> Image:
@@ -338,7 +308,7 @@ def preprocess_run(
                 raise ImageError(str(content["fault"]))
         return _preprocess(bold, before[1], (template, voxel_mm, slice_timing), out_dir)
 
-    return _step(bold_record(bold, out_dir), key, out_dir, work)
+    return _step(out_dir / bold_record(bold), key, out_dir, work)
 
 
 def _preprocess(
@@ -350,10 +320,10 @@ def _preprocess(
     template, voxel_mm, slice_timing = how
     n_dummy, centre = int(moved["n_dummy"]), np.array(moved["centre_mm"])
     matrices = xfm.read_affines(out_dir / _hmc(bold))
-    reference = images.read(out_dir / _func(bold, "boldref", ("desc", "hmc")))
+    reference = images.read(out_dir / func_path(bold, "boldref", ("desc", "hmc")))
     person = _read_brain(bold.participant, out_dir)
     to_t1w, overlap = _coregister(reference, person)
-    field = xfm.read_field(out_dir / _xfm(bold.participant, "T1w", template))
+    field = xfm.read_field(out_dir / warp_path(bold.participant, "T1w", template))
     grid = grid_over(load_template(template).brain, voxel_mm)
 
     run = _read_run(bold)
@@ -375,18 +345,18 @@ def _preprocess(
     noise = noise_masks(maps, mask)
     series = [moved_run.image.data[m].T for m in (mask, noise.csf, noise.white_matter)]
     parameters = np.array([rigid.parameters_of(m, centre) for m in matrices])
-    columns, meta = confounds_of(
+    columns, meta = confounds(
         Voxels(series[0], series[1], series[2]), parameters, bold.t_r_s, n_dummy=n_dummy
     )
     for name, rule in zip(("csf", "white_matter"), noise.rules, strict=True):
         meta[name] |= {"MmFromGreyMatter": rule[0], "LeastShare": rule[1]}
 
     files = [
-        _func(bold, "boldref", ("space", template)),
-        _func(bold, "mask", ("space", template), ("desc", "brain")),
+        func_path(bold, "boldref", ("space", template)),
+        func_path(bold, "mask", ("space", template), ("desc", "brain")),
         bold_path(bold, template),
-        _func(bold, "timeseries", ("desc", "confounds"), end=".tsv"),
-        _func(bold, "xfm", ("from", "boldref"), ("to", "T1w"), ("mode", "image"), end=".txt"),
+        func_path(bold, "timeseries", ("desc", "confounds"), end=".tsv"),
+        func_path(bold, "xfm", ("from", "boldref"), ("to", "T1w"), ("mode", "image"), end=".txt"),
     ]
     steady = moved_run.image.data[..., n_dummy:]
     mean = steady.mean(axis=3)
@@ -400,6 +370,7 @@ def _preprocess(
     fd = framewise_displacement(parameters)
     return {
         "files": [path.as_posix() for path in files],
+        "template": template,
         "slice_timing": timed,
         "n_dummy": n_dummy,
         "notes": list(bold.notes),
@@ -423,10 +394,10 @@ def _on(grid: Image, field: xfm.Field, image: Image) -> npt.NDArray[np.float32]:
 
 
 def _read_brain(participant: str, out_dir: Path) -> Brain:
-    t1w = images.read(out_dir / _anat(participant, "T1w", ("desc", "preproc")))
-    mask = images.read(out_dir / _anat(participant, "mask", ("desc", "brain")))
+    t1w = images.read(out_dir / anat_path(participant, "T1w", ("desc", "preproc")))
+    mask = images.read(out_dir / anat_path(participant, "mask", ("desc", "brain")))
     tissues = tuple(
-        images.read(out_dir / _anat(participant, "probseg", ("label", tissue)))
+        images.read(out_dir / anat_path(participant, "probseg", ("label", tissue)))
         for tissue in _TISSUES
     )
     return Brain(t1w, np.asarray(mask.data) > 0, tissues)
@@ -459,7 +430,7 @@ def _write_bold_sidecar(
     }
     if timed:
         content["StartTime"] = (min(bold.slice_times_s) + max(bold.slice_times_s)) / 2
-    path = _func(bold, "bold", ("space", template), ("desc", "preproc"), end=".json")
+    path = func_path(bold, "bold", ("space", template), ("desc", "preproc"), end=".json")
     tables.write_json(out_dir / path, content)
 
 

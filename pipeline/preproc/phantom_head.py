@@ -10,15 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.interpolate import CubicSpline
-from scipy.spatial import cKDTree
 
 from circuitshift.pipeline.preproc import rigid
 from circuitshift.pipeline.preproc.images import Image, grid_over
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.preproc.xfm import Field
 
-__all__ = ["Head", "HeadSpec", "RawRun", "draw_head", "draw_pose", "draw_run", "draw_t1w"]
+__all__ = ["Head", "HeadSpec", "draw_head", "draw_pose", "draw_t1w"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,7 +25,6 @@ _HEAD_MM = 2.0
 _FIELD_MM = 4.0
 #: Intensities of cerebrospinal fluid, grey and white matter, skull, scalp, neck.
 _T1W = (30.0, 65.0, 100.0, 8.0, 115.0, 50.0)
-_BOLD = (1300.0, 1000.0, 850.0, 120.0, 350.0, 350.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,29 +93,6 @@ class Head:
         return rigid.apply(np.linalg.inv(self.affine), self.back(points))
 
 
-@dataclass(frozen=True, eq=False)
-class RawRun:
-    """A raw run, and what is true of it.
-
-    Parameters
-    ----------
-    image : Image
-        Four-dimensional, int16.
-    motion : ndarray of shape (n_volumes, 6)
-        See `rigid`: takes points of the head at its session's pose, about `centre_mm`.
-    centre_mm : ndarray of shape (3,)
-    slice_times_s : ndarray of shape (n_slices,)
-    pose : ndarray of shape (4, 4)
-        From the head to the scanner.
-    """
-
-    image: Image
-    motion: Floats
-    centre_mm: Floats
-    slice_times_s: Floats
-    pose: Floats
-
-
 def draw_head(spec: HeadSpec, rng: np.random.Generator) -> Head:
     """Draw a head.
 
@@ -135,7 +109,7 @@ def draw_head(spec: HeadSpec, rng: np.random.Generator) -> Head:
     turn = rng.normal(0, np.radians(3), 3)
     affine = rigid.matrix_of([*rng.normal(0, 3, 3), *turn], _CENTRE)
     scale = np.eye(4)
-    scale[:3, :3] = np.diag(rng.uniform(0.95, 1.05, 3))
+    scale[:3, :3] = np.diag(rng.uniform(1.0, 1.12, 3))  # the template is a large brain
     affine = affine @ scale
     coarse = grid_over(template.brain, _FIELD_MM)
     velocity = rng.normal(0, 1, (*coarse.grid, 3))
@@ -215,98 +189,3 @@ def draw_t1w(head: Head, pose: Floats, spec: HeadSpec, rng: np.random.Generator)
     real = values * bias * 8 + rng.normal(0, 12, len(points))
     noisy = np.hypot(real, rng.normal(0, 12, len(points)))
     return grid.like(np.rint(noisy).astype(np.int16).reshape(shape))
-
-
-def draw_run(
-    head: Head,
-    pose: Floats,
-    series: Floats,
-    centres_mm: Floats,
-    *,
-    motion: Floats,
-    spec: HeadSpec,
-    rng: np.random.Generator,
-) -> RawRun:
-    """Scan a run.
-
-    Parameters
-    ----------
-    head : Head
-    pose : ndarray of shape (4, 4)
-    series : ndarray of shape (n_volumes, n_regions)
-        In standard deviations, at the middle of each volume's acquisition.
-    centres_mm : ndarray of shape (n_regions, 3)
-        In the template; grey matter belongs to the region of the nearest centre.
-    motion : ndarray of shape (n_volumes, 6)
-        About the centre of the head.
-    spec : HeadSpec
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    RawRun
-        Axes run to left, anterior, superior.
-    """
-    n_volumes = len(series)
-    grid = _bold_grid(spec)
-    base = _intensity(head, _BOLD)
-    label = _labels(head, centres_mm)
-    times = _interleaved(grid.grid[2], spec.t_r_s)
-    middle = (times.min() + times.max()) / 2
-    sources = np.hstack([series, _noise_series(n_volumes, rng), np.zeros((n_volumes, 1))])
-    at = CubicSpline(np.arange(n_volumes) * spec.t_r_s + middle, sources)
-    centre = rigid.apply(pose, _CENTRE[None])[0]
-    points, slices = grid.points(), np.indices(grid.grid)[2].ravel()
-    out = np.empty((*grid.grid, n_volumes), np.int16)
-    back = np.linalg.inv(pose)
-    for v in range(n_volumes):
-        # a point p of the grid shows the head's point that motion has brought there
-        where = rigid.apply(back @ np.linalg.inv(rigid.matrix_of(motion[v], centre)), points)
-        still = base.at(where)
-        region = label.at(where, order=0).astype(int)
-        now = np.array([at(v * spec.t_r_s + t) for t in times])
-        values = still * (1 + spec.amplitude * now[slices, region])
-        values *= 1 + 0.01 * np.cos(np.pi * v / n_volumes)
-        if v < spec.n_dummy:
-            values *= 1 + 0.3 * 0.4**v
-        noise = rng.standard_normal(len(points), np.float32) * (spec.noise * _BOLD[1])
-        out[..., v] = np.rint(np.abs(values + noise)).reshape(grid.grid)
-    return RawRun(grid.like(out), motion, centre, times, pose)
-
-
-def _bold_grid(spec: HeadSpec) -> Image:
-    sizes = np.array(spec.bold_mm)
-    shape = np.rint(np.array([192.0, 222.0, 172.0]) / sizes).astype(int)
-    affine = np.diag([-sizes[0], sizes[1], sizes[2], 1.0])
-    affine[:3, 3] = _CENTRE - affine[:3, :3] @ ((shape - 1) / 2)
-    return Image(np.zeros(shape, np.float32), affine)
-
-
-def _labels(head: Head, centres_mm: Floats) -> Image:
-    """Source of each voxel: a region for grey matter, then fluid, white matter, and nothing."""
-    csf, grey, white, *_ = (np.asarray(t.data) for t in head.tissues)
-    box = head.tissues[0]
-    n = len(centres_mm)
-    label = np.full(box.grid, n + 2, np.float32)
-    label[csf > 0.5] = n
-    label[white > 0.8] = n + 1
-    cortex = (grey > 0.2) & (white <= 0.8) & (csf <= 0.5)
-    where = head.to_template(box.points()[cortex.ravel()])
-    label[cortex] = cKDTree(centres_mm).query(where)[1]
-    return box.like(label)
-
-
-def _noise_series(n_volumes: int, rng: np.random.Generator) -> Floats:
-    """Two slow physiological series, of fluid and of white matter."""
-    out = rng.standard_normal((n_volumes, 2))
-    for t in range(1, n_volumes):
-        out[t] = 0.5 * out[t - 1] + 0.85 * out[t]
-    return np.asarray(out * [1.5, 0.3])
-
-
-def _interleaved(n_slices: int, t_r_s: float) -> Floats:
-    """Return the times of slices acquired odd first, over nine tenths of the repetition time."""
-    order = np.r_[np.arange(0, n_slices, 2), np.arange(1, n_slices, 2)]
-    times = np.empty(n_slices)
-    times[order] = np.arange(n_slices) * (0.9 * t_r_s / n_slices)
-    return times

@@ -5,39 +5,34 @@ Here regional series are planted where an atlas has its regions, physiology is s
 white and grey matter so that denoising has something to remove, and the study is written.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 from scipy.interpolate import CubicSpline
 from scipy.spatial import cKDTree
 
 from circuitshift.atlases.load import load_atlas
 from circuitshift.atlases.records import Atlas
-from circuitshift.pipeline import __version__
 from circuitshift.pipeline.confounds import HEAD_MM, framewise_displacement
 from circuitshift.pipeline.errors import InputError
-
-# the same people, table and realised change as in the preprocessed phantom
-from circuitshift.pipeline.phantom import (
-    _cohort,
-    _Person,
-    _realised,
-    _Study,
-    _study,
-    _write_tables,
-)
-from circuitshift.pipeline.phantom_model import (
-    EXPECTED,
-    PhantomSpec,
-    PlantedTruth,
-    person_correlation,
-    plant,
-    wander,
-)
+from circuitshift.pipeline.phantom_model import EXPECTED, PhantomSpec, PlantedTruth
 from circuitshift.pipeline.phantom_run import draw_series
+from circuitshift.pipeline.phantom_study import (
+    PhantomPerson,
+    PhantomStudy,
+    draw_cohort,
+    draw_correlations,
+    draw_mean_fd,
+    draw_study,
+    refuse_full,
+    write_description,
+    write_participants,
+    write_truth,
+)
 from circuitshift.pipeline.preproc import rigid
 from circuitshift.pipeline.preproc.images import Image, read, write
 from circuitshift.pipeline.preproc.phantom_head import (
@@ -54,8 +49,8 @@ __all__ = [
     "RAW_STUDY",
     "BoldTruth",
     "RawPhantom",
-    "bold",
     "brain_centre",
+    "draw_bold",
     "draw_motion",
     "region_map",
     "write_raw_phantom",
@@ -224,7 +219,7 @@ def region_map(head: Head, atlas: Atlas) -> Image:
     return box.like(out)
 
 
-def bold(
+def draw_bold(
     head: Head,
     spec: HeadSpec,
     series: Floats,
@@ -274,8 +269,7 @@ def bold(
     centre = rigid.apply(pose, brain_centre(head)[None])[0]
     grid = _view(spec, brain_centre(head))
     times = _slice_times(grid.grid[2], spec.t_r_s)
-    shares = np.stack([t.data for t in head.tissues])
-    base = head.tissues[0].like(np.tensordot(np.array(_INTENSITY, np.float32), shares, 1))
+    base = _seen_by_voxels(head, spec)
     label = _sources_map(head, region_map(head, atlas), n_regions)
     at = _sources(series, times, spec, rng)
     drift = _drift(n_volumes, rng)
@@ -294,6 +288,15 @@ def bold(
         noise = rng.standard_normal((2, len(points)), np.float32) * np.float32(thermal)
         out[..., v] = np.rint(np.hypot(values + noise[0], noise[1])).reshape(grid.grid)
     return BoldTruth(grid.like(out), motion, centre, series, times, pose, spec.n_dummy)
+
+
+def _seen_by_voxels(head: Head, spec: HeadSpec) -> Image:
+    """Intensity, blurred as by voxels of the run: a point sample of sharp edges would alias."""
+    shares = np.stack([t.data for t in head.tissues])
+    sharp = np.tensordot(np.array(_INTENSITY, np.float32), shares, 1)
+    box = head.tissues[0]
+    sigma = np.array(spec.bold_mm) / box.zooms / np.sqrt(8 * np.log(2))  # full width: a voxel
+    return box.like(ndimage.gaussian_filter(sharp, sigma).astype(np.float32))
 
 
 def _view(spec: HeadSpec, centre: Floats) -> Image:
@@ -401,62 +404,49 @@ def write_raw_phantom(
     InputError
         If the folder is not empty, or the atlas cannot be planted.
     """
-    if out_dir.exists() and any(out_dir.iterdir()):
-        raise InputError(f"{out_dir} is not empty; name a new folder to simulate into")
-    study = _study(spec, truth, rng)
+    refuse_full(out_dir)
+    atlas = load_atlas(spec.atlas)
+    study = draw_study(spec, truth, atlas, rng)
     scan = replace(head, t_r_s=spec.t_r_s, n_dummy=spec.n_dummy, spikes=spec.spikes)
-    cohort = _cohort(spec, rng)
+    cohort = draw_cohort(spec, rng)
     runs: dict[str, object] = {}
     for person, own_rng in zip(cohort, rng.spawn(len(cohort)), strict=True):
-        for stem, run in _person_runs(out_dir, study, scan, person, rng=own_rng):
+        for stem, run in _person_runs(out_dir, study, scan, person, atlas=atlas, rng=own_rng):
             runs[stem] = _truth_of(run)
-    _write_tables(out_dir, cohort, spec, rng)
+    write_participants(out_dir, cohort, spec, rng)
     _write_descriptions(out_dir)
-    _write_truth(out_dir, study, cohort, {"head": asdict(scan), "runs": runs}, rng=rng)
+    images = {"head": asdict(scan), "runs": runs}
+    write_truth(out_dir, study, cohort, rng, images=images)
     return RawPhantom(out_dir, len(cohort), len(runs), EXPECTED[truth.name])
 
 
 def _person_runs(
-    out_dir: Path, study: _Study, scan: HeadSpec, person: _Person, *, rng: np.random.Generator
+    out_dir: Path,
+    study: PhantomStudy,
+    scan: HeadSpec,
+    person: PhantomPerson,
+    *,
+    atlas: Atlas,
+    rng: np.random.Generator,
 ) -> Iterator[tuple[str, BoldTruth]]:
     """Scan and write the sessions of a person; yields the runs."""
-    spec, atlas = study.spec, load_atlas(study.spec.atlas)
+    spec = study.spec
     head = draw_head(scan, rng)
     sessions = spec.sessions[: 2 if person.returns else 1]
-    for session, correlation in zip(
-        sessions, _correlations(study, person, len(sessions), rng=rng), strict=True
-    ):
-        followup = session == spec.sessions[1]
-        kind = (1 if person.role == "treated" else 2) if followup else 0
-        scan = replace(scan, fd_mm=float(spec.fd_mm[kind] * rng.lognormal(0, 0.25)))
+    followups = [session == spec.sessions[1] for session in sessions]
+    correlations = draw_correlations(study, person, followups, rng)
+    for session, followup, correlation in zip(sessions, followups, correlations, strict=True):
+        now = replace(scan, fd_mm=draw_mean_fd(spec, person, followup=followup, rng=rng))
         folder = out_dir / f"sub-{person.label}" / f"ses-{session}"
         stem = f"sub-{person.label}_ses-{session}"
-        pose = draw_pose(scan, rng)
-        _write_t1w(folder / "anat", stem, draw_t1w(head, pose, scan, rng))
+        pose = draw_pose(now, rng)
+        _write_t1w(folder / "anat", stem, draw_t1w(head, pose, now, rng))
         # a head does not lie quite still between two scans of a session
         shifted = rigid.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
         series = draw_series(correlation, spec.n_volumes, spec.t_r_s, rng)
-        run = bold(head, scan, series, atlas, pose=shifted, rng=rng)
+        run = draw_bold(head, now, series, atlas, pose=shifted, rng=rng)
         _write_bold(folder / "func", f"{stem}_task-{spec.task}_bold", run, spec)
         yield f"{stem}_task-{spec.task}", run
-
-
-def _correlations(
-    study: _Study, person: _Person, n_sessions: int, *, rng: np.random.Generator
-) -> Iterator[Floats]:
-    """Yield a person's correlation matrices, with treatment planted; notes realised changes."""
-    spec, people = study.spec, study.people
-    own = wander(people.loadings.shape, people, spec.trait_sd, rng)
-    for number in range(n_sessions):
-        state = wander(people.loadings.shape, people, spec.state_sd, rng)
-        correlation = person_correlation(people, own, state, patient=person.role != "reference")
-        if number == 1 and person.role == "treated":
-            after = plant(correlation, study.truth, people, response=person.response)
-            before_z, after_z = (np.arctanh(r[people.edges]) for r in (correlation, after))
-            study.change += after_z - before_z
-            study.n_changed += 1
-            correlation = after
-        yield correlation
 
 
 def _write_t1w(folder: Path, stem: str, image: Image) -> None:
@@ -478,26 +468,12 @@ def _write_bold(folder: Path, stem: str, run: BoldTruth, spec: PhantomSpec) -> N
 
 
 def _write_descriptions(out_dir: Path) -> None:
-    made_by = {
-        "Name": "circuitshift simulate",
-        "Version": __version__,
-        "Description": "Simulated raw images; no scanner, no person.",
-    }
-    content = {
-        "Name": "Simulated longitudinal resting-state study, raw images",
-        "BIDSVersion": "1.8.0",
-        "DatasetType": "raw",
-        "License": "CC0",
-        "Authors": ["circuitshift simulate"],
-        "GeneratedBy": [made_by],
-    }
-    write_json(out_dir / "dataset_description.json", content)
+    write_description(out_dir, "Simulated longitudinal resting-state study, raw images", "raw")
     (out_dir / "README").write_text(
         "Simulated by circuitshift: no person was scanned. What was planted in the images, and\n"
         "how heads moved, is in truth.json.\n",
         encoding="utf-8",
     )
-    (out_dir / ".bidsignore").write_text("truth.json\n", encoding="utf-8")
 
 
 def _truth_of(run: BoldTruth) -> dict[str, object]:
@@ -506,32 +482,3 @@ def _truth_of(run: BoldTruth) -> dict[str, object]:
         "centre_mm": np.round(run.centre_mm, 4).tolist(),
         "motion": np.round(run.motion, 6).tolist(),
     }
-
-
-def _write_truth(
-    out_dir: Path,
-    study: _Study,
-    cohort: Sequence[_Person],
-    images: dict[str, object],
-    *,
-    rng: np.random.Generator,
-) -> None:
-    seed = rng.bit_generator.seed_seq
-    people = {
-        f"sub-{p.label}": {
-            "group": p.role,
-            "response": round(p.response, 6),
-            "returns": p.returns,
-        }
-        for p in cohort
-    }
-    report = {
-        "truth": asdict(study.truth),
-        "expected_verdict": list(EXPECTED[study.truth.name]),
-        "realised": _realised(study),
-        "spec": asdict(study.spec),
-        "seed": getattr(seed, "entropy", None),
-        "people": people,
-        **images,
-    }
-    write_json(out_dir / "truth.json", report)

@@ -15,7 +15,6 @@ from circuitshift.pipeline.confounds import (
     Voxels,
     compcor,
     confounds,
-    confounds_of,
     cosines,
     dvars,
     expand,
@@ -289,7 +288,7 @@ def test_the_start_of_a_run_is_nipypes(dummies: int) -> None:
 def table(n: int = 160, *, csf: int = 40, n_dummy: int = 2) -> tuple[dict, dict]:
     values = series(n, 400)
     voxels = Voxels(values, values[:, :csf], values[:, 100:200])
-    return confounds_of(voxels, motion_of(n), T_R, n_dummy=n_dummy)
+    return confounds(voxels, motion_of(n), T_R, n_dummy=n_dummy)
 
 
 def test_a_run_has_the_columns_of_fmriprep_in_their_order() -> None:
@@ -331,7 +330,7 @@ def test_temporal_components_are_of_the_loudest_voxels() -> None:
     drift = cosines(160, T_R)
     values[:, 20:60] = 800 + 4000 * drift[:, :1]  # drift is no loudness
     voxels = Voxels(values, values[:, :40], values[:, 100:200])
-    columns, _ = confounds_of(voxels, motion_of(160), T_R)
+    columns, _ = confounds(voxels, motion_of(160), T_R)
     sd = values - values.mean(axis=0)
     sd = (sd - drift @ (drift.T @ sd)).std(axis=0)
     loud = np.sort(np.argsort(-sd)[:8])
@@ -341,23 +340,6 @@ def test_temporal_components_are_of_the_loudest_voxels() -> None:
     assert list(found) == list(expected)
     for name, column in expected.items():
         assert found[name] == pytest.approx(column, abs=1e-9)
-
-
-def test_voxels_by_name_give_the_same_table() -> None:
-    values = series(100, 200)
-    by_name = {
-        "brain": values,
-        "csf": values[:, :30],
-        "white_matter": values[:, 50:90],
-        "combined": values[:, [*range(30), *range(50, 90)]],
-    }
-    columns, meta = confounds(by_name, motion_of(100), T_R, n_dummy=1)
-    voxels = Voxels(values, values[:, :30], values[:, 50:90])
-    others, notes = confounds_of(voxels, motion_of(100), T_R, n_dummy=1)
-    assert list(columns) == list(others)
-    assert meta == notes
-    for name, column in columns.items():
-        assert np.array_equal(column, others[name], equal_nan=True)
 
 
 def test_a_short_run_and_an_empty_mask_are_no_failure() -> None:
@@ -373,7 +355,7 @@ def test_a_short_run_and_an_empty_mask_are_no_failure() -> None:
         assert not [name for name in columns if "comp_cor" in name]
         assert {len(v) for v in columns.values()} == {n}
     none = np.zeros((20, 0), np.float32)
-    columns, meta = confounds_of(Voxels(none, none, none), motion_of(20), T_R)
+    columns, meta = confounds(Voxels(none, none, none), motion_of(20), T_R)
     assert np.isnan(columns["global_signal"]).all()
     assert np.isfinite(columns["framewise_displacement"][1:]).all()
     assert all("Note" in meta[name] for name in ("csf", "white_matter", "global_signal"))

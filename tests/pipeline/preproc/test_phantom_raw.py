@@ -27,8 +27,8 @@ from circuitshift.pipeline.preproc.phantom_head import (
     draw_t1w,
 )
 from circuitshift.pipeline.preproc.phantom_raw import (
-    bold,
     brain_centre,
+    draw_bold,
     draw_motion,
     region_map,
     write_raw_phantom,
@@ -65,7 +65,7 @@ def still(n_volumes: int) -> np.ndarray:
 
 def run_of(head, atlas, spec, series, **more):
     more = {"pose": np.eye(4), "rng": np.random.default_rng(5), **more}
-    return bold(head, spec, series, atlas, **more)
+    return draw_bold(head, spec, series, atlas, **more)
 
 
 # ------------------------------------------------------------------------------ the head
@@ -231,7 +231,8 @@ def test_slices_are_acquired_at_their_own_times(head, atlas):
             found.append((run.slice_times_s[k], phase / (2 * np.pi * hertz)))
     said, seen = np.array(found).T
     assert len(said) > 20
-    assert np.ptp(said) > 1.5
+    # no region lies in the lowest and highest slices
+    assert np.ptp(said) > 0.75 * np.ptp(run.slice_times_s)
     assert np.abs(seen - said).max() < 0.15
 
 
@@ -292,7 +293,7 @@ def test_the_same_seed_gives_the_same_images(atlas):
         person = draw_head(SPEC, rng)
         pose = draw_pose(SPEC, rng)
         image = draw_t1w(person, pose, SPEC, rng)
-        run = bold(person, SPEC, rng.standard_normal((4, 300)), atlas, pose=pose, rng=rng)
+        run = draw_bold(person, SPEC, rng.standard_normal((4, 300)), atlas, pose=pose, rng=rng)
         return image.data, run.image.data, run.motion
 
     assert all(np.array_equal(a, b) for a, b in zip(draw(), draw(), strict=True))
@@ -355,7 +356,6 @@ def test_the_same_seed_gives_the_same_study(study, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not VALIDATOR.exists(), reason="bids-validator-deno is not installed")
 def test_the_study_is_valid_bids(study):
     done = subprocess.run([VALIDATOR, str(study.root)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

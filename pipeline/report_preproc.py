@@ -1,0 +1,163 @@
+"""What a person's page says of preprocessing that was done here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from circuitshift.pipeline import wording
+from circuitshift.pipeline.preproc.views import Overlay, PreprocView, RunView
+from circuitshift.pipeline.report_parts import Figure, Table
+
+__all__ = ["SIMPLER", "preproc_section", "preproc_warnings"]
+
+#: Said in every report of raw images, so that nobody takes one pipeline for the other.
+SIMPLER = (
+    "This preprocessing is simpler than fMRIPrep's: no cortical surfaces, no correction of "
+    "distortion, one template, and head masks without neural weights. Where you have fMRIPrep's "
+    "output, give that."
+)
+#: What makes somebody look: name in the records, lowest and highest value that is usual, words.
+_USUAL: tuple[tuple[str, float, float, str], ...] = (
+    ("brain_litres", 0.9, 2.0, "the brain mask holds {} litres"),
+    ("mask_agreement", 0.9, 1.0, "two ways to find the brain agree with a Dice of only {}"),
+    ("coregistration_dice", 0.85, 1.0, "brain of the run and of the T1w overlap with a Dice of {}"),
+    ("brain_in_view", 0.9, 1.0, "{} of the brain lies in the run's field of view"),
+    ("csf_voxels", 10, np.inf, "only {} voxels of fluid give confounds"),
+    ("white_matter_voxels", 10, np.inf, "only {} voxels of white matter give confounds"),
+)
+
+
+def preproc_warnings(view: PreprocView) -> list[str]:
+    """Name what is unusual, in words.
+
+    Parameters
+    ----------
+    view : PreprocView
+
+    Returns
+    -------
+    list of str
+        Empty when nothing is.
+    """
+    out = []
+    for label, quality in (
+        ("anatomy", view.quality),
+        *((run.label, run.quality) for run in view.runs),
+    ):
+        for name, low, high, words in _USUAL:
+            value = quality.get(name)
+            if value is not None and not low <= value <= high:
+                said = words.format(wording.show(value, 0 if name.endswith("voxels") else 2))
+                out.append(f"{label}: {said}; look at the outlines below.")
+    return out
+
+
+def preproc_section(view: PreprocView) -> dict[str, Any]:
+    """Make the content of the section.
+
+    Parameters
+    ----------
+    view : PreprocView
+
+    Returns
+    -------
+    dict
+        Names that ``templates/person.html`` uses.
+    """
+    sources = ", ".join(view.sources)
+    return {
+        "simpler": SIMPLER,
+        "warnings": preproc_warnings(view),
+        "anatomy": [
+            _overlay(
+                view.anatomy,
+                "anatomy",
+                f"T1-weighted image made of {sources}. The outlines should follow the surface of "
+                "the brain and of its white matter.",
+            ),
+            _overlay(
+                view.normalised,
+                "normalised",
+                f"The same in the space {view.template}. The outlines are the template's: they "
+                "should follow this person's brain.",
+            ),
+        ],
+        "runs": [_run_figures(run, k) for k, run in enumerate(view.runs)],
+        "table": _table(view),
+        "notes": list(
+            dict.fromkeys(f"{run.label}: {note}" for run in view.runs for note in run.notes)
+        ),
+    }
+
+
+def _overlay(overlay: Overlay, key: str, said: str) -> Figure:
+    from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
+
+    names = " and ".join(name for name, _ in overlay.outlines)
+    svg = figures.outlined_slices(
+        overlay.image,
+        overlay.outlines,
+        key=key,
+        alt=f"Slices along three axes{f' with outlines: {names}' if names else ''}. {said}",
+    )
+    return Figure(svg, said)
+
+
+def _run_figures(run: RunView, number: int) -> list[Figure]:
+    from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
+
+    tsnr = wording.show(run.quality.get("median_tsnr"), 0)
+    slices = _overlay(
+        run.overlay,
+        f"coreg{number}",
+        f"{run.label}, mean volume in the template. The outlines come from the T1w image and "
+        f"should fit. Median temporal signal-to-noise ratio: {tsnr}.",
+    )
+    if not run.carpet.size:
+        return [slices]
+    said = (
+        f"{run.label}, before denoising: voxels as rows, sorted by tissue, without mean and line. "
+        "Stripes over all tissues are motion or breathing."
+    )
+    svg = figures.carpet(
+        run.carpet,
+        np.ones(len(run.carpet), bool),
+        run.tissues,
+        key=f"voxels{number}",
+        alt=f"{len(run.tissues)} voxels over {len(run.carpet)} volumes. {said}",
+    )
+    return [slices, Figure(svg, said)]
+
+
+def _table(view: PreprocView) -> Table:
+    head = (
+        "Run",
+        "Volumes",
+        "Slice timing corrected",
+        "Voxel, mm",
+        "Overlap with T1w, Dice",
+        "Brain in view, %",
+        "Mean displacement, mm",
+        "Largest, mm",
+        "Median tSNR",
+        "Voxels of fluid",
+        "Voxels of white matter",
+    )
+    rows = [(run.label, *_cells(run, run.quality)) for run in view.runs]
+    return Table("What preprocessing made of each run", head, rows)
+
+
+def _cells(run: RunView, quality: Mapping[str, float]) -> tuple[str, ...]:
+    return (
+        wording.show(quality["n_volumes"], 0),
+        "yes" if run.slice_timing else "no",
+        wording.show(quality["voxel_mm"], 1),
+        wording.show(quality["coregistration_dice"], 2),
+        wording.show(100 * quality["brain_in_view"], 0),
+        wording.show(quality["mean_fd_mm"], 3),
+        wording.show(quality["max_fd_mm"], 2),
+        wording.show(quality["median_tsnr"], 0),
+        wording.show(quality["csf_voxels"], 0),
+        wording.show(quality["white_matter_voxels"], 0),
+    )
