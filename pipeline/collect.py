@@ -80,7 +80,7 @@ def report_person(
         edges=edges,
         circuits=circuits,
         notes=tuple(dict.fromkeys(note for row in primary for note in _notes(row, out_dir))),
-        faults=tuple(f"{row['run']}: {row['reason']}" for row in rows if row["status"] == "failed"),
+        faults=tuple(dict.fromkeys(f"{r['run']}: {r['reason']}" for r in rows if r not in usable)),
         provenance={**_provenance(primary, science), "inputs hash": key},
         preproc=view_preproc(participant, out_dir / "preproc"),
     )

@@ -254,8 +254,8 @@ def _select(table: tables.Table, strategy: Strategy) -> tuple[tuple[str, ...], F
     missing = _missing(table, load)
     if table.n_rows < _SHORT and missing and all("cosine" in name for name in missing):
         raise TooLittleDataError(
-            f"{table.path}: {table.n_rows} volumes are too few for connectivity: a run shorter "
-            "than 128 s has no cosines of slow drift; leave it out"
+            f"{table.n_rows} volumes are too few for connectivity: in less than 128 s slow drift "
+            "cannot be told from signal; leave the run out"
         )
     if missing:
         raise _unusable(table.path, strategy, f"it lacks {', '.join(missing)}")

@@ -21,7 +21,7 @@ from circuitshift.pipeline.preproc.images import Image
 
 __all__ = ["outlined_slices"]
 
-_LOOKS = ((TREATED, 1.0), (CONTROL, 0.7))  # colour and width of outlines
+_LOOKS = ((TREATED, 1.0), (CONTROL, 0.6))  # colour and width of outlines
 _PER_ROW = 7
 _LEAST_MM = 1.5  # of a pixel; finer ones would only cost bytes
 _LEVELS = 64  # greys

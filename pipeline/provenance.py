@@ -65,7 +65,8 @@ def inputs_hash(paths: Iterable[Path | None], *more: object) -> str:
 def versions() -> dict[str, str]:
     """Versions of circuitshift, Python and the libraries that compute numbers."""
     out = {"circuitshift": __version__, "python": platform.python_version()}
-    for name in ("numpy", "scipy", "scikit-learn", "nilearn", "nipype", "isal", "matplotlib"):
+    libraries = ("numpy", "scipy", "scikit-learn", "nilearn", "nipype", "isal", "matplotlib")
+    for name in (*libraries, "antspyx"):
         try:
             out[name] = version(name)
         except PackageNotFoundError:

@@ -17,7 +17,7 @@ from circuitshift.pipeline.report_parts import (
     mean_of_known,
     visit,
 )
-from circuitshift.pipeline.report_preproc import preproc_section
+from circuitshift.pipeline.report_preproc import preproc_methods, preproc_section
 
 __all__ = ["person_page"]
 
@@ -291,6 +291,8 @@ def _person_methods(report: PersonReport) -> list[str]:
     """Text for a methods section, with what was really done."""
     version = report.provenance.get("version of circuitshift", "")
     out = [f"Data were processed with circuitshift{' ' + version if version else ''}."]
+    if report.preproc is not None:
+        out.append(preproc_methods(report.preproc))
     denoising = report.provenance.get("denoising")
     if denoising:
         out.append(str(denoising))

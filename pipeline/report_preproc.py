@@ -9,7 +9,7 @@ from circuitshift.pipeline import wording
 from circuitshift.pipeline.preproc.views import Overlay, PreprocView, RunView
 from circuitshift.pipeline.report_parts import Figure, Table
 
-__all__ = ["SIMPLER", "preproc_section", "preproc_warnings"]
+__all__ = ["SIMPLER", "preproc_methods", "preproc_section", "preproc_warnings"]
 
 #: Said in every report of raw images, so that nobody takes one pipeline for the other.
 SIMPLER = (
@@ -89,6 +89,36 @@ def preproc_section(view: PreprocView) -> dict[str, Any]:
             dict.fromkeys(f"{run.label}: {note}" for run in view.runs for note in run.notes)
         ),
     }
+
+
+def preproc_methods(view: PreprocView) -> str:
+    """Make a text for a methods section, with what was done to this person.
+
+    Parameters
+    ----------
+    view : PreprocView
+
+    Returns
+    -------
+    str
+    """
+    n = len(view.sources)
+    several = "; the images were averaged in the space half-way between them" if n > 1 else ""
+    timed = [run.slice_timing for run in view.runs]
+    slices = "slices were brought to the middle of their volume by splines, "
+    if not all(timed):
+        slices = slices.replace(", ", " in part of the runs, ") if any(timed) else ""
+    images = wording.count(n, "T1-weighted image")
+    return (
+        f"Raw images were preprocessed: {images} corrected for bias (N4, "
+        f"doi:10.1109/TMI.2010.2046908){several}; the brain was found by a deformable surface "
+        "(after BET, doi:10.1002/hbm.10062) that the template corrected; tissues were told apart "
+        "by Atropos (doi:10.1007/s12021-011-9109-y); normalisation to "
+        f"{view.template} was diffeomorphic (SyN, doi:10.1016/j.media.2007.06.004). Head motion "
+        f"of runs was estimated by least squares, {slices}each run's reference was registered "
+        "rigidly to the T1-weighted brain by mutual information, and each volume was interpolated "
+        f"once, into the template. {SIMPLER}"
+    )
 
 
 def _overlay(overlay: Overlay, key: str, said: str) -> Figure:

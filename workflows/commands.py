@@ -361,7 +361,7 @@ def _failed(plan: StudyPlan) -> list[str]:
             continue
         rows = [row for row in tables.read_table(path).rows() if row["status"] == "failed"]
         lines += [f"sub-{person.participant}: {row['run']}: {row['reason']}" for row in rows]
-    return lines
+    return list(dict.fromkeys(lines))  # strategies fail alike
 
 
 def _group(
