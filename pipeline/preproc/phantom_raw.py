@@ -91,6 +91,8 @@ class BoldTruth:
     centre_mm : ndarray of shape (3,)
     series : ndarray of shape (n_volumes, n_regions)
         As planted: of unit variance, at ``v * t_r_s + middle_s`` after the run's start.
+    carried : ndarray of shape (n_volumes, n_regions)
+        The same with each region's share of physiology: what a perfect scan would show.
     slice_times_s : ndarray of shape (n_slices,)
         After the start of a volume, in the order of the voxel axis.
     pose : ndarray of shape (4, 4)
@@ -102,6 +104,7 @@ class BoldTruth:
     motion: Floats
     centre_mm: Floats
     series: Floats
+    carried: Floats
     slice_times_s: Floats
     pose: Floats
     n_dummy: int
@@ -271,7 +274,8 @@ def draw_bold(
     times = _slice_times(grid.grid[2], spec.t_r_s)
     base = _seen_by_voxels(head, spec)
     label = _sources_map(head, region_map(head, atlas), n_regions)
-    at = _sources(series, times, spec, rng)
+    sources = _sources(series, rng)
+    at = _Sources(sources, times, spec.t_r_s)
     drift = _drift(n_volumes, rng)
     points, slices = grid.points(), np.indices(grid.grid)[2].ravel()
     thermal = spec.noise * _INTENSITY[_GREY]
@@ -287,7 +291,8 @@ def draw_bold(
             values *= 1 + 0.3 * 0.4**v
         noise = rng.standard_normal((2, len(points)), np.float32) * np.float32(thermal)
         out[..., v] = np.rint(np.hypot(values + noise[0], noise[1])).reshape(grid.grid)
-    return BoldTruth(grid.like(out), motion, centre, series, times, pose, spec.n_dummy)
+    carried = sources[:, :n_regions]
+    return BoldTruth(grid.like(out), motion, centre, series, carried, times, pose, spec.n_dummy)
 
 
 def _seen_by_voxels(head: Head, spec: HeadSpec) -> Image:
@@ -345,7 +350,7 @@ class _Sources:
         return np.asarray(self._spline(when))
 
 
-def _sources(series: Floats, times: Floats, spec: HeadSpec, rng: np.random.Generator) -> _Sources:
+def _sources(series: Floats, rng: np.random.Generator) -> Floats:
     """Regions, grey matter, fluid, white matter, nothing; in standard deviations of a region."""
     n_volumes, n_regions = series.shape
     physiology = rng.standard_normal((n_volumes, 2))
@@ -361,7 +366,7 @@ def _sources(series: Floats, times: Floats, spec: HeadSpec, rng: np.random.Gener
         physiology @ np.array([[0.1], [0.5]]),
         still,
     ]
-    return _Sources(np.hstack(parts), times, spec.t_r_s)
+    return np.hstack(parts)
 
 
 def _drift(n_volumes: int, rng: np.random.Generator) -> Floats:

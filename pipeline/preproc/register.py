@@ -223,15 +223,21 @@ def tissues(brain: Image, mask: Mask, priors: tuple[Image, ...]) -> tuple[Image,
         Posterior probability of each tissue.
     """
     ants = _ants()
-    given = [_to_ants(prior) for prior in priors] or "kmeans[3]"
+    # priors go through files, whose headers round an origin: ITK then finds them elsewhere
+    at_origin = np.diag([*brain.zooms, 1.0])
+
+    def given(data: npt.NDArray[Any]) -> Any:  # noqa: ANN401 - an untyped library
+        return _to_ants(Image(np.asarray(data, np.float32), at_origin))
+
     with _tidy():
         done = ants.atropos(
-            a=_to_ants(brain),
-            x=_to_ants(brain.like(mask.astype(np.float32))),
-            i=given,
+            a=given(brain.data),
+            x=given(mask),
+            i=[given(prior.data) for prior in priors] or "kmeans[3]",
             m="[0.1,1x1x1]",
             c="[5,0]",
             priorweight=0.25,
+            r=0,  # Atropos would take its seed from the clock
         )
         return tuple(brain.like(p.numpy().astype(np.float32)) for p in done["probabilityimages"])
 

@@ -144,7 +144,9 @@ def _normalised(participant: str, template: str, root: Path) -> Overlay:
     except CircuitshiftError:  # the report is made again where the template cannot be had
         return Overlay(to_ras(t1w), ())
     brain = target.brain.like(target.mask.astype(np.float32))
-    outlines = (("template's brain", brain), ("template's white matter", target.priors[2]))
+    outlines = [("template's brain", brain)]
+    if target.priors:
+        outlines.append(("template's white matter", target.priors[2]))
     return Overlay(to_ras(t1w), tuple((name, to_ras(image)) for name, image in outlines))
 
 

@@ -1,0 +1,256 @@
+"""A person with two raw sessions, from the command line to edges, and the sessions exchanged.
+
+Both sessions have the same noise, motion and physiology, so that what differs between their edges
+is what was planted, and what the head's two positions in the scanner do, which must be nothing.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
+
+from circuitshift.atlases.load import load_atlas
+from circuitshift.pipeline import tables
+from circuitshift.pipeline.confounds import framewise_displacement
+from circuitshift.pipeline.extract import extract, parcellate, read_mask
+from circuitshift.pipeline.phantom_model import PhantomSpec, PlantedTruth, plant
+from circuitshift.pipeline.phantom_run import draw_series
+from circuitshift.pipeline.phantom_study import PhantomPerson, draw_correlations, draw_study
+from circuitshift.pipeline.preproc import images, rigid, xfm
+from circuitshift.pipeline.preproc.anatomy import dice
+from circuitshift.pipeline.preproc.phantom_head import (
+    Head,
+    HeadSpec,
+    draw_head,
+    draw_pose,
+    draw_t1w,
+)
+from circuitshift.pipeline.preproc.phantom_raw import BoldTruth, draw_bold
+from circuitshift.pipeline.preproc.template import load_template
+
+pytestmark = pytest.mark.slow
+
+SESSIONS = ("before", "after")
+SPACE = "MNI152NLin2009aSym"
+SPEC = HeadSpec(t1w_mm=2.0, bold_mm=(3.5, 3.5, 3.5), fd_mm=0.15, noise=0.007)
+CIRCUITSHIFT = Path(sys.executable).with_name("circuitshift")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A session, and what is true of it."""
+
+    t1w: images.Image
+    pose: np.ndarray  # from the head to the T1-weighted image
+    run: BoldTruth
+
+
+@dataclass(frozen=True)
+class Truth:
+    head: Head
+    scans: tuple[Scan, Scan]
+    edges: tuple[np.ndarray, np.ndarray]
+    planted: np.ndarray  # change of the correlations, Fisher z
+    circuits: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the command line wrote."""
+
+    out: Path
+
+    def func(self, session: str, name: str) -> Path:
+        folder = self.out / "preproc/sub-01" / f"ses-{session}" / "func"
+        return folder / f"sub-01_ses-{session}_task-rest_{name}"
+
+    def measured(self, session: str, end: str) -> Path:
+        (path,) = (
+            p
+            for p in (self.out / "sub-01").rglob(f"*ses-{session}_*_{end}")
+            if "desc-" not in p.name
+        )
+        return path  # of the primary strategy
+
+
+def write_session(root: Path, session: str, scan: Scan) -> None:
+    folder, stem = root / "sub-01" / f"ses-{session}", f"sub-01_ses-{session}"
+    images.write(folder / "anat" / f"{stem}_T1w.nii.gz", scan.t1w)
+    run = folder / "func" / f"{stem}_task-rest_bold.nii.gz"
+    images.write(run, scan.run.image, t_r_s=SPEC.t_r_s)
+    content = {
+        "RepetitionTime": SPEC.t_r_s,
+        "SliceTiming": scan.run.slice_times_s.tolist(),
+        "TaskName": "rest",
+        "PhaseEncodingDirection": "j-",
+    }
+    tables.write_json(run.with_name(f"{stem}_task-rest_bold.json"), content)
+
+
+def run_cli(raw: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    words = [str(CIRCUITSHIFT), str(raw), str(out), "participant", "-w", f"{out}_work", *more]
+    return subprocess.run([*words, "--nprocs", "1"], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def truth() -> Truth:
+    rng = np.random.default_rng(31)
+    atlas = load_atlas("seitzman300")
+    study = draw_study(PhantomSpec(t_r_s=SPEC.t_r_s), PlantedTruth("specific"), atlas, rng)
+    before = next(draw_correlations(study, PhantomPerson("01", "treated"), [False], rng))
+    after = plant(before, study.truth, study.people, response=1.0)
+    head = draw_head(SPEC, rng)
+    scans = []
+    for correlation in (before, after):
+        series = draw_series(correlation, 120, SPEC.t_r_s, np.random.default_rng(32))
+        pose = draw_pose(SPEC, rng)
+        t1w = draw_t1w(head, pose, SPEC, rng)
+        moved = rigid.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
+        noise = np.random.default_rng(33)
+        scans.append(Scan(t1w, pose, draw_bold(head, SPEC, series, atlas, pose=moved, rng=noise)))
+    edges = study.people.edges
+    planted = np.arctanh(after[edges]) - np.arctanh(before[edges])
+    return Truth(head, (scans[0], scans[1]), edges, planted, study.people.circuits)
+
+
+def made_of(truth: Truth, sessions: tuple[str, str], root: Path) -> Made:
+    for session, scan in zip(sessions, truth.scans, strict=True):
+        write_session(root / "raw", session, scan)
+    done = run_cli(root / "raw", root / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Made(root / "out")
+
+
+@pytest.fixture(scope="module")
+def made(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made_of(truth, SESSIONS, tmp_path_factory.mktemp("person"))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_motion_is_recovered(truth: Truth, made: Made, number: int) -> None:
+    run, session = truth.scans[number].run, SESSIONS[number]
+    name = "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt"
+    found = xfm.read_affines(made.func(session, name))
+    known = [rigid.matrix_of(row, run.centre_mm) for row in run.motion]
+    offset = [np.linalg.inv(a) @ b for a, b in zip(known, found, strict=True)][run.n_dummy :]
+    # the reference is a mean of volumes: where it lies is free
+    middle = np.linalg.inv(rigid.halfway(offset, run.centre_mm))
+    error = np.array([rigid.parameters_of(middle @ m, run.centre_mm) for m in offset])
+    assert np.median(np.abs(error[:, :3])) < 0.1
+    assert np.degrees(np.median(np.abs(error[:, 3:]))) < 0.1
+    table = tables.read_table(made.func(session, "desc-confounds_timeseries.tsv"))
+    said, moved = table.numbers("framewise_displacement"), framewise_displacement(run.motion)
+    assert np.corrcoef(said[3:], moved[3:])[0, 1] > 0.95
+    marked = [name for name in table.columns if name.startswith("non_steady_state_outlier")]
+    # nipype's rule, which drift can stretch by some volumes
+    assert run.n_dummy <= len(marked) <= run.n_dummy + 4
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_grey_matter_meets_the_template(truth: Truth, made: Made, number: int) -> None:
+    anat = made.out / "preproc/sub-01"
+    warp = xfm.read_field(anat / f"anat/sub-01_from-T1w_to-{SPACE}_mode-image_xfm.nii.gz")
+    stem = f"ses-{SESSIONS[number]}/anat/sub-01_ses-{SESSIONS[number]}"
+    (to_session,) = xfm.read_affines(anat / f"{stem}_from-orig_to-T1w_mode-image_xfm.txt")
+    template, scan = load_template(SPACE), truth.scans[number]
+    # the head's own grey matter, brought to the template by what was found
+    where = rigid.apply(np.linalg.inv(scan.pose) @ to_session, warp(template.brain.points()))
+    found = truth.head.tissues[1].at(where).reshape(template.brain.grid) > 0.5
+    assert dice(found, np.asarray(template.priors[1].data) > 0.5) >= 0.9
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_regional_series_are_those_planted(truth: Truth, made: Made, number: int) -> None:
+    run, session = truth.scans[number].run, SESSIONS[number]
+    path = made.func(session, f"space-{SPACE}_desc-preproc_bold.nii.gz")
+    mask, header = read_mask(made.func(session, f"space-{SPACE}_desc-brain_mask.nii.gz"))
+    parcels = parcellate(load_atlas("seitzman300"), header.affine, header.grid, mask)
+    (found,) = extract(path, [parcels]).series
+    table = tables.read_table(made.func(session, "desc-confounds_timeseries.tsv"))
+    drift = [table.numbers(name) for name in table.columns if name.startswith("cosine")]
+    basis = np.linalg.qr(np.column_stack([np.ones(len(found)), *drift])[run.n_dummy :])[0]
+    steady = (found[run.n_dummy :], run.carried[run.n_dummy :])
+    clean = [s - basis @ (basis.T @ s) for s in steady]
+    r = np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(*(c.T for c in clean), strict=True)])
+    print(np.nanpercentile(r, [0, 5, 50]), np.isnan(r).sum())
+    assert np.nanmedian(r) >= 0.95
+
+
+def test_change_is_recovered_without_bias(truth: Truth, made: Made) -> None:
+    """Both sessions carry the same noise: what differs between them is what was planted."""
+    found, known = (
+        np.arctanh(after[truth.edges]) - np.arctanh(before[truth.edges])
+        for before, after in (
+            [tables.read_matrix(made.measured(s, "relmat.tsv"))[1] for s in SESSIONS],
+            [np.corrcoef(scan.run.series[scan.run.n_dummy :].T) for scan in truth.scans],
+        )
+    )
+    there = np.isfinite(found)
+    slope, offset = np.polyfit(known[there], found[there], 1)
+    print(there.mean(), slope, offset, np.corrcoef(known[there], found[there])[0, 1])
+    for name, edges in truth.circuits.items():
+        print(name, np.nanmean(found[edges]), known[edges].mean())
+    print(found[there].mean(), known[there].mean())
+
+
+def test_others_read_it_as_fmriprep_output(made: Made) -> None:
+    bold = str(made.func(SESSIONS[0], f"space-{SPACE}_desc-preproc_bold.nii.gz"))
+    for strategy in ("simple", "scrubbing", "compcor"):
+        frame, _ = load_confounds_strategy(bold, denoise_strategy=strategy)
+        assert len(frame) == 120
+    frame, sample = load_confounds(bold, strategy=("motion", "wm_csf", "high_pass", "compcor"))
+    assert frame.shape[1] > 24
+    assert sample is not None
+
+
+def test_the_sessions_exchanged(
+    truth: Truth, made: Made, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = made_of(truth, SESSIONS[::-1], tmp_path_factory.mktemp("exchanged"))
+    swap = {f"ses-{a}": f"ses-{b}" for a, b in zip(SESSIONS, SESSIONS[::-1], strict=True)}
+    compared = 0
+    for path in sorted(made.out.rglob("sub-01*")):
+        if path.suffix not in (".gz", ".tsv", ".txt") or path.name.endswith("_runs.tsv"):
+            continue
+        name = str(path.relative_to(made.out))
+        twin = other.out / re.sub("|".join(swap), lambda m: swap[m[0]], name)
+        assert twin.read_bytes() == path.read_bytes(), name
+        compared += 1
+    assert compared > 40
+
+
+def test_what_is_there_is_not_made_again(made: Made) -> None:
+    before = {
+        p: p.stat().st_mtime_ns
+        for p in made.out.rglob("sub-01*")
+        if p.is_file() and "_runs." not in p.name  # a summary, written each time
+    }
+    done = run_cli(made.out.parent / "raw", made.out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_the_derivatives_are_read_as_anybody_s(made: Made, tmp_path: Path) -> None:
+    raw, preproc = made.out.parent / "raw", made.out / "preproc"
+    done = run_cli(raw, tmp_path / "out", "--derivatives", str(preproc))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / "out/preproc").exists()
+    for path in sorted((made.out / "sub-01").rglob("*relmat.tsv")):
+        assert (tmp_path / "out" / path.relative_to(made.out)).read_bytes() == path.read_bytes()
+
+
+def test_the_report_shows_it(made: Made) -> None:
+    page = (made.out / "sub-01.html").read_text()
+    assert "simpler than fMRIPrep" in page
+    quality = json.loads((made.out / "preproc/sub-01/log/sub-01_anatomy.json").read_text())
+    assert quality["quality"]["n_t1w"] == 2
+    for session in SESSIONS:
+        assert f"sub-01_ses-{session}_task-rest, mean volume in the template" in page
+        assert f"sub-01_ses-{session}_task-rest, before denoising" in page
+    assert len(page) < 6e6

@@ -1,0 +1,105 @@
+"""Templates: the embedded one, and TemplateFlow's from its cache, asked for, or out of reach."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.preproc import images
+from circuitshift.pipeline.preproc.images import Image
+from circuitshift.pipeline.preproc.template import EMBEDDED, load_template
+
+NAME = "MNI152NLin2009cAsym"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
+    load_template.cache_clear()
+    yield tmp_path
+    load_template.cache_clear()
+
+
+def fill(home: Path, *kinds: str) -> None:
+    """Put a head of 6 voxels a side into the cache, its brain in the middle."""
+    brain = np.zeros((6, 6, 6), np.uint8)
+    brain[1:5, 1:5, 1:5] = 1
+    for kind in kinds:
+        data = np.full((6, 6, 6), 100, np.int16) if kind == "T1w" else brain
+        path = home / f"tpl-{NAME}" / f"tpl-{NAME}_res-01_{kind}.nii.gz"
+        images.write(path, Image(data, np.diag([1.0, 1.0, 1.0, 1.0])))
+
+
+ALL = ("T1w", "desc-brain_mask", *(f"label-{t}_probseg" for t in ("CSF", "GM", "WM")))
+
+
+def test_the_embedded_template_needs_no_cache() -> None:
+    template = load_template()
+    assert template.name == EMBEDDED
+    assert np.array_equal(template.mask, np.asarray(template.brain.data) > 0)
+    total = sum(np.asarray(p.data)[template.mask] for p in template.priors)
+    assert np.abs(total - 1).max() < 0.02
+    litres = template.mask.sum() * np.prod(template.brain.zooms) / 1e6
+    assert 1.6 < litres < 2.1  # the ICBM average is larger than most brains
+    # symmetric: as it says
+    mirrored = template.brain.data[::-1]
+    assert np.corrcoef(mirrored.ravel(), template.brain.data.ravel())[0, 1] > 0.999
+
+
+def test_a_filled_cache_is_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(home, *ALL)
+    monkeypatch.setattr("socket.socket.connect", None)  # nothing is asked for
+    template = load_template(NAME)
+    assert template.name == NAME
+    assert len(template.priors) == 3
+    assert template.mask.sum() == 64
+    assert np.all(np.asarray(template.brain.data)[~template.mask] == 0)
+    assert np.all(np.asarray(template.brain.data)[template.mask] == 100)
+
+
+def test_what_the_cache_lacks_is_asked_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from templateflow.client import TemplateFlowClient
+    asked = []
+
+    def get(_client: object, template: str, **entities: object) -> None:
+        asked.append((template, entities))
+        fill(home, *ALL)
+
+    monkeypatch.setattr(TemplateFlowClient, "get", get)
+    placeholder = home / f"tpl-{NAME}" / f"tpl-{NAME}_res-01_T1w.nii.gz"
+    placeholder.parent.mkdir(parents=True, exist_ok=True)
+    placeholder.touch()
+    assert load_template(NAME).mask.sum() == 64
+    assert {template for template, _ in asked} == {NAME}
+    assert {entities["suffix"] for _, entities in asked} == {"T1w", "mask", "probseg"}
+    assert {entities["resolution"] for _, entities in asked} == {1}
+
+
+def test_a_template_without_tissues_has_no_priors(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("circuitshift.pipeline.preproc.template._ask", lambda _: None)
+    fill(home, *ALL[:2])
+    assert load_template(NAME).priors == ()
+
+
+def test_no_network_is_a_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from templateflow.client import TemplateFlowClient
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(TemplateFlowClient, "get", refuse)
+    with pytest.raises(InputError) as caught:
+        load_template(NAME)
+    said = str(caught.value)
+    assert f"tpl-{NAME}_res-01_T1w.nii.gz" in said
+    assert str(home) in said
+    assert EMBEDDED in said
