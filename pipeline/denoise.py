@@ -10,7 +10,8 @@ import difflib
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -282,8 +283,8 @@ def _ask_nilearn(
 ) -> tuple[tuple[str, ...], Floats]:
     from nilearn.interfaces.fmriprep import load_confounds  # noqa: PLC0415 - three seconds
 
-    with tempfile.TemporaryDirectory() as folder:
-        stem = Path(folder) / "sub-01_task-rest"
+    with _folder_without("tsv") as folder:
+        stem = folder / "sub-01_task-rest"
         image = Path(f"{stem}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz")
         image.touch()
         Path(f"{stem}_desc-confounds_timeseries.tsv").symlink_to(confounds.resolve())
@@ -293,6 +294,25 @@ def _ask_nilearn(
             warnings.simplefilter("ignore")
             frame, _ = load_confounds(str(image), demean=False, **load)
     return tuple(map(str, frame.columns)), np.asarray(frame.to_numpy(), float)
+
+
+@contextmanager
+def _folder_without(word: str) -> Iterator[Path]:
+    """Give a temporary folder whose path lacks a word.
+
+    nilearn 0.14 finds the JSON by replacing every "tsv" in the path, those in the names of folders
+    too, and one random name of a folder in some 8000 holds it.
+    """
+    if word in tempfile.gettempdir():
+        raise InputError(
+            f"the folder of temporary files, {tempfile.gettempdir()}, has '{word}' in its path, "
+            "which misleads nilearn; set TMPDIR to another one"
+        )
+    while True:
+        with tempfile.TemporaryDirectory() as folder:
+            if word not in folder:
+                yield Path(folder)
+                return
 
 
 #: Columns that a keyword of nilearn needs at least, and how its columns begin.

@@ -1,5 +1,6 @@
 """Denoising: nilearn's numbers, degrees of freedom by simulation, and faults by name."""
 
+import tempfile
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -283,6 +284,18 @@ def test_a_table_that_does_not_serve_is_named(tmp_path, name):
 def test_components_without_their_json_are_refused(tmp_path):
     path = write(tmp_path, columns(FULL), sidecar=False)
     with pytest.raises(ConfoundsError, match=r"timeseries\.json, is not beside it"):
+        denoise.load_regressors(path, STRATEGIES["24p+acompcor"])
+
+
+def test_a_temporary_folder_may_be_called_anything(tmp_path, monkeypatch):
+    """nilearn would seek the JSON of .../tmptsv1/x.tsv as .../tmpjson1/x.json."""
+    path = write(tmp_path, columns(FULL))
+    names = iter(["xtsvx", "plain"])
+    monkeypatch.setattr(tempfile, "_get_candidate_names", lambda: names)
+    assert denoise.load_regressors(path, STRATEGIES["24p+acompcor"]).names
+    assert next(names, None) is None
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tsv"))
+    with pytest.raises(ConfoundsError, match="set TMPDIR to another one"):
         denoise.load_regressors(path, STRATEGIES["24p+acompcor"])
 
 
