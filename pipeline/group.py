@@ -26,7 +26,13 @@ from circuitshift.pipeline.atlas_files import read_atlas
 from circuitshift.pipeline.design import Observed, StudyFile, infer_design
 from circuitshift.pipeline.errors import DesignError, InputError
 from circuitshift.pipeline.group_beside import beside_verdict
-from circuitshift.pipeline.group_content import Context, Fitted, is_gsr, verdict_content
+from circuitshift.pipeline.group_content import (
+    Context,
+    Fitted,
+    edge_motion,
+    is_gsr,
+    verdict_content,
+)
 from circuitshift.pipeline.group_people import GroupInput, harmonised, study_members
 from circuitshift.pipeline.people import People, read_people
 from circuitshift.pipeline.plan_file import compare_plan, plan_of
@@ -221,11 +227,18 @@ def run_group(
     files = _paths(out_dir / "group")
     further, estimates, maps = beside_verdict(context, fitted, out_dir / "group")
     group_tables.write_circuits(files.circuits, fitted.sessions, context.members, context.circuits)
-    group_tables.write_tests(files.tests, fitted.analysis, sensitivity, estimates)
+    group_tables.write_tests(
+        files.tests, fitted.analysis, sensitivity, estimates, alpha=fitted.rules.alpha
+    )
     group_tables.write_change(files.change, fitted.cohort, fitted.analysis)
     group_tables.write_exclusions(files.exclusions, excluded, context.members)
     group_tables.write_edges(
-        files.edges, fitted.cohort, atlas, circuits=context.circuits, maps=maps
+        files.edges,
+        fitted.cohort,
+        atlas,
+        circuits=context.circuits,
+        maps=maps,
+        motion=edge_motion(context, fitted),
     )
     content = verdict_content(context, fitted, sensitivity) | {
         "circuits_not_resolved": list(context.skipped),
