@@ -109,15 +109,15 @@ def qcfc_edges(edges: Floats, motion: Sequence[float] | Floats) -> Floats:
         Pearson r; NaN for edges that somebody lacks, and everywhere with fewer than five people
         or with motion that does not vary.
     """
-    motion = np.asarray(motion, float)
-    known = np.isfinite(motion)
-    edges, motion = edges[known], motion[known]
+    fd = np.asarray(motion, float)
+    known = np.isfinite(fd)
+    edges, fd = edges[known], fd[known]
     out = np.full(edges.shape[1], np.nan)
     whole = np.isfinite(edges).all(axis=0)
-    if len(motion) < 5 or not whole.any() or motion.std() == 0:
+    if len(fd) < 5 or not whole.any() or fd.std() == 0:
         return out
     centred = edges[:, whole] - edges[:, whole].mean(axis=0)
-    about = motion - motion.mean()
+    about = fd - fd.mean()
     norm = np.sqrt((centred**2).sum(axis=0) * (about @ about))
     out[whole] = np.divide(about @ centred, norm, out=np.zeros(centred.shape[1]), where=norm > 0)
     return out

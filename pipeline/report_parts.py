@@ -1,9 +1,11 @@
 """What all report pages share: the records of their content, and the way from values to HTML.
 
-A page needs nothing else: no script, no font, no image from elsewhere. The order of sections is
+A page needs nothing else: no script, no font, no image from elsewhere, and its own header
+forbids fetching one. The order of sections is
 that of ``templates/*.html``.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.atlases.records import Region
 from circuitshift.pipeline import wording
 from circuitshift.pipeline.preproc.views import PreprocView
 from circuitshift.pipeline.records import Kept
+from circuitshift.pipeline.references import Reference
 
 __all__ = [
     "Figure",
@@ -150,12 +154,21 @@ class GroupReport:
         One per run: participant_id, arm, session, mean_fd_mm, minutes, residual_dof.
     change_by_strength : mapping, optional
         ``typical_z``, ``change_treated_z``, ``change_control_z``, ``is_circuit`` of every edge,
-        and ``circuits``, the names of its circuits with commas between.
+        ``circuits``, the names of its circuits with commas between, and the other columns of
+        edges.tsv.
     notes : tuple of str
     methods : str
         Text for a methods section.
     beside : mapping of str to sequence of dict
         Rows of the tables beside the verdict, by file name.
+    references : sequence of Reference
+        What the methods cite.
+    regions : sequence of Region
+        Of the atlas, in the order of its columns.
+    pages : mapping of str to str
+        Links to the pages of people, by participant_id.
+    files : mapping of str to sequence of str
+        Files beside the page, and the columns of each.
     """
 
     verdict: Row
@@ -167,6 +180,10 @@ class GroupReport:
     notes: tuple[str, ...]
     methods: str
     beside: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    references: Sequence[Reference] = ()
+    regions: Sequence[Region] = ()
+    pages: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 _DOI_WORD = r"(?:[\w.:;/-]|\([\w.:;/-]*\))"  # brackets belong to it only in pairs
@@ -196,6 +213,11 @@ def render(template: str, page: Mapping[str, Any]) -> str:
         link = r'<a href="https://doi.org/\1">doi:\1</a>'
         return Markup(_DOI.sub(link, str(escape(text))))  # noqa: S704 - escaped just here
 
+    def as_data(content: object) -> Markup:
+        text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+        # nothing in it may end the element that holds it
+        return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - escaped just here
+
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -206,6 +228,7 @@ def render(template: str, page: Mapping[str, Any]) -> str:
     environment.filters |= {
         "cell": wording.cell,
         "doi": with_links,
+        "data": as_data,
         "number": wording.show,
         "p": wording.p_value,
         "svg": Markup,  # figures escape what they draw

@@ -35,6 +35,7 @@ QUALITY = (
     ("mean_fd_mm", "mean displacement, mm", 3),
     ("minutes", "minutes used", 1),
     ("residual_dof", "residual degrees of freedom", 0),
+    ("n_regions_lost", "regions lost", 0),
 )
 
 
@@ -112,6 +113,7 @@ def circuit_table(report: GroupReport) -> Table:
     """One row per circuit: plain change, what is beyond the law, and the usual contrast."""
     families = ("specific", "specific, node-adjusted", "circuit change")
     found = {f: {row.get("term"): row for row in of_family(report.tests, f)} for f in families}
+    closed = {row.get("circuit"): row for row in report.beside.get("normalisation") or ()}
     rows = []
     for term, row in found["specific"].items():
         plain = found["circuit change"].get(term) or {}
@@ -128,6 +130,8 @@ def circuit_table(report: GroupReport) -> Table:
                 wording.bayes_factor(row.get("bf10")),
                 wording.show(by_node.get("estimate"), 3, sign=True),
                 wording.p_value(by_node.get("p_corrected")),
+                _share(closed.get(term) or {}),
+                _reliability(report, str(term)),
             )
         )
     head = (
@@ -141,8 +145,27 @@ def circuit_table(report: GroupReport) -> Table:
         "Bayes factor",
         "Node-adjusted",
         "p corrected, node-adjusted",
+        "Share closed",
+        "Reliability",
     )
     return Table("Circuits, Fisher z", head, rows)
+
+
+def _share(row: Row) -> str:
+    """Share of the deviation from the reference that was closed, with its interval."""
+    if wording.show(row.get("share")) == wording.MISSING:
+        return "withheld" if row else wording.MISSING
+    ends = (wording.show(row.get(end)) for end in ("ci_low", "ci_high"))
+    return f"{wording.show(row.get('share'))} [{', '.join(ends)}]"
+
+
+def _reliability(report: GroupReport, term: str) -> str:
+    """ICC(C,1) of two visits without treatment; of halves of one visit when there are none."""
+    found = [r for r in report.beside.get("reliability") or () if r.get("circuit") == term]
+    found.sort(key=lambda row: str(row.get("source")).startswith("halves"))
+    if not found:
+        return wording.MISSING
+    return f"{wording.show(found[0].get('icc_consistency'))} ({found[0].get('source')})"
 
 
 def title_of(verdict: Row, name: str) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from circuitshift.pipeline import figures, figures_group, figures_person, wording
+from circuitshift.pipeline import figures, figures_edges, figures_person, wording
 from circuitshift.pipeline.records import Kept
 from circuitshift.pipeline.report import (
     GroupReport,
@@ -621,7 +621,7 @@ def test_retained_volumes_return_to_their_place_in_the_carpet() -> None:
 
 def test_the_background_line_is_least_squares() -> None:
     x = np.linspace(-1, 1, 11)
-    slope, level = figures_group._line(x, 0.3 + 0.5 * x)
+    slope, level = figures_edges._line(x, 0.3 + 0.5 * x)
     assert slope == pytest.approx(0.5)
     assert level == pytest.approx(0.3)
-    assert figures_group._line(np.empty(0), np.empty(0)) == (0.0, 0.0)
+    assert figures_edges._line(np.empty(0), np.empty(0)) == (0.0, 0.0)
