@@ -68,7 +68,7 @@ def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
     exclusions = _rows(folder / "exclusions.tsv")
     atlas = read_atlas(out_dir, str(content["atlas"]))
     methods = methods_group(content, atlas)
-    tables.write_text(folder / "references.bib", methods.bibtex())
+    tables.write_text(folder / "references.bib", methods.bib)
     target = folder / "report.html"
     report.write_group_report(
         target,

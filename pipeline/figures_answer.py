@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -27,6 +28,7 @@ from circuitshift.pipeline.figures_group import ForestRow
 
 __all__ = ["FlowArm", "Specified", "flow", "one_scale", "specification_curve", "two_ways"]
 
+_NAME, _LINE = 66, 36  # characters of a name, and of one of its lines
 _FARTHEST = 6.0  # multiples of the smallest effect of interest; longer bars end in an arrow
 
 
@@ -47,7 +49,7 @@ def one_scale(groups: Sequence[tuple[str, Sequence[ForestRow]]], *, key: str, al
         SVG.
     """
     n_lines = sum(len(rows) + 1 for _, rows in groups)
-    figure = canvas(WIDTH, 1.1 + 0.235 * n_lines, (2.5, 1.95, 0.4, 0.6))
+    figure = canvas(WIDTH, 1.1 + 0.25 * n_lines, (2.4, 1.95, 0.4, 0.6))
     ax = figure.add_subplot()
     known = [row for _, rows in groups for row in rows if np.isfinite(row.estimate)]
     ends = [abs(v) / r.bound for r in known for v in (r.low, r.high) if np.isfinite(v)]
@@ -61,8 +63,11 @@ def one_scale(groups: Sequence[tuple[str, Sequence[ForestRow]]], *, key: str, al
         ax.text(-0.02, y, title, transform=across, ha="right", va="center", fontweight="bold")
         for row in rows:
             y += 1
-            name = short_name(row.name, 32)
-            ax.text(-0.02, y, name, transform=across, ha="right", va="center", fontsize=8)
+            name = _two_lines(row.name)
+            ax.text(
+                -0.02, y, name, transform=across, ha="right", va="center", fontsize=7,
+                linespacing=1.0,
+            )  # fmt: skip
             ax.text(1.03, y, row.text, transform=across, va="center", fontsize=7.5)
             _bar(ax, row, y, reach)
         y += 1
@@ -81,6 +86,10 @@ def one_scale(groups: Sequence[tuple[str, Sequence[ForestRow]]], *, key: str, al
     ]
     figure.legend(handles=handles, loc="upper left", ncols=3)
     return to_svg(figure, key=key, alt=alt)
+
+
+def _two_lines(name: str) -> str:
+    return fill(short_name(name, _NAME), _LINE)
 
 
 def _bar(ax: Axes, row: ForestRow, y: float, reach: float) -> None:
@@ -198,7 +207,7 @@ def two_ways(
     str
         SVG.
     """
-    figure = canvas(WIDTH, 0.95 + 0.3 * len(rows), (2.5, 0.2, 0.4, 0.45))
+    figure = canvas(WIDTH, 0.95 + 0.3 * len(rows), (2.4, 0.2, 0.4, 0.45))
     ax = figure.add_subplot()
     ends = [abs(v) for _, *pair in rows for r in pair for v in (r.low, r.high) if np.isfinite(v)]
     reach = 1.08 * max([*ends, 1e-9])
@@ -217,7 +226,7 @@ def two_ways(
                 markerfacecolor=face,
                 markersize=5,
             )
-    ax.set_yticks(range(len(rows)), [short_name(name, 32) for name, *_ in rows])
+    ax.set_yticks(range(len(rows)), [_two_lines(name) for name, *_ in rows], fontsize=7)
     ax.tick_params(axis="y", length=0)
     ax.set(xlim=(-reach, reach), ylim=(len(rows) - 0.5, -0.5), xlabel=unit)
     ax.spines["left"].set_visible(False)
@@ -292,7 +301,7 @@ def specification_curve(
         above = figure.add_axes((place + 0.26 / WIDTH, (low + 0.12) / height, wide, upper / height))
         below = figure.add_axes((place + 0.26 / WIDTH, 0.08 / height, wide, (low - 0.1) / height))
         _curve(above, below, sorted(rows, key=lambda row: row.estimate), options)
-        above.set_title(short_name(title, 24), fontsize=8)
+        above.set_title(short_name(title, 20), fontsize=8)
         if k == 0:
             above.set_ylabel(unit, fontsize=8)
             names = [short_name(f"{kind}: {chosen}", 34) for kind, chosen in options]

@@ -64,7 +64,7 @@ def network_matrix(
         dark = abs(value) > 0.6 * limit
         # the ground is a pixel colour that does not follow the page's light or dark
         ax.text(
-            column, row, f"{value:+.2f}{star}".replace("-", "\N{MINUS SIGN}"), ha="center",
+            column, row, _signed(value) + star, ha="center",
             va="center", fontsize=size, color="#ffffff" if dark else "#111111",
         )  # fmt: skip
     labels = [short_name(name, 22) for name in names]
@@ -77,6 +77,11 @@ def network_matrix(
     bar.set_title("Fisher z", fontsize=8)
     bar.tick_params(labelsize=7)
     return to_svg(figure, key=key, alt=alt)
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return text[1:] if float(text[1:]) == 0 else text
 
 
 @styled

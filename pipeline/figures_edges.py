@@ -5,6 +5,7 @@ The cloud of edges is pixels inside the SVG; text, lines and circuits stay what 
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,6 +27,8 @@ from circuitshift.pipeline.figures_base import (
 )
 
 __all__ = ["change_by_strength", "motion_by_length"]
+
+_DPI = 100.0  # of a figure that is not drawn yet
 
 
 @styled
@@ -146,7 +149,9 @@ def _circuit_marks(
 ) -> None:
     use = np.isfinite(typical) & np.isfinite(change)
     (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    named: list[tuple[float, float]] = []
+    named: list[tuple[float, float, float, float]] = []
+    panel = ax.get_window_extent()
+    wide, across_y = float(panel.width) / _DPI, float(panel.height) / _DPI  # inches
     for name, mask in members.items():
         part = mask & use
         if not part.any():
@@ -156,20 +161,28 @@ def _circuit_marks(
         ax.plot([x, x], [on_line, y], color=TREATED, linewidth=1)
         ax.plot([x], [y], "D", color=TREATED, markeredgecolor=PAPER, markersize=5.5)
         place = ((x - left) / (right - left), (y - low) / (high - low))
-        crowded = any(
-            abs(place[0] - other[0]) < 0.45 and abs(place[1] - other[1]) < 0.09 for other in named
+        side: Literal["left", "right", "center"] = (
+            "left" if place[0] < 0.3 else "right" if place[0] > 0.6 else "center"
         )
-        if len(named) < 3 and not crowded:
-            named.append(place)
+        length = 0.068 * min(len(name), 24) / wide  # inches a letter at most, as share of the panel
+        start = place[0] - {"left": 0.0, "center": 0.5, "right": 1.0}[side] * length
+        level = place[1] + (0.1 if y >= on_line else -0.1) / across_y
+        box = (start, start + length, level - 0.07 / across_y, level + 0.07 / across_y)
+        if len(named) < 3 and not any(_overlap(box, other) for other in named):
+            named.append(box)
             ax.annotate(
                 short_name(name, 24),
                 (x, y),
                 xytext=(0, 6 if y >= on_line else -6),
                 textcoords="offset points",
-                ha="left" if place[0] < 0.3 else "right" if place[0] > 0.6 else "center",
+                ha=side,
                 va="bottom" if y >= on_line else "top",
                 fontsize=7,
             )
+
+
+def _overlap(a: _Box, b: _Box) -> bool:
+    return a[0] < b[1] and b[0] < a[1] and a[2] < b[3] and b[2] < a[3]
 
 
 @styled

@@ -3,6 +3,7 @@
 No sentence here states a choice that is not read from the record of it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from circuitshift.pipeline import measure, wording
 from circuitshift.pipeline.bayes import R_MEDIUM
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.records import Science
-from circuitshift.pipeline.references import Reference, bibtex, cited
+from circuitshift.pipeline.references import bibtex, cited, listed
 
 __all__ = ["StudyMethods", "checklist", "limits", "methods_group"]
 
@@ -29,7 +30,8 @@ _BACKGROUND = {
     "disjoint": "edges that share no region with a tested circuit",
     "matched": "edges in no circuit, matched to the circuits in strength and length",
 }
-_COBIDAS = "doi:10.1038/nn.4500"
+_DETECTABLE, _COBIDAS = "doi:10.1177/0193841X9501900504", "doi:10.1038/nn.4500"
+_CALLED = re.compile(r"(.+ \d{4}), doi:(\S*\w)$")  # a circuit's reference: Kaiser 2015, doi:...
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +42,15 @@ class StudyMethods:
     ----------
     text : str
         For a methods section; works are cited as ``doi:...``.
-    references : tuple of Reference
-        Those works, and those of the atlas and of the circuits.
+    references : tuple of str
+        One line for each of those works, and of those of the atlas and of the circuits.
+    bib : str
+        The same as BibTeX.
     """
 
     text: str
-    references: tuple[Reference, ...]
-
-    def bibtex(self) -> str:
-        """Return the references as BibTeX."""
-        return bibtex(self.references)
+    references: tuple[str, ...]
+    bib: str
 
 
 def methods_group(verdict: Row, atlas: Atlas) -> StudyMethods:
@@ -69,7 +70,13 @@ def methods_group(verdict: Row, atlas: Atlas) -> StudyMethods:
     text = " ".join(part for part in parts if part)
     circuits = (verdict.get("circuits") or {}).values()
     more = [str(row.get(key) or "") for row in circuits for key in ("reference", "why")]
-    return StudyMethods(text, cited([text, atlas.reference, *more, f"({_COBIDAS})"]))
+    works = cited([text, atlas.reference, *more, _DETECTABLE, _COBIDAS])
+    called = {m[2]: m[1] for m in map(_CALLED.match, more) if m}
+    lines = [
+        f"{called[doi]}. {line}" if line == f"doi:{doi}" and doi in called else line
+        for doi, line in zip(works, listed(works), strict=True)
+    ]
+    return StudyMethods(text, tuple(lines), bibtex(works))
 
 
 def _prose(strategy: str, science: Science) -> str:

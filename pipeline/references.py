@@ -1,109 +1,72 @@
-"""Works that a text cites -> a list of references, and BibTeX."""
+"""References of a methods text: the DOIs that it names, as a list to read and as BibTeX."""
 
 import re
-import tomllib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-__all__ = ["Reference", "bibtex", "cited"]
+__all__ = ["DOI", "Entry", "bibtex", "cited", "listed"]
 
-_WORD = r"(?:[\w.:;/<>-]|\([\w.:;/<>-]*\))"  # brackets belong to it only in pairs
-_DOI = re.compile(rf"doi:(10\.\d{{4,9}}/{_WORD}*(?:\w|\([\w.:;/-]*\)))", re.ASCII)
+_WORD = r"(?:[\w.:;/-]|\([\w.:;/-]*\))"  # brackets belong to it only in pairs
+#: A DOI in a text; its first group is the DOI itself.
+DOI = re.compile(rf"doi:(10\.\d{{4,9}}/{_WORD}*(?:\w|\([\w.:;/-]*\)))", re.ASCII)
+_FIELD = re.compile(r"(\w+)=\{([^{}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """One work.
+class Entry:
+    """One work of ``templates/references.bib``.
 
     Parameters
     ----------
-    doi : str
-        Without ``doi:``.
-    author, title, journal : str
-        As in BibTeX; empty when only the DOI is known.
-    year : int
-        0 when unknown.
+    bib : str
+        Its entry in BibTeX.
+    text : str
+        Author, year, title, journal and DOI in one line.
     """
 
-    doi: str
-    author: str = ""
-    title: str = ""
-    journal: str = ""
-    year: int = 0
-
-    @property
-    def text(self) -> str:
-        """One line of a list of references."""
-        if not self.title:
-            return f"doi:{self.doi}"
-        people = self.author.split(" and ")
-        first = people[0].partition(",")[0]
-        who = f"{first} et al." if len(people) > 2 or "others" in people else _both(people)
-        words = f"{who} {self.year}. {self.title}. {self.journal}. doi:{self.doi}"
-        return re.sub(r"\{\\\"(.)\}", "\\1\u0308", words).replace("\\&", "&")
-
-    @property
-    def key(self) -> str:
-        """BibTeX key: first author and year, or the DOI."""
-        name = self.author.partition(",")[0] if self.title else ""
-        return re.sub(r"\W", "", f"{name}{self.year or ''}" if name else self.doi)
-
-
-def _both(people: list[str]) -> str:
-    return " & ".join(name.partition(",")[0] for name in people)
+    bib: str
+    text: str
 
 
 @cache
-def _known() -> dict[str, dict[str, Any]]:
-    text = Path(__file__).with_name("references.toml").read_text(encoding="utf-8")
-    return {doi.lower(): {"doi": doi, **about} for doi, about in tomllib.loads(text).items()}
+def _known() -> dict[str, Entry]:
+    """Entries by DOI, in lower case."""
+    path = Path(__file__).with_name("templates") / "references.bib"
+    out = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        said = dict(_FIELD.findall(line))
+        author = said["author"].replace(" and others", " et al.")
+        text = f"{author} ({said['year']}). {said['title']}. {said['journal']}. doi:{said['doi']}"
+        out[said["doi"].lower()] = Entry(line, text)
+    return out
 
 
-def cited(texts: Iterable[str]) -> tuple[Reference, ...]:
-    """Find every ``doi:`` in some texts.
-
-    Parameters
-    ----------
-    texts : iterable of str
-
-    Returns
-    -------
-    tuple of Reference
-        Each work once, in the order of their first mention.
+def cited(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the DOIs that texts name, each once, in their order.
 
     Examples
     --------
-    >>> [r.year for r in cited(["Bloom 1995 (doi:10.1177/0193841X9501900504)."])]
-    [1995]
+    >>> cited(["As before (doi:10.1002/hbm.24528).", "See doi:10.1002/hbm.24528"])
+    ('10.1002/hbm.24528',)
     """
-    found: dict[str, Reference] = {}
-    for text in texts:
-        for doi in _DOI.findall(text):
-            about = _known().get(doi.lower(), {"doi": doi})
-            found.setdefault(doi.lower(), Reference(**about))
-    return tuple(found.values())
+    return tuple(dict.fromkeys(doi for text in texts for doi in DOI.findall(text)))
 
 
-def bibtex(references: Iterable[Reference]) -> str:
-    """Write references as BibTeX.
+def listed(dois: Sequence[str]) -> list[str]:
+    """Return one line a work; of works that are not in the list, the DOI alone."""
+    known = _known()
+    return [known[d.lower()].text if d.lower() in known else f"doi:{d}" for d in dois]
 
-    Parameters
-    ----------
-    references : iterable of Reference
 
-    Returns
-    -------
-    str
-        ``@article`` for works that are known, ``@misc`` with the DOI for others.
-    """
-    out = []
-    for one in references:
-        kind = "article" if one.title else "misc"
-        fields = {name: getattr(one, name) for name in ("author", "title", "journal", "year")}
-        lines = [f"  {name} = {{{value}}}," for name, value in fields.items() if value]
-        lines += [f"  doi = {{{one.doi}}},"]
-        out.append("\n".join([f"@{kind}{{{one.key},", *lines, "}"]))
-    return "\n\n".join(out) + "\n" * bool(out)
+def bibtex(dois: Sequence[str]) -> str:
+    """Return the works as BibTeX; a work that is not in the list has its DOI alone."""
+    known = _known()
+    entries = [
+        known[doi.lower()].bib
+        if doi.lower() in known
+        else f"@misc{{doi{k}, doi={{{doi}}}, howpublished={{doi:{doi}}}}}"
+        for k, doi in enumerate(dois, start=1)
+    ]
+    return "\n".join(entries) + "\n"

@@ -26,7 +26,7 @@ __all__ = [
     "symptom_part",
 ]
 
-_LONGEST_TITLE = 32
+_LONGEST_TITLE = 66
 _PANELS = 4  # of the specification curve: the clearest
 _SYMPTOM_PANELS = 6
 
@@ -123,7 +123,7 @@ def flow_figure(report: GroupReport) -> Figure | None:
 def _flow_arm(report: GroupReport, arm: str, counts: Row) -> "FlowArm":
     from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
 
-    steps = [("Known", int(counts.get("known", 0)))]
+    steps = [("Enrolled", int(counts.get("known", 0)))]
     steps.append(("Measured at least once", int(counts.get("measured", 0))))
     for session in visits_of(report):
         people = {
@@ -202,7 +202,7 @@ def specification_figure(report: GroupReport, alpha: float) -> Figure | None:
     for row in wanted:
         found = _specified(report, row, alpha)
         if len(found) > 1:
-            title = short_title(report.verdict, str(row.get("term")), 24)
+            title = short_title(report.verdict, str(row.get("term")), 18)
             panels.append((title, str(row.get("unit") or ""), found))
     if not panels:
         return None
@@ -290,7 +290,7 @@ def symptom_part(report: GroupReport, alpha: float) -> tuple[str, Figure | None,
                 for arm in ("treated", "control")
                 if any(r.get("arm") == arm for r in people)
             }
-            panels.append((short_title(report.verdict, str(row.get("term"))), arms))
+            panels.append((short_title(report.verdict, str(row.get("term")), 30), arms))
     hits = [str(row.get("term")) for row in tests if wording.is_below(row, alpha)]
     found = (
         f"Change of {score} goes with: {', '.join(hits)}."

@@ -132,7 +132,7 @@ def group_page(report: GroupReport) -> dict[str, Any]:
         "plan": str((verdict.get("plan") or {}).get("sentence") or ""),
         "inferred": design.get("inferred") or (),
         "methods": report.methods,
-        "references": [one.text for one in report.references],
+        "references": report.references,
         "checklist": checklist(verdict, report.tests),
         "files": report.files,
         "provenance": _group_provenance(verdict),
@@ -171,7 +171,7 @@ def _forest_figure(report: GroupReport, alpha: float) -> Figure | None:
     rows = [
         forest_row(
             row,
-            short_title(report.verdict, str(row.get("term"))),
+            short_title(report.verdict, str(row.get("term")), 24),
             alpha,
             hint=str((about.get(row.get("term")) or {}).get("predicted") or ""),
             second=adjusted.get(row.get("term")),
@@ -238,7 +238,7 @@ def _spaghetti_figure(report: GroupReport, alpha: float) -> Figure | None:
         return None
     drawn = [
         figures.Spaghetti(
-            short_title(report.verdict, name),
+            short_title(report.verdict, name, 24),
             {arm: np.array(list(arms[arm].values())) for arm in ARMS if arm in arms},
             np.array([mean_of_known(np.array(z)) for z in healthy.get(name, {}).values()], float),
             hit=name in hits,

@@ -19,7 +19,7 @@ from circuitshift.atlases.records import Region
 from circuitshift.pipeline import wording
 from circuitshift.pipeline.preproc.views import PreprocView
 from circuitshift.pipeline.records import Kept
-from circuitshift.pipeline.references import Reference
+from circuitshift.pipeline.references import DOI
 
 __all__ = [
     "Figure",
@@ -161,8 +161,8 @@ class GroupReport:
         Text for a methods section.
     beside : mapping of str to sequence of dict
         Rows of the tables beside the verdict, by file name.
-    references : sequence of Reference
-        What the methods cite.
+    references : sequence of str
+        What the methods cite, a line each.
     regions : sequence of Region
         Of the atlas, in the order of its columns.
     pages : mapping of str to str
@@ -180,14 +180,12 @@ class GroupReport:
     notes: tuple[str, ...]
     methods: str
     beside: Mapping[str, Sequence[Row]] = field(default_factory=dict)
-    references: Sequence[Reference] = ()
+    references: Sequence[str] = ()
     regions: Sequence[Region] = ()
     pages: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-_DOI_WORD = r"(?:[\w.:;/-]|\([\w.:;/-]*\))"  # brackets belong to it only in pairs
-_DOI = re.compile(rf"doi:(10\.\d{{4,9}}/{_DOI_WORD}*(?:\w|\([\w.:;/-]*\)))", re.ASCII)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
@@ -211,7 +209,7 @@ def render(template: str, page: Mapping[str, Any]) -> str:
 
     def with_links(text: object) -> Markup:
         link = r'<a href="https://doi.org/\1">doi:\1</a>'
-        return Markup(_DOI.sub(link, str(escape(text))))  # noqa: S704 - escaped just here
+        return Markup(DOI.sub(link, str(escape(text))))  # noqa: S704 - escaped just here
 
     def as_data(content: object) -> Markup:
         text = json.dumps(content, allow_nan=False, separators=(",", ":"))

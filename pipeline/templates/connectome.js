@@ -12,7 +12,7 @@
   if (!pen) return;
   const start = { turn: -0.6, tilt: 0.35, zoom: 1 };
   const view = { ...start };
-  const reach = 112; // mm from the middle of the brain to the edge of the picture
+  const reach = 98; // mm from the middle of the brain to the edge of the picture
   const middle = [0, -18, 8];
   let chosen = data.sets[0];
   let places = [];
@@ -48,8 +48,8 @@
     pen.fillStyle = soft;
     for (const point of data.outline) {
       const [x, y, depth] = project(point, size);
-      pen.globalAlpha = depth > 0 ? 0.18 : 0.4;
-      pen.fillRect(x - 0.7, y - 0.7, 1.4, 1.4);
+      pen.globalAlpha = depth > 0 ? 0.35 : 0.7;
+      pen.fillRect(x - 0.8, y - 0.8, 1.6, 1.6);
     }
     places = data.nodes.map((node) => (node ? [...project(node.slice(0, 3), size), node[3]] : null));
     const used = new Set();
@@ -78,7 +78,7 @@
     });
     places = places.map((place, k) => (used.has(k) ? place : null));
     pen.font = "13px system-ui, sans-serif";
-    for (const [point, letter] of [[[-88, -18, 8], "L"], [[88, -18, 8], "R"], [[0, 82, 8], "front"]]) {
+    for (const [point, letter] of [[[-84, -18, 8], "L"], [[84, -18, 8], "R"], [[0, 84, 8], "front"]]) {
       const [x, y] = project(point, size);
       pen.fillText(letter, limit(x - 4, 2, wide - 34), limit(y + 4, 12, tall - 4));
     }
@@ -113,8 +113,8 @@
     });
   });
   const keys = {
-    ArrowLeft: [-0.15, 0, 1], ArrowRight: [0.15, 0, 1], ArrowUp: [0, 0.15, 1],
-    ArrowDown: [0, -0.15, 1], "+": [0, 0, 1.25], "=": [0, 0, 1.25], "-": [0, 0, 0.8],
+    ArrowLeft: [0.15, 0, 1], ArrowRight: [-0.15, 0, 1], ArrowUp: [0, -0.15, 1],
+    ArrowDown: [0, 0.15, 1], "+": [0, 0, 1.25], "=": [0, 0, 1.25], "-": [0, 0, 0.8],
   };
   canvas.addEventListener("keydown", (event) => {
     if (event.key in keys) { event.preventDefault(); move(...keys[event.key]); }
@@ -122,7 +122,7 @@
   });
   canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
   canvas.addEventListener("pointermove", (event) => {
-    if (event.buttons & 1) move(event.movementX * 0.01, event.movementY * 0.01, 1);
+    if (event.buttons & 1) move(-event.movementX * 0.01, event.movementY * 0.01, 1);
     const box = canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     let best = 12, label = "";
