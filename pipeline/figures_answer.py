@@ -28,7 +28,7 @@ from circuitshift.pipeline.figures_group import ForestRow
 
 __all__ = ["FlowArm", "Specified", "flow", "one_scale", "specification_curve", "two_ways"]
 
-_NAME, _LINE = 66, 36  # characters of a name, and of one of its lines
+_NAME, _LINE = 80, 42  # characters of a name, and of one of its lines
 _FARTHEST = 6.0  # multiples of the smallest effect of interest; longer bars end in an arrow
 
 
@@ -49,7 +49,7 @@ def one_scale(groups: Sequence[tuple[str, Sequence[ForestRow]]], *, key: str, al
         SVG.
     """
     n_lines = sum(len(rows) + 1 for _, rows in groups)
-    figure = canvas(WIDTH, 1.1 + 0.25 * n_lines, (2.4, 1.95, 0.4, 0.6))
+    figure = canvas(WIDTH, 1.1 + 0.27 * n_lines, (2.6, 1.95, 0.4, 0.6))
     ax = figure.add_subplot()
     known = [row for _, rows in groups for row in rows if np.isfinite(row.estimate)]
     ends = [abs(v) / r.bound for r in known for v in (r.low, r.high) if np.isfinite(v)]
@@ -207,7 +207,7 @@ def two_ways(
     str
         SVG.
     """
-    figure = canvas(WIDTH, 0.95 + 0.3 * len(rows), (2.4, 0.2, 0.4, 0.45))
+    figure = canvas(WIDTH, 0.95 + 0.3 * len(rows), (2.6, 0.2, 0.4, 0.45))
     ax = figure.add_subplot()
     ends = [abs(v) for _, *pair in rows for r in pair for v in (r.low, r.high) if np.isfinite(v)]
     reach = 1.08 * max([*ends, 1e-9])

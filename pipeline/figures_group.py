@@ -382,7 +382,7 @@ def quality_by_arm(
         SVG.
     """
     n_columns = max(len(columns) for _, columns in panels)
-    figure = canvas(WIDTH, 3.0, (0.6, 0.1, 0.2, 1.05))
+    figure = canvas(WIDTH, 3.1, (0.6, 0.1, 0.2, 1.2))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     figure.subplots_adjust(wspace=0.42)
     for ax, (label, columns) in zip(axes, panels, strict=True):
@@ -393,8 +393,9 @@ def quality_by_arm(
             ax.plot(k + spread, known, marker, color=colour, markersize=3, alpha=0.6)
             if known.size:
                 ax.plot([k - 0.36, k + 0.36], [np.median(known)] * 2, color=INK, linewidth=1.6)
-        names = [short_name(f"{arm} {session}".strip(), 20) for arm, session, _ in columns]
-        ax.set_xticks(range(len(columns)), names, rotation=40, ha="right", rotation_mode="anchor")
+        names = [short_name(f"{arm} {session}".strip(), 19) for arm, session, _ in columns]
+        ax.set_xticks(range(len(columns)), names, rotation=58, ha="right", rotation_mode="anchor")
         ax.set(xlim=(-0.6, n_columns - 0.4), ylabel=label)
-        ax.set_ylim(bottom=0)
+        nothing = not any((values > 0).any() for *_, values in columns)
+        ax.set_ylim(0, 1 if nothing else None)
     return to_svg(figure, key=key, alt=alt)

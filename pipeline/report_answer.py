@@ -8,7 +8,14 @@ import numpy as np
 
 from circuitshift.pipeline import wording
 from circuitshift.pipeline.report_parts import Figure, Floats, GroupReport, Row, Table
-from circuitshift.pipeline.report_tables import ARMS, by_arm, of_family, title_of, visits_of
+from circuitshift.pipeline.report_tables import (
+    ARMS,
+    NO_ROLE,
+    by_arm,
+    of_family,
+    title_of,
+    visits_of,
+)
 
 if TYPE_CHECKING:
     from circuitshift.pipeline.figures import FlowArm, ForestRow, Specified
@@ -26,7 +33,7 @@ __all__ = [
     "symptom_part",
 ]
 
-_LONGEST_TITLE = 66
+_LONGEST_TITLE = 80
 _PANELS = 4  # of the specification curve: the clearest
 _SYMPTOM_PANELS = 6
 
@@ -381,8 +388,10 @@ def outlier_table(report: GroupReport) -> list[tuple[str, str, str]]:
     for row in report.beside.get("influence") or ():
         who = str(row.get("participant_id"))
         moved = f"{wording.show(row.get('estimate'), 3)} to {wording.show(row.get('without'), 3)}"
-        why.setdefault(who, []).append(f"{row.get('term')} moves most without them: {moved}")
+        why.setdefault(who, []).append(f"without them {row.get('term')} moves most, from {moved}")
     for row in report.exclusions:
+        if row.get("code") == NO_ROLE:
+            continue
         who = str(row.get("participant_id"))
         why.setdefault(who, []).append(f"excluded: {wording.cell(row.get('code'))}")
     return [

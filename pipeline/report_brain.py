@@ -63,7 +63,8 @@ def strength_figure(report: GroupReport, alpha: float) -> Figure | None:
         "global law moves all edges along one line: a raised line is a shift, a tilted one a gain. "
         "A circuit far from the line changed beyond the law. The line is a plain least-squares fit "
         "to the group means, to look at; the tests use the model of the methods section. "
-        "Circuits with the largest statistics are named where there is room.",
+        "Circuits with the largest statistics are named where there is room. Of a crossover, "
+        "change under treatment is shown, without the control condition taken from it.",
     )
 
 

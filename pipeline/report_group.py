@@ -82,7 +82,7 @@ def group_page(report: GroupReport) -> dict[str, Any]:
         "reason": str(verdict.get("reason") or ""),
         "warnings": verdict.get("warnings") or (),
         "answer": wording.answer(verdict, alpha=alpha),
-        "who": wording.who(verdict.get("n") or {}),
+        "who": " ".join([wording.who(verdict.get("n") or {}), *_crossover_words(design)]),
         "sesoi": wording.show(design.get("sesoi_z")),
         "alpha": f"{alpha:g}",
         "visits": (
@@ -110,6 +110,7 @@ def group_page(report: GroupReport) -> dict[str, Any]:
         "spaghetti": _spaghetti_figure(report, alpha),
         "values": values_table(report),
         "exclusions": exclusion_table(report),
+        "no_role": exclusion_table(report, no_role=True),
         "quality_figure": _quality_figure(report),
         "quality": quality_table(report),
         "confound": _confound_words(verdict),
@@ -203,6 +204,15 @@ def _predictions(verdict: Row) -> list[dict[str, str]]:
     ]
 
 
+def _crossover_words(design: Row) -> list[str]:
+    if not design.get("control_baseline"):
+        return []
+    return [
+        f"Everybody's change from ses-{design['control_baseline']} to "
+        f"ses-{design['control_followup']}, the control condition, is taken from it in all tests."
+    ]
+
+
 def _deviation_words(verdict: Row) -> str:
     found = verdict.get("deviation") or {}
     if not found or not (verdict.get("n") or {}).get("reference"):
@@ -256,8 +266,9 @@ def _spaghetti_figure(report: GroupReport, alpha: float) -> Figure | None:
     )
     return Figure(
         svg,
-        "Each thin line is a person with both visits; short strokes are people with one. "
-        "A star marks circuits that changed beyond the global law. These are plain values: a "
+        "Each thin line is a person with both visits; short strokes are people with one. Of a "
+        "crossover, the treated visits are shown. A star marks circuits that changed beyond the "
+        "global law. These are plain values: a "
         f"global change moves them too.{rest}",
     )
 

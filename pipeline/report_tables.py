@@ -13,6 +13,7 @@ from circuitshift.pipeline.report_parts import (
 
 __all__ = [
     "ARMS",
+    "NO_ROLE",
     "QUALITY",
     "beside_tables",
     "by_arm",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 ARMS = ("treated", "control", "reference")
+NO_ROLE = "no-role"  # code of people whose group the study does not ask about
 QUALITY = (
     ("mean_fd_mm", "mean displacement, mm", 3),
     ("minutes", "minutes used", 1),
@@ -221,8 +223,8 @@ def values_table(report: GroupReport) -> Table:
     )
 
 
-def exclusion_table(report: GroupReport) -> Table:
-    """Who or what is left out, by arm."""
+def exclusion_table(report: GroupReport, *, no_role: bool = False) -> Table:
+    """Who or what is left out, by arm; or only people whose group has no role in the study."""
     arms = {
         row.get("participant_id"): row.get("arm")
         for row in [*report.quality, *report.people]
@@ -231,17 +233,24 @@ def exclusion_table(report: GroupReport) -> Table:
     rows = [
         (
             wording.cell(row.get("participant_id")),
-            wording.cell(row.get("arm") or arms.get(row.get("participant_id"))),
+            _arm(row.get("arm") or arms.get(row.get("participant_id"))),
             "all" if wording.cell(row.get("session")) == wording.MISSING else str(row["session"]),
             wording.cell(row.get("stage")),
             wording.cell(row.get("code")),
             wording.cell(row.get("reason")),
         )
         for row in report.exclusions
+        if (row.get("code") == NO_ROLE) == no_role
     ]
     rows.sort(key=lambda row: (row[1], row[0], row[2]))
     head = ("Participant", "Arm", "Session", "Stage", "Code", "Reason")
-    return Table("Who or what is not in the analysis, and why", head, rows)
+    title = "People of groups without a role" if no_role else "Who or what is not in the analysis"
+    return Table(title, head, rows)
+
+
+def _arm(value: object) -> str:
+    text = wording.cell(value)
+    return "none" if text == wording.MISSING else text
 
 
 def by_arm(quality: Sequence[Row], visits: tuple[str, str]) -> dict[tuple[str, str], list[Row]]:
