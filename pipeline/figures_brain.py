@@ -133,9 +133,11 @@ def connectome(
         figure.colorbar(ScalarMappable(Normalize(-limit, limit), _MAP), cax=bar)
         bar.set_title("Fisher z", fontsize=8)
         bar.tick_params(labelsize=7)
-        return to_svg(figure, key=key, alt=alt)
+        svg = to_svg(figure, key=key, alt=alt)
     finally:
         plt.close(figure)
+    # nilearn's outlines are black and grey; on a dark page they must not be
+    return svg.replace("#000000", "var(--soft)").replace("#a6a6a6", "var(--grid)")
 
 
 def outline_mm() -> list[list[int]]:

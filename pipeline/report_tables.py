@@ -9,6 +9,7 @@ from circuitshift.pipeline.report_parts import (
     GroupReport,
     Row,
     Table,
+    in_time,
 )
 
 __all__ = [
@@ -264,10 +265,10 @@ def by_arm(quality: Sequence[Row], visits: tuple[str, str]) -> dict[tuple[str, s
         )
         out.setdefault(key, []).append(row)
     rank = {arm: k for k, arm in enumerate(ARMS)}
+    times = [*visits, *in_time({session for _, session in out} - {*visits})]
 
     def order(key: tuple[str, str]) -> tuple[int, int]:
-        when = visits.index(key[1]) if key[1] in visits else len(visits)
-        return rank.get(key[0], len(rank)), when
+        return rank.get(key[0], len(rank)), times.index(key[1])
 
     return {key: out[key] for key in sorted(out, key=order)}
 
