@@ -260,7 +260,7 @@ def test_words_about_methods_are_of_the_objects_that_ran(study):
     bib = (root / "out/group/references.bib").read_text(encoding="utf-8")
     cited = set(re.findall(r"doi:(10\.[^\s)]*\w)", text))
     assert cited
-    assert all(f"doi = {{{doi}}}" in bib for doi in cited)
+    assert all(f"doi={{{doi}}}" in bib for doi in cited)
     assert len(re.findall(r"^@", bib, re.MULTILINE)) == len(methods.references)
     keys = re.findall(r"^@\w+\{([^,]+),", bib, re.MULTILINE)
     assert len(keys) == len(set(keys))
