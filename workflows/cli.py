@@ -228,6 +228,12 @@ def _add_science(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="TOML: sessions, groups, covariates, hypotheses, permutations",
     )
+    group.add_argument(
+        "--ratings",
+        type=Path,
+        metavar="DIR",
+        help="ratings saved from people's pages, for the group level; default OUTPUT_DIR/ratings",
+    )
 
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:

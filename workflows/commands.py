@@ -124,6 +124,8 @@ def _folders(options: argparse.Namespace) -> list[InputFolder]:
 
 
 def _check_folders(options: argparse.Namespace, folders: Sequence[InputFolder]) -> None:
+    if options.ratings is not None and not options.ratings.is_dir():
+        raise InputError(f"--ratings {options.ratings}: there is no such folder")
     for folder in folders:
         for path in {folder.people, folder.files}:
             if not path.is_dir():
@@ -387,6 +389,7 @@ def _group(
             science=science,
             machine=machine,
             out_dir=out_dir,
+            ratings=options.ratings,
             reports_only=options.reports_only,
         )
 
