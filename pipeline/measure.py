@@ -500,6 +500,7 @@ def _write(
             "RegionsLost": lost,
             "Row": row,
             "Views": list(made.views),
+            "Preprocessing": views.preprocessed_by(run),
             "PreprocessingReport": views.fmriprep_report(run, out_dir),
             "Science": asdict(science),
             **sidecar,

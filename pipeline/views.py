@@ -24,6 +24,7 @@ __all__ = [
     "RunViews",
     "Watch",
     "fmriprep_report",
+    "preprocessed_by",
     "read_views",
     "view_paths",
     "write_views",
@@ -393,6 +394,21 @@ def _read_carpet(path: Path) -> Carpet:
         grey = np.asarray(image, float).T
     values = np.where(grey > 0, (grey - 128) / 127 * _LIMIT_SD, np.nan)
     return Carpet(values, tuple(tables.read_json(path.with_suffix(".json"))["Rows"]))
+
+
+def preprocessed_by(run: Run) -> str:
+    """Name and version of the program that made the run, as its data set says; or empty."""
+    for folder in list(run.path.parents)[:5]:
+        path = folder / "dataset_description.json"
+        if path.exists():
+            try:
+                makers = tables.read_json(path).get("GeneratedBy")
+            except CircuitshiftError:
+                return ""
+            made = makers[0] if isinstance(makers, list) and makers else {}
+            words = (made.get("Name"), made.get("Version")) if isinstance(made, dict) else ()
+            return " ".join(str(word) for word in words if word)
+    return ""
 
 
 def fmriprep_report(run: Run, out_dir: Path) -> str:

@@ -20,6 +20,7 @@ from circuitshift.pipeline.records import Strategy
 
 __all__ = [
     "SEEDS",
+    "SEED_RADIUS_MM",
     "Blocks",
     "Seed",
     "VoxelPass",
@@ -60,7 +61,8 @@ class Seed:
     source: str
 
 
-_SEED_RADIUS_MM = 5.0
+#: Radius of the spheres.
+SEED_RADIUS_MM = 5.0
 
 #: Seeds of every person's page.
 SEEDS = (
@@ -94,7 +96,7 @@ def seed_atlas(space: str) -> Atlas:
         Of the run.
     """
     spheres = [
-        Region(k, f"{seed.name}{k}", xyz_mm=centre, radius_mm=_SEED_RADIUS_MM)
+        Region(k, f"{seed.name}{k}", xyz_mm=centre, radius_mm=SEED_RADIUS_MM)
         for k, (seed, centre) in enumerate(
             ((seed, centre) for seed in SEEDS for centre in seed.centres_mm), start=1
         )
