@@ -198,6 +198,7 @@ def carpets(
             ax = figure.add_axes((x / WIDTH, y / total, wide / WIDTH, high / total))
             ax.set_title(f"{short_name(title, 32)}, {name}", fontsize=8, loc="left", pad=3)
             ax.set(yticks=[])
+            ax.tick_params(axis="x", labelbottom=row == 1)
             if carpet is None:
                 ax.text(0.5, 0.5, "not available", transform=ax.transAxes, ha="center")
                 ax.set(xticks=[])
@@ -314,7 +315,7 @@ def confound_matrices(
     str
         SVG.
     """
-    left, gap, foot, head, side = 1.65, 0.25, 1.6, 0.3, 2.35
+    left, gap, foot, head, side = 1.65, 0.25, 1.3, 0.3, 2.35
     common = [n for n in panels[0][1][0] if all(n in names for _, (names, _) in panels)]
     total = head + side + foot
     figure = Figure(figsize=(WIDTH, total))

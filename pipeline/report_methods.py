@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import quote
 
+from circuitshift.pipeline import wording
 from circuitshift.pipeline.references import bibtex, cited, listed
 from circuitshift.pipeline.report_parts import PersonReport
 from circuitshift.pipeline.report_preproc import preproc_methods
@@ -78,10 +79,16 @@ def _images(report: PersonReport) -> list[str]:
     if drawn:
         named = "; ".join(f"{seed.title}: {seed.source}" for seed in drawn)
         out.append(
-            f"Seed maps are Pearson correlations, after denoising, of blocks of voxels about 4 mm "
-            f"wide with the mean of spheres of {SEED_RADIUS_MM:g} mm ({named})."
+            f"Seed maps are Pearson correlations, after denoising, of blocks of voxels "
+            f"{_widths(report)} mm wide with the mean of spheres of {SEED_RADIUS_MM:g} mm radius "
+            f"({named})."
         )
     return out
+
+
+def _widths(report: PersonReport) -> str:
+    maps = [run.views.mean for run in report.runs if run.views.mean]
+    return " and ".join(sorted({wording.show(found.block_mm, 1) for found in maps}))
 
 
 def _cited(report: PersonReport) -> tuple[str, ...]:

@@ -104,10 +104,13 @@ def _preprocessed_elsewhere(report: PersonReport) -> dict[str, Any] | None:
 
 def _sorted_in_time(report: PersonReport) -> PersonReport:
     times = in_time([*(r.session for r in report.runs), *(e.session for e in report.edges)])
+    runs = sorted(report.runs, key=lambda run: times.index(run.session))
+    order = {run.label: k for k, run in enumerate(runs)}
     return replace(
         report,
-        runs=tuple(sorted(report.runs, key=lambda run: times.index(run.session))),
+        runs=tuple(runs),
         edges=tuple(sorted(report.edges, key=lambda edges: times.index(edges.session))),
+        removed=tuple(sorted(report.removed, key=lambda found: order.get(found.run, len(order)))),
     )
 
 

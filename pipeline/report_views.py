@@ -132,7 +132,7 @@ def carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
             "network and tissue, before denoising above and after it below.",
         )
         caption = (
-            f"{names}: blocks of voxels about 4 mm wide, sorted by network, then tissue. Above, "
+            f"{names}: blocks of voxels{_width(pair)}, sorted by network, then tissue. Above, "
             f"without mean and line; below, after {pair[0].strategy}. Every row is scaled by its "
             f"own standard deviation.{_amount(pair)}"
         )
@@ -152,6 +152,11 @@ def carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
         )
         out.append(Figure(svg, f"{run.label}, regions, after {run.strategy}."))
     return out
+
+
+def _width(runs: Sequence[RunQuality]) -> str:
+    widths = {wording.show(run.views.mean.block_mm, 1) for run in runs if run.views.mean}
+    return f" {' and '.join(sorted(widths))} mm wide" if widths else ""
 
 
 def _amount(runs: Sequence[RunQuality]) -> str:

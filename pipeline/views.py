@@ -103,6 +103,11 @@ class Map:
     data: Floats
     affine: Floats
 
+    @property
+    def block_mm(self) -> float:
+        """Mean width of a block, mm."""
+        return float(np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)).mean())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Carpet:
@@ -275,6 +280,8 @@ def _rows(
     kinds = [kind or other for kind, other in zip(kinds, tissue, strict=True)]
     networks = dict.fromkeys(region.network or "no network" for region in parcels.atlas.regions)
     ordered = sorted(networks, key=lambda name: name == "no network")  # the unnamed come last
+    lives = np.ptp(blocks.series, axis=0) > 0
+    kinds = [kind if alive else "" for kind, alive in zip(kinds, lives, strict=True)]
     order = [*ordered, *_TISSUES.values(), _ELSEWHERE]
     return voxels.carpet_rows(kinds, order, most=_ROWS)
 

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline import figures, figures_group, figures_person, wording
+from circuitshift.pipeline.problems import Problem
+from circuitshift.pipeline.ratings import Rating
 from circuitshift.pipeline.records import Kept
 from circuitshift.pipeline.report import (
     GroupReport,
     PersonReport,
+    Removed,
     RunQuality,
     SessionEdges,
     write_group_report,
@@ -59,7 +62,7 @@ class Page(HTMLParser):
         self.open.pop()
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if not {"style", "script"} & {*self.open}:
             self.words.append(data)
 
     def all(self, *tags: str) -> list[dict[str, str | None]]:
@@ -92,7 +95,8 @@ def check(page: Page) -> None:
         assert set(attrs) == {"class", "role", "aria-label", "viewbox"}
         assert attrs["role"] == "img"
         assert len(attrs["aria-label"] or "") > 20
-    assert page.all("img", "script", "link", "iframe", "object") == []
+    assert page.all("img", "link", "iframe", "object") == []
+    assert all(attrs == {} for attrs in page.all("script"))  # none from elsewhere
     for _, attrs in page.tags:
         for name, value in attrs.items():
             if name in ("href", "src", "xlink:href", "style") and value:
@@ -253,13 +257,14 @@ def test_a_person_has_every_section_and_figure(tmp_path: Path) -> None:
     page = write(person(), tmp_path)
     headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", page.source)
     assert headings == [
-        "Summary", "Motion", "Data left", "Coverage", "Carpet", "Connectivity", "Circuits",
-        "Methods and provenance",
+        "Summary", "Rating", "Motion", "Data left", "Coverage and signal", "Carpets",
+        "Connectivity", "Circuits", "Methods and provenance",
     ]  # fmt: skip
-    assert len(page.all("figure")) == 2 + 1 + 2 + 1 + 1
+    # motion of both runs, volumes, coverage, a carpet a run, edges, circuits
+    assert len(page.all("figure")) == 1 + 1 + 1 + 2 + 1 + 1
     assert "All data are usable." in page.text
     assert "region3 (21 %)" in page.text
-    assert "threshold 0.5 mm" in page.text
+    assert "censored above 0.5 mm" in page.text
     assert "6 of 60 volumes not used" in page.text
     assert "Change can be computed over 2 sessions." in page.text
 
@@ -313,10 +318,12 @@ def test_an_excluded_run_says_why_and_its_minutes_do_not_count(tmp_path: Path) -
 
 
 def test_nothing_measured_is_a_page_that_says_so(tmp_path: Path) -> None:
-    empty = PersonReport("01", (), (), {}, (), ("sub-01_bold.nii.gz is empty; fetch it",), {})
+    empty = PersonReport(
+        "01", (), (), {}, (), (Problem("sub-01_bold.nii.gz", "it is empty; fetch it"),), {}
+    )
     page = write(empty, tmp_path)
     assert "Nothing could be measured." in page.text
-    assert "is empty; fetch it" in page.text
+    assert "it is empty; fetch it" in page.text
     assert page.all("figure") == []
 
 
@@ -496,7 +503,11 @@ def test_hostile_text_is_shown_and_never_run(tmp_path: Path) -> None:
             edges=(edges,),
             circuits={HOSTILE: {HOSTILE: 0.1}},
             notes=(HOSTILE,),
-            faults=(HOSTILE,),
+            faults=(Problem(HOSTILE, HOSTILE, HOSTILE, HOSTILE),),
+            left_out=(Problem(HOSTILE, HOSTILE),),
+            ratings=(Rating(HOSTILE, HOSTILE, "doubt", HOSTILE, HOSTILE, HOSTILE),),
+            removed=(Removed(HOSTILE, HOSTILE, run.kept, True),),
+            data_set=HOSTILE,
             provenance={HOSTILE: HOSTILE, "command": HOSTILE},
         ),
         tmp_path,
@@ -516,7 +527,8 @@ def test_links_are_dois_without_the_brackets_around_them(tmp_path: Path) -> None
     known = ("10.1016/j.x.2007.04", "10.1016/0006-3223(95)00541-2")
     text = f"As before (doi:{known[0]}), and doi:{known[1]}."
     page = write(replace(person(), notes=(text,)), tmp_path)
-    links = [a["href"] for a in page.all("a") if "doi" in a["href"]]
+    given = [f"https://doi.org/{doi}" for doi in known]
+    links = [a["href"] for a in page.all("a") if a["href"] in given]
     assert links == [f"https://doi.org/{doi}" for doi in known]
     assert "".join(text.split()) in "".join(page.text.split())
 
