@@ -101,7 +101,11 @@ def report_person(
         provenance={**_provenance(primary, science, out_dir), "inputs hash": key},
         preproc=view_preproc(participant, out_dir / "preproc"),
         left_out=problems_of(primary, root / "logs"),
-        removed=tuple(_removed(row) for row in usable if primary and row["atlas"] == first[0]),
+        removed=tuple(
+            _removed(row)
+            for row in usable
+            if row["atlas"] == first[0] and row["strategy"] != measure.AS_GIVEN
+        ),
         others=others_of(participant, out_dir, sessions[0]) if sessions else None,
         ratings=ratings,
         data_set=data_set,
@@ -112,16 +116,15 @@ def report_person(
 
 
 def _page_key(participant: str, runs: Path, science: Science, out_dir: Path) -> str:
-    """Hash of everything that a person's page shows."""
+    """Hash of everything that a person's page shows of the person.
+
+    The group level is left out: its numbers are added when pages are asked for again.
+    """
     shown = ("func/*", "figures/*")
     files = sorted(path for kind in shown for path in runs.parent.rglob(kind) if path.is_file())
     files += sorted((runs.parent.parent / "preproc" / runs.parent.name / "log").glob("*.json"))
-    group = study_root(out_dir)[0] / "group" / "circuits.tsv"
-    others = tables.read_text(group) if group.exists() else ""
     ratings = ratings_of(participant, out_dir)
-    return inputs_hash(
-        files, tables.read_text(runs), science.digest(), page_hash(), others, ratings
-    )
+    return inputs_hash(files, tables.read_text(runs), science.digest(), page_hash(), ratings)
 
 
 def _removed(row: _Row) -> report.Removed:

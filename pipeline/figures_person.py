@@ -28,6 +28,7 @@ from circuitshift.pipeline.figures_base import (
     Floats,
     canvas,
     legend_above,
+    legend_columns,
     short_name,
     styled,
     to_svg,
@@ -380,13 +381,13 @@ def matrices(
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     side, left, gap, foot = (1.95 if columns == 3 else 2.4), 1.3, 0.1, 0.5
-    height = rows * (side + 0.3) + foot
+    height = rows * (side + 0.32) + foot
     figure = Figure(figsize=(WIDTH, height))
     limit = _limit([matrix for _, matrix in panels])
     scale = ScalarMappable(Normalize(-limit, limit), colours("RdBu_r"))
     for k, (title, matrix) in enumerate(panels):
         row, column = divmod(k, columns)
-        x, y = left + column * (side + gap), height - (row + 1) * (side + 0.3)
+        x, y = left + column * (side + gap), height - (row + 1) * (side + 0.32)
         ax = figure.add_axes((x / WIDTH, y / height, side / WIDTH, side / height))
         image = np.array(matrix, float)[np.ix_(blocks.order, blocks.order)]
         np.fill_diagonal(image, np.nan)
@@ -395,7 +396,11 @@ def matrices(
             ax.axhline(start - 0.5, color=INK, linewidth=0.3)
             ax.axvline(start - 0.5, color=INK, linewidth=0.3)
         ax.set(xticks=[], yticks=[])
-        ax.set_title(short_name(title, 30), fontsize=9)
+        said = short_name(title, 60)
+        long = len(said) > 26
+        ax.set_title(
+            said.replace(" minus ", "\nminus ") if long else said, fontsize=7 if long else 9
+        )
         if column == 0:
             blocks.label(ax, side)
     bar = figure.add_axes((left / WIDTH, 0.36 / height, side / WIDTH, 0.08 / height))
@@ -438,7 +443,10 @@ def circuit_values(
         SVG.
     """
     names = list(circuits)
-    figure = canvas(WIDTH, 0.95 + 0.24 * len(names), (2.7, 0.2, 0.35, 0.45))
+    labels = [short_name(f"ses-{s}" if s else "session") for s in sessions]
+    columns, lines = legend_columns([*labels, *["other people"] * bool(others)], WIDTH - 2.9)
+    head = 0.17 + 0.18 * lines
+    figure = canvas(WIDTH, 0.6 + head + 0.24 * len(names), (2.7, 0.2, head, 0.45))
     ax = figure.add_subplot()
     rows = np.arange(len(names))
     values = np.array([[circuits[n].get(s, np.nan) for s in sessions] for n in names], float)
@@ -456,14 +464,13 @@ def circuit_values(
         there = values[row][known[row]]
         ax.plot([there.min(), there.max()], [row, row], color=GRID, linewidth=3, zorder=1)
     looks = ((CONTROL, "o"), (TREATED, "D"), (REFERENCE, "s"), (LOST, "^"), (SOFT, "v"))
-    for k, session in enumerate(sessions):
+    for k, label in enumerate(labels):
         colour, marker = looks[k % len(looks)]
-        label = short_name(f"ses-{session}" if session else "session")
         ax.plot(values[:, k], rows, marker, color=colour, markersize=5, label=label, zorder=2)
     ax.set_yticks(rows, [short_name(name) for name in names])
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="mean Fisher z over the circuit's edges")
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=True, axis="x")
     handles = [h for h in ax.get_legend_handles_labels()[0] if h.get_label()]
-    legend_above(ax, handles[:6])
+    legend_above(ax, handles, columns=columns)
     return to_svg(figure, key=key, alt=alt)

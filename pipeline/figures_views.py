@@ -22,6 +22,7 @@ from circuitshift.pipeline.figures_base import (
     Floats,
     canvas,
     legend_above,
+    legend_columns,
     short_name,
     styled,
     to_svg,
@@ -268,11 +269,14 @@ def coverage(
     """
     blocks = Blocks.of(networks)
     n = len(blocks.names)
-    figure = canvas(WIDTH, 0.95 + 0.24 * n, (1.7, 0.2, 0.35, 0.45))
+    shown = [(short_name(title, 40), values) for title, values in shares[: len(_LOOKS)]]
+    columns, lines = legend_columns([title for title, _ in shown], WIDTH - 1.9)
+    head = 0.17 + 0.18 * lines
+    each = 0.24 if n > 1 else 0.4
+    figure = canvas(WIDTH, 0.6 + head + each * n, (1.7, 0.2, head, 0.45))
     ax = figure.add_subplot()
     ax.axvspan(-4, 100 * least, color=LOST, alpha=0.18, linewidth=0)
     ax.axvline(100 * least, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    shown = shares[: len(_LOOKS)]
     for k, (title, values) in enumerate(shown):
         colour, marker = _LOOKS[k]
         ordered = 100 * np.nan_to_num(np.asarray(values, float))[blocks.order]
@@ -288,12 +292,12 @@ def coverage(
             markersize=3.6,
             markeredgecolor=PAPER,
             markeredgewidth=0.3,
-            label=short_name(title, 28),
+            label=title,
         )
     ax.set_yticks(np.arange(n), [short_name(name, 22) for name in blocks.names])
     ax.set(xlim=(-4, 104), ylim=(n - 0.4, -0.6), xlabel="voxels of the region with signal, %")
     ax.tick_params(axis="y", length=0)
-    legend_above(ax, ax.get_legend_handles_labels()[0])
+    legend_above(ax, ax.get_legend_handles_labels()[0], columns=columns)
     return to_svg(figure, key=key, alt=alt)
 
 

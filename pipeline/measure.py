@@ -500,7 +500,7 @@ def _write(
             "RegionsLost": lost,
             "Row": row,
             "Views": list(made.views),
-            "Preprocessing": views.preprocessed_by(run),
+            "Preprocessing": views.preprocessed_by(run) if run.door == "bold" else "",
             "PreprocessingReport": views.fmriprep_report(run, out_dir),
             "Science": asdict(science),
             **sidecar,

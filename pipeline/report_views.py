@@ -30,6 +30,11 @@ def _pairs(runs: Sequence[RunQuality]) -> list[tuple[RunQuality, ...]]:
     return [tuple(runs[k : k + 2]) for k in range(0, len(runs), 2)]
 
 
+def _short(run: RunQuality) -> str:
+    """Name a run on a page that is of one person: its label without ``sub-X``."""
+    return run.label.partition("_")[2] or run.label
+
+
 def _keep(run: RunQuality) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     n = len(run.fd_mm)
     return np.asarray(run.keep if len(run.keep) == n else np.ones(n, bool))
@@ -57,7 +62,7 @@ def motion_figures(runs: Sequence[RunQuality]) -> list[Figure]:
             )
         svg = figures.motion(
             [
-                figures.Motion(run.label, run.fd_mm, _keep(run), run.std_dvars, _dvars_after(run))
+                figures.Motion(_short(run), run.fd_mm, _keep(run), run.std_dvars, _dvars_after(run))
                 for run in pair
             ],
             threshold_mm=pair[0].fd_threshold_mm,
@@ -103,7 +108,7 @@ def coverage_figure(runs: Sequence[RunQuality]) -> Figure | None:
     )
     said = f"Regions below the threshold of {100 * least:g} %: {lost}."
     svg = figures.coverage(
-        [(run.label, np.asarray(run.coverage, float)) for run in known],
+        [(_short(run), np.asarray(run.coverage, float)) for run in known],
         known[0].networks,
         least=least,
         key="coverage",
@@ -126,7 +131,7 @@ def carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
     for k, pair in enumerate(_pairs(imaged)):
         names = " and ".join(run.label for run in pair)
         svg = figures.carpets(
-            [(run.label, run.views.before, run.views.after) for run in pair],
+            [(_short(run), run.views.before, run.views.after) for run in pair],
             key=f"carpets{k}",
             alt=f"Carpets of {names}: blocks of voxels as rows of grey over time, sorted by "
             "network and tissue, before denoising above and after it below.",
@@ -184,7 +189,7 @@ def tsnr_figure(runs: Sequence[RunQuality]) -> Figure | None:
     top = np.percentile(shown, 98) if shown.size else 1.0
     medians = "; ".join(f"{run.label}: {wording.show(run.median_tsnr, 0)}" for run, _ in known)
     svg = figures.brain_maps(
-        [(run.label, run.views.mean, values) for run, values in known],
+        [(_short(run), run.views.mean, values) for run, values in known],
         figures.Scale("temporal signal-to-noise ratio", 0.0, max(float(np.ceil(top)), 1.0)),
         key="tsnr",
         alt=f"Axial slices coloured by temporal signal-to-noise ratio. Medians: {medians}.",
@@ -211,7 +216,7 @@ def _seed_figure(seed: Seed, runs: Sequence[RunQuality]) -> Figure | None:
     from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
 
     rows: list[tuple[str, Map | None, Map]] = [
-        (run.label, run.views.mean, run.views.seeds[seed.name])
+        (_short(run), run.views.mean, run.views.seeds[seed.name])
         for run in runs
         if seed.name in run.views.seeds
     ][:_MAX_MAPS]
@@ -246,7 +251,7 @@ def confound_figures(runs: Sequence[RunQuality]) -> list[Figure]:
     out = []
     known = [run for run in runs if run.views.confounds is not None]
     for k, pair in enumerate(_pairs(known)):
-        given = [(run.label, run.views.confounds) for run in pair if run.views.confounds]
+        given = [(_short(run), run.views.confounds) for run in pair if run.views.confounds]
         strongest = "; ".join(f"{label}: {_strongest(*found)}" for label, found in given)
         svg = figures.confound_matrices(
             given,

@@ -282,14 +282,14 @@ def seed_maps(
     Returns
     -------
     dict of str to ndarray of shape (n_blocks,)
-        Pearson correlation by name of the seed; seeds out of the mask are left out.
+        Pearson correlation by name of the seed; seeds without signal are left out.
     """
     means: dict[str, Floats] = {}
     at = 0
     for seed in SEEDS:
         own = seeds[:, at : at + len(seed.centres_mm)]
         at += len(seed.centres_mm)
-        seen = own[:, np.isfinite(own).all(axis=0)]
+        seen = own[:, np.isfinite(own).all(axis=0) & (np.ptp(own, axis=0) > 0)]
         if seen.shape[1]:
             means[seed.name] = seen.mean(axis=1)
     if not means:
