@@ -2,10 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-from circuitshift.pipeline import tables
 
 __all__ = ["ADVICE", "Problem", "problems_of"]
 
@@ -70,16 +68,20 @@ def problems_of(rows: Sequence[Mapping[str, str]], logs: Path) -> tuple[Problem,
         What failed first.
     """
     out: dict[tuple[str, str], Problem] = {}
+    also: dict[tuple[str, str], list[str]] = {}
     for row in sorted(rows, key=lambda row: row["status"] != "failed"):
         if row["status"] == "included":
             continue
         advice = " ".join(ADVICE[code] for code in row["code"].split("; ") if code in ADVICE)
-        text = row["reason"]
-        if row["status"] == "failed" and row["strategy"] not in ("", tables.NOT_AVAILABLE):
-            text = f"{text} (denoising {row['strategy']})"
-        found = Problem(row["run"], text, advice, _log(row["reason"], logs))
-        out.setdefault((row["run"], row["reason"]), found)
-    return tuple(out.values())
+        key = (row["run"], row["reason"].replace(f"strategy {row['strategy']} ", "strategy "))
+        also.setdefault(key, []).append(row["strategy"])
+        out.setdefault(key, Problem(row["run"], row["reason"], advice, _log(row["reason"], logs)))
+    return tuple(
+        replace(found, text=f"{found.text} (the same with {', '.join(also[key][1:])})")
+        if len(also[key]) > 1
+        else found
+        for key, found in out.items()
+    )
 
 
 def _log(reason: str, logs: Path) -> str:
