@@ -288,6 +288,8 @@ def fit_study(
 ) -> tuple[Context, Fitted]:
     """Read a measured study and fit the model under its primary strategy.
 
+    Ratings are those in ``ratings`` of the outputs.
+
     Parameters
     ----------
     data_sets : sequence of DataSet
@@ -304,7 +306,8 @@ def fit_study(
     DesignError, InputError
         If the study cannot be analysed as stated.
     """
-    return _study(data_sets, stated, science)[:2]
+    ratings = read_ratings(data_sets[0].outputs / FOLDER)
+    return _study(data_sets, stated, science, ratings)[:2]
 
 
 def _study(

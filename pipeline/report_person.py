@@ -88,7 +88,8 @@ def _rating_form(report: PersonReport) -> dict[str, Any]:
             ("exclude", "Exclude", "left out of the analysis"),
         ],
         "given": [
-            f"{visit(r.session) if r.session else 'all'}: {r.said()}" for r in report.ratings
+            f"{visit(r.session) if r.session else 'all sessions'}: {r.said()}"
+            for r in report.ratings
         ],
     }
 
