@@ -1,7 +1,8 @@
 """Arrays -> figures as text of inline SVG: no files, no global state, same data same bytes.
 
-The door to `figures_person`, `figures_preproc`, and, of a study, to `figures_answer`,
-`figures_group`, `figures_edges` and `figures_brain`; `figures_base` has what they share.
+The door to `figures_person`, `figures_views`, `figures_preproc`, and, of a study, to
+`figures_answer`, `figures_group`, `figures_edges` and `figures_brain`; `figures_base` has what they
+share.
 """
 
 from circuitshift.pipeline.figures_answer import (
@@ -24,6 +25,7 @@ from circuitshift.pipeline.figures_group import (
     symptom_by_change,
 )
 from circuitshift.pipeline.figures_person import (
+    Motion,
     carpet,
     circuit_values,
     matrices,
@@ -31,17 +33,30 @@ from circuitshift.pipeline.figures_person import (
     retained,
 )
 from circuitshift.pipeline.figures_preproc import outlined_slices
+from circuitshift.pipeline.figures_views import (
+    Scale,
+    brain_maps,
+    carpets,
+    confound_matrices,
+    coverage,
+)
 
 __all__ = [
     "FlowArm",
     "ForestRow",
+    "Motion",
+    "Scale",
     "Spaghetti",
     "Specified",
+    "brain_maps",
     "carpet",
+    "carpets",
     "change_by_strength",
     "circuit_forest",
     "circuit_values",
+    "confound_matrices",
     "connectome",
+    "coverage",
     "flow",
     "global_forest",
     "matrices",

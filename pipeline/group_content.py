@@ -155,6 +155,7 @@ def verdict_content(
     verdict, deviation = analysis.verdict, analysis.deviation
     roles = [m.role for m in cohort.pairs]
     warnings = [*verdict.warnings, *_gsr_warning(analysis, sensitivity, science)]
+    warnings += context.given.doubts
     excluded = _exclusion_by_arm(context.members, cohort)
     if excluded["p"] is not None and excluded["p"] < 0.05:
         warnings.append(

@@ -16,11 +16,19 @@ from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.records import Science
 from circuitshift.pipeline.references import bibtex, cited, listed
 
-__all__ = ["StudyMethods", "checklist", "limits", "methods_group"]
+__all__ = [
+    "EDGE_WORDS",
+    "StudyMethods",
+    "checklist",
+    "denoising_prose",
+    "limits",
+    "methods_group",
+]
 
 Row = Mapping[str, Any]
 
-_EDGES = {
+#: Words for each estimator of edges.
+EDGE_WORDS = {
     "pearson": "Pearson correlations",
     "partial": "partial correlations (Ledoit-Wolf shrunk covariance, "
     "doi:10.1016/S0047-259X(03)00096-4)",
@@ -79,7 +87,19 @@ def methods_group(verdict: Row, atlas: Atlas) -> StudyMethods:
     return StudyMethods(text, tuple(lines), bibtex(works))
 
 
-def _prose(strategy: str, science: Science) -> str:
+def denoising_prose(strategy: str, science: Science) -> str:
+    """Sentence on a denoising strategy, with its reference.
+
+    Parameters
+    ----------
+    strategy : str
+    science : Science
+        Its files may hold further strategies.
+
+    Returns
+    -------
+    str
+    """
     if strategy == measure.AS_GIVEN:
         return "Series or matrices were taken as given; denoising was done elsewhere."
     found = get_strategy(strategy, load_strategies(tuple(map(Path, science.strategy_files))))
@@ -101,9 +121,10 @@ def _measured(verdict: Row, atlas: Atlas) -> str:
     return (
         f"Connectivity was analysed with circuitshift {verdict['versions']['circuitshift']} on the "
         f"{verdict['n_regions']} regions of the atlas {verdict['atlas']}{source}. "
-        f"{_prose(strategy, science)} {rules} "
-        f"Edges were {_EDGES[science.estimator]} of regional mean series, Fisher-z transformed; "
-        "runs of a session were averaged with their residual degrees of freedom as weights."
+        f"{denoising_prose(strategy, science)} {rules} "
+        f"Edges were {EDGE_WORDS[science.estimator]} of regional mean series, Fisher-z "
+        "transformed; runs of a session were averaged with their residual degrees of freedom as "
+        "weights."
     )
 
 
@@ -278,7 +299,7 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
         (
             "Modelling",
             "Dependent variable",
-            _EDGES.get(str(science.get("estimator")), "").split(" (")[0],
+            EDGE_WORDS.get(str(science.get("estimator")), "").split(" (")[0],
         ),
         ("Modelling", "Hypotheses stated as circuits", ", ".join(verdict.get("circuits") or {})),
         ("Modelling", "Covariates", ", ".join(verdict.get("covariates") or ()) or "none"),

@@ -6,12 +6,14 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.pipeline.ratings import Rating
 from circuitshift.pipeline.records import Kept, Science
 
 __all__ = [
     "CODES",
     "compare_exclusion",
     "distance_dependence",
+    "exclude_rated",
     "exclude_run",
     "qcfc",
     "qcfc_edges",
@@ -20,7 +22,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 
 #: Reasons to leave a run out that are no failures.
-CODES = ("too-short", "motion", "coverage")
+CODES = ("too-short", "motion", "coverage", "rated")
 
 _MOST_REGIONS_LOST = 0.5
 
@@ -62,6 +64,32 @@ def exclude_run(kept: Kept, science: Science, coverage: Floats) -> list[tuple[st
     if lost > _MOST_REGIONS_LOST:
         reasons.append(("coverage", f"{lost:.0%} of the regions carry too little signal"))
     return reasons
+
+
+def exclude_rated(
+    person: str, session: str, ratings: Sequence[Rating]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Say why a session must not enter the analysis by the judgement of those who looked at it.
+
+    One rater who excludes is enough; ratings ``keep`` undo nothing.
+
+    Parameters
+    ----------
+    person, session : str
+        As in `Rating`; the session is empty when the data set has none.
+    ratings : sequence of Rating
+        Of anybody.
+
+    Returns
+    -------
+    reasons : list of (str, str)
+        As `exclude_run`.
+    doubts : list of str
+        What ratings ``doubt`` say; the session stays.
+    """
+    ours = [r for r in ratings if r.person == person and r.session in ("", session)]
+    reasons = [("rated", rating.said()) for rating in ours if rating.rating == "exclude"]
+    return reasons, [rating.said() for rating in ours if rating.rating == "doubt"]
 
 
 def compare_exclusion(counts: Mapping[str, tuple[int, int]]) -> float:

@@ -18,14 +18,19 @@ import numpy.typing as npt
 from circuitshift.atlases.records import Region
 from circuitshift.pipeline import wording
 from circuitshift.pipeline.preproc.views import PreprocView
+from circuitshift.pipeline.problems import Problem
+from circuitshift.pipeline.ratings import Rating
 from circuitshift.pipeline.records import Kept
 from circuitshift.pipeline.references import DOI
+from circuitshift.pipeline.views import RunViews
 
 __all__ = [
     "Figure",
     "Floats",
     "GroupReport",
+    "Others",
     "PersonReport",
+    "Removed",
     "Row",
     "RunQuality",
     "SessionEdges",
@@ -69,6 +74,14 @@ class RunQuality:
         One per region.
     fd_threshold_mm : float, optional
         Censoring threshold of the strategy, mm.
+    std_dvars : ndarray, shape (n_volumes,), optional
+        Standardised DVARS before denoising.
+    median_tsnr : float
+        Over the voxels of the mask; NaN when unknown.
+    views : RunViews
+        Maps and carpets.
+    preprocessing_report : str
+        Path of fMRIPrep's report of this person, relative to the page; may be empty.
     """
 
     label: str
@@ -85,6 +98,46 @@ class RunQuality:
     series: Floats | None
     networks: tuple[str, ...]
     fd_threshold_mm: float | None = None
+    std_dvars: Floats | None = None
+    median_tsnr: float = float("nan")
+    views: RunViews = field(default_factory=RunViews)
+    preprocessing_report: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What one denoising strategy took out of one run.
+
+    Parameters
+    ----------
+    run, strategy : str
+    kept : Kept
+    usable : bool
+        Whether the run enters the analysis under this strategy.
+    """
+
+    run: str
+    strategy: str
+    kept: Kept
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Circuit values of the other people of the study.
+
+    Parameters
+    ----------
+    session : str
+        In which session.
+    n_people : int
+    ranges : mapping of str to (float, float)
+        5th and 95th percentile of mean Fisher z, by circuit.
+    """
+
+    session: str
+    n_people: int
+    ranges: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,12 +171,24 @@ class PersonReport:
         In any order: the page orders sessions as their names tell, and says so.
     circuits : mapping of str to mapping of str to float
         Mean Fisher z by circuit and session.
-    notes, faults : tuple of str
-        Remarks, and what went wrong.
+    notes : tuple of str
+        Remarks.
+    faults : tuple of Problem
+        What could not be measured.
+    left_out : tuple of Problem
+        What was measured and does not enter the analysis.
     provenance : mapping of str to str
         Versions, hashes, atlas, denoising, command.
     preproc : PreprocView, optional
         When raw images were preprocessed here.
+    removed : tuple of Removed
+        Every run under every strategy.
+    others : Others, optional
+        When the group level has been run.
+    ratings : tuple of Rating
+        What people who looked at this page decided.
+    data_set : str
+        Name of the data set; empty for the main one.
     """
 
     participant: str
@@ -131,9 +196,14 @@ class PersonReport:
     edges: tuple[SessionEdges, ...]
     circuits: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
-    faults: tuple[str, ...]
+    faults: tuple[Problem, ...]
     provenance: Mapping[str, str]
     preproc: PreprocView | None = None
+    left_out: tuple[Problem, ...] = ()
+    removed: tuple[Removed, ...] = ()
+    others: Others | None = None
+    ratings: tuple[Rating, ...] = ()
+    data_set: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
