@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
 DEMO_DIR ?= demo
 TRUTH ?= specific
 RAW ?=
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test lint bench calibration clean
+.PHONY: demo test lint browser bench calibration clean
 
 $(VENV)/.run: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,6 +40,17 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# without it `make test` skips the tests of reports in a browser, and says so
+browser: $(VENV)/.test $(AXE)  ## Debian's chromium and axe-core of npm; needs root for apt-get
+	command -v chromium >/dev/null || { apt-get update -qq && \
+	  apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
+
+$(AXE):
+	command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends npm; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	mkdir -p $(VENV)/axe
+	npm install --prefix $(VENV)/axe --no-audit --no-fund --silent axe-core@4
 
 bench: $(VENV)/.test  ## side by side with peers, as ratios
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

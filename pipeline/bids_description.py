@@ -8,7 +8,18 @@ from circuitshift.pipeline.errors import CircuitshiftError, InputError
 
 __all__ = ["generator", "write_dataset_description"]
 
-_IGNORED = ("*.html", "group/", "logs/", "figures/", "preproc/", "sub-*/log/", "**/*_xfm.*")
+_IGNORED = (
+    "*.html",
+    "group/",
+    "logs/",
+    "figures/",
+    "preproc/",
+    "sub-*/log/",
+    "**/*_xfm.*",
+    "**/*_boldmap.*",
+    "**/*.bib",
+    "ratings/",
+)
 
 
 def write_dataset_description(

@@ -14,11 +14,23 @@ from circuitshift.pipeline import change, connectivity, measure, report, tables
 from circuitshift.pipeline.atlas_files import read_atlas
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.methods_group import EDGE_WORDS, denoising_prose
+from circuitshift.pipeline.person_context import (
+    command_record,
+    others_of,
+    ratings_of,
+    seed_of,
+    study_root,
+)
 from circuitshift.pipeline.preproc.views import view_preproc
+from circuitshift.pipeline.problems import problems_of
 from circuitshift.pipeline.provenance import code_hash, inputs_hash, page_hash, versions
 from circuitshift.pipeline.records import Kept, Science
+from circuitshift.pipeline.report_methods import person_bibtex
+from circuitshift.pipeline.report_parts import in_time
+from circuitshift.pipeline.views import read_views
 
-__all__ = ["ReportFile", "report_group", "report_person"]
+__all__ = ["ReportFile", "report_person"]
 
 Floats = npt.NDArray[np.float64]
 _Row = Mapping[str, str]
@@ -65,34 +77,59 @@ def report_person(
     if not path.exists():
         raise InputError(f"{path} is not there; run the participant level for sub-{participant}")
     target = out_dir / f"sub-{participant}.html"
-    key = _page_key(path, science)
+    key = _page_key(participant, path, science, out_dir)
     if not again and target.exists() and key in target.read_text(encoding="utf-8"):
         return ReportFile(target)
     rows = list(tables.read_table(path).rows())
     usable = [row for row in rows if row["status"] != "failed"]
-    primary = [
-        row for row in usable if (row["atlas"], row["strategy"]) == _first_kind(usable, science)
-    ]
+    failed = [row for row in rows if row["status"] == "failed"]
+    first = _first_kind(usable, science)
+    primary = [row for row in usable if (row["atlas"], row["strategy"]) == first]
     edges, circuits = _sessions(primary, out_dir)
+    sessions = in_time(e.session for e in edges)
+    ratings, unread = ratings_of(participant, out_dir)
+    root, data_set = study_root(out_dir)
     content = report.PersonReport(
         participant=participant,
         runs=tuple(_run_quality(row, science, out_dir) for row in primary),
         edges=edges,
         circuits=circuits,
-        notes=tuple(dict.fromkeys(note for row in primary for note in _notes(row, out_dir))),
-        faults=tuple(dict.fromkeys(f"{r['run']}: {r['reason']}" for r in rows if r not in usable)),
-        provenance={**_provenance(primary, science), "inputs hash": key},
+        notes=(
+            *dict.fromkeys(note for row in primary for note in _notes(row, out_dir)),
+            *unread,
+        ),
+        faults=problems_of(failed, root / "logs"),
+        provenance={**_provenance(primary, science, out_dir), "inputs hash": key},
         preproc=view_preproc(participant, out_dir / "preproc"),
+        left_out=problems_of(primary, root / "logs"),
+        removed=tuple(
+            _removed(row)
+            for row in usable
+            if row["atlas"] == first[0] and row["strategy"] != measure.AS_GIVEN
+        ),
+        others=others_of(participant, out_dir, sessions[0]) if sessions else None,
+        ratings=ratings,
+        data_set=data_set,
     )
     report.write_person_report(target, content)
+    tables.write_text(path.with_name(f"sub-{participant}_references.bib"), person_bibtex(content))
     return ReportFile(target)
 
 
-def _page_key(runs: Path, science: Science) -> str:
-    """Hash of everything that a person's page shows."""
-    files = sorted(path for path in runs.parent.rglob("func/*") if path.is_file())
+def _page_key(participant: str, runs: Path, science: Science, out_dir: Path) -> str:
+    """Hash of everything that a person's page shows of the person.
+
+    The group level is left out: its numbers are added when pages are asked for again.
+    """
+    shown = ("func/*", "figures/*")
+    files = sorted(path for kind in shown for path in runs.parent.rglob(kind) if path.is_file())
     files += sorted((runs.parent.parent / "preproc" / runs.parent.name / "log").glob("*.json"))
-    return inputs_hash(files, tables.read_text(runs), science.digest(), page_hash())
+    ratings = ratings_of(participant, out_dir)
+    return inputs_hash(files, tables.read_text(runs), science.digest(), page_hash(), ratings)
+
+
+def _removed(row: _Row) -> report.Removed:
+    return report.Removed(row["run"], row["strategy"], _kept(row), row["status"] == "included")
 
 
 def _first_kind(rows: Sequence[_Row], science: Science) -> tuple[str, str]:
@@ -133,7 +170,8 @@ def _beside(row: _Row, suffix: str) -> str:
 
 def _run_quality(row: _Row, science: Science, out_dir: Path) -> report.RunQuality:
     atlas = read_atlas(out_dir, row["atlas"])
-    fd, keep = _motion(row, out_dir)
+    fd, keep, dvars = _motion(row, out_dir)
+    sidecar = _sidecar(row, out_dir)
     coverage = _coverage(row, atlas, out_dir)
     series = out_dir / _beside(row, "timeseries")
     below = [n for n, c in zip(atlas.labels, coverage, strict=True) if c < science.min_coverage]
@@ -153,6 +191,10 @@ def _run_quality(row: _Row, science: Science, out_dir: Path) -> report.RunQualit
         series=tables.read_series(series)[1] if series.exists() else None,
         networks=tuple(region.network for region in atlas.regions),
         fd_threshold_mm=threshold,
+        std_dvars=dvars,
+        median_tsnr=_number(row["median_tsnr"]),
+        views=read_views(sidecar.get("Views") or (), out_dir),
+        preprocessing_report=str(sidecar.get("PreprocessingReport") or ""),
     )
 
 
@@ -167,18 +209,20 @@ def _threshold(strategy: str, science: Science) -> float | None:
 def _kept(row: _Row) -> Kept:
     counts = ("n_volumes", "n_dummy", "n_censored", "n_retained", "n_regressors")
     values: dict[str, Any] = {name: int(_number(row[name])) for name in counts}
-    values |= {name: _number(row[name]) for name in ("minutes", "residual_dof", "mean_fd_mm")}
+    measured = ("minutes", "residual_dof", "mean_fd_mm", "variance_removed")
+    values |= {name: _number(row[name]) for name in measured}
     return Kept(**values)
 
 
-def _motion(row: _Row, out_dir: Path) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Framewise displacement, and which volumes were kept; empty when unknown."""
+def _motion(row: _Row, out_dir: Path) -> tuple[Floats, npt.NDArray[np.bool_], Floats | None]:
+    """Framewise displacement, and which volumes were kept (empty when unknown); DVARS."""
     name = "framewise_displacement"
     motion, outliers = (out_dir / _beside(row, kind) for kind in ("motion", "outliers"))
     if not (motion.exists() and outliers.exists()):
-        return np.empty(0), np.empty(0, bool)
-    fd = tables.read_table(motion).numbers(name)
-    return fd, tables.read_table(outliers).numbers(name) == 0
+        return np.empty(0), np.empty(0, bool), None
+    table = tables.read_table(motion)
+    dvars = table.numbers("std_dvars") if "std_dvars" in table.columns else None
+    return table.numbers(name), tables.read_table(outliers).numbers(name) == 0, dvars
 
 
 def _coverage(row: _Row, atlas: Atlas, out_dir: Path) -> Floats:
@@ -224,144 +268,21 @@ def _sessions(
     return tuple(edges), values
 
 
-def _provenance(rows: Sequence[_Row], science: Science) -> dict[str, str]:
+def _provenance(rows: Sequence[_Row], science: Science, out_dir: Path) -> dict[str, str]:
     out = {f"version of {name}": value for name, value in versions().items()}
-    out |= {"code hash": code_hash(), "settings hash": science.digest()}
+    record = command_record(study_root(out_dir)[0])
+    if record.exists():
+        out["command"] = str(tables.read_json(record)["command"])
+    out |= {"seed": seed_of(out_dir), "code hash": code_hash(), "science hash": science.digest()}
     if rows:
+        sidecar = _sidecar(rows[0], out_dir)
+        if sidecar.get("Preprocessing"):
+            out["preprocessing"] = str(sidecar["Preprocessing"])
+        if sidecar.get("AtlasReference"):
+            out["atlas reference"] = str(sidecar["AtlasReference"])
         out |= {
             "atlas": rows[0]["atlas"],
-            "denoising": _prose(rows[0]["strategy"], science),
-            "edges": _EDGES[science.estimator],
+            "denoising": denoising_prose(rows[0]["strategy"], science),
+            "edges": EDGE_WORDS[science.estimator],
         }
     return out
-
-
-def _prose(strategy: str, science: Science) -> str:
-    if strategy == measure.AS_GIVEN:
-        return "Series or matrices were taken as given; denoising was done elsewhere."
-    known = load_strategies(tuple(map(Path, science.strategy_files)))
-    found = get_strategy(strategy, known)
-    return f"{found.prose} ({found.reference})" if found.reference else found.prose
-
-
-_BESIDE = ("normalisation", "models", "reliability", "influence", "spatial", "specification")
-
-
-def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
-    """Write ``group/report.html`` from the outputs of the group level.
-
-    Parameters
-    ----------
-    out_dir : Path
-        Root of the output data set.
-    verdict : Path, optional
-        ``verdict.json``, when it is not at its usual place.
-
-    Returns
-    -------
-    ReportFile
-
-    Raises
-    ------
-    InputError
-        If the group level has not been run.
-    """
-    folder = out_dir / "group"
-    path = verdict or folder / "verdict.json"
-    if not path.exists():
-        raise InputError(f"{path} is not there; run the group level first")
-    content = tables.read_json(path)
-    people = list(tables.read_table(folder / "circuits.tsv").rows())
-    target = folder / "report.html"
-    report.write_group_report(
-        target,
-        report.GroupReport(
-            verdict=content,
-            tests=[dict(row) for row in tables.read_table(folder / "tests.tsv").rows()],
-            people=[dict(row) for row in people],
-            exclusions=[dict(row) for row in tables.read_table(folder / "exclusions.tsv").rows()],
-            quality=_quality(out_dir, content, people),
-            change_by_strength=_change_by_strength(folder / "edges.tsv"),
-            notes=tuple(content.get("notes") or ()),
-            methods=_methods(content),
-            beside={
-                name: [dict(row) for row in tables.read_table(path).rows()]
-                for name in _BESIDE
-                if (path := folder / f"{name}.tsv").exists()
-            },
-        ),
-    )
-    return ReportFile(target)
-
-
-def _quality(
-    out_dir: Path, content: Mapping[str, Any], people: Sequence[_Row]
-) -> list[dict[str, object]]:
-    """Motion and minutes of every analysed session."""
-    left_out = tables.read_table(out_dir / "group" / "exclusions.tsv").rows()
-    arms = {row["participant_id"]: row["arm"] for row in [*left_out, *people]}
-    out: list[dict[str, object]] = []
-    for path in sorted(out_dir.glob("**/sub-*/sub-*_runs.tsv")):
-        parts = path.relative_to(out_dir).parts
-        person = (f"{parts[1]}:" if parts[0] == "datasets" else "") + path.parent.name
-        for row in tables.read_table(path).rows():
-            if (row["strategy"], row["atlas"]) == (content["strategy"], content["atlas"]):
-                out.append(
-                    {
-                        "participant_id": person,
-                        "arm": arms.get(person, tables.NOT_AVAILABLE),
-                        "session": row["session"],
-                        "status": row["status"],
-                        **{k: row[k] for k in ("mean_fd_mm", "minutes", "residual_dof")},
-                    }
-                )
-    return out
-
-
-def _change_by_strength(path: Path) -> dict[str, object]:
-    """Group means of every edge, for the picture of change against typical strength."""
-    if not path.exists():
-        return {}
-    table = tables.read_table(path)
-    circuits = table.column("circuits")
-    return {
-        "typical_z": table.numbers("typical_z"),
-        "change_treated_z": table.numbers("change_treated_z"),
-        "change_control_z": table.numbers("change_control_z"),
-        "is_circuit": np.array([text != tables.NOT_AVAILABLE for text in circuits]),
-        "circuits": circuits,
-    }
-
-
-_EDGES = {
-    "pearson": "Pearson correlations",
-    "partial": "partial correlations (Ledoit-Wolf shrunk covariance)",
-}
-
-
-def _covariates(content: Mapping[str, Any]) -> str:
-    names = list(content.get("covariates") or ())
-    return f" Covariates: {', '.join(names)}." if names else " There were no covariates."
-
-
-def _methods(content: Mapping[str, Any]) -> str:
-    """Text for a methods section, with what was really done."""
-    design, n, seen = content["design"], content["n"], content["versions"]
-    science = Science.from_record(content["science"])
-    arms = f"{n['treated']} treated" + (f" and {n['control']} control" * bool(n["control"]))
-    reference = f" and {n['reference']} reference people" if n["reference"] else ""
-    return (
-        f"Connectivity was analysed with circuitshift {seen['circuitshift']} on the "
-        f"{content['n_regions']} regions of the atlas {content['atlas']}. "
-        f"{_prose(content['strategy'], science)} "
-        f"Edges were {_EDGES[science.estimator]} of regional mean series, Fisher-z transformed; "
-        "runs of a session were averaged with their residual degrees of freedom as weights. "
-        f"Change from ses-{design['baseline']} to ses-{design['followup']} of {arms} "
-        f"people{reference} was described, for each person, by a global response model over "
-        "background edges (shift, gain, distance and, where it could be identified, "
-        "normalisation), and the response of each circuit as its mean change beyond that model. "
-        "Coefficients were tested by "
-        f"{design['n_permutations']} permutations (seed {content['seed']}) with family-wise "
-        f"correction by the maximum statistic at alpha = {design['alpha']:g}, and equivalence by "
-        f"two one-sided tests against {design['sesoi_z']:g} Fisher z.{_covariates(content)}"
-    )

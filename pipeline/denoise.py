@@ -30,7 +30,15 @@ from circuitshift.pipeline.errors import (
 )
 from circuitshift.pipeline.records import Kept, Strategy
 
-__all__ = ["MIN_DOF", "Regressors", "clean", "get_strategy", "load_regressors", "load_strategies"]
+__all__ = [
+    "MIN_DOF",
+    "Regressors",
+    "clean",
+    "count_dummy",
+    "get_strategy",
+    "load_regressors",
+    "load_strategies",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,6 +50,7 @@ _SHORT = 60  # volumes below which a table without cosines is that of a short ru
 
 _TWIN = "+gsr"
 _FD = "framewise_displacement"
+_DVARS = "std_dvars"
 _DUMMY = "non_steady_state_outlier"
 
 
@@ -60,6 +69,8 @@ class Regressors:
         Framewise displacement; NaN where unknown (the first volume).
     n_dummy : int
         Volumes before the steady state.
+    std_dvars : ndarray of shape (n_volumes,), optional
+        Standardised DVARS; None when the table has none.
     """
 
     values: Floats
@@ -67,6 +78,7 @@ class Regressors:
     keep: npt.NDArray[np.bool_]
     fd_mm: Floats
     n_dummy: int
+    std_dvars: Floats | None = None
 
 
 def load_strategies(files: Sequence[Path] = ()) -> dict[str, Strategy]:
@@ -212,7 +224,7 @@ def load_regressors(
             "not of the same run, or one of them was cut"
         )
     n = table.n_rows
-    n_dummy = _n_dummy(table) if dummy_scans is None else min(dummy_scans, n)
+    n_dummy = _n_dummy(table, dummy_scans)
     fd = table.numbers(_FD) if _FD in table.columns else np.full(n, np.nan)
     keep = np.arange(n) >= n_dummy
     if strategy.fd_threshold_mm is not None:
@@ -229,11 +241,26 @@ def load_regressors(
     names, values = _select(table, strategy)
     if n < 2:
         raise ConfoundsError(f"{confounds}: it has {n} row of values; it was cut, fetch it again")
-    return Regressors(values, names, keep, fd, n_dummy)
+    dvars = table.numbers(_DVARS) if _DVARS in table.columns else None
+    return Regressors(values, names, keep, fd, n_dummy, dvars)
 
 
-def _n_dummy(table: tables.Table) -> int:
+def count_dummy(confounds: Path, dummy_scans: int | None = None) -> int:
+    """Count the volumes before the steady state.
+
+    Parameters
+    ----------
+    confounds : Path
+    dummy_scans : int, optional
+        As in `load_regressors`.
+    """
+    return _n_dummy(tables.read_table(confounds), dummy_scans)
+
+
+def _n_dummy(table: tables.Table, dummy_scans: int | None) -> int:
     """Count the volumes that fMRIPrep marks as not in the steady state, from the start."""
+    if dummy_scans is not None:
+        return min(dummy_scans, table.n_rows)
     columns = [name for name in table.columns if name.startswith(_DUMMY)]
     if not columns:
         return 0
@@ -407,12 +434,14 @@ def clean(
             f"strategy {strategy.name} leaves {dof:.0f} degrees of freedom ({n} of {keep.size} "
             f"volumes, {minutes:.1f} min, {rank} regressors); at least {MIN_DOF:.0f} are needed"
         )
+    whole = signals.var(axis=0)
     signals = signals - basis @ (basis.T @ signals)
     signals = signals - signals.mean(axis=0)
     spread = signals.std(axis=0, ddof=1)
     spread[spread < np.finfo(float).eps] = 1.0
     cleaned = np.full((n, series.shape[1]), np.nan)
     cleaned[:, known] = signals / spread
+    left = signals.var(axis=0)[whole > 0] / whole[whole > 0]
     moved = fd[keep & np.isfinite(fd)]
     n_dummy = min(regressors.n_dummy, keep.size)
     return cleaned, Kept(
@@ -424,6 +453,7 @@ def clean(
         n_regressors=rank,
         residual_dof=float(dof),
         mean_fd_mm=float(moved.mean()) if moved.size else float("nan"),
+        variance_removed=1 - float(np.median(left)) if left.size else float("nan"),
     )
 
 

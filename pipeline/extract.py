@@ -13,7 +13,7 @@ voxel that is not finite is left out of its region's mean (nilearn counts it as 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.nifti import Header, open_image, read_image
 from circuitshift.pipeline.parcellation import Parcellation, check_grid, parcellate
 
-__all__ = ["Extraction", "Parcellation", "extract", "parcellate", "read_mask"]
+__all__ = ["Extraction", "Follower", "Parcellation", "extract", "parcellate", "read_mask"]
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
 _Ints: TypeAlias = npt.NDArray[np.intp]
@@ -88,7 +88,16 @@ def read_mask(path: Path) -> tuple[_Bools, Header]:
     return mask, header
 
 
-def extract(path: Path, parcellations: Sequence[Parcellation]) -> Extraction:
+class Follower(Protocol):
+    """What shares the pass over a run: it is shown every volume once, in order."""
+
+    def add(self, number: int, volume: _Stored) -> None:
+        """Take one volume, flat in Fortran order and as stored; it must not be kept."""
+
+
+def extract(
+    path: Path, parcellations: Sequence[Parcellation], *, followers: Sequence[Follower] = ()
+) -> Extraction:
     """Extract the regional series of a run for any number of parcellations in one pass.
 
     Parameters
@@ -97,6 +106,8 @@ def extract(path: Path, parcellations: Sequence[Parcellation]) -> Extraction:
         4D image, as in `circuitshift.pipeline.nifti.open_image`.
     parcellations : sequence of Parcellation
         All on the grid of the image.
+    followers : sequence of Follower
+        What else is shown the volumes.
 
     Returns
     -------
@@ -115,7 +126,7 @@ def extract(path: Path, parcellations: Sequence[Parcellation]) -> Extraction:
             check_grid(header, parcellation)
         sums = [_Sums(parcellation, header) for parcellation in parcellations]
         for number, volume in enumerate(image):
-            for each in sums:
+            for each in (*sums, *followers):
                 each.add(number, volume)
     return Extraction(
         series=tuple(each.series() for each in sums),

@@ -34,6 +34,7 @@ __all__ = [
     "Floats",
     "canvas",
     "legend_above",
+    "legend_columns",
     "short_name",
     "styled",
     "to_svg",
@@ -198,8 +199,24 @@ def canvas(width: float, height: float, edges: tuple[float, float, float, float]
     return figure
 
 
-def legend_above(ax: Axes, handles: Sequence[Artist], *, y: float = 1.0) -> None:
-    """Put the legend in one line above the axes.
+def legend_columns(labels: Sequence[str], width: float) -> tuple[int, int]:
+    """Find how many columns of a legend fit, and how many rows they make.
+
+    Parameters
+    ----------
+    labels : sequence of str
+    width : float
+        Room, inches.
+    """
+    widest = max((0.45 + 0.068 * len(label) for label in labels), default=1.0)
+    columns = max(1, min(len(labels), int(width / widest)))
+    return columns, max(1, -(-len(labels) // columns))
+
+
+def legend_above(
+    ax: Axes, handles: Sequence[Artist], *, y: float = 1.0, columns: int | None = None
+) -> None:
+    """Put the legend above the axes.
 
     Parameters
     ----------
@@ -207,12 +224,14 @@ def legend_above(ax: Axes, handles: Sequence[Artist], *, y: float = 1.0) -> None
     handles : sequence of matplotlib.artist.Artist
     y : float
         Its lower edge, in heights of the axes.
+    columns : int, optional
+        One line when left out.
     """
     ax.legend(
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(0, y),
-        ncols=max(1, len(handles)),
+        ncols=columns or max(1, len(handles)),
         borderaxespad=0.2,
         handlelength=2.2,
         columnspacing=1.4,

@@ -1,11 +1,7 @@
-"""Figures of one study: forests, change by strength, everybody's values, quality by arm.
-
-Heavy data (clouds of edges) are pixels inside the SVG, text stays text.
-"""
+"""Figures of one study's people and circuits: forests, everybody's values, quality by arm."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,7 +18,6 @@ from circuitshift.pipeline.figures_base import (
     SOFT,
     TREATED,
     WIDTH,
-    Bools,
     Floats,
     canvas,
     legend_above,
@@ -34,11 +29,11 @@ from circuitshift.pipeline.figures_base import (
 __all__ = [
     "ForestRow",
     "Spaghetti",
-    "change_by_strength",
     "circuit_forest",
     "global_forest",
     "quality_by_arm",
     "spaghetti",
+    "symptom_by_change",
 ]
 
 _MAX_LINES = 2500  # vector lines in a figure; beyond it they are drawn as pixels
@@ -197,147 +192,6 @@ def circuit_forest(rows: Sequence[ForestRow], *, key: str, alt: str) -> str:
     return to_svg(figure, key=key, alt=alt)
 
 
-@styled
-def change_by_strength(
-    typical: Floats,
-    panels: Sequence[tuple[str, Floats]],
-    *,
-    members: Mapping[str, Bools],
-    key: str,
-    alt: str,
-) -> str:
-    """Change of every edge against its typical strength: a law, or circuits that leave it.
-
-    Background edges are a cloud of pixels with their binned means and least-squares line; circuits
-    are marks at the mean of their edges, with a stem to the line at the same strength.
-
-    Parameters
-    ----------
-    typical : ndarray, shape (n_edges,)
-        Typical strength, Fisher z.
-    panels : sequence of (str, ndarray of shape (n_edges,))
-        Title, and mean change, Fisher z. At least one.
-    members : mapping of str to ndarray of bool, shape (n_edges,)
-        Edges of each circuit, the clearest first; edges in none are background. At most three
-        names are drawn, where there is room.
-    key, alt : str
-        Prefix of ids, and description.
-
-    Returns
-    -------
-    str
-        SVG.
-    """
-    height = 3.5 if len(panels) < 3 else 2.9
-    figure = canvas(WIDTH, height, (0.65, 0.15, 0.62, 0.45))
-    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-    figure.subplots_adjust(wspace=0.08)
-    inside = np.zeros(len(typical), bool)
-    for mask in members.values():
-        inside |= mask
-    box = _box(typical, [change for _, change in panels])
-    for ax, (title, change) in zip(axes, panels, strict=True):
-        use = np.isfinite(typical) & np.isfinite(change)
-        back = use & ~inside
-        _cloud(ax, typical[back], change[back], box)
-        slope, level = _line(typical[back], change[back])
-        ends = np.array(box[:2])
-        ax.plot(ends, level + slope * ends, color=CONTROL, linewidth=1.8)
-        ax.axhline(0, color=SOFT, linewidth=0.8, zorder=0)
-        ax.set(xlim=box[:2], ylim=box[2:])
-        _circuit_marks(ax, typical, change, members=members, line=(slope, level))
-        ax.set_title(title)
-    figure.supxlabel("typical strength of the edge, Fisher z", fontsize=9, y=0.02)
-    axes[0].set_ylabel("mean change, Fisher z")
-    handles = [
-        Line2D([], [], color=SOFT, linewidth=7, alpha=0.5, label="background edges"),
-        Line2D([], [], color=CONTROL, linewidth=1.8, label="global line"),
-        Line2D([], [], color=INK, marker=".", linestyle="", label="background, binned mean"),
-        Line2D(
-            [], [], color=TREATED, marker="D", linewidth=1, label="circuit, distance to the line"
-        ),
-    ]
-    figure.legend(handles=handles, loc="upper left", ncols=4, columnspacing=1.2, handlelength=1.6)
-    return to_svg(figure, key=key, alt=alt)
-
-
-_Box = tuple[float, float, float, float]
-
-
-def _box(typical: Floats, changes: Sequence[Floats]) -> _Box:
-    """Limits that hold nearly all edges."""
-
-    def ends(values: Floats) -> tuple[float, float]:
-        known = values[np.isfinite(values)]
-        if not known.size:
-            return -1.0, 1.0
-        low, high = np.percentile(known, [0.2, 99.8])
-        room = 0.08 * (high - low) or 0.1
-        return float(low - room), float(high + room)
-
-    low, high = ends(np.concatenate(changes))
-    reach = max(abs(low), abs(high))
-    return (*ends(typical), -reach, reach)
-
-
-def _cloud(ax: Axes, x: Floats, y: Floats, box: _Box) -> None:
-    counts, _, _ = np.histogram2d(x, y, bins=(110, 90), range=(box[:2], box[2:]))
-    shade = np.log1p(counts.T)
-    image = np.ones((*shade.shape, 4))
-    image[..., :3] = np.array([0x80, 0x88, 0x92]) / 255  # readable on white and on black
-    image[..., 3] = np.round(0.9 * np.sqrt(shade / max(1.0, float(shade.max()))) * 12) / 12
-    ax.imshow(image, extent=box, origin="lower", aspect="auto", interpolation="none", zorder=0.5)
-    edges = np.unique(np.quantile(x, np.linspace(0, 1, 13))) if x.size > 60 else np.empty(0)
-    for low, high in pairwise(edges.tolist()):
-        part = (x >= low) & (x <= high)
-        ax.plot([x[part].mean()], [y[part].mean()], ".", color=INK, markersize=5)
-
-
-def _line(x: Floats, y: Floats) -> tuple[float, float]:
-    """Least-squares slope and level; a flat line at zero when there is nothing to fit."""
-    if x.size < 3 or float(np.ptp(x)) == 0:
-        return 0.0, float(y.mean()) if y.size else 0.0
-    centred = x - x.mean()
-    slope = float(centred @ y / (centred @ centred))
-    return slope, float(y.mean() - slope * x.mean())
-
-
-def _circuit_marks(
-    ax: Axes,
-    typical: Floats,
-    change: Floats,
-    *,
-    members: Mapping[str, Bools],
-    line: tuple[float, float],
-) -> None:
-    use = np.isfinite(typical) & np.isfinite(change)
-    (left, right), (low, high) = ax.get_xlim(), ax.get_ylim()
-    named: list[tuple[float, float]] = []
-    for name, mask in members.items():
-        part = mask & use
-        if not part.any():
-            continue
-        x, y = float(typical[part].mean()), float(change[part].mean())
-        on_line = line[1] + line[0] * x
-        ax.plot([x, x], [on_line, y], color=TREATED, linewidth=1)
-        ax.plot([x], [y], "D", color=TREATED, markeredgecolor=PAPER, markersize=5.5)
-        place = ((x - left) / (right - left), (y - low) / (high - low))
-        crowded = any(
-            abs(place[0] - other[0]) < 0.45 and abs(place[1] - other[1]) < 0.09 for other in named
-        )
-        if len(named) < 3 and not crowded:
-            named.append(place)
-            ax.annotate(
-                short_name(name, 24),
-                (x, y),
-                xytext=(0, 6 if y >= on_line else -6),
-                textcoords="offset points",
-                ha="left" if place[0] < 0.3 else "right" if place[0] > 0.6 else "center",
-                va="bottom" if y >= on_line else "top",
-                fontsize=7,
-            )
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Spaghetti:
     """Values of one circuit in everybody.
@@ -402,7 +256,12 @@ def spaghetti(
     shown = [arm for arm in ARM_LOOKS if any(arm in c.arms for c in circuits)]
     handles = [
         Line2D(
-            [], [], color=ARM_LOOKS[a][0], marker=ARM_LOOKS[a][1], linewidth=2, label=f"{a}, mean"
+            [],
+            [],
+            color=ARM_LOOKS[a][0],
+            marker=ARM_LOOKS[a][1],
+            linewidth=2,
+            label=f"{a}, mean and 95 % CI",
         )
         for a in shown
     ]
@@ -410,7 +269,7 @@ def spaghetti(
         handles.append(
             Line2D([], [], color=REFERENCE, linewidth=7, alpha=0.25, label="reference, mean ± 1 SD")
         )
-    figure.legend(handles=handles, loc="upper left", ncols=3)
+    figure.legend(handles=handles, loc="upper left", ncols=3, fontsize=7.5)
     return to_svg(figure, key=key, alt=alt)
 
 
@@ -434,10 +293,74 @@ def _people(ax: Axes, circuit: Spaghetti, *, as_pixels: bool) -> None:
             ax.plot(np.full(len(y), visit + nudge), y, "_", color=colour, markersize=4, alpha=0.6)
         if len(there):
             mean = there.mean(axis=0)
-            ax.plot(
-                [nudge, 1 + nudge], mean, marker=marker, color=colour, linewidth=2, markersize=4
-            )
+            half = _half_width(there)
+            ax.errorbar(
+                [nudge, 1 + nudge], mean, half, marker=marker, color=colour, linewidth=2,
+                markersize=4, elinewidth=1.4, capsize=2.5,
+            )  # fmt: skip
     ax.autoscale(axis="y")
+
+
+def _half_width(values: Floats) -> Floats:
+    """Half of the 95 % confidence interval of each column's mean, by t; NaN for one person."""
+    from scipy.special import stdtrit  # noqa: PLC0415 - half a second of import
+
+    n = len(values)
+    if n < 2:
+        return np.full(values.shape[1], np.nan)
+    return np.asarray(stdtrit(n - 1, 0.975) * values.std(axis=0, ddof=1) / np.sqrt(n))
+
+
+@styled
+def symptom_by_change(
+    panels: Sequence[tuple[str, Mapping[str, tuple[Floats, Floats]]]],
+    *,
+    across: str,
+    key: str,
+    alt: str,
+) -> str:
+    """Change of connectivity against change of a symptom, one panel per measure.
+
+    Parameters
+    ----------
+    panels : sequence of (str, mapping of str to (ndarray, ndarray))
+        Title; then change of the symptom and of connectivity of the people of each arm. At least
+        one.
+    across : str
+        Name of the symptom's axis.
+    key, alt : str
+        Prefix of ids, and description.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = canvas(WIDTH, 0.6 + 2.1 * rows, (0.65, 0.1, 0.6, 0.5))
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    figure.subplots_adjust(wspace=0.32, hspace=0.28)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    for ax, (title, arms) in zip(axes.flat, panels, strict=False):
+        ax.axhline(0, color=SOFT, linewidth=0.8)
+        for arm, (symptom, change) in arms.items():
+            colour, marker = ARM_LOOKS.get(arm, (SOFT, "o"))
+            ax.plot(symptom, change, marker, color=colour, markersize=4, alpha=0.8)
+        ax.set_title(short_name(title, 30), fontsize=8.5)
+        ax.tick_params(labelsize=7)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("change", fontsize=8)
+    figure.supxlabel(across, fontsize=9, y=0.02)
+    shown = dict.fromkeys(arm for _, arms in panels for arm in arms)
+    handles = [
+        Line2D([], [], color=ARM_LOOKS[a][0], marker=ARM_LOOKS[a][1], linestyle="", label=a)
+        for a in shown
+        if a in ARM_LOOKS
+    ]
+    figure.legend(handles=handles, loc="upper left", ncols=2)
+    return to_svg(figure, key=key, alt=alt)
 
 
 @styled
@@ -459,7 +382,7 @@ def quality_by_arm(
         SVG.
     """
     n_columns = max(len(columns) for _, columns in panels)
-    figure = canvas(WIDTH, 3.0, (0.6, 0.1, 0.2, 1.05))
+    figure = canvas(WIDTH, 3.1, (0.6, 0.1, 0.2, 1.2))
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     figure.subplots_adjust(wspace=0.42)
     for ax, (label, columns) in zip(axes, panels, strict=True):
@@ -470,8 +393,9 @@ def quality_by_arm(
             ax.plot(k + spread, known, marker, color=colour, markersize=3, alpha=0.6)
             if known.size:
                 ax.plot([k - 0.36, k + 0.36], [np.median(known)] * 2, color=INK, linewidth=1.6)
-        names = [short_name(f"{arm} {session}".strip(), 20) for arm, session, _ in columns]
-        ax.set_xticks(range(len(columns)), names, rotation=40, ha="right", rotation_mode="anchor")
+        names = [short_name(f"{arm} {session}".strip(), 19) for arm, session, _ in columns]
+        ax.set_xticks(range(len(columns)), names, rotation=58, ha="right", rotation_mode="anchor")
         ax.set(xlim=(-0.6, n_columns - 0.4), ylabel=label)
-        ax.set_ylim(bottom=0)
+        nothing = not any((values > 0).any() for *_, values in columns)
+        ax.set_ylim(0, 1 if nothing else None)
     return to_svg(figure, key=key, alt=alt)

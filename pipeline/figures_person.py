@@ -28,27 +28,63 @@ from circuitshift.pipeline.figures_base import (
     Floats,
     canvas,
     legend_above,
+    legend_columns,
     short_name,
     styled,
     to_svg,
 )
 
-__all__ = ["carpet", "circuit_values", "matrices", "motion", "retained"]
+__all__ = [
+    "Blocks",
+    "Motion",
+    "block_means",
+    "carpet",
+    "circuit_values",
+    "colours",
+    "matrices",
+    "motion",
+    "retained",
+]
 
 _MAX_COLUMNS = 500  # pixels of a carpet along time
 _LEVELS = 48  # colours of an image; more would only cost bytes
 
 
-@styled
-def motion(fd_mm: Floats, keep: Bools, *, threshold_mm: float | None, key: str, alt: str) -> str:
-    """Framewise displacement over volumes, with what was not used shaded.
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """Motion of one run.
 
     Parameters
     ----------
+    title : str
     fd_mm : ndarray, shape (n_volumes,)
         Framewise displacement, mm; NaN where unknown (always the first).
     keep : ndarray of bool, shape (n_volumes,)
         Volumes that entered connectivity.
+    before : ndarray, shape (n_volumes,), optional
+        Standardised DVARS of the preprocessed images.
+    after : ndarray, shape (n_volumes,), optional
+        Root mean square over regions of the change from the volume before, of denoised series.
+    """
+
+    title: str
+    fd_mm: Floats
+    keep: Bools
+    before: Floats | None = None
+    after: Floats | None = None
+
+
+_DVARS_LIMIT = 1.5  # fMRIPrep's default, --dvars-spike-threshold
+
+
+@styled
+def motion(runs: Sequence[Motion], *, threshold_mm: float | None, key: str, alt: str) -> str:
+    """Draw displacement and DVARS of up to two runs side by side; what was not used is shaded.
+
+    Parameters
+    ----------
+    runs : sequence of Motion
+        Each kind has one scale for all runs.
     threshold_mm : float, optional
         Censoring threshold, mm.
     key, alt : str
@@ -59,25 +95,62 @@ def motion(fd_mm: Floats, keep: Bools, *, threshold_mm: float | None, key: str, 
     str
         SVG.
     """
-    figure = canvas(WIDTH, 1.9, (0.6, 0.15, 0.3, 0.45))
-    ax = figure.add_subplot()
-    volumes = np.arange(1, len(fd_mm) + 1)
-    for start, stop in _stretches(~keep):
-        ax.axvspan(start + 0.5, stop + 0.5, color=LOST, alpha=0.35, linewidth=0)
-    ax.plot(volumes, fd_mm, color=CONTROL, linewidth=1)
-    legend = [Line2D([], [], color=CONTROL, linewidth=1, label="framewise displacement")]
-    if not keep.all():
-        legend.append(Line2D([], [], color=LOST, linewidth=6, alpha=0.35, label="not used"))
-    known = fd_mm[np.isfinite(fd_mm)]
-    top = max(0.5, 1.08 * float(known.max())) if known.size else 0.5
+    kinds: list[tuple[str, list[Floats | None], float | None]] = [
+        ("displacement, mm", [run.fd_mm for run in runs], threshold_mm)
+    ]
+    if any(run.before is not None for run in runs):
+        kinds.append(("DVARS before", [run.before for run in runs], _DVARS_LIMIT))
+    if any(run.after is not None for run in runs):
+        kinds.append(("DVARS after", [run.after for run in runs], None))
+    height = 0.55 + 0.4 + 1.15 * len(kinds)
+    figure = canvas(WIDTH, height, (0.6, 0.12, 0.55, 0.45))
+    axes = figure.subplots(
+        len(kinds),
+        len(runs),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        gridspec_kw={"hspace": 0.16, "wspace": 0.06},
+    )
+    for row, (name, values, limit) in enumerate(kinds):
+        for column, (run, line) in enumerate(zip(runs, values, strict=True)):
+            _trace(axes[row, column], run, line, limit)
+        axes[row, 0].set_ylabel(name, fontsize=7.5)
+        axes[row, 0].set_ylim(0, _top([v for v in values if v is not None], limit))
+    for column, run in enumerate(runs):
+        axes[0, column].set_title(short_name(run.title, 42), fontsize=8.5, loc="left", pad=4)
+        axes[-1, column].set_xlabel("volume")
+    legend = [Line2D([], [], color=CONTROL, linewidth=1, label="value")]
     if threshold_mm is not None:
-        ax.axhline(threshold_mm, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-        label = f"threshold {threshold_mm:g} mm"
+        label = f"censored above {threshold_mm:g} mm"
         legend.append(Line2D([], [], color=INK, linestyle=(0, (4, 3)), label=label))
-        top = max(top, 1.3 * threshold_mm)
-    ax.set(xlim=(0.5, len(fd_mm) + 0.5), ylim=(0, top), xlabel="volume", ylabel="mm")
-    legend_above(ax, legend)
+    if len(kinds) > 1 and kinds[1][2] is not None:
+        label = f"DVARS {_DVARS_LIMIT:g}: marked by fMRIPrep, not censored"
+        legend.append(Line2D([], [], color=SOFT, linestyle=(0, (1, 2)), label=label))
+    if not all(run.keep.all() for run in runs):
+        legend.append(Line2D([], [], color=LOST, linewidth=6, alpha=0.35, label="not used"))
+    legend_above(axes[0, 0], legend, y=1 + 0.24 / 1.15)
     return to_svg(figure, key=key, alt=alt)
+
+
+def _trace(ax: Axes, run: Motion, line: Floats | None, limit: float | None) -> None:
+    for start, stop in _stretches(~run.keep):
+        ax.axvspan(start + 0.5, stop + 0.5, color=LOST, alpha=0.35, linewidth=0)
+    if line is None:
+        ax.text(0.5, 0.5, "not available", transform=ax.transAxes, ha="center", va="center")
+    else:
+        ax.plot(np.arange(1, len(line) + 1), line, color=CONTROL, linewidth=0.9)
+    if limit is not None:
+        dvars = limit == _DVARS_LIMIT
+        look = (SOFT, (0, (1, 2))) if dvars else (INK, (0, (4, 3)))
+        ax.axhline(limit, color=look[0], linewidth=0.9, linestyle=look[1])
+    ax.set_xlim(0.5, len(run.keep) + 0.5)
+
+
+def _top(lines: Sequence[Floats], limit: float | None) -> float:
+    known = np.concatenate([line[np.isfinite(line)] for line in lines])
+    top = max(0.5, 1.08 * float(known.max())) if known.size else 0.5
+    return top if limit is None else max(top, 1.3 * limit)
 
 
 def _stretches(mask: Bools) -> list[tuple[int, int]]:
@@ -125,19 +198,26 @@ def retained(
 
 
 @dataclass(frozen=True, slots=True)
-class _Blocks:
-    """Regions sorted by network."""
+class Blocks:
+    """Regions sorted by network.
+
+    Parameters
+    ----------
+    order : ndarray of int, shape (n_regions,)
+    names : tuple of str
+        Of the networks, in this order.
+    starts : ndarray of int, shape (n_networks + 1,)
+    """
 
     order: npt.NDArray[np.intp]
     names: tuple[str, ...]
     starts: npt.NDArray[np.intp]  # (n_blocks + 1,)
 
     @classmethod
-    def of(cls, networks: Sequence[str]) -> "_Blocks":
+    def of(cls, networks: Sequence[str]) -> "Blocks":
+        """Sort; networks keep the order in which they come first, the unnamed are last."""
         names = list(dict.fromkeys(networks))
-        names.sort(
-            key=lambda name: name == ""
-        )  # the unnamed come last, the others keep their order
+        names.sort(key=lambda name: name == "")
         rank = np.array([names.index(name) for name in networks], np.intp)
         order = np.argsort(rank, kind="stable")
         starts = np.searchsorted(rank[order], np.arange(len(names) + 1))
@@ -187,7 +267,8 @@ def _apart(wanted: Floats, *, gap: float, top: float) -> Floats:
     return out
 
 
-def _colours(name: str) -> Colormap:
+def colours(name: str) -> Colormap:
+    """Return one of matplotlib's colour maps with few steps, grey for what is not known."""
     return mpl.colormaps[name].resampled(_LEVELS).with_extremes(bad="#9aa0a6")
 
 
@@ -212,18 +293,18 @@ def carpet(series: Floats, keep: Bools, networks: Sequence[str], *, key: str, al
         SVG.
     """
     whole = _all_volumes(np.asarray(series, float), keep)
-    blocks = _Blocks.of(networks)
+    blocks = Blocks.of(networks)
     n_volumes, n_regions = whole.shape
     step = -(-n_volumes // _MAX_COLUMNS)
     image = _standardised(whole)[:, blocks.order]
-    image = _block_means(image, step).T
+    image = block_means(image, step).T
     height = min(3.4, max(1.4, n_regions / 90))
     figure = canvas(WIDTH, height + 0.6, (1.5, 0.95, 0.15, 0.45))
     ax = figure.add_subplot()
     extent = (0.5, n_volumes + 0.5, n_regions - 0.5, -0.5)
     drawn = ax.imshow(
         image,
-        cmap=_colours("gray"),
+        cmap=colours("gray"),
         vmin=-2.5,
         vmax=2.5,
         aspect="auto",
@@ -266,7 +347,7 @@ def _standardised(series: Floats) -> Floats:
         return np.asarray((series - mean) / np.where(spread > 0, spread, np.nan))
 
 
-def _block_means(values: Floats, step: int) -> Floats:
+def block_means(values: Floats, step: int) -> Floats:
     """Mean of every `step` rows."""
     if step == 1:
         return values
@@ -296,17 +377,17 @@ def matrices(
     str
         SVG.
     """
-    blocks = _Blocks.of(networks)
+    blocks = Blocks.of(networks)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     side, left, gap, foot = (1.95 if columns == 3 else 2.4), 1.3, 0.1, 0.5
-    height = rows * (side + 0.3) + foot
+    height = rows * (side + 0.32) + foot
     figure = Figure(figsize=(WIDTH, height))
     limit = _limit([matrix for _, matrix in panels])
-    scale = ScalarMappable(Normalize(-limit, limit), _colours("RdBu_r"))
+    scale = ScalarMappable(Normalize(-limit, limit), colours("RdBu_r"))
     for k, (title, matrix) in enumerate(panels):
         row, column = divmod(k, columns)
-        x, y = left + column * (side + gap), height - (row + 1) * (side + 0.3)
+        x, y = left + column * (side + gap), height - (row + 1) * (side + 0.32)
         ax = figure.add_axes((x / WIDTH, y / height, side / WIDTH, side / height))
         image = np.array(matrix, float)[np.ix_(blocks.order, blocks.order)]
         np.fill_diagonal(image, np.nan)
@@ -315,7 +396,11 @@ def matrices(
             ax.axhline(start - 0.5, color=INK, linewidth=0.3)
             ax.axvline(start - 0.5, color=INK, linewidth=0.3)
         ax.set(xticks=[], yticks=[])
-        ax.set_title(short_name(title, 30), fontsize=9)
+        said = short_name(title, 60)
+        long = len(said) > 26
+        ax.set_title(
+            said.replace(" minus ", "\nminus ") if long else said, fontsize=7 if long else 9
+        )
         if column == 0:
             blocks.label(ax, side)
     bar = figure.add_axes((left / WIDTH, 0.36 / height, side / WIDTH, 0.08 / height))
@@ -332,7 +417,12 @@ def _limit(arrays: Sequence[Floats]) -> float:
 
 @styled
 def circuit_values(
-    circuits: Mapping[str, Mapping[str, float]], sessions: Sequence[str], *, key: str, alt: str
+    circuits: Mapping[str, Mapping[str, float]],
+    sessions: Sequence[str],
+    *,
+    others: Mapping[str, tuple[float, float]] | None = None,
+    key: str,
+    alt: str,
 ) -> str:
     """One row per circuit, one mark per session.
 
@@ -342,6 +432,8 @@ def circuit_values(
         Mean Fisher z by circuit and session.
     sessions : sequence of str
         In order of time.
+    others : mapping of str to (float, float), optional
+        Range of other people, by circuit: a grey bar.
     key, alt : str
         Prefix of ids, and description.
 
@@ -351,24 +443,34 @@ def circuit_values(
         SVG.
     """
     names = list(circuits)
-    figure = canvas(WIDTH, 0.95 + 0.24 * len(names), (2.7, 0.2, 0.35, 0.45))
+    labels = [short_name(f"ses-{s}" if s else "session") for s in sessions]
+    columns, lines = legend_columns([*labels, *["other people"] * bool(others)], WIDTH - 2.9)
+    head = 0.17 + 0.18 * lines
+    figure = canvas(WIDTH, 0.6 + head + 0.24 * len(names), (2.7, 0.2, head, 0.45))
     ax = figure.add_subplot()
     rows = np.arange(len(names))
     values = np.array([[circuits[n].get(s, np.nan) for s in sessions] for n in names], float)
     values = values.reshape(len(names), len(sessions))
     ax.axvline(0, color=SOFT, linewidth=0.8)
+    for row, name in enumerate(names):
+        if others and name in others:
+            low, high = others[name]
+            label = "other people" * (row == names.index(next(n for n in names if n in others)))
+            ax.barh(
+                row, high - low, left=low, height=0.66, color=SOFT, alpha=0.3, zorder=0, label=label
+            )
     known = np.isfinite(values)
     for row in rows[known.sum(axis=1) > 1]:
         there = values[row][known[row]]
         ax.plot([there.min(), there.max()], [row, row], color=GRID, linewidth=3, zorder=1)
     looks = ((CONTROL, "o"), (TREATED, "D"), (REFERENCE, "s"), (LOST, "^"), (SOFT, "v"))
-    for k, session in enumerate(sessions):
+    for k, label in enumerate(labels):
         colour, marker = looks[k % len(looks)]
-        label = short_name(f"ses-{session}" if session else "session")
         ax.plot(values[:, k], rows, marker, color=colour, markersize=5, label=label, zorder=2)
     ax.set_yticks(rows, [short_name(name) for name in names])
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="mean Fisher z over the circuit's edges")
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=True, axis="x")
-    legend_above(ax, ax.get_legend_handles_labels()[0][:5])
+    handles = [h for h in ax.get_legend_handles_labels()[0] if h.get_label()]
+    legend_above(ax, handles, columns=columns)
     return to_svg(figure, key=key, alt=alt)

@@ -19,6 +19,7 @@ from circuitshift.pipeline import (
     connectivity,
     group_tables,
     measure,
+    quality,
     study,
     tables,
 )
@@ -26,10 +27,17 @@ from circuitshift.pipeline.atlas_files import read_atlas
 from circuitshift.pipeline.design import Observed, StudyFile, infer_design
 from circuitshift.pipeline.errors import DesignError, InputError
 from circuitshift.pipeline.group_beside import beside_verdict
-from circuitshift.pipeline.group_content import Context, Fitted, is_gsr, verdict_content
+from circuitshift.pipeline.group_content import (
+    Context,
+    Fitted,
+    edge_motion,
+    is_gsr,
+    verdict_content,
+)
 from circuitshift.pipeline.group_people import GroupInput, harmonised, study_members
 from circuitshift.pipeline.people import People, read_people
 from circuitshift.pipeline.plan_file import compare_plan, plan_of
+from circuitshift.pipeline.ratings import FOLDER, Rating, read_ratings
 from circuitshift.pipeline.records import Design, Science
 
 __all__ = [
@@ -79,13 +87,15 @@ class GroupFiles(NamedTuple):
     edges: Path
 
 
-def read_input(data_sets: Sequence[DataSet]) -> GroupInput:
+def read_input(data_sets: Sequence[DataSet], ratings: Sequence[Rating] = ()) -> GroupInput:
     """Read what the participant level left, for every data set.
 
     Parameters
     ----------
     data_sets : sequence of DataSet
         The main one first.
+    ratings : sequence of Rating
+        What was rated ``exclude`` becomes an excluded row, what was rated ``doubt`` a warning.
 
     Returns
     -------
@@ -116,7 +126,40 @@ def read_input(data_sets: Sequence[DataSet]) -> GroupInput:
         notes += [*found.notes, *map(str, found.faults)]
         people[data_set.name] = found
         labels[data_set.name] = tuple(sorted({*found.labels, *measured}))
-    return GroupInput(tuple(rows), people, labels, tuple(notes))
+    rated, doubts = _rated(rows, ratings)
+    notes += _without_effect(rows, ratings)
+    return GroupInput(tuple(rated), people, labels, tuple(notes), tuple(doubts))
+
+
+def _rated(
+    rows: Iterable[dict[str, str]], ratings: Sequence[Rating]
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Exclude what raters excluded; collect their doubts about what stays."""
+    out, doubts = [], []
+    for row in rows:
+        session = "" if row["session"] == tables.NOT_AVAILABLE else row["session"]
+        reasons, doubted = quality.exclude_rated(row["person"], session, ratings)
+        if row["status"] == "included" and reasons:
+            code, reason = ("; ".join(dict.fromkeys(words)) for words in zip(*reasons, strict=True))
+            row = row | {"status": "excluded", "code": code, "reason": reason}  # noqa: PLW2901
+        elif row["status"] == "included":
+            where = group_tables.person_id(row["person"]) + (f", ses-{session}" if session else "")
+            doubts += [f"{where} is in the analysis, but {said}." for said in doubted]
+        out.append(row)
+    return out, list(dict.fromkeys(doubts))
+
+
+def _without_effect(rows: Sequence[Mapping[str, str]], ratings: Sequence[Rating]) -> Iterable[str]:
+    """Name ratings of people and sessions that are not there, so that none is lost in silence."""
+    known = {(row["person"], row["session"]) for row in rows}
+    people = {person for person, _ in known}
+    for rating in ratings:
+        what = group_tables.person_id(rating.person)
+        if rating.session:
+            what += f", ses-{rating.session}"
+        there = (rating.person, rating.session) in known if rating.session else None
+        if rating.person not in people or there is False:
+            yield f"{what} was {rating.said()}; it was not measured, so this changes nothing."
 
 
 def recorded_science(data_sets: Sequence[DataSet]) -> Science:
@@ -185,7 +228,12 @@ def state_design(given: GroupInput, stated: StudyFile) -> Design:
 
 
 def run_group(
-    data_sets: Sequence[DataSet], stated: StudyFile, *, science: Science, out_dir: Path
+    data_sets: Sequence[DataSet],
+    stated: StudyFile,
+    *,
+    science: Science,
+    out_dir: Path,
+    ratings: Path | None = None,
 ) -> GroupFiles:
     """Analyse the study and write its tables and verdict.
 
@@ -198,6 +246,9 @@ def run_group(
         Its first atlas and first strategy give the verdict, the other strategies its sensitivity.
     out_dir : Path
         Root of the output data set; files go to ``group/``.
+    ratings : Path, optional
+        Folder of rating files (`circuitshift.pipeline.ratings`); ``ratings`` of `out_dir` when
+        left out.
 
     Returns
     -------
@@ -206,12 +257,13 @@ def run_group(
     Raises
     ------
     DesignError, InputError
-        If the study cannot be analysed as stated.
+        If the study cannot be analysed as stated, or a rating cannot be read.
     """
+    judged = read_ratings(ratings or out_dir / FOLDER)
     for stale in ("verdict.json", "report.html"):  # a run that fails must not leave an old answer
         (out_dir / "group" / stale).unlink(missing_ok=True)
     plan = plan_of(stated, science)
-    context, fitted, notes = _study(data_sets, stated, science)
+    context, fitted, notes = _study(data_sets, stated, science, judged)
     given, atlas = context.given, context.atlas
     twins = [s for s in science.strategies if fitted.strategy not in (s, measure.AS_GIVEN)]
     sensitivity = [(name, *_analyse_or_say(context, name)) for name in twins]
@@ -221,11 +273,18 @@ def run_group(
     files = _paths(out_dir / "group")
     further, estimates, maps = beside_verdict(context, fitted, out_dir / "group")
     group_tables.write_circuits(files.circuits, fitted.sessions, context.members, context.circuits)
-    group_tables.write_tests(files.tests, fitted.analysis, sensitivity, estimates)
+    group_tables.write_tests(
+        files.tests, fitted.analysis, sensitivity, estimates, alpha=fitted.rules.alpha
+    )
     group_tables.write_change(files.change, fitted.cohort, fitted.analysis)
     group_tables.write_exclusions(files.exclusions, excluded, context.members)
     group_tables.write_edges(
-        files.edges, fitted.cohort, atlas, circuits=context.circuits, maps=maps
+        files.edges,
+        fitted.cohort,
+        atlas,
+        circuits=context.circuits,
+        maps=maps,
+        motion=edge_motion(context, fitted),
     )
     content = verdict_content(context, fitted, sensitivity) | {
         "circuits_not_resolved": list(context.skipped),
@@ -241,6 +300,8 @@ def fit_study(
     data_sets: Sequence[DataSet], stated: StudyFile, science: Science
 ) -> tuple[Context, Fitted]:
     """Read a measured study and fit the model under its primary strategy.
+
+    Ratings are those in ``ratings`` of the outputs.
 
     Parameters
     ----------
@@ -258,13 +319,17 @@ def fit_study(
     DesignError, InputError
         If the study cannot be analysed as stated.
     """
-    return _study(data_sets, stated, science)[:2]
+    ratings = read_ratings(data_sets[0].outputs / FOLDER)
+    return _study(data_sets, stated, science, ratings)[:2]
 
 
 def _study(
-    data_sets: Sequence[DataSet], stated: StudyFile, science: Science
+    data_sets: Sequence[DataSet],
+    stated: StudyFile,
+    science: Science,
+    ratings: Sequence[Rating] = (),
 ) -> tuple[Context, Fitted, list[str]]:
-    given = read_input(data_sets)
+    given = read_input(data_sets, ratings)
     design = state_design(given, stated)
     members, design, notes = study_members(given, design)
     atlas = _primary_atlas(given, data_sets[0].outputs)

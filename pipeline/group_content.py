@@ -25,7 +25,14 @@ from circuitshift.pipeline.group_people import GroupInput
 from circuitshift.pipeline.provenance import code_hash, versions
 from circuitshift.pipeline.records import Design, Science
 
-__all__ = ["Context", "Fitted", "baseline_halves", "is_gsr", "verdict_content"]
+__all__ = [
+    "Context",
+    "Fitted",
+    "baseline_halves",
+    "edge_motion",
+    "is_gsr",
+    "verdict_content",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -148,6 +155,7 @@ def verdict_content(
     verdict, deviation = analysis.verdict, analysis.deviation
     roles = [m.role for m in cohort.pairs]
     warnings = [*verdict.warnings, *_gsr_warning(analysis, sensitivity, science)]
+    warnings += context.given.doubts
     excluded = _exclusion_by_arm(context.members, cohort)
     if excluded["p"] is not None and excluded["p"] < 0.05:
         warnings.append(
@@ -178,7 +186,7 @@ def verdict_content(
         "further": _further(analysis),
         "size_of_change": _rows(analysis, "size of change"),
         "identifiability": _identifiability(cohort),
-        "quality": _motion_confound(cohort, fitted.visits.change),
+        "quality": _motion_confound(context, fitted),
         "sensitivity": [_sensitivity_row(*twin, science) for twin in sensitivity],
         "exclusion_by_arm": excluded,
         "flow": _flow(context, cohort),
@@ -248,11 +256,45 @@ def _identifiability(cohort: change.Cohort) -> dict[str, dict[str, float]]:
     }
 
 
-def _motion_confound(cohort: change.Cohort, changes: Floats) -> dict[str, object]:
-    """Relate change of edges to change of motion over people (QC-FC on change)."""
-    if cohort.motion_mm is None:
-        return {}
-    return dict(quality.qcfc(changes, cohort.motion_mm))
+def _motion_pairs(context: Context, fitted: Fitted) -> dict[str, tuple[Floats, Floats]]:
+    """Edges and motion of treated and control people: at baseline, and the change of both."""
+    cohort = fitted.cohort
+    unknown = np.full(len(cohort.pairs), np.nan)
+    people = [member.person for member in (*cohort.pairs, *cohort.lone)]
+    visits = [fitted.sessions.get((person, context.design.baseline)) for person in people]
+    fd = np.array([np.nan if found is None else found.mean_fd_mm for found in visits])
+    return {
+        "qcfc_r": (np.vstack([cohort.baseline, cohort.baseline_only]), fd),
+        "qcfc_change_r": (
+            fitted.visits.change,
+            unknown if cohort.motion_mm is None else cohort.motion_mm,
+        ),
+    }
+
+
+def edge_motion(context: Context, fitted: Fitted) -> dict[str, Floats]:
+    """Correlate every edge with motion over people.
+
+    Parameters
+    ----------
+    context : Context
+    fitted : Fitted
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n_edges,)
+        ``qcfc_r`` of baseline connectivity, ``qcfc_change_r`` of change; for edges.tsv.
+    """
+    found = _motion_pairs(context, fitted)
+    return {name: quality.qcfc_edges(*pair) for name, pair in found.items()}
+
+
+def _motion_confound(context: Context, fitted: Fitted) -> dict[str, object]:
+    """Relate edges to motion over people (QC-FC): their change, and ``baseline`` beside it."""
+    length = connectivity.distances(context.atlas.centres_mm())
+    pairs = _motion_pairs(context, fitted)
+    found = {name: quality.qcfc(*pair, length) for name, pair in pairs.items()}
+    return dict(found["qcfc_change_r"]) | {"baseline": found["qcfc_r"]}
 
 
 def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] | None:

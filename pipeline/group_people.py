@@ -29,12 +29,15 @@ class GroupInput:
     labels : mapping of str to tuple of str
         Everybody, by data set name: participants.tsv and measured people together.
     notes : tuple of str
+    doubts : tuple of str
+        What raters found doubtful, one warning each.
     """
 
     rows: tuple[dict[str, str], ...]
     people: Mapping[str, People]
     labels: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
+    doubts: tuple[str, ...] = ()
 
 
 def study_members(

@@ -1,5 +1,6 @@
 """Tables of the group level: every column described, one tidy row per estimate or value."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from circuitshift.atlases.records import Atlas, Circuit
 from circuitshift.pipeline import change, connectivity, study, tables
 from circuitshift.pipeline.maps import Maps
+from circuitshift.pipeline.power import detectable
 from circuitshift.pipeline.verdict import Estimate
 
 __all__ = [
@@ -110,6 +112,11 @@ _TEST_COLUMNS = {
     "n_reference": "People in the reference group",
     "method": "Statistic, kind and number of permutations, correction",
     "note": "Remarks",
+    "detectable": "Smallest true effect that a study with this standard error finds four times in "
+    "five, in `unit`: (t(1 - alpha / 2, df) + t(.8, df)) se; Bloom 1995, "
+    "doi:10.1177/0193841X9501900504",
+    "detectable_family": "The same at alpha divided by the tests of the family (Bonferroni): more "
+    "than the correction in use asks for",
 }
 
 #: Name of a strategy, its analysis, and why there is none.
@@ -121,6 +128,8 @@ def write_tests(
     analysis: study.Analysis,
     sensitivity: Sensitivity,
     more: Sequence[Estimate] = (),
+    *,
+    alpha: float,
 ) -> None:
     """Write every estimate of the primary analysis, `more`, then those of its sensitivity twins."""
     rows = [*analysis.estimates, *more]
@@ -129,6 +138,10 @@ def write_tests(
             rows += [replace(e, family=f"sensitivity: {name}: {e.family}") for e in found.estimates]
     names = [field.name for field in fields(Estimate)]
     columns = {name: [getattr(row, name) for row in rows] for name in names}
+    size = Counter(row.family for row in rows if np.isfinite(row.se))
+    level = alpha / np.array([max(1, size[row.family]) for row in rows], float)
+    for name, at in (("detectable", np.full(len(rows), alpha)), ("detectable_family", level)):
+        columns[name] = list(detectable(columns["se"], columns["df"], at))
     tables.write_table(path, columns, sidecar=_describe(_TEST_COLUMNS))
 
 
@@ -141,6 +154,9 @@ def write_change(path: Path, cohort: change.Cohort, analysis: study.Analysis) ->
         "arm": [m.role for m in cohort.pairs],
     }
     about = {"participant_id": "Participant", "arm": "Role in the study"}
+    if cohort.symptom is not None:
+        columns["symptom_change"] = list(cohort.symptom)
+        about["symptom_change"] = "Follow-up minus baseline of the symptom score"
     for k, term in enumerate(response.terms):
         columns[f"global_{term}"] = list(response.coefficients[:n, k])
         about[f"global_{term}"] = f"This person's global {term}, see docs/model.md"
@@ -189,6 +205,9 @@ _EDGE_COLUMNS = {
     "p": "Permutation p, uncorrected",
     "p_corrected": "Permutation p, family-wise over all edges",
     "p_tfnbs": "Permutation p, family-wise, threshold-free network-based statistic",
+    "distance_mm": "Length of the edge",
+    "qcfc_r": "Correlation over people of baseline connectivity with mean framewise displacement",
+    "qcfc_change_r": "Correlation over people of its change with the change of that displacement",
 }
 
 
@@ -199,8 +218,9 @@ def write_edges(
     *,
     circuits: Sequence[Circuit],
     maps: Maps | None,
+    motion: Mapping[str, Floats],
 ) -> None:
-    """Write group means and exploratory tests of every edge."""
+    """Write group means and exploratory tests of every edge, and how it goes with motion."""
     n = len(atlas.regions)
     i, j = np.triu_indices(n, 1)
     member_of: dict[int, list[str]] = {}
@@ -225,6 +245,8 @@ def write_edges(
         columns[name] = list(unknown if tested is None else getattr(tested, field))
     columns["p_corrected"] = list(unknown if tested is None else tested.p_corrected)
     columns["p_tfnbs"] = list(unknown if maps is None else maps.tfnbs_p)
+    columns["distance_mm"] = list(np.round(connectivity.distances(atlas.centres_mm()), 2))
+    columns |= {name: list(np.round(r, 4)) for name, r in motion.items()}
     tables.write_table(path, columns, sidecar=_describe(_EDGE_COLUMNS))
 
 

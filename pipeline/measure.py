@@ -14,7 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.atlases.records import Atlas
-from circuitshift.pipeline import bids, connectivity, denoise, extract, quality, tables
+from circuitshift.pipeline import (
+    bids,
+    connectivity,
+    denoise,
+    extract,
+    quality,
+    tables,
+    views,
+    voxels,
+)
 from circuitshift.pipeline.atlas_files import atlas_for, read_atlas
 from circuitshift.pipeline.errors import CircuitshiftError, Fault, TableError
 from circuitshift.pipeline.nifti import Header, read_header
@@ -54,6 +63,10 @@ RUNS_COLUMNS: dict[str, str] = {
     "n_regressors": "Rank of the nuisance regressors after filtering",
     "residual_dof": "Residual degrees of freedom; the weight of this run in its session",
     "mean_fd_mm": "Mean framewise displacement of the retained volumes, mm",
+    "variance_removed": "Share of a region's variance that the regressors took, after detrending "
+    "and filtering; median over regions",
+    "median_tsnr": "Temporal signal-to-noise ratio before denoising, median over the voxels of the "
+    "mask",
     "n_regions": "Regions of the atlas",
     "n_regions_lost": "Regions without enough signal; their edges are n/a",
     "relmat": "Edge matrix, relative to the output folder",
@@ -84,6 +97,9 @@ class _Made:
     series: Floats | None = None
     keep: npt.NDArray[np.bool_] | None = None
     fd_mm: Floats | None = None
+    std_dvars: Floats | None = None
+    median_tsnr: float = float("nan")
+    views: tuple[str, ...] = ()
 
 
 def measure_person(
@@ -302,6 +318,8 @@ def _finished(
         content = tables.read_json(sidecar)
         if any(content.get(name) != value for name, value in key.items()):
             return None
+        if not all((out_dir / name).exists() for name in content.get("Views", ())):
+            return None
         rows.append(dict(content["Row"]))
     return rows
 
@@ -310,16 +328,27 @@ def _from_bold(
     run: Run, science: Science, out_dir: Path, problems: list[dict[str, object]]
 ) -> Iterable[_Made]:
     """Extract once, then clean under every strategy; a strategy that fails becomes a row."""
-    del out_dir
     assert run.t_r_s is not None  # noqa: S101 - for the type checker; check_run saw to it
     mask = None if run.mask is None else extract.read_mask(run.mask)
     atlases = [atlas_for(source, run.space) for source in science.atlases]
     parts = [_parcellation(atlas, run, mask) for atlas in atlases]
-    found = extract.extract(run.path, parts)
+    inside = None if mask is None else mask[0]
+    watch = views.Watch.of(run, inside, science.dummy_scans)
+    found, blocks, spheres = _extracted(run, parts, watch)
     for strategy in _strategies(science):
         try:
             regressors = _regressors(run, strategy, science, found.n_volumes)
-            for part, raw, coverage in zip(parts, found.series, found.coverage, strict=True):
+            seen: list[str] = []
+            if blocks is not None and strategy.name == science.strategies[0]:
+                seen = views.write_views(
+                    run,
+                    (blocks, spheres),
+                    parts[0],
+                    regressors=regressors,
+                    strategy=strategy,
+                    out_dir=out_dir,
+                )
+            for part, raw, coverage in zip(parts, found.series, found.coverage, strict=False):
                 series = np.where(coverage >= science.min_coverage, raw, np.nan)
                 cleaned, kept = denoise.clean(series, regressors, strategy, run.t_r_s)
                 yield _Made(
@@ -333,10 +362,24 @@ def _from_bold(
                     cleaned,
                     regressors.keep,
                     regressors.fd_mm,
+                    regressors.std_dvars,
+                    float("nan") if blocks is None else blocks.median_tsnr,
+                    tuple(seen),
                 )
         except CircuitshiftError as error:
             row = _failed(stem_of(run), run.session, _code(error), str(error))
             problems.append(row | {"strategy": strategy.name})
+
+
+def _extracted(
+    run: Run, parts: Sequence[extract.Parcellation], watch: views.Watch | None
+) -> tuple[extract.Extraction, voxels.Blocks | None, Floats | None]:
+    """Read the run once: regional series, then blocks of voxels and the series of the seeds."""
+    if watch is None:
+        return extract.extract(run.path, parts), None, None
+    seeds = [] if watch.seeds is None else [watch.seeds]
+    found = extract.extract(run.path, [*parts, *seeds], followers=[watch.voxels])
+    return found, watch.voxels.blocks(), found.series[len(parts)] if seeds else None
 
 
 def _parcellation(
@@ -456,6 +499,9 @@ def _write(
             **common,
             "RegionsLost": lost,
             "Row": row,
+            "Views": list(made.views),
+            "Preprocessing": views.preprocessed_by(run) if run.door == "bold" else "",
+            "PreprocessingReport": views.fmriprep_report(run, out_dir),
             "Science": asdict(science),
             **sidecar,
         },
@@ -467,11 +513,14 @@ def _write_motion(made: _Made, files: Mapping[str, Path], out_dir: Path) -> None
     if made.keep is None or made.fd_mm is None:
         return
     name = "framewise_displacement"
-    tables.write_table(
-        out_dir / files["motion"],
-        {name: made.fd_mm},
-        sidecar={name: {"Description": "Framewise displacement (Power)", "Units": "mm"}},
-    )
+    columns: dict[str, Floats] = {name: made.fd_mm}
+    about = {name: {"Description": "Framewise displacement (Power)", "Units": "mm"}}
+    if made.std_dvars is not None:
+        columns["std_dvars"] = made.std_dvars
+        about["std_dvars"] = {
+            "Description": "Standardised DVARS of the preprocessed images, from the confounds table"
+        }
+    tables.write_table(out_dir / files["motion"], columns, sidecar=about)
     tables.write_table(
         out_dir / files["outliers"],
         {name: (~made.keep).astype(int)},
@@ -493,6 +542,7 @@ def _row(made: _Made, run: Run, science: Science, lost: Sequence[str]) -> dict[s
         "code": "; ".join(code for code, _ in reasons) or None,
         "reason": "; ".join(reason for _, reason in reasons) or None,
         **{name: getattr(made.kept, name) for name in _KEPT},
+        "median_tsnr": made.median_tsnr,
         "n_regions": len(coverage),
         "n_regions_lost": len(lost),
     }

@@ -6,14 +6,23 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.pipeline.ratings import Rating
 from circuitshift.pipeline.records import Kept, Science
 
-__all__ = ["CODES", "compare_exclusion", "exclude_run", "qcfc"]
+__all__ = [
+    "CODES",
+    "compare_exclusion",
+    "distance_dependence",
+    "exclude_rated",
+    "exclude_run",
+    "qcfc",
+    "qcfc_edges",
+]
 
 Floats = npt.NDArray[np.float64]
 
 #: Reasons to leave a run out that are no failures.
-CODES = ("too-short", "motion", "coverage")
+CODES = ("too-short", "motion", "coverage", "rated")
 
 _MOST_REGIONS_LOST = 0.5
 
@@ -57,6 +66,32 @@ def exclude_run(kept: Kept, science: Science, coverage: Floats) -> list[tuple[st
     return reasons
 
 
+def exclude_rated(
+    person: str, session: str, ratings: Sequence[Rating]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Say why a session must not enter the analysis by the judgement of those who looked at it.
+
+    One rater who excludes is enough; ratings ``keep`` undo nothing.
+
+    Parameters
+    ----------
+    person, session : str
+        As in `Rating`; the session is empty when the data set has none.
+    ratings : sequence of Rating
+        Of anybody.
+
+    Returns
+    -------
+    reasons : list of (str, str)
+        As `exclude_run`.
+    doubts : list of str
+        What ratings ``doubt`` say; the session stays.
+    """
+    ours = [r for r in ratings if r.person == person and r.session in ("", session)]
+    reasons = [("rated", rating.said()) for rating in ours if rating.rating == "exclude"]
+    return reasons, [rating.said() for rating in ours if rating.rating == "doubt"]
+
+
 def compare_exclusion(counts: Mapping[str, tuple[int, int]]) -> float:
     """Compare two arms by how many people were lost: Fisher's exact test, two-sided.
 
@@ -86,34 +121,97 @@ def compare_exclusion(counts: Mapping[str, tuple[int, int]]) -> float:
     return float(sum(w for w in ways if w <= observed) / sum(ways))
 
 
-def qcfc(edges: Floats, motion: Sequence[float] | Floats) -> dict[str, float]:
-    """Relate edges to motion over people: QC-FC.
+def qcfc_edges(edges: Floats, motion: Sequence[float] | Floats) -> Floats:
+    """Correlate every edge with motion over people: QC-FC.
 
     Parameters
     ----------
     edges : ndarray of shape (n_people, n_edges)
-        Fisher z, or their change; edges with NaN are left out.
+        Fisher z, or their change.
+    motion : array_like of shape (n_people,)
+        Mean framewise displacement, or its change, mm; people whose motion is unknown are left out.
+
+    Returns
+    -------
+    ndarray of shape (n_edges,)
+        Pearson r; NaN for edges that somebody lacks, and everywhere with fewer than five people
+        or with motion that does not vary.
+    """
+    fd = np.asarray(motion, float)
+    known = np.isfinite(fd)
+    edges, fd = edges[known], fd[known]
+    out = np.full(edges.shape[1], np.nan)
+    whole = np.isfinite(edges).all(axis=0)
+    if len(fd) < 5 or not whole.any() or fd.std() == 0:
+        return out
+    centred = edges[:, whole] - edges[:, whole].mean(axis=0)
+    about = fd - fd.mean()
+    norm = np.sqrt((centred**2).sum(axis=0) * (about @ about))
+    out[whole] = np.divide(about @ centred, norm, out=np.zeros(centred.shape[1]), where=norm > 0)
+    return out
+
+
+def qcfc(
+    edges: Floats, motion: Sequence[float] | Floats, distance_mm: Floats | None = None
+) -> dict[str, float]:
+    """Summarise how edges go with motion over people, and whether short ones do so more.
+
+    Parameters
+    ----------
+    edges : ndarray of shape (n_people, n_edges)
+        Fisher z, or their change.
     motion : array_like of shape (n_people,)
         Mean framewise displacement, or its change, mm.
+    distance_mm : ndarray of shape (n_edges,), optional
+        Length of each edge.
 
     Returns
     -------
     dict
         ``qcfc_median_abs_r``: median absolute correlation (Ciric 2017,
         doi:10.1016/j.neuroimage.2017.03.020); ``qcfc_null_median_abs_r``: what chance gives with
-        so many people, from a normal Fisher z; ``qcfc_n_people``. Empty below five people.
+        so many people, from a normal Fisher z; ``qcfc_n_people``; with `distance_mm` also
+        ``qcfc_distance_rho``, see `distance_dependence`. Empty where `qcfc_edges` knows no edge.
     """
-    motion = np.asarray(motion, float)
-    n = len(motion)
-    whole = np.isfinite(edges).all(axis=0)
-    if n < 5 or not whole.any() or motion.std() == 0:
+    r = qcfc_edges(edges, motion)
+    if not np.isfinite(r).any():
         return {}
-    centred = edges[:, whole] - edges[:, whole].mean(axis=0)
-    about = motion - motion.mean()
-    norm = np.sqrt((centred**2).sum(axis=0) * (about @ about))
-    r = np.divide(about @ centred, norm, out=np.zeros(centred.shape[1]), where=norm > 0)
-    return {
-        "qcfc_median_abs_r": float(np.median(np.abs(r))),
+    n = int(np.isfinite(np.asarray(motion, float)).sum())
+    out = {
+        "qcfc_median_abs_r": float(np.nanmedian(np.abs(r))),
         "qcfc_null_median_abs_r": float(np.tanh(0.6744897501960817 / np.sqrt(n - 3))),
         "qcfc_n_people": float(n),
     }
+    if distance_mm is not None:
+        out["qcfc_distance_rho"] = distance_dependence(r, distance_mm)
+    return out
+
+
+def distance_dependence(r: Floats, distance_mm: Floats) -> float:
+    """Rank correlation of QC-FC with the length of edges.
+
+    Motion adds to short edges and takes from long ones, so that a negative value is a trace of
+    motion (Power 2012, doi:10.1016/j.neuroimage.2011.10.018; the measure is that of Parkes 2018,
+    doi:10.1016/j.neuroimage.2017.12.073).
+
+    Parameters
+    ----------
+    r : ndarray of shape (n_edges,)
+        From `qcfc_edges`.
+    distance_mm : ndarray of shape (n_edges,)
+
+    Returns
+    -------
+    float
+        Spearman's rho over the edges where both are known; NaN with fewer than three, or when
+        one of them does not vary.
+    """
+    from scipy.stats import rankdata  # noqa: PLC0415 - half a second of import
+
+    known = np.isfinite(r) & np.isfinite(distance_mm)
+    if known.sum() < 3:
+        return float("nan")
+    ranks = np.array([rankdata(r[known]), rankdata(distance_mm[known])])
+    if (np.ptp(ranks, axis=1) == 0).any():
+        return float("nan")
+    return float(np.corrcoef(ranks)[0, 1])

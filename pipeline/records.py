@@ -128,6 +128,9 @@ class Kept:
         Retained volumes times the share of the spectrum kept, minus `n_regressors`.
     mean_fd_mm : float
         Mean framewise displacement over the retained volumes; NaN when unknown.
+    variance_removed : float
+        Share of the variance of a region's series, after detrending, filtering and censoring,
+        that the regressors took: the median over regions; NaN when unknown.
     """
 
     n_volumes: int
@@ -138,6 +141,7 @@ class Kept:
     n_regressors: int
     residual_dof: float
     mean_fd_mm: float
+    variance_removed: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ from pathlib import Path
 from circuitshift.pipeline.report_group import group_page
 from circuitshift.pipeline.report_parts import (
     GroupReport,
+    Others,
     PersonReport,
+    Removed,
     RunQuality,
     SessionEdges,
     render,
@@ -20,7 +22,9 @@ from circuitshift.pipeline.tables import write_text
 
 __all__ = [
     "GroupReport",
+    "Others",
     "PersonReport",
+    "Removed",
     "RunQuality",
     "SessionEdges",
     "write_group_report",

@@ -1,17 +1,39 @@
 """Page of one study: its sections, its figures, and what is said in words."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from circuitshift.pipeline import wording
+from circuitshift.pipeline.methods_group import checklist, limits
+from circuitshift.pipeline.report_answer import (
+    flow_figure,
+    forest_row,
+    naive_figure,
+    outlier_table,
+    power_tables,
+    scale_figure,
+    short_title,
+    specification_figure,
+    spoken,
+    symptom_part,
+)
+from circuitshift.pipeline.report_brain import (
+    connectome_data,
+    connectome_figure,
+    deviation_figure,
+    length_figure,
+    network_figure,
+    network_table,
+    ranked,
+    strength_figure,
+)
 from circuitshift.pipeline.report_parts import (
     Figure,
     Floats,
     GroupReport,
     Row,
+    Table,
     mean_of_known,
 )
 from circuitshift.pipeline.report_tables import (
@@ -28,17 +50,12 @@ from circuitshift.pipeline.report_tables import (
     sensitivity_estimates,
     sensitivity_table,
     tests_table,
-    title_of,
     values_table,
     visits_of,
 )
 
-if TYPE_CHECKING:
-    from circuitshift.pipeline.figures import ForestRow
-
 __all__ = ["group_page"]
 
-_LONGEST_TITLE = 24
 _MOST_PANELS = 24  # of the figure of people; the table holds all
 
 
@@ -57,6 +74,7 @@ def group_page(report: GroupReport) -> dict[str, Any]:
     verdict = report.verdict
     design = verdict.get("design") or {}
     alpha = wording.number(design.get("alpha", 0.05))
+    symptom = symptom_part(report, alpha)
     return {
         "title": f"Study: {wording.headline(str(verdict.get('verdict')))}",
         "headline": wording.headline(str(verdict.get("verdict"))),
@@ -64,13 +82,15 @@ def group_page(report: GroupReport) -> dict[str, Any]:
         "reason": str(verdict.get("reason") or ""),
         "warnings": verdict.get("warnings") or (),
         "answer": wording.answer(verdict, alpha=alpha),
-        "who": wording.who(verdict.get("n") or {}),
+        "who": " ".join([wording.who(verdict.get("n") or {}), *_crossover_words(design)]),
         "sesoi": wording.show(design.get("sesoi_z")),
         "alpha": f"{alpha:g}",
         "visits": (
             str(design.get("baseline", "baseline")),
             str(design.get("followup", "follow-up")),
         ),
+        "scale": scale_figure(report, alpha),
+        "limits": limits(verdict),
         "global_figure": _global_figure(report, alpha),
         "global_table": tests_table(of_family(report.tests, "global"), "Global terms"),
         "deviation": _deviation_words(verdict),
@@ -78,25 +98,44 @@ def group_page(report: GroupReport) -> dict[str, Any]:
         "circuit_table": circuit_table(report),
         "predictions": _predictions(verdict),
         "skipped": verdict.get("circuits_not_resolved") or (),
-        "strength": _strength_figure(report, alpha),
+        "strength": strength_figure(report, alpha),
+        "deviation_figure": deviation_figure(report, alpha),
+        "networks": network_figure(report, alpha),
+        "network_table": network_table(report),
+        "connectome": connectome_figure(report),
+        "connectome_data": connectome_data(report, alpha),
+        "flow_figure": flow_figure(report),
         "flow": flow_table(report),
         "lost_p": wording.p_value((verdict.get("exclusion_by_arm") or {}).get("p")),
         "spaghetti": _spaghetti_figure(report, alpha),
         "values": values_table(report),
         "exclusions": exclusion_table(report),
+        "no_role": exclusion_table(report, no_role=True),
         "quality_figure": _quality_figure(report),
         "quality": quality_table(report),
         "confound": _confound_words(verdict),
+        "length": length_figure(report),
+        "outliers": outlier_table(report),
         "sensitivity": sensitivity_table(report),
         "sensitivity_tests": sensitivity_estimates(report),
         "beside": beside_tables(report),
         "best_model": str((verdict.get("beside") or {}).get("best_predicting_model") or ""),
+        "naive_figure": naive_figure(report, alpha),
         "naive": tests_table(naive(report.tests), "What is usually reported"),
+        "shares": _share_table(report),
+        "specification": specification_figure(report, alpha),
+        "symptom": symptom[0],
+        "symptom_figure": symptom[1],
+        "symptom_tests": tests_table(symptom[2], "Change with symptoms"),
+        "power": power_tables(report),
         "all_tests": tests_table(report.tests, "Every estimate"),
         "notes": report.notes,
         "plan": str((verdict.get("plan") or {}).get("sentence") or ""),
         "inferred": design.get("inferred") or (),
         "methods": report.methods,
+        "references": report.references,
+        "checklist": checklist(verdict, report.tests),
+        "files": report.files,
         "provenance": _group_provenance(verdict),
     }
 
@@ -108,47 +147,15 @@ def _global_figure(report: GroupReport, alpha: float) -> Figure | None:
     if not tests:
         return None
     svg = figures.global_forest(
-        [_forest_row(row, str(row.get("term")), alpha) for row in tests],
+        [forest_row(row, str(row.get("term")), alpha) for row in tests],
         key="global",
-        alt=_spoken("Global terms with 95 % intervals", tests),
+        alt=spoken("Global terms with 95 % intervals", tests),
     )
     return Figure(
         svg,
         "Bar: 95 % confidence interval. Filled: corrected p below alpha. Shaded: effects smaller "
         "than the smallest of interest; an interval inside it rules a relevant effect out.",
     )
-
-
-def _forest_row(
-    row: Row, name: str, alpha: float, *, hint: str = "", second: object = None
-) -> "ForestRow":
-    from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
-
-    return figures.ForestRow(
-        name=name,
-        estimate=wording.number(row.get("estimate")),
-        low=wording.number(row.get("ci_low")),
-        high=wording.number(row.get("ci_high")),
-        bound=wording.number(row.get("bound")),
-        text=wording.estimate_text(row),
-        unit=str(row.get("unit") or ""),
-        hit=wording.is_below(row, alpha),
-        hint=hint,
-        second=wording.number(second),
-    )
-
-
-def _spoken(start: str, rows: Sequence[Row]) -> str:
-    """Say a forest plot for those who cannot see it; the table has the rest."""
-    said = [f"{row.get('term')} {wording.estimate_text(row)}" for row in rows[:12]]
-    more = f"; and {len(rows) - 12} more" if len(rows) > 12 else ""
-    return f"{start}: {'; '.join(said)}{more}. The table below has all numbers."
-
-
-def _short(verdict: Row, name: str) -> str:
-    """Return the title where it fits into a figure, else the name; the tables have both."""
-    title = title_of(verdict, name)
-    return title if len(title) <= _LONGEST_TITLE else name
 
 
 def _forest_figure(report: GroupReport, alpha: float) -> Figure | None:
@@ -163,9 +170,9 @@ def _forest_figure(report: GroupReport, alpha: float) -> Figure | None:
     }
     about = report.verdict.get("circuits") or {}
     rows = [
-        _forest_row(
+        forest_row(
             row,
-            _short(report.verdict, str(row.get("term"))),
+            short_title(report.verdict, str(row.get("term")), 24),
             alpha,
             hint=str((about.get(row.get("term")) or {}).get("predicted") or ""),
             second=adjusted.get(row.get("term")),
@@ -173,7 +180,7 @@ def _forest_figure(report: GroupReport, alpha: float) -> Figure | None:
         for row in tests
     ]
     svg = figures.circuit_forest(
-        rows, key="forest", alt=_spoken("Specific response of each circuit", tests)
+        rows, key="forest", alt=spoken("Specific response of each circuit", tests)
     )
     return Figure(
         svg,
@@ -197,6 +204,15 @@ def _predictions(verdict: Row) -> list[dict[str, str]]:
     ]
 
 
+def _crossover_words(design: Row) -> list[str]:
+    if not design.get("control_baseline"):
+        return []
+    return [
+        f"Everybody's change from ses-{design['control_baseline']} to "
+        f"ses-{design['control_followup']}, the control condition, is taken from it in all tests."
+    ]
+
+
 def _deviation_words(verdict: Row) -> str:
     found = verdict.get("deviation") or {}
     if not found or not (verdict.get("n") or {}).get("reference"):
@@ -210,86 +226,13 @@ def _deviation_words(verdict: Row) -> str:
     return f"{start}: {found.get('reason')}" + ("." if p == wording.MISSING else f"; p {p}.")
 
 
-def _confound_words(verdict: Row) -> str:
-    """Say whether change of edges goes with change of motion over people."""
-    found = verdict.get("quality") or {}
-    median = wording.show(found.get("qcfc_median_abs_r"))
-    if median == wording.MISSING:
-        return ""
-    return (
-        f"Over {wording.show(found.get('qcfc_n_people'), 0)} people, the change of a typical edge "
-        f"correlates with the change of mean framewise displacement by |r| = {median} (median); "
-        f"chance alone gives {wording.show(found.get('qcfc_null_median_abs_r'))}."
-    )
-
-
-def _strength_figure(report: GroupReport, alpha: float) -> Figure | None:
-    from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
-
-    given = report.change_by_strength or {}
-    if "typical_z" not in given:
-        return None
-    typical = np.asarray(given["typical_z"], float)
-    treated = np.asarray(given["change_treated_z"], float)
-    control = given.get("change_control_z")
-    panels = [("treated", treated)]
-    if control is not None and np.isfinite(np.asarray(control, float)).any():
-        other = np.asarray(control, float)
-        panels += [("control", other), ("treated minus control", treated - other)]
-    members = _members(given, [str(r.get("term")) for r in _ranked(report, alpha)])
-    svg = figures.change_by_strength(
-        typical,
-        panels,
-        members={_short(report.verdict, name): mask for name, mask in members.items()},
-        key="strength",
-        alt="Mean change of every edge against its typical strength, with the line fitted to "
-        "background edges and the mean of each circuit; the table of circuits has the numbers.",
-    )
-    return Figure(
-        svg,
-        "Each edge of the brain: how strong it typically is, and how much it changed. A global "
-        "law moves all edges along one line: a raised line is a shift, a tilted one a gain. A "
-        "circuit far from the line changed beyond the law. The line is a plain least-squares fit "
-        "to the group means, to look at; the tests use the model of the methods section. "
-        "Circuits with the largest statistics are named where there is room.",
-    )
-
-
-def _ranked(report: GroupReport, alpha: float) -> list[Row]:
-    """Circuits, the clearest first."""
-
-    def order(row: Row) -> tuple[bool, float]:
-        size = abs(wording.number(row.get("statistic")))
-        return (not wording.is_below(row, alpha), -size if np.isfinite(size) else 0.0)
-
-    return sorted(of_family(report.tests, "specific"), key=order)
-
-
-def _members(given: Mapping[str, Any], order: Sequence[str]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Edges of each circuit, in the order given; of all together when they are not named."""
-    names = given.get("circuits")
-    if names is None:
-        return {"circuits": np.asarray(given["is_circuit"], bool)}
-    of: dict[str, list[int]] = {name: [] for name in order}
-    for k, text in enumerate(names):
-        if text and str(text).lower() not in ("n/a", "none", "nan"):
-            for name in str(text).split(","):
-                of.setdefault(name, []).append(k)
-    out = {}
-    for name, positions in of.items():
-        if positions:
-            out[name] = np.zeros(len(names), bool)
-            out[name][positions] = True
-    return out
-
-
 def _spaghetti_figure(report: GroupReport, alpha: float) -> Figure | None:
     from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
 
     visits = visits_of(report)
-    ranked = _ranked(report, alpha)
-    hits = {str(row.get("term")) for row in ranked if wording.is_below(row, alpha)}
-    values: dict[str, dict[str, dict[str, Floats]]] = {str(row.get("term")): {} for row in ranked}
+    order = ranked(report, alpha)
+    hits = {str(row.get("term")) for row in order if wording.is_below(row, alpha)}
+    values: dict[str, dict[str, dict[str, Floats]]] = {str(row.get("term")): {} for row in order}
     healthy: dict[str, dict[str, list[float]]] = {}
     for row in report.people:
         circuit, arm = str(row.get("circuit")), str(row.get("arm"))
@@ -305,7 +248,7 @@ def _spaghetti_figure(report: GroupReport, alpha: float) -> Figure | None:
         return None
     drawn = [
         figures.Spaghetti(
-            _short(report.verdict, name),
+            short_title(report.verdict, name, 24),
             {arm: np.array(list(arms[arm].values())) for arm in ARMS if arm in arms},
             np.array([mean_of_known(np.array(z)) for z in healthy.get(name, {}).values()], float),
             hit=name in hits,
@@ -323,8 +266,9 @@ def _spaghetti_figure(report: GroupReport, alpha: float) -> Figure | None:
     )
     return Figure(
         svg,
-        "Each thin line is a person with both visits; short strokes are people with one. "
-        "A star marks circuits that changed beyond the global law. These are plain values: a "
+        "Each thin line is a person with both visits; short strokes are people with one. Of a "
+        "crossover, the treated visits are shown. A star marks circuits that changed beyond the "
+        "global law. These are plain values: a "
         f"global change moves them too.{rest}",
     )
 
@@ -350,6 +294,51 @@ def _quality_figure(report: GroupReport) -> Figure | None:
         "the table below has the medians.",
     )
     return Figure(svg, "Each mark is a run; strokes are medians.")
+
+
+def _confound_words(verdict: Row) -> list[str]:
+    """Say whether edges, and their change, go with motion over people."""
+    found = verdict.get("quality") or {}
+    out = []
+    for part, words in (
+        (found.get("baseline") or {}, "connectivity of a typical edge at baseline correlates with"),
+        (found, "the change of a typical edge correlates with the change of"),
+    ):
+        median = wording.show(part.get("qcfc_median_abs_r"))
+        if median == wording.MISSING:
+            continue
+        sentence = (
+            f"Over {wording.show(part.get('qcfc_n_people'), 0)} people, {words} mean framewise "
+            f"displacement by |r| = {median} (median); chance alone gives "
+            f"{wording.show(part.get('qcfc_null_median_abs_r'))}."
+        )
+        rho = wording.show(part.get("qcfc_distance_rho"))
+        if rho != wording.MISSING:
+            sentence += f" With the length of edges this correlates by rho = {rho}."
+        out.append(sentence)
+    return out
+
+
+def _share_table(report: GroupReport) -> Table:
+    """Share of the deviation closed everywhere, the usual way and corrected."""
+    rows = []
+    for family, words in (
+        ("naive: normalisation slope", "usual: slope of change on the plain deviation"),
+        ("normalisation, split-half instrument", "instrument: other half of the people"),
+        ("global", "in the model: deviation from other people, instrument"),
+    ):
+        rows += [
+            (
+                words,
+                wording.show(row.get("estimate"), 3, sign=True),
+                f"{wording.show(row.get('ci_low'), 3)} to {wording.show(row.get('ci_high'), 3)}",
+                wording.p_value(row.get("p")),
+            )
+            for row in of_family(report.tests, family)
+            if row.get("term") == "normalisation"
+        ]
+    head = ("Share closed everywhere", "Estimate", "95 % interval", "p")
+    return Table("Regression to the mean: one question, three ways", head, rows)
 
 
 def _group_provenance(verdict: Row) -> dict[str, str]:

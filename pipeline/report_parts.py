@@ -1,9 +1,11 @@
 """What all report pages share: the records of their content, and the way from values to HTML.
 
-A page needs nothing else: no script, no font, no image from elsewhere. The order of sections is
+A page needs nothing else: no script, no font, no image from elsewhere, and its own header
+forbids fetching one. The order of sections is
 that of ``templates/*.html``.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +15,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.atlases.records import Region
 from circuitshift.pipeline import wording
 from circuitshift.pipeline.preproc.views import PreprocView
+from circuitshift.pipeline.problems import Problem
+from circuitshift.pipeline.ratings import Rating
 from circuitshift.pipeline.records import Kept
+from circuitshift.pipeline.references import DOI
+from circuitshift.pipeline.views import RunViews
 
 __all__ = [
     "Figure",
     "Floats",
     "GroupReport",
+    "Others",
     "PersonReport",
+    "Removed",
     "Row",
     "RunQuality",
     "SessionEdges",
@@ -65,6 +74,14 @@ class RunQuality:
         One per region.
     fd_threshold_mm : float, optional
         Censoring threshold of the strategy, mm.
+    std_dvars : ndarray, shape (n_volumes,), optional
+        Standardised DVARS before denoising.
+    median_tsnr : float
+        Over the voxels of the mask; NaN when unknown.
+    views : RunViews
+        Maps and carpets.
+    preprocessing_report : str
+        Path of fMRIPrep's report of this person, relative to the page; may be empty.
     """
 
     label: str
@@ -81,6 +98,46 @@ class RunQuality:
     series: Floats | None
     networks: tuple[str, ...]
     fd_threshold_mm: float | None = None
+    std_dvars: Floats | None = None
+    median_tsnr: float = float("nan")
+    views: RunViews = field(default_factory=RunViews)
+    preprocessing_report: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What one denoising strategy took out of one run.
+
+    Parameters
+    ----------
+    run, strategy : str
+    kept : Kept
+    usable : bool
+        Whether the run enters the analysis under this strategy.
+    """
+
+    run: str
+    strategy: str
+    kept: Kept
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """Circuit values of the other people of the study.
+
+    Parameters
+    ----------
+    session : str
+        In which session.
+    n_people : int
+    ranges : mapping of str to (float, float)
+        5th and 95th percentile of mean Fisher z, by circuit.
+    """
+
+    session: str
+    n_people: int
+    ranges: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,12 +171,24 @@ class PersonReport:
         In any order: the page orders sessions as their names tell, and says so.
     circuits : mapping of str to mapping of str to float
         Mean Fisher z by circuit and session.
-    notes, faults : tuple of str
-        Remarks, and what went wrong.
+    notes : tuple of str
+        Remarks.
+    faults : tuple of Problem
+        What could not be measured.
+    left_out : tuple of Problem
+        What was measured and does not enter the analysis.
     provenance : mapping of str to str
         Versions, hashes, atlas, denoising, command.
     preproc : PreprocView, optional
         When raw images were preprocessed here.
+    removed : tuple of Removed
+        Every run under every strategy.
+    others : Others, optional
+        When the group level has been run.
+    ratings : tuple of Rating
+        What people who looked at this page decided.
+    data_set : str
+        Name of the data set; empty for the main one.
     """
 
     participant: str
@@ -127,9 +196,14 @@ class PersonReport:
     edges: tuple[SessionEdges, ...]
     circuits: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
-    faults: tuple[str, ...]
+    faults: tuple[Problem, ...]
     provenance: Mapping[str, str]
     preproc: PreprocView | None = None
+    left_out: tuple[Problem, ...] = ()
+    removed: tuple[Removed, ...] = ()
+    others: Others | None = None
+    ratings: tuple[Rating, ...] = ()
+    data_set: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,12 +224,21 @@ class GroupReport:
         One per run: participant_id, arm, session, mean_fd_mm, minutes, residual_dof.
     change_by_strength : mapping, optional
         ``typical_z``, ``change_treated_z``, ``change_control_z``, ``is_circuit`` of every edge,
-        and ``circuits``, the names of its circuits with commas between.
+        ``circuits``, the names of its circuits with commas between, and the other columns of
+        edges.tsv.
     notes : tuple of str
     methods : str
         Text for a methods section.
     beside : mapping of str to sequence of dict
         Rows of the tables beside the verdict, by file name.
+    references : sequence of str
+        What the methods cite, a line each.
+    regions : sequence of Region
+        Of the atlas, in the order of its columns.
+    pages : mapping of str to str
+        Links to the pages of people, by participant_id.
+    files : mapping of str to sequence of str
+        Files beside the page, and the columns of each.
     """
 
     verdict: Row
@@ -167,10 +250,12 @@ class GroupReport:
     notes: tuple[str, ...]
     methods: str
     beside: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    references: Sequence[str] = ()
+    regions: Sequence[Region] = ()
+    pages: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
-_DOI_WORD = r"(?:[\w.:;/-]|\([\w.:;/-]*\))"  # brackets belong to it only in pairs
-_DOI = re.compile(rf"doi:(10\.\d{{4,9}}/{_DOI_WORD}*(?:\w|\([\w.:;/-]*\)))", re.ASCII)
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
@@ -194,7 +279,12 @@ def render(template: str, page: Mapping[str, Any]) -> str:
 
     def with_links(text: object) -> Markup:
         link = r'<a href="https://doi.org/\1">doi:\1</a>'
-        return Markup(_DOI.sub(link, str(escape(text))))  # noqa: S704 - escaped just here
+        return Markup(DOI.sub(link, str(escape(text))))  # noqa: S704 - escaped just here
+
+    def as_data(content: object) -> Markup:
+        text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+        # nothing in it may end the element that holds it
+        return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - escaped just here
 
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
@@ -206,6 +296,7 @@ def render(template: str, page: Mapping[str, Any]) -> str:
     environment.filters |= {
         "cell": wording.cell,
         "doi": with_links,
+        "data": as_data,
         "number": wording.show,
         "p": wording.p_value,
         "svg": Markup,  # figures escape what they draw

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from circuitshift.pipeline import wording
+from circuitshift.pipeline.report_methods import methods_section
 from circuitshift.pipeline.report_parts import (
     Figure,
     PersonReport,
@@ -17,9 +18,18 @@ from circuitshift.pipeline.report_parts import (
     mean_of_known,
     visit,
 )
-from circuitshift.pipeline.report_preproc import preproc_methods, preproc_section
+from circuitshift.pipeline.report_preproc import preproc_section
+from circuitshift.pipeline.report_views import (
+    carpet_figures,
+    confound_figures,
+    coverage_figure,
+    motion_figures,
+    removed_table,
+    seed_figures,
+    tsnr_figure,
+)
 
-__all__ = ["person_page"]
+__all__ = ["person_page", "person_warnings"]
 
 
 def person_page(report: PersonReport) -> dict[str, Any]:
@@ -40,35 +50,75 @@ def person_page(report: PersonReport) -> dict[str, Any]:
         "participant": report.participant,
         "summary": _person_summary(report),
         "faults": report.faults,
+        "left_out": report.left_out,
         "notes": report.notes,
         "runs": report.runs,
+        "rating": _rating_form(report),
         "preproc": preproc_section(report.preproc) if report.preproc is not None else None,
-        "motion": _motion_figures(report.runs),
+        "preprocessed": _preprocessed_elsewhere(report),
+        "motion": motion_figures(report.runs),
         "retained": _retained_figure(report.runs),
         "kept": _kept_table(report.runs),
+        "removed": removed_table(report.removed),
+        "confounds": confound_figures(report.runs),
+        "coverage_figure": coverage_figure(report.runs),
         "coverage": [_coverage_words(run) for run in report.runs],
-        "carpets": _carpet_figures(report.runs),
+        "tsnr": tsnr_figure(report.runs),
+        "carpets": carpet_figures(report.runs),
         "connectivity": _matrix_figure(report.edges),
         "circuits": _circuit_figure(report),
         "circuit_table": _circuit_table(report),
-        "methods": _person_methods(report),
+        "seeds": seed_figures(report.runs),
+        **methods_section(report),
         "provenance": report.provenance,
     }
 
 
+def _rating_form(report: PersonReport) -> dict[str, Any]:
+    """Make what the form of the page starts from."""
+    name = f"{report.data_set}:" if report.data_set else ""
+    sessions = in_time(run.session for run in report.runs if run.session)
+    return {
+        "person": f"{name}sub-{report.participant}",
+        "sessions": sessions if len(sessions) > 1 else [],
+        "page": report.provenance.get("inputs hash", ""),
+        "kinds": [
+            ("keep", "Keep", "usable as it is"),
+            ("doubt", "Doubt", "stays in, and the study's report warns"),
+            ("exclude", "Exclude", "left out of the analysis"),
+        ],
+        "given": [
+            f"{visit(r.session) if r.session else 'all sessions'}: {r.said()}"
+            for r in report.ratings
+        ],
+    }
+
+
+def _preprocessed_elsewhere(report: PersonReport) -> dict[str, Any] | None:
+    """Name the program that preprocessed the images, and its own reports of this person."""
+    if report.preproc is not None:
+        return None
+    links = dict.fromkeys(r.preprocessing_report for r in report.runs if r.preprocessing_report)
+    made = report.provenance.get("preprocessing", "")
+    return {"by": made, "links": list(links)} if made or links else None
+
+
 def _sorted_in_time(report: PersonReport) -> PersonReport:
     times = in_time([*(r.session for r in report.runs), *(e.session for e in report.edges)])
+    runs = sorted(report.runs, key=lambda run: times.index(run.session))
+    order = {run.label: k for k, run in enumerate(runs)}
     return replace(
         report,
-        runs=tuple(sorted(report.runs, key=lambda run: times.index(run.session))),
+        runs=tuple(runs),
         edges=tuple(sorted(report.edges, key=lambda edges: times.index(edges.session))),
+        removed=tuple(sorted(report.removed, key=lambda found: order.get(found.run, len(order)))),
     )
 
 
 def _person_summary(report: PersonReport) -> dict[str, Any]:
     """Say what is usable, what is not, and why."""
     usable = [run for run in report.runs if not run.excluded]
-    sessions = [e.session for e in report.edges]
+    out_by_rating = [rating for rating in report.ratings if rating.rating == "exclude"]
     if not report.runs:
         head = "Nothing could be measured."
     elif len(usable) == len(report.runs):
@@ -77,6 +127,20 @@ def _person_summary(report: PersonReport) -> dict[str, Any]:
         head = "Part of the data is usable."
     else:
         head = "No run is usable; this person does not enter the analysis."
+    if out_by_rating and usable:
+        head += " A rater excluded data nevertheless."
+    whole = bool(usable) and len(usable) == len(report.runs) and not report.faults
+    return {
+        "head": head,
+        "good": whole and not out_by_rating,
+        "lines": _data_lines(report, usable),
+        "warnings": person_warnings(report),
+        "excluded": [(run.label, run.excluded) for run in report.runs if run.excluded],
+    }
+
+
+def _data_lines(report: PersonReport, usable: Sequence[RunQuality]) -> list[str]:
+    sessions = [e.session for e in report.edges]
     minutes: dict[str, float] = {}
     for run in usable:
         minutes[run.session] = minutes.get(run.session, 0.0) + run.kept.minutes
@@ -97,33 +161,63 @@ def _person_summary(report: PersonReport) -> dict[str, Any]:
             f"{wording.count(len(lost), 'region')} of {len(usable[0].coverage_labels)} "
             "carry too little signal in at least one run; their edges are not available."
         )
-    return {
-        "head": head,
-        "good": bool(usable) and len(usable) == len(report.runs) and not report.faults,
-        "lines": lines,
-        "excluded": [(run.label, run.excluded) for run in report.runs if run.excluded],
-    }
+    return lines
 
 
-def _motion_figures(runs: Sequence[RunQuality]) -> list[Figure]:
-    from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
+_FEW_MINUTES = 5.0  # below it correlations are weakly reliable (Birn 2013)
+_FEW_DOF = 30.0
+_UNLIKE = 1.5  # ratio of two visits that makes somebody look
+_LEAST_FD_MM = 0.05  # smaller differences of motion are of no consequence
 
-    out = []
-    for k, run in enumerate(runs):
-        if not np.isfinite(run.fd_mm).any():
-            continue
-        keep = run.keep if len(run.keep) == len(run.fd_mm) else np.ones(len(run.fd_mm), bool)
-        mean, top = wording.show(np.nanmean(run.fd_mm)), wording.show(np.nanmax(run.fd_mm))
-        lost = int((~keep).sum())
-        said = f"mean {mean} mm, largest {top} mm; {lost} of {len(keep)} volumes not used"
-        svg = figures.motion(
-            run.fd_mm,
-            keep,
-            threshold_mm=run.fd_threshold_mm,
-            key=f"motion{k}",
-            alt=f"Framewise displacement of {run.label} over volumes: {said}.",
-        )
-        out.append(Figure(svg, f"{run.label}: {said}."))
+
+def person_warnings(report: PersonReport) -> list[str]:
+    """Name in plain words what should make a reader look twice.
+
+    Parameters
+    ----------
+    report : PersonReport
+
+    Returns
+    -------
+    list of str
+        Empty when nothing does.
+    """
+    usable = [run for run in report.runs if not run.excluded]
+    out = [f"This person was {rating.said()}." for rating in report.ratings if not rating.session]
+    out += [f"ses-{r.session} was {r.said()}." for r in report.ratings if r.session]
+    for session in dict.fromkeys(run.session for run in usable):
+        runs = [run for run in usable if run.session == session]
+        minutes = sum(run.kept.minutes for run in runs)
+        if minutes < _FEW_MINUTES:
+            out.append(
+                f"{visit(session)} has {wording.show(minutes, 1)} minutes; below "
+                f"{_FEW_MINUTES:g} correlations are weakly reliable "
+                "(doi:10.1016/j.neuroimage.2013.05.099)."
+            )
+    out += [
+        f"{run.label}: denoising left {wording.show(run.kept.residual_dof, 0)} degrees of freedom "
+        f"of {run.kept.n_retained} volumes; its correlations are noisy."
+        for run in usable
+        if run.kept.n_regressors and run.kept.residual_dof < _FEW_DOF
+    ]
+    if len(usable) > 1:
+        first, last = usable[0], usable[-1]
+        moved = sorted([first.kept.mean_fd_mm, last.kept.mean_fd_mm])
+        if moved[1] > _UNLIKE * moved[0] and moved[1] - moved[0] > _LEAST_FD_MM:
+            out.append(
+                f"Motion differs between visits (mean displacement "
+                f"{wording.show(first.kept.mean_fd_mm, 3)} mm in {first.label}, "
+                f"{wording.show(last.kept.mean_fd_mm, 3)} mm in {last.label}): change of "
+                "connectivity may be motion."
+            )
+        clear = sorted([first.median_tsnr, last.median_tsnr])
+        if clear[1] > _UNLIKE * clear[0]:
+            out.append(
+                f"The signal-to-noise ratio differs between visits (median "
+                f"{wording.show(first.median_tsnr, 0)} in {first.label}, "
+                f"{wording.show(last.median_tsnr, 0)} in {last.label}): look at coil, protocol and "
+                "field of view."
+            )
     return out
 
 
@@ -196,26 +290,6 @@ def _coverage_words(run: RunQuality) -> dict[str, Any]:
     return {"label": run.label, "text": text, "named": named}
 
 
-def _carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
-    from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
-
-    out = []
-    for k, run in enumerate(runs):
-        if run.series is None or run.series.size == 0:
-            continue
-        networks = _networks(run.networks, run.series.shape[1])
-        svg = figures.carpet(
-            run.series,
-            run.keep,
-            networks,
-            key=f"carpet{k}",
-            alt=f"Denoised series of {run.series.shape[1]} regions of {run.label} over time, "
-            "as rows of grey sorted by network.",
-        )
-        out.append(Figure(svg, f"{run.label}, after {run.strategy}."))
-    return out
-
-
 def _networks(names: Sequence[str], n_regions: int) -> Sequence[str]:
     return names if len(names) == n_regions else [""] * n_regions
 
@@ -263,6 +337,7 @@ def _circuit_figure(report: PersonReport) -> Figure | None:
     svg = figures.circuit_values(
         report.circuits,
         _sessions_of(report),
+        others=report.others.ranges if report.others else None,
         key="circuits",
         alt="Mean Fisher z of each circuit in each session; the table below has the numbers.",
     )
@@ -270,6 +345,13 @@ def _circuit_figure(report: PersonReport) -> Figure | None:
         "One person's values, for checking. They are no diagnosis: circuit means of single people "
         "are weakly reliable over months."
     )
+    if report.others:
+        caption += (
+            f" Grey: 5th to 95th percentile of {report.others.n_people} other people of the study "
+            f"in {visit(report.others.session)}."
+        )
+    else:
+        caption += " The range of other people is added by --reports-only after the group level."
     return Figure(svg, caption)
 
 
@@ -277,32 +359,16 @@ def _circuit_table(report: PersonReport) -> Table:
     sessions = _sessions_of(report)
     pair = sessions if len(sessions) > 1 else []
     head = ["Circuit", *map(visit, sessions), *(["Change, first to last"] if pair else [])]
+    others = report.others
+    if others:
+        head += ["Others, 5th percentile", "Others, 95th percentile"]
     rows = []
     for name, values in report.circuits.items():
         row = [name, *(wording.show(values.get(s), 3) for s in sessions)]
         if pair:
             first, last = (wording.number(values.get(s)) for s in (pair[0], pair[-1]))
             row.append(wording.show(last - first, 3, sign=True))
+        if others:
+            row += [wording.show(v, 3) for v in others.ranges.get(name, (np.nan, np.nan))]
         rows.append(row)
     return Table("Mean Fisher z over each circuit's edges", head, rows)
-
-
-def _person_methods(report: PersonReport) -> list[str]:
-    """Text for a methods section, with what was really done."""
-    version = report.provenance.get("version of circuitshift", "")
-    out = [f"Data were processed with circuitshift{' ' + version if version else ''}."]
-    if report.preproc is not None:
-        out.append(preproc_methods(report.preproc))
-    denoising = report.provenance.get("denoising")
-    if denoising:
-        out.append(str(denoising))
-    if report.runs:
-        run = report.runs[0]
-        out.append(
-            f"Series were averaged within {len(run.coverage_labels)} regions; a region with "
-            f"signal in less than {100 * run.min_coverage:g} % of it was set to not available, "
-            f"never dropped. Edges are {report.provenance.get('edges', 'correlations')}, Fisher-z "
-            "transformed; runs of one session were averaged with their residual degrees of "
-            "freedom as weights."
-        )
-    return out

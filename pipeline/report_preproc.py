@@ -83,7 +83,7 @@ def preproc_section(view: PreprocView) -> dict[str, Any]:
                 "should follow this person's brain.",
             ),
         ],
-        "runs": [_run_figures(run, k) for k, run in enumerate(view.runs)],
+        "runs": [_run_figure(run, k) for k, run in enumerate(view.runs)],
         "table": _table(view),
         "notes": list(
             dict.fromkeys(f"{run.label}: {note}" for run in view.runs for note in run.notes)
@@ -134,30 +134,14 @@ def _overlay(overlay: Overlay, key: str, said: str) -> Figure:
     return Figure(svg, said)
 
 
-def _run_figures(run: RunView, number: int) -> list[Figure]:
-    from circuitshift.pipeline import figures  # noqa: PLC0415 - matplotlib takes a second
-
+def _run_figure(run: RunView, number: int) -> Figure:
     tsnr = wording.show(run.quality.get("median_tsnr"), 0)
-    slices = _overlay(
+    return _overlay(
         run.overlay,
         f"coreg{number}",
         f"{run.label}, mean volume in the template. The outlines come from the T1w image and "
         f"should fit. Median temporal signal-to-noise ratio: {tsnr}.",
     )
-    if not run.carpet.size:
-        return [slices]
-    said = (
-        f"{run.label}, before denoising: voxels as rows, sorted by tissue, without mean and line. "
-        "Stripes over all tissues are motion or breathing."
-    )
-    svg = figures.carpet(
-        run.carpet,
-        np.ones(len(run.carpet), bool),
-        run.tissues,
-        key=f"voxels{number}",
-        alt=f"{len(run.tissues)} voxels over {len(run.carpet)} volumes. {said}",
-    )
-    return [slices, Figure(svg, said)]
 
 
 def _table(view: PreprocView) -> Table:

@@ -9,10 +9,12 @@ from circuitshift.pipeline.report_parts import (
     GroupReport,
     Row,
     Table,
+    in_time,
 )
 
 __all__ = [
     "ARMS",
+    "NO_ROLE",
     "QUALITY",
     "beside_tables",
     "by_arm",
@@ -31,10 +33,12 @@ __all__ = [
 ]
 
 ARMS = ("treated", "control", "reference")
+NO_ROLE = "no-role"  # code of people whose group the study does not ask about
 QUALITY = (
     ("mean_fd_mm", "mean displacement, mm", 3),
     ("minutes", "minutes used", 1),
     ("residual_dof", "residual degrees of freedom", 0),
+    ("n_regions_lost", "regions lost", 0),
 )
 
 
@@ -112,6 +116,7 @@ def circuit_table(report: GroupReport) -> Table:
     """One row per circuit: plain change, what is beyond the law, and the usual contrast."""
     families = ("specific", "specific, node-adjusted", "circuit change")
     found = {f: {row.get("term"): row for row in of_family(report.tests, f)} for f in families}
+    closed = {row.get("circuit"): row for row in report.beside.get("normalisation") or ()}
     rows = []
     for term, row in found["specific"].items():
         plain = found["circuit change"].get(term) or {}
@@ -128,6 +133,8 @@ def circuit_table(report: GroupReport) -> Table:
                 wording.bayes_factor(row.get("bf10")),
                 wording.show(by_node.get("estimate"), 3, sign=True),
                 wording.p_value(by_node.get("p_corrected")),
+                _share(closed.get(term) or {}),
+                _reliability(report, str(term)),
             )
         )
     head = (
@@ -141,8 +148,27 @@ def circuit_table(report: GroupReport) -> Table:
         "Bayes factor",
         "Node-adjusted",
         "p corrected, node-adjusted",
+        "Share closed",
+        "Reliability",
     )
     return Table("Circuits, Fisher z", head, rows)
+
+
+def _share(row: Row) -> str:
+    """Share of the deviation from the reference that was closed, with its interval."""
+    if wording.show(row.get("share")) == wording.MISSING:
+        return "withheld" if row else wording.MISSING
+    ends = (wording.show(row.get(end)) for end in ("ci_low", "ci_high"))
+    return f"{wording.show(row.get('share'))} [{', '.join(ends)}]"
+
+
+def _reliability(report: GroupReport, term: str) -> str:
+    """ICC(C,1) of two visits without treatment; of halves of one visit when there are none."""
+    found = [r for r in report.beside.get("reliability") or () if r.get("circuit") == term]
+    found.sort(key=lambda row: str(row.get("source")).startswith("halves"))
+    if not found:
+        return wording.MISSING
+    return f"{wording.show(found[0].get('icc_consistency'))} ({found[0].get('source')})"
 
 
 def title_of(verdict: Row, name: str) -> str:
@@ -198,8 +224,8 @@ def values_table(report: GroupReport) -> Table:
     )
 
 
-def exclusion_table(report: GroupReport) -> Table:
-    """Who or what is left out, by arm."""
+def exclusion_table(report: GroupReport, *, no_role: bool = False) -> Table:
+    """Who or what is left out, by arm; or only people whose group has no role in the study."""
     arms = {
         row.get("participant_id"): row.get("arm")
         for row in [*report.quality, *report.people]
@@ -208,17 +234,24 @@ def exclusion_table(report: GroupReport) -> Table:
     rows = [
         (
             wording.cell(row.get("participant_id")),
-            wording.cell(row.get("arm") or arms.get(row.get("participant_id"))),
+            _arm(row.get("arm") or arms.get(row.get("participant_id"))),
             "all" if wording.cell(row.get("session")) == wording.MISSING else str(row["session"]),
             wording.cell(row.get("stage")),
             wording.cell(row.get("code")),
             wording.cell(row.get("reason")),
         )
         for row in report.exclusions
+        if (row.get("code") == NO_ROLE) == no_role
     ]
     rows.sort(key=lambda row: (row[1], row[0], row[2]))
     head = ("Participant", "Arm", "Session", "Stage", "Code", "Reason")
-    return Table("Who or what is not in the analysis, and why", head, rows)
+    title = "People of groups without a role" if no_role else "Who or what is not in the analysis"
+    return Table(title, head, rows)
+
+
+def _arm(value: object) -> str:
+    text = wording.cell(value)
+    return "none" if text == wording.MISSING else text
 
 
 def by_arm(quality: Sequence[Row], visits: tuple[str, str]) -> dict[tuple[str, str], list[Row]]:
@@ -232,10 +265,10 @@ def by_arm(quality: Sequence[Row], visits: tuple[str, str]) -> dict[tuple[str, s
         )
         out.setdefault(key, []).append(row)
     rank = {arm: k for k, arm in enumerate(ARMS)}
+    times = [*visits, *in_time({session for _, session in out} - {*visits})]
 
     def order(key: tuple[str, str]) -> tuple[int, int]:
-        when = visits.index(key[1]) if key[1] in visits else len(visits)
-        return rank.get(key[0], len(rank)), when
+        return rank.get(key[0], len(rank)), times.index(key[1])
 
     return {key: out[key] for key in sorted(out, key=order)}
 

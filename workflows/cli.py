@@ -6,6 +6,7 @@ set before numpy starts its threads.
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,6 +83,7 @@ def app_parser() -> argparse.ArgumentParser:
     _add_science(parser)
     _add_machine(parser)
     parser.add_argument("--version", action="version", version=_version())
+    parser.set_defaults(command="circuitshift")
     return parser
 
 
@@ -227,6 +229,12 @@ def _add_science(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="TOML: sessions, groups, covariates, hypotheses, permutations",
+    )
+    group.add_argument(
+        "--ratings",
+        type=Path,
+        metavar="DIR",
+        help="ratings saved from people's pages, for the group level; default OUTPUT_DIR/ratings",
     )
 
 
@@ -475,6 +483,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     tools = tool_parsers() if words and words[0] in _TOOLS else {}
     parser, rest = (tools[words[0]], words[1:]) if tools else (app_parser(), words)
     options = parser.parse_args(rest)
+    options.command = shlex.join(["circuitshift", *words])
     _limit_threads(getattr(options, "omp_nthreads", None))
     from circuitshift.pipeline.errors import CircuitshiftError  # noqa: PLC0415 - after the limits
 

@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from circuitshift.pipeline import bids, measure, quality, tables
+from circuitshift.pipeline import bids, collect, measure, quality, tables
 from circuitshift.pipeline.atlas_files import prepare_atlases
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.design import StudyFile, read_study_file
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.group import DataSet, recorded_science
+from circuitshift.pipeline.person_context import command_record
 from circuitshift.pipeline.plan_file import freeze_plan, plan_of
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import Machine, Run, Science
@@ -124,6 +125,8 @@ def _folders(options: argparse.Namespace) -> list[InputFolder]:
 
 
 def _check_folders(options: argparse.Namespace, folders: Sequence[InputFolder]) -> None:
+    if options.ratings is not None and not options.ratings.is_dir():
+        raise InputError(f"--ratings {options.ratings}: there is no such folder")
     for folder in folders:
         for path in {folder.people, folder.files}:
             if not path.is_dir():
@@ -285,10 +288,12 @@ def _participants(
             preproc_only=options.preproc_only,
         )
 
+    if not options.reports_only:
+        tables.write_json(command_record(options.output_dir), {"command": options.command})
     crashes = run_workflow(build, machine, log_dir=log_dir, say=say)
     if options.clean_workdir:
         shutil.rmtree(machine.work_dir, ignore_errors=True)
-    _record_crashes(crashes, plan, log_dir)
+    _record_crashes(crashes, plan, science, log_dir)
     failed = _failed(plan)
     for line in failed:
         say(line)
@@ -313,14 +318,20 @@ def _prepare(plan: StudyPlan, science: Science, *, preproc_only: bool) -> None:
         )
 
 
-def _record_crashes(crashes: Sequence["Crash"], plan: StudyPlan, log_dir: Path) -> None:
-    """Give everybody whose step crashed a row that says so."""
+def _record_crashes(
+    crashes: Sequence["Crash"], plan: StudyPlan, science: Science, log_dir: Path
+) -> None:
+    """Give everybody whose step crashed a row that says so, and a page that shows it."""
     for crash in crashes:
         person = next(p for p in plan.people if f".{p.node_name}." in f".{crash.node}.")
         step = crash.node.rpartition(".")[2]
         reason = f"unforeseen error in {step}; see {crash.file or log_dir}"
         if step != "report":
             measure.record_crash(person.participant, reason, out_dir=person.out_dir)
+            try:
+                collect.report_person(person.participant, science, person.out_dir)
+            except Exception as error:
+                say(f"sub-{person.participant}: its page could not be written ({error})")
         say(f"sub-{person.participant}: {reason}")
 
 
@@ -387,6 +398,7 @@ def _group(
             science=science,
             machine=machine,
             out_dir=out_dir,
+            ratings=options.ratings,
             reports_only=options.reports_only,
         )
 

@@ -20,6 +20,7 @@ def init_group_wf(
     science: Science,
     machine: Machine,
     out_dir: Path,
+    ratings: Path | None = None,
     reports_only: bool = False,
     name: str = "group_wf",
 ) -> pe.Workflow:
@@ -34,6 +35,8 @@ def init_group_wf(
     machine : Machine
     out_dir : Path
         Root of the output data set.
+    ratings : Path, optional
+        Folder of rating files, when it is not ``ratings`` of `out_dir`.
     reports_only : bool
         Leave the analysis out.
     name : str
@@ -54,5 +57,7 @@ def init_group_wf(
         n_procs=machine.n_procs,
         overwrite=True,
     )
+    if ratings is not None:
+        analyse.inputs.ratings = str(ratings)
     workflow.connect(analyse, "verdict", report, "verdict")
     return workflow

@@ -1,6 +1,6 @@
 """Every step, on one page, in running order."""
 
-from circuitshift.pipeline import collect, group, measure
+from circuitshift.pipeline import collect, collect_group, group, measure
 from circuitshift.pipeline.preproc import person
 from circuitshift.workflows.step import step
 
@@ -22,4 +22,4 @@ MeasurePreprocessed = step(person.measure_preprocessed)
 MeasurePerson = step(measure.measure_person)
 ReportPerson = step(collect.report_person)
 RunGroup = step(group.run_group)
-ReportGroup = step(collect.report_group)
+ReportGroup = step(collect_group.report_group)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 import time
 from dataclasses import replace
@@ -99,8 +100,11 @@ def demo(options: argparse.Namespace) -> int:
     rest = ["-w", str(root / "work"), *procs]
     status = EXIT_OK
     for level in ("participant", "group"):
-        say(f"\n$ circuitshift {' '.join(common)} {level} {' '.join(rest)}")
-        status = max(status, app(app_parser().parse_args([*common, level, *rest])))
+        words = [*common, level, *rest]
+        say(f"\n$ circuitshift {' '.join(words)}")
+        stated = app_parser().parse_args(words)
+        stated.command = shlex.join(["circuitshift", *words])
+        status = max(status, app(stated))
     found = tables.read_json(root / "results" / "group" / "verdict.json")["verdict"]
     right = found in expected
     say(

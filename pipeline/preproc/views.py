@@ -10,17 +10,12 @@ import numpy.typing as npt
 
 from circuitshift.pipeline import tables
 from circuitshift.pipeline.errors import CircuitshiftError
-from circuitshift.pipeline.nifti import open_image
 from circuitshift.pipeline.preproc import images
 from circuitshift.pipeline.preproc.images import Image, to_ras
 from circuitshift.pipeline.preproc.names import anat_path, anatomy_record
 from circuitshift.pipeline.preproc.template import load_template
 
 __all__ = ["Overlay", "PreprocView", "RunView", "view_preproc"]
-
-_ROWS = 360  # of a carpet, all tissues together
-_TISSUES = ("grey matter", "white matter", "cerebrospinal fluid")  # values 1, 2, 3 of dseg
-_SHARES = (0.6, 0.25, 0.15)  # of the rows
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,10 +48,6 @@ class RunView:
         Whether slices were brought to one time.
     overlay : Overlay
         Mean volume in the template.
-    carpet : ndarray, shape (n_volumes, n_rows)
-        Voxels spread evenly over each tissue, without mean and line; NaN before the steady state.
-    tissues : tuple of str
-        One per row.
     """
 
     label: str
@@ -64,8 +55,6 @@ class RunView:
     notes: tuple[str, ...]
     slice_timing: bool
     overlay: Overlay
-    carpet: npt.NDArray[np.float64]
-    tissues: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,51 +141,21 @@ def _normalised(participant: str, template: str, root: Path) -> Overlay:
 
 def _run(label: str, content: Mapping[str, Any], participant: str, root: Path) -> RunView:
     files = {Path(name).name.rpartition("_")[2]: root / name for name in content["files"]}
-    mean, run = images.read(files["boldref.nii.gz"]), files["bold.nii.gz"]
+    mean = images.read(files["boldref.nii.gz"])
     mask = images.read(files["mask.nii.gz"])
     template = str(content["template"])
     labels = images.read(root / anat_path(participant, "dseg", ("space", template)))
     own = _on_grid(labels, mean)
     white = mean.like((own == 2).astype(np.float32))
-    n_dummy = int(content["n_dummy"])
-    carpet, tissues = _carpet(run, own * (np.asarray(mask.data) > 0), n_dummy)
     return RunView(
         label=label,
         quality=content["quality"],
         notes=tuple(content["notes"]),
         slice_timing=bool(content["slice_timing"]),
         overlay=Overlay(mean, (("mask of the run", mask), ("white matter of the T1w", white))),
-        carpet=carpet,
-        tissues=tissues,
     )
 
 
 def _on_grid(labels: Image, grid: Image) -> npt.NDArray[np.intp]:
     values = labels.at(grid.points(), order=0).reshape(grid.grid)
     return np.rint(values).astype(np.intp)
-
-
-def _carpet(
-    path: Path, labels: npt.NDArray[np.intp], n_dummy: int
-) -> tuple[npt.NDArray[np.float64], tuple[str, ...]]:
-    """Series of voxels spread evenly over each tissue, without mean and line.
-
-    The image is read volume by volume. Volumes before the steady state are NaN.
-    """
-    chosen: list[npt.NDArray[np.intp]] = []
-    names: list[str] = []
-    for value, (tissue, share) in enumerate(zip(_TISSUES, _SHARES, strict=True), 1):
-        # stored with x fastest, as NIfTI is
-        voxels = np.flatnonzero(labels.ravel(order="F") == value)
-        at = np.linspace(0, len(voxels) - 1, min(len(voxels), round(share * _ROWS)))
-        chosen.append(voxels[np.rint(at).astype(np.intp)] if len(voxels) else voxels)
-        names += [tissue] * len(chosen[-1])
-    rows = np.concatenate(chosen)
-    with open_image(path) as stream:
-        values = np.array([np.asarray(volume[rows], float) for volume in stream])
-    steady = np.arange(len(values)) >= n_dummy
-    line = np.column_stack([np.ones(len(values)), np.linspace(-1, 1, len(values))])
-    fit = np.linalg.lstsq(line[steady], values[steady], rcond=None)[0]
-    values -= line @ fit
-    values[~steady] = np.nan
-    return values, tuple(names)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from circuitshift.pipeline import quality
 from circuitshift.pipeline.records import Kept, Science
@@ -51,3 +52,37 @@ def test_qcfc_equals_correlations_and_knows_its_chance_level():
     edges[0, :10] = np.nan
     assert quality.qcfc(edges, motion)["qcfc_n_people"] == 26
     assert quality.qcfc(edges[:4], motion[:4]) == {}
+
+
+def test_qcfc_is_told_with_the_length_of_edges():
+    rng = np.random.default_rng(4)
+    motion = rng.normal(0.2, 0.05, 40)
+    length = rng.uniform(10, 150, 3000)
+    still = rng.normal(size=(40, 3000))
+    assert abs(quality.qcfc(still, motion, length)["qcfc_distance_rho"]) < 0.06
+    moved = still + 20 * (motion - motion.mean())[:, None] * (80 - length) / 80
+    assert quality.qcfc(moved, motion, length)["qcfc_distance_rho"] < -0.5
+    r = quality.qcfc_edges(moved, motion)
+    assert quality.distance_dependence(r, length) == pytest.approx(spearmanr(r, length)[0])
+    r[7] = np.nan  # an edge that somebody lacks
+    assert quality.distance_dependence(r, length) == pytest.approx(
+        spearmanr(np.delete(r, 7), np.delete(length, 7))[0]
+    )
+    assert np.isnan(quality.distance_dependence(r, np.full(3000, np.nan)))
+    assert np.isnan(quality.distance_dependence(r, np.ones(3000)))
+
+
+def test_people_of_unknown_motion_are_left_out_of_qcfc():
+    rng = np.random.default_rng(5)
+    motion, edges = rng.normal(size=30), rng.normal(size=(30, 50))
+    lost = motion.copy()
+    lost[:4] = np.nan
+    np.testing.assert_allclose(
+        quality.qcfc_edges(edges, lost), quality.qcfc_edges(edges[4:], motion[4:])
+    )
+    edges[9, 3] = np.nan
+    r = quality.qcfc_edges(edges, lost)
+    assert np.isnan(r[3])
+    assert np.isfinite(np.delete(r, 3)).all()
+    assert quality.qcfc(edges, lost)["qcfc_n_people"] == 26
+    assert quality.qcfc(edges, np.full(30, np.nan)) == {}

@@ -1,28 +1,50 @@
 """Reports: whole, self-contained, the same twice, safe with hostile text, right in words."""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import replace
+from datetime import datetime
+from html import unescape
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 
-from circuitshift.pipeline import figures, figures_group, figures_person, wording
+from circuitshift.atlases import remote, seitzman
+from circuitshift.pipeline import (
+    figures,
+    figures_edges,
+    figures_person,
+    problems,
+    references,
+    wording,
+)
+from circuitshift.pipeline.denoise import load_strategies
+from circuitshift.pipeline.problems import Problem
+from circuitshift.pipeline.ratings import Rating, read_ratings
 from circuitshift.pipeline.records import Kept
 from circuitshift.pipeline.report import (
     GroupReport,
     PersonReport,
+    Removed,
     RunQuality,
     SessionEdges,
     write_group_report,
     write_person_report,
 )
+from circuitshift.pipeline.report_methods import person_bibtex, person_methods
 from circuitshift.pipeline.report_parts import in_time
+from circuitshift.pipeline.report_person import person_warnings
+from circuitshift.pipeline.voxels import SEEDS
+from circuitshift.workflows.cli import app_parser
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 NAN = float("nan")
@@ -59,7 +81,7 @@ class Page(HTMLParser):
         self.open.pop()
 
     def handle_data(self, data):
-        if "style" not in self.open:
+        if not {"style", "script"} & {*self.open}:
             self.words.append(data)
 
     def all(self, *tags: str) -> list[dict[str, str | None]]:
@@ -92,7 +114,8 @@ def check(page: Page) -> None:
         assert set(attrs) == {"class", "role", "aria-label", "viewbox"}
         assert attrs["role"] == "img"
         assert len(attrs["aria-label"] or "") > 20
-    assert page.all("img", "script", "link", "iframe", "object") == []
+    assert page.all("img", "link", "iframe", "object") == []
+    assert not [attrs for attrs in page.all("script") if "src" in attrs]  # none from elsewhere
     for _, attrs in page.tags:
         for name, value in attrs.items():
             if name in ("href", "src", "xlink:href", "style") and value:
@@ -253,13 +276,14 @@ def test_a_person_has_every_section_and_figure(tmp_path: Path) -> None:
     page = write(person(), tmp_path)
     headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", page.source)
     assert headings == [
-        "Summary", "Motion", "Data left", "Coverage", "Carpet", "Connectivity", "Circuits",
-        "Methods and provenance",
+        "Summary", "Rating", "Motion", "Data left", "Coverage and signal", "Carpets",
+        "Connectivity", "Circuits", "Methods and provenance",
     ]  # fmt: skip
-    assert len(page.all("figure")) == 2 + 1 + 2 + 1 + 1
+    # motion of both runs, volumes, coverage, a carpet a run, edges, circuits
+    assert len(page.all("figure")) == 1 + 1 + 1 + 2 + 1 + 1
     assert "All data are usable." in page.text
     assert "region3 (21 %)" in page.text
-    assert "threshold 0.5 mm" in page.text
+    assert "censored above 0.5 mm" in page.text
     assert "6 of 60 volumes not used" in page.text
     assert "Change can be computed over 2 sessions." in page.text
 
@@ -313,10 +337,12 @@ def test_an_excluded_run_says_why_and_its_minutes_do_not_count(tmp_path: Path) -
 
 
 def test_nothing_measured_is_a_page_that_says_so(tmp_path: Path) -> None:
-    empty = PersonReport("01", (), (), {}, (), ("sub-01_bold.nii.gz is empty; fetch it",), {})
+    empty = PersonReport(
+        "01", (), (), {}, (), (Problem("sub-01_bold.nii.gz", "it is empty; fetch it"),), {}
+    )
     page = write(empty, tmp_path)
     assert "Nothing could be measured." in page.text
-    assert "is empty; fetch it" in page.text
+    assert "it is empty; fetch it" in page.text
     assert page.all("figure") == []
 
 
@@ -357,6 +383,126 @@ def test_a_large_person_is_a_small_file(tmp_path: Path) -> None:
     assert (tmp_path / "r.html").stat().st_size < 3e6
 
 
+def test_what_went_wrong_is_said_once_with_a_flag_that_exists(tmp_path: Path) -> None:
+    row = {"run": "sub-01_task-rest", "status": "failed", "code": "confounds"}
+    rows = [
+        row | {"strategy": name, "reason": f"x.tsv: strategy {name} cannot be used"}
+        for name in ("24p", "24p+gsr")
+    ]
+    rows += [row | {"strategy": "24p", "status": "included", "code": "n/a", "reason": "n/a"}]
+    rows += [row | {"strategy": "24p", "status": "excluded", "code": "motion; too-short",
+                    "reason": "it moved; it is short"}]  # fmt: skip
+    crash = tmp_path / "crash-1.txt"
+    crash.write_text("one\n" * 40 + "ValueError: the last line")
+    rows += [row | {"strategy": "n/a", "code": "crash", "reason": f"see {crash}"}]
+    first, second, third = problems.problems_of(rows, tmp_path)
+    assert first.text == "x.tsv: strategy 24p cannot be used (the same with 24p+gsr)"
+    assert "--denoise" in first.advice
+    assert second.log.endswith("ValueError: the last line")
+    assert second.log.count("\n") == 14
+    assert "--max-mean-fd" in third.advice
+    assert "--min-minutes" in third.advice
+    flags = set(app_parser()._option_string_actions)
+    assert {f for said in problems.ADVICE.values() for f in re.findall("--[a-z-]+", said)} <= flags
+    page = write(replace(person(), faults=(first, second), left_out=(third,)), tmp_path)
+    assert "Likely to help: --denoise" in page.text
+    assert "ValueError: the last line" in page.text
+
+
+def test_warnings_are_in_plain_words(tmp_path: Path) -> None:
+    report = person()
+    calm = replace(report.runs[0], kept=replace(report.runs[0].kept, minutes=9.0), median_tsnr=50.0)
+    moved = replace(calm.kept, mean_fd_mm=0.4, residual_dof=12.0)
+    loud = replace(calm, session="post", label="run post", kept=moved, median_tsnr=20.0)
+    assert person_warnings(replace(report, runs=(calm, replace(calm, session="post")))) == []
+    said = " ".join(person_warnings(replace(report, runs=(calm, loud))))
+    for words in (
+        "run post: denoising left 12 degrees of freedom",
+        "Motion differs between visits",
+        "0.110 mm in sub-01_ses-pre_task-rest, 0.400 mm in run post",
+        "The signal-to-noise ratio differs between visits",
+    ):
+        assert words in said
+    assert "ses-pre has 1.8 minutes" in " ".join(person_warnings(report))
+    rated = replace(report, ratings=(Rating("01", "post", "exclude", "AB", "stripes"),))
+    assert "ses-post was rated exclude by AB: stripes." in person_warnings(rated)
+    page = write(rated, tmp_path)
+    assert "All data are usable. A rater excluded data nevertheless." in page.text
+
+
+def test_the_methods_text_names_what_ran_and_its_references(tmp_path: Path) -> None:
+    report = replace(
+        person(),
+        provenance={
+            "preprocessing": "fMRIPrep 23.2.1",
+            "denoising": "Series were cleaned (doi:10.1016/j.neuroimage.2007.04.042)",
+            "atlas": "Mine",
+            "atlas reference": "doi:10.9999/nobody.knows",
+        },
+    )
+    page = write(report, tmp_path)
+    assert "preprocessed by fMRIPrep 23.2.1 ( doi:10.1038/s41592-018-0235-4 )" in page.text
+    assert "20 regions of the atlas Mine" in page.text
+    assert "Behzadi, Yashar et al. (2007)." in page.text
+    assert "Seed maps" not in page.text  # there are none
+    (link,) = [a for a in page.all("a") if "download" in a]
+    bib = unquote(link["href"].partition(",")[2])
+    assert bib == person_bibtex(report)
+    assert "doi={10.9999/nobody.knows}" in bib
+    assert bib.count("@") == len(references.cited([" ".join(person_methods(report))])) == 8
+    assert "References (8)" in page.text
+
+
+def test_every_work_that_strategies_atlases_and_seeds_name_is_in_the_list() -> None:
+    texts = [s.reference for s in load_strategies().values()]
+    texts += [seed.source for seed in SEEDS] + [seitzman.REFERENCE, remote.SCHAEFER[0]]
+    texts += [remote.TIAN[0], remote.DIFUMO[0], remote.HARVARD_OXFORD[0], remote.AAL[0]]
+    dois = references.cited(texts)
+    assert len(dois) >= 12
+    assert "@misc" not in references.bibtex(dois)
+    assert all(line.startswith("doi:") is False for line in references.listed(dois))
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")
+def test_the_form_saves_what_the_group_level_reads(tmp_path: Path) -> None:
+    write(replace(person(), data_set="ds2", provenance={"inputs hash": "abc123"}), tmp_path)
+    driver = """<script>
+    var saved = {};
+    URL.createObjectURL = function (blob) { blob.text().then(function (text) {
+      document.title = JSON.stringify({ name: saved.name, text: text }); }); return "#rating"; };
+    HTMLAnchorElement.prototype.click = function () { saved.name = this.download; };
+    document.getElementById("rating-exclude").checked = true;
+    document.getElementById("rating-session").value = "post";
+    document.getElementById("rating-rater").value = "A. B.";
+    document.getElementById("rating-note").value = 'stripes & "more"';
+    document.querySelector(".rating button").click();
+    </script></body>"""
+    page = (tmp_path / "r.html").read_text().replace("</body>", driver)
+    (tmp_path / "driven.html").write_text(page)
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update", "--disable-sync",
+            f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=4000", "--dump-dom",
+            (tmp_path / "driven.html").as_uri(),
+        ],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    said = json.loads(unescape(re.search("<title>(.*?)</title>", done.stdout, re.DOTALL)[1]))
+    assert said["name"] == "ds2_sub-01_ses-post_rater-AB_rating.json"
+    assert f"{said['name']} is saved" in done.stdout
+    (tmp_path / "ratings").mkdir()
+    (tmp_path / "ratings" / said["name"]).write_text(said["text"])
+    (rating,) = read_ratings(tmp_path / "ratings")
+    assert rating == Rating("ds2:01", "post", "exclude", "A. B.", 'stripes & "more"', rating.rated)
+    assert abs(datetime.fromisoformat(rating.rated).timestamp() - time.time()) < 600
+    assert json.loads(said["text"])["page"] == "abc123"
+
+
 # -- one study ------------------------------------------------------------------------------------
 
 
@@ -364,11 +510,13 @@ def test_a_study_answers_first_and_has_every_section(tmp_path: Path) -> None:
     page = write(group(), tmp_path)
     headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", page.source)
     assert headings == [
-        "The change is circuit-specific", "Global terms", "Circuits",
-        "Change against typical strength", "People", "Exclusions", "Quality by arm", "Sensitivity",
-        "Beside the verdict", "Methods and provenance",
+        "The change is circuit-specific", "People", "Global terms", "Circuits",
+        "Why: background against circuits", "Whole brain",
+        "Regression to the mean: the usual way and corrected", "Sensitivity", "Quality",
+        "What this study could have seen", "Beside the verdict", "Methods and provenance",
     ]  # fmt: skip
-    assert len(page.all("figure")) == 5
+    # scale, flow, global terms, circuits, people, strength, specifications, quality
+    assert len(page.all("figure")) == 8
     assert "Which model predicts people it has not seen" in page.text
     assert "left-out people best is: specific" in page.text
     assert "No plan was frozen" in page.text
@@ -464,7 +612,7 @@ def test_edges_without_circuit_names_are_one_group(tmp_path: Path) -> None:
     report = group()
     change = {k: v for k, v in report.change_by_strength.items() if k != "circuits"}
     page = write(replace(report, change_by_strength=change), tmp_path)
-    assert len(page.all("figure")) == 5
+    assert len(page.all("figure")) == 8
 
 
 # -- both -----------------------------------------------------------------------------------------
@@ -496,7 +644,11 @@ def test_hostile_text_is_shown_and_never_run(tmp_path: Path) -> None:
             edges=(edges,),
             circuits={HOSTILE: {HOSTILE: 0.1}},
             notes=(HOSTILE,),
-            faults=(HOSTILE,),
+            faults=(Problem(HOSTILE, HOSTILE, HOSTILE, HOSTILE),),
+            left_out=(Problem(HOSTILE, HOSTILE),),
+            ratings=(Rating(HOSTILE, HOSTILE, "doubt", HOSTILE, HOSTILE, HOSTILE),),
+            removed=(Removed(HOSTILE, HOSTILE, run.kept, True),),
+            data_set=HOSTILE,
             provenance={HOSTILE: HOSTILE, "command": HOSTILE},
         ),
         tmp_path,
@@ -516,7 +668,8 @@ def test_links_are_dois_without_the_brackets_around_them(tmp_path: Path) -> None
     known = ("10.1016/j.x.2007.04", "10.1016/0006-3223(95)00541-2")
     text = f"As before (doi:{known[0]}), and doi:{known[1]}."
     page = write(replace(person(), notes=(text,)), tmp_path)
-    links = [a["href"] for a in page.all("a") if "doi" in a["href"]]
+    given = [f"https://doi.org/{doi}" for doi in known]
+    links = [a["href"] for a in page.all("a") if a["href"] in given]
     assert links == [f"https://doi.org/{doi}" for doi in known]
     assert "".join(text.split()) in "".join(page.text.split())
 
@@ -621,7 +774,7 @@ def test_retained_volumes_return_to_their_place_in_the_carpet() -> None:
 
 def test_the_background_line_is_least_squares() -> None:
     x = np.linspace(-1, 1, 11)
-    slope, level = figures_group._line(x, 0.3 + 0.5 * x)
+    slope, level = figures_edges._line(x, 0.3 + 0.5 * x)
     assert slope == pytest.approx(0.5)
     assert level == pytest.approx(0.3)
-    assert figures_group._line(np.empty(0), np.empty(0)) == (0.0, 0.0)
+    assert figures_edges._line(np.empty(0), np.empty(0)) == (0.0, 0.0)

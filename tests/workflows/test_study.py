@@ -467,3 +467,7 @@ def test_a_crash_nobody_foresaw_costs_one_person(study, tmp_path, monkeypatch):
     crash = next((tmp_path / "out/logs").glob("crash-*.txt"))
     assert "nobody foresaw this" in crash.read_text()
     assert (tmp_path / "out/sub-02.html").exists()
+    page = (tmp_path / "out/sub-01.html").read_text()
+    assert "Nothing could be measured." in page
+    assert "nobody foresaw this" in page  # the end of the crash file
+    assert "--verbose shows more" in page

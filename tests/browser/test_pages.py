@@ -1,0 +1,469 @@
+"""Both reports as files and in a browser: numbers, layout, keyboard, accessibility, no network.
+
+Chromium is Debian's, axe-core is npm's: `make browser` installs them. Without them the tests in a
+browser are skipped, unless BROWSER_TESTS=required, as in continuous integration.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline import tables, wording
+from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth, write_phantom
+from circuitshift.workflows import cli
+
+pytestmark = pytest.mark.slow
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+AXE = Path(sys.prefix) / "axe/node_modules/axe-core/axe.min.js"
+REQUIRED = os.environ.get("BROWSER_TESTS") == "required"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SPEC = PhantomSpec(
+    n_treated=5, n_control=5, n_reference=4, n_volumes=70, share_missing=0.2, share_out_of_view=0.2
+)
+STUDY = "[model]\nsymptom = 'madrs'\n[tests]\nn_permutations = 100\n"
+A4_PX = 718  # width of a printed A4 page within margins of 10 mm
+
+
+def run(*words):
+    """In a process of its own, where the command sets its threads before numpy is there."""
+    command = Path(sys.executable).with_name("circuitshift")
+    return subprocess.run([command, *map(str, words)], capture_output=True).returncode
+
+
+def give_scores(folder):
+    """A symptom score at both visits; one of them unknown."""
+    path = folder / "participants.tsv"
+    head, *rows = path.read_text().splitlines()
+    out = [f"{head}\tmadrs_ses-pre\tmadrs_ses-post"]
+    for k, row in enumerate(rows):
+        healthy = "reference" in row
+        scores = "n/a\tn/a" if healthy or k == 2 else f"{25 + k % 5}\t{12 + (3 * k) % 11}"
+        out.append(f"{row}\t{scores}")
+    path.write_text("\n".join(out) + "\n")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A small study with a missing follow-up, lost regions, a broken image and a symptom score."""
+    root = tmp_path_factory.mktemp("pages")
+    write_phantom(root / "data", PlantedTruth("specific"), spec=SPEC, rng=np.random.default_rng(8))
+    give_scores(root / "data")
+    people = sorted(root.glob("data/**/sub-*/ses-post"))
+    broken = next(people[-1].rglob("*_bold.nii.gz"))
+    broken.write_bytes(b"an error page")
+    (root / "study.toml").write_text(STUDY)
+    words = ("-w", root / "work", "--nprocs", 2, "--study", root / "study.toml")
+    codes = [run(root / "data", root / "out", level, *words) for level in ("participant", "group")]
+    assert codes == [cli.EXIT_PARTIAL, cli.EXIT_PARTIAL]  # one image could not be read
+    return root, people[-1].parent.name
+
+
+class Tables(HTMLParser):
+    """Tables of a page by caption, as rows of text; and JSON that it holds."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found, self.data = {}, {}
+        self.caption, self.rows, self.cell, self.script = None, [], None, None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        if tag == "table":
+            self.rows, self.caption = [], ""
+        elif tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th", "caption"):
+            self.cell = ""
+        elif tag == "script":
+            self.script = dict(attrs).get("id")
+
+    def handle_endtag(self, tag):
+        if tag == "caption":
+            self.caption = self.cell
+        elif tag in ("td", "th"):
+            self.rows[-1].append(self.cell)
+        elif tag == "table":
+            self.found[self.caption] = self.rows
+        elif tag == "script":
+            self.script = None
+
+    def handle_data(self, data):
+        if self.script:
+            self.data[self.script] = json.loads(data)
+        elif self.cell is not None:
+            self.cell += data
+
+
+@pytest.fixture(scope="module")
+def group_page(study):
+    root, _ = study
+    folder = root / "out/group"
+    return folder, Tables((folder / "report.html").read_text(encoding="utf-8"))
+
+
+def number(text):
+    return float(text.replace("\N{MINUS SIGN}", "-"))
+
+
+def close(shown, value, *, text=""):
+    """A printed number is the number of the table, rounded as it is printed."""
+    if shown in (wording.MISSING, ""):
+        assert not np.isfinite(wording.number(value)), text
+    elif shown.startswith(("<", ">")):
+        limit = number(shown[1:])
+        assert float(value) < limit if shown[0] == "<" else float(value) > limit, text
+    else:
+        digits = len(shown.partition(".")[2])
+        assert number(shown) == pytest.approx(float(value), abs=0.51 * 10.0**-digits), text
+
+
+# -- numbers --------------------------------------------------------------------------------------
+
+
+def test_every_estimate_of_the_page_is_that_of_the_table(group_page):
+    folder, page = group_page
+    rows = list(tables.read_table(folder / "tests.tsv").rows())
+    shown = page.found["Every estimate"][1:]
+    assert len(shown) == len(rows)
+    for cells, row in zip(shown, rows, strict=True):
+        name = cells[0]
+        assert (name, cells[1]) == (row["test"], row["family"])
+        close(cells[2].lstrip("+"), row["estimate"], text=name)
+        if cells[3] != wording.MISSING:
+            low, high = re.split(r"\s+to\s+", cells[3])
+            close(low, row["ci_low"], text=name)
+            close(high, row["ci_high"], text=name)
+        statistic, df = re.fullmatch(r"(.+) \((.+)\)", cells[5]).groups()
+        for text, column in (
+            (statistic, "statistic"), (df, "df"), (cells[6], "p"), (cells[7], "p_corrected"),
+            (cells[8], "bound"), (cells[9], "equivalence_p"),
+        ):  # fmt: skip
+            close(text, row[column], text=f"{name}: {column}")
+        assert cells[11] == f"{row['n']} ({row['n_control']}, {row['n_reference']})"
+
+
+def test_circuits_people_networks_and_power_are_those_of_the_tables(group_page):
+    folder, page = group_page
+    tests = {(r["family"], r["term"]): r for r in tables.read_table(folder / "tests.tsv").rows()}
+    shown = page.found["Circuits, Fisher z"]
+    reliability = list(tables.read_table(folder / "reliability.tsv").rows())
+    seen = set()
+    for cells in shown[1:]:
+        found = dict(zip(shown[0], cells, strict=True))
+        name = re.search(r"\((\w+)\)$", found["Circuit"])
+        term = name[1] if name else found["Circuit"]
+        seen.add(term)
+        row = tests["specific", term]
+        close(found["Plain change"].lstrip("+"), tests["circuit change", term]["estimate"])
+        close(found["Beyond the global law"].lstrip("+"), row["estimate"])
+        close(found["p corrected"], row["p_corrected"])
+        icc = re.match(r"(\S+) \((.+)\)", found["Reliability"])
+        if icc:
+            (same,) = [r for r in reliability if (r["circuit"], r["source"]) == (term, icc[2])]
+            close(icc[1], same["icc_consistency"])
+    assert seen == {term for family, term in tests if family == "specific"}
+
+    values = {
+        (r["participant_id"], r["session"], r["circuit"]): r["value_z"]
+        for r in tables.read_table(folder / "circuits.tsv").rows()
+    }
+    shown = page.found["Mean Fisher z of each circuit"]
+    for cells in shown[1:]:
+        for circuit, text in zip(shown[0][4:], cells[4:], strict=True):
+            close(text, values.pop((cells[0], cells[3], circuit)))
+    assert not values  # nobody is left out
+
+    networks = list(tables.read_table(folder / "networks.tsv").rows())
+    shown = page.found["Change within and between networks, Fisher z"][1:]
+    for cells, row in zip(shown, networks, strict=True):
+        assert cells[0] == f"{row['network_a']} \N{EN DASH} {row['network_b']}"
+        close(cells[1].lstrip("+"), row["estimate_z"])
+        close(cells[4], row["p_corrected"])
+
+    power = [cells for title in ("Circuits", "Global terms") for cells in page.found[title][1:]]
+    assert len(power) == sum(f in ("global", "specific") for f, _ in tests)
+    of_terms = {term: row for (family, term), row in tests.items() if family == "global"}
+    for cells in page.found["Global terms"][1:]:
+        if len(cells) == 7:  # the table of power
+            close(cells[3], of_terms[cells[0]]["detectable"])
+            close(cells[4], of_terms[cells[0]]["detectable_family"])
+
+
+def test_the_brain_that_turns_draws_the_numbers_of_the_edges(group_page):
+    folder, page = group_page
+    data = page.data["connectome-data"]
+    table = tables.read_table(folder / "edges.tsv")
+    change = table.numbers("estimate_z")
+    labels = [None if node is None else node[3] for node in data["nodes"]]
+    ends = zip(table.column("node_a"), table.column("node_b"), strict=True)
+    of = dict(zip(ends, change.tolist(), strict=True))
+    for part in data["sets"]:
+        assert part["edges"]
+        for a, b, value in part["edges"]:
+            assert value == pytest.approx(of[labels[a], labels[b]], abs=5.1e-5)
+    whole = {(labels[a], labels[b]) for a, b, _ in data["sets"][0]["edges"]}
+    statistic = np.abs(table.numbers("statistic"))
+    clearest = np.argsort(-np.nan_to_num(statistic), kind="stable")[: len(whole)]
+    names = list(of)
+    assert {names[k] for k in clearest} == whole
+
+
+def test_words_about_methods_are_of_the_objects_that_ran(study):
+    from circuitshift.pipeline.atlas_files import read_atlas
+    from circuitshift.pipeline.denoise import load_strategies
+    from circuitshift.pipeline.methods_group import methods_group
+
+    root, _ = study
+    content = tables.read_json(root / "out/group/verdict.json")
+    atlas = read_atlas(root / "out", content["atlas"])
+    page = (root / "out/group/report.html").read_text(encoding="utf-8")
+    methods = methods_group(content, atlas)
+    text = " ".join(methods.text.split())
+    assert "seed 20260101" in text
+    assert "up to 100 permutations" in text
+    assert "change in mean framewise displacement" in text
+    for name in (*content["global"], *content["circuits"]):
+        assert name in text
+    assert "with circuitshift " + content["versions"]["circuitshift"] in text
+    assert " ".join(load_strategies()["24p+acompcor"].prose.split()) in text
+    # another record, other words
+    design = content["design"] | {
+        "background": "matched", "sesoi_z": 0.17, "alpha": 0.01, "n_permutations": 77,
+        "directions": [["dmn", "decrease"]], "weighted": True,
+    }  # fmt: skip
+    science = content["science"] | {"estimator": "partial", "min_minutes": 3.5}
+    for strategy, found in load_strategies().items():
+        other = content | {"design": design, "science": science, "strategy": strategy}
+        said = " ".join(methods_group(other, atlas).text.split())
+        assert " ".join(found.prose.split()) in said
+        for words in (
+            "matched to the circuits", "0.17 Fisher z", "alpha = 0.01", "up to 77",
+            "dmn (decrease)", "weighted", "partial correlations", "less than 3.5 minutes",
+        ):  # fmt: skip
+            assert words in said
+            assert words not in text
+    bib = (root / "out/group/references.bib").read_text(encoding="utf-8")
+    cited = set(re.findall(r"doi:(10\.[^\s)]*\w)", text))
+    assert cited
+    assert all(f"doi={{{doi}}}" in bib for doi in cited)
+    assert len(re.findall(r"^@", bib, re.MULTILINE)) == len(methods.references)
+    keys = re.findall(r"^@\w+\{([^,]+),", bib, re.MULTILINE)
+    assert len(keys) == len(set(keys))
+    assert all(f"https://doi.org/{doi}" in page for doi in cited)
+
+
+def test_reports_are_made_again_from_files(study):
+    root, _ = study
+    path = root / "out/group/report.html"
+    before = path.read_bytes()
+    path.unlink()
+    words = ("-w", root / "work", "--study", root / "study.toml", "--reports-only")
+    assert run(root / "data", root / "out", "group", *words) in (cli.EXIT_OK, cli.EXIT_PARTIAL)
+    assert path.read_bytes() == before
+
+
+# -- in a browser ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser():
+    lacking = [
+        words
+        for words, there in (
+            ("chromium is not on this machine", CHROMIUM),
+            (f"axe-core is not at {AXE}", AXE.exists()),
+        )
+        if not there
+    ]
+    if lacking:
+        reason = f"{' and '.join(lacking)}; `make browser` installs both"
+        if REQUIRED:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def pages(study):
+    """The study, a person with two visits, one with one, and one whose image is broken."""
+    root, broken = study
+    out = root / "out"
+    visits = {
+        path.name: len(list(path.glob("ses-*")))
+        for path in sorted(out.glob("sub-*"))
+        if path.is_dir()
+    }
+    two, one = (next(name for name, n in visits.items() if n == k) for k in (2, 1))
+    people = {"two visits": two, "one visit": one, "broken image": broken}
+    return {"study": out / "group/report.html"} | {
+        name: out / f"{person}.html" for name, person in people.items()
+    }
+
+
+NAMES = ("study", "two visits", "one visit", "broken image")
+
+
+def opened(browser, path, **how):
+    """Open a page; what it says on the console, or asks of the network, comes with it."""
+    context = browser.new_context(**how)
+    page = context.new_page()
+    said = []
+    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on(
+        "request",
+        lambda asked: (
+            None
+            if asked.url == path.as_uri() or asked.url.startswith("data:")
+            else said.append(f"fetches {asked.url}")
+        ),
+    )
+    page.goto(path.as_uri())
+    return page, said
+
+
+LAYOUT = """() => {
+  const bad = [], near = 1.5;
+  const wide = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth > wide) bad.push('the page scrolls sideways');
+  for (const svg of document.querySelectorAll('svg.plot')) {
+    const frame = svg.getBoundingClientRect(), name = svg.getAttribute('aria-label').slice(0, 50);
+    if (!frame.width) continue;
+    const texts = [...svg.querySelectorAll('text')].filter(t => t.textContent.trim())
+      .map(t => ({ text: t.textContent, box: t.getBoundingClientRect(),
+        turned: !/rotate\\(-?0(\\.0+)? /.test((t.getAttribute('transform') || 'rotate(0 ')) }));
+    for (const { text, box } of texts)
+      if (box.left < frame.left - near || box.right > frame.right + near ||
+          box.top < frame.top - near || box.bottom > frame.bottom + near)
+        bad.push(`clipped: ${text} (${name})`);
+    const level = texts.filter(t => !t.turned && t.box.width);
+    for (let i = 0; i < level.length; i++) for (let j = i + 1; j < level.length; j++) {
+      const a = level[i].box, b = level[j].box;
+      const x = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const y = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (x > 1 && y > 0.4 * Math.min(a.height, b.height))
+        bad.push(`overlap: ${level[i].text} / ${level[j].text} (${name})`);
+    }
+  }
+  return bad;
+}"""
+
+
+@pytest.mark.parametrize("width", [1400, 420])
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_clipped_overlaps_complains_or_is_fetched(browser, pages, name, width):
+    page, said = opened(browser, pages[name], viewport={"width": width, "height": 900})
+    for closed in page.query_selector_all("details:not([open])"):
+        closed.evaluate("part => { part.open = true; }")
+    assert page.evaluate(LAYOUT) == []
+    assert said == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_in_print_everything_is_on_the_paper(browser, pages, name):
+    page, said = opened(browser, pages[name], viewport={"width": A4_PX, "height": 1000})
+    page.emulate_media(media="print")
+    assert page.evaluate(LAYOUT) == []
+    assert (
+        page.evaluate(
+            """() => [...document.querySelectorAll('section, .wide, figure')]
+          .filter(part => part.scrollWidth > part.clientWidth + 2)
+          .map(part => part.getAttribute('aria-label') || part.id || part.tagName)"""
+        )
+        == []
+    )
+    assert page.evaluate("() => getComputedStyle(document.querySelector('nav')).display") == "none"
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    assert said == []
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_serious_barrier(browser, pages, name, scheme):
+    page, said = opened(browser, pages[name], color_scheme=scheme)
+    page.add_script_tag(path=str(AXE))
+    found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
+    barriers = [
+        f"{rule['id']}: {rule['help']}: {rule['nodes'][0]['html'][:120]}"
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+    ]
+    assert barriers == []
+    assert len(found["passes"]) > 10
+    for plot in page.query_selector_all("svg"):
+        assert len(plot.get_attribute("aria-label")) > 20
+    assert all(image.get_attribute("alt") for image in page.query_selector_all("img"))
+    assert said == []
+    page.context.close()
+
+
+def test_the_keyboard_reaches_everything_and_turns_the_brain(browser, pages):
+    page, said = opened(browser, pages["study"], viewport={"width": 1400, "height": 900})
+    page.keyboard.press("Tab")
+    focused = "() => document.activeElement.className || document.activeElement.tagName"
+    assert page.evaluate(focused) == "skip"
+    assert page.evaluate("() => document.activeElement.getBoundingClientRect().left >= 0")
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#content")
+    canvas = page.query_selector("#connectome-live canvas")
+    canvas.focus()
+    outline = "e => getComputedStyle(e).outlineStyle"
+    pixels = "e => e.toDataURL()"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
+    assert canvas.evaluate(outline) != "none"
+    seen = [canvas.evaluate(pixels)]
+    for key in ("ArrowLeft", "ArrowUp", "+"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(60)
+        seen.append(canvas.evaluate(pixels))
+    assert len(set(seen)) == 4
+    page.keyboard.press("0")
+    page.wait_for_timeout(60)
+    assert canvas.evaluate(pixels) == seen[0]
+    words = page.query_selector("[data-words]")
+    before = words.text_content()
+    page.select_option("#connectome-set", index=1)
+    page.wait_for_timeout(60)
+    assert words.text_content() != before
+    assert canvas.evaluate(pixels) != seen[0]
+    page.click("#connectome-live button[value=above]")
+    page.wait_for_timeout(60)
+    assert canvas.evaluate(pixels) not in seen
+    assert said == []
+    page.context.close()
+
+
+def test_links_of_the_study_lead_to_files(browser, pages):
+    page, _ = opened(browser, pages["study"])
+    links = page.eval_on_selector_all("a[href]", "found => found.map(a => a.href)")
+    local = [link for link in links if link.startswith("file:")]
+    assert any("sub-" in link for link in local)
+    for link in local:
+        path, _, anchor = link.partition("#")
+        assert Path(path.removeprefix("file://")).exists(), link
+        assert not anchor or page.query_selector(f"#{anchor}"), link
+    page.context.close()
