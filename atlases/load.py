@@ -14,7 +14,7 @@ import re
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from circuitshift.atlases.errors import AtlasError
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.atlases.remote import Found, find
 from circuitshift.atlases.seitzman import load_seitzman
+from circuitshift.atlases.whole import whole_binary, whole_path
 
 __all__ = ["checksum", "combine", "infer_region", "load_atlas"]
 
@@ -520,8 +521,10 @@ def _write_combined(atlases: tuple[Atlas, Atlas], offset: int, target: Path) -> 
     }
     content = json.dumps(told, indent=2).encode()
     # the JSON first: whoever finds the image finds its JSON too
-    _atomic(_beside(target), lambda path: path.write_bytes(content))
-    _atomic(target, image.to_filename)
+    with whole_binary(_beside(target)) as file:
+        file.write(content)
+    with whole_path(target) as part:
+        image.to_filename(part)
 
 
 def _nearest(
@@ -536,18 +539,6 @@ def _nearest(
         inside = ((there >= 0) & (there < np.array(labels.shape)[:, None])).all(axis=0)
         out[i].reshape(-1)[inside] = labels[tuple(there[:, inside])]
     return out
-
-
-def _atomic(target: Path, write: Callable[[Path], object]) -> None:
-    """Write under a temporary name and move into place, safe for parallel workers."""
-    ending = "".join(e for e in (".nii.gz", ".json") if target.name.endswith(e))
-    number, name = tempfile.mkstemp(suffix=ending, dir=target.parent)
-    os.close(number)
-    try:
-        write(Path(name))
-        Path(name).replace(target)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 # -------------------------------------------------------------------------------------- words

@@ -90,9 +90,11 @@ def report_person(
 
 def _page_key(runs: Path, science: Science) -> str:
     """Hash of everything that a person's page shows."""
-    files = sorted(path for path in runs.parent.rglob("func/*") if path.is_file())
+    # sidecars hold the checksums of their tables, and no date: the same results, the same page
+    files = sorted(path for path in runs.parent.rglob("func/*.json") if path.is_file())
     files += sorted((runs.parent.parent / "preproc" / runs.parent.name / "log").glob("*.json"))
-    return inputs_hash(files, tables.read_text(runs), science.digest(), page_hash())
+    seen = [(path.name, tables.checksum(path)) for path in files]
+    return inputs_hash((), seen, tables.read_text(runs), science.digest(), page_hash())
 
 
 def _first_kind(rows: Sequence[_Row], science: Science) -> tuple[str, str]:

@@ -16,7 +16,13 @@ import numpy.typing as npt
 from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline import bids, connectivity, denoise, extract, quality, tables
 from circuitshift.pipeline.atlas_files import atlas_for, read_atlas
-from circuitshift.pipeline.errors import CircuitshiftError, Fault, TableError
+from circuitshift.pipeline.errors import (
+    CircuitshiftError,
+    Fault,
+    InputError,
+    OutputError,
+    TableError,
+)
 from circuitshift.pipeline.nifti import Header, read_header
 from circuitshift.pipeline.provenance import code_hash, inputs_hash
 from circuitshift.pipeline.records import Kept, Run, Science, Strategy
@@ -169,6 +175,7 @@ def _failed(where: str, session: str, code: str, reason: str) -> dict[str, objec
 def _measure_or_say(run: Run, science: Science, out_dir: Path) -> list[dict[str, object]]:
     """Measure one run; a fault becomes a row."""
     try:
+        _refuse_vanished(run)
         run, faults, notes = bids.check_run(run)
         if faults:
             reason = "; ".join(f"{Path(f.where).name}: {f.what}; {f.fix}" for f in faults)
@@ -183,8 +190,26 @@ def _measure_or_say(run: Run, science: Science, out_dir: Path) -> list[dict[str,
             about = {**key, "Notes": [*notes, *_space_note(made.atlas, run)]}
             rows.append(_write(made, run, science, out_dir=out_dir, sidecar=about))
         return [*rows, *problems]
+    except OutputError:  # no fault of this run: everything has to wait
+        raise
     except CircuitshiftError as error:
         return [_failed(stem_of(run), run.session, _code(error), str(error))]
+    except OSError as error:
+        if error.filename is None:
+            raise
+        reason = f"{error.filename}: it cannot be read ({error.strerror}); see to the disk it is on"
+        return [_failed(stem_of(run), run.session, "input", reason)]
+
+
+def _refuse_vanished(run: Run) -> None:
+    """Say which file of a run has gone since the data set was indexed."""
+    files = [path for path in (run.path, run.mask, run.confounds) if path is not None]
+    gone = [path for path in files if not path.exists()]
+    if gone:
+        raise InputError(
+            f"{', '.join(map(str, gone))}: gone since the data set was indexed; fetch or write it "
+            "again"
+        )
 
 
 def _space_note(atlas: Atlas, run: Run) -> list[str]:
@@ -295,15 +320,24 @@ def _finished(
     rows: list[dict[str, object]] = []
     for atlas, _, desc in _wanted(run, science, out_dir):
         files = outputs_of(run, atlas, desc, _estimator(run, science))
-        sidecar = (out_dir / files["relmat"]).with_suffix(".json")
-        series = run.door == "relmat" or (out_dir / files["timeseries"]).exists()
-        if not (sidecar.exists() and series and (out_dir / files["relmat"]).exists()):
+        try:
+            content = tables.read_json((out_dir / files["relmat"]).with_suffix(".json"))
+        except TableError:  # not there, or no longer whole
             return None
-        content = tables.read_json(sidecar)
-        if any(content.get(name) != value for name, value in key.items()):
+        if "Files" not in content or any(content.get(name) != value for name, value in key.items()):
+            return None
+        if not all(_is_whole(out_dir / name, seen) for name, seen in content["Files"].items()):
             return None
         rows.append(dict(content["Row"]))
     return rows
+
+
+def _is_whole(path: Path, seen: str) -> bool:
+    """Compare a file with the checksum of what was written."""
+    try:
+        return tables.checksum(path) == seen
+    except OSError:
+        return False
 
 
 def _from_bold(
@@ -443,11 +477,12 @@ def _write(
         )
     _write_motion(made, files, out_dir)
     row = _row(made, run, science, lost) | {"relmat": files["relmat"].as_posix()}
-    tables.write_matrix(
-        out_dir / files["relmat"],
-        labels,
-        made.matrix,
-        sidecar={
+    tables.write_matrix(out_dir / files["relmat"], labels, made.matrix)
+    written = [files[name] for name in _written(made)]
+    written += [path.with_suffix(".json") for path in written if path != files["relmat"]]
+    tables.write_json(
+        (out_dir / files["relmat"]).with_suffix(".json"),
+        {
             "RelationshipMeasure": _MEASURES[estimator],
             "Weighted": True,
             "Directed": False,
@@ -456,11 +491,25 @@ def _write(
             **common,
             "RegionsLost": lost,
             "Row": row,
+            "Files": {path.as_posix(): tables.checksum(out_dir / path) for path in written},
             "Science": asdict(science),
             **sidecar,
         },
     )
     return row
+
+
+def _written(made: _Made) -> list[str]:
+    """Name the outputs of a product, the matrix last."""
+    moved = made.keep is not None and made.fd_mm is not None
+    has = {
+        "timeseries": made.series is not None,
+        "coverage": made.coverage is not None,
+        "motion": moved,
+        "outliers": moved,
+        "relmat": True,
+    }
+    return [name for name, is_there in has.items() if is_there]
 
 
 def _write_motion(made: _Made, files: Mapping[str, Path], out_dir: Path) -> None:

@@ -5,6 +5,7 @@ set before numpy starts its threads.
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -474,22 +475,33 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if argv is None else argv)
     tools = tool_parsers() if words and words[0] in _TOOLS else {}
     parser, rest = (tools[words[0]], words[1:]) if tools else (app_parser(), words)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not fit the terminal
+            stream.reconfigure(errors="backslashreplace")
     options = parser.parse_args(rest)
     _limit_threads(getattr(options, "omp_nthreads", None))
-    from circuitshift.pipeline.errors import CircuitshiftError  # noqa: PLC0415 - after the limits
-
     try:
         code = _run(words[0] if tools else "", options)
-    except CircuitshiftError as error:
-        print(f"circuitshift: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks
-        code = EXIT_FAILED
     except BrokenPipeError:  # `circuitshift ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_OK
     except KeyboardInterrupt:
         print("circuitshift: interrupted; run it again to go on", file=sys.stderr)  # noqa: T201
         code = 130
+    except Exception as error:
+        _say_why(error, getattr(options, "output_dir", None))
+        code = EXIT_FAILED
     sys.exit(code)
+
+
+def _say_why(error: Exception, out_dir: Path | None) -> None:
+    """Print one sentence; what nobody foresaw goes to a file as a whole."""
+    from circuitshift.atlases.errors import CircuitshiftError  # noqa: PLC0415 - when it is needed
+    from circuitshift.workflows.crashes import last_words  # noqa: PLC0415 - when it is needed
+    from circuitshift.workflows.voice import plain  # noqa: PLC0415 - when it is needed
+
+    text = str(error) if isinstance(error, CircuitshiftError) else last_words(error, out_dir)
+    print(f"circuitshift: {plain(text)}", file=sys.stderr)  # noqa: T201 - the command line speaks
 
 
 def _limit_threads(n: int | None) -> None:
