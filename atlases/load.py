@@ -9,6 +9,7 @@ import csv
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import tempfile
@@ -33,6 +34,8 @@ __all__ = ["checksum", "combine", "infer_region", "load_atlas"]
 log = logging.getLogger(__name__)
 
 IMAGES = (".nii.gz", ".nii")
+# 1024 maps at 2 mm in 32 bits have 3.7 GB; a header can claim anything
+MOST_BYTES = 8 * 2**30
 SPACES = {
     "MNI152NLin2009cAsym": "MNI152NLin2009cAsym",
     "MNI152NLin6Asym": "MNI152NLin6Asym",
@@ -159,6 +162,8 @@ def _read_table(path: Path) -> _Table:
 
 def _read_tsv(path: Path, lines: Sequence[str]) -> tuple[Region, ...]:
     """Rows of ``index, label[, hemisphere, network, x, y, z]``, and of templateflow's tables."""
+    if any(len(line) > csv.field_size_limit() for line in lines):
+        raise AtlasError(f"{path}: it is no label table, it has lines of thousands of letters")
     rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     header = [(name or "").strip().lower() for name in rows.fieldnames or ()]
     rows.fieldnames = [n if ALIASES.get(n, n) in header else ALIASES.get(n, n) for n in header]
@@ -341,13 +346,21 @@ def _open_image(path: Path) -> Any:  # noqa: ANN401 - nibabel is untyped
     """Open an image with nibabel, or say what is wrong with the file."""
     import nibabel  # noqa: PLC0415 - slow to import, and most runs use the embedded atlas
     from nibabel.filebasedimages import ImageFileError  # noqa: PLC0415 - as above
+    from nibabel.spatialimages import HeaderDataError  # noqa: PLC0415 - as above
 
+    broken = (OSError, EOFError, ValueError, OverflowError, zlib.error)
     try:
         image = nibabel.load(path)
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+    except (*broken, ImageFileError, HeaderDataError) as error:
         raise AtlasError(f"atlas {path}: not a readable NIfTI image ({_first(error)})") from None
     if len(image.shape) not in (3, 4):
         raise AtlasError(f"atlas {path}: expected a 3D or 4D image, found {len(image.shape)}D")
+    size = math.prod(image.shape) * image.get_data_dtype().itemsize
+    if min(image.shape) < 1 or size > MOST_BYTES:
+        raise AtlasError(
+            f"atlas {path}: its header claims {'x'.join(map(str, image.shape))} values, which no "
+            "atlas has; fetch it again"
+        )
     return image
 
 

@@ -85,29 +85,52 @@ def spend(words: list[str], log: Path) -> Spent:
     return Spent(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / GIB)
 
 
-_INDEX = (
-    "import sys; from pathlib import Path; from circuitshift.pipeline.bids import find_runs; "
-    "from circuitshift.pipeline.people import read_people; "
-    "print(len(find_runs(Path(sys.argv[1])).runs), len(read_people(Path(sys.argv[1])).labels))"
-)
+# What the two levels do, without the pages of people, which take most of the time and have
+# nothing to do with how many there are.
+_STAGES = {
+    "index": """
+from circuitshift.pipeline.bids import find_runs
+from circuitshift.pipeline.people import read_people
+print(len(find_runs(data).runs), len(read_people(data).labels))
+""",
+    "measure": """
+from itertools import groupby
+from circuitshift.pipeline.atlas_files import prepare_atlases
+from circuitshift.pipeline.bids import find_runs
+from circuitshift.pipeline.measure import measure_person
+from circuitshift.pipeline.records import Science
+runs = find_runs(data).runs
+prepare_atlases(runs, Science(), out)
+for label, own in groupby(runs, lambda run: run.participant):
+    measure_person(list(own), [], participant=label, science=Science(), out_dir=out)
+""",
+    "group": """
+from circuitshift.pipeline.design import read_study_file
+from circuitshift.pipeline.group import DataSet, run_group
+from circuitshift.pipeline.records import Science
+run_group([DataSet(out, data)], read_study_file(study), science=Science(), out_dir=out)
+""",
+    "group report": """
+from circuitshift.pipeline.collect import report_group
+report_group(out)
+""",
+}
+_HEAD = "import sys; from pathlib import Path; data, out, study = map(Path, sys.argv[1:])\n"
 
 
-def stages(root: Path, n_procs: int) -> dict[str, Spent]:
-    """Index, measure, analyse and report one study."""
-    data, out, work = str(root / "data"), str(root / "out"), str(root / "work")
+def stages(root: Path, n_procs: int, *, whole: bool) -> dict[str, Spent]:
+    """Index, measure, analyse and report one study; `whole`: with the command, pages and all."""
+    words = [str(root / name) for name in ("data", "out", "study.toml")]
     (root / "study.toml").write_text(STUDY)
-    app = [sys.executable, "-m", "circuitshift.workflows.cli", data, out]
-    machine = ["-w", work, "--nprocs", str(n_procs), "--skip-bids-validation"]
-    study = ["--study", str(root / "study.toml")]
     spent = {}
-    for name, words in {
-        "index": [sys.executable, "-c", _INDEX, data],
-        "participant": [*app, "participant", *machine],
-        "participant, again": [*app, "participant", *machine],
-        "group": [*app, "group", *machine, *study],
-        "group report": [*app, "group", "--reports-only", *machine, *study],
-    }.items():
-        spent[name] = spend(words, root / "log.txt")
+    if whole:
+        app = [sys.executable, "-m", "circuitshift.workflows.cli", words[0], str(root / "whole")]
+        machine = ["-w", str(root / "work"), "--nprocs", str(n_procs), "--skip-bids-validation"]
+        for name in ("participant level", "participant level again"):
+            spent[name] = spend([*app, "participant", *machine], root / "log.txt")
+            print(f"  {name}: {spent[name]}", flush=True)
+    for name, code in _STAGES.items():
+        spent[name] = spend([sys.executable, "-c", _HEAD + code, *words], root / "log.txt")
         print(f"  {name}: {spent[name]}", flush=True)
     return spent
 
@@ -117,7 +140,7 @@ def exponent(sizes: list[int], values: list[float]) -> float:
     return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
 
 
-def compare(sizes: list[int], n_procs: int, folder: Path | None) -> None:
+def compare(sizes: list[int], n_procs: int, folder: Path | None, *, whole: bool) -> None:
     """Measure every size, print the table, and fail when a goal is missed."""
     found = []
     for n_people in sizes:
@@ -125,7 +148,7 @@ def compare(sizes: list[int], n_procs: int, folder: Path | None) -> None:
             root = Path(name)
             print(f"{n_people} people", flush=True)
             write_study(root / "data", n_people)
-            found.append(stages(root, n_procs))
+            found.append(stages(root, n_procs, whole=whole))
             page = (root / "out/group/report.html").stat().st_size / 2**20
             print(f"  report.html: {page:.1f} MiB", flush=True)
             shutil.rmtree(root / "out")
@@ -149,7 +172,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--people", type=int, nargs="+", default=[60, 120])
     parser.add_argument("--nprocs", type=int, default=2)
+    parser.add_argument("--whole", action="store_true", help="the participant level, too")
     parser.add_argument("--folder", type=Path, help="where the temporary files go")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    compare(options.people, options.nprocs, options.folder)
+    compare(options.people, options.nprocs, options.folder, whole=options.whole)
