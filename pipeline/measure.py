@@ -291,10 +291,10 @@ def _key(run: Run, science: Science) -> dict[str, str]:
     }
 
 
-def _wanted(run: Run, science: Science, out_dir: Path) -> list[tuple[str, str, str]]:
+def _wanted(run: Run, science: Science) -> list[tuple[str, str, str]]:
     """Atlas, strategy and desc of every product of a run."""
     if run.door != "bold":
-        return [(_atlas_of(run, out_dir).name, AS_GIVEN, "")]
+        return [(run.atlas, AS_GIVEN, "")]
     strategies = _strategies(science)
     return [
         (atlas_for(source, run.space).name, strategy.name, desc_of(strategy, science))
@@ -318,7 +318,7 @@ def _finished(
 ) -> list[dict[str, object]] | None:
     """Rows of a run whose outputs are all there and still valid; else None."""
     rows: list[dict[str, object]] = []
-    for atlas, _, desc in _wanted(run, science, out_dir):
+    for atlas, _, desc in _wanted(run, science):
         files = outputs_of(run, atlas, desc, _estimator(run, science))
         try:
             content = tables.read_json((out_dir / files["relmat"]).with_suffix(".json"))
@@ -398,8 +398,8 @@ def _from_series(
 ) -> Iterable[_Made]:
     """Edges of somebody's regional series, which are taken as they are."""
     del problems
-    atlas = _atlas_of(run, out_dir)
     labels, given = tables.read_series(run.path)
+    atlas = _atlas_of(run, out_dir)
     series = _in_order(run, atlas, labels, given.T).T
     n = len(series)
     minutes = np.nan if run.t_r_s is None else n * run.t_r_s / 60
@@ -413,8 +413,8 @@ def _from_matrix(
 ) -> Iterable[_Made]:
     """Somebody's edge matrix, which is taken as it is."""
     del science, problems
-    atlas = _atlas_of(run, out_dir)
     labels, given = tables.read_matrix(run.path)
+    atlas = _atlas_of(run, out_dir)
     if np.nanmax(np.abs(given), initial=0.0) > 1 + 1e-6:
         raise TableError(
             f"{run.path}: it holds values beyond +-1; give correlations (r), not Fisher z"

@@ -76,7 +76,9 @@ def spend(words: list[str], log: Path) -> Spent:
     """Run a process to its end."""
     start = time.perf_counter()
     with log.open("w") as file:
-        process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT)
+        # one thread, as the command sets it
+        env = os.environ | {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
+        process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, env=env)
         _, status, used = os.wait4(process.pid, 0)
     wall = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)

@@ -22,7 +22,7 @@ REGIONS = tuple(
 STUDY = "[tests]\nn_permutations = 50\n"
 
 
-def write_study(root, n_people=6, n_volumes=40):
+def write_study(root, n_people=4, n_volumes=40):
     """Series of a few people, half of them treated, two sessions each."""
     rng = np.random.default_rng(11)
     rows = ["participant_id\tgroup\tage"]
