@@ -84,6 +84,7 @@ def _at_work(
     options: argparse.Namespace, people: Sequence[str] | None, machine: Machine
 ) -> Iterator[Machine]:
     """Hold people of the output folder, and make scratch space for this run alone."""
+    bids.refuse_foreign(options.output_dir)
     _check_writable("OUTPUT_DIR", options.output_dir)
     _check_writable("--work-dir", options.work_dir)
     with (

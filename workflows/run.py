@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from configparser import Interpolation
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,6 +213,8 @@ def _file_of(node: str, files: list[Path]) -> str:
 def _configure(machine: Machine, log_dir: Path) -> None:
     """Set what Nipype reads from its global configuration."""
     log_dir.mkdir(parents=True, exist_ok=True)
+    # a percent sign in a path is no reference to another setting
+    nipype_config._config._interpolation = Interpolation()
     level = "INFO" if machine.verbosity > 1 else "CRITICAL"
     nipype_config.update_config(
         {
