@@ -91,6 +91,7 @@ def claimed(
         yield
     finally:
         with suppress(OSError):
+            _sweep(out_dir, people)  # of workers that were killed
             note.unlink(missing_ok=True)
         file.close()
 

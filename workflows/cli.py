@@ -16,6 +16,7 @@ __all__ = ["EXIT_FAILED", "EXIT_OK", "EXIT_PARTIAL", "app_parser", "main", "tool
 
 EXIT_OK = 0
 EXIT_FAILED = 1
+_LEAST_MEMORY = 2**30  # address space; loading the libraries alone takes some 700 MB
 EXIT_PARTIAL = 3  # finished, and some people or runs failed; 2 is argparse's
 
 _DESCRIPTION = """\
@@ -481,6 +482,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     options = parser.parse_args(rest)
     _limit_threads(getattr(options, "omp_nthreads", None))
     try:
+        _refuse_little_memory()
         code = _run(words[0] if tools else "", options)
     except BrokenPipeError:  # `circuitshift ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -492,6 +494,20 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _say_why(error, getattr(options, "output_dir", None))
         code = EXIT_FAILED
     sys.exit(code)
+
+
+def _refuse_little_memory() -> None:
+    """Refuse a limit under which libraries do not load: OpenBLAS would wait for memory for ever."""
+    import resource  # noqa: PLC0415 - one use
+
+    from circuitshift.atlases.errors import CircuitshiftError  # noqa: PLC0415 - when it is needed
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_MEMORY:
+        raise CircuitshiftError(
+            f"memory is limited to {limit / 2**20:.0f} MB (ulimit -v); allow at least "
+            f"{_LEAST_MEMORY // 2**20} MB"
+        )
 
 
 def _say_why(error: Exception, out_dir: Path | None) -> None:

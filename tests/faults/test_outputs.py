@@ -263,7 +263,7 @@ def test_the_scratch_folder_is_private_and_goes(tmp_path):
 
 
 @pytest.mark.parametrize("when", [0, -(2**31), 2**33], ids=["1970", "1901", "2242"])
-def test_clocks_that_are_wrong(bench, capsys, when):
+def test_clocks_that_are_wrong(bench, when):
     """Dates of inputs are compared for being the same, and no result holds one."""
     words = ("participant", *ONE)
     for path in bench.data.rglob("*.tsv"):
@@ -320,7 +320,7 @@ def test_a_name_that_is_no_unicode(bench, capsys):
 
 
 @pytest.mark.parametrize("what", ["the whole", "each person", "each file", "results, too"])
-def test_trees_of_links(undisturbed, bench, capsys, what):
+def test_trees_of_links(bench, capsys, what):
     """As of DataLad, and of people who keep data on another disk."""
     real = bench.root / "real"
     bench.data.rename(real)
