@@ -38,7 +38,7 @@ fault-test: $(VENV)/.test  ## kill -9 at random moments, and 10,000 malformed fi
 	$(BIN)/python tests/faults/fuzz.py --cases 10000
 	$(BIN)/python tests/faults/sweep.py --seconds 120
 
-audit: $(VENV)/.run  ## known weaknesses of the libraries, and of our own code
+audit: $(VENV)/.run  ## weaknesses of our own code, and known ones of the libraries (needs pypi.org)
 	$(BIN)/python -m pip install --quiet pip-audit bandit
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml pipeline workflows atlases
 	$(BIN)/pip-audit --skip-editable
