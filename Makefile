@@ -8,7 +8,7 @@ TRUTH ?= specific
 RAW ?=
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test lint browser bench calibration clean
+.PHONY: demo test fault-test audit lint browser bench calibration clean
 
 $(VENV)/.run: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -34,6 +34,15 @@ endif
 
 test: lint  ## lint, types, import contracts, then the whole suite
 	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+fault-test: $(VENV)/.test  ## kill -9 at random moments, and 10,000 malformed files; four minutes
+	$(BIN)/python tests/faults/fuzz.py --cases 10000
+	$(BIN)/python tests/faults/sweep.py --seconds 120
+
+audit: $(VENV)/.run  ## weaknesses of our own code, and known ones of the libraries (needs pypi.org)
+	$(BIN)/python -m pip install --quiet pip-audit bandit
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml pipeline workflows atlases
+	$(BIN)/pip-audit --skip-editable
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -7,7 +7,14 @@ It stands in `atlases` because imports go one way, `workflows -> pipeline -> atl
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["AtlasError", "CircuitError", "CircuitshiftError", "Fault", "FaultsError"]
+__all__ = [
+    "AtlasError",
+    "CircuitError",
+    "CircuitshiftError",
+    "Fault",
+    "FaultsError",
+    "OutputError",
+]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,3 +71,7 @@ class AtlasError(CircuitshiftError):
 
 class CircuitError(CircuitshiftError):
     """A circuit definition is malformed or does not resolve on an atlas."""
+
+
+class OutputError(CircuitshiftError):
+    """A file cannot be written (full disk, no permission): nobody's data are at fault."""

@@ -9,12 +9,13 @@ import csv
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,15 @@ from circuitshift.atlases.errors import AtlasError
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.atlases.remote import Found, find
 from circuitshift.atlases.seitzman import load_seitzman
+from circuitshift.atlases.whole import whole_binary, whole_path
 
 __all__ = ["checksum", "combine", "infer_region", "load_atlas"]
 
 log = logging.getLogger(__name__)
 
 IMAGES = (".nii.gz", ".nii")
+# 1024 maps at 2 mm in 32 bits have 3.7 GB; a header can claim anything
+MOST_BYTES = 8 * 2**30
 SPACES = {
     "MNI152NLin2009cAsym": "MNI152NLin2009cAsym",
     "MNI152NLin6Asym": "MNI152NLin6Asym",
@@ -158,6 +162,8 @@ def _read_table(path: Path) -> _Table:
 
 def _read_tsv(path: Path, lines: Sequence[str]) -> tuple[Region, ...]:
     """Rows of ``index, label[, hemisphere, network, x, y, z]``, and of templateflow's tables."""
+    if any(len(line) > csv.field_size_limit() for line in lines):
+        raise AtlasError(f"{path}: it is no label table, it has lines of thousands of letters")
     rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     header = [(name or "").strip().lower() for name in rows.fieldnames or ()]
     rows.fieldnames = [n if ALIASES.get(n, n) in header else ALIASES.get(n, n) for n in header]
@@ -340,13 +346,21 @@ def _open_image(path: Path) -> Any:  # noqa: ANN401 - nibabel is untyped
     """Open an image with nibabel, or say what is wrong with the file."""
     import nibabel  # noqa: PLC0415 - slow to import, and most runs use the embedded atlas
     from nibabel.filebasedimages import ImageFileError  # noqa: PLC0415 - as above
+    from nibabel.spatialimages import HeaderDataError  # noqa: PLC0415 - as above
 
+    broken = (OSError, EOFError, ValueError, OverflowError, zlib.error)
     try:
         image = nibabel.load(path)
-    except (OSError, EOFError, ValueError, zlib.error, ImageFileError) as error:
+    except (*broken, ImageFileError, HeaderDataError) as error:
         raise AtlasError(f"atlas {path}: not a readable NIfTI image ({_first(error)})") from None
     if len(image.shape) not in (3, 4):
         raise AtlasError(f"atlas {path}: expected a 3D or 4D image, found {len(image.shape)}D")
+    size = math.prod(image.shape) * image.get_data_dtype().itemsize
+    if min(image.shape) < 1 or size > MOST_BYTES:
+        raise AtlasError(
+            f"atlas {path}: its header claims {'x'.join(map(str, image.shape))} values, which no "
+            "atlas has; fetch it again"
+        )
     return image
 
 
@@ -520,8 +534,10 @@ def _write_combined(atlases: tuple[Atlas, Atlas], offset: int, target: Path) -> 
     }
     content = json.dumps(told, indent=2).encode()
     # the JSON first: whoever finds the image finds its JSON too
-    _atomic(_beside(target), lambda path: path.write_bytes(content))
-    _atomic(target, image.to_filename)
+    with whole_binary(_beside(target)) as file:
+        file.write(content)
+    with whole_path(target) as part:
+        image.to_filename(part)
 
 
 def _nearest(
@@ -536,18 +552,6 @@ def _nearest(
         inside = ((there >= 0) & (there < np.array(labels.shape)[:, None])).all(axis=0)
         out[i].reshape(-1)[inside] = labels[tuple(there[:, inside])]
     return out
-
-
-def _atomic(target: Path, write: Callable[[Path], object]) -> None:
-    """Write under a temporary name and move into place, safe for parallel workers."""
-    ending = "".join(e for e in (".nii.gz", ".json") if target.name.endswith(e))
-    number, name = tempfile.mkstemp(suffix=ending, dir=target.parent)
-    os.close(number)
-    try:
-        write(Path(name))
-        Path(name).replace(target)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 # -------------------------------------------------------------------------------------- words

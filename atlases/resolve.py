@@ -340,7 +340,7 @@ def _read(path: Path) -> _Definition:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CircuitError(f"{path}: the circuit file cannot be read ({error})") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         raise CircuitError(f"{path}: not valid TOML: {error}") from None
     _only(path, content, CIRCUIT_KEYS, "circuit")
     text = {key: content.get(key) for key in TEXT_KEYS}

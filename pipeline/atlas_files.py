@@ -9,7 +9,7 @@ import numpy as np
 from circuitshift.atlases.load import infer_region, load_atlas
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline import tables
-from circuitshift.pipeline.errors import AtlasError
+from circuitshift.pipeline.errors import AtlasError, TableError
 from circuitshift.pipeline.records import Run, Science
 
 __all__ = ["atlas_for", "prepare_atlases", "read_atlas"]
@@ -72,13 +72,26 @@ def prepare_atlases(runs: Sequence[Run], science: Science, out_dir: Path) -> tup
         for source in science.atlases:
             atlas = atlas_for(source, space)
             atlases.setdefault(atlas.name, atlas)
-    for name, first in sorted({run.atlas: run for run in reversed(runs) if run.atlas}.items()):
-        if first.door != "bold":
-            atlas = _given_atlas(first, science)
-            atlases.setdefault(name, Atlas(name, atlas.regions, "table", reference=atlas.reference))
+    for name in sorted({run.atlas for run in runs if run.door != "bold"}):
+        given = _first_given([run for run in runs if run.atlas == name], science)
+        if given is not None:
+            atlases.setdefault(name, Atlas(name, given.regions, "table", reference=given.reference))
     for name, atlas in atlases.items():
         _write_atlas(atlas, _atlas_table(out_dir, name))
     return tuple(atlases)
+
+
+def _first_given(runs: Sequence[Run], science: Science) -> Atlas | None:
+    """Find the regions by the first run that can be read; None when none can.
+
+    What is wrong with the others is said where they are measured.
+    """
+    for run in runs:
+        try:
+            return _given_atlas(run, science)
+        except TableError:
+            continue
+    return None
 
 
 def _given_atlas(run: Run, science: Science) -> Atlas:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from circuitshift.pipeline.bids_description import write_dataset_description
+from circuitshift.pipeline.bids_description import refuse_foreign, write_dataset_description
 from circuitshift.pipeline.bids_filters import (
     ANY,
     NONE,
@@ -39,6 +39,7 @@ __all__ = [
     "find_runs",
     "load_filters",
     "parse_name",
+    "refuse_foreign",
     "write_dataset_description",
 ]
 

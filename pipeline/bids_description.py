@@ -6,7 +6,7 @@ from pathlib import Path
 from circuitshift.pipeline import __version__, tables
 from circuitshift.pipeline.errors import CircuitshiftError, InputError
 
-__all__ = ["generator", "write_dataset_description"]
+__all__ = ["generator", "refuse_foreign", "write_dataset_description"]
 
 _IGNORED = (
     "*.html",
@@ -47,14 +47,7 @@ def write_dataset_description(
     InputError
         If the folder is a data set that another program made.
     """
-    path = out_dir / "dataset_description.json"
-    if path.exists():
-        maker = generator(out_dir)
-        if maker != "circuitshift":
-            raise InputError(
-                f"{out_dir}: it is a data set {f'of {maker}' if maker else 'already'}; choose "
-                "another output folder, nothing is written into it"
-            )
+    refuse_foreign(out_dir)
     content: dict[str, object] = {
         "Name": name,
         "BIDSVersion": "1.10.0",
@@ -67,8 +60,28 @@ def write_dataset_description(
         ]
     if links:
         content["DatasetLinks"] = {key: _url(text) for key, text in links.items()}
-    tables.write_json(path, content)
+    tables.write_json(out_dir / "dataset_description.json", content)
     tables.write_text(out_dir / ".bidsignore", "\n".join(_IGNORED) + "\n")
+
+
+def refuse_foreign(out_dir: Path) -> None:
+    """Refuse to write into the data set of another program.
+
+    Parameters
+    ----------
+    out_dir : Path
+
+    Raises
+    ------
+    InputError
+        If it is one.
+    """
+    maker = generator(out_dir)
+    if (out_dir / "dataset_description.json").exists() and maker != "circuitshift":
+        raise InputError(
+            f"{out_dir}: it is a data set {f'of {maker}' if maker else 'already'}; choose "
+            "another output folder, nothing is written into it"
+        )
 
 
 def _url(text: str) -> str:

@@ -1,7 +1,7 @@
 """Runs -> sessions -> within-person change: pairing, order, missing visits, roles."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "assemble",
     "precision_weights",
     "session_means",
+    "share_memory",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -231,8 +232,11 @@ def assemble(
     pairs: list[Member] = []
     lone: list[Member] = []
     healthy: list[tuple[Member, Measured]] = []
+    of_person: dict[str, dict[str, Measured]] = {}
+    for (person, session), measured in sessions.items():
+        of_person.setdefault(person, {})[session] = measured
     for member in members:
-        visits = {s: m for (person, s), m in sessions.items() if person == member.person}
+        visits = of_person.get(member.person, {})
         if member.role == "reference":
             chosen = _only_visit(visits, design)
             if chosen is None:
@@ -278,6 +282,42 @@ def assemble(
         exclusions=tuple(sorted(exclusions)),
         notes=notes,
     )
+
+
+def share_memory(
+    sessions: Mapping[tuple[str, str], Measured], cohort: Cohort, design: Design
+) -> dict[tuple[str, str], Measured]:
+    """Let sessions look into the arrays of a cohort, so that edges are not held twice.
+
+    Parameters
+    ----------
+    sessions : mapping of (person, session) to Measured
+        That the cohort was assembled from.
+    cohort : Cohort
+    design : Design
+
+    Returns
+    -------
+    dict
+        Equal to `sessions`.
+    """
+    out = dict(sessions)
+
+    def put(members: Sequence[Member], session: str, rows: Floats | None) -> None:
+        if rows is not None:
+            for member, row in zip(members, rows, strict=True):
+                key = (member.person, session)
+                if key in out:  # a healthy person may have come at another visit only
+                    out[key] = replace(out[key], z=row)
+
+    put(cohort.pairs, design.baseline, cohort.baseline)
+    put(cohort.pairs, design.followup, cohort.followup)
+    put(cohort.lone, design.baseline, cohort.baseline_only)
+    if design.control_baseline:
+        put(cohort.pairs, design.control_baseline, cohort.control_baseline)
+        put(cohort.pairs, design.control_followup, cohort.control_followup)
+    put(cohort.healthy, design.baseline, cohort.reference)
+    return out
 
 
 def _again(

@@ -121,11 +121,12 @@ def _page_key(participant: str, runs: Path, science: Science, out_dir: Path) -> 
 
     The group level is left out: its numbers are added when pages are asked for again.
     """
-    shown = ("func/*", "figures/*")
-    files = sorted(path for kind in shown for path in runs.parent.rglob(kind) if path.is_file())
-    files += sorted((runs.parent.parent / "preproc" / runs.parent.name / "log").glob("*.json"))
+    # sidecars hold the checksums of their tables, and no date: the same results, the same page
+    files = [*runs.parent.rglob("func/*.json"), *runs.parent.rglob("figures/*")]
+    files += (runs.parent.parent / "preproc" / runs.parent.name / "log").glob("*.json")
+    seen = sorted((path.name, tables.checksum(path)) for path in files if path.is_file())
     ratings = ratings_of(participant, out_dir)
-    return inputs_hash(files, tables.read_text(runs), science.digest(), page_hash(), ratings)
+    return inputs_hash((), seen, tables.read_text(runs), science.digest(), page_hash(), ratings)
 
 
 def _removed(row: _Row) -> report.Removed:

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
+from circuitshift.pipeline.tables import write_text
+
 __all__ = [
     "HEAD_MM",
     "MOTION",
@@ -466,6 +468,6 @@ def write_confounds(path: Path, columns: Columns, meta: Meta) -> None:
     values = np.column_stack(list(columns.values()))
     row = "\t".join(["%.9g"] * values.shape[1])
     lines = ["\t".join(columns), *(row % tuple(line) for line in values.tolist())]
-    path.write_text("\n".join(lines).replace("nan", "n/a") + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines).replace("nan", "n/a") + "\n")
     text = json.dumps(meta, indent=2, sort_keys=True)
-    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    write_text(path.with_suffix(".json"), text + "\n")

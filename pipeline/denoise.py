@@ -104,7 +104,7 @@ def load_strategies(files: Sequence[Path] = ()) -> dict[str, Strategy]:
     for path in (Path(__file__).with_name("strategies.toml"), *files):
         try:
             content = tomllib.loads(tables.read_text(path))
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
             raise TableError(f"{path}: it is not TOML ({error})") from None
         faults: list[Fault] = []
         for name, table in content.items():

@@ -125,7 +125,7 @@ def read_study_file(path: Path) -> StudyFile:
     """
     try:
         content = tomllib.loads(read_text(path))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         raise TableError(f"{path}: it is not TOML ({error})") from None
     faults: list[Fault] = []
     stated: list[tuple[str, Any]] = []

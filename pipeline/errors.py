@@ -6,6 +6,7 @@ from circuitshift.atlases.errors import (
     CircuitshiftError,
     Fault,
     FaultsError,
+    OutputError,
 )
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "FaultsError",
     "ImageError",
     "InputError",
+    "OutputError",
     "TableError",
     "TooLittleDataError",
 ]

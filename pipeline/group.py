@@ -413,6 +413,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
     if design.harmonise:
         sessions = harmonised(sessions, context.given, context.members, design)
     cohort = change.assemble(sessions, context.members, design)
+    sessions = change.share_memory(sessions, cohort, design)
     centres = atlas.centres_mm()
     visits = study.Visits(
         cohort.baseline,

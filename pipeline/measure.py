@@ -25,7 +25,13 @@ from circuitshift.pipeline import (
     voxels,
 )
 from circuitshift.pipeline.atlas_files import atlas_for, read_atlas
-from circuitshift.pipeline.errors import CircuitshiftError, Fault, TableError
+from circuitshift.pipeline.errors import (
+    CircuitshiftError,
+    Fault,
+    InputError,
+    OutputError,
+    TableError,
+)
 from circuitshift.pipeline.nifti import Header, read_header
 from circuitshift.pipeline.provenance import code_hash, inputs_hash
 from circuitshift.pipeline.records import Kept, Run, Science, Strategy
@@ -185,6 +191,7 @@ def _failed(where: str, session: str, code: str, reason: str) -> dict[str, objec
 def _measure_or_say(run: Run, science: Science, out_dir: Path) -> list[dict[str, object]]:
     """Measure one run; a fault becomes a row."""
     try:
+        _refuse_vanished(run)
         run, faults, notes = bids.check_run(run)
         if faults:
             reason = "; ".join(f"{Path(f.where).name}: {f.what}; {f.fix}" for f in faults)
@@ -199,8 +206,26 @@ def _measure_or_say(run: Run, science: Science, out_dir: Path) -> list[dict[str,
             about = {**key, "Notes": [*notes, *_space_note(made.atlas, run)]}
             rows.append(_write(made, run, science, out_dir=out_dir, sidecar=about))
         return [*rows, *problems]
+    except OutputError:  # no fault of this run: everything has to wait
+        raise
     except CircuitshiftError as error:
         return [_failed(stem_of(run), run.session, _code(error), str(error))]
+    except OSError as error:
+        if error.filename is None:
+            raise
+        reason = f"{error.filename}: it cannot be read ({error.strerror}); see to the disk it is on"
+        return [_failed(stem_of(run), run.session, "input", reason)]
+
+
+def _refuse_vanished(run: Run) -> None:
+    """Say which file of a run has gone since the data set was indexed."""
+    files = [path for path in (run.path, run.mask, run.confounds) if path is not None]
+    gone = [path for path in files if not path.exists()]
+    if gone:
+        raise InputError(
+            f"{', '.join(map(str, gone))}: gone since the data set was indexed; fetch or write it "
+            "again"
+        )
 
 
 def _space_note(atlas: Atlas, run: Run) -> list[str]:
@@ -282,10 +307,10 @@ def _key(run: Run, science: Science) -> dict[str, str]:
     }
 
 
-def _wanted(run: Run, science: Science, out_dir: Path) -> list[tuple[str, str, str]]:
+def _wanted(run: Run, science: Science) -> list[tuple[str, str, str]]:
     """Atlas, strategy and desc of every product of a run."""
     if run.door != "bold":
-        return [(_atlas_of(run, out_dir).name, AS_GIVEN, "")]
+        return [(run.atlas, AS_GIVEN, "")]
     strategies = _strategies(science)
     return [
         (atlas_for(source, run.space).name, strategy.name, desc_of(strategy, science))
@@ -309,19 +334,28 @@ def _finished(
 ) -> list[dict[str, object]] | None:
     """Rows of a run whose outputs are all there and still valid; else None."""
     rows: list[dict[str, object]] = []
-    for atlas, _, desc in _wanted(run, science, out_dir):
+    for atlas, _, desc in _wanted(run, science):
         files = outputs_of(run, atlas, desc, _estimator(run, science))
-        sidecar = (out_dir / files["relmat"]).with_suffix(".json")
-        series = run.door == "relmat" or (out_dir / files["timeseries"]).exists()
-        if not (sidecar.exists() and series and (out_dir / files["relmat"]).exists()):
+        try:
+            content = tables.read_json((out_dir / files["relmat"]).with_suffix(".json"))
+        except TableError:  # not there, or no longer whole
             return None
-        content = tables.read_json(sidecar)
-        if any(content.get(name) != value for name, value in key.items()):
+        if "Files" not in content or any(content.get(name) != value for name, value in key.items()):
+            return None
+        if not all(_is_whole(out_dir / name, seen) for name, seen in content["Files"].items()):
             return None
         if not all((out_dir / name).exists() for name in content.get("Views", ())):
             return None
         rows.append(dict(content["Row"]))
     return rows
+
+
+def _is_whole(path: Path, seen: str) -> bool:
+    """Compare a file with the checksum of what was written."""
+    try:
+        return tables.checksum(path) == seen
+    except OSError:
+        return False
 
 
 def _from_bold(
@@ -407,8 +441,8 @@ def _from_series(
 ) -> Iterable[_Made]:
     """Edges of somebody's regional series, which are taken as they are."""
     del problems
-    atlas = _atlas_of(run, out_dir)
     labels, given = tables.read_series(run.path)
+    atlas = _atlas_of(run, out_dir)
     series = _in_order(run, atlas, labels, given.T).T
     n = len(series)
     minutes = np.nan if run.t_r_s is None else n * run.t_r_s / 60
@@ -422,8 +456,8 @@ def _from_matrix(
 ) -> Iterable[_Made]:
     """Somebody's edge matrix, which is taken as it is."""
     del science, problems
-    atlas = _atlas_of(run, out_dir)
     labels, given = tables.read_matrix(run.path)
+    atlas = _atlas_of(run, out_dir)
     if np.nanmax(np.abs(given), initial=0.0) > 1 + 1e-6:
         raise TableError(
             f"{run.path}: it holds values beyond +-1; give correlations (r), not Fisher z"
@@ -486,11 +520,12 @@ def _write(
         )
     _write_motion(made, files, out_dir)
     row = _row(made, run, science, lost) | {"relmat": files["relmat"].as_posix()}
-    tables.write_matrix(
-        out_dir / files["relmat"],
-        labels,
-        made.matrix,
-        sidecar={
+    tables.write_matrix(out_dir / files["relmat"], labels, made.matrix)
+    written = [files[name] for name in _written(made)]
+    written += [path.with_suffix(".json") for path in written if path != files["relmat"]]
+    tables.write_json(
+        (out_dir / files["relmat"]).with_suffix(".json"),
+        {
             "RelationshipMeasure": _MEASURES[estimator],
             "Weighted": True,
             "Directed": False,
@@ -502,11 +537,25 @@ def _write(
             "Views": list(made.views),
             "Preprocessing": views.preprocessed_by(run) if run.door == "bold" else "",
             "PreprocessingReport": views.fmriprep_report(run, out_dir),
+            "Files": {path.as_posix(): tables.checksum(out_dir / path) for path in written},
             "Science": asdict(science),
             **sidecar,
         },
     )
     return row
+
+
+def _written(made: _Made) -> list[str]:
+    """Name the outputs of a product, the matrix last."""
+    moved = made.keep is not None and made.fd_mm is not None
+    has = {
+        "timeseries": made.series is not None,
+        "coverage": made.coverage is not None,
+        "motion": moved,
+        "outliers": moved,
+        "relmat": True,
+    }
+    return [name for name, is_there in has.items() if is_there]
 
 
 def _write_motion(made: _Made, files: Mapping[str, Path], out_dir: Path) -> None:

@@ -32,8 +32,13 @@ _DTYPES = {
     1024: "i8",
     1280: "u8",
 }
+_SKIP_BYTES = 2**20
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # time part of xyzt_units
 _GZIP = b"\x1f\x8b"
+# Bounds for what a header may claim: half a millimetre in 64 bits has 460 MB a volume, an hour at
+# .1 s 36,000 volumes. Without them a small file can ask for all memory.
+_MOST_VOLUME_BYTES = 512 * 2**20
+_MOST_VOLUMES = 100_000
 _INFLATES_AT_MOST = 1032  # deflate cannot do better than 1032:1, so a larger claim is false
 
 
@@ -212,6 +217,12 @@ class VolumeStream:
         if _stated_size(raw) == _NIFTI2.itemsize:
             raw += self._read(_NIFTI2.itemsize - len(raw))
         header = _parse(self._path, raw)
+        if header.volume_bytes > _MOST_VOLUME_BYTES or header.n_volumes > _MOST_VOLUMES:
+            raise ImageError(
+                f"{self._path}: its header claims {_times(header.shape)} values of "
+                f"{header.dtype.itemsize * 8} bits, more than any brain image that can be read "
+                f"({_MOST_VOLUME_BYTES // 2**20} MB a volume, {_MOST_VOLUMES:,} volumes)"
+            )
         claimed = header.data_offset + header.volume_bytes * header.n_volumes
         if claimed > most:
             raise ImageError(
@@ -219,7 +230,8 @@ class VolumeStream:
                 f"{header.dtype.itemsize * 8} bits, more than the file can hold; it is truncated "
                 "or its header is wrong, fetch or write it again"
             )
-        self._read(header.data_offset - len(raw))
+        for start in range(len(raw), header.data_offset, _SKIP_BYTES):
+            self._read(min(_SKIP_BYTES, header.data_offset - start))
         return header
 
 
@@ -298,8 +310,11 @@ def read_image(path: Path) -> tuple[npt.NDArray[np.generic], Header]:
     """
     with open_image(path) as image:
         header = image.header
-        volumes = [volume.astype(header.dtype.newbyteorder("=")) for volume in image]
-    values = np.concatenate(volumes).reshape(header.shape, order="F")
+        size = header.grid[0] * header.grid[1] * header.grid[2]
+        values = np.empty(size * header.n_volumes, header.dtype.newbyteorder("="))
+        for number, volume in enumerate(image):
+            values[number * size : (number + 1) * size] = volume
+    values = values.reshape(header.shape, order="F")
     if header.is_scaled:
         values = values.astype(np.float64) * header.slope + header.inter
     return values, header
@@ -314,6 +329,8 @@ def _peek(path: Path) -> bytes:
                 "get` or `git annex get` on it"
             )
         raise ImageError(f"{path}: there is no such file")
+    if not path.is_file():
+        raise ImageError(f"{path}: it is no file (a folder, pipe or device); write it again")
     try:
         with path.open("rb") as file:
             head = file.read(64)
@@ -357,13 +374,19 @@ def _parse(path: Path, raw: bytes) -> Header:
     pixdim = np.asarray(fields["pixdim"], np.float64)
     t_r_s = float(pixdim[4]) * _SECONDS.get(int(fields["units"]) & 0x38, 1.0)
     shape = _shape(path, [int(size) for size in fields["dim"]])
+    affine = _affine(fields, pixdim, shape)
+    if not np.isfinite(affine).all() or not abs(np.linalg.det(affine)) > 0:
+        raise ImageError(
+            f"{path}: its header does not say where its voxels lie (sizes "
+            f"{', '.join(f'{size:g}' for size in pixdim[1:4])} mm); write it again"
+        )
     return Header(
         path=path,
         shape=shape,
         dtype=np.dtype(order + _DTYPES[code]),
         slope=slope,
         inter=inter,
-        affine=_affine(fields, pixdim, shape),
+        affine=affine,
         t_r_s=t_r_s if np.isfinite(t_r_s) and t_r_s > 0 else None,
         data_offset=_offset(path, float(fields["vox_offset"]), layout.itemsize + 4),
         is_oriented=bool(fields["sform"] > 0 or fields["qform"] > 0),

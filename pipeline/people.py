@@ -303,15 +303,19 @@ class _Reader:
         mark = max("\t,;", key=first.count)
         if mark != "\t" and mark in first:
             self.notes.append(f"{path}: its cells are separated by {mark!r}, read as such.")
-            lines = list(csv.reader(io.StringIO(text), delimiter=mark))
+            try:
+                lines = list(csv.reader(io.StringIO(text), delimiter=mark))
+            except csv.Error as error:
+                self._fault(path, f"its quoted cells cannot be read ({error}); write it with tabs")
+                return [], []
         else:
             lines = [line.split("\t") for line in text.split("\n")]
-        header = [name.strip() for name in lines[0]]
+        header = [name.strip() for name in lines[0]] if lines else []
         while header and not header[-1]:
             header.pop()
         if len(set(header)) < len(header):
-            twice = sorted({name for name in header if header.count(name) > 1})
-            self._fault(path, f"column {', '.join(twice)} is there more than once; rename one")
+            twice = sorted(name for name, times in Counter(header).items() if times > 1)
+            self._fault(path, f"column {', '.join(twice[:5])} is there more than once; rename one")
             return [], []
         return header, list(self._cells(path, header, lines))
 

@@ -39,7 +39,7 @@ from circuitshift.pipeline.phantom_study import (
     write_participants,
     write_truth,
 )
-from circuitshift.pipeline.tables import write_json
+from circuitshift.pipeline.tables import write_json, write_text
 
 __all__ = ["Phantom", "PhantomSpec", "PlantedTruth", "write_layout", "write_phantom"]
 
@@ -192,10 +192,10 @@ def _write_descriptions(out_dir: Path, derivatives: Path, spec: PhantomSpec) -> 
     write_description(derivatives, f"{name}: derivatives", "derivative")
     task = {"RepetitionTime": spec.t_r_s, "TaskName": spec.task}
     write_json(out_dir / f"task-{spec.task}_bold.json", task)
-    (out_dir / "README").write_text(
+    write_text(
+        out_dir / "README",
         "Simulated by circuitshift: no person was scanned. There are no raw images; the simulated\n"
         "images are in derivatives/fmriprep, and what was planted in them is in truth.json.\n",
-        encoding="utf-8",
     )
 
 
@@ -300,7 +300,7 @@ def _lay_out(
             label = path.parts[0].removeprefix("sub-")
             runs.setdefault(label, {}).setdefault(match["stem"], []).append(path)
         elif path.suffix == ".json":
-            target.write_text("{}\n", encoding="utf-8")
+            write_text(target, "{}\n")
         else:
             target.touch()
     return runs

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.atlases.records import Atlas
+from circuitshift.atlases.whole import whole_binary
 from circuitshift.pipeline.confounds import (
     HEAD_MM,
     MOTION,
@@ -398,7 +399,8 @@ def write_image(path: Path, data: npt.NDArray[Any], grid: Grid, t_r_s: float | N
     header["vox_offset"] = 352
     header["scl_slope"], header["scl_inter"] = 1, 0
     raw = b"".join([header.binaryblock, b"\0\0\0\0", np.ascontiguousarray(data).data])
-    path.write_bytes(igzip.compress(raw, 2, mtime=0))
+    with whole_binary(path) as file:
+        file.write(igzip.compress(raw, 2, mtime=0))
 
 
 # ------------------------------------------------------------------------------ confounds

@@ -24,7 +24,7 @@ from circuitshift.pipeline.phantom_model import (
     population,
     wander,
 )
-from circuitshift.pipeline.tables import write_json, write_table
+from circuitshift.pipeline.tables import write_json, write_table, write_text
 
 __all__ = [
     "PhantomPerson",
@@ -275,7 +275,7 @@ def write_truth(
     images : mapping, optional
         What else is true of the images.
     """
-    (out_dir / ".bidsignore").write_text("truth.json\n", encoding="utf-8")
+    write_text(out_dir / ".bidsignore", "truth.json\n")
     seed = rng.bit_generator.seed_seq
     report = {
         "truth": asdict(study.truth),

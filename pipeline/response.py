@@ -20,7 +20,7 @@ jackknife instruments: Angrist, Imbens & Krueger 1999,
 doi:10.1002/(SICI)1099-1255(199901/02)14:1<57::AID-JAE501>3.0.CO;2-G).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +41,7 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
+_BLOCK = 64  # people at a time
 _TURNS = 3  # of fitting the law and regional terms; the first leaves about a tenth, the last .04
 
 TERM_UNITS = {
@@ -146,6 +147,21 @@ class Response:
         return np.asarray(np.maximum(extra, 0.0))
 
 
+def _blocks(n_people: int) -> Iterator[slice]:
+    """Cut people into few enough that their copies are small beside the whole."""
+    return (slice(start, start + _BLOCK) for start in range(0, n_people, _BLOCK))
+
+
+def _mean_of_known(values: Floats) -> Floats:
+    """Mean of each column over the rows that know it; 0 where none does."""
+    count, total = np.zeros(values.shape[1]), np.zeros(values.shape[1])
+    for few in _blocks(len(values)):
+        known = np.isfinite(values[few])
+        count += known.sum(axis=0)
+        total += np.where(known, values[few], 0.0).sum(axis=0)
+    return np.asarray(total / np.maximum(count, 1))
+
+
 # --- sums over people, from which one person can be taken out -----------------------------------
 
 
@@ -164,19 +180,16 @@ class _Sums:
 
     @classmethod
     def of(cls, sample: Sample) -> "_Sums":
-        z, h = sample.baseline.edges, sample.strong.edges
-        known = np.isfinite(z)
-        z, h = np.where(known, z, 0.0), np.where(known, h, 0.0)
-        return cls(
-            known.sum(axis=0).astype(float),
-            z.sum(axis=0),
-            h.sum(axis=0),
-            (z * z).sum(axis=0),
-            (z * h).sum(axis=0),
-            (h * h).sum(axis=0),
-            sample.baseline.fixed.sum(axis=0),
-            len(z),
-        )
+        people, n_edges = sample.baseline.edges.shape
+        sums = np.zeros((6, n_edges))
+        for few in _blocks(people):
+            z, h = sample.baseline.edges[few], sample.strong.edges[few]
+            known = np.isfinite(z)
+            z, h = np.where(known, z, 0.0), np.where(known, h, 0.0)
+            parts = (known, z, h, z * z, z * h, h * h)
+            sums += np.array([part.sum(axis=0) for part in parts])
+        count, z, h, zz, zh, hh = sums
+        return cls(count, z, h, zz, zh, hh, sample.baseline.fixed.sum(axis=0), people)
 
     def without(self, sample: Sample, person: int) -> "_Sums":
         z, h = sample.baseline.edges[person], sample.strong.edges[person]
@@ -434,14 +447,16 @@ class _Fit:
 
     def influence(self, x: _Regressors, people: People) -> Floats:
         """Apply the estimators to each person's deviation from the mean of `people`."""
-        known = np.isfinite(people.edges)
-        filled = np.where(known, people.edges, 0.0)
-        mean = filled.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        mean = _mean_of_known(people.edges)
         centre = people.fixed.mean(axis=0) if len(people.fixed) else 0.0
-        deviations = People(np.where(known, filled - mean, 0.0), people.fixed - centre)
-        # one turn: a variance needs no more
-        beyond = np.nan_to_num(self.beyond(x, deviations, turns=1)[1])
-        return np.hstack([self.global_terms(x, deviations), beyond])
+        out = [np.empty((0, len(self.terms(x)) + len(self.sample.circuits)))]
+        for few in _blocks(len(people.edges)):
+            part = np.where(np.isfinite(people.edges[few]), people.edges[few] - mean, 0.0)
+            deviations = People(part, people.fixed[few] - centre)
+            # one turn: a variance needs no more
+            beyond = np.nan_to_num(self.beyond(x, deviations, turns=1)[1])
+            out.append(np.hstack([self.global_terms(x, deviations), beyond]))
+        return np.vstack(out)
 
 
 def _needs_curvature(x: _Regressors, sample: Sample) -> bool:
@@ -532,12 +547,14 @@ def identify_deviation(
 
 def _residual_gram(sample: Sample) -> Floats:
     """Inner products between people on the background, after shift, m and distance are out."""
-    people = np.vstack([sample.baseline.edges, sample.reference.edges])[:, sample.background]
-    known = np.isfinite(people)
-    mean = np.where(known, people, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    centred = np.where(known, people - mean, 0.0)
-    along = centred @ mean / max(float(mean @ mean), 1e-300)
-    centred -= np.outer(along, mean)
+    centred = np.vstack(
+        [p.edges[:, sample.background] for p in (sample.baseline, sample.reference)]
+    )
+    mean = _mean_of_known(centred)
+    length = max(float(mean @ mean), 1e-300)
+    for few in _blocks(len(centred)):
+        part = np.where(np.isfinite(centred[few]), centred[few] - mean, 0.0)
+        centred[few] = part - np.outer(part @ mean / length, mean)
     return np.asarray(centred @ centred.T)
 
 

@@ -117,7 +117,7 @@ class Sample:
         pool = baseline if baseline_only is None else np.vstack([baseline, baseline_only])
         healthy = np.empty((0, n_edges)) if reference is None else reference
         length = distance if distance is not None and np.isfinite(distance).all() else None
-        rest = _background(background, circuits, np.vstack([pool, healthy]), length)
+        rest = _background(background, circuits, (pool, healthy), length)
         if len(baseline) < MIN_OTHERS + 1:
             raise DesignError(
                 f"{len(baseline)} {'person has' if len(baseline) == 1 else 'people have'} both "
@@ -131,7 +131,9 @@ class Sample:
         basis = np.ones((1, n_edges))
         if length is not None:
             basis = np.array([basis[0], length - length[rest].mean()])
-        common = rest & np.isfinite(np.vstack([change, pool, healthy])).all(axis=0)
+        common = rest.copy()
+        for people in (change, pool, healthy):
+            common &= np.isfinite(people).all(axis=0)
         remove = partial(
             _without_fixed,
             basis=basis,
@@ -152,10 +154,13 @@ class Sample:
 
 
 def _background(
-    kind: str, circuits: Mapping[str, npt.NDArray[np.intp]], people: Floats, length: Floats | None
+    kind: str,
+    circuits: Mapping[str, npt.NDArray[np.intp]],
+    groups: tuple[Floats, ...],
+    length: Floats | None,
 ) -> Mask:
     """Choose the edges that define the global law."""
-    inside = np.zeros(people.shape[1], bool)
+    inside = np.zeros(groups[0].shape[1], bool)
     for positions in circuits.values():
         inside[positions] = True
     if kind == "all":
@@ -166,6 +171,7 @@ def _background(
         touched = np.zeros(n_regions, bool)
         touched[i[inside]] = touched[j[inside]] = True
         return np.asarray(~(touched[i] | touched[j]))
+    people = np.vstack(groups)
     known = np.isfinite(people)
     strength = np.where(known, people, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
     return _matched(inside, strength, length)
@@ -203,12 +209,13 @@ def _bins(values: Floats, inside: Mask, n: int) -> npt.NDArray[np.intp]:
 
 def _without_fixed(values: Floats, *, basis: Floats, over: Mask) -> People:
     """Fit the fixed columns to each row's known edges of `over`; subtract everywhere."""
-    known = np.isfinite(values) & over
-    inner = np.where(known, values, 0.0)
     coefficients = np.zeros((len(values), len(basis)))
     whole = np.linalg.pinv(basis[:, over] @ basis[:, over].T)
-    for row, (mask, rhs) in enumerate(zip(known, inner @ basis.T, strict=True)):
+    for row, edges in enumerate(values):  # one by one: copies of all would be large
+        mask = np.isfinite(edges) & over
+        rhs = basis[:, mask] @ edges[mask]
         complete = mask.sum() == over.sum()
         normal = whole if complete else np.linalg.pinv(basis[:, mask] @ basis[:, mask].T)
         coefficients[row] = normal @ rhs
-    return People(values - coefficients @ basis, coefficients)
+    fitted = coefficients @ basis
+    return People(np.subtract(values, fitted, out=fitted), coefficients)

@@ -5,23 +5,26 @@ is changed on the way. Every writer writes beside its target and renames: a kill
 the old file or the new one, never half of one.
 """
 
+import hashlib
 import json
 import math
-import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from stat import S_ISREG
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.atlases.whole import whole_text
 from circuitshift.pipeline.errors import TableError
 
 __all__ = [
     "NOT_AVAILABLE",
     "Table",
+    "checksum",
     "read_json",
     "read_matrix",
     "read_series",
@@ -38,6 +41,10 @@ Floats = npt.NDArray[np.float64]
 
 NOT_AVAILABLE = "n/a"
 _MISSING = frozenset({"", "n/a", "na", "nan", "null", "none"})
+# What is larger is no table of a study: series of 1000 regions and 20,000 volumes have 200 MB,
+# confounds tables some 5 million cells. Without a bound a wrong file takes all memory.
+_MOST_BYTES = 256 * 2**20
+_MOST_CELLS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +114,18 @@ def read_text(path: Path) -> str:
     Raises
     ------
     TableError
-        If it is missing, a link to content that was never fetched, empty, or not UTF-8 text.
+        If it is missing, a link to content that was never fetched, empty, larger than any table
+        (256 MB), or not UTF-8 text.
     """
     try:
+        about = path.stat()
+        if not S_ISREG(about.st_mode):
+            raise TableError(f"{path}: it is no file (a folder, pipe or device); write it again")
+        if about.st_size > _MOST_BYTES:
+            raise TableError(
+                f"{path}: it has {about.st_size / 2**20:.0f} MB, more than a table of a study can "
+                f"({_MOST_BYTES // 2**20} MB); see whether it is the right file"
+            )
         raw = path.read_bytes()
     except FileNotFoundError:
         what = (
@@ -131,6 +147,12 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
+def checksum(path: Path) -> str:
+    """Return the first 16 hexadecimal digits of a file's SHA-256."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
 def read_table(path: Path) -> Table:
     """Read a tab-separated table with a header line.
 
@@ -147,7 +169,12 @@ def read_table(path: Path) -> Table:
     TableError
         If it is no such table: names the file, the line and the fault.
     """
-    lines = read_text(path).rstrip("\n").split("\n")
+    text = read_text(path).rstrip("\n")
+    if text.count("\t") + text.count("\n") > _MOST_CELLS:
+        raise TableError(
+            f"{path}: it has more than {_MOST_CELLS:,} cells; see whether it is the right file"
+        )
+    lines = text.split("\n")
     header = [name.strip() for name in lines[0].split("\t")]
     while len(header) > 1 and not header[-1]:  # trailing tabs of spreadsheet exports
         header.pop()
@@ -175,30 +202,17 @@ def _refuse_bad_header(path: Path, header: Sequence[str]) -> None:
     """Raise when column names are empty or repeat."""
     if any(not name for name in header):
         raise TableError(f"{path}, line 1: a column has no name; name every column")
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = sorted(name for name, times in Counter(header).items() if times > 1)
     if twice:
         raise TableError(
-            f"{path}, line 1: column {', '.join(twice)} is there more than once; "
+            f"{path}, line 1: column {', '.join(twice[:5])} is there more than once; "
             "keep one of each name"
         )
 
 
-@contextmanager
-def _atomic(path: Path) -> Iterator[TextIO]:
-    """Open a text file that takes its name only when it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all; folders are made."""
-    with _atomic(path) as file:
+    with whole_text(path) as file:
         file.write(text)
 
 
@@ -240,7 +254,7 @@ def write_table(
     """
     if sidecar is not None and not set(columns) <= set(sidecar):
         raise ValueError(f"{path.name}: undescribed columns {sorted(set(columns) - set(sidecar))}")
-    with _atomic(path) as file:
+    with whole_text(path) as file:
         file.write("\t".join(columns) + "\n")
         for row in zip(*columns.values(), strict=True):
             file.write("\t".join(map(_cell, row)) + "\n")
@@ -260,6 +274,8 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
         raise TableError(f"{path}, line {error.lineno}: it is not JSON ({error.msg})") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
+        raise TableError(f"{path}: it is not JSON that can be read; write it again") from None
     if not isinstance(content, dict):
         raise TableError(f"{path}: it must hold one JSON object, {{...}}")
     return content
@@ -371,7 +387,7 @@ def _write_numbers(
 ) -> None:
     """Write numbers under a header, with a first column of names when given."""
     line = "\t".join(["%.9g"] * values.shape[1])
-    with _atomic(path) as file:
+    with whole_text(path) as file:
         head = ["Node"] if first is not None else []
         file.write("\t".join([*head, *labels]) + "\n")
         for number, row in enumerate(values):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.atlases.whole import whole_binary
 from circuitshift.pipeline import bids, denoise, tables, voxels
 from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.nifti import read_header, read_image
@@ -282,8 +283,7 @@ def _rows(
     ordered = sorted(networks, key=lambda name: name == "no network")  # the unnamed come last
     lives = np.ptp(blocks.series, axis=0) > 0
     kinds = [kind if alive else "" for kind, alive in zip(kinds, lives, strict=True)]
-    order = [*ordered, *_TISSUES.values(), _ELSEWHERE]
-    return voxels.carpet_rows(kinds, order, most=_ROWS)
+    return voxels.carpet_rows(kinds, ordered, [*_TISSUES.values(), _ELSEWHERE], most=_ROWS)
 
 
 def _tissues(run: Run, blocks: voxels.Blocks) -> list[str]:
@@ -328,10 +328,8 @@ def _write_carpet(
     with np.errstate(invalid="ignore"):
         level = np.clip(values / spread, -_LIMIT_SD, _LIMIT_SD) / _LIMIT_SD * 127 + 128
     grey = np.where(np.isfinite(level), np.rint(np.nan_to_num(level)), 0).astype(np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    Image.fromarray(np.ascontiguousarray(grey.T)).save(part, format="png", optimize=True)
-    part.replace(path)
+    with whole_binary(path) as file:
+        Image.fromarray(np.ascontiguousarray(grey.T)).save(file, format="png", optimize=True)
     about = {
         "Description": "Rows are blocks of voxels, columns volumes; 0 is not used, 1 to 255 are -3 "
         "to 3 standard deviations of the row",

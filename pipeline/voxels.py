@@ -332,16 +332,19 @@ def block_networks(blocks: Blocks, parcels: Parcellation) -> list[str]:
 
 
 def carpet_rows(
-    kinds: Sequence[str], order: Sequence[str], *, most: int
+    kinds: Sequence[str], networks: Sequence[str], tissues: Sequence[str], *, most: int
 ) -> tuple[_Ints, tuple[str, ...]]:
     """Choose the rows of a carpet: spread evenly over each kind, in proportion to its size.
+
+    Networks share two thirds of the rows and tissues the others, however few voxels the regions of
+    an atlas hold; what one side cannot fill goes to the other.
 
     Parameters
     ----------
     kinds : sequence of str
         Network or tissue of every block.
-    order : sequence of str
-        Kinds from top to bottom; others are left out.
+    networks, tissues : sequence of str
+        Kinds from top to bottom, networks before tissues; others are left out.
     most : int
         Rows, about.
 
@@ -353,15 +356,21 @@ def carpet_rows(
         One per row.
     """
     all_kinds = np.array(kinds, object)
-    total = sum(int((all_kinds == kind).sum()) for kind in order)
+    where = {kind: np.flatnonzero(all_kinds == kind) for kind in (*networks, *tissues)}
+    n_network = sum(where[kind].size for kind in networks)
+    n_tissue = sum(where[kind].size for kind in tissues)
+    for_tissue = min(n_tissue, max(round(most / 3), most - n_network))
     rows: list[_Ints] = []
     names: list[str] = []
-    for kind in order:
-        there = np.flatnonzero(all_kinds == kind)
-        if not there.size:
-            continue
-        wanted = min(there.size, max(4, round(most * there.size / total)))
-        at = np.rint(np.linspace(0, there.size - 1, wanted)).astype(np.intp)
-        rows.append(there[at])
-        names += [kind] * wanted
+    for group, there, wanted in (
+        (networks, n_network, most - for_tissue),
+        (tissues, n_tissue, for_tissue),
+    ):
+        for kind in group:
+            at = where[kind]
+            if not at.size:
+                continue
+            n = min(at.size, max(4, round(wanted * at.size / there)))
+            rows.append(at[np.rint(np.linspace(0, at.size - 1, n)).astype(np.intp)])
+            names += [kind] * n
     return (np.concatenate(rows) if rows else np.empty(0, np.intp)), tuple(names)

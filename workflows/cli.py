@@ -5,6 +5,7 @@ set before numpy starts its threads.
 """
 
 import argparse
+import io
 import os
 import shlex
 import sys
@@ -16,6 +17,7 @@ __all__ = ["EXIT_FAILED", "EXIT_OK", "EXIT_PARTIAL", "app_parser", "main", "tool
 
 EXIT_OK = 0
 EXIT_FAILED = 1
+_LEAST_MEMORY = 2**30  # address space; loading the libraries alone takes some 700 MB
 EXIT_PARTIAL = 3  # finished, and some people or runs failed; 2 is argparse's
 
 _DESCRIPTION = """\
@@ -482,23 +484,49 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     words = list(sys.argv[1:] if argv is None else argv)
     tools = tool_parsers() if words and words[0] in _TOOLS else {}
     parser, rest = (tools[words[0]], words[1:]) if tools else (app_parser(), words)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files need not fit the terminal
+            stream.reconfigure(errors="backslashreplace")
     options = parser.parse_args(rest)
     options.command = shlex.join(["circuitshift", *words])
     _limit_threads(getattr(options, "omp_nthreads", None))
-    from circuitshift.pipeline.errors import CircuitshiftError  # noqa: PLC0415 - after the limits
-
     try:
+        _refuse_little_memory()
         code = _run(words[0] if tools else "", options)
-    except CircuitshiftError as error:
-        print(f"circuitshift: {error}", file=sys.stderr)  # noqa: T201 - the command line speaks
-        code = EXIT_FAILED
     except BrokenPipeError:  # `circuitshift ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_OK
     except KeyboardInterrupt:
         print("circuitshift: interrupted; run it again to go on", file=sys.stderr)  # noqa: T201
         code = 130
+    except Exception as error:
+        _say_why(error, getattr(options, "output_dir", None))
+        code = EXIT_FAILED
     sys.exit(code)
+
+
+def _refuse_little_memory() -> None:
+    """Refuse a limit under which libraries do not load: OpenBLAS would wait for memory for ever."""
+    import resource  # noqa: PLC0415 - one use
+
+    from circuitshift.atlases.errors import CircuitshiftError  # noqa: PLC0415 - when it is needed
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < _LEAST_MEMORY:
+        raise CircuitshiftError(
+            f"memory is limited to {limit / 2**20:.0f} MB (ulimit -v); allow at least "
+            f"{_LEAST_MEMORY // 2**20} MB"
+        )
+
+
+def _say_why(error: Exception, out_dir: Path | None) -> None:
+    """Print one sentence; what nobody foresaw goes to a file as a whole."""
+    from circuitshift.atlases.errors import CircuitshiftError  # noqa: PLC0415 - when it is needed
+    from circuitshift.workflows.crashes import last_words  # noqa: PLC0415 - when it is needed
+    from circuitshift.workflows.voice import plain  # noqa: PLC0415 - when it is needed
+
+    text = str(error) if isinstance(error, CircuitshiftError) else last_words(error, out_dir)
+    print(f"circuitshift: {plain(text)}", file=sys.stderr)  # noqa: T201 - the command line speaks
 
 
 def _limit_threads(n: int | None) -> None:

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,14 +18,17 @@ from circuitshift.pipeline import bids, collect, measure, quality, tables
 from circuitshift.pipeline.atlas_files import prepare_atlases
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.design import StudyFile, read_study_file
-from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.errors import InputError, OutputError
 from circuitshift.pipeline.group import DataSet, recorded_science
 from circuitshift.pipeline.person_context import command_record
 from circuitshift.pipeline.plan_file import freeze_plan, plan_of
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import Machine, Run, Science
+from circuitshift.workflows.claim import claimed, scratch
 from circuitshift.workflows.cli import EXIT_OK, EXIT_PARTIAL
+from circuitshift.workflows.crashes import explain
 from circuitshift.workflows.plan import InputFolder, PersonPlan, StudyPlan, describe, make_plan
+from circuitshift.workflows.voice import Voice, log_line
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
@@ -34,9 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "say"]
 
 
-def say(text: str) -> None:
-    """Print a line at once."""
-    print(text, flush=True)  # noqa: T201 - the command line speaks
+say = Voice()
 
 
 def app(options: argparse.Namespace) -> int:
@@ -50,9 +52,14 @@ def app(options: argparse.Namespace) -> int:
     data_sets = _data_sets(options, folders)
     if options.freeze_plan:
         return _freeze(options, stated, data_sets, given)
-    if options.analysis_level == "group" and not options.dry_run and _is_measured(data_sets):
+    if (
+        options.analysis_level == "group"
+        and not options.dry_run
+        and _is_measured(options, data_sets)
+    ):
         science = _as_measured(given, data_sets)
-        return _group(data_sets, stated, plan=(science, machine), options=options)
+        with _at_work(options, None, machine) as machine:
+            return _group(data_sets, stated, plan=(science, machine), options=options)
     plan = make_plan(folders, _query(options), science=science, out_dir=options.output_dir)
     if options.dry_run:
         say(describe(plan, science, level=options.analysis_level))
@@ -60,14 +67,37 @@ def app(options: argparse.Namespace) -> int:
     if not options.skip_bids_validation:
         _validate(options.bids_dir)
     if options.analysis_level == "participant":
-        return _participants(plan, science, machine, options)
+        people = [_key(person, options.output_dir) for person in plan.people]
+        with _at_work(options, people, machine) as machine:
+            return _participants(plan, science, machine, options)
     if any(p.raw or any(run.door == "bold" for run in p.runs) for p in plan.people):
         raise InputError(
             f"{options.output_dir} holds no measured people; run the participant level first: "
             f"circuitshift {options.bids_dir} {options.output_dir} participant"
         )
-    first = _participants(plan, science, machine, options)
-    return max(first, _group(plan.data_sets, stated, plan=(science, machine), options=options))
+    with _at_work(options, None, machine) as machine:
+        first = _participants(plan, science, machine, options)
+        return max(first, _group(plan.data_sets, stated, plan=(science, machine), options=options))
+
+
+@contextmanager
+def _at_work(
+    options: argparse.Namespace, people: Sequence[str] | None, machine: Machine
+) -> Iterator[Machine]:
+    """Hold people of the output folder, and make scratch space for this run alone."""
+    bids.refuse_foreign(options.output_dir)
+    _check_writable("OUTPUT_DIR", options.output_dir)
+    _check_writable("--work-dir", options.work_dir)
+    with (
+        claimed(options.output_dir, people, say=say),
+        scratch(machine.work_dir, empty=options.clean_workdir) as folder,
+    ):
+        yield replace(machine, work_dir=folder)
+
+
+def _key(person: PersonPlan, out_dir: Path) -> str:
+    """Folder of a person below the output folder."""
+    return (person.out_dir / f"sub-{person.participant}").relative_to(out_dir).as_posix()
 
 
 def _freeze(
@@ -102,12 +132,14 @@ def _make_absolute(options: argparse.Namespace) -> None:
         ]
 
 
-def _is_measured(data_sets: Sequence[DataSet]) -> bool:
+def _is_measured(options: argparse.Namespace, data_sets: Sequence[DataSet]) -> bool:
     """Tell whether the participant level has been run for every data set.
 
     Series and matrices count as not measured: looking at them again costs next to nothing, and an
-    input that changed is then never missed.
+    input that changed is then never missed. Where only reports are made again nothing is measured.
     """
+    if options.reports_only:
+        return True
     for data_set in data_sets:
         first = next(data_set.outputs.glob("sub-*/sub-*_runs.tsv"), None)
         if first is None or measure.AS_GIVEN in tables.read_table(first).column("strategy"):
@@ -265,19 +297,15 @@ def _participants(
 ) -> int:
     """Measure everybody and write a report for each."""
     from circuitshift.workflows.participant import init_participant_wf  # noqa: PLC0415 - nipype
-    from circuitshift.workflows.run import run_workflow  # noqa: PLC0415 - nipype
+    from circuitshift.workflows.run import resources, run_workflow  # noqa: PLC0415 - nipype
 
     for note in plan.notes:
         say(f"note: {note}")
     for fault in plan.faults:
         say(f"fault: {fault}")
-    _check_writable("OUTPUT_DIR", options.output_dir)
-    _check_writable("--work-dir", options.work_dir)
     start = time.monotonic()
     _prepare(plan, science, preproc_only=options.preproc_only)
     log_dir = options.output_dir.resolve() / "logs"
-    if options.clean_workdir:
-        shutil.rmtree(machine.work_dir, ignore_errors=True)
 
     def build() -> "Workflow":
         return init_participant_wf(
@@ -290,13 +318,13 @@ def _participants(
 
     if not options.reports_only:
         tables.write_json(command_record(options.output_dir), {"command": options.command})
-    crashes = run_workflow(build, machine, log_dir=log_dir, say=say)
-    if options.clean_workdir:
-        shutil.rmtree(machine.work_dir, ignore_errors=True)
-    _record_crashes(crashes, plan, science, log_dir)
-    failed = _failed(plan)
+    crashes = run_workflow(build, machine, log_dir=log_dir, say=say, tell=say.step)
+    _record_crashes(crashes, plan, science)
+    failed = _failed(plan, log_dir)
     for line in failed:
         say(line)
+    if machine.resource_monitor:
+        say(resources(log_dir / "resources.json"))
     say(
         f"{_count(len(plan.people))} in {time.monotonic() - start:.0f} s; reports: "
         f"{options.output_dir / 'sub-*.html'}"
@@ -318,21 +346,28 @@ def _prepare(plan: StudyPlan, science: Science, *, preproc_only: bool) -> None:
         )
 
 
-def _record_crashes(
-    crashes: Sequence["Crash"], plan: StudyPlan, science: Science, log_dir: Path
-) -> None:
-    """Give everybody whose step crashed a row that says so, and a page that shows it."""
+def _record_crashes(crashes: Sequence["Crash"], plan: StudyPlan, science: Science) -> None:
+    """Give everybody whose step crashed a row, and a page, that say so."""
+    by_node = {person.node_name: person for person in plan.people}
+    unsaid: list[OutputError] = []
     for crash in crashes:
-        person = next(p for p in plan.people if f".{p.node_name}." in f".{crash.node}.")
+        person = next(by_node[part] for part in crash.node.split(".") if part in by_node)
         step = crash.node.rpartition(".")[2]
-        reason = f"unforeseen error in {step}; see {crash.file or log_dir}"
-        if step != "report":
-            measure.record_crash(person.participant, reason, out_dir=person.out_dir)
-            try:
-                collect.report_person(person.participant, science, person.out_dir)
-            except Exception as error:
-                say(f"sub-{person.participant}: its page could not be written ({error})")
+        sentence, foreseen = explain(crash.file)
+        seen = f"; see {crash.file}" if crash.file else ""
+        reason = sentence if foreseen else f"unforeseen error in {step} ({sentence}){seen}"
         say(f"sub-{person.participant}: {reason}")
+        if step == "report":
+            continue
+        try:
+            measure.record_crash(person.participant, reason, out_dir=person.out_dir)
+            collect.report_person(person.participant, science, person.out_dir)
+        except OutputError as error:  # a full disk, which is no fault of this person
+            unsaid.append(error)
+        except Exception as error:
+            say(f"sub-{person.participant}: its page could not be written ({error})")
+    if unsaid:
+        raise unsaid[0]
 
 
 def _future_runs(people: Sequence[PersonPlan], science: Science) -> list[Run]:
@@ -363,14 +398,19 @@ def _count(n: int) -> str:
     return f"{n} {'person' if n == 1 else 'people'}"
 
 
-def _failed(plan: StudyPlan) -> list[str]:
-    """Name runs that could not be measured."""
+def _failed(plan: StudyPlan, log_dir: Path) -> list[str]:
+    """Name runs that could not be measured; what came of each run goes to the log of its person."""
     lines = []
     for person in plan.people:
         path = measure.runs_table(person.participant, person.out_dir)
         if not path.exists():
             continue
-        rows = [row for row in tables.read_table(path).rows() if row["status"] == "failed"]
+        rows = list(tables.read_table(path).rows())
+        name = person.node_name.removesuffix("_wf").replace("sub_", "sub-")
+        for row in rows:
+            outcome = f"{row['run']}, {row['atlas']}, {row['strategy']}: {row['status']}"
+            log_line(log_dir / f"{name}.log", f"{outcome} ({row['reason']})")
+        rows = [row for row in rows if row["status"] == "failed"]
         lines += [f"sub-{person.participant}: {row['run']}: {row['reason']}" for row in rows]
     return list(dict.fromkeys(lines))  # strategies fail alike
 
@@ -388,8 +428,6 @@ def _group(
     from circuitshift.workflows.run import run_workflow  # noqa: PLC0415 - nipype
 
     out_dir = options.output_dir
-    _check_writable("OUTPUT_DIR", out_dir)
-    _check_writable("--work-dir", options.work_dir)
 
     def build() -> "Workflow":
         return init_group_wf(
@@ -404,9 +442,14 @@ def _group(
 
     # two nodes, one after the other: no pool of processes is needed
     alone = replace(machine, n_procs=1)
-    crashes = run_workflow(build, alone, log_dir=out_dir.resolve() / "logs", say=say)
+    crashes = run_workflow(build, alone, log_dir=out_dir.resolve() / "logs", say=say, tell=say.step)
     if crashes:
-        raise InputError(_crash_text(crashes[0].file))
+        sentence, foreseen = explain(crashes[0].file)
+        if foreseen:
+            Path(crashes[0].file).unlink()  # nothing crashed: the sentence says it all
+            raise InputError(sentence)
+        seen = f"; see {crashes[0].file}" if crashes[0].file else ""
+        raise InputError(f"the group level failed unforeseen ({sentence}){seen}")
     content = tables.read_json(out_dir / "group" / "verdict.json")
     for sentence in content["design"]["inferred"]:
         say(f"inferred: {sentence}")
@@ -422,19 +465,3 @@ def _group(
     for row in failed:
         say(f"left out after a failure: {row['participant_id']}: {row['reason']}")
     return EXIT_PARTIAL if failed else EXIT_OK
-
-
-def _crash_text(file: str) -> str:
-    """Return the sentence of an error from its crash file, or say where the whole of it is."""
-    if not file:
-        return "the group level failed; see logs/"
-    text = Path(file).read_text(encoding="utf-8", errors="replace")
-    lines = [line.removeprefix("\t") for line in text.splitlines()]
-    errors = "circuitshift.", "Error: "
-    for k, line in enumerate(lines):
-        if line.startswith(errors[0]) and errors[1] in line:
-            Path(file).unlink()  # nothing crashed: the sentence says it all
-            return "\n".join(
-                [line.partition(errors[1])[2], *(x for x in lines[k + 1 :] if x[:4] == "  - ")]
-            )
-    return f"the group level failed unforeseen; see {file}"

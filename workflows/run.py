@@ -5,8 +5,11 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
+from configparser import Interpolation
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +28,15 @@ from nipype.pipeline import plugins
 
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.records import Machine
-from circuitshift.pipeline.tables import read_text
+from circuitshift.pipeline.tables import read_json, read_text, write_text
+from circuitshift.workflows.pool import PoolPlugin
+from circuitshift.workflows.voice import log_line
 
-__all__ = ["Crash", "run_workflow"]
+__all__ = ["Crash", "resources", "run_workflow"]
 
 Say = Callable[[str], None]
+#: Takes the number of steps that have ended, that of all, and which step it was.
+Tell = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,27 +58,40 @@ class Crash:
 class _Progress:
     """Counts nodes as they end; Nipype calls it with each change of state."""
 
-    def __init__(self, n_nodes: int, say: Say) -> None:
-        self.n_nodes, self.say, self.done = n_nodes, say, 0
-        self.started: set[str] = set()
+    def __init__(self, n_nodes: int, tell: Tell, log_dir: Path) -> None:
+        self.n_nodes, self.tell, self.log_dir, self.done = n_nodes, tell, log_dir, 0
+        self.started: dict[str, float] = {}
         self.failed: list[str] = []
 
     def __call__(self, node: pe.Node, status: str) -> None:
         """Note one change of state of one node."""
-        if status == "start":
-            self.started.add(node.fullname)
-        if status == "start" or node.fullname not in self.started:
-            return  # what waits for a node that failed is never started
-        self.done += 1
         name = node.fullname.split(".", 1)[1] if "." in node.fullname else node.fullname
         label = name.replace("_wf.", " ").replace("sub_", "sub-")
+        if status == "start":
+            self.started[node.fullname] = time.monotonic()
+            return
+        if node.fullname not in self.started:
+            return  # what waits for a node that failed is never started
+        self.done += 1
         if status == "exception":
             self.failed.append(node.fullname)
-        self.say(f"[{self.done}/{self.n_nodes}] {label}{' FAILED' * (status == 'exception')}")
+        self.tell(self.done, self.n_nodes, label + " FAILED" * (status == "exception"))
+        took = time.monotonic() - self.started[node.fullname]
+        whose, _, step = label.partition(" ")
+        how = "failed" if status == "exception" else "done"
+        if step:
+            log_line(self.log_dir / f"{whose}.log", f"{step} {how} in {took:.1f} s")
+        else:
+            log_line(self.log_dir / "group.log", f"{label} {how} in {took:.1f} s")
 
 
 def run_workflow(
-    build: Callable[[], pe.Workflow], machine: Machine, *, log_dir: Path, say: Say
+    build: Callable[[], pe.Workflow],
+    machine: Machine,
+    *,
+    log_dir: Path,
+    say: Say,
+    tell: Tell | None = None,
 ) -> tuple[Crash, ...]:
     """Run a workflow to its end, whoever fails.
 
@@ -83,7 +103,9 @@ def run_workflow(
     log_dir : Path
         Where crash files go.
     say : callable
-        Takes one line of progress.
+        Takes one line.
+    tell : callable, optional
+        Takes progress; without it `say` does.
 
     Returns
     -------
@@ -100,21 +122,50 @@ def run_workflow(
     plugin, arguments = _plugin(machine)
     _configure(machine, log_dir)
     workflow = build()
-    progress = _Progress(_count(workflow), say)
+    tell = tell or (lambda done, total, text: say(f"[{done}/{total}] {text}"))
+    progress = _Progress(_count(workflow), tell, log_dir)
     arguments["status_callback"] = progress
     if machine.write_graph:
         _write_graph(workflow, log_dir, say)
     before = set(log_dir.glob("crash-*"))
-    machine.work_dir.mkdir(parents=True, exist_ok=True)
     try:
         # the resource monitor leaves its notes in the current folder
         with chdir(machine.work_dir), _stopping_at_once(say):
-            workflow.run(plugin=plugin, plugin_args=arguments)
+            if plugin == "MultiProc":
+                workflow.run(plugin=PoolPlugin(arguments | {"say": say}))
+            else:
+                workflow.run(plugin=plugin, plugin_args=arguments)
     except Exception:
         if not progress.failed:
             raise
     files = sorted(set(log_dir.glob("crash-*")) - before)
     return tuple(Crash(node, _file_of(node, files)) for node in progress.failed)
+
+
+def resources(path: Path) -> str:
+    """Sum up what the resource monitor saw.
+
+    Parameters
+    ----------
+    path : Path
+        ``resources.json`` of Nipype.
+
+    Returns
+    -------
+    str
+        One line for each kind of step.
+    """
+    content = read_json(path)
+    seen: dict[str, list[tuple[float, float]]] = {}
+    for name, rss_gib, cpus in zip(
+        content["name"], content["rss_GiB"], content["cpus"], strict=True
+    ):
+        seen.setdefault(name.rpartition(".")[2], []).append((rss_gib, cpus))
+    return "\n".join(
+        f"resources: {step}: at most {max(row[0] for row in rows):.2f} GiB and "
+        f"{max(row[1] for row in rows) / 100:.1f} processors"
+        for step, rows in seen.items()
+    )
 
 
 @contextmanager
@@ -162,6 +213,8 @@ def _file_of(node: str, files: list[Path]) -> str:
 def _configure(machine: Machine, log_dir: Path) -> None:
     """Set what Nipype reads from its global configuration."""
     log_dir.mkdir(parents=True, exist_ok=True)
+    # a percent sign in a path is no reference to another setting
+    nipype_config._config._interpolation = Interpolation()
     level = "INFO" if machine.verbosity > 1 else "CRITICAL"
     nipype_config.update_config(
         {
@@ -182,7 +235,12 @@ def _configure(machine: Machine, log_dir: Path) -> None:
             },
         }
     )
-    nipype_config.set("monitoring", "summary_file", str(log_dir / "resources.json"))
+    summary = log_dir / "resources.json"  # Nipype appends to it, and ends when it is half a file
+    try:
+        read_json(summary)
+    except InputError:
+        summary.unlink(missing_ok=True)
+    nipype_config.set("monitoring", "summary_file", str(summary))
     if machine.resource_monitor:  # `update_config` does not reach these settings
         nipype_config.enable_resource_monitor()
     else:
@@ -229,16 +287,22 @@ def _is_plugin(name: str) -> bool:
 
 
 def _write_graph(workflow: pe.Workflow, log_dir: Path, say: Say) -> None:
-    """Write the graph of the workflow, as a picture when graphviz is there."""
-    target = log_dir / f"{workflow.name}.dot"
-    if shutil.which("dot") is None:
-        say("graphviz (dot) is not installed: the graph is written as text only")
-        from networkx.drawing.nx_pydot import to_pydot  # noqa: PLC0415 - with --write-graph
+    """Write the graph of the workflow, as a picture, too, when graphviz is there.
 
-        flat = workflow._create_flat_graph()
-        target.write_text(to_pydot(_named(flat)).to_string(), encoding="utf-8")
+    Nipype's own way hands the name of the file to a shell.
+    """
+    from networkx.drawing.nx_pydot import to_pydot  # noqa: PLC0415 - with --write-graph
+
+    target = log_dir / f"{workflow.name}.dot"
+    write_text(target, to_pydot(_named(workflow._create_flat_graph())).to_string())
+    program = shutil.which("dot")
+    if program is None:
+        say("graphviz (dot) is not installed: the graph is written as text only")
     else:
-        workflow.write_graph(dotfilename=str(target), graph2use="flat", format="svg")
+        picture = target.with_suffix(".svg")
+        command = [program, "-Tsvg", "-o", str(picture), str(target)]
+        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - no shell
+        target = picture if done.returncode == 0 else target
     say(f"graph: {target}")
 
 

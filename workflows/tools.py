@@ -10,6 +10,7 @@ from pathlib import Path
 
 from circuitshift.pipeline import tables
 from circuitshift.pipeline.errors import InputError
+from circuitshift.workflows.claim import staged
 from circuitshift.workflows.cli import EXIT_FAILED, EXIT_OK, app_parser
 from circuitshift.workflows.commands import app, say
 
@@ -52,6 +53,7 @@ def _write(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
         PhantomSpec,
         PlantedTruth,
     )
+    from circuitshift.pipeline.phantom_study import refuse_full  # noqa: PLC0415 - rarely needed
     from circuitshift.pipeline.preproc.phantom_raw import (  # noqa: PLC0415 - rarely needed
         RAW_STUDY,
         write_raw_phantom,
@@ -65,7 +67,9 @@ def _write(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
     spec = replace(RAW_STUDY if options.raw else PhantomSpec(), **given)
     write = write_raw_phantom if options.raw else write_phantom
     rng = np.random.default_rng(options.seed)
-    written = write(folder, PlantedTruth(options.truth), spec=spec, rng=rng)
+    refuse_full(folder)
+    with staged(folder) as stage:
+        written = write(stage, PlantedTruth(options.truth), spec=spec, rng=rng)
     say(f"{written.n_people} people, {written.n_runs} runs: {folder}")
     return written.expected
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from circuitshift.atlases.whole import whole_binary
 from circuitshift.pipeline import nifti
 from circuitshift.pipeline.errors import ImageError
 
@@ -202,13 +203,10 @@ def write(path: Path, image: Image, *, t_r_s: float | None = None, standard: boo
     header["magic"] = b"n+1"
     header["vox_offset"] = 352
     header["scl_slope"], header["scl_inter"] = slope, 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as raw, igzip.IGzipFile("", "wb", 2, raw, 0.0) as file:
+    with whole_binary(path) as raw, igzip.IGzipFile("", "wb", 2, raw, 0.0) as file:
         file.write(header.binaryblock + b"\0\0\0\0")
         for first, last in pairwise(_blocks(data)):
             file.write(data[..., first:last].tobytes(order="F"))
-    part.replace(path)
 
 
 def _stored(data: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float]:

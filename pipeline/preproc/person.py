@@ -22,7 +22,13 @@ from circuitshift.pipeline.confounds import (
     non_steady_state,
     write_confounds,
 )
-from circuitshift.pipeline.errors import CircuitshiftError, Fault, ImageError
+from circuitshift.pipeline.errors import (
+    CircuitshiftError,
+    Fault,
+    ImageError,
+    OutputError,
+    TableError,
+)
 from circuitshift.pipeline.measure import PersonFiles, measure_person
 from circuitshift.pipeline.preproc import images, register, rigid, xfm
 from circuitshift.pipeline.preproc.anatomy import Anatomy, Brain, dice, masked, prepare_anatomy
@@ -87,7 +93,10 @@ def _step(
 ) -> Record:
     """Do a step unless its record is valid; what can go wrong becomes the record."""
     if record.exists():
-        old = tables.read_json(record)
+        try:
+            old = tables.read_json(record)
+        except TableError:
+            old = {}
         files = old.get("files", [])
         if old.get("key") == key and all((out_dir / name).exists() for name in files):
             return Record(record)
@@ -95,6 +104,8 @@ def _step(
     record.parent.mkdir(parents=True, exist_ok=True)
     try:
         content = work()
+    except OutputError:  # no fault of this person
+        raise
     except CircuitshiftError as error:
         content = {"fault": str(error)}
     tables.write_json(record, {"key": key, **content} if "fault" not in content else content)

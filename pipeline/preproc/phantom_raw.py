@@ -42,7 +42,7 @@ from circuitshift.pipeline.preproc.phantom_head import (
     draw_pose,
     draw_t1w,
 )
-from circuitshift.pipeline.tables import write_json
+from circuitshift.pipeline.tables import write_json, write_text
 
 __all__ = [
     "RAW_HEAD",
@@ -474,10 +474,10 @@ def _write_bold(folder: Path, stem: str, run: BoldTruth, spec: PhantomSpec) -> N
 
 def _write_descriptions(out_dir: Path) -> None:
     write_description(out_dir, "Simulated longitudinal resting-state study, raw images", "raw")
-    (out_dir / "README").write_text(
+    write_text(
+        out_dir / "README",
         "Simulated by circuitshift: no person was scanned. What was planted in the images, and\n"
         "how heads moved, is in truth.json.\n",
-        encoding="utf-8",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.atlases.whole import whole_binary
 from circuitshift.pipeline.errors import ImageError, TableError
 from circuitshift.pipeline.preproc.images import Image
 from circuitshift.pipeline.tables import read_text, write_text
@@ -89,9 +90,9 @@ def write_field(path: Path, field: Field) -> None:
     header.set_sform(image.affine, code=1)
     header.set_qform(image.affine, code=1)
     header["magic"], header["vox_offset"] = b"n+1", 352
-    path.parent.mkdir(parents=True, exist_ok=True)
     raw = header.binaryblock + b"\0\0\0\0" + data.tobytes(order="F")
-    path.write_bytes(igzip.compress(raw, 2, mtime=0))
+    with whole_binary(path) as file:
+        file.write(igzip.compress(raw, 2, mtime=0))
 
 
 def read_field(path: Path) -> Field:

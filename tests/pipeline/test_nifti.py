@@ -178,7 +178,7 @@ def test_missing_and_unfetched_and_folder(tmp_path):
         read_header(link)
     with pytest.raises(ImageError, match="no such file"):
         read_header(tmp_path / "none.nii.gz")
-    with pytest.raises(ImageError, match="cannot be opened"):
+    with pytest.raises(ImageError, match="it is no file"):
         read_header(tmp_path)
 
 

@@ -122,7 +122,7 @@ def test_other_faults_are_named(tmp_path):
     (tmp_path / "link.tsv").symlink_to(tmp_path / "annex")
     with pytest.raises(TableError, match="never fetched"):
         tables.read_table(tmp_path / "link.tsv")
-    with pytest.raises(TableError, match="cannot be read"):
+    with pytest.raises(TableError, match="it is no file"):
         tables.read_table(tmp_path)
     (tmp_path / "t.tsv").write_text("a\tb\n1\tx\n")
     table = tables.read_table(tmp_path / "t.tsv")

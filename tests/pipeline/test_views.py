@@ -122,10 +122,16 @@ def test_blocks_have_the_network_of_most_of_their_voxels_and_rows_are_shared_fai
     assert names[centre] == "Deep"
     assert set(names) == {"Deep", "no network", ""}
     kinds = ["x"] * 90 + ["y"] * 10 + [""] * 50
-    rows, shown = voxels.carpet_rows(kinds, ["y", "x"], most=50)
+    rows, shown = voxels.carpet_rows(kinds, ["y", "x"], [], most=50)
     assert shown == ("y",) * 5 + ("x",) * 45
     assert len(set(rows.tolist())) == 50
-    assert voxels.carpet_rows(["x"], ["y"], most=5)[0].size == 0
+    assert voxels.carpet_rows(["x"], ["y"], [], most=5)[0].size == 0
+    # small regions in a whole brain are not crowded out; what one side lacks the other takes
+    kinds = ["a"] * 60 + ["white"] * 9000
+    assert voxels.carpet_rows(kinds, ["a"], ["white"], most=60)[1].count("a") == 40
+    assert voxels.carpet_rows(kinds, ["a"], ["white"], most=300)[1].count("a") == 60
+    assert voxels.carpet_rows(kinds[:80], ["a"], ["white"], most=60)[1].count("white") == 20
+    assert len(voxels.carpet_rows(kinds[:65], ["a"], ["white"], most=60)[1]) == 60
 
 
 # -- files and page -------------------------------------------------------------------------------

@@ -1,0 +1,128 @@
+"""A tiny study, run once undisturbed; faults are measured against it."""
+
+import hashlib
+import json
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from circuitshift.workflows import cli
+
+#: Names by which networks are known, so that circuits are found.
+REGIONS = tuple(
+    f"7Networks_{side}H_{network}_{k}"
+    for network in ("Default", "DorsAttn", "Cont", "Vis", "SomMot")
+    for side in "LR"
+    for k in (1, 2, 3)
+)
+STUDY = "[tests]\nn_permutations = 50\n"
+
+
+def write_study(root, n_people=4, n_volumes=40):
+    """Series of a few people, half of them treated, two sessions each."""
+    rng = np.random.default_rng(11)
+    rows = ["participant_id\tgroup\tage"]
+    for k in range(1, n_people + 1):
+        rows.append(f"sub-{k:02d}\t{'active' if k % 2 else 'placebo'}\t{30 + k}")
+        for session in ("pre", "post"):
+            folder = root / f"sub-{k:02d}" / f"ses-{session}" / "func"
+            folder.mkdir(parents=True)
+            stem = f"sub-{k:02d}_ses-{session}_task-rest_atlas-Tiny_timeseries"
+            common = rng.normal(size=(n_volumes, 3))
+            series = common @ rng.normal(size=(3, len(REGIONS))) + rng.normal(
+                size=(n_volumes, len(REGIONS))
+            )
+            lines = ["\t".join(REGIONS), *("\t".join(f"{v:.5f}" for v in row) for row in series)]
+            (folder / f"{stem}.tsv").write_text("\n".join(lines) + "\n")
+            (folder / f"{stem}.json").write_text(json.dumps({"RepetitionTime": 5.0}))
+    (root / "participants.tsv").write_text("\n".join(rows) + "\n")
+
+
+def outputs(folder):
+    """Every output but logs, with its checksum."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.relative_to(folder).parts[0] != "logs"
+    }
+
+
+def run(*words):
+    """Run the command in this process; return its exit status."""
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    return ended.value.code
+
+
+def command(*words):
+    """The command as a process of its own."""
+    return [sys.executable, "-m", "circuitshift.workflows.cli", *map(str, words)]
+
+
+@dataclass
+class Bench:
+    """Data that may be broken, and where results go."""
+
+    data: Path
+    out: Path
+    root: Path
+    whole: dict = field(repr=False)
+
+    def words(self, level="participant", *more):
+        study = ["--study", self.root / "study.toml"] if level == "group" else []
+        return [
+            *(self.data, self.out, level, "-w", self.root / "work", "--nprocs", 1),
+            *(*study, *more),
+        ]
+
+    def run(self, level="participant", *more):
+        return run(*self.words(level, *more))
+
+    def series(self, person="01", session="pre"):
+        return next(self.data.glob(f"sub-{person}/ses-{session}/func/*_timeseries.tsv"))
+
+    def differs(self, *, person=None):
+        """Names of outputs that are not those of the undisturbed run."""
+        # the folder of the data is named in the description, and differs between tests
+        ours = {k: v for k, v in outputs(self.out).items() if k != "dataset_description.json"}
+        wanted = {k: v for k, v in self.whole.items() if k != "dataset_description.json"}
+        if person is not None:
+            ours, wanted = (
+                {k: v for k, v in x.items() if k.startswith(f"sub-{person}")}
+                for x in (ours, wanted)
+            )
+        elif not any(key.startswith("group/") for key in ours):
+            wanted = {k: v for k, v in wanted.items() if not k.startswith("group/")}
+        return sorted(k for k in {*ours, *wanted} if ours.get(k) != wanted.get(k))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory):
+    """The study and its results."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    write_study(root / "data")
+    (root / "study.toml").write_text(STUDY)
+    bench = Bench(root / "data", root / "out", root, {})
+    assert bench.run("group") == cli.EXIT_OK
+    bench.whole = outputs(bench.out)
+    assert any(name.startswith("group/report") for name in bench.whole)
+    return bench
+
+
+@pytest.fixture
+def bench(undisturbed, tmp_path):
+    """A copy of the data that a test may break; nothing has been run."""
+    shutil.copytree(undisturbed.data, tmp_path / "data")
+    (tmp_path / "study.toml").write_text(STUDY)
+    return Bench(tmp_path / "data", tmp_path / "out", tmp_path, undisturbed.whole)
+
+
+@pytest.fixture
+def done(bench, undisturbed):
+    """The same, when both levels have been run."""
+    shutil.copytree(undisturbed.out, bench.out)
+    return bench

@@ -1,0 +1,361 @@
+"""Fault matrix, inputs: what was broken, what the user saw, and that nothing was lost.
+
+Each case breaks the first visit of one person, or a table of the study. The other visit is whole,
+one sentence says what is wrong, and once the file is mended the same command ends with the bytes
+of a study that was never disturbed.
+"""
+
+import errno
+import gzip
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline import bids, tables
+from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth, write_phantom
+from circuitshift.workflows import cli
+
+
+class Fault(NamedTuple):
+    """What was broken, how, and what the user saw."""
+
+    what: str
+    breaks: object
+    said: str
+    code: int = cli.EXIT_PARTIAL
+
+
+def text(content):
+    return lambda path: path.write_bytes(
+        content if isinstance(content, bytes) else content.encode()
+    )
+
+
+def edited(before, after):
+    return lambda path: path.write_text(path.read_text().replace(before, after, 1))
+
+
+def cut(share):
+    return lambda path: path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+def link_to(target):
+    def breaks(path):
+        path.unlink()
+        path.symlink_to(target)
+
+    return breaks
+
+
+def replaced(make):
+    def breaks(path):
+        path.unlink()
+        make(path)
+
+    return breaks
+
+
+def sparse(path):
+    with path.open("r+b") as file:
+        file.truncate(300 * 2**20)
+
+
+def first_line_twice(path):
+    lines = path.read_text().splitlines()
+    names = lines[0].split("\t")
+    names[1] = names[0]
+    path.write_text("\n".join(["\t".join(names), *lines[1:]]))
+
+
+def many_columns(path):
+    path.write_text("\t".join(f"x{k}" for k in range(200_000)) + "\n" + "1\t" * 200_000)
+
+
+SERIES = [
+    Fault("series: cut within a line", cut(0.5), r"line \d+: \d+ numbers where the header has 30"),
+    Fault("series: empty file", text(b""), "empty", cli.EXIT_PARTIAL),
+    Fault("series: binary", text(bytes(range(256)) * 40), "not UTF-8 text"),
+    Fault("series: a web page", text("<!DOCTYPE html><p>404"), "header and no rows"),
+    Fault(
+        "series: never fetched", link_to("../.git/annex/objects/x"), "never fetched|leads nowhere"
+    ),
+    Fault("series: a folder", replaced(Path.mkdir), "it is a folder, not a file; replace it"),
+    Fault("series: a pipe that nobody fills", replaced(os.mkfifo), "it is empty|it is no file"),
+    Fault("series: a column twice", first_line_twice, "is there more than once"),
+    Fault("series: a word among numbers", edited("0.", "zero "), "is not a number"),
+    Fault("series: 300 MB of nothing", sparse, "more than a table of a study can"),
+    Fault("series: 200,000 columns", many_columns, "columns are not in atlas|numbers where"),
+]
+
+SIDECARS = [
+    Fault("sidecar: not JSON", text("{"), "it is not JSON"),
+    Fault("sidecar: a list", text("[1, 2]"), "must hold one JSON object"),
+    Fault("sidecar: 100,000 brackets", text("[" * 100_000), "not JSON that can be read"),
+    Fault("sidecar: a number of 5000 digits", text('{"a": ' + "9" * 5000 + "}"), "not JSON that"),
+    Fault("sidecar: a time in words", text('{"RepetitionTime": "2 s"}'), "write it as a positive"),
+    Fault("sidecar: no time", text('{"RepetitionTime": -1}'), "write it as a positive number"),
+]
+
+
+def tried(bench, capsys, *more):
+    """Run the first person; return exit status and all that was said."""
+    capsys.readouterr()
+    code = bench.run("participant", "--participant-label", "01", *more)
+    said = "".join(capsys.readouterr())
+    assert "Traceback" not in said
+    return code, said
+
+
+def reasons(bench):
+    rows = tables.read_table(bench.out / "sub-01/sub-01_runs.tsv").rows()
+    return [row for row in rows if row["status"] == "failed"]
+
+
+def mended(bench, undisturbed, capsys):
+    shutil.rmtree(bench.data)
+    shutil.copytree(undisturbed.data, bench.data)
+    code, said = tried(bench, capsys)
+    assert code == cli.EXIT_OK, said
+    assert bench.differs(person="01") == []
+
+
+@pytest.mark.parametrize("fault", SERIES, ids=lambda fault: fault.what)
+def test_series(bench, undisturbed, capsys, fault):
+    fault.breaks(bench.series())
+    code, said = tried(bench, capsys)
+    assert code == fault.code, said
+    assert re.search(fault.said, said), said
+    other = "sub-01/ses-post/func/"
+    whole = {k: v for k, v in bench.whole.items() if k.startswith(other)}
+    assert whole
+    assert not [k for k in bench.differs(person="01") if k in whole]
+    assert len(reasons(bench)) == 1  # said in the table of runs, and so in page and exclusions
+    page = (bench.out / "sub-01.html").read_text()
+    assert "ses-pre" in page
+    mended(bench, undisturbed, capsys)
+
+
+@pytest.mark.parametrize("fault", SIDECARS, ids=lambda fault: fault.what)
+def test_sidecars(bench, undisturbed, capsys, fault):
+    fault.breaks(bench.series().with_suffix(".json"))
+    code, said = tried(bench, capsys)
+    assert code == fault.code, said
+    assert re.search(fault.said, said), said
+    assert len(reasons(bench)) == 1
+    mended(bench, undisturbed, capsys)
+
+
+def test_a_file_that_vanishes_after_it_was_indexed(bench, undisturbed, capsys, monkeypatch):
+    found = bids.find_runs
+
+    def and_gone(*args, **kwargs):
+        out = found(*args, **kwargs)
+        bench.series().unlink(missing_ok=True)
+        return out
+
+    monkeypatch.setattr(bids, "find_runs", and_gone)
+    code, said = tried(bench, capsys)
+    assert code == cli.EXIT_PARTIAL
+    assert "gone since the data set was indexed" in said
+    monkeypatch.undo()
+    mended(bench, undisturbed, capsys)
+
+
+def test_a_disk_that_fails_while_reading(bench, undisturbed, capsys, monkeypatch):
+    victim, reads = bench.series(session="post").name, Path.read_bytes
+
+    def fails(self):
+        if self.name == victim:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(self))
+        return reads(self)
+
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    code, said = tried(bench, capsys)
+    assert code == cli.EXIT_PARTIAL
+    assert "it cannot be read (Input/output error)" in said
+    monkeypatch.undo()
+    mended(bench, undisturbed, capsys)
+
+
+PEOPLE = [
+    Fault("participants: gone", Path.unlink, "has no participants.tsv", cli.EXIT_OK),
+    Fault(
+        "participants: not UTF-8",
+        text(b"participant_id\tgroup\nsub-01\t\xff\n"),
+        "not UTF-8",
+        cli.EXIT_OK,
+    ),
+    Fault(
+        "participants: a row too long",
+        edited("sub-01\t", "sub-01\tx\ty\t"),
+        "line 2 has 5 cells",
+        cli.EXIT_OK,
+    ),
+    Fault("participants: a web page", text("<html>404</html>"), "web page", cli.EXIT_OK),
+    Fault(
+        "participants: a cell of 200,000 letters, in quotes",
+        text('participant_id,group\nsub-01,"' + "x" * 200_000 + '"\n'),
+        "quoted cells",
+        cli.EXIT_OK,
+    ),
+    Fault(
+        "participants: nobody known",
+        text("participant_id\tgroup\nsub-99\ta\n"),
+        "a folder but no row",
+        cli.EXIT_OK,
+    ),
+    Fault(
+        "participants: commands for the terminal",
+        edited("active", "act\x1b[2Jive"),
+        "",
+        cli.EXIT_OK,
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", PEOPLE, ids=lambda fault: fault.what)
+def test_participants(done, capsys, fault):
+    """A table of people costs what it says of them, and no measurement."""
+    table = done.data / "participants.tsv"
+    right = table.read_bytes()
+    fault.breaks(table)
+    code, said = tried(done, capsys)
+    assert code == fault.code, said
+    assert re.search(fault.said, said), said
+    assert "\x1b" not in said
+    assert done.differs(person="01") == []
+    table.write_bytes(right)
+    assert done.run("group") == cli.EXIT_OK
+    assert done.differs() == []
+
+
+# ------------------------------------------------------------------------------------- images
+
+
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory):
+    """Images of one person, two visits, and what comes of them undisturbed."""
+    root = tmp_path_factory.mktemp("scanned")
+    spec = PhantomSpec(n_treated=1, n_control=0, n_reference=0, n_volumes=70)
+    rng = np.random.default_rng(2)
+    write_phantom(root / "data", PlantedTruth("nothing"), spec=spec, rng=rng)
+    words = [root / "data", root / "out", "participant", "-w", root / "work", "--nprocs", 1]
+    words += ["--denoise", "24p+acompcor+gsr"]
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(map(str, words)))
+    assert ended.value.code == cli.EXIT_OK
+    return root
+
+
+def header_field(offset, raw):
+    def breaks(path):
+        content = bytearray(gzip.decompress(path.read_bytes()))
+        content[offset : offset + len(raw)] = raw
+        path.write_bytes(gzip.compress(bytes(content), 1))
+
+    return breaks
+
+
+def bomb(path):
+    """A header that claims 3 GB, before zeros that compress a thousand times."""
+    content = bytearray(gzip.decompress(path.read_bytes())[:352])
+    content[40:56] = np.array([3, 1500, 1500, 700, 1, 1, 1, 1], "<i2").tobytes()
+    with gzip.open(path, "wb", 1) as file:
+        file.write(content)
+        for _ in range(3):
+            file.write(b"\0" * 10_000_000)
+
+
+BOLD, MASK, CONFOUNDS = "*_desc-preproc_bold.nii.gz", "*mask.nii.gz", "*confounds_timeseries.tsv"
+NAN = np.full(12, np.nan, "<f4").tobytes()
+IMAGES = [
+    (BOLD, Fault("image: stream cut", cut(0.6), "truncated|damaged")),
+    (
+        BOLD,
+        Fault(
+            "image: a byte of the stream flipped",
+            lambda p: p.write_bytes(p.read_bytes()[:9000] + b"\xff\0\xff" + p.read_bytes()[9003:]),
+            "damaged|truncated|more data",
+        ),
+    ),
+    (BOLD, Fault("image: empty", text(b""), "empty")),
+    (BOLD, Fault("image: a web page", text("<!DOCTYPE html>"), "web page")),
+    (
+        BOLD,
+        Fault(
+            "image: claims 30,000 volumes", header_field(48, b"\x30\x75"), "claims|ends in volume"
+        ),
+    ),
+    (BOLD, Fault("image: claims fewer volumes", header_field(48, b"\x10\0"), "more data")),
+    (BOLD, Fault("image: its voxels lie nowhere", header_field(280, NAN), "where its voxels lie")),
+    (BOLD, Fault("image: complex numbers", header_field(70, b"\x20\0"), "not one real number")),
+    (
+        BOLD,
+        Fault(
+            "image: data begin 2 GB on",
+            header_field(108, np.float32(2e9).tobytes()),
+            "claims|places",
+        ),
+    ),
+    (MASK, Fault("mask: a bomb of 3 GB a volume", bomb, "more than any brain image")),
+    (
+        MASK,
+        Fault(
+            "mask: empty of voxels",
+            lambda p: p.write_bytes(
+                gzip.compress(
+                    gzip.decompress(p.read_bytes())[:352]
+                    + bytes(len(gzip.decompress(p.read_bytes())) - 352)
+                )
+            ),
+            "mask is empty",
+        ),
+    ),
+    (MASK, Fault("mask: gone", Path.unlink, "its brain mask .* is not beside it")),
+    (CONFOUNDS, Fault("confounds: rows lost", cut(0.5), "rows|cells")),
+    (
+        CONFOUNDS,
+        Fault(
+            "confounds: columns lost",
+            lambda p: p.write_text(p.read_text().replace("comp_cor_", "x_")),
+            "comp_cor",
+        ),
+    ),
+    (CONFOUNDS, Fault("confounds: gone", Path.unlink, "confounds")),
+]
+
+
+@pytest.mark.parametrize(("name", "fault"), IMAGES, ids=[fault.what for _, fault in IMAGES])
+def test_images(scanned, tmp_path, capsys, name, fault):
+    """The other visit stays; a mended file brings back the bytes."""
+    shutil.copytree(scanned / "data", tmp_path / "data")
+    shutil.copytree(scanned / "out", tmp_path / "out")
+    words = [tmp_path / "data", tmp_path / "out", "participant", "-w", tmp_path / "work"]
+    words += ["--nprocs", 1, "--denoise", "24p+acompcor+gsr"]
+
+    def go():
+        with pytest.raises(SystemExit) as ended:
+            cli.main(list(map(str, words)))
+        return ended.value.code, "".join(capsys.readouterr())
+
+    folder = next((tmp_path / "data").glob("derivatives/fmriprep/sub-*/ses-pre/func"))
+    victim = next(folder.glob(name))
+    fault.breaks(victim)
+    code, said = go()
+    assert "Traceback" not in said
+    assert re.search(fault.said, said), said
+    assert code == fault.code, said
+    page = next((tmp_path / "out").glob("sub-*.html")).read_text()
+    assert "ses-post" in page
+    shutil.copy2(scanned / victim.relative_to(tmp_path), victim, follow_symlinks=False)
+    code, said = go()
+    assert code == cli.EXIT_OK, said
+    for path in sorted((scanned / "out").rglob("*")):
+        if path.is_file() and "logs" not in path.parts and path.name != "dataset_description.json":
+            same = tmp_path / path.relative_to(scanned)
+            assert same.read_bytes() == path.read_bytes(), path.name

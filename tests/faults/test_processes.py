@@ -1,0 +1,310 @@
+"""Fault matrix, processes: killed, starved, doubled, homeless, unheard, and cut off.
+
+Whole processes, since that is what gets killed. After each the same command ends with the bytes
+of a study that was never disturbed, or one sentence says why it cannot.
+"""
+
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from circuitshift.pipeline import connectivity, tables
+from circuitshift.workflows import cli
+
+ONE = ("--participant-label", "01")
+ROOT = os.geteuid() == 0
+
+
+def command(words):
+    return [sys.executable, "-m", "circuitshift.workflows.cli", *map(str, words)]
+
+
+def finished(bench, level="participant"):
+    assert bench.run(level) == cli.EXIT_OK
+    assert bench.differs() == []
+
+
+def one_sentence(done):
+    """Exit status 1, one line, no traceback."""
+    assert done.returncode == cli.EXIT_FAILED, done
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("circuitshift: ")
+    assert "Traceback" not in done.stdout
+    return lines[0]
+
+
+def children(pid):
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True)
+    return [int(word) for word in found.stdout.split()]
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(("level", "line"), [("participant", "[2/"), ("group", "[1/2] analyse")])
+def test_kill_9_midway(bench, level, line):
+    """Workers end with their parent, no lock stays, and the next run goes on."""
+    words = command(bench.words(level)[:-2] if level == "group" else bench.words(level))
+    words[words.index("--nprocs") + 1] = "2"
+    if level == "group":
+        words += ["--study", str(bench.root / "study.toml")]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        for said in process.stdout:
+            if said.startswith(line):
+                break
+        workers = children(process.pid)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    end = time.monotonic() + 60
+    while any(map(is_alive, workers)) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(map(is_alive, workers))
+    finished(bench, level)
+    assert not list(bench.out.rglob(".part-*"))
+
+
+def killing(monkeypatch, times, tmp_path):
+    """Let the process of the first person die in the midst of it, some times."""
+    original = connectivity.correlation
+
+    def dies(series, *more):
+        stat = os.stat(tmp_path / "data/sub-01/ses-pre/func")  # noqa: PTH116
+        count = len(list(tmp_path.glob("killed-*")))
+        if count < times and stat and _is_first(tmp_path, series):
+            (tmp_path / f"killed-{count}").write_text("")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(series, *more)
+
+    monkeypatch.setattr(connectivity, "correlation", dies)
+
+
+def _is_first(root, series):
+    given = tables.read_series(next(root.glob("data/sub-01/ses-pre/func/*.tsv")))[1]
+    return given[0, 0] == series[0, 0]
+
+
+def test_a_worker_that_is_killed_once(bench, capsys, monkeypatch):
+    killing(monkeypatch, 1, bench.root)
+    words = bench.words()
+    words[words.index("--nprocs") + 1] = 2
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(map(str, words)))
+    said = "".join(capsys.readouterr())
+    assert "its process was killed; it is run again by itself" in said
+    assert ended.value.code == cli.EXIT_OK, said
+    assert bench.differs() == []
+
+
+def test_a_worker_that_is_killed_each_time(bench, capsys, monkeypatch):
+    """One person fails, is named and has a page; the others are whole; the next run mends it."""
+    killing(monkeypatch, 99, bench.root)
+    words = bench.words()
+    words[words.index("--nprocs") + 1] = 2
+    with pytest.raises(SystemExit) as ended:
+        cli.main(list(map(str, words)))
+    said = "".join(capsys.readouterr())
+    assert ended.value.code == cli.EXIT_PARTIAL, said
+    assert "sub-01: its process was killed twice, most likely since memory was out" in said
+    assert {name.partition("/")[0] for name in bench.differs()} <= {"sub-01", "sub-01.html"}
+    assert "killed twice" in (bench.out / "sub-01.html").read_text()
+    monkeypatch.undo()
+    finished(bench)
+
+
+def test_two_runs_at_once(bench):
+    """Of the same people one is refused; of different people both go through."""
+    both = [
+        subprocess.Popen(command(bench.words()), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         text=True)
+        for _ in range(2)
+    ]  # fmt: skip
+    ends = [(process.communicate(), process.returncode) for process in both]
+    codes = sorted(code for _, code in ends)
+    assert codes in ([0, 0], [0, 1]), ends  # both, when the second began after the first had ended
+    for (_, errors), code in ends:
+        if code:
+            assert re.fullmatch(r"circuitshift: .* is being written to by another run .*\n", errors)
+    assert bench.differs() == []
+    shutil.rmtree(bench.out)
+    both = [
+        subprocess.Popen(command(bench.words("participant", "--participant-label", *labels)),
+                         stdout=subprocess.DEVNULL)
+        for labels in (("01", "02"), ("03", "04"))
+    ]  # fmt: skip
+    assert [process.wait() for process in both] == [0, 0]
+    finished(bench)
+
+
+# ----------------------------------------------------------------- disks, as the kernel has them
+
+
+def mounted(options, target, words):
+    """Run a command where a file system is mounted that nobody else sees."""
+    space = ["unshare", "-m"] if ROOT else ["unshare", "-Urm"]
+    script = 'mount $1 "$2" && shift 2 && exec "$@"'
+    return [*space, "sh", "-c", script, "sh", options, str(target), *words]
+
+
+def can_mount(tmp_path):
+    (tmp_path / "m").mkdir()
+    try:
+        words = mounted("-t tmpfs -o size=64k none", tmp_path / "m", ["true"])
+        words[words.index("-c") + 1] = 'mount $1 "$2" && shift 2 && exec "$@"'
+        return subprocess.run(words, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("size", ["8k", "160k"])
+def test_a_full_disk(bench, size):
+    if not can_mount(bench.root):
+        pytest.skip("no right to mount a file system here")
+    bench.out.mkdir()
+    words = mounted(f"-t tmpfs -o size={size} none", bench.out, command(bench.words()))
+    done = subprocess.run(words, capture_output=True, text=True)
+    said = one_sentence(done)
+    assert "No space left on device" in said
+    assert "free" in said
+    finished(bench)
+
+
+def test_a_full_scratch_disk(bench):
+    if not can_mount(bench.root):
+        pytest.skip("no right to mount a file system here")
+    (bench.root / "work").mkdir()
+    words = mounted("-t tmpfs -o size=8k none", bench.root / "work", command(bench.words()))
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode in (cli.EXIT_FAILED, cli.EXIT_PARTIAL), done
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "No space left on device" in done.stdout + done.stderr
+    finished(bench)
+
+
+@pytest.mark.parametrize("which", ["results", "scratch", "data"])
+def test_folders_that_can_only_be_read(bench, which):
+    """Data are never written to; results and scratch are refused at the door."""
+    if not can_mount(bench.root):
+        pytest.skip("no right to mount a file system here")
+    folder = {"results": bench.out, "scratch": bench.root / "work", "data": bench.data}[which]
+    folder.mkdir(exist_ok=True)
+    shut = (
+        f"mount --bind '{folder}' '{folder}' && mount -o remount,bind,ro '{folder}' && exec \"$@\""
+    )
+    space = ["unshare", "-m"] if ROOT else ["unshare", "-Urm"]
+    words = [*space, "sh", "-c", shut, "sh", *command(bench.words("participant", *ONE))]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if which == "data":
+        assert done.returncode == cli.EXIT_OK, done.stderr
+        assert bench.differs(person="01") == []
+    else:
+        name = {"results": "OUTPUT_DIR", "scratch": "--work-dir"}[which]
+        assert f"{name}: cannot write into {folder} (Read-only file system)" in one_sentence(done)
+
+
+def limited(kind, amount):
+    return lambda: resource.setrlimit(kind, (amount, amount))
+
+
+def test_a_limit_of_file_sizes(bench):
+    done = subprocess.run(command(bench.words("participant", *ONE)), capture_output=True, text=True,
+                          preexec_fn=limited(resource.RLIMIT_FSIZE, 20_000))  # fmt: skip
+    assert "File too large" in one_sentence(done)
+    assert bench.run("participant", *ONE) == cli.EXIT_OK
+    assert bench.differs(person="01") == []
+
+
+@pytest.mark.parametrize("megabytes", [60, 200, 1000])
+def test_memory_that_is_too_little(bench, megabytes):
+    """Refused at the door: libraries would wait for memory for ever while they load."""
+    done = subprocess.run(command(bench.words("participant", *ONE)), capture_output=True, text=True,
+                          preexec_fn=limited(resource.RLIMIT_AS, megabytes * 2**20))  # fmt: skip
+    assert f"memory is limited to {megabytes} MB (ulimit -v)" in one_sentence(done)
+    assert not bench.out.exists()
+
+
+# ------------------------------------------------------------------------- whoever runs it
+
+
+def test_an_unknown_user_without_home_name_or_rights(bench):
+    """As containers have; a file that he may not read costs that run only."""
+    space = ["unshare", "-U", "--map-user=54321", "--map-group=54321"]
+    env = {"PATH": os.environ["PATH"], "HOME": "/proc/nowhere"}
+
+    def go():
+        words = [*space, *command(bench.words("participant", *ONE))]
+        return subprocess.run(words, env=env, capture_output=True, text=True, cwd="/")
+
+    who = [*space, sys.executable, "-c", "import os, pwd; pwd.getpwuid(os.getuid())"]
+    if "KeyError" not in subprocess.run(who, env=env, capture_output=True, text=True).stderr:
+        pytest.skip("no right to become somebody unknown here")
+    bench.series().chmod(0o000)
+    done = go()
+    said = done.stdout + done.stderr
+    assert "Traceback" not in said
+    assert done.returncode == cli.EXIT_PARTIAL, said
+    assert "it cannot be read (Permission denied)" in said
+    bench.series().chmod(0o644)
+    done = go()
+    assert done.returncode == cli.EXIT_OK, done.stdout + done.stderr
+    assert bench.differs(person="01") == []
+
+
+def test_a_terminal_that_knows_no_letters_but_ascii(undisturbed, tmp_path):
+    root = tmp_path / "Größe 日本"
+    root.mkdir()
+    shutil.copytree(undisturbed.data, root / "data")
+    bench = type(undisturbed)(root / "data", root / "out", root, undisturbed.whole)
+    env = os.environ | {"PYTHONIOENCODING": "ascii:strict", "LC_ALL": "C"}
+    words = command(bench.words("participant", *ONE, "--study", root / "Ö.toml"))
+    done = subprocess.run(words, capture_output=True, text=True, env=env)
+    assert "there is no such file" in one_sentence(done)
+    done = subprocess.run(command(bench.words("participant", *ONE)), capture_output=True, env=env)
+    assert done.returncode == cli.EXIT_OK, done.stderr
+    assert done.stdout.isascii()
+    assert bench.differs(person="01") == []
+
+
+_LISTEN = """
+import os, sys
+def hook(event, args):
+    if event.startswith("socket.") and "AF_UNIX" not in repr(args) and event not in (
+        "socket.gethostname", "socket.sethostname"):
+        with open(os.environ["HEARD"], "a") as file:
+            file.write(f"{event} {args!r}\\n")
+sys.addaudithook(hook)
+"""
+
+
+def test_nothing_is_sent_anywhere(bench):
+    """Python tells of every socket, address looked up and message; both levels, with workers."""
+    (bench.root / "site").mkdir()
+    (bench.root / "site/sitecustomize.py").write_text(_LISTEN)
+    heard = bench.root / "heard"
+    env = os.environ | {"PYTHONPATH": str(bench.root / "site"), "HEARD": str(heard)}
+    env = {k: v for k, v in env.items() if k not in ("NO_ET", "NIPYPE_NO_ET")}
+    probe = "import socket; socket.socket(); socket.getaddrinfo('localhost', 1)"
+    subprocess.run([sys.executable, "-c", probe], env=env, check=True)
+    assert {line.split()[0] for line in heard.read_text().splitlines()} >= {
+        "socket.__new__", "socket.getaddrinfo"}  # fmt: skip
+    heard.unlink()
+    words = bench.words("group")
+    words[words.index("--nprocs") + 1] = 2
+    done = subprocess.run(command(words), capture_output=True, text=True, env=env)
+    assert done.returncode == cli.EXIT_OK, done.stderr
+    assert not heard.exists(), heard.read_text()
+    assert bench.differs() == []
+    assert "\r" not in done.stdout
+    assert done.stdout.replace("\n", "").isprintable()
