@@ -7,7 +7,7 @@ TRUTH ?= specific
 RAW ?=
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test lint bench calibration clean
+.PHONY: demo test lint bench calibration slurm-test image-test clean
 
 $(VENV)/.run: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,6 +39,14 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+slurm-test: $(VENV)/.test  ## jobs of a real Slurm of one node, which is installed (Debian) and started
+	tests/slurm/one_node.sh install
+	$(BIN)/python -m pytest -m slurm tests/slurm
+
+image-test: $(VENV)/.test  ## builds the container and runs it without network (Debian, as root)
+	tests/image/engine.sh install
+	$(BIN)/python -m pytest -m image -s tests/image
 
 bench: $(VENV)/.test  ## side by side with peers, as ratios
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

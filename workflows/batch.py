@@ -118,7 +118,7 @@ def _requests(
     person = Request(
         max((r.mib for r in requests), default=0), max((r.minutes for r in requests), default=0)
     )
-    size = {"one": 1, "people": len(plan.people), "regions": n_regions}
+    size = {"one": 1, "people": len(plan.people), "edges": n_regions * (n_regions - 1) / 2}
     return person, request("group", size)
 
 
@@ -219,7 +219,8 @@ def flags_of(
     words: list[str] = []
     for action in parser._actions:
         value = getattr(options, action.dest, None)
-        if not action.option_strings or action.dest in without or value == action.default:
+        known = action.option_strings and action.dest not in (*without, "help")
+        if not known or value == action.default:
             continue
         flag = max(action.option_strings, key=len)
         if isinstance(action, argparse._CountAction):

@@ -336,8 +336,11 @@ def _participants(
 ) -> int:
     """Measure everybody and write a report for each."""
     from circuitshift.workflows.participant import init_participant_wf  # noqa: PLC0415 - nipype
-    from circuitshift.workflows.run import run_workflow  # noqa: PLC0415 - nipype
+    from circuitshift.workflows.run import only_submits, run_workflow  # noqa: PLC0415 - nipype
 
+    submits = only_submits(machine)
+    if submits and options.clean_workdir:
+        raise InputError("--clean-workdir would take away what the submitted jobs read")
     for note in plan.notes:
         say(f"note: {note}")
     for fault in plan.faults:
@@ -360,6 +363,12 @@ def _participants(
         )
 
     crashes = run_workflow(build, machine, log_dir=log_dir, say=say)
+    if submits:
+        say(
+            f"{_count(len(plan.people))}: submitted and not waited for; who is done: "
+            "circuitshift slurm BIDS_DIR OUTPUT_DIR --status"
+        )
+        return EXIT_OK
     if options.clean_workdir:
         shutil.rmtree(machine.work_dir, ignore_errors=True)
     _record_crashes(crashes, plan, log_dir)
@@ -448,8 +457,10 @@ def _group(
     """Analyse the study and print its verdict."""
     science, machine = plan
     from circuitshift.workflows.group import init_group_wf  # noqa: PLC0415 - nipype
-    from circuitshift.workflows.run import run_workflow  # noqa: PLC0415 - nipype
+    from circuitshift.workflows.run import only_submits, run_workflow  # noqa: PLC0415 - nipype
 
+    if only_submits(machine):
+        raise InputError("the group level needs a plugin that waits for its jobs, such as SLURM")
     out_dir = options.output_dir
     _check_writable("OUTPUT_DIR", out_dir)
     _check_writable("--work-dir", options.work_dir)

@@ -1,8 +1,10 @@
 """Where it runs: Nipype's configuration, plugin, progress, and what failed."""
 
+import configparser
 import logging
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import threading
@@ -22,12 +24,13 @@ from nipype import config as nipype_config
 from nipype import logging as nipype_logging
 from nipype.pipeline import engine as pe
 from nipype.pipeline import plugins
+from nipype.pipeline.plugins.base import GraphPluginBase, SGELikeBatchManagerBase
 
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.records import Machine
 from circuitshift.pipeline.tables import read_text
 
-__all__ = ["Crash", "run_workflow"]
+__all__ = ["Crash", "only_submits", "run_workflow"]
 
 Say = Callable[[str], None]
 
@@ -98,6 +101,7 @@ def run_workflow(
         What Nipype raises when it could not run at all.
     """
     plugin, arguments = _plugin(machine)
+    _refuse_unquoted(plugin, machine.work_dir)
     _configure(machine, log_dir)
     workflow = build()
     progress = _Progress(_count(workflow), say)
@@ -162,6 +166,8 @@ def _file_of(node: str, files: list[Path]) -> str:
 def _configure(machine: Machine, log_dir: Path) -> None:
     """Set what Nipype reads from its global configuration."""
     log_dir.mkdir(parents=True, exist_ok=True)
+    # a per cent sign in a path is no reference to another setting
+    nipype_config._config._interpolation = configparser.Interpolation()
     level = "INFO" if machine.verbosity > 1 else "CRITICAL"
     nipype_config.update_config(
         {
@@ -222,6 +228,35 @@ def _plugin_from(path: Path) -> tuple[str, dict[str, Any]]:
     if not isinstance(arguments, dict):
         raise InputError(f"{path}: plugin_args must be a table of names and values")
     return name, dict(arguments)
+
+
+def only_submits(machine: Machine) -> bool:
+    """Tell whether the plugin submits jobs and does not wait for them.
+
+    Parameters
+    ----------
+    machine : Machine
+
+    Returns
+    -------
+    bool
+    """
+    if machine.plugin_file is None:
+        return False
+    name, _ = _plugin_from(machine.plugin_file)
+    return issubclass(getattr(plugins, f"{name}Plugin"), GraphPluginBase)
+
+
+def _refuse_unquoted(plugin: str, work_dir: Path) -> None:
+    """Refuse a folder that a batch plugin's shell would take apart: they do not quote it."""
+    kind = getattr(plugins, f"{plugin}Plugin")
+    if issubclass(kind, GraphPluginBase | SGELikeBatchManagerBase):
+        wrong = sorted(set(re.findall(r"[^\w@+=:,./-]", str(work_dir))))
+        if wrong:
+            raise InputError(
+                f"--work-dir {work_dir}: Nipype's plugin {plugin} cannot have {' '.join(wrong)!r} "
+                "in it; name another folder, or use circuitshift slurm"
+            )
 
 
 def _is_plugin(name: str) -> bool:

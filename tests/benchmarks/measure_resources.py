@@ -31,7 +31,12 @@ from circuitshift.pipeline.tables import write_matrix
 
 GRIDS = {3: (65, 77, 65), 2: (97, 115, 97)}
 STRATEGIES = ("24p+acompcor", "36p", "24p", "none")
-RAW = ((60, 2.0, 4.0), (180, 2.0, 4.0), (240, 1.0, 3.0))  # volumes, mm of T1w, mm of runs
+RAW = (
+    (60, 2.0, 4.0),
+    (180, 2.0, 4.0),
+    (480, 2.0, 3.0),
+    (240, 1.0, 3.0),
+)  # volumes, mm of T1w, mm of runs
 ONE = PhantomSpec(n_treated=1, n_control=0, n_reference=0, share_missing=0.0, share_out_of_view=0.0)
 
 

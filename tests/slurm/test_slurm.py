@@ -17,7 +17,14 @@ pytestmark = pytest.mark.slurm
 SPEC = PhantomSpec(
     n_treated=4, n_control=4, n_reference=0, n_volumes=70, share_missing=0.0, share_out_of_view=0.0
 )
-STUDY = "[tests]\nn_permutations = 100\n"
+STUDY = """\
+[groups]
+column = "group"
+treated = ["treated"]
+control = ["control"]
+[tests]
+n_permutations = 100
+"""
 CLI = [sys.executable, "-P", "-m", "circuitshift.workflows.cli"]
 
 
@@ -99,7 +106,7 @@ def test_a_study_from_images_to_verdict(node, study):
     people = [state for name, state in done.values() if name == "circuitshift"]
     assert people == ["COMPLETED"] * 8
     assert [s for name, s in done.values() if name == "circuitshift-group"] == ["COMPLETED"]
-    assert max(done) == max(n for n, (name, _) in done.items() if name == "circuitshift-group")
+    assert list(done.values())[-1][0] == "circuitshift-group"
     assert len(list((study / "out/logs/slurm/001").glob("*_*.log"))) == 9
 
     after = call("slurm", *flags(study), "--status")
@@ -167,7 +174,7 @@ def test_a_job_that_is_killed_is_missing_and_then_done(tmp_path):
 @pytest.mark.usefixtures("node")
 def test_a_reference_data_set_goes_person_by_person(tmp_path):
     simulate(tmp_path / "data", n_treated=2, n_control=0)
-    simulate(tmp_path / "healthy", n_treated=0, n_control=0, n_reference=3)
+    simulate(tmp_path / "healthy", n_treated=1, n_control=0, n_reference=2)
     words = [*flags(tmp_path), "--reference-dataset", f"healthy={tmp_path / 'healthy'}"]
     assert call("slurm", *words, "--submit", "--no-group").returncode == 0
     wait()
@@ -196,6 +203,8 @@ def test_nipypes_own_plugins(node, tmp_path, plugin):
     command = [*CLI, *map(str, [*words[:2], "participant", *words[2:]])]
     done = subprocess.run(command, capture_output=True, text=True, env=without)
     assert done.returncode == 0, done.stdout + done.stderr
+    submits = plugin == "SLURMGraph"  # and does not wait
+    assert ("submitted and not waited for" in done.stdout) == submits
     wait()
     assert len(jobs(node)) == n_before + 4  # measure and report of two people
     assert call("slurm", *flags(tmp_path), "--status", "--no-group").returncode == 0
