@@ -311,6 +311,7 @@ def _submit_text(batch: Batch, folder: Path) -> str:
         "# submits what is beside it; jobs.txt keeps the numbers of the jobs",
         "set -euo pipefail",
         f"cd -- {shlex.quote(str(folder))}",
+        '[ ! -e jobs.txt ] || { echo "submitted already: see jobs.txt" >&2; exit 1; }',
         "# all or none",
         "trap 'if [ -s jobs.txt ]; then scancel $(cat jobs.txt) && rm jobs.txt; fi' ERR",
     ]

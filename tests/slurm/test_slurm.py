@@ -41,7 +41,7 @@ def queue():
     return listed.stdout.split()
 
 
-def wait(seconds=240):
+def wait(seconds=900):
     """Wait until the queue is empty; return the most tasks seen running at once."""
     most, end = 0, time.monotonic() + seconds
     while states := queue():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.tables import write_matrix
-from circuitshift.workflows import cli, resources, slurm
+from circuitshift.workflows import cli, commands, resources, slurm
 from circuitshift.workflows.batch import flags_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,6 +151,9 @@ def test_arrays_are_throttled_follow_each_other_and_the_group_level_follows_them
     ]
     assert {where for _, where in calls} == {str(folder)}
     assert (folder / "jobs.txt").read_text().split() == ["41", "42", "43"]
+    twice = subprocess.run(["bash", folder / "submit.sh"], capture_output=True, text=True, env=env)
+    assert twice.returncode == 1
+    assert "submitted already" in twice.stderr
 
 
 def test_one_job_refused_is_none_submitted(hostile, capsys, tmp_path, monkeypatch):
@@ -264,6 +267,29 @@ def test_who_is_done_is_left_out_and_each_call_has_a_folder(tmp_path, capsys):
     # other settings: nobody is done
     assert run("slurm", *common, "--status", "--estimator", "partial") == cli.EXIT_PARTIAL
     assert "3 people: 0 done" in capsys.readouterr().out.split("submit with")[1]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "level", "words", "sentence"),
+    [
+        ("SLURM", "participant", ["-w", "a b"], "Nipype's plugin SLURM cannot have ' ' in it"),
+        ("SLURMGraph", "participant", ["--clean-workdir"], "would take away what"),
+        ("SLURMGraph", "group", [], "a plugin that waits for its jobs"),
+    ],
+)
+def test_what_nipypes_plugins_cannot_do_is_refused(
+    tmp_path, monkeypatch, capsys, plugin, level, words, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    matrices(tmp_path / "data", people=("01",))
+    (tmp_path / "plugin.json").write_text(json.dumps({"plugin": plugin}))
+    if level == "group":  # as after a participant level with images
+        runs = tmp_path / "out/sub-01/sub-01_runs.tsv"
+        runs.parent.mkdir(parents=True)
+        runs.write_text("strategy\n24p\n")
+        monkeypatch.setattr(commands, "_as_measured", lambda *_: None)
+    assert run("data", "out", level, "--nipype-plugin-file", "plugin.json", *words) == 1
+    assert sentence in capsys.readouterr().err
 
 
 def test_flags_are_read_back_as_they_were():
