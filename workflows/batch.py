@@ -171,11 +171,12 @@ def _container(options: argparse.Namespace, plan: StudyPlan) -> Container:
     files += [Path(s) for s in options.atlas or () if Path(s).is_absolute()]
     named += [path.parent for path in files if path is not None]  # an atlas's table lies beside it
     home = os.environ.get("TEMPLATEFLOW_HOME")
+    flow = Path(home).absolute() if home and Path(home).is_dir() else None
     return Container(
         image=options.container,
-        read_only=(*named, *_linked(plan)),
+        read_only=tuple(folder for folder in (*named, *_linked(plan)) if folder.is_dir()),
         writable=(options.output_dir, options.work_dir),
-        templateflow_home=Path(home).absolute() if home else None,
+        templateflow_home=flow,
     )
 
 

@@ -1,6 +1,5 @@
 """Where it runs: Nipype's configuration, plugin, progress, and what failed."""
 
-import configparser
 import logging
 import multiprocessing
 import os
@@ -9,6 +8,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from configparser import Interpolation
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,8 +166,8 @@ def _file_of(node: str, files: list[Path]) -> str:
 def _configure(machine: Machine, log_dir: Path) -> None:
     """Set what Nipype reads from its global configuration."""
     log_dir.mkdir(parents=True, exist_ok=True)
-    # a per cent sign in a path is no reference to another setting
-    nipype_config._config._interpolation = configparser.Interpolation()
+    # a percent sign in a path is no reference to another setting
+    nipype_config._config._interpolation = Interpolation()
     level = "INFO" if machine.verbosity > 1 else "CRITICAL"
     nipype_config.update_config(
         {

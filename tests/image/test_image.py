@@ -140,6 +140,7 @@ def test_any_user_without_a_home_gets_the_same_numbers(store, study, tmp_path):
     options = ["--user", "12345:54321", "--env", "HOME=/nowhere"]
     done = run(store, *words, binds=binds, options=options)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
     tsv = sorted(path.relative_to(again) for path in again.glob("sub-01/**/*.tsv"))
     assert len(tsv) > 5
     for path in tsv:

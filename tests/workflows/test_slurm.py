@@ -174,6 +174,7 @@ def test_a_container_sees_what_it_needs_and_no_more(hostile, capsys, tmp_path, m
     (hostile / "image.sif").write_text("")
     (hostile / "study.toml").write_text("[tests]\nn_permutations = 100\n")
     flow = hostile / "flow,er"
+    flow.mkdir()
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(flow))
     real = matrices(tmp_path / "elsewhere")
     (hostile / "data").mkdir()
