@@ -8,7 +8,7 @@ TRUTH ?= specific
 RAW ?=
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test fault-test audit lint browser bench calibration clean
+.PHONY: demo test fault-test audit lint browser bench calibration slurm-test image-test clean
 
 $(VENV)/.run: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -60,6 +60,14 @@ $(AXE):
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	mkdir -p $(VENV)/axe
 	npm install --prefix $(VENV)/axe --no-audit --no-fund --silent axe-core@4
+
+slurm-test: $(VENV)/.test  ## jobs of a real Slurm of one node, which is installed (Debian) and started
+	tests/slurm/one_node.sh install
+	$(BIN)/python -m pytest -m slurm tests/slurm
+
+image-test: $(VENV)/.test  ## builds the container and runs it without network (Debian, as root)
+	tests/image/engine.sh install
+	$(BIN)/python -m pytest -m image -s tests/image
 
 bench: $(VENV)/.test  ## side by side with peers, as ratios
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

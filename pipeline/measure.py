@@ -40,6 +40,7 @@ __all__ = [
     "AS_GIVEN",
     "RUNS_COLUMNS",
     "PersonFiles",
+    "is_measured",
     "measure_person",
     "outputs_of",
     "record_crash",
@@ -186,6 +187,26 @@ def _failed(where: str, session: str, code: str, reason: str) -> dict[str, objec
         "code": code,
         "reason": reason,
     }
+
+
+def is_measured(run: Run, science: Science, out_dir: Path) -> bool:
+    """Tell whether all outputs of a run are there and valid, so that measuring would skip it.
+
+    Parameters
+    ----------
+    run : Run
+    science : Science
+    out_dir : Path
+        Root of the output data set.
+
+    Returns
+    -------
+    bool
+    """
+    checked, faults, _ = bids.check_run(run)
+    if faults:
+        return False
+    return _finished(checked, science, out_dir, _key(checked, science)) is not None
 
 
 def _measure_or_say(run: Run, science: Science, out_dir: Path) -> list[dict[str, object]]:

@@ -113,7 +113,8 @@ def test_the_wheel_works_outside_the_repository(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
-    for name in ("pipeline/strategies.toml", "atlases/circuits/dmn.toml", "pipeline/py.typed"):
+    data = ("pipeline/strategies.toml", "atlases/circuits/dmn.toml", "workflows/resources.toml")
+    for name in (*data, "pipeline/py.typed"):
         assert f"circuitshift/{name}" in names
     assert any(name.startswith("circuitshift/pipeline/templates/") for name in names)
     # -S: without the editable install of this environment, with its libraries

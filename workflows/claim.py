@@ -193,7 +193,7 @@ def _sweep(out_dir: Path, people: Collection[str] | None) -> None:
 
 
 @contextmanager
-def scratch(work_dir: Path, *, empty: bool) -> Iterator[Path]:
+def scratch(work_dir: Path, *, empty: bool, stays: bool = False) -> Iterator[Path]:
     """Make a private folder for the engine's own files, and remove it in the end.
 
     Nipype passes results between nodes as pickles, and whoever can put a pickle where it is read
@@ -206,6 +206,8 @@ def scratch(work_dir: Path, *, empty: bool) -> Iterator[Path]:
         Made when it is not there; folders of runs that were killed are removed from it.
     empty : bool
         Whether the folder goes even after an error.
+    stays : bool
+        Whether it is left, for jobs that were submitted and are not waited for.
 
     Yields
     ------
@@ -222,7 +224,7 @@ def scratch(work_dir: Path, *, empty: bool) -> Iterator[Path]:
             with suppress(OSError), _locked(old / ".lock", wait=False) as free:
                 if free:
                     shutil.rmtree(old, ignore_errors=True)
-        folder = work_dir / f"run-{secrets.token_hex(8)}"
+        folder = work_dir / f"{'jobs' if stays else 'run'}-{secrets.token_hex(8)}"
         new = folder.with_name(f"new-{folder.name}")  # locked before another run can see it
         new.mkdir(mode=0o700)
         file = (new / ".lock").open("w")
@@ -238,7 +240,8 @@ def scratch(work_dir: Path, *, empty: bool) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
         raise
     else:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not stays:
+            shutil.rmtree(folder, ignore_errors=True)
     finally:
         file.close()
 

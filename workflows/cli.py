@@ -33,6 +33,7 @@ tools (each has --help):
   circuitshift simulate OUT     write a simulated longitudinal BIDS and fMRIPrep-like data set
   circuitshift power OUT        people and minutes needed, by simulation
   circuitshift calibrate        how often the tests are right when the truth is known
+  circuitshift slurm BIDS_DIR OUTPUT_DIR    both levels as jobs of Slurm; --submit, --status
 
 exit status: 0 all went well; 1 nothing could be done; 2 wrong usage;
   3 finished, but some people or runs failed: see exclusions.tsv and the reports
@@ -433,7 +434,69 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
     power.add_argument("--minutes", type=_amount, default=None, metavar="MIN", help="per visit")
     power.add_argument("--studies", type=_number, default=200, metavar="N", help="a size; 200")
     power.add_argument("--seed", type=int, default=20260101)
-    return {"demo": demo, "simulate": simulate, "calibrate": calibrate, "power": power}
+    return {
+        "demo": demo,
+        "simulate": simulate,
+        "calibrate": calibrate,
+        "power": power,
+        "slurm": _slurm_parser(),
+    }
+
+
+def _slurm_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="circuitshift slurm",
+        allow_abbrev=False,
+        description=(
+            "Write the scripts of an array job, one person a task, and of a group job after it. "
+            "Whoever is done already, as the outputs say, is left out: the same command again "
+            "takes those who failed or are new. Flags of the BIDS App are passed on."
+        ),
+    )
+    parser.add_argument("bids_dir", type=Path, help="as of the BIDS App")
+    parser.add_argument("output_dir", type=Path, help="scripts and logs go to logs/slurm in it")
+    jobs = parser.add_argument_group("jobs")
+    jobs.add_argument("--submit", action="store_true", help="submit them, too")
+    jobs.add_argument(
+        "--status", action="store_true", help="only say who is done, from the outputs"
+    )
+    jobs.add_argument(
+        "--container",
+        type=Path,
+        metavar="IMAGE",
+        help="Apptainer image to run instead of this Python",
+    )
+    jobs.add_argument(
+        "--array-limit", type=_number, default=20, metavar="N", help="people at a time; 20"
+    )
+    jobs.add_argument(
+        "--array-size",
+        type=_number,
+        default=1000,
+        metavar="N",
+        help="tasks of one array; 1000, since Slurm's MaxArraySize is 1001 unless it was changed",
+    )
+    jobs.add_argument(
+        "--time", type=_number, metavar="MIN", help="minutes for a person; default: as measured"
+    )
+    jobs.add_argument("--group-time", type=_number, metavar="MIN", help="and for the group level")
+    jobs.add_argument(
+        "--group-mem-gb",
+        type=_amount,
+        metavar="GB",
+        help="memory of the group level; --mem-gb is that of a person; default: as measured",
+    )
+    jobs.add_argument(
+        "--sbatch-args",
+        default="",
+        metavar="WORDS",
+        help="further words for sbatch: --sbatch-args='--account=mine --partition=long'",
+    )
+    jobs.add_argument("--no-group", action="store_true", help="people only")
+    _add_selection(parser)
+    _add_science(parser)
+    _add_machine(parser)
+    return parser
 
 
 def _add_simulation(parser: argparse.ArgumentParser) -> None:
@@ -455,17 +518,17 @@ def _add_simulation(parser: argparse.ArgumentParser) -> None:
         )
 
 
-_TOOLS = ("demo", "simulate", "calibrate", "power")
+_TOOLS = ("demo", "simulate", "calibrate", "power", "slurm")
 
 
 def _run(tool: str, options: argparse.Namespace) -> int:
-    if tool:
+    if tool and tool != "slurm":
         from circuitshift.workflows import tools  # noqa: PLC0415 - after the limits
 
         return int(getattr(tools, tool)(options))
     from circuitshift.workflows import commands  # noqa: PLC0415 - after the limits
 
-    return commands.app(options)
+    return commands.slurm(options) if tool else commands.app(options)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:

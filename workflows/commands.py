@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -25,7 +26,7 @@ from circuitshift.pipeline.plan_file import freeze_plan, plan_of
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import Machine, Run, Science
 from circuitshift.workflows.claim import claimed, scratch
-from circuitshift.workflows.cli import EXIT_OK, EXIT_PARTIAL
+from circuitshift.workflows.cli import EXIT_OK, EXIT_PARTIAL, tool_parsers
 from circuitshift.workflows.crashes import explain
 from circuitshift.workflows.plan import InputFolder, PersonPlan, StudyPlan, describe, make_plan
 from circuitshift.workflows.voice import Voice, log_line
@@ -34,8 +35,9 @@ if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
 
     from circuitshift.workflows.run import Crash
+    from circuitshift.workflows.status import State
 
-__all__ = ["app", "say"]
+__all__ = ["app", "say", "slurm"]
 
 
 say = Voice()
@@ -85,12 +87,16 @@ def _at_work(
     options: argparse.Namespace, people: Sequence[str] | None, machine: Machine
 ) -> Iterator[Machine]:
     """Hold people of the output folder, and make scratch space for this run alone."""
+    from circuitshift.workflows.run import only_submits  # noqa: PLC0415 - nipype
+
     bids.refuse_foreign(options.output_dir)
     _check_writable("OUTPUT_DIR", options.output_dir)
     _check_writable("--work-dir", options.work_dir)
     with (
         claimed(options.output_dir, people, say=say),
-        scratch(machine.work_dir, empty=options.clean_workdir) as folder,
+        scratch(
+            machine.work_dir, empty=options.clean_workdir, stays=only_submits(machine)
+        ) as folder,
     ):
         yield replace(machine, work_dir=folder)
 
@@ -98,6 +104,78 @@ def _at_work(
 def _key(person: PersonPlan, out_dir: Path) -> str:
     """Folder of a person below the output folder."""
     return (person.out_dir / f"sub-{person.participant}").relative_to(out_dir).as_posix()
+
+
+def slurm(options: argparse.Namespace) -> int:
+    """Write the jobs of both levels, or say who is done; return the exit status."""
+    from circuitshift.workflows import slurm as jobs  # noqa: PLC0415 - rarely needed
+    from circuitshift.workflows.batch import make_batch  # noqa: PLC0415 - rarely needed
+    from circuitshift.workflows.status import states  # noqa: PLC0415 - rarely needed
+
+    _refuse_for_jobs(options)
+    _make_absolute(options)
+    science = replace(Science(), **_science(options))
+    folders = _folders(options)
+    _check_folders(options, folders)
+    if options.study:
+        read_study_file(options.study)  # its faults now, not after the people
+    plan = make_plan(folders, _query(options), science=science, out_dir=options.output_dir)
+    found = list(states(plan.people, science, preproc_only=options.preproc_only))
+    if options.status:
+        return _say_states(found, plan, options)
+    left = tuple(state.person for state in found if state.word != "done")
+    parser = tool_parsers()["slurm"]
+    batch = make_batch(parser, options, plan=plan, people=left, science=science)
+    if options.dry_run:
+        for name, text in jobs.scripts(batch, options.output_dir / "logs/slurm/001").items():
+            say(f"--- {name}\n{text}")
+        return EXIT_OK
+    if queued := jobs.waiting(options.output_dir):
+        raise InputError(
+            f"jobs {', '.join(queued)} of this study are in the queue still; wait for them, or "
+            f"scancel {' '.join(queued)}"
+        )
+    _check_writable("OUTPUT_DIR", options.output_dir)
+    _check_writable("--work-dir", options.work_dir)
+    if not options.skip_bids_validation:
+        _validate(options.bids_dir)
+    if options.container is None:  # here, since nodes may have no network; an image has its own
+        _prepare(plan, science, preproc_only=options.preproc_only)
+    script = jobs.write_batch(batch)
+    say(
+        f"{_count(len(left))} to do, {len(found) - len(left)} done; {batch.for_person.mib} MiB and "
+        f"{batch.for_person.minutes} min each, {batch.at_once} at a time"
+    )
+    say(jobs.submit(script) if options.submit else f"submit with: bash {shlex.quote(str(script))}")
+    return EXIT_OK
+
+
+def _refuse_for_jobs(options: argparse.Namespace) -> None:
+    """Refuse what has no meaning for jobs."""
+    for name, why in (
+        ("nipype_plugin_file", "each task is one person; give the plugin to the BIDS App instead"),
+        ("freeze_plan", "freeze the plan with the BIDS App, before the jobs"),
+    ):
+        if getattr(options, name):
+            raise InputError(f"circuitshift slurm takes no --{name.replace('_', '-')}: {why}")
+    if options.container is not None and not options.container.exists():
+        raise InputError(f"--container: {options.container} is not there")
+
+
+def _say_states(found: Sequence["State"], plan: StudyPlan, options: argparse.Namespace) -> int:
+    """Print who is done; everybody done, and the group level, is 0."""
+    from circuitshift.workflows.status import group_state  # noqa: PLC0415 - rarely needed
+
+    n = {word: sum(s.word == word for s in found) for word in ("done", "failed", "missing")}
+    say(f"{_count(len(found))}: {n['done']} done, {n['failed']} failed, {n['missing']} missing")
+    for state in found:
+        if state.word != "done":
+            say(f"  {state.label}: {state.word}: {state.reason}")
+    is_done = True
+    if not (options.no_group or options.preproc_only):
+        is_done, sentence = group_state(options.output_dir, plan.people)
+        say(f"group: {sentence}")
+    return EXIT_OK if is_done and n["done"] == len(found) else EXIT_PARTIAL
 
 
 def _freeze(
@@ -297,8 +375,15 @@ def _participants(
 ) -> int:
     """Measure everybody and write a report for each."""
     from circuitshift.workflows.participant import init_participant_wf  # noqa: PLC0415 - nipype
-    from circuitshift.workflows.run import resources, run_workflow  # noqa: PLC0415 - nipype
+    from circuitshift.workflows.run import (  # noqa: PLC0415 - nipype
+        only_submits,
+        resources,
+        run_workflow,
+    )
 
+    submits = only_submits(machine)
+    if submits and options.clean_workdir:
+        raise InputError("--clean-workdir would take away what the submitted jobs read")
     for note in plan.notes:
         say(f"note: {note}")
     for fault in plan.faults:
@@ -319,6 +404,12 @@ def _participants(
     if not options.reports_only:
         tables.write_json(command_record(options.output_dir), {"command": options.command})
     crashes = run_workflow(build, machine, log_dir=log_dir, say=say, tell=say.step)
+    if submits:
+        say(
+            f"{_count(len(plan.people))}: submitted and not waited for; who is done: "
+            "circuitshift slurm BIDS_DIR OUTPUT_DIR --status"
+        )
+        return EXIT_OK
     _record_crashes(crashes, plan, science)
     failed = _failed(plan, log_dir)
     for line in failed:
@@ -425,8 +516,10 @@ def _group(
     """Analyse the study and print its verdict."""
     science, machine = plan
     from circuitshift.workflows.group import init_group_wf  # noqa: PLC0415 - nipype
-    from circuitshift.workflows.run import run_workflow  # noqa: PLC0415 - nipype
+    from circuitshift.workflows.run import only_submits, run_workflow  # noqa: PLC0415 - nipype
 
+    if only_submits(machine):
+        raise InputError("the group level needs a plugin that waits for its jobs, such as SLURM")
     out_dir = options.output_dir
 
     def build() -> "Workflow":

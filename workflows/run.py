@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from nipype import config as nipype_config
 from nipype import logging as nipype_logging
 from nipype.pipeline import engine as pe
 from nipype.pipeline import plugins
+from nipype.pipeline.plugins.base import GraphPluginBase, SGELikeBatchManagerBase
 
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.records import Machine
@@ -32,7 +34,7 @@ from circuitshift.pipeline.tables import read_json, read_text, write_text
 from circuitshift.workflows.pool import PoolPlugin
 from circuitshift.workflows.voice import log_line
 
-__all__ = ["Crash", "resources", "run_workflow"]
+__all__ = ["Crash", "only_submits", "resources", "run_workflow"]
 
 Say = Callable[[str], None]
 #: Takes the number of steps that have ended, that of all, and which step it was.
@@ -120,6 +122,7 @@ def run_workflow(
         What Nipype raises when it could not run at all.
     """
     plugin, arguments = _plugin(machine)
+    _refuse_unquoted(plugin, machine.work_dir)
     _configure(machine, log_dir)
     workflow = build()
     tell = tell or (lambda done, total, text: say(f"[{done}/{total}] {text}"))
@@ -280,6 +283,35 @@ def _plugin_from(path: Path) -> tuple[str, dict[str, Any]]:
     if not isinstance(arguments, dict):
         raise InputError(f"{path}: plugin_args must be a table of names and values")
     return name, dict(arguments)
+
+
+def only_submits(machine: Machine) -> bool:
+    """Tell whether the plugin submits jobs and does not wait for them.
+
+    Parameters
+    ----------
+    machine : Machine
+
+    Returns
+    -------
+    bool
+    """
+    if machine.plugin_file is None:
+        return False
+    name, _ = _plugin_from(machine.plugin_file)
+    return issubclass(getattr(plugins, f"{name}Plugin"), GraphPluginBase)
+
+
+def _refuse_unquoted(plugin: str, work_dir: Path) -> None:
+    """Refuse a folder that a batch plugin's shell would take apart: they do not quote it."""
+    kind = getattr(plugins, f"{plugin}Plugin")
+    if issubclass(kind, GraphPluginBase | SGELikeBatchManagerBase):
+        wrong = sorted(set(re.findall(r"[^\w@+=:,./-]", str(work_dir))))
+        if wrong:
+            raise InputError(
+                f"--work-dir {work_dir}: Nipype's plugin {plugin} cannot have {' '.join(wrong)!r} "
+                "in it; name another folder, or use circuitshift slurm"
+            )
 
 
 def _is_plugin(name: str) -> bool:
