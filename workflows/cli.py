@@ -30,6 +30,8 @@ tools (each has --help):
   circuitshift simulate OUT     write a simulated longitudinal BIDS and fMRIPrep-like data set
   circuitshift power OUT        people and minutes needed, by simulation
   circuitshift calibrate        how often the tests are right when the truth is known
+  circuitshift fetch DS DIR     what an analysis needs of a data set of OpenNeuro, verified
+  circuitshift validate RECIPE  fetch, run both levels, compare with what was published
 
 exit status: 0 all went well; 1 nothing could be done; 2 wrong usage;
   3 finished, but some people or runs failed: see exclusions.tsv and the reports
@@ -423,7 +425,77 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
     power.add_argument("--minutes", type=_amount, default=None, metavar="MIN", help="per visit")
     power.add_argument("--studies", type=_number, default=200, metavar="N", help="a size; 200")
     power.add_argument("--seed", type=int, default=20260101)
-    return {"demo": demo, "simulate": simulate, "calibrate": calibrate, "power": power}
+    tools = {"demo": demo, "simulate": simulate, "calibrate": calibrate, "power": power}
+    return tools | {"fetch": _fetch_parser(), "validate": _validate_parser()}
+
+
+def _fetch_parser() -> argparse.ArgumentParser:
+    fetch = _Parser(
+        prog="circuitshift fetch",
+        allow_abbrev=False,
+        description=(
+            "Fetch what an analysis needs of a data set of OpenNeuro: tables, and the runs in one "
+            "template space with masks and confounds (--derivatives), or raw runs. Files are "
+            "verified; run again, it goes on where it stopped."
+        ),
+    )
+    fetch.add_argument("dataset", help="accession number, such as ds003007")
+    fetch.add_argument("folder", type=Path, help="where it goes")
+    fetch.add_argument(
+        "--derivatives",
+        metavar="NAME[=URL]",
+        type=_named_url,
+        help="fetch preprocessed images from OpenNeuroDerivatives, such as fmriprep, or from "
+        "another git-annex repository",
+    )
+    fetch.add_argument("--tag", default="", help="version; default: the derivative's, or newest")
+    fetch.add_argument(
+        "--include",
+        nargs="+",
+        default=[],
+        metavar="PATTERN",
+        help="paths to fetch instead of what the analysis needs, such as 'sub-01/*'",
+    )
+    fetch.add_argument("--participant-label", nargs="+", default=[], metavar="LABEL")
+    fetch.add_argument("--session-label", nargs="+", default=[], metavar="LABEL")
+    fetch.add_argument("--task-id", nargs="+", default=[], metavar="TASK")
+    fetch.add_argument("--space", nargs="+", default=[], metavar="SPACE")
+    fetch.add_argument("--dry-run", action="store_true", help="say how much it would be, and stop")
+    return fetch
+
+
+def _validate_parser() -> argparse.ArgumentParser:
+    validate = _Parser(
+        prog="circuitshift validate",
+        allow_abbrev=False,
+        description=(
+            "Fetch the data sets of a recipe, run the participant and group levels, and compare "
+            "with what was published."
+        ),
+    )
+    validate.add_argument("recipe", help="name of a recipe, or a TOML file; 'list' lists them")
+    validate.add_argument(
+        "output_dir", type=Path, nargs="?", help="default: validation/RECIPE", default=None
+    )
+    validate.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="where the data sets are, each under its number, or go to; default: OUTPUT_DIR/data",
+    )
+    validate.add_argument(
+        "--replica",
+        action="store_true",
+        help="simulate small images under the data sets' names instead of fetching them",
+    )
+    validate.add_argument("--work-dir", "-w", type=Path, metavar="DIR")
+    validate.add_argument("--nprocs", type=_number, default=None, metavar="N")
+    return validate
+
+
+def _named_url(text: str) -> tuple[str, str]:
+    name, _, url = text.partition("=")
+    return name, url
 
 
 def _add_simulation(parser: argparse.ArgumentParser) -> None:
@@ -446,9 +518,14 @@ def _add_simulation(parser: argparse.ArgumentParser) -> None:
 
 
 _TOOLS = ("demo", "simulate", "calibrate", "power")
+_OPEN_DATA = ("fetch", "validate")
 
 
 def _run(tool: str, options: argparse.Namespace) -> int:
+    if tool in _OPEN_DATA:
+        from circuitshift.workflows import open_data  # noqa: PLC0415 - after the limits
+
+        return int(getattr(open_data, tool)(options))
     if tool:
         from circuitshift.workflows import tools  # noqa: PLC0415 - after the limits
 
@@ -472,7 +549,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         Always; its code is one of `EXIT_OK`, `EXIT_FAILED`, `EXIT_PARTIAL`, or argparse's 2.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    tools = tool_parsers() if words and words[0] in _TOOLS else {}
+    tools = tool_parsers() if words and words[0] in (*_TOOLS, *_OPEN_DATA) else {}
     parser, rest = (tools[words[0]], words[1:]) if tools else (app_parser(), words)
     options = parser.parse_args(rest)
     _limit_threads(getattr(options, "omp_nthreads", None))
