@@ -19,6 +19,7 @@ from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.design import StudyFile, read_study_file
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.group import DataSet, recorded_science
+from circuitshift.pipeline.opendata.fetch import published_sources
 from circuitshift.pipeline.plan_file import freeze_plan, plan_of
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import Machine, Run, Science
@@ -309,7 +310,9 @@ def _prepare(plan: StudyPlan, science: Science, *, preproc_only: bool) -> None:
         if any(person.raw for person in people):
             _prepare_raw(science, data_set)
         bids.write_dataset_description(
-            data_set.outputs, name="circuitshift", sources=(str(data_set.people),)
+            data_set.outputs,
+            name="circuitshift",
+            sources=(str(data_set.people), *published_sources(data_set.people)),
         )
 
 

@@ -153,7 +153,7 @@ def is_fetched(folder: Path) -> bool:
     path = folder / _RECORD
     if path.exists():
         return bool(tables.read_json(path).get("complete"))
-    return folder.is_dir() and any(folder.glob("sub-*"))
+    return any(any(folder.glob(pattern)) for pattern in ("sub-*", "derivatives/*/sub-*"))
 
 
 def published_sources(folder: Path) -> tuple[str, ...]:
