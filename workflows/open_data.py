@@ -1,7 +1,6 @@
 """What the tools for published data do: fetch and validate."""
 
 import argparse
-import shutil
 import time
 from pathlib import Path
 
@@ -77,7 +76,10 @@ def _settle(out: Path, recipe: Recipe, data: Path, *, replica: bool) -> None:
         raise InputError(f"{data} holds the published {', '.join(real)}; name another by --data")
     out.mkdir(parents=True, exist_ok=True)
     tables.write_json(note, about)
-    shutil.copyfile(recipe.study, out / "study.toml")
+    text = tables.read_text(recipe.study)
+    if replica and "[tests]" not in text:  # nothing is to be learnt of simulated images
+        text += "\n[tests]\nn_permutations = 500\n"
+    tables.write_text(out / "study.toml", text)
 
 
 def _fetch_missing(data_set: RecipeData, folder: Path) -> None:

@@ -213,9 +213,12 @@ def write_comparison(
         "recipe": recipe,
         "about": " ".join(recipe.about.split()),
         "simulated": simulated,
-        "comparison": Table("What was published, and what was found here", head, cells),
+        "comparison": Table("Every row of the recipe", head, cells),
         "accounted": accounted,
-        "sources": {name: list(told) or ["not told"] for name, told in sources.items()},
+        "sources": {
+            name: list(told) or ["simulated" if simulated else "not fetched by circuitshift"]
+            for name, told in sources.items()
+        },
         "verdict": verdict["verdict"],
         "sentence": verdict["sentence"],
         "versions": verdict["versions"],

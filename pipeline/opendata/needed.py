@@ -18,7 +18,7 @@ Kind = Literal["raw", "tables", "derivatives"]
 _SPACES = ("MNI152NLin2009cAsym", "MNI152NLin6Asym")
 _IMAGES = (".nii.gz", ".nii")
 _SIDES = {
-    "brain_mask": ("mask", (*_IMAGES, ".json")),
+    "brain": ("mask", (*_IMAGES, ".json")),
     "preproc": ("bold", (*_IMAGES, ".json")),
     "confounds": ("", (".tsv", ".json")),
 }

@@ -337,7 +337,7 @@ def annex_repository(folder, files):
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(data)
-    git("annex", "add", "--quiet", "--largerthan=4kb", ".")
+    git("annex", "add", "--quiet", "--largerthan=100b", ".")
     git("add", ".")
     git("commit", "--quiet", "-m", "all")
     return git
