@@ -99,11 +99,12 @@ def _fetch_missing(data_set: RecipeData, folder: Path) -> None:
 
 def _run_levels(recipe: Recipe, data: Path, out: Path, options: argparse.Namespace) -> int:
     """Run the participant and the group level as a user would."""
-    words = [str(_input_of(recipe.data_sets[0], data, out)), str(out / "results")]
+    first = recipe.data_sets[0]
+    words = [str(_input_of(first, data, out)), str(out / "results")]
     more = ["--study", str(out / "study.toml"), "--skip-bids-validation"]
     more += ["-w", str(options.work_dir or out / "work")]
-    if tasks := recipe.data_sets[0].tasks:
-        more += ["--task-id", *tasks]
+    more += ["--task-id", *first.tasks] if first.tasks else []
+    more += ["--session-label", *first.sessions] if first.sessions else []
     for other in recipe.data_sets[1:]:
         more += ["--reference-dataset", f"{other.accession}={data / other.accession}"]
     if options.nprocs:

@@ -18,7 +18,7 @@ from circuitshift.pipeline.tables import write_json, write_table, write_text
 
 __all__ = ["write_replica"]
 
-_SPEC = PhantomSpec(n_volumes=80, share_out_of_view=0.0)
+_SPEC = PhantomSpec(n_volumes=64, share_out_of_view=0.0)
 _HEALTHY = ("control", "HC", "healthy")
 
 
