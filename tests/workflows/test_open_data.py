@@ -16,17 +16,17 @@ def run(*words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "known", "arms"),
+    ("name", "every", "known", "arms"),
     [
-        ("ds003007", 17, {"treated": 3, "control": 3, "reference": 3}),
-        ("ds003059", 3, {"treated": 3, "control": 0, "reference": 0}),
-        ("ds005917", 10, {"treated": 4, "control": 0, "reference": 4}),
-        ("ds003037", 7, {"treated": 4, "control": 3, "reference": 0}),
+        ("ds003007", 5, 23, {"treated": 4, "control": 3, "reference": 5}),
+        ("ds003059", 4, 4, {"treated": 4, "control": 0, "reference": 0}),
+        ("ds005917", 5, 13, {"treated": 6, "control": 0, "reference": 5}),
+        ("ds003037", 6, 8, {"treated": 4, "control": 4, "reference": 0}),
     ],
 )
-def test_a_recipe_runs_on_its_replica_to_the_report(tmp_path, capsys, name, known, arms):
+def test_a_recipe_runs_on_its_replica_to_the_report(tmp_path, capsys, name, every, known, arms):
     recipe = load_recipe(name)
-    write_replica(recipe, tmp_path / "data", every=7)
+    write_replica(recipe, tmp_path / "data", every=every)
     words = (name, tmp_path / "out", "--data", tmp_path / "data", "--replica", "--nprocs", 2)
     assert run("validate", *words) == cli.EXIT_OK
     said = capsys.readouterr().out
