@@ -78,7 +78,7 @@ def _settle(out: Path, recipe: Recipe, data: Path, *, replica: bool) -> None:
     tables.write_json(note, about)
     text = tables.read_text(recipe.study)
     if replica and "[tests]" not in text:  # nothing is to be learnt of simulated images
-        text += "\n[tests]\nn_permutations = 500\n"
+        text += "\n[tests]\nn_permutations = 100\n"
     tables.write_text(out / "study.toml", text)
 
 

@@ -59,8 +59,8 @@ def _people(about: Replica, rng: np.random.Generator, every: int) -> list[_Perso
         for k in range(size):
             number += 1
             shares = about.sessions or {"": 1.0}
-            # the first three of a group have every visit, so that each visit has somebody
-            came = [s for s, share in shares.items() if k < 3 * every or rng.random() < share]
+            # the first five of a group have every visit, so that no arm is too small to analyse
+            came = [s for s, share in shares.items() if k < 5 * every or rng.random() < share]
             if k % every == 0:
                 people.append(_Person(about.label.format(number), group, tuple(came)))
     return people

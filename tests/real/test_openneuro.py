@@ -63,7 +63,7 @@ def test_all_29_people_of_a_trial_with_the_controls_of_another_data_set(tmp_path
         )
         if group == "control" or person in ("sub-01", "sub-02")
     }
-    other = rebuild(tmp_path, "ds002748", chosen)
+    rebuild(tmp_path, "ds002748", chosen)
     # two things a real study has: a follow-up that never came, and one that was not fetched
     func = trial / "derivatives/fmriprep/sub-03/ses-post/func"
     shutil.rmtree(func)
