@@ -31,7 +31,7 @@ _NOBODY = {
 }
 
 
-def clone(url: str, folder: Path, *, ref: str = "") -> None:
+def clone(url: str, folder: Path) -> None:
     """Clone a data set without its images; nothing is done when it is here already.
 
     Parameters
@@ -39,8 +39,6 @@ def clone(url: str, folder: Path, *, ref: str = "") -> None:
     url : str
         Address or path of a git-annex repository.
     folder : Path
-    ref : str
-        Commit or tag to take; the newest when empty.
 
     Raises
     ------
@@ -61,8 +59,6 @@ def clone(url: str, folder: Path, *, ref: str = "") -> None:
         shutil.rmtree(part, ignore_errors=True)
         _git(None, *_SLOW, "clone", "--quiet", url, str(part))
         part.rename(folder)
-    if ref:
-        _git(folder, "checkout", "--quiet", ref)
     _git(folder, *_ANNEX, "annex", "init", "--quiet", "circuitshift")
 
 
