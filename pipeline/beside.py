@@ -235,11 +235,17 @@ def _reliabilities(
         if not visits.is_crossover:  # there, the change is already one against the control
             reliable[:, k] = reliable_change(change[:, k], two[:, k] - one[:, k])
         d, spread = _effect_d(change[:, k], question)
-        measured = 4 if visits.is_crossover else 2
+        measured = 4 if visits.is_crossover and not _share_baseline(visits) else 2
         share = 1 - measured * found.sem**2 / spread**2 if spread > 0 else np.nan
         clear = d / np.sqrt(share) if share >= MIN_RELIABLE else np.nan
         out.append(CircuitReliability(name, source, found, d, share, clear))
     return out, reliable
+
+
+def _share_baseline(visits: Visits) -> bool:
+    """Tell whether one baseline serves both conditions, and so cancels in the change."""
+    other = visits.control_baseline
+    return other is not None and np.array_equal(visits.baseline, other, equal_nan=True)
 
 
 def _untreated(visits: Visits) -> tuple[str, Floats | None, Floats | None]:

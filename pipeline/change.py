@@ -358,10 +358,10 @@ def _place(
 ) -> None:
     pairs, lone, exclusions = into
     names = {
-        design.baseline: "baseline",
-        design.followup: "follow-up",
         design.control_baseline: "control baseline",
         design.control_followup: "control follow-up",
+        design.baseline: "baseline",
+        design.followup: "follow-up",
     }
     missing = [session for session in names if session and session not in visits]
     if not missing:
@@ -439,6 +439,8 @@ def _weights(
     pairs: Sequence[Member], sessions: Mapping[tuple[str, str], Measured], design: Design
 ) -> Floats:
     labels = [design.baseline, design.followup, design.control_baseline, design.control_followup]
+    if design.control_baseline == design.baseline:  # of both conditions: it cancels
+        labels = [design.followup, design.control_followup]
     return precision_weights(
         np.array([[sessions[m.person, s].weight for s in labels if s] for m in pairs])
     )

@@ -114,6 +114,21 @@ def _gsr_warning(
     ]
 
 
+def _other_data_warning(context: Context, cohort: change.Cohort) -> list[str]:
+    """Say what a reference from another data set brings with it."""
+    name = context.design.reference_dataset
+    if not name or not cohort.healthy:
+        return []
+    told = (
+        f"The reference people are those of data set {name}: what differs between its scanner and "
+        "processing and those of the patients counts as deviation, too."
+    )
+    own, other = ({m.site for m in some} - {""} for some in (cohort.pairs, cohort.healthy))
+    if own and other and not own & other:
+        told += f" No site has both ({', '.join(sorted(own))}; {', '.join(sorted(other))})."
+    return [told]
+
+
 def _rows(analysis: study.Analysis, family: str) -> dict[str, dict[str, Any]]:
     names = (
         "estimate",
@@ -156,6 +171,7 @@ def verdict_content(
     roles = [m.role for m in cohort.pairs]
     warnings = [*verdict.warnings, *_gsr_warning(analysis, sensitivity, science)]
     warnings += context.given.doubts
+    warnings += _other_data_warning(context, cohort)
     excluded = _exclusion_by_arm(context.members, cohort)
     if excluded["p"] is not None and excluded["p"] < 0.05:
         warnings.append(

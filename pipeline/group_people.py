@@ -50,12 +50,14 @@ def study_members(
     asked = _asked(main, design)
     for name, labels in given.labels.items():
         groups = _column(given.people[name], design.group_column)
+        sites = _column(given.people[name], design.site) if name else {}
         for label in labels:
             group = groups.get(label, tables.NOT_AVAILABLE)
             key = f"{name}:{label}" if name else label
             values = tuple(column.get(label, np.nan) for column in coded.values())
             role = _role(group, name, design)
-            more = {} if name else {"covariates": values} | asked.get(label, {})
+            more = {"covariates": values} | asked.get(label, {})
+            more = {"site": sites.get(label, "")} if name else more
             members.append(change.Member(key, group, role, **more))
     return tuple(members), replace(design, covariates=tuple(coded)), notes
 

@@ -245,7 +245,9 @@ class Design:
                 f"visits = {list(self.visits)} must start with the baseline {self.baseline!r} and "
                 f"hold the follow-up {self.followup!r}; mend [sessions] of the study file"
             )
-        labels = [self.baseline, self.followup, self.control_baseline, self.control_followup]
+        labels = [self.baseline, self.followup, self.control_followup]
+        if self.control_baseline != self.baseline:  # one baseline may serve both conditions
+            labels.append(self.control_baseline)
         if len(set(filter(None, labels))) < len(list(filter(None, labels))):
             raise DesignError(
                 f"sessions {', '.join(filter(None, labels))} are not all different; name each once "

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from circuitshift.pipeline import __version__
-from circuitshift.workflows.cli import app_parser
+from circuitshift.workflows.parsers import app_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "containers"

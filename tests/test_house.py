@@ -49,7 +49,7 @@ def test_generic_names_are_not_importable_from_outside(tmp_path):
 
 def test_the_door_has_no_heavy_imports(tmp_path):
     code = (
-        "import sys, circuitshift.workflows.cli as c; c.app_parser().format_help(); "
+        "import sys, circuitshift.workflows.parsers as c; c.app_parser().format_help(); "
         "print([m for m in ('numpy', 'scipy', 'nilearn', 'nipype', 'matplotlib', 'nibabel') "
         "if m in sys.modules])"
     )
@@ -72,7 +72,7 @@ def test_the_fast_path_has_no_heavy_imports(tmp_path):
 
 
 def test_every_flag_is_in_the_readme_and_has_help():
-    from circuitshift.workflows.cli import app_parser, tool_parsers
+    from circuitshift.workflows.parsers import app_parser, tool_parsers
 
     for parser in (app_parser(), *tool_parsers().values()):
         for action in parser._actions:

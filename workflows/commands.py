@@ -21,13 +21,15 @@ from circuitshift.pipeline.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.design import StudyFile, read_study_file
 from circuitshift.pipeline.errors import InputError, OutputError
 from circuitshift.pipeline.group import DataSet, recorded_science
+from circuitshift.pipeline.opendata.fetch import published_sources
 from circuitshift.pipeline.person_context import command_record
 from circuitshift.pipeline.plan_file import freeze_plan, plan_of
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import Machine, Run, Science
 from circuitshift.workflows.claim import claimed, scratch
-from circuitshift.workflows.cli import EXIT_OK, EXIT_PARTIAL, tool_parsers
+from circuitshift.workflows.cli import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.crashes import explain
+from circuitshift.workflows.parsers import tool_parsers
 from circuitshift.workflows.plan import InputFolder, PersonPlan, StudyPlan, describe, make_plan
 from circuitshift.workflows.voice import Voice, log_line
 
@@ -433,7 +435,9 @@ def _prepare(plan: StudyPlan, science: Science, *, preproc_only: bool) -> None:
         if any(person.raw for person in people):
             _prepare_raw(science, data_set)
         bids.write_dataset_description(
-            data_set.outputs, name="circuitshift", sources=(str(data_set.people),)
+            data_set.outputs,
+            name="circuitshift",
+            sources=(str(data_set.people), *published_sources(data_set.people)),
         )
 
 

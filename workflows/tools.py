@@ -11,8 +11,9 @@ from pathlib import Path
 from circuitshift.pipeline import tables
 from circuitshift.pipeline.errors import InputError
 from circuitshift.workflows.claim import staged
-from circuitshift.workflows.cli import EXIT_FAILED, EXIT_OK, app_parser
+from circuitshift.workflows.cli import EXIT_FAILED, EXIT_OK
 from circuitshift.workflows.commands import app, say
+from circuitshift.workflows.parsers import app_parser
 
 __all__ = ["calibrate", "demo", "power", "simulate"]
 

@@ -131,6 +131,25 @@ def test_a_crossover_needs_four_visits():
     assert "no usable control follow-up" in cohort.exclusions[0].reason
 
 
+def test_one_baseline_may_serve_both_conditions_of_a_crossover():
+    design = Design("b0", "d2", control_baseline="b0", control_followup="p2", weighted=True)
+    members = [Member(p, "n/a", "treated", ()) for p in "abcd"]
+    sessions = {
+        (p, s): measured(p, s, [0.1 * k, 0.2], weight=10.0 + 5 * k * (p == "a"), fd=0.1 * k)
+        for p in "abcd"
+        for k, s in enumerate(("b0", "d2", "p2"))
+        if (p, s) not in {("c", "b0"), ("d", "p2")}
+    }
+    cohort = assemble(sessions, members, design)
+    assert [m.person for m in cohort.pairs] == ["a", "b"]
+    np.testing.assert_array_equal(cohort.control_baseline, cohort.baseline)
+    dof = np.array([[15.0, 20.0], [10.0, 10.0]])  # of the follow-ups: the baseline cancels
+    np.testing.assert_array_equal(cohort.weights, precision_weights(dof))
+    reasons = {e.person: e.reason for e in cohort.exclusions}
+    assert reasons["c"] == "no usable baseline"
+    assert "no usable control follow-up" in reasons["d"]
+
+
 def test_factor_symptom_and_site():
     sessions, members = study()
     asked = {

@@ -44,7 +44,7 @@ from circuitshift.pipeline.report_methods import person_bibtex, person_methods
 from circuitshift.pipeline.report_parts import in_time
 from circuitshift.pipeline.report_person import person_warnings
 from circuitshift.pipeline.voxels import SEEDS
-from circuitshift.workflows.cli import app_parser
+from circuitshift.workflows.parsers import app_parser
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 NAN = float("nan")

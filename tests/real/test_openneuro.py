@@ -6,6 +6,7 @@ ds002748: other people with the same labels, among them 21 healthy ones, one vis
 
 import json
 import shutil
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +23,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 SPEC = PhantomSpec(n_volumes=80, t_r_s=2.5)
-STUDY = """
-[groups]
-treated = ["depr_cbt", "depr_nfb"]
-control = ["depr_no_treatment"]
-reference = ["control"]
-reference_dataset = "ds002748"
-[model]
-covariates = ["age", "gender"]
-[tests]
-n_permutations = 200
-"""
+RECIPES = resources.files("circuitshift.pipeline.opendata") / "recipes"
 
 
 def rebuild(folder, name, chosen=None):
@@ -72,7 +63,7 @@ def test_all_29_people_of_a_trial_with_the_controls_of_another_data_set(tmp_path
         )
         if group == "control" or person in ("sub-01", "sub-02")
     }
-    other = rebuild(tmp_path, "ds002748", chosen)
+    rebuild(tmp_path, "ds002748", chosen)
     # two things a real study has: a follow-up that never came, and one that was not fetched
     func = trial / "derivatives/fmriprep/sub-03/ses-post/func"
     shutil.rmtree(func)
@@ -81,21 +72,19 @@ def test_all_29_people_of_a_trial_with_the_controls_of_another_data_set(tmp_path
     )
     lost.unlink()
     lost.symlink_to("../../../../.git/annex/objects/xx")
-    (tmp_path / "study.toml").write_text(STUDY)
-    words = (
-        "--reference-dataset",
-        f"ds002748={other}",
-        "-w",
-        tmp_path / "work",
-        "--nprocs",
-        2,
-        "--skip-bids-validation",
-    )
-    out = tmp_path / "out"
-    assert run(trial, out, "participant", *words) == cli.EXIT_PARTIAL
+    recipe = tmp_path / "ds003007.toml"
+    recipe.write_text((RECIPES / recipe.name).read_text())
+    study = (RECIPES / "ds003007.study.toml").read_text()
+    recipe.with_suffix(".study.toml").write_text(study + "[tests]\nn_permutations = 200\n")
+    words = ("--data", tmp_path, "-w", tmp_path / "work", "--nprocs", 2)
+    out = tmp_path / "out/results"
+    assert run("validate", recipe, out.parent, *words) == cli.EXIT_PARTIAL
     said = capsys.readouterr().out
     assert "never fetched" in said
-    assert run(trial, out, "group", "--study", tmp_path / "study.toml", *words) == cli.EXIT_PARTIAL
+    assert "101 people:" in said
+    assert "0 nowhere" in said
+    agreed = tables.read_table(out.parent / "validation.tsv").column("agreement")
+    assert list(agreed[:3]) == ["agrees"] * 3  # numbers of people
 
     content = json.loads((out / "group/verdict.json").read_text())
     assert content["n"] == {
@@ -126,5 +115,6 @@ def test_all_29_people_of_a_trial_with_the_controls_of_another_data_set(tmp_path
     assert len(healthy | others) == 72
     assert not healthy & others
     page = (out / "group/report.html").read_text()
+    assert any("those of data set ds002748" in text for text in content["warnings"])
     for text in ("sub-03", "sub-07", "never fetched", "no usable follow-up"):
         assert text in page

@@ -10,12 +10,12 @@ import pytest
 
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.records import Machine
-from circuitshift.workflows import cli
+from circuitshift.workflows import cli, parsers
 from circuitshift.workflows.run import run_workflow
 
 
 def parse(*words):
-    return cli.app_parser().parse_args(["in", "out", "participant", *words])
+    return parsers.app_parser().parse_args(["in", "out", "participant", *words])
 
 
 def test_kebab_and_snake_are_one():

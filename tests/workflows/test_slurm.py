@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.tables import write_matrix
-from circuitshift.workflows import cli, commands, resources, slurm
+from circuitshift.workflows import cli, commands, parsers, resources, slurm
 from circuitshift.workflows.batch import flags_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,11 +99,11 @@ def test_every_word_survives_the_shell(hostile, capsys, monkeypatch, tmp_path):
         *("--nprocs=3", "--circuits", str(hostile / "c.toml"), "--min-minutes=1.0"),
         *("--participant-label=02", f"--work-dir={hostile / 'work'}/sub-02"),
     ]
-    options = cli.app_parser().parse_args(got[3:])  # and the BIDS App takes them
+    options = parsers.app_parser().parse_args(got[3:])  # and the BIDS App takes them
     assert options.participant_label == ["02"]
     assert options.circuits == [hostile / "c.toml"]
     group, _ = task(folder / "group.sbatch", env, 1)
-    assert cli.app_parser().parse_args(group[3:]).analysis_level == "group"
+    assert parsers.app_parser().parse_args(group[3:]).analysis_level == "group"
     assert not list(tmp_path.rglob("gone"))
 
 
@@ -294,7 +294,7 @@ def test_what_nipypes_plugins_cannot_do_is_refused(
 
 
 def test_flags_are_read_back_as_they_were():
-    parser = cli.tool_parsers()["slurm"]
+    parser = parsers.tool_parsers()["slurm"]
     words = ["in", "out", "--participant-label", "01", "02", "--derivatives", "/a=b/c"]
     words += ["--atlas", "x", "y", "--denoise", "24p", "-vv", "--min-coverage", "0.25"]
     words += ["--notrack", "--ignore", "slicetiming"]

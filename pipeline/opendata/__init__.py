@@ -1,0 +1,1 @@
+"""Published data sets: what is needed of them, how it gets here, what was found in them."""
