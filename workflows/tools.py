@@ -53,6 +53,7 @@ def _write(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
     )
     from circuitshift.pipeline.preproc.phantom_raw import (  # noqa: PLC0415 - rarely needed
         RAW_STUDY,
+        raw_truth,
         write_raw_phantom,
     )
 
@@ -64,7 +65,8 @@ def _write(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
     spec = replace(RAW_STUDY if options.raw else PhantomSpec(), **given)
     write = write_raw_phantom if options.raw else write_phantom
     rng = np.random.default_rng(options.seed)
-    written = write(folder, PlantedTruth(options.truth), spec=spec, rng=rng)
+    truth = (raw_truth if options.raw else PlantedTruth)(options.truth)
+    written = write(folder, truth, spec=spec, rng=rng)
     say(f"{written.n_people} people, {written.n_runs} runs: {folder}")
     return written.expected
 
