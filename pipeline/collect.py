@@ -77,8 +77,10 @@ def report_person(
     if not path.exists():
         raise InputError(f"{path} is not there; run the participant level for sub-{participant}")
     target = out_dir / f"sub-{participant}.html"
+    bib = path.with_name(f"sub-{participant}_references.bib")
     key = _page_key(participant, path, science, out_dir)
-    if not again and target.exists() and key in target.read_text(encoding="utf-8"):
+    there = target.exists() and bib.exists()
+    if not again and there and key in target.read_text(encoding="utf-8"):
         return ReportFile(target)
     rows = list(tables.read_table(path).rows())
     usable = [row for row in rows if row["status"] != "failed"]
@@ -112,7 +114,7 @@ def report_person(
         data_set=data_set,
     )
     report.write_person_report(target, content)
-    tables.write_text(path.with_name(f"sub-{participant}_references.bib"), person_bibtex(content))
+    tables.write_text(bib, person_bibtex(content))
     return ReportFile(target)
 
 

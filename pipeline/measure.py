@@ -6,7 +6,6 @@ on. An output whose inputs, code and settings are unchanged is not computed agai
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +18,6 @@ from circuitshift.pipeline import (
     connectivity,
     denoise,
     extract,
-    quality,
     tables,
     views,
     voxels,
@@ -33,6 +31,14 @@ from circuitshift.pipeline.errors import (
     TableError,
 )
 from circuitshift.pipeline.nifti import Header, read_header
+from circuitshift.pipeline.products import (
+    Product,
+    estimator_of,
+    is_whole,
+    outputs_of,
+    stem_of,
+    write_product,
+)
 from circuitshift.pipeline.provenance import code_hash, inputs_hash
 from circuitshift.pipeline.records import Kept, Run, Science, Strategy
 
@@ -42,10 +48,8 @@ __all__ = [
     "PersonFiles",
     "is_measured",
     "measure_person",
-    "outputs_of",
     "record_crash",
     "runs_table",
-    "stem_of",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -79,34 +83,11 @@ RUNS_COLUMNS: dict[str, str] = {
     "relmat": "Edge matrix, relative to the output folder",
 }
 
-_KEPT = tuple(Kept.__dataclass_fields__)
-_SPACE_KEYS = ("space", "res", "cohort", "den")
-_MADE = ("atlas", "seg", "stat", "desc")
-
 
 class PersonFiles(NamedTuple):
     """What `measure_person` makes."""
 
     runs: Path
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """One run under one strategy and one atlas, computed and not yet written."""
-
-    atlas: Atlas
-    strategy: str
-    desc: str
-    matrix: Floats
-    kept: Kept
-    coverage: Floats | None = None
-    parcels: extract.Parcellation | None = None
-    series: Floats | None = None
-    keep: npt.NDArray[np.bool_] | None = None
-    fd_mm: Floats | None = None
-    std_dvars: Floats | None = None
-    median_tsnr: float = float("nan")
-    views: tuple[str, ...] = ()
 
 
 def measure_person(
@@ -225,7 +206,7 @@ def _measure_or_say(run: Run, science: Science, out_dir: Path) -> list[dict[str,
         problems: list[dict[str, object]] = []
         for made in _DOORS[run.door](run, science, out_dir, problems):
             about = {**key, "Notes": [*notes, *_space_note(made.atlas, run)]}
-            rows.append(_write(made, run, science, out_dir=out_dir, sidecar=about))
+            rows.append(write_product(made, run, science, out_dir=out_dir, sidecar=about))
         return [*rows, *problems]
     except OutputError:  # no fault of this run: everything has to wait
         raise
@@ -263,54 +244,6 @@ def _code(error: CircuitshiftError) -> str:
     """``TooLittleDataError`` becomes ``too-little-data``."""
     name = type(error).__name__.removesuffix("Error")
     return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).strip("-")
-
-
-def stem_of(run: Run) -> str:
-    """Name of the source run: its file name without what an output adds."""
-    pairs = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_MADE)]
-    return "_".join(f"{k}-{v}" for k, v in pairs)
-
-
-def outputs_of(run: Run, atlas: str, desc: str = "", estimator: str = "pearson") -> dict[str, Path]:
-    """Paths of what is written for a run, relative to the output folder.
-
-    Parameters
-    ----------
-    run : Run
-    atlas : str
-        Atlas name.
-    desc : str
-        `Strategy.desc`; empty for the primary strategy.
-    estimator : {"pearson", "partial"}
-
-    Returns
-    -------
-    dict
-        Keys ``timeseries``, ``relmat``, ``coverage``, ``outliers`` and ``motion``.
-    """
-    source = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_MADE)]
-    spaced = [(k, v) for k, v in run.entities if k not in _MADE] + [("atlas", atlas)]
-    tail = [("desc", desc)] if desc else []
-    return {
-        "timeseries": bids.build_path([*spaced, ("stat", "mean"), *tail], "timeseries", ".tsv"),
-        "relmat": bids.build_path(
-            [*spaced, ("stat", f"{estimator}correlation"), *tail], "relmat", ".tsv"
-        ),
-        "coverage": bids.build_path([*spaced, ("stat", "coverage")], "bold", ".tsv"),
-        "outliers": bids.build_path([*source, *tail], "outliers", ".tsv"),
-        "motion": bids.build_path(source, "motion", ".tsv"),
-    }
-
-
-_MEASURES = {
-    "pearson": "Pearson correlation coefficient",
-    "partial": "Partial correlation coefficient, from the Ledoit-Wolf covariance",
-}
-
-
-def _estimator(run: Run, science: Science) -> str:
-    """Return the estimator of a run's edges; matrices are found as Pearson's and stay so."""
-    return "pearson" if run.door == "relmat" else science.estimator
 
 
 def _key(run: Run, science: Science) -> dict[str, str]:
@@ -356,14 +289,14 @@ def _finished(
     """Rows of a run whose outputs are all there and still valid; else None."""
     rows: list[dict[str, object]] = []
     for atlas, _, desc in _wanted(run, science):
-        files = outputs_of(run, atlas, desc, _estimator(run, science))
+        files = outputs_of(run, atlas, desc, estimator_of(run, science))
         try:
             content = tables.read_json((out_dir / files["relmat"]).with_suffix(".json"))
         except TableError:  # not there, or no longer whole
             return None
         if "Files" not in content or any(content.get(name) != value for name, value in key.items()):
             return None
-        if not all(_is_whole(out_dir / name, seen) for name, seen in content["Files"].items()):
+        if not all(is_whole(out_dir / name, seen) for name, seen in content["Files"].items()):
             return None
         if not all((out_dir / name).exists() for name in content.get("Views", ())):
             return None
@@ -371,17 +304,9 @@ def _finished(
     return rows
 
 
-def _is_whole(path: Path, seen: str) -> bool:
-    """Compare a file with the checksum of what was written."""
-    try:
-        return tables.checksum(path) == seen
-    except OSError:
-        return False
-
-
 def _from_bold(
     run: Run, science: Science, out_dir: Path, problems: list[dict[str, object]]
-) -> Iterable[_Made]:
+) -> Iterable[Product]:
     """Extract once, then clean under every strategy; a strategy that fails becomes a row."""
     assert run.t_r_s is not None  # noqa: S101 - for the type checker; check_run saw to it
     mask = None if run.mask is None else extract.read_mask(run.mask)
@@ -406,7 +331,7 @@ def _from_bold(
             for part, raw, coverage in zip(parts, found.series, found.coverage, strict=False):
                 series = np.where(coverage >= science.min_coverage, raw, np.nan)
                 cleaned, kept = denoise.clean(series, regressors, strategy, run.t_r_s)
-                yield _Made(
+                yield Product(
                     part.atlas,
                     strategy.name,
                     desc_of(strategy, science),
@@ -459,7 +384,7 @@ def _regressors(
 
 def _from_series(
     run: Run, science: Science, out_dir: Path, problems: list[dict[str, object]]
-) -> Iterable[_Made]:
+) -> Iterable[Product]:
     """Edges of somebody's regional series, which are taken as they are."""
     del problems
     labels, given = tables.read_series(run.path)
@@ -469,12 +394,12 @@ def _from_series(
     minutes = np.nan if run.t_r_s is None else n * run.t_r_s / 60
     kept = Kept(n, 0, 0, n, minutes, 0, float(n), float("nan"))
     matrix = connectivity.correlation(series, science.estimator)
-    yield _Made(atlas, AS_GIVEN, "", matrix, kept, series=series)
+    yield Product(atlas, AS_GIVEN, "", matrix, kept, series=series)
 
 
 def _from_matrix(
     run: Run, science: Science, out_dir: Path, problems: list[dict[str, object]]
-) -> Iterable[_Made]:
+) -> Iterable[Product]:
     """Somebody's edge matrix, which is taken as it is."""
     del science, problems
     labels, given = tables.read_matrix(run.path)
@@ -486,7 +411,7 @@ def _from_matrix(
     rows = _in_order(run, atlas, labels, given)
     matrix = _in_order(run, atlas, labels, rows.T).T
     nan = float("nan")
-    yield _Made(atlas, AS_GIVEN, "", matrix, Kept(0, 0, 0, 0, nan, 0, 1.0, nan))
+    yield Product(atlas, AS_GIVEN, "", matrix, Kept(0, 0, 0, 0, nan, 0, 1.0, nan))
 
 
 _DOORS = {"bold": _from_bold, "timeseries": _from_series, "relmat": _from_matrix}
@@ -507,115 +432,6 @@ def _in_order(run: Run, atlas: Atlas, labels: Sequence[str], rows: Floats) -> Fl
         if label in place:
             out[k] = rows[place[label]]
     return out
-
-
-def _write(
-    made: _Made, run: Run, science: Science, *, out_dir: Path, sidecar: Mapping[str, object]
-) -> dict[str, object]:
-    """Write one product and return its row; the matrix comes last, it says that all is there."""
-    estimator = _estimator(run, science)
-    files = outputs_of(run, made.atlas.name, made.desc, estimator)
-    labels = made.atlas.labels
-    lost = [label for label, r in zip(labels, np.diag(made.matrix), strict=True) if np.isnan(r)]
-    common: dict[str, object] = {
-        "Sources": [f"bids:preprocessed:{run.path.name}"],
-        "Atlas": made.atlas.name,
-        "AtlasReference": made.atlas.reference,
-        "DenoisingStrategy": made.strategy,
-        "RepetitionTime": run.t_r_s,
-    }
-    if made.series is not None:
-        about = common | {"SamplingFrequency": None if not run.t_r_s else 1 / run.t_r_s}
-        tables.write_series(out_dir / files["timeseries"], labels, made.series, sidecar=about)
-    if made.coverage is not None and made.parcels is not None:
-        tables.write_table(
-            out_dir / files["coverage"],
-            {"Node": labels, "coverage": made.coverage},
-            sidecar={
-                "Node": {"Description": "Region"},
-                "coverage": {"Description": "Share of the region's voxels that carry signal"},
-                "VoxelsClaimedBySeveralRegions": made.parcels.n_overlap,
-                "VoxelsOutOfView": int(made.parcels.n_out_of_view.sum()),
-                "VoxelsOutsideMask": int((made.parcels.n_voxels - made.parcels.n_in_mask).sum()),
-            },
-        )
-    _write_motion(made, files, out_dir)
-    row = _row(made, run, science, lost) | {"relmat": files["relmat"].as_posix()}
-    tables.write_matrix(out_dir / files["relmat"], labels, made.matrix)
-    written = [files[name] for name in _written(made)]
-    written += [path.with_suffix(".json") for path in written if path != files["relmat"]]
-    tables.write_json(
-        (out_dir / files["relmat"]).with_suffix(".json"),
-        {
-            "RelationshipMeasure": _MEASURES[estimator],
-            "Weighted": True,
-            "Directed": False,
-            "ValidDiagonal": False,
-            "StorageFormat": "Full",
-            **common,
-            "RegionsLost": lost,
-            "Row": row,
-            "Views": list(made.views),
-            "Preprocessing": views.preprocessed_by(run) if run.door == "bold" else "",
-            "PreprocessingReport": views.fmriprep_report(run, out_dir),
-            "Files": {path.as_posix(): tables.checksum(out_dir / path) for path in written},
-            "Science": asdict(science),
-            **sidecar,
-        },
-    )
-    return row
-
-
-def _written(made: _Made) -> list[str]:
-    """Name the outputs of a product, the matrix last."""
-    moved = made.keep is not None and made.fd_mm is not None
-    has = {
-        "timeseries": made.series is not None,
-        "coverage": made.coverage is not None,
-        "motion": moved,
-        "outliers": moved,
-        "relmat": True,
-    }
-    return [name for name, is_there in has.items() if is_there]
-
-
-def _write_motion(made: _Made, files: Mapping[str, Path], out_dir: Path) -> None:
-    if made.keep is None or made.fd_mm is None:
-        return
-    name = "framewise_displacement"
-    columns: dict[str, Floats] = {name: made.fd_mm}
-    about = {name: {"Description": "Framewise displacement (Power)", "Units": "mm"}}
-    if made.std_dvars is not None:
-        columns["std_dvars"] = made.std_dvars
-        about["std_dvars"] = {
-            "Description": "Standardised DVARS of the preprocessed images, from the confounds table"
-        }
-    tables.write_table(out_dir / files["motion"], columns, sidecar=about)
-    tables.write_table(
-        out_dir / files["outliers"],
-        {name: (~made.keep).astype(int)},
-        sidecar={name: {"Description": "1: left out (motion or non-steady state), 0: kept"}},
-    )
-
-
-def _row(made: _Made, run: Run, science: Science, lost: Sequence[str]) -> dict[str, object]:
-    coverage = made.coverage
-    if coverage is None:
-        coverage = np.where(np.isnan(np.diag(made.matrix)), 0.0, 1.0)
-    reasons = quality.exclude_run(made.kept, science, coverage)
-    return {
-        "run": stem_of(run),
-        "session": run.session or None,
-        "atlas": made.atlas.name,
-        "strategy": made.strategy,
-        "status": "excluded" if reasons else "included",
-        "code": "; ".join(code for code, _ in reasons) or None,
-        "reason": "; ".join(reason for _, reason in reasons) or None,
-        **{name: getattr(made.kept, name) for name in _KEPT},
-        "median_tsnr": made.median_tsnr,
-        "n_regions": len(coverage),
-        "n_regions_lost": len(lost),
-    }
 
 
 def _atlas_of(run: Run, out_dir: Path) -> Atlas:

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from circuitshift.pipeline import bids, measure
+from circuitshift.pipeline import bids
 from circuitshift.pipeline.atlas_files import atlas_for
 from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError
 from circuitshift.pipeline.group import DataSet
 from circuitshift.pipeline.people import People, read_people
 from circuitshift.pipeline.preproc.names import bold_path
 from circuitshift.pipeline.preproc.raw import RawBold, RawFound, RawPerson, find_raw, is_raw
+from circuitshift.pipeline.products import outputs_of
 from circuitshift.pipeline.records import Run, Science
 
 __all__ = ["InputFolder", "PersonPlan", "StudyPlan", "describe", "make_plan"]
@@ -315,4 +316,4 @@ def _example_outputs(run: Run, science: Science) -> list[Path]:
         atlas = run.atlas if run.door != "bold" else atlas_for(science.atlases[0], run.space).name
     except CircuitshiftError as error:
         return [Path(f"(the atlas cannot be loaded: {error})")]
-    return sorted(measure.outputs_of(run, atlas, estimator=science.estimator).values())
+    return sorted(outputs_of(run, atlas, estimator=science.estimator).values())

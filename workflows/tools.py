@@ -57,6 +57,7 @@ def _write(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
     from circuitshift.pipeline.phantom_study import refuse_full  # noqa: PLC0415 - rarely needed
     from circuitshift.pipeline.preproc.phantom_raw import (  # noqa: PLC0415 - rarely needed
         RAW_STUDY,
+        raw_truth,
         write_raw_phantom,
     )
 
@@ -68,9 +69,10 @@ def _write(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
     spec = replace(RAW_STUDY if options.raw else PhantomSpec(), **given)
     write = write_raw_phantom if options.raw else write_phantom
     rng = np.random.default_rng(options.seed)
+    truth = (raw_truth if options.raw else PlantedTruth)(options.truth)
     refuse_full(folder)
     with staged(folder) as stage:
-        written = write(stage, PlantedTruth(options.truth), spec=spec, rng=rng)
+        written = write(stage, truth, spec=spec, rng=rng)
     say(f"{written.n_people} people, {written.n_runs} runs: {folder}")
     return written.expected
 

@@ -52,17 +52,19 @@ __all__ = [
     "brain_centre",
     "draw_bold",
     "draw_motion",
+    "raw_truth",
     "region_map",
     "write_raw_phantom",
 ]
 
 Floats = npt.NDArray[np.float64]
 
-#: A study that is preprocessed in minutes.
+#: A study that is preprocessed in minutes: few people and three minutes a run, so that what is
+#: planted has to be larger (`raw_truth`) to be seen.
 RAW_STUDY = PhantomSpec(
-    n_treated=6,
+    n_treated=8,
     n_control=0,
-    n_reference=4,
+    n_reference=3,
     n_volumes=100,
     n_dummy=2,
     share_missing=0.0,
@@ -376,6 +378,11 @@ def _drift(n_volumes: int, rng: np.random.Generator) -> Floats:
 
 
 # ------------------------------------------------------------------------------ the study
+
+
+def raw_truth(name: str) -> PlantedTruth:
+    """Give what is planted in a study as small as `RAW_STUDY`, by the name of its truth."""
+    return PlantedTruth(name, shift_z=0.2, gain=1.5, specific_z=0.4)
 
 
 def write_raw_phantom(
