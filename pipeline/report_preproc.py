@@ -1,13 +1,15 @@
 """What a person's page says of preprocessing that was done here."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from circuitshift.pipeline import wording
 from circuitshift.pipeline.preproc.views import Overlay, PreprocView, RunView
-from circuitshift.pipeline.report_parts import Figure, Table
+from circuitshift.pipeline.report_parts import Figure, Table, in_time
 
 __all__ = ["SIMPLER", "preproc_methods", "preproc_section", "preproc_warnings"]
 
@@ -66,6 +68,7 @@ def preproc_section(view: PreprocView) -> dict[str, Any]:
         Names that ``templates/person.html`` uses.
     """
     sources = ", ".join(view.sources)
+    view = replace(view, runs=_in_time(view.runs))
     return {
         "simpler": SIMPLER,
         "warnings": preproc_warnings(view),
@@ -89,6 +92,13 @@ def preproc_section(view: PreprocView) -> dict[str, Any]:
             dict.fromkeys(f"{run.label}: {note}" for run in view.runs for note in run.notes)
         ),
     }
+
+
+def _in_time(runs: Sequence[RunView]) -> tuple[RunView, ...]:
+    """Put runs in the order of the other figures of the page."""
+    session = {run.label: "".join(re.findall(r"_ses-([^_]+)", run.label)) for run in runs}
+    order = in_time(session.values())
+    return tuple(sorted(runs, key=lambda run: (order.index(session[run.label]), run.label)))
 
 
 def preproc_methods(view: PreprocView) -> str:

@@ -274,6 +274,9 @@ def test_the_report_shows_it(made: Made) -> None:
     assert quality["quality"]["n_t1w"] == 2
     for session in SESSIONS:
         assert f"sub-01_ses-{session}_task-rest, mean volume in the template" in page
+    # in time, not by the alphabet
+    first, second = (page.index(f"ses-{session}_task-rest, mean volume") for session in SESSIONS)
+    assert first < second
     assert "before denoising above and after it below" in page
     assert len(page) < 6e6
 
