@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
 DEMO_DIR ?= demo
 TRUTH ?= specific
 RAW ?=
@@ -51,15 +50,9 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 
 # without it `make test` skips the tests of reports in a browser, and says so
-browser: $(VENV)/.test $(AXE)  ## Debian's chromium and axe-core of npm; needs root for apt-get
+browser: $(VENV)/.test  ## Debian's chromium; needs root for apt-get
 	command -v chromium >/dev/null || { apt-get update -qq && \
 	  apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
-
-$(AXE):
-	command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends npm; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	mkdir -p $(VENV)/axe
-	npm install --prefix $(VENV)/axe --no-audit --no-fund --silent axe-core@4
 
 slurm-test: $(VENV)/.test  ## jobs of a real Slurm of one node, which is installed (Debian) and started
 	tests/slurm/one_node.sh install

@@ -158,7 +158,9 @@ def _clean(text: str) -> str:
 
 
 def short_name(text: str, most: int = _MAX_NAME) -> str:
-    """Cut a name to what has room, and take out what must not stand in XML.
+    """Cut a name in its middle to what has room, and take out what must not stand in XML.
+
+    Visits differ at the end, ``psilocybinpre`` and ``psilocybinpost``, arms at the start.
 
     Parameters
     ----------
@@ -171,7 +173,10 @@ def short_name(text: str, most: int = _MAX_NAME) -> str:
     str
     """
     text = _clean(text)
-    return text if len(text) <= most else text[: most - 1] + "…"
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 2
+    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
 
 
 def canvas(width: float, height: float, edges: tuple[float, float, float, float]) -> Figure:

@@ -1,7 +1,7 @@
 """Both reports as files and in a browser: numbers, layout, keyboard, accessibility, no network.
 
-Chromium is Debian's, axe-core is npm's: `make browser` installs them. Without them the tests in a
-browser are skipped, unless BROWSER_TESTS=required, as in continuous integration.
+Chromium is Debian's: `make browser` installs it. Without it the tests in a browser are skipped,
+unless BROWSER_TESTS=required, as in continuous integration.
 """
 
 import json
@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from circuitshift.workflows import cli
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-AXE = Path(sys.prefix) / "axe/node_modules/axe-core/axe.min.js"
+AXE = files("axe_playwright_python") / "axe.min.js"
 REQUIRED = os.environ.get("BROWSER_TESTS") == "required"
 FLAGS = [
     "--no-sandbox",
@@ -283,16 +284,8 @@ def test_reports_are_made_again_from_files(study):
 
 @pytest.fixture(scope="module")
 def browser():
-    lacking = [
-        words
-        for words, there in (
-            ("chromium is not on this machine", CHROMIUM),
-            (f"axe-core is not at {AXE}", AXE.exists()),
-        )
-        if not there
-    ]
-    if lacking:
-        reason = f"{' and '.join(lacking)}; `make browser` installs both"
+    if CHROMIUM is None:
+        reason = "chromium is not on this machine; `make browser` installs it"
         if REQUIRED:
             pytest.fail(reason)
         pytest.skip(reason)
@@ -404,7 +397,7 @@ def test_in_print_everything_is_on_the_paper(browser, pages, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_no_serious_barrier(browser, pages, name, scheme):
     page, said = opened(browser, pages[name], color_scheme=scheme)
-    page.add_script_tag(path=str(AXE))
+    page.add_script_tag(content=AXE.read_text())
     found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
     barriers = [
         f"{rule['id']}: {rule['help']}: {rule['nodes'][0]['html'][:120]}"

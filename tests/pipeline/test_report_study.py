@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from circuitshift.atlases.records import Region
-from circuitshift.pipeline import figures, report_answer, report_brain, report_tables
+from circuitshift.pipeline import figures, figures_base, report_answer, report_brain, report_tables
 from circuitshift.pipeline.methods_group import checklist, limits
 from circuitshift.pipeline.references import cited, listed
 from circuitshift.pipeline.report import GroupReport, write_group_report
@@ -39,6 +39,12 @@ def study(verdict=None, **more):
 def rows(svg):
     """Text of a figure."""
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_short_names_keep_what_tells_visits_apart():
+    names = [figures_base.short_name(f"psilocybin{when}", 9) for when in ("pre", "post")]
+    assert names == ["psil…npre", "psil…post"]
+    assert max(map(len, names)) <= 9
 
 
 # -- one scale ------------------------------------------------------------------------------------
