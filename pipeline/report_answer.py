@@ -26,6 +26,7 @@ __all__ = [
     "naive_figure",
     "outlier_table",
     "power_tables",
+    "reference_words",
     "scale_figure",
     "short_title",
     "specification_figure",
@@ -101,9 +102,29 @@ def scale_figure(report: GroupReport, alpha: float) -> Figure | None:
         ),
         "Every result on one scale: 1 is the smallest effect of interest "
         f"({'; '.join(one)}). Bars: 95 % confidence intervals; an arrow marks one that goes on. "
-        "Filled: corrected p below alpha. A bar inside the shaded zone rules a relevant effect "
-        "out; a bar that leaves the zone and reaches 0 decides nothing.",
+        "Filled: corrected p below alpha, which decides; a bar is of one test alone and may miss 0 "
+        f"where it is not. A relevant effect is ruled out where the {100 - 200 * alpha:g} % "
+        "interval, somewhat shorter than the bar, lies inside the shaded zone.",
     )
+
+
+def reference_words(report: GroupReport, alpha: float) -> list[str]:
+    """Say which changed circuits moved toward, or away from, the reference group."""
+    changed = {
+        r.get("term") for r in of_family(report.tests, "specific") if wording.is_below(r, alpha)
+    }
+    out = []
+    for row in report.beside.get("normalisation") or ():
+        low, high = wording.number(row.get("ci_low")), wording.number(row.get("ci_high"))
+        if row.get("circuit") in changed and (low > 0 or high < 0):
+            side = "toward" if low > 0 else "away from"
+            name = title_of(report.verdict, str(row.get("circuit")))
+            out.append(
+                f"{name}: the treated moved {side} the reference group (share of the deviation "
+                f"closed {wording.show(row.get('share'))}, 95 % confidence interval "
+                f"{wording.show(low)} to {wording.show(high)})."
+            )
+    return out
 
 
 # -- flow of people -------------------------------------------------------------------------------
@@ -388,7 +409,9 @@ def outlier_table(report: GroupReport) -> list[tuple[str, str, str]]:
     for row in report.beside.get("influence") or ():
         who = str(row.get("participant_id"))
         moved = f"{wording.show(row.get('estimate'), 3)} to {wording.show(row.get('without'), 3)}"
-        why.setdefault(who, []).append(f"without them {row.get('term')} moves most, from {moved}")
+        why.setdefault(who, []).append(
+            f"without this person {row.get('term')} changes most, from {moved}"
+        )
     for row in report.exclusions:
         if row.get("code") == NO_ROLE:
             continue

@@ -12,6 +12,7 @@ from circuitshift.pipeline.report_answer import (
     naive_figure,
     outlier_table,
     power_tables,
+    reference_words,
     scale_figure,
     short_title,
     specification_figure,
@@ -81,7 +82,7 @@ def group_page(report: GroupReport) -> dict[str, Any]:
         "sentence": str(verdict.get("sentence") or ""),
         "reason": str(verdict.get("reason") or ""),
         "warnings": verdict.get("warnings") or (),
-        "answer": wording.answer(verdict, alpha=alpha),
+        "answer": [*wording.answer(verdict, alpha=alpha), *reference_words(report, alpha)],
         "who": " ".join([wording.who(verdict.get("n") or {}), *_crossover_words(design)]),
         "sesoi": wording.show(design.get("sesoi_z")),
         "alpha": f"{alpha:g}",
@@ -185,7 +186,8 @@ def _forest_figure(report: GroupReport, alpha: float) -> Figure | None:
     return Figure(
         svg,
         "Change of each circuit beyond what the global law predicts for edges of its strength, "
-        "with 95 % confidence interval and corrected p. Triangles: direction predicted beforehand. "
+        "with 95 % confidence interval and corrected p. Triangles: direction that the circuit's "
+        "definition predicts. "
         "Upright stroke: the same after changes of the circuit's own regions everywhere are taken "
         "out.",
     )

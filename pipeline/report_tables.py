@@ -127,14 +127,14 @@ def circuit_table(report: GroupReport) -> Table:
                 wording.show(plain.get("estimate"), 3, sign=True),
                 wording.show(row.get("estimate"), 3, sign=True),
                 _interval(row),
-                wording.p_value(row.get("p")),
                 wording.p_value(row.get("p_corrected")),
+                _share(closed.get(term) or {}),
+                _reliability(report, str(term)),
+                wording.p_value(row.get("p")),
                 wording.p_value(row.get("equivalence_p")),
                 wording.bayes_factor(row.get("bf10")),
                 wording.show(by_node.get("estimate"), 3, sign=True),
                 wording.p_value(by_node.get("p_corrected")),
-                _share(closed.get(term) or {}),
-                _reliability(report, str(term)),
             )
         )
     head = (
@@ -142,14 +142,14 @@ def circuit_table(report: GroupReport) -> Table:
         "Plain change",
         "Beyond the global law",
         "95 % interval",
-        "p",
         "p corrected",
+        "Share closed",
+        "Reliability",
+        "p",
         "p of equivalence",
         "Bayes factor",
         "Node-adjusted",
         "p corrected, node-adjusted",
-        "Share closed",
-        "Reliability",
     )
     return Table("Circuits, Fisher z", head, rows)
 
@@ -189,7 +189,7 @@ def flow_table(report: GroupReport) -> Table:
         for arm in (*ARMS, "none")
         if arm in flow
     ]
-    head = ("Arm", "Known", "Measured at least once", "Analysed")
+    head = ("Arm", "Enrolled", "Measured at least once", "Analysed")
     return Table("People by arm", head, rows)
 
 

@@ -215,7 +215,10 @@ def _regional(adjusted: Sequence[Estimate], alpha: float) -> list[str]:
     gone = [e for e in adjusted if not e.p_corrected < alpha]
     if not gone:
         return []
-    said = ", ".join(f"{e.term} (p = {e.p_corrected:.3f})" for e in gone)
+    said = ", ".join(
+        f"{e.term} {e.estimate:+.2f} [{e.ci_low:.2f}, {e.ci_high:.2f}] (p = {e.p_corrected:.3f})"
+        for e in gone
+    )
     return [
         f"Not significant once what their regions do everywhere is taken out: {said}. A region "
         "that changed, or lost signal, in all its connections cannot be excluded as the cause."

@@ -208,7 +208,8 @@ def _circuit_words(name: str, row: Mapping[str, Any], versus: str) -> str:
         same = side * value > 0
         toward = ", in the predicted direction" if same else ", against the predicted direction"
     return (
-        f"{row.get('title') or name}: connectivity changed by {show(value, sign=True)} Fisher z "
+        f"{row.get('title') or name}: correlations {'rose' if value > 0 else 'fell'} by "
+        f"{show(abs(value))} Fisher z "
         f"beyond the global law{versus}{toward} ({_evidence(row)})."
     )
 

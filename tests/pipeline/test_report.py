@@ -521,7 +521,7 @@ def test_a_study_answers_first_and_has_every_section(tmp_path: Path) -> None:
     assert "left-out people best is: specific" in page.text
     assert "No plan was frozen" in page.text
     wanted = (
-        "Title of dmn: connectivity changed by -0.20 Fisher z beyond the global law relative to "
+        "Title of dmn: correlations fell by 0.20 Fisher z beyond the global law relative to "
         "the control arm, in the predicted direction (95 % confidence interval -0.25 to -0.15, "
         "corrected p = 0.004)."
     )

@@ -47,6 +47,23 @@ def test_short_names_keep_what_tells_visits_apart():
     assert max(map(len, names)) <= 9
 
 
+def test_a_changed_circuit_is_said_to_move_toward_or_away_from_the_reference():
+    tests = [estimate(name, "specific", p=0.001) for name in ("near", "far", "open")]
+    tests.append(estimate("still", "specific", p=0.6))
+    shares = [
+        {"circuit": "near", "share": 0.5, "ci_low": 0.2, "ci_high": 0.8},
+        {"circuit": "far", "share": -1.4, "ci_low": -2.0, "ci_high": -0.9},
+        {"circuit": "open", "share": 0.1, "ci_low": -0.4, "ci_high": 0.6},
+        {"circuit": "still", "share": 0.5, "ci_low": 0.2, "ci_high": 0.8},
+        {"circuit": "withheld", "share": None, "ci_low": None, "ci_high": None},
+    ]
+    said = report_answer.reference_words(study(tests=tests, beside={"normalisation": shares}), 0.05)
+    assert [words.partition(" (")[0] for words in said] == [
+        "near: the treated moved toward the reference group",
+        "far: the treated moved away from the reference group",
+    ]
+
+
 # -- one scale ------------------------------------------------------------------------------------
 
 
