@@ -343,6 +343,14 @@ def _share_table(report: GroupReport) -> Table:
     return Table("Regression to the mean: one question, three ways", head, rows)
 
 
+#: What is meant by parts of the design that the study file leaves out.
+_UNSTATED = {
+    "circuits": "all that the atlas can tell",
+    "covariates": "none stated, so motion alone (Methods)",
+    "directions": "none stated, so all tests are two-sided",
+}
+
+
 def _group_provenance(verdict: Row) -> dict[str, str]:
     out = {f"version of {k}": str(v) for k, v in (verdict.get("versions") or {}).items()}
     for key in ("science_hash", "code_hash", "seed", "atlas", "n_regions", "strategy"):
@@ -350,6 +358,6 @@ def _group_provenance(verdict: Row) -> dict[str, str]:
             out[key.replace("_", " ")] = wording.cell(verdict[key])
     for part in ("design", "science"):
         for name, value in (verdict.get(part) or {}).items():
-            words = "all that the atlas can tell" if (part, name) == ("design", "circuits") else ""
-            out[f"{part}: {name}"] = words if words and not value else wording.cell(value)
+            words = _UNSTATED.get(name, "") if part == "design" and not value else ""
+            out[f"{part}: {name}"] = words or wording.cell(value)
     return out
