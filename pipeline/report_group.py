@@ -346,7 +346,7 @@ def _share_table(report: GroupReport) -> Table:
 #: What is meant by parts of the design that the study file leaves out.
 _UNSTATED = {
     "circuits": "all that the atlas can tell",
-    "covariates": "none stated, so motion alone (Methods)",
+    "covariates": "none stated; those that were used are in the methods",
     "directions": "none stated, so all tests are two-sided",
 }
 
