@@ -33,7 +33,9 @@ pytestmark = [
 ]
 N_REGIONS = 90
 EDGES = np.triu_indices(N_REGIONS, 1)
-SPEC = PhantomSpec(t_r_s=3.0, sessions=("psilocybinpre", "psilocybinpost"), share_out_of_view=0.0)
+SPEC = PhantomSpec(
+    t_r_s=3.0, voxel_mm=6.0, sessions=("psilocybinpre", "psilocybinpost"), share_out_of_view=0.0
+)
 PAIRS = {
     "psilocybin": ("psilocybinpre", "psilocybinpost"),
     "placebo": ("placebopre", "placebopost"),
@@ -254,7 +256,7 @@ def test_the_verdict_is_that_of_the_series(study, edges):
     assert apart <= 0.03
 
 
-def test_halves_of_baseline_runs_give_no_change(tmp_path, given, capsys):
+def test_halves_of_baseline_runs_give_no_change(tmp_path, given):
     """A crossover in which nothing happened: the halves of both baselines, in random order."""
     rng = np.random.default_rng(7)
     halves = {}
@@ -276,14 +278,5 @@ def test_halves_of_baseline_runs_give_no_change(tmp_path, given, capsys):
     assert content["verdict"] in ("neither", "undetermined")
     rows = list(tables.read_table(out / "group/tests.tsv").rows())
     p = [float(r["p_corrected"]) for r in rows if r["family"] in ("global", "specific")]
-    capsys.readouterr()
-    words = ("calibrate", tmp_path / "bids", out, "--study", tmp_path / "study.toml")
-    assert run(*words, "--studies", 100, "--n-permutations", 127) == cli.EXIT_OK
-    table = capsys.readouterr().out
-    rows = {
-        line.split("|")[1].strip(): line.split("|") for line in table.splitlines() if "|" in line
-    }
-    for name in ("sign flips", "split halves"):
-        for column in (2, 3, 4):  # any global term, specific, node-adjusted
-            assert float(rows[name][column].split()[0]) <= 0.13, (name, column)  # 99.9 % bound
-    print(f"halves: {content['verdict']}, smallest corrected p {min(p):.2f}\n{table}")
+    print(f"halves: {content['verdict']}, smallest corrected p {min(p):.2f}")
+    assert min(p) > 0.05
