@@ -24,6 +24,7 @@ from circuitshift.pipeline.phantom_run import draw_series
 from circuitshift.pipeline.phantom_study import PhantomPerson, draw_correlations, draw_study
 from circuitshift.pipeline.preproc import images, rigid, xfm
 from circuitshift.pipeline.preproc.anatomy import dice
+from circuitshift.pipeline.preproc.person import measure_preprocessed
 from circuitshift.pipeline.preproc.phantom_head import (
     Head,
     HeadSpec,
@@ -33,6 +34,7 @@ from circuitshift.pipeline.preproc.phantom_head import (
 )
 from circuitshift.pipeline.preproc.phantom_raw import BoldTruth, draw_bold
 from circuitshift.pipeline.preproc.template import load_template
+from circuitshift.pipeline.records import Science
 
 pytestmark = pytest.mark.slow
 
@@ -152,15 +154,32 @@ def test_motion_is_recovered(truth: Truth, made: Made, number: int) -> None:
     assert run.n_dummy <= len(marked) <= run.n_dummy + 4
 
 
+def to_session(made: Made, session: str) -> np.ndarray:
+    """From the person's space to a session's T1-weighted image."""
+    stem = f"ses-{session}/anat/sub-01_ses-{session}_from-orig_to-T1w_mode-image_xfm.txt"
+    (found,) = xfm.read_affines(made.out / "preproc/sub-01" / stem)
+    return found
+
+
+def test_the_sessions_lie_upon_each_other(truth: Truth, made: Made) -> None:
+    first, second = (
+        np.linalg.inv(scan.pose) @ to_session(made, session)
+        for scan, session in zip(truth.scans, SESSIONS, strict=True)
+    )
+    error = rigid.parameters_of(np.linalg.inv(first) @ second, np.array([0.0, -18.0, 8.0]))
+    assert np.abs(error[:3]).max() < 0.3
+    assert np.degrees(np.abs(error[3:])).max() < 0.3
+
+
 @pytest.mark.parametrize("number", [0, 1])
 def test_grey_matter_meets_the_template(truth: Truth, made: Made, number: int) -> None:
     anat = made.out / "preproc/sub-01"
     warp = xfm.read_field(anat / f"anat/sub-01_from-T1w_to-{SPACE}_mode-image_xfm.nii.gz")
-    stem = f"ses-{SESSIONS[number]}/anat/sub-01_ses-{SESSIONS[number]}"
-    (to_session,) = xfm.read_affines(anat / f"{stem}_from-orig_to-T1w_mode-image_xfm.txt")
     template, scan = load_template(SPACE), truth.scans[number]
     # the head's own grey matter, brought to the template by what was found
-    where = rigid.apply(np.linalg.inv(scan.pose) @ to_session, warp(template.brain.points()))
+    where = rigid.apply(
+        np.linalg.inv(scan.pose) @ to_session(made, SESSIONS[number]), warp(template.brain.points())
+    )
     found = truth.head.tissues[1].at(where).reshape(template.brain.grid) > 0.5
     assert dice(found, np.asarray(template.priors[1].data) > 0.5) >= 0.9
 
@@ -232,7 +251,7 @@ def test_what_is_there_is_not_made_again(made: Made) -> None:
     before = {
         p: p.stat().st_mtime_ns
         for p in made.out.rglob("sub-01*")
-        if p.is_file() and "_runs." not in p.name  # a summary, written each time
+        if p.is_file() and "_runs." not in p.name and p.suffix != ".log"  # written each time
     }
     done = run_cli(made.out.parent / "raw", made.out)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -255,5 +274,23 @@ def test_the_report_shows_it(made: Made) -> None:
     assert quality["quality"]["n_t1w"] == 2
     for session in SESSIONS:
         assert f"sub-01_ses-{session}_task-rest, mean volume in the template" in page
-        assert f"sub-01_ses-{session}_task-rest, before denoising" in page
+    assert "before denoising above and after it below" in page
     assert len(page) < 6e6
+
+
+def test_a_run_that_failed_is_a_row(tmp_path: Path) -> None:
+    record = tmp_path / "sub-01_task-rest_bold.json"
+    record.write_text(json.dumps({"fault": "x.nii.gz: it is empty; fetch it again"}))
+    made = measure_preprocessed(
+        [record, tmp_path / "sub-01_task-other_bold.json"],
+        [],
+        participant="01",
+        science=Science(),
+        preproc_dir=tmp_path / "preproc",
+        data_set="",
+        out_dir=tmp_path,
+    )
+    rows = list(tables.read_table(made.runs).rows())
+    assert [row["run"] for row in rows] == ["sub-01_task-rest", "sub-01_task-other"]
+    assert {row["status"] for row in rows} == {"failed"}
+    assert "it is empty; fetch it again" in rows[0]["reason"]
