@@ -110,15 +110,14 @@ def measured(out, person, session):
     """Fisher z of the edges of a run, from which the verdict comes."""
     folder = out / f"sub-{person}" / f"ses-{session}" / "func"
     (path,) = folder.glob("*_stat-pearsoncorrelation_relmat.tsv")
-    rows = [line.split("\t")[1:] for line in path.read_text().splitlines()[1:]]
-    return np.arctanh(np.array(rows, float)[EDGES])
+    return np.arctanh(tables.read_matrix(path)[1][EDGES])
 
 
-def directly(series, image, regressors):
+def directly(series, image):
     """Fisher z of the series themselves, cleaned by nilearn with confounds beside the image."""
-    confounds, kept = load_confounds(str(image), **regressors)
+    confounds, kept = load_confounds(str(image), **LOAD)
     cleaned = clean(series, confounds=confounds, sample_mask=kept, standardize="zscore_sample")
-    return connectivity.edges(cleaned)
+    return np.arctanh(np.corrcoef(cleaned.T)[EDGES])
 
 
 def means(image, grid):
@@ -159,7 +158,7 @@ def edges(study, given):
         found[person, session] = {
             "images": measured(out, person, session),
             "not denoised": connectivity.edges(means(image, grid)),
-            "directly": directly(series, image, LOAD),
+            "directly": directly(series, image),
             "given": connectivity.edges(series),
         }
     return found
