@@ -7,7 +7,7 @@ TRUTH ?= specific
 RAW ?=
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test fault-test audit lint browser bench calibration slurm-test image-test clean
+.PHONY: demo test fault-test audit lint browser bench bench-peers calibration slurm-test image-test clean
 
 $(VENV)/.run: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -65,6 +65,9 @@ image-test: $(VENV)/.test  ## builds the container and runs it without network (
 bench: $(VENV)/.test  ## side by side with peers, as ratios
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+bench-peers: $(VENV)/.test  ## the same inputs through nilearn by hand: equal numbers, time, memory
+	$(BIN)/python tests/benchmarks/bench_peers.py
 
 calibration: $(VENV)/.run  ## the calibration table of the README, with this code
 	$(BIN)/circuitshift calibrate

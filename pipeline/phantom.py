@@ -18,7 +18,9 @@ from circuitshift.pipeline.confounds import write_confounds
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.phantom_model import EXPECTED, PhantomSpec, PlantedTruth
 from circuitshift.pipeline.phantom_run import (
+    NOISE_SD,
     Grid,
+    Nuisance,
     confounds_table,
     draw_nuisance,
     draw_series,
@@ -41,7 +43,14 @@ from circuitshift.pipeline.phantom_study import (
 )
 from circuitshift.pipeline.tables import write_json, write_text
 
-__all__ = ["Phantom", "PhantomSpec", "PlantedTruth", "write_layout", "write_phantom"]
+__all__ = [
+    "Phantom",
+    "PhantomSpec",
+    "PlantedTruth",
+    "write_layout",
+    "write_painted",
+    "write_phantom",
+]
 
 Floats = npt.NDArray[np.float64]
 SPACE = "MNI152NLin2009cAsym"
@@ -103,11 +112,17 @@ def _draw_run(
     nuisance = draw_nuisance(
         grid, spec.n_volumes, spec.t_r_s, fd_mm=fd_mm, spikes=spec.spikes, rng=rng
     )
-    series = draw_series(correlation, spec.n_volumes, spec.t_r_s, rng) + nuisance.leak
+    series = draw_series(correlation, spec.n_volumes, spec.t_r_s, rng)
+    return _paint_run(spec, grid, series, nuisance, rng=rng)
+
+
+def _paint_run(
+    spec: PhantomSpec, grid: Grid, series: Floats, nuisance: Nuisance, *, rng: np.random.Generator
+) -> _Files:
     seen = np.ones(grid.brain.shape, bool)
     if rng.random() < spec.share_out_of_view:
         seen[grid.z_mm < spec.view_z_mm] = False
-    image = paint(grid, series, n_dummy=spec.n_dummy, seen=seen, rng=rng)
+    image = paint(grid, series + nuisance.leak, n_dummy=spec.n_dummy, seen=seen, rng=rng)
     columns, meta = confounds_table(nuisance, image, grid, spec.t_r_s, n_dummy=spec.n_dummy)
     return _Files(image, (grid.brain & seen).astype(np.uint8), columns, meta)
 
@@ -163,7 +178,15 @@ def write_phantom(
             _write_run(folder, stem, files, grid=grid, spec=spec)
             n_runs += 1
     write_participants(out_dir, cohort, spec, rng)
-    _write_descriptions(out_dir, derivatives, spec)
+    _write_descriptions(
+        out_dir,
+        derivatives,
+        spec,
+        name="Simulated longitudinal resting-state study",
+        readme="Simulated by circuitshift: no person was scanned. There are no raw images; the "
+        "simulated\nimages are in derivatives/fmriprep, and what was planted in them is in "
+        "truth.json.\n",
+    )
     write_truth(out_dir, study, cohort, rng)
     return Phantom(out_dir, derivatives, len(cohort), n_runs, EXPECTED[truth.name])
 
@@ -186,17 +209,92 @@ def _write_run(folder: Path, stem: str, files: _Files, *, grid: Grid, spec: Phan
     write_confounds(folder / f"{stem}_desc-confounds_timeseries.tsv", files.columns, files.meta)
 
 
-def _write_descriptions(out_dir: Path, derivatives: Path, spec: PhantomSpec) -> None:
-    name = "Simulated longitudinal resting-state study"
+def _write_descriptions(
+    out_dir: Path, derivatives: Path, spec: PhantomSpec, *, name: str, readme: str
+) -> None:
     write_description(out_dir, name, "raw")
     write_description(derivatives, f"{name}: derivatives", "derivative")
     task = {"RepetitionTime": spec.t_r_s, "TaskName": spec.task}
     write_json(out_dir / f"task-{spec.task}_bold.json", task)
-    write_text(
-        out_dir / "README",
-        "Simulated by circuitshift: no person was scanned. There are no raw images; the simulated\n"
-        "images are in derivatives/fmriprep, and what was planted in them is in truth.json.\n",
+    write_text(out_dir / "README", readme)
+
+
+# ------------------------------------------------------------------------------ given series
+
+
+def write_painted(
+    out_dir: Path,
+    series: Mapping[tuple[str, str], Floats],
+    *,
+    spec: PhantomSpec,
+    rng: np.random.Generator,
+) -> Phantom:
+    """Paint given regional series, such as real ones, into images of a study.
+
+    Series are standardised, motion and physiology leak into them, and voxel noise is independent
+    from voxel to voxel: other than in `write_phantom`, it does not vanish in a region's mean.
+
+    Parameters
+    ----------
+    out_dir : Path
+        New or empty folder; becomes the BIDS root, as in `write_phantom`.
+    series : mapping of (str, str) to ndarray, shape (n_volumes, n_regions)
+        By labels of person and session; columns in the order of the atlas.
+    spec : PhantomSpec
+        Its numbers of people and volumes, and how people differ, are not used. A run of the second
+        of its `sessions` has the head motion of a treated person's follow-up, every other run
+        that of a baseline.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Phantom
+        With no expected verdict: what the series say is not known here.
+
+    Raises
+    ------
+    InputError
+        If the folder is not empty, the atlas does not fit the grid, or series do not fit the atlas
+        or are constant.
+    """
+    refuse_full(out_dir)
+    grid = make_grid(load_atlas(spec.atlas), spec.voxel_mm)
+    n_voxels = np.bincount(grid.region)
+    wrong = [
+        f"sub-{label} ses-{session}: shape {given.shape}"
+        for (label, session), given in series.items()
+        if given.ndim != 2 or given.shape[1] != n_voxels.size or not np.ptp(given, axis=0).all()
+    ]
+    if wrong:
+        raise InputError(
+            f"cannot paint: {'; '.join(wrong)}; needed are volumes x {n_voxels.size} regions of "
+            f"atlas {spec.atlas}, none constant"
+        )
+    derivatives = out_dir / "derivatives" / "fmriprep"
+    for ((label, session), given), own_rng in zip(
+        sorted(series.items()), rng.spawn(len(series)), strict=True
+    ):
+        person = PhantomPerson(label, "treated")
+        fd_mm = draw_mean_fd(spec, person, followup=session == spec.sessions[1], rng=own_rng)
+        nuisance = draw_nuisance(
+            grid, len(given), spec.t_r_s, fd_mm=fd_mm, spikes=spec.spikes, rng=own_rng
+        )
+        signal = (given - given.mean(0)) / given.std(0)
+        noise = own_rng.standard_normal(given.shape) * NOISE_SD / np.sqrt(n_voxels)
+        files = _paint_run(spec, grid, signal + noise, nuisance, rng=own_rng)
+        folder = derivatives / f"sub-{label}" / f"ses-{session}" / "func"
+        stem = f"sub-{label}_ses-{session}_task-{spec.task}"
+        _write_run(folder, stem, files, grid=grid, spec=spec)
+    _write_descriptions(
+        out_dir,
+        derivatives,
+        spec,
+        name="Given regional series, painted into images",
+        readme="Images were simulated by circuitshift around regional series that it was given. "
+        "There are\nno raw images; the simulated ones are in derivatives/fmriprep.\n",
     )
+    people = {label for label, _ in series}
+    return Phantom(out_dir, derivatives, len(people), len(series), ())
 
 
 # ------------------------------------------------------------------------------ real layouts

@@ -28,6 +28,7 @@ from circuitshift.pipeline.confounds import (
 from circuitshift.pipeline.errors import InputError
 
 __all__ = [
+    "NOISE_SD",
     "Grid",
     "Nuisance",
     "confounds_table",
@@ -42,6 +43,9 @@ Floats = npt.NDArray[np.float64]
 
 #: Baseline intensity, and intensity units of one standard deviation of the neural signal.
 BASELINE, SIGNAL_UNITS = 1000.0, 12.0
+
+#: Standard deviation of a voxel's noise, in standard deviations of the neural signal.
+NOISE_SD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +362,7 @@ def paint(
     start = np.flatnonzero(np.diff(grid.region, prepend=-1))
     count = np.diff(np.append(start, grid.region.size))
     noise -= np.repeat(np.add.reduceat(noise, start, axis=1) / count, count, axis=1)
-    values = series[:, grid.region] + 0.5 * noise
+    values = series[:, grid.region] + NOISE_SD * noise
     values *= SIGNAL_UNITS
     values += still[grid.voxels]
     values *= still[grid.voxels] > 0

@@ -241,7 +241,7 @@ def write_description(folder: Path, title: str, kind: Literal["raw", "derivative
     made_by = {
         "Name": "circuitshift simulate",
         "Version": __version__,
-        "Description": "Simulated data; no scanner, no person.",
+        "Description": "Simulated images; no scanner.",
     }
     content = {
         "Name": title,

@@ -332,6 +332,23 @@ def test_output_of_xcpd(tmp_path):
     assert found.faults == ()
 
 
+@pytest.mark.parametrize(
+    ("tail", "door"),
+    [
+        ("desc-denoiseSimple_timeseries.tsv", "timeseries"),
+        ("meas-PearsonCorrelation_desc-denoiseSimple_relmat.tsv", "relmat"),
+    ],
+)
+def test_names_of_giga_connectome(tmp_path, tail, door):
+    func = tmp_path / "sub-1/ses-pre/func"
+    func.mkdir(parents=True)
+    stem = "sub-1_ses-pre_task-rest_run-01_seg-Schaefer2018100Parcels7Networks"
+    (func / f"{stem}_{tail}").write_text("A\tB\n1\t.5\n.5\t1\n")
+    found = bids.find_runs(tmp_path)
+    assert [(r.door, r.atlas) for r in found.runs] == [(door, "Schaefer2018100Parcels7Networks")]
+    assert not found.faults
+
+
 def test_of_a_run_at_several_doors_the_image_is_taken(tree):
     series = tree / "sub-01/ses-pre/func/sub-01_ses-pre_task-rest_space-S_atlas-A_stat-mean"
     touch(series.with_name(f"{series.name}_timeseries.tsv"))

@@ -12,7 +12,13 @@ import pytest
 from circuitshift.atlases.load import load_atlas
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth, write_layout, write_phantom
+from circuitshift.pipeline.phantom import (
+    PhantomSpec,
+    PlantedTruth,
+    write_layout,
+    write_painted,
+    write_phantom,
+)
 from circuitshift.pipeline.phantom_model import (
     EXPECTED,
     Population,
@@ -497,3 +503,43 @@ def test_real_layouts_are_rebuilt(tmp_path: Path, name: str, n_people: int, n_ru
         for path in images[:3]:
             assert gzip.decompress(path.read_bytes())[344:348] == b"n+1\0"
             assert nib.load(path).shape[3] == 20
+
+
+# ------------------------------------------------------------------------------ given series
+
+
+def test_given_series_are_in_the_images_beside_noise_and_what_leaks(
+    tmp_path: Path, atlas: Atlas, grid: Grid
+) -> None:
+    spec = PhantomSpec(spikes=0.0, share_out_of_view=0.0)
+    series = np.random.default_rng(3).normal(700, 5, (60, len(atlas.regions)))
+    for name in ("one", "two"):
+        made = write_painted(
+            tmp_path / name, {("x", "pre"): series}, spec=spec, rng=np.random.default_rng(4)
+        )
+    assert (made.n_people, made.n_runs, made.expected) == (1, 1, ())
+    files = sorted(p.relative_to(made.root) for p in made.root.rglob("*") if p.is_file())
+    for path in files:
+        assert (made.root / path).read_bytes() == (tmp_path / "one" / path).read_bytes()
+    (image,) = made.derivatives.glob("sub-x/ses-pre/func/*_desc-preproc_bold.nii.gz")
+    values = np.asarray(nib.load(image).dataobj).T.reshape(60, -1)[:, grid.voxels]
+    found = np.stack([values[:, grid.region == k].mean(1) for k in range(300)], axis=1)
+    table = image.parent / "sub-x_ses-pre_task-rest_desc-confounds_timeseries.tsv"
+    columns = np.genfromtxt(
+        table, names=True, delimiter="\t", missing_values="n/a", filling_values=0
+    )
+    names = [n for n in columns.dtype.names if n.startswith(("trans", "rot", "a_comp", "cosine"))]
+    known = np.column_stack([np.ones(60), *(columns[n] for n in names)])
+    left = [y - known @ np.linalg.lstsq(known, y, rcond=None)[0] for y in (found, series)]
+    r = [np.corrcoef(a, b)[0, 1] for a, b in zip(left[0].T, left[1].T, strict=True)]
+    plain = [np.corrcoef(a, b)[0, 1] for a, b in zip(found.T, series.T, strict=True)]
+    assert np.median(r) > 0.95
+    assert np.median(plain) < np.median(r) - 0.05
+
+
+def test_series_that_do_not_fit_are_named_all_at_once(tmp_path: Path) -> None:
+    series = {("a", "pre"): np.ones((20, 300)), ("b", "pre"): np.eye(30, 299)}
+    with pytest.raises(InputError, match=r"sub-a ses-pre.*sub-b ses-pre.*300 regions") as raised:
+        write_painted(tmp_path / "x", series, spec=PhantomSpec(), rng=np.random.default_rng(1))
+    assert "none constant" in str(raised.value)
+    assert not (tmp_path / "x").exists()

@@ -1,0 +1,206 @@
+"""From fMRIPrep's output to matrices: this tool and nilearn by hand, equal numbers, side by side.
+
+Run it as ``make bench-peers`` or ``python tests/benchmarks/bench_peers.py`` (about three minutes,
+300 MB of temporary files; ``--rounds 1`` for a quick look). A simulated study of 4 people x 2
+sessions (200 volumes of 3 mm, three of them before the steady state; 300 regions as a label image)
+is measured in three ways, each a process of its own, imports included, in turn A B C A B C:
+
+- *by hand*: what an expert writes with nilearn: ``load_confounds``, ``NiftiLabelsMasker``,
+  ``ConnectivityMeasure``;
+- *arrays*: the same steps, and no others, with this tool's functions;
+- *app*: ``circuitshift ... participant --nprocs 1``, which also checks its inputs, repeats all with
+  the global signal removed, makes seed maps, carpets and signal-to-noise maps, and writes a report.
+
+It fails unless all three give the same matrices: within 1e-5 of correlation.
+"""
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from measure_resources import run as run_process
+
+N_PEOPLE, N_VOLUMES, VOXEL_MM, N_DUMMY = 4, 200, 3.0, 3
+TOLERANCE = 1e-5
+SIDES = ("by hand", "arrays", "app")
+ATLAS = "tpl-MNI152NLin2009cAsym_atlas-Peers300_dseg"
+
+
+def make(folder: Path) -> None:
+    """Write the study, and the regions it is painted in as a label image with its table."""
+    import nibabel as nib
+
+    from circuitshift.atlases.load import load_atlas
+    from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth, write_phantom
+    from circuitshift.pipeline.phantom_run import make_grid
+
+    spec = PhantomSpec(
+        n_treated=N_PEOPLE // 2,
+        n_control=N_PEOPLE // 2,
+        n_reference=0,
+        n_volumes=N_VOLUMES,
+        voxel_mm=VOXEL_MM,
+        share_missing=0.0,
+        share_out_of_view=0.0,
+        n_dummy=N_DUMMY,
+    )
+    write_phantom(
+        folder / "ds", PlantedTruth("specific"), spec=spec, rng=np.random.default_rng(20260101)
+    )
+    atlas = load_atlas(spec.atlas)
+    grid = make_grid(atlas, VOXEL_MM)
+    labels = np.zeros(grid.brain.size, np.int16)
+    labels[grid.voxels] = grid.region + 1
+    image = nib.Nifti1Image(labels.reshape(grid.brain.shape).T, grid.affine)
+    nib.save(image, folder / f"{ATLAS}.nii.gz")
+    rows = [f"{k}\t{r.label}\t{r.network}" for k, r in enumerate(atlas.regions, start=1)]
+    (folder / f"{ATLAS}.tsv").write_text("\n".join(["index\tlabel\tnetwork", *rows]) + "\n")
+
+
+def images(folder: Path) -> list[Path]:
+    return sorted(
+        folder.glob("ds/derivatives/fmriprep/sub-*/ses-*/func/*_desc-preproc_bold.nii.gz")
+    )
+
+
+def keep(folder: Path, side: str, image: Path, matrix: np.ndarray) -> None:
+    np.save(folder / f"{side}_{image.name.split('_space-')[0]}.npy", matrix)
+
+
+def by_hand(folder: Path) -> None:
+    """Nilearn, with the options that make it the default strategy."""
+    from nilearn.connectome import ConnectivityMeasure
+    from nilearn.interfaces.fmriprep import load_confounds
+    from nilearn.maskers import NiftiLabelsMasker
+    from sklearn.covariance import EmpiricalCovariance
+
+    for image in images(folder):
+        confounds, sample_mask = load_confounds(
+            str(image),
+            strategy=("motion", "high_pass", "compcor"),
+            motion="full",
+            compcor="anat_separated",
+            n_compcor=5,
+        )
+        masker = NiftiLabelsMasker(
+            folder / f"{ATLAS}.nii.gz",
+            mask_img=str(image).replace("_desc-preproc_bold", "_desc-brain_mask"),
+            detrend=True,
+            standardize="zscore_sample",
+            reports=False,
+        )
+        series = masker.fit_transform(str(image), confounds=confounds, sample_mask=sample_mask)
+        # the default is shrunk (Ledoit-Wolf); inverting the matrix would take most of the time
+        covariance = EmpiricalCovariance(store_precision=False)
+        measure = ConnectivityMeasure(covariance, kind="correlation", standardize=None)
+        keep(folder, "by hand", image, measure.fit_transform([series])[0])
+
+
+def arrays(folder: Path) -> None:
+    """The same with the functions of this tool."""
+    from circuitshift.atlases.load import load_atlas
+    from circuitshift.pipeline import bids, connectivity, denoise, extract
+
+    atlas = load_atlas(folder / f"{ATLAS}.nii.gz")
+    strategy = denoise.load_strategies()["24p+acompcor"]
+    for found_run in bids.find_runs(folder / "ds/derivatives/fmriprep").runs:
+        run = bids.check_run(found_run)[0]
+        mask, header = extract.read_mask(run.mask)
+        parcels = extract.parcellate(atlas, header.affine, header.shape, mask)
+        found = extract.extract(run.path, [parcels])
+        regressors = denoise.load_regressors(run.confounds, strategy, n_volumes=found.n_volumes)
+        series, _ = denoise.clean(found.series[0], regressors, strategy, run.t_r_s)
+        keep(folder, "arrays", run.path, connectivity.correlation(series))
+
+
+CHILDREN = {"make": make, "by hand": by_hand, "arrays": arrays}
+
+
+def command(side: str, folder: Path) -> list[str]:
+    if side != "app":
+        return [sys.executable, "-W", "ignore", __file__, "--child", side, str(folder)]
+    words = ("participant", "-w", folder / "work", "--atlas", folder / f"{ATLAS}.nii.gz")
+    program = (sys.executable, "-m", "circuitshift.workflows.cli", folder / "ds", folder / "out")
+    return [str(word) for word in (*program, *words, "--nprocs", 1)]
+
+
+def measure(side: str, folder: Path) -> tuple[float, float, float]:
+    """Wall and processor time, s, and peak memory, MiB, of a process."""
+    for name in ("out", "work"):  # or the second round would find all done
+        shutil.rmtree(folder / name, ignore_errors=True)
+    start = time.perf_counter()
+    seconds, mib = run_process(command(side, folder))
+    return time.perf_counter() - start, seconds, mib
+
+
+def collect(folder: Path) -> None:
+    """Take the matrices of the app from its tables."""
+    from circuitshift.pipeline.tables import read_matrix
+
+    for image in images(folder):
+        made = folder / "out" / image.relative_to(folder / "ds/derivatives/fmriprep").parent
+        (path,) = made.glob("*_stat-pearsoncorrelation_relmat.tsv")
+        keep(folder, "app", image, read_matrix(path)[1])
+
+
+def apart(folder: Path, one: str, two: str) -> float:
+    """Largest difference between the correlations that two ways found, over all runs."""
+    upper = np.triu_indices(300, 1)
+    largest = 0.0
+    files = sorted(folder.glob(f"{one}_*.npy"))
+    assert len(files) == 2 * N_PEOPLE, files
+    for path in files:
+        a, b = (np.load(folder / path.name.replace(one, name, 1)) for name in (one, two))
+        assert a.shape == b.shape == (300, 300), path.name
+        largest = max(largest, float(np.abs(a - b)[upper].max()))
+    return largest
+
+
+def compare(folder: Path, rounds: int) -> None:
+    """Run all in turn, print the table, fail when numbers differ."""
+    measure("make", folder)
+    for side in SIDES[1:]:  # writes the bytecode
+        measure(side, folder)
+    taken: dict[str, list[tuple[float, float, float]]] = {side: [] for side in SIDES}
+    for _ in range(rounds):
+        for side, found in taken.items():
+            found.append(measure(side, folder))
+    collect(folder)
+    print(f"{2 * N_PEOPLE} runs, {N_VOLUMES} volumes, 300 regions; median of {rounds}\n")
+    print("| way | processor s | wall s | peak MiB | by hand takes: processor, wall, MiB |")
+    print("|---|---|---|---|---|")
+    for side, found in taken.items():
+        wall, seconds, mib = (statistics.median(column) for column in zip(*found, strict=True))
+        ratios = [
+            statistics.median(b[k] / a[k] for a, b in zip(found, taken["by hand"], strict=True))
+            for k in (1, 0, 2)
+        ]
+        said = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"| {side} | {seconds:.1f} | {wall:.1f} | {mib:.0f} | {said} |")
+    print()
+    for side in SIDES[1:]:
+        largest = apart(folder, "by hand", side)
+        print(f"by hand against {side}: largest difference of a correlation {largest:.1e}")
+        assert largest <= TOLERANCE, f"more than {TOLERANCE}"
+
+
+def main() -> None:
+    """Compare in a temporary folder, or be one of the processes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--child", nargs=2, metavar=("TASK", "FOLDER"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        CHILDREN[options.child[0]](Path(options.child[1]))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        compare(Path(scratch), options.rounds)
+
+
+if __name__ == "__main__":
+    main()
