@@ -126,6 +126,9 @@ def slurm(options: argparse.Namespace) -> int:
     if options.status:
         return _say_states(found, plan, options)
     left = tuple(state.person for state in found if state.word != "done")
+    if not left and _is_group_done(plan, options):
+        say(f"{_count(len(found))}: all is done, nothing to submit")
+        return EXIT_OK
     parser = tool_parsers()["slurm"]
     batch = make_batch(parser, options, plan=plan, people=left, science=science)
     if options.dry_run:
@@ -150,6 +153,13 @@ def slurm(options: argparse.Namespace) -> int:
     )
     say(jobs.submit(script) if options.submit else f"submit with: bash {shlex.quote(str(script))}")
     return EXIT_OK
+
+
+def _is_group_done(plan: StudyPlan, options: argparse.Namespace) -> bool:
+    from circuitshift.workflows.status import group_state  # noqa: PLC0415 - rarely needed
+
+    no_group = options.no_group or options.preproc_only
+    return no_group or group_state(options.output_dir, plan.people)[0]
 
 
 def _refuse_for_jobs(options: argparse.Namespace) -> None:

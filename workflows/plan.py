@@ -152,7 +152,7 @@ def make_plan(
         known = read_people(folder.people)
         found, chosen, plans = _find(folder, asked, science, target)
         if not any(plan.runs or plan.raw for plan in plans):
-            raise InputError(_nothing(folder, found))
+            raise InputError(_nothing(folder, found, plans))
         without += _without(known, plans, asked, folder)
         label = f"{folder.name}: " if folder.name else ""
         notes += [label + note for note in (*found.notes, *known.notes, *chosen)]
@@ -190,9 +190,12 @@ def _named(raw: RawFound) -> set[str]:
     return {p.participant for p in raw.people} | {f.person for f in raw.faults if f.person}
 
 
-def _nothing(folder: InputFolder, found: bids.Found) -> str:
+def _nothing(folder: InputFolder, found: bids.Found, plans: Sequence[PersonPlan]) -> str:
+    faults = dict.fromkeys((*found.faults, *(fault for plan in plans for fault in plan.faults)))
     lines = [f"{folder.files} has no usable run"]
-    lines += [f"  - {fault}" for fault in found.faults[:20]]
+    lines += [f"  - {fault}" for fault in list(faults)[:20]]
+    if len(faults) > 20:
+        lines.append(f"  - and {len(faults) - 20} faults more")
     lines += [f"  - {note}" for note in found.notes]
     lines.append(
         "give the folder with fMRIPrep's output, or with *_timeseries.tsv or *_relmat.tsv, as "

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from circuitshift.pipeline.errors import InputError
@@ -102,6 +104,18 @@ def test_what_cannot_be_done_ends_with_1_and_one_sentence(
     assert sentence in said
     assert "Traceback" not in said
     assert list(tmp_path.iterdir()) == []
+
+
+def test_why_no_raw_run_is_usable_is_said(tmp_path, capsys):
+    image = tmp_path / "raw/sub-01/func/sub-01_task-rest_bold.nii.gz"
+    image.parent.mkdir(parents=True)
+    nib.save(nib.Nifti1Image(np.zeros((6, 5, 4, 60), np.int16), np.diag([3, 3, 3, 1])), image)
+    image.with_name("sub-01_task-rest_bold.json").write_text('{"RepetitionTime": 2.0}')
+    words = (tmp_path / "raw", tmp_path / "out", "participant", "--skip-bids-validation")
+    assert run(*words, "-w", tmp_path / "work") == cli.EXIT_FAILED
+    said = capsys.readouterr().err
+    assert "has no usable run" in said
+    assert "it has no T1w image" in said
 
 
 @pytest.mark.parametrize(

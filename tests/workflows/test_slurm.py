@@ -268,6 +268,10 @@ def test_who_is_done_is_left_out_and_each_call_has_a_folder(tmp_path, capsys):
     # other settings: nobody is done
     assert run("slurm", *common, "--status", "--estimator", "partial") == cli.EXIT_PARTIAL
     assert "3 people: 0 done" in capsys.readouterr().out.split("submit with")[1]
+    assert run(*common[:2], "participant", *common[2:], "--nprocs", 1) == 0
+    assert run("slurm", *common, "--no-group") == 0
+    assert "3 people: all is done, nothing to submit" in capsys.readouterr().out
+    assert len(list((tmp_path / "out/logs/slurm").iterdir())) == 2
 
 
 @pytest.mark.parametrize(
