@@ -387,7 +387,8 @@ def _check(
         seen = sorted({session for _, session in sessions}) or ["none"]
         raise DesignError(
             f"nobody has both ses-{design.baseline} and ses-{design.followup}; sessions found: "
-            f"{', '.join(seen)}; name baseline and follow-up under [sessions] of the study file"
+            f"{', '.join(seen)}; name baseline and follow-up under [sessions] of the study file, "
+            "or see in the reports of people what quality and ratings left out"
         )
     wanted = {m.role for m in members} & {"treated", "control"}
     empty = sorted(wanted - {m.role for m in pairs})

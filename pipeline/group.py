@@ -127,7 +127,8 @@ def read_input(data_sets: Sequence[DataSet], ratings: Sequence[Rating] = ()) -> 
         people[data_set.name] = found
         labels[data_set.name] = tuple(sorted({*found.labels, *measured}))
     rated, doubts = _rated(rows, ratings)
-    notes += _without_effect(rows, ratings)
+    for rating, said in _without_effect(rows, ratings):
+        (doubts if rating.rating == "exclude" else notes).append(said)
     return GroupInput(tuple(rated), people, labels, tuple(notes), tuple(doubts))
 
 
@@ -149,7 +150,9 @@ def _rated(
     return out, list(dict.fromkeys(doubts))
 
 
-def _without_effect(rows: Sequence[Mapping[str, str]], ratings: Sequence[Rating]) -> Iterable[str]:
+def _without_effect(
+    rows: Sequence[Mapping[str, str]], ratings: Sequence[Rating]
+) -> Iterable[tuple[Rating, str]]:
     """Name ratings of people and sessions that are not there, so that none is lost in silence."""
     known = {(row["person"], row["session"]) for row in rows}
     people = {person for person, _ in known}
@@ -159,7 +162,8 @@ def _without_effect(rows: Sequence[Mapping[str, str]], ratings: Sequence[Rating]
             what += f", ses-{rating.session}"
         there = (rating.person, rating.session) in known if rating.session else None
         if rating.person not in people or there is False:
-            yield f"{what} was {rating.said()}; it was not measured, so this changes nothing."
+            said = f"{what} was {rating.said()}; it was not measured, so this changes nothing."
+            yield rating, said
 
 
 def recorded_science(data_sets: Sequence[DataSet]) -> Science:

@@ -30,7 +30,7 @@ class GroupInput:
         Everybody, by data set name: participants.tsv and measured people together.
     notes : tuple of str
     doubts : tuple of str
-        What raters found doubtful, one warning each.
+        What raters found doubtful, and exclusions of people who are not there: a warning each.
     """
 
     rows: tuple[dict[str, str], ...]
