@@ -7,14 +7,14 @@ name beside the target, is brought to the disk, and then takes the target's name
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from circuitshift.atlases.errors import OutputError
 
-__all__ = ["PART", "whole_binary", "whole_path", "whole_text"]
+__all__ = ["PART", "are_whole", "whole_binary", "whole_path", "whole_text"]
 
 #: How names of files begin that are not whole yet.
 PART = ".part-"
@@ -28,6 +28,22 @@ _ADVICE = {
     errno.EPERM: "choose a folder that you may write to, or change its permissions",
     errno.ENAMETOOLONG: "choose a folder with a shorter path",
 }
+
+
+def are_whole(paths: Iterable[Path]) -> list[Path]:
+    """Leave out what a killed process left half written.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        As a glob gives them, which takes hidden files too.
+
+    Returns
+    -------
+    list of Path
+        In the order of their names.
+    """
+    return sorted(path for path in paths if not path.name.startswith(PART))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from circuitshift.atlases.records import Atlas
 from circuitshift.atlases.resolve import load_circuits
+from circuitshift.atlases.whole import are_whole
 from circuitshift.pipeline import change, connectivity, measure, report, tables
 from circuitshift.pipeline.atlas_files import read_atlas
 from circuitshift.pipeline.denoise import get_strategy, load_strategies
@@ -126,7 +127,8 @@ def _page_key(participant: str, runs: Path, science: Science, out_dir: Path) -> 
     # sidecars hold the checksums of their tables, and no date: the same results, the same page
     files = [*runs.parent.rglob("func/*.json"), *runs.parent.rglob("figures/*")]
     files += (runs.parent.parent / "preproc" / runs.parent.name / "log").glob("*.json")
-    seen = sorted((path.name, tables.checksum(path)) for path in files if path.is_file())
+    whole = are_whole(path for path in files if path.is_file())
+    seen = sorted((path.name, tables.checksum(path)) for path in whole)
     ratings = ratings_of(participant, out_dir)
     return inputs_hash((), seen, tables.read_text(runs), science.digest(), page_hash(), ratings)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from circuitshift.atlases.whole import are_whole
 from circuitshift.pipeline import report, tables
 from circuitshift.pipeline.atlas_files import read_atlas
 from circuitshift.pipeline.collect import ReportFile
@@ -142,6 +143,6 @@ def _files(folder: Path) -> Mapping[str, Sequence[str]]:
     """Tables beside the page, and the columns of each."""
     return {
         path.name: tuple(tables.read_json(path.with_suffix(".json")))
-        for path in sorted(folder.glob("*.tsv"))
+        for path in are_whole(folder.glob("*.tsv"))
         if path.with_suffix(".json").exists()
     } | {"verdict.json": (), "references.bib": ()}

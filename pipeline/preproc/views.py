@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.atlases.whole import are_whole
 from circuitshift.pipeline import tables
 from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.preproc import images
@@ -102,7 +103,7 @@ def view_preproc(participant: str, preproc_dir: Path) -> PreprocView | None:
         return None
     template = str(made["template"])
     runs = []
-    for path in sorted(record.parent.glob("*_bold.json")):
+    for path in are_whole(record.parent.glob("*_bold.json")):
         content = tables.read_json(path)
         if "fault" not in content:
             label = path.name.removesuffix("_bold.json")

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from circuitshift.atlases import whole
-from circuitshift.pipeline import tables
+from circuitshift.pipeline import collect, collect_group, tables
+from circuitshift.pipeline.records import Science
 from circuitshift.workflows import claim, cli, crashes, voice
 
 ONE = ("--participant-label", "01")
@@ -168,6 +169,18 @@ def test_left_overs_of_runs_that_were_killed_are_removed(done, capsys):
     again(done, capsys, "participant", *ONE)
     assert not list(done.out.rglob(f"{whole.PART}*"))
     assert not list(running.glob("*.json"))
+
+
+def test_what_a_killed_worker_left_beside_is_no_input_of_a_page(done):
+    """Its run goes on in another process, which has to make the page it would have made."""
+    left = done.out / "sub-01/ses-pre/func" / f"{whole.PART}1-ab-sub-01_stat-mean_timeseries.json"
+    left.write_text("{")
+    (done.out / "group" / f"{whole.PART}1-ab-tests.tsv").write_text("half of it")
+    (done.out / "group" / f"{whole.PART}1-ab-tests.json").write_text("{}")
+    collect.report_person("01", Science(), done.out)
+    collect_group.report_group(done.out)
+    assert done.differs() == [path.relative_to(done.out).as_posix() for path in (
+        *sorted((done.out / "group").glob(f"{whole.PART}*")), left)]  # fmt: skip
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"people": 3}', '{"host": 1}'])
