@@ -9,7 +9,7 @@ import numpy.typing as npt
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.families import Labels, Tester
 from circuitshift.pipeline.influence import Influence, influence
-from circuitshift.pipeline.naive import circuit_means, column_mean
+from circuitshift.pipeline.known import blocks, circuit_means, column_mean
 from circuitshift.pipeline.normalisation import CircuitShare, circuit_shares, split_half_share
 from circuitshift.pipeline.prediction import Prediction, compare_models
 from circuitshift.pipeline.questions import Question, Rules, Visits, questions_of
@@ -137,7 +137,7 @@ def look_beside(
     rules = rules or Rules()
     circuits = analysis.sample.circuits
     question = replace(questions_of(visits)[0], weights=None)  # each person counts once here
-    tester = Tester(question, rules, rng, len(analysis.sample.reference.edges))
+    tester = Tester(question, rules, rng, len(analysis.sample.reference))
     remarks: list[str] = []
     estimates = _rank_rows(tester, analysis.response, visits.global_signal_removed)
     if analysis.deviation.identified:
@@ -308,14 +308,16 @@ def residual_map(sample: Sample, response: Response, question: Question) -> Floa
     """
     weights = np.zeros(len(question.interest))
     weights[question.asked] = question.contrast(question.asked).weights
-    z, h = sample.baseline.edges, sample.strong.edges
-    m = column_mean(z)
-    columns = [m, column_mean(h), np.zeros_like(m)]
-    if len(sample.reference.edges):
-        columns[2] = column_mean(sample.reference.edges) - m
+    m, h = (column_mean(few.edges for few in p.blocks()) for p in (sample.baseline, sample.strong))
+    columns = [m, h, np.zeros_like(m)]
+    if len(sample.reference):
+        columns[2] = column_mean(few.edges for few in sample.reference.blocks()) - m
     slopes = weights @ response.slopes
     predicted = np.nansum([s * c for s, c in zip(slopes, columns, strict=True)], axis=0)
-    change = weights[question.asked] @ sample.change.edges[question.asked]
+    change = np.zeros_like(m)
+    for few in blocks(len(weights)):
+        asked = question.asked[few]
+        change += weights[few][asked] @ sample.change[few].edges[asked]
     return np.asarray(change - predicted)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.pipeline.known import blocks, known_in_all
+
 __all__ = ["identifiability", "log_displacement"]
 
 Floats = npt.NDArray[np.float64]
@@ -34,13 +36,14 @@ def log_displacement(change: Floats, sets: Mapping[str, npt.NDArray[np.intp]]) -
     """
     out = {}
     for name, positions in sets.items():
-        part = change[:, positions]
-        known = np.isfinite(part)
-        count = known.sum(axis=1)
-        squares = np.where(known, part, 0.0) ** 2
-        mean = np.full(len(part), np.nan)
-        enough = (count * 2 >= max(len(positions), 1)) & (squares.sum(axis=1) > 0)
-        np.divide(squares.sum(axis=1), count, out=mean, where=enough)
+        mean = np.full(len(change), np.nan)
+        for few in blocks(len(change)):
+            part = change[few][:, positions]
+            known = np.isfinite(part)
+            count = known.sum(axis=1)
+            squares = (np.where(known, part, 0.0) ** 2).sum(axis=1)
+            enough = (count * 2 >= max(len(positions), 1)) & (squares > 0)
+            np.divide(squares, count, out=mean[few], where=enough)
         out[name] = np.log(mean) / 2
     return out
 
@@ -62,7 +65,7 @@ def identifiability(baseline: Floats, followup: Floats) -> dict[str, float]:
         Goñi 2018, doi:10.1038/s41598-018-25089-1, there times 100). Empty for fewer than two
         people.
     """
-    whole = np.isfinite(baseline).all(axis=0) & np.isfinite(followup).all(axis=0)
+    whole = known_in_all(baseline, followup)
     n = len(baseline)
     if n < 2 or whole.sum() < 2:
         return {}

@@ -4,10 +4,10 @@ The file-level shell around `change`, `study` and `quality`. It starts from file
 can be run again, audited, and fed by other software.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,7 @@ from circuitshift.pipeline.group_content import (
 from circuitshift.pipeline.group_people import GroupInput, harmonised, study_members
 from circuitshift.pipeline.people import People, read_people
 from circuitshift.pipeline.plan_file import compare_plan, plan_of
+from circuitshift.pipeline.provenance import code_hash
 from circuitshift.pipeline.ratings import FOLDER, Rating, read_ratings
 from circuitshift.pipeline.records import Design, Science
 
@@ -180,18 +181,12 @@ def recorded_science(data_sets: Sequence[DataSet]) -> Science:
     Raises
     ------
     InputError
-        If people were measured with different settings, or with other code; says who.
+        If people were measured with different settings; says who.
     """
     people: dict[Science, list[str]] = {}
-    for data_set in data_sets:
-        for path in sorted(data_set.outputs.glob("sub-*/sub-*_runs.tsv")):
-            matrices = [row["relmat"] for row in tables.read_table(path).rows()]
-            written = [name for name in matrices if name != tables.NOT_AVAILABLE]
-            if written:
-                sidecar = (data_set.outputs / written[0]).with_suffix(".json")
-                found = Science.from_record(tables.read_json(sidecar)["Science"]).measuring()
-                label = data_set.key(path.parent.name.removeprefix("sub-"))
-                people.setdefault(found, []).append(label)
+    for label, sidecar in _sidecars(data_sets):
+        found = Science.from_record(sidecar["Science"]).measuring()
+        people.setdefault(found, []).append(label)
     if len(people) > 1:
         groups = sorted(people.values(), key=len)
         raise InputError(
@@ -200,6 +195,34 @@ def recorded_science(data_sets: Sequence[DataSet]) -> Science:
             "level again for all, with the same flags"
         )
     return next(iter(people), Science())
+
+
+def _sidecars(data_sets: Sequence[DataSet]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield everybody who has a matrix, and what is written beside the first of them."""
+    for data_set in data_sets:
+        for path in sorted(data_set.outputs.glob("sub-*/sub-*_runs.tsv")):
+            matrices = [row["relmat"] for row in tables.read_table(path).rows()]
+            written = [name for name in matrices if name != tables.NOT_AVAILABLE]
+            if written:
+                label = data_set.key(path.parent.name.removeprefix("sub-"))
+                yield label, tables.read_json((data_set.outputs / written[0]).with_suffix(".json"))
+
+
+def _other_code(data_sets: Sequence[DataSet]) -> list[str]:
+    """Say who was measured by other code than the one that runs: numbers may not compare."""
+    other = sorted(
+        group_tables.person_id(label)
+        for label, sidecar in _sidecars(data_sets)
+        if sidecar.get("CodeHash") != code_hash()
+    )
+    if not other:
+        return []
+    named = ", ".join(other[:5]) + (" and others" if len(other) > 5 else "")
+    return [
+        f"{len(other)} {'person was' if len(other) == 1 else 'people were'} measured by another "
+        f"version of the code than this group level ({named}); run the participant level again if "
+        "all are to be measured by one."
+    ]
 
 
 def state_design(given: GroupInput, stated: StudyFile) -> Design:
@@ -293,7 +316,13 @@ def run_group(
     content = verdict_content(context, fitted, sensitivity) | {
         "circuits_not_resolved": list(context.skipped),
         "plan": compare_plan(out_dir / "group", plan),
-        "notes": [*given.notes, *notes, *fitted.cohort.notes, *further.pop("remarks")],
+        "notes": [
+            *given.notes,
+            *notes,
+            *_other_code(data_sets),
+            *fitted.cohort.notes,
+            *further.pop("remarks"),
+        ],
         "beside": further,
     }
     tables.write_json(files.verdict, content)

@@ -11,8 +11,8 @@ from circuitshift.pipeline import change, group_tables
 from circuitshift.pipeline.beside import Beside, CircuitReliability, look_beside
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.group_content import Context, Fitted, baseline_halves
+from circuitshift.pipeline.known import circuit_means
 from circuitshift.pipeline.maps import Map, Maps, change_maps
-from circuitshift.pipeline.naive import circuit_means
 from circuitshift.pipeline.questions import questions_of
 from circuitshift.pipeline.records import Background
 from circuitshift.pipeline.reliability import reliability

@@ -41,6 +41,7 @@ Side = Literal["two-sided", "increase", "decrease"]
 
 _BLOCK = 1_000_000  # statistics per block: what the caches hold
 _LARGE = 20_000_000  # statistics in all from which single precision is used
+_FEW = 4096  # variables whose copies are held at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,20 +406,25 @@ def _one_sided(statistic: Reals, direction: Floats) -> Reals:
 
 def _variance(y: Floats, contrast: Contrast) -> tuple[Floats, Floats]:
     """Variance of the observed estimate, and its Welch-Satterthwaite degrees of freedom."""
-    design = contrast.design
-    residual = y - design @ (np.linalg.pinv(design) @ y)
+    design, inverse = contrast.design, np.linalg.pinv(contrast.design)
     share, squares = _shares(contrast)
-    parts = np.array(
-        [
-            w * (residual[contrast.group == g] ** 2).sum(axis=0) / max(df, 1e-12)
-            for g, df, w in zip(np.unique(contrast.group), share, squares, strict=True)
-        ]
-    )
+    numbers = np.unique(contrast.group)
+    parts = np.empty((len(numbers), y.shape[1]))
+    for few in _few_variables(y):
+        residual = y[:, few] - design @ (inverse @ y[:, few])
+        for k, (g, df, w) in enumerate(zip(numbers, share, squares, strict=True)):
+            own = (residual[contrast.group == g] ** 2).sum(axis=0)
+            parts[k, few] = w * own / max(df, 1e-12)
     total = parts.sum(axis=0)
     spread = (parts**2 / np.maximum(share, 1e-12)[:, None]).sum(axis=0)
     df = np.full_like(total, float(share.sum()))
     np.divide(total**2, spread, out=df, where=spread > 0)
     return total, df
+
+
+def _few_variables(y: Floats) -> Iterator[slice]:
+    """Cut variables into few enough that their copies are small beside all edges of a study."""
+    return (slice(k, k + _FEW) for k in range(0, y.shape[1], _FEW))
 
 
 def _shares(contrast: Contrast) -> tuple[Floats, Floats]:
@@ -445,9 +451,16 @@ class _Kernel:
     @classmethod
     def of(cls, y: Floats, contrast: Contrast, *, n_statistics: int) -> "_Kernel":
         dtype = np.float32 if n_statistics > _LARGE else np.float64
-        nuisance = contrast.design[:, 1:]
-        residual = y - nuisance @ (np.linalg.pinv(nuisance) @ y) if nuisance.size else y
-        scale = np.sqrt((residual**2).sum(axis=0))  # t does not depend on it
+        nuisance, inverse = contrast.design[:, 1:], np.linalg.pinv(contrast.design[:, 1:])
+        residual, empty = np.empty(y.shape, dtype), np.empty(y.shape[1], bool)
+        for few in _few_variables(y):
+            part = y[:, few]
+            left = part - nuisance @ (inverse @ part) if nuisance.size else part
+            square = (left**2).sum(axis=0)
+            # t does not depend on the scale
+            residual[:, few] = _ratio(left, np.broadcast_to(np.sqrt(square), left.shape))
+            # a constant leaves rounding errors, not variance
+            empty[few] = square <= 1e-24 * (part**2).sum(axis=0)
         # the weights are in the design's span, orthogonal to nuisance: only the first inner
         # product makes the estimate
         length = float(np.linalg.norm(contrast.weights))
@@ -456,15 +469,14 @@ class _Kernel:
         share, squares = _shares(contrast)
         numbers = np.unique(contrast.group)
         return cls(
-            residual=_ratio(residual, scale[None] + np.zeros_like(residual)).astype(dtype),
+            residual=residual,
             basis=basis,
             length=length,
             masks=[contrast.group == g for g in numbers[:-1]],
             factor=squares / np.maximum(share, 1e-12),
             share=share,
             flips=contrast.exchange.flips,
-            # a constant leaves rounding errors, not variance
-            empty=scale**2 <= 1e-24 * (y**2).sum(axis=0),
+            empty=empty,
         )
 
     @property

@@ -143,9 +143,13 @@ def change_maps(
             f"{people.sum()} people and {known.sum()} edges known in everybody are too few for maps"
         )
     n_regions, contrast = len(networks), question.contrast(people)
-    y = change[people][:, known]
     sets = _sets(known, networks)
-    everything = np.hstack([y, *(y[:, own].mean(axis=1, keepdims=True) for own in sets.members)])
+    n_known = int(known.sum())
+    everything = np.empty((people.sum(), n_known + len(sets.members)))
+    y = everything[:, :n_known]
+    y[:] = change[np.ix_(people, known)]
+    for k, own in enumerate(sets.members, n_known):
+        everything[:, k] = y[:, own].mean(axis=1)
     cuts = np.cumsum([y.shape[1], len(sets.region_at), len(sets.pairs)])
     families = np.split(np.arange(cuts[-1]), cuts[:2])
     graph = _Graph(known, n_regions, threshold, t_statistics(y, contrast))
@@ -166,7 +170,7 @@ def change_maps(
         components=graph.components(exact=tested.exact),
         threshold=threshold,
         n_permutations=tested.n_permutations,
-        n_edges_known=int(known.sum()),
+        n_edges_known=n_known,
     )
 
 

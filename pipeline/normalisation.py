@@ -8,7 +8,8 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.inference import Contrast
-from circuitshift.pipeline.sample import MIN_EDGES, MIN_OTHERS, People, Sample
+from circuitshift.pipeline.known import known_in_all
+from circuitshift.pipeline.sample import MIN_EDGES, MIN_OTHERS, Sample
 
 __all__ = ["CircuitShare", "circuit_shares", "split_half_share"]
 
@@ -144,16 +145,15 @@ def split_half_share(sample: Sample, rng: np.random.Generator, *, n_splits: int 
     DesignError
         If a quarter of the patients or half of the reference is fewer than 2 people.
     """
-    n_pool, n_healthy = len(sample.baseline.edges), len(sample.reference.edges)
-    n = len(sample.change.edges)
+    groups = (sample.change, sample.baseline, sample.reference)
+    n, n_pool, n_healthy = map(len, groups)
     if n_pool < 8 or n_healthy < 4:
         raise DesignError("split halves need at least 8 patients and 4 reference people")
-    everybody = np.vstack([sample.change.edges, sample.baseline.edges, sample.reference.edges])
-    use = sample.background & np.isfinite(everybody).all(axis=0)
+    use = sample.background & known_in_all(*(people.values for people in groups))
     if use.sum() < MIN_EDGES:
         raise DesignError("too few background edges are known in everybody for split halves")
     change, pool, healthy = (
-        _columns(part, use) for part in (sample.change, sample.baseline, sample.reference)
+        np.vstack([few.edges[:, use] for few in people.blocks()]) for people in groups
     )
     left, right = np.zeros((n, 2, 2)), np.zeros((n, 2))
     for _ in range(n_splits):
@@ -167,10 +167,6 @@ def split_half_share(sample: Sample, rng: np.random.Generator, *, n_splits: int 
             left[people] += z @ x.T
             right[people] += change[people] @ z.T
     return np.asarray(np.linalg.solve(left, right[:, :, None])[:, 1, 0])
-
-
-def _columns(people: People, use: Mask) -> Floats:
-    return people.edges[:, use]
 
 
 def _regressors(pool: Floats, healthy: Floats) -> Floats:

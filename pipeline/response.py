@@ -20,14 +20,22 @@ jackknife instruments: Angrist, Imbens & Krueger 1999,
 doi:10.1002/(SICI)1099-1255(199901/02)14:1<57::AID-JAE501>3.0.CO;2-G).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.pipeline.known import blocks, column_mean
 from circuitshift.pipeline.nodes import RegionalTerms
-from circuitshift.pipeline.sample import MIN_EDGES, MIN_KNOWN, MIN_OTHERS, People, Sample
+from circuitshift.pipeline.sample import (
+    MIN_EDGES,
+    MIN_KNOWN,
+    MIN_OTHERS,
+    People,
+    Residuals,
+    Sample,
+)
 
 __all__ = [
     "TERM_UNITS",
@@ -41,7 +49,6 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
-_BLOCK = 64  # people at a time
 _TURNS = 3  # of fitting the law and regional terms; the first leaves about a tenth, the last .04
 
 TERM_UNITS = {
@@ -147,21 +154,6 @@ class Response:
         return np.asarray(np.maximum(extra, 0.0))
 
 
-def _blocks(n_people: int) -> Iterator[slice]:
-    """Cut people into few enough that their copies are small beside the whole."""
-    return (slice(start, start + _BLOCK) for start in range(0, n_people, _BLOCK))
-
-
-def _mean_of_known(values: Floats) -> Floats:
-    """Mean of each column over the rows that know it; 0 where none does."""
-    count, total = np.zeros(values.shape[1]), np.zeros(values.shape[1])
-    for few in _blocks(len(values)):
-        known = np.isfinite(values[few])
-        count += known.sum(axis=0)
-        total += np.where(known, values[few], 0.0).sum(axis=0)
-    return np.asarray(total / np.maximum(count, 1))
-
-
 # --- sums over people, from which one person can be taken out -----------------------------------
 
 
@@ -180,10 +172,10 @@ class _Sums:
 
     @classmethod
     def of(cls, sample: Sample) -> "_Sums":
-        people, n_edges = sample.baseline.edges.shape
-        sums = np.zeros((6, n_edges))
-        for few in _blocks(people):
-            z, h = sample.baseline.edges[few], sample.strong.edges[few]
+        people = len(sample.baseline)
+        sums = np.zeros((6, sample.background.size))
+        for few in blocks(people):
+            z, h = sample.baseline[few].edges, sample.strong[few].edges
             known = np.isfinite(z)
             z, h = np.where(known, z, 0.0), np.where(known, h, 0.0)
             parts = (known, z, h, z * z, z * h, h * h)
@@ -192,7 +184,8 @@ class _Sums:
         return cls(count, z, h, zz, zh, hh, sample.baseline.fixed.sum(axis=0), people)
 
     def without(self, sample: Sample, person: int) -> "_Sums":
-        z, h = sample.baseline.edges[person], sample.strong.edges[person]
+        own = slice(person, person + 1)
+        z, h = sample.baseline[own].edges[0], sample.strong[own].edges[0]
         known = np.isfinite(z)
         z, h = np.where(known, z, 0.0), np.where(known, h, 0.0)
         return _Sums(
@@ -217,12 +210,16 @@ class _Healthy:
 
     @classmethod
     def of(cls, reference: People) -> "_Healthy":
-        known = np.isfinite(reference.edges)
-        filled = np.where(known, reference.edges, 0.0)
-        count, total = known.sum(axis=0), filled.sum(axis=0)
+        count, total, squares = np.zeros((3, reference.basis.shape[1]))
+        for edges, _ in reference.blocks():
+            known = np.isfinite(edges)
+            filled = np.where(known, edges, 0.0)
+            count += known.sum(axis=0)
+            total += filled.sum(axis=0)
+            squares += (filled**2).sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = np.where(count >= MIN_OTHERS, total / count, np.nan)
-            square = (total**2 - (filled**2).sum(axis=0)) / (count * (count - 1))
+            square = (total**2 - squares) / (count * (count - 1))
         return cls(mean, square, reference.fixed.mean(axis=0))
 
 
@@ -315,14 +312,13 @@ def global_response(
     everyone = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
     curvature = _needs_curvature(everyone, sample)
     fit = _Fit(sample, curvature=curvature, node_adjusted=node_adjusted)
-    changes = sample.change
-    n_people = len(changes.edges)
+    n_people = len(sample.change)
     coefficients = np.full((n_people, len(fit.terms(everyone))), np.nan)
     specific = np.full((n_people, len(sample.circuits)), np.nan)
     slopes = np.zeros((n_people, 3))
     least = max(MIN_EDGES, MIN_KNOWN * sample.background.sum())
     for i in range(n_people):
-        change = People(changes.edges[i : i + 1], changes.fixed[i : i + 1])
+        change = sample.change[i : i + 1]
         x = _regressors(sample, sums.without(sample, i), healthy, np.isfinite(change.edges[0]))
         if x.used.sum() < least:
             continue
@@ -378,7 +374,7 @@ def level_response(
     names = (*fit.terms(everyone), *sample.circuits)
     out = np.full((len(owner), len(names)), np.nan)
     for row, person in enumerate(owner.tolist()):
-        visit = People(levels.edges[row : row + 1], levels.fixed[row : row + 1])
+        visit = levels[row : row + 1]
         others = sums if person < 0 else sums.without(sample, person)
         x = _regressors(sample, others, healthy, np.isfinite(visit.edges[0]))
         if x.used.sum() >= max(MIN_EDGES, MIN_KNOWN * sample.background.sum()):
@@ -399,7 +395,7 @@ class _Fit:
         slopes = tuple({"m": "gain", "d": "normalisation"}[n] for n in x.names if n != "h")
         return self.sample.fixed[:1] + slopes + self.sample.fixed[1:]
 
-    def global_terms(self, x: _Regressors, values: People) -> Floats:
+    def global_terms(self, x: _Regressors, values: Residuals) -> Floats:
         """Shift, gain, normalisation, distance; the shift at average background strength."""
         x = x.take(tuple(name for name in x.names if name != "h"))
         beta, rest = x.solve(np.nan_to_num(values.edges))
@@ -410,7 +406,7 @@ class _Fit:
         return np.hstack([fixed[:, :1], beta, fixed[:, 1:]])
 
     def beyond(
-        self, x: _Regressors, values: People, *, turns: int = _TURNS
+        self, x: _Regressors, values: Residuals, *, turns: int = _TURNS
     ) -> tuple[Floats, Floats]:
         """Slopes (g, q, n), and mean over each circuit of values minus prediction."""
         names = tuple(name for name in x.names if name != "h" or self.curvature)
@@ -434,7 +430,7 @@ class _Fit:
         return slopes, out
 
     def _with_regions(
-        self, x: _Regressors, values: People, law: tuple[Floats, Floats], *, turns: int
+        self, x: _Regressors, values: Residuals, law: tuple[Floats, Floats], *, turns: int
     ) -> tuple[Floats, Floats, Floats]:
         """Fit the law and regional terms in turns, which converges to fitting them together."""
         terms = RegionalTerms.of(x.columns[0], x.used)
@@ -447,12 +443,12 @@ class _Fit:
 
     def influence(self, x: _Regressors, people: People) -> Floats:
         """Apply the estimators to each person's deviation from the mean of `people`."""
-        mean = _mean_of_known(people.edges)
-        centre = people.fixed.mean(axis=0) if len(people.fixed) else 0.0
+        mean = column_mean((few.edges for few in people.blocks()), unknown=0.0)
+        centre = people.fixed.mean(axis=0) if len(people) else 0.0
         out = [np.empty((0, len(self.terms(x)) + len(self.sample.circuits)))]
-        for few in _blocks(len(people.edges)):
-            part = np.where(np.isfinite(people.edges[few]), people.edges[few] - mean, 0.0)
-            deviations = People(part, people.fixed[few] - centre)
+        for edges, fixed in people.blocks():
+            part = np.where(np.isfinite(edges), edges - mean, 0.0)
+            deviations = Residuals(part, fixed - centre)
             # one turn: a variance needs no more
             beyond = np.nan_to_num(self.beyond(x, deviations, turns=1)[1])
             out.append(np.hstack([self.global_terms(x, deviations), beyond]))
@@ -493,7 +489,7 @@ def _units(x: _Regressors, sample: Sample) -> dict[str, float]:
         row = x.names.index("d")
         # and the mean of d, without the noise of its square
         noise = sum(
-            people.fixed[:, 0].var(ddof=1) / len(people.fixed)
+            people.fixed[:, 0].var(ddof=1) / len(people)
             for people in (sample.baseline, sample.reference)
         )
         mean = max(x.fixed[row, 0] ** 2 - noise, 0.0)
@@ -522,7 +518,7 @@ def identify_deviation(
     -------
     Deviation
     """
-    n_reference, n_pool = len(sample.reference.edges), len(sample.baseline.edges)
+    n_reference, n_pool = len(sample.reference), len(sample.baseline)
     if n_reference < MIN_OTHERS + 1:
         text = "there is no reference group" if n_reference == 0 else "the reference is too small"
         return Deviation(False, f"{text}, so no deviation to be normalised is known")
@@ -547,12 +543,16 @@ def identify_deviation(
 
 def _residual_gram(sample: Sample) -> Floats:
     """Inner products between people on the background, after shift, m and distance are out."""
-    centred = np.vstack(
-        [p.edges[:, sample.background] for p in (sample.baseline, sample.reference)]
-    )
-    mean = _mean_of_known(centred)
+    groups = (sample.baseline, sample.reference)
+    n_pool, n = len(groups[0]), sum(map(len, groups))
+    centred = np.empty((n, int(sample.background.sum())))
+    for start, people in zip((0, n_pool), groups, strict=True):
+        for few in blocks(len(people)):
+            own = slice(start + few.start, min(start + few.stop, start + len(people)))
+            centred[own] = people[few].edges[:, sample.background]
+    mean = column_mean(centred, unknown=0.0)
     length = max(float(mean @ mean), 1e-300)
-    for few in _blocks(len(centred)):
+    for few in blocks(n):
         part = np.where(np.isfinite(centred[few]), centred[few] - mean, 0.0)
         centred[few] = part - np.outer(part @ mean / length, mean)
     return np.asarray(centred @ centred.T)

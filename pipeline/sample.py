@@ -1,17 +1,23 @@
-"""What the global response model is fitted to: people's edges without the fixed columns."""
+"""What the global response model is fitted to: people's edges without the fixed columns.
 
-from collections.abc import Callable, Mapping
+Edges of everybody are held once, as they were measured; the fixed columns are taken out of a few
+people at a time, whenever these are asked for. Two thousand people would not fit otherwise.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.connectivity import n_regions_of
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.known import blocks, column_mean, known_in_all
 from circuitshift.pipeline.records import Background
 
-__all__ = ["MIN_EDGES", "MIN_KNOWN", "MIN_OTHERS", "People", "Sample"]
+__all__ = ["MIN_EDGES", "MIN_KNOWN", "MIN_OTHERS", "People", "Residuals", "Sample"]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -21,12 +27,8 @@ MIN_EDGES = 20  # background edges needed for a fit of at most five terms
 MIN_KNOWN = 0.25  # share of the background that a person must have
 
 
-@dataclass(frozen=True, slots=True)
-class People:
+class Residuals(NamedTuple):
     """Edge vectors after the fixed columns (1 and edge length) are out.
-
-    Taking them out of every person first, rather than out of means, keeps person-wide noise from
-    leaking into products of estimates.
 
     Parameters
     ----------
@@ -38,6 +40,46 @@ class People:
 
     edges: Floats
     fixed: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """People whose edges are given without the fixed columns when they are asked for.
+
+    Taking these out of every person first, rather than out of means, keeps person-wide noise from
+    leaking into products of estimates.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_people, n_edges)
+        As measured; not copied.
+    fixed : ndarray, shape (n_people, n_fixed)
+        Coefficients of the fixed columns.
+    basis : ndarray, shape (n_fixed, n_edges)
+        The fixed columns.
+    scale : callable, optional
+        Applied to the values first.
+    """
+
+    values: Floats
+    fixed: Floats
+    basis: Floats
+    scale: Callable[[Floats], Floats] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of people."""
+        return len(self.values)
+
+    def __getitem__(self, few: slice) -> Residuals:
+        """Return some people without the fixed columns."""
+        values = self.values[few]
+        values = values if self.scale is None else self.scale(values)
+        fixed = self.fixed[few]
+        return Residuals(values - fixed @ self.basis, fixed)
+
+    def blocks(self) -> Iterator[Residuals]:
+        """Yield a few people at a time."""
+        return (self[few] for few in blocks(len(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +116,7 @@ class Sample:
     circuits: Mapping[str, npt.NDArray[np.intp]]
     fixed: tuple[str, ...]
     basis: Floats
-    remove: Callable[[Floats], People]
+    remove: Callable[..., People]
 
     @classmethod
     def from_edges(
@@ -131,9 +173,7 @@ class Sample:
         basis = np.ones((1, n_edges))
         if length is not None:
             basis = np.array([basis[0], length - length[rest].mean()])
-        common = rest.copy()
-        for people in (change, pool, healthy):
-            common &= np.isfinite(people).all(axis=0)
+        common = rest & known_in_all(change, pool, healthy)
         remove = partial(
             _without_fixed,
             basis=basis,
@@ -143,7 +183,7 @@ class Sample:
         return cls(
             change=remove(change),
             baseline=remove(pool),
-            strong=remove(np.sinh(2 * np.clip(pool, -3.0, 3.0)) / 2),
+            strong=remove(pool, scale=_strong),
             reference=remove(healthy),
             background=rest,
             circuits=dict(circuits),
@@ -171,10 +211,13 @@ def _background(
         touched = np.zeros(n_regions, bool)
         touched[i[inside]] = touched[j[inside]] = True
         return np.asarray(~(touched[i] | touched[j]))
-    people = np.vstack(groups)
-    known = np.isfinite(people)
-    strength = np.where(known, people, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    return _matched(inside, strength, length)
+    everybody = (people[few] for people in groups for few in blocks(len(people)))
+    return _matched(inside, column_mean(everybody, unknown=0.0), length)
+
+
+def _strong(z: Floats) -> Floats:
+    """Return how Fisher z moves with signal-to-noise: sinh(2z)/2."""
+    return np.asarray(np.sinh(2 * np.clip(z, -3.0, 3.0)) / 2)
 
 
 def _matched(inside: Mask, strength: Floats, length: Floats | None) -> Mask:
@@ -207,15 +250,21 @@ def _bins(values: Floats, inside: Mask, n: int) -> npt.NDArray[np.intp]:
     return np.asarray(np.searchsorted(cuts, values), np.intp)
 
 
-def _without_fixed(values: Floats, *, basis: Floats, over: Mask) -> People:
-    """Fit the fixed columns to each row's known edges of `over`; subtract everywhere."""
+def _without_fixed(
+    values: Floats,
+    *,
+    basis: Floats,
+    over: Mask,
+    scale: Callable[[Floats], Floats] | None = None,
+) -> People:
+    """Fit the fixed columns to each row's known edges of `over`."""
     coefficients = np.zeros((len(values), len(basis)))
     whole = np.linalg.pinv(basis[:, over] @ basis[:, over].T)
-    for row, edges in enumerate(values):  # one by one: copies of all would be large
+    for row, given in enumerate(values):  # one by one: copies of all would be large
+        edges = given if scale is None else scale(given)
         mask = np.isfinite(edges) & over
         rhs = basis[:, mask] @ edges[mask]
         complete = mask.sum() == over.sum()
         normal = whole if complete else np.linalg.pinv(basis[:, mask] @ basis[:, mask].T)
         coefficients[row] = normal @ rhs
-    fitted = coefficients @ basis
-    return People(np.subtract(values, fitted, out=fitted), coefficients)
+    return People(values, coefficients, basis, scale)

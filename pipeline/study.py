@@ -9,7 +9,8 @@ import numpy.typing as npt
 from circuitshift.pipeline.displacement import log_displacement
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.families import Labels, Shared, Tester
-from circuitshift.pipeline.naive import circuit_means, known_mean, naive_share
+from circuitshift.pipeline.known import circuit_means, known_mean
+from circuitshift.pipeline.naive import naive_share
 from circuitshift.pipeline.questions import Rules, Visits, questions_of
 from circuitshift.pipeline.response import (
     TERM_UNITS,
@@ -110,8 +111,8 @@ def analyse(
         estimates += _specific(tester, adjusted, "specific, node-adjusted")
         if question.name:
             continue
-        estimates += _naive(tester, visits, circuits, sample.background)
-        estimates += _size(tester, change, circuits, sample.background)
+        estimates += _naive(tester, visits, change, sample)
+        estimates += _size(tester, change, sample)
     verdict = decide(
         estimates,
         alpha=rules.alpha,
@@ -174,11 +175,10 @@ def _circuit_labels(family: str, names: tuple[str, ...], words: str, rules: Rule
     )
 
 
-def _naive(
-    tester: Tester, visits: Visits, circuits: Circuits, background: npt.NDArray[np.bool_]
-) -> list[Estimate]:
-    change, names = visits.change, tuple(circuits)
-    rest = known_mean(change[:, background])
+def _naive(tester: Tester, visits: Visits, change: Floats, sample: Sample) -> list[Estimate]:
+    circuits, background = sample.circuits, sample.background
+    names = tuple(circuits)
+    rest = known_mean(change, background)
     plain = circuit_means(change, circuits)
     contrast = "naive: circuit minus background"
     rows = [
@@ -193,13 +193,12 @@ def _naive(
     return [row for labels, y in rows for row in tester.family(labels, y)]
 
 
-def _size(
-    tester: Tester, change: Floats, circuits: Circuits, background: npt.NDArray[np.bool_]
-) -> list[Estimate]:
+def _size(tester: Tester, change: Floats, sample: Sample) -> list[Estimate]:
     """Compare how far the arms moved, whatever the direction; it needs a control arm."""
     if tester.question.flips:
         return []
-    moved = log_displacement(change, {"background": np.flatnonzero(background), **circuits})
+    background = np.flatnonzero(sample.background)
+    moved = log_displacement(change, {"background": background, **sample.circuits})
     names = tuple(moved)
     labels = Labels(
         family="size of change",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from circuitshift.pipeline import bids, measure, tables
+from circuitshift.pipeline import bids, measure, ratings, tables
 from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.preproc.names import bold_record
 from circuitshift.pipeline.preproc.person import read_record
@@ -127,4 +127,8 @@ def group_state(out_dir: Path, people: Sequence[PersonPlan]) -> tuple[bool, str]
     newer = sum(path.exists() and path.stat().st_mtime_ns > made for path in tables_of)
     if newer:
         return False, f"the verdict is older than the outputs of {newer} of these people"
+    folder = out_dir / ratings.FOLDER
+    rated = (folder, *folder.glob("*.json")) if folder.is_dir() else ()
+    if any(path.stat().st_mtime_ns > made for path in rated):
+        return False, f"the verdict is older than what is in {folder.name}/"
     return True, f"verdict: {tables.read_json(verdict)['verdict']}"

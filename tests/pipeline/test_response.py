@@ -70,8 +70,8 @@ def test_split_half_instruments_average_to_the_closed_form() -> None:
     sample = sample_of(study)
     i, rng = 0, np.random.default_rng(1)
     background = sample.background
-    others = np.delete(sample.baseline.edges, i, axis=0)[:, background]
-    healthy = sample.reference.edges[:, background]
+    others = np.delete(sample.baseline[:].edges, i, axis=0)[:, background]
+    healthy = sample.reference[:].edges[:, background]
     moments, rhs = np.zeros((2, 2)), np.zeros(2)
     for _ in range(4000):
         a, b = np.array_split(rng.permutation(len(others)), 2)
@@ -79,7 +79,7 @@ def test_split_half_instruments_average_to_the_closed_form() -> None:
         x = np.array([others[a].mean(0), healthy[c].mean(0) - others[a].mean(0)])
         z = np.array([others[b].mean(0), healthy[d].mean(0) - others[b].mean(0)])
         moments += z @ x.T + x @ z.T
-        rhs += (z + x) @ sample.change.edges[i, background]
+        rhs += (z + x) @ sample.change[:].edges[i, background]
     response = global_response(sample, with_deviation=True)
     np.testing.assert_allclose(
         np.linalg.solve(moments, rhs), response.coefficients[i, 1:3], rtol=0.03

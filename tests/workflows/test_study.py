@@ -1,6 +1,7 @@
 """A whole study through the command line: files in, verdict out; resume; failures; sensitivity."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from circuitshift.pipeline import tables
 from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth, write_phantom
 from circuitshift.workflows import cli
+from circuitshift.workflows.status import group_state
 
 SPEC = PhantomSpec(
     n_treated=5, n_control=5, n_reference=5, n_volumes=70, share_missing=0.2, share_out_of_view=0.2
@@ -239,6 +241,37 @@ def test_the_group_level_takes_the_settings_of_the_participant_level(study, tmp_
     words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work")
     assert run(*words) == cli.EXIT_FAILED
     assert "people were measured with different settings (01 unlike 02" in capsys.readouterr().err
+
+
+def test_people_who_were_measured_by_other_code_are_named(study, tmp_path):
+    root, _ = study
+    shutil.copytree(root / "out", tmp_path / "out")
+    verdict = tmp_path / "out/group/verdict.json"
+    assert not any("version of the code" in note for note in tables.read_json(verdict)["notes"])
+    for path in (tmp_path / "out/sub-02").rglob("*relmat.json"):
+        tables.write_json(path, tables.read_json(path) | {"CodeHash": "0123456789ab"})
+    words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work")
+    assert run(*words, "--study", root / "study.toml") == cli.EXIT_OK
+    said = "1 person was measured by another version of the code than this group level (sub-02)"
+    assert any(note.startswith(said) for note in tables.read_json(verdict)["notes"])
+
+
+def test_a_rating_newer_than_the_verdict_is_seen(study, tmp_path):
+    root, _ = study
+    shutil.copytree(root / "out", tmp_path / "out")
+    made = (tmp_path / "out/group/verdict.json").stat().st_mtime
+    assert group_state(tmp_path / "out", ())[0]
+    rating = tmp_path / "out/ratings/sub-02.json"
+    tables.write_json(rating, {})
+    assert group_state(tmp_path / "out", ()) == (
+        False,
+        "the verdict is older than what is in ratings/",
+    )
+    for path in (rating, rating.parent):
+        os.utime(path, (made - 5, made - 5))
+    assert group_state(tmp_path / "out", ())[0]
+    rating.unlink()  # taken back
+    assert not group_state(tmp_path / "out", ())[0]
 
 
 def test_a_plan_is_frozen_and_followed(study, tmp_path):
