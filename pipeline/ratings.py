@@ -75,7 +75,7 @@ def read_ratings(folder: Path) -> tuple[Rating, ...]:
     ----------
     folder : Path
         Nothing is read when it is not there. Names of files do not matter (browsers change
-        them), their end ``.json`` does.
+        them), their end ``.json`` does, in small or large letters.
 
     Returns
     -------
@@ -89,7 +89,8 @@ def read_ratings(folder: Path) -> tuple[Rating, ...]:
     """
     latest: dict[tuple[str, str, str], Rating] = {}
     faults: list[Fault] = []
-    for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+    files = folder.iterdir() if folder.is_dir() else ()
+    for path in sorted(path for path in files if path.suffix.lower() == ".json"):
         try:
             rating = _rating(tables.read_json(path))
         except CircuitshiftError as error:

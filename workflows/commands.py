@@ -133,7 +133,7 @@ def slurm(options: argparse.Namespace) -> int:
     batch = make_batch(parser, options, plan=plan, people=left, science=science)
     if options.dry_run:
         for name, text in jobs.scripts(batch, options.output_dir / "logs/slurm/001").items():
-            say(f"--- {name}\n{text}")
+            say(f"--- {name}\n{text.expandtabs(20)}")
         return EXIT_OK
     if queued := jobs.waiting(options.output_dir):
         raise InputError(
@@ -170,6 +170,8 @@ def _refuse_for_jobs(options: argparse.Namespace) -> None:
     ):
         if getattr(options, name):
             raise InputError(f"circuitshift slurm takes no --{name.replace('_', '-')}: {why}")
+    if options.status and options.submit:
+        raise InputError("circuitshift slurm --status submits nothing; leave out --submit")
     if options.container is not None and not options.container.exists():
         raise InputError(f"--container: {options.container} is not there")
 

@@ -128,7 +128,7 @@ def group_state(out_dir: Path, people: Sequence[PersonPlan]) -> tuple[bool, str]
     if newer:
         return False, f"the verdict is older than the outputs of {newer} of these people"
     folder = out_dir / ratings.FOLDER
-    rated = (folder, *folder.glob("*.json")) if folder.is_dir() else ()
+    rated = (folder, *folder.iterdir()) if folder.is_dir() else ()
     if any(path.stat().st_mtime_ns > made for path in rated):
         return False, f"the verdict is older than what is in {folder.name}/"
     return True, f"verdict: {tables.read_json(verdict)['verdict']}"

@@ -58,7 +58,7 @@ def test_the_latest_of_one_rater_counts_and_other_raters_stay(tmp_path):
     save(tmp_path, "z.json", **same, rating="exclude", rated="2026-11-25T10:00:00+00:00")
     save(tmp_path, "a.json", **same, rating="keep", rated="2026-11-25T12:00:00+01:00")
     save(tmp_path, "b.json", **same, rating="doubt", rated="2026-11-25T10:30:00Z")
-    save(tmp_path, "c.json", participant_id="sub-01", rater="CD", rating="keep", rated="soon")
+    save(tmp_path, "c.JSON", participant_id="sub-01", rater="CD", rating="keep", rated="soon")
     found = ratings.read_ratings(tmp_path)
     assert [(r.rater, r.rating) for r in found] == [("AB", "keep"), ("CD", "keep")]
 

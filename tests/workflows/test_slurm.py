@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -226,6 +227,7 @@ def test_without_apptainer_a_task_says_so(hostile, capsys):
         (["--container", "no.sif"], "no.sif is not there"),
         (["--freeze-plan"], "slurm takes no --freeze-plan"),
         (["--nipype-plugin-file", "x"], "slurm takes no --nipype-plugin-file"),
+        (["--status", "--submit"], "--status submits nothing"),
         (["--sbatch-args='a"], "cannot be read"),
         (["--sbatch-args='a\nb'"], "a line break"),
         (["--study", "no.toml"], "no.toml"),
@@ -244,7 +246,9 @@ def test_what_cannot_be_a_job_is_one_sentence(tmp_path, capsys, words, sentence)
 def test_a_dry_run_writes_nothing(tmp_path, capsys):
     matrices(tmp_path / "data")
     assert run("slurm", tmp_path / "data", tmp_path / "out", "--dry-run") == 0
-    assert "#SBATCH --mem=" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "#SBATCH --mem=" in said
+    assert re.search(r"participant_id +data_set\n01", said)
     assert not (tmp_path / "out").exists()
 
 
