@@ -1,9 +1,10 @@
 """Is a change of connectivity recovered from raw images without bias? Many heads, truth known.
 
-Run it as ``python tests/benchmarks/validate_raw.py --heads 12`` (about five minutes a head on one
+Run it as ``python tests/benchmarks/validate_raw.py --heads 12`` (some five minutes a head on one
 core). Every simulated head is scanned three times, each time at another place of the scanner and
 with a T1-weighted image of its own, and goes through ``circuitshift ... participant``: twice with
-the same correlations, once with the planted change of two circuits. Series, physiology, motion and
+the same correlations, once with the planted change of two circuits (default mode, and default mode
+with task-positive). Series, physiology, motion and
 thermal noise are the same in the three, so that what differs between their edges is what was
 planted, and what preprocessing made of the positions.
 
@@ -131,8 +132,10 @@ def head(seed: int, spec: HeadSpec, n_volumes: int) -> dict[str, float]:
     }
     for label, where in rows.items():
         for what, part in (("nothing changed", null), ("change", change)):
-            for kind in kinds:
-                said[f"{what}: {label}, {kind}"] = np.nanmean(part[kind][where])
+            means = {kind: np.nanmean(part[kind][where]) for kind in kinds}
+            said |= {f"{what}: {label}, {kind}": mean for kind, mean in means.items()}
+            for kind in kinds[1:]:
+                said[f"{what}: {label}, found minus {kind}"] = means["found"] - means[kind]
         spread = np.nanstd(null["found"][where])
         said[f"nothing changed: {label}, spread over edges"] = spread
     return {key: float(value) for key, value in said.items()}

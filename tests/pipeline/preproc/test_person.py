@@ -16,8 +16,9 @@ import pytest
 from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
 
 from circuitshift.atlases.load import load_atlas
-from circuitshift.pipeline import tables
+from circuitshift.pipeline import connectivity, tables
 from circuitshift.pipeline.confounds import framewise_displacement
+from circuitshift.pipeline.denoise import clean, get_strategy, load_regressors, load_strategies
 from circuitshift.pipeline.extract import extract, parcellate, read_mask
 from circuitshift.pipeline.phantom_model import PhantomSpec, PlantedTruth, plant
 from circuitshift.pipeline.phantom_run import draw_series
@@ -57,8 +58,6 @@ class Scan:
 class Truth:
     head: Head
     scans: tuple[Scan, Scan]
-    edges: tuple[np.ndarray, np.ndarray]
-    planted: np.ndarray  # change of the correlations, Fisher z
     circuits: dict[str, np.ndarray]
 
 
@@ -116,9 +115,7 @@ def truth() -> Truth:
         moved = rigid.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
         noise = np.random.default_rng(33)
         scans.append(Scan(t1w, pose, draw_bold(head, SPEC, series, atlas, pose=moved, rng=noise)))
-    edges = study.people.edges
-    planted = np.arctanh(after[edges]) - np.arctanh(before[edges])
-    return Truth(head, (scans[0], scans[1]), edges, planted, study.people.circuits)
+    return Truth(head, (scans[0], scans[1]), study.people.circuits)
 
 
 def made_of(truth: Truth, sessions: tuple[str, str], root: Path) -> Made:
@@ -203,22 +200,34 @@ def test_regional_series_are_those_planted(truth: Truth, made: Made, number: int
 
 
 def test_change_is_recovered_without_bias(truth: Truth, made: Made) -> None:
-    """Both sessions carry the same noise: what differs between them is what was planted."""
-    found, known = (
-        np.arctanh(after[truth.edges]) - np.arctanh(before[truth.edges])
-        for before, after in (
-            [tables.read_matrix(made.measured(s, "relmat.tsv"))[1] for s in SESSIONS],
-            [np.corrcoef(scan.run.series[scan.run.n_dummy :].T) for scan in truth.scans],
+    """Against a perfect scan: shrunk as far as thermal noise explains, and nothing else.
+
+    Noise that regions do not share shrinks their correlation by the root of the product of the
+    shares of variance that are signal (Spearman 1904): here r of one series times r of the other.
+    Bounds are four standard deviations between the ten heads of tests/benchmarks/validate_raw.py.
+    """
+    strategy = get_strategy(Science().strategies[0], load_strategies())
+    found, perfect, r = [], [], []
+    for session, scan in zip(SESSIONS, truth.scans, strict=True):
+        series = tables.read_series(made.measured(session, "stat-mean_timeseries.tsv"))[1]
+        regressors = load_regressors(
+            made.func(session, "desc-confounds_timeseries.tsv"), strategy, n_volumes=120
         )
-    )
-    there = np.isfinite(found)
-    slope, offset = np.polyfit(known[there], found[there], 1)
+        ideal = clean(scan.run.carried, regressors, strategy, SPEC.t_r_s)[0]
+        found.append(connectivity.edges(series))
+        perfect.append(connectivity.edges(ideal))
+        r.append([np.corrcoef(a, b)[0, 1] for a, b in zip(series.T, ideal.T, strict=True)])
+    first, second = np.triu_indices(len(r[0]), 1)
+    kept = float(np.nanmedian([np.array(one)[first] * np.array(one)[second] for one in r]))
+    change, known = found[1] - found[0], perfect[1] - perfect[0]
+    there = np.isfinite(change)
     assert there.mean() > 0.95
-    assert abs(offset) < 0.03
-    assert 0.75 < slope < 1.15
+    slope, offset = np.polyfit(known[there], change[there], 1)
+    assert slope == pytest.approx(kept, abs=0.09)
+    assert abs(offset) < 0.01
     for name, edges in truth.circuits.items():
-        assert abs(np.nanmean(found[edges]) - known[edges].mean()) < 0.06, name
-    assert abs(found[there].mean() - known[there].mean()) < 0.03
+        expected = kept * np.nanmean(known[edges])
+        assert np.nanmean(change[edges]) == pytest.approx(expected, abs=0.03), name
 
 
 def test_others_read_it_as_fmriprep_output(made: Made) -> None:
