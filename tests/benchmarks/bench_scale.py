@@ -113,7 +113,7 @@ from circuitshift.pipeline.records import Science
 run_group([DataSet(out, data)], read_study_file(study), science=Science(), out_dir=out)
 """,
     "group report": """
-from circuitshift.pipeline.collect import report_group
+from circuitshift.pipeline.collect_group import report_group
 report_group(out)
 """,
 }
