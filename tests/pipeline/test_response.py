@@ -1,5 +1,6 @@
 """The global response model: against a slow twin, exact laws, and planted effects."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -243,6 +244,27 @@ def test_shared_noise_is_in_the_standard_error() -> None:
     spread = np.var(means)
     assert spread > 1.4 * np.mean(plain)
     assert spread == pytest.approx(np.mean(full), rel=0.4)
+
+
+def test_edges_of_everybody_are_not_copied() -> None:
+    """Beside the edges of many people the fit needs copies of a few at a time."""
+    spec = EdgeSpec(n_regions=40, n_circuit=8, n_treated=1500, n_reference=500)
+    study = simulate_edges(Truth(shift=0.1), spec, np.random.default_rng(0))
+    change = study.followup - study.baseline
+    tracemalloc.start()
+    sample = Sample.from_edges(
+        change=change,
+        baseline=study.baseline,
+        circuits={"c": study.circuit},
+        reference=study.reference,
+    )
+    made = tracemalloc.get_traced_memory()[1]
+    global_response(sample, with_deviation=True)
+    fitted = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.shares_memory(sample.change.values, change)
+    assert made < 0.5 * change.nbytes
+    assert fitted < 0.5 * change.nbytes
 
 
 def test_too_little_is_refused() -> None:
