@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from circuitshift.pipeline import __version__
 from circuitshift.workflows.parsers import app_parser
@@ -77,12 +78,11 @@ def test_the_descriptor_takes_every_flag():
 
 
 def test_pins_are_versions_only_and_keep_to_what_the_package_asks():
-    packaging = pytest.importorskip("packaging.requirements")
     assert not re.search(r"://|--index|--find-links|@", (FOLDER / "constraints.txt").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     for text in (*project["dependencies"], *extras["preproc"], *extras["harmonise"]):
-        wanted = packaging.Requirement(text)
+        wanted = Requirement(text)
         pinned = {name.lower(): version for name, version in PINS.items()}[wanted.name.lower()]
         assert wanted.specifier.contains(pinned), text
 
