@@ -13,7 +13,7 @@ import shlex
 from pathlib import Path
 
 from circuitshift.pipeline import __version__
-from circuitshift.workflows.parsers import app_parser
+from circuitshift.workflows.cli.parsers import app_parser
 
 HERE = Path(__file__).parent
 HEAD = """\

@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.errors import (
+    DesignError,
+)
 
 __all__ = ["Background", "Design", "Door", "Kept", "Machine", "Plan", "Run", "Science", "Strategy"]
 
@@ -172,13 +174,13 @@ class Design:
         Column, or score by session, that names the scanner: an indicator for each, and labels are
         exchanged within sites only.
     harmonise : bool
-        Harmonise edges over sites (`circuitshift.pipeline.harmonise`).
+        Harmonise edges over sites (`circuitshift.pipeline.stats.combat`).
     symptom : str
         Score by session whose change is related to the change of connectivity.
     weighted : bool
         Weigh people by how precisely their change is measured (`change.precision_weights`).
     background : {"all", "disjoint", "matched"}
-        Edges that define the global law, see `circuitshift.pipeline.questions.Rules`.
+        Edges that define the global law, see `circuitshift.pipeline.model.contrasts.Rules`.
     covariates : tuple of str
         Columns of ``participants.tsv`` (numbers, or words such as sex and site, which are coded
         as indicators), centred and regressed out; change in mean framewise displacement is always
@@ -307,7 +309,7 @@ class Science:
     strategy_files : tuple of str
         Files with further denoising strategies.
     estimator : {"pearson", "partial"}
-        Of edges, from series; see `circuitshift.pipeline.connectivity.correlation`.
+        Of edges, from series; see `circuitshift.pipeline.edges.correlation`.
     template : str
         Template that raw images are normalised to.
     slice_timing : bool
@@ -383,3 +385,7 @@ class Plan:
     output_dir: Path
     science: Science
     machine: Machine
+
+
+#: Strategy name of series and matrices that were denoised elsewhere.
+AS_GIVEN = "as given"

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from circuitshift.pipeline import __version__
-from circuitshift.workflows.parsers import app_parser
+from circuitshift.workflows.cli.parsers import app_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "containers"

@@ -49,7 +49,7 @@ def test_generic_names_are_not_importable_from_outside(tmp_path):
 
 def test_the_door_has_no_heavy_imports(tmp_path):
     code = (
-        "import sys, circuitshift.workflows.parsers as c; c.app_parser().format_help(); "
+        "import sys, circuitshift.workflows.cli.parsers as c; c.app_parser().format_help(); "
         "print([m for m in ('numpy', 'scipy', 'nilearn', 'nipype', 'matplotlib', 'nibabel') "
         "if m in sys.modules])"
     )
@@ -61,7 +61,8 @@ def test_the_door_has_no_heavy_imports(tmp_path):
 
 def test_the_fast_path_has_no_heavy_imports(tmp_path):
     code = (
-        "import sys, circuitshift.pipeline.measure, circuitshift.pipeline.group; "
+        "import sys, circuitshift.pipeline.measure.person, "
+        "circuitshift.pipeline.study.group_level; "
         "print([m for m in ('scipy.signal', 'nilearn', 'nipype', 'matplotlib', 'pandas', "
         "'nibabel', 'sklearn') if m in sys.modules])"
     )
@@ -72,7 +73,7 @@ def test_the_fast_path_has_no_heavy_imports(tmp_path):
 
 
 def test_every_flag_is_in_the_readme_and_has_help():
-    from circuitshift.workflows.parsers import app_parser, tool_parsers
+    from circuitshift.workflows.cli.parsers import app_parser, tool_parsers
 
     for parser in (app_parser(), *tool_parsers().values()):
         for action in parser._actions:
@@ -82,7 +83,7 @@ def test_every_flag_is_in_the_readme_and_has_help():
 
 
 def test_every_strategy_and_circuit_is_documented():
-    from circuitshift.pipeline.denoise import load_strategies
+    from circuitshift.pipeline.measure.denoise import load_strategies
 
     text = (ROOT / "docs" / "denoising.md").read_text()
     assert not [name for name in load_strategies() if f"`{name}`" not in text]
@@ -113,14 +114,18 @@ def test_the_wheel_works_outside_the_repository(tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
-    data = ("pipeline/strategies.toml", "atlases/circuits/dmn.toml", "workflows/resources.toml")
+    data = (
+        "pipeline/measure/strategies.toml",
+        "atlases/circuits/dmn.toml",
+        "workflows/cluster/resources.toml",
+    )
     for name in (*data, "pipeline/py.typed"):
         assert f"circuitshift/{name}" in names
     assert any(name.startswith("circuitshift/pipeline/templates/") for name in names)
     # -S: without the editable install of this environment, with its libraries
     path = os.pathsep.join([str(tmp_path / "site"), sysconfig.get_path("purelib")])
     code = (
-        "import circuitshift.pipeline.measure as m, circuitshift.atlases.load as l, "
+        "import circuitshift.pipeline.measure.person as m, circuitshift.atlases.load as l, "
         "circuitshift.atlases.resolve as r; atlas = l.load_atlas('seitzman300'); "
         "print(m.__file__, len(atlas.regions), len(r.load_circuits(atlas).circuits) >= 11)"
     )

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from nipype.pipeline import engine as pe
 
-from circuitshift.pipeline.design import StudyFile
-from circuitshift.pipeline.group import DataSet
 from circuitshift.pipeline.records import Machine, Science
+from circuitshift.pipeline.study.group_level import DataSet
+from circuitshift.pipeline.study.study_file import StudyFile
 from circuitshift.workflows.steps import ReportGroup, RunGroup
 
 __all__ = ["init_group_wf"]

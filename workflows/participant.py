@@ -7,8 +7,8 @@ from nipype.interfaces.base import SimpleInterface
 from nipype.interfaces.utility import Merge
 from nipype.pipeline import engine as pe
 
+from circuitshift.pipeline.bids.raw import RawBold
 from circuitshift.pipeline.preproc.person import voxel_size
-from circuitshift.pipeline.preproc.raw import RawBold
 from circuitshift.pipeline.records import Machine, Science
 from circuitshift.workflows.plan import PersonPlan
 from circuitshift.workflows.steps import (

@@ -4,15 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from circuitshift.pipeline import bids
-from circuitshift.pipeline.atlas_files import atlas_for
+from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.bids.participants import People, read_people
+from circuitshift.pipeline.bids.raw import RawBold, RawFound, RawPerson, find_raw, is_raw
 from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError
-from circuitshift.pipeline.group import DataSet
-from circuitshift.pipeline.people import People, read_people
-from circuitshift.pipeline.preproc.names import bold_path
-from circuitshift.pipeline.preproc.raw import RawBold, RawFound, RawPerson, find_raw, is_raw
-from circuitshift.pipeline.products import outputs_of
+from circuitshift.pipeline.measure.atlas_files import atlas_for
+from circuitshift.pipeline.measure.outputs import outputs_of
+from circuitshift.pipeline.preproc.output_names import bold_path
 from circuitshift.pipeline.records import Run, Science
+from circuitshift.pipeline.study.group_level import DataSet
 
 __all__ = ["InputFolder", "PersonPlan", "StudyPlan", "describe", "make_plan"]
 

@@ -1,8 +1,12 @@
 """Every step, on one page, in running order."""
 
-from circuitshift.pipeline import collect, collect_group, group, measure
+from circuitshift.pipeline.measure import person as measure
+from circuitshift.pipeline.measure.person import measure_preprocessed
 from circuitshift.pipeline.preproc import person
-from circuitshift.workflows.step import step
+from circuitshift.pipeline.reports.person import inputs as collect
+from circuitshift.pipeline.reports.study import inputs as collect_group
+from circuitshift.pipeline.study import group_level as group
+from circuitshift.workflows.engine.step import step
 
 __all__ = [
     "EstimateRunMotion",
@@ -18,7 +22,7 @@ __all__ = [
 PreparePersonAnatomy = step(person.prepare_person_anatomy)
 EstimateRunMotion = step(person.estimate_run_motion)
 PreprocessRun = step(person.preprocess_run)
-MeasurePreprocessed = step(person.measure_preprocessed)
+MeasurePreprocessed = step(measure_preprocessed)
 MeasurePerson = step(measure.measure_person)
 ReportPerson = step(collect.report_person)
 RunGroup = step(group.run_group)

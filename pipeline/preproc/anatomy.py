@@ -9,19 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
-from circuitshift.pipeline.preproc import register, rigid
-from circuitshift.pipeline.preproc.brain import brain_mask
-from circuitshift.pipeline.preproc.images import Image, grid_over, to_ras
+from circuitshift.pipeline.arrays import Bools, Floats
+from circuitshift.pipeline.io.images import Image, grid_over, to_ras
+from circuitshift.pipeline.preproc import registration as register
+from circuitshift.pipeline.preproc import transforms
+from circuitshift.pipeline.preproc.brain_mask import brain_mask
 from circuitshift.pipeline.preproc.motion import align, head_mask
 from circuitshift.pipeline.preproc.template import Template
 
 __all__ = ["Anatomy", "Brain", "dice", "masked", "prepare_anatomy", "within_person_template"]
 
-Floats = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 _RIGID_MM = 2.0
 _SURE_MM = 3.0  # how far the person's own brain mask may lie from the template's
@@ -41,7 +40,7 @@ class Brain:
     """
 
     t1w: Image
-    mask: Mask
+    mask: Bools
     tissues: tuple[Image, ...]
 
 
@@ -69,12 +68,12 @@ class Anatomy:
     similarity: float
 
 
-def masked(image: Image, mask: Mask) -> Image:
+def masked(image: Image, mask: Bools) -> Image:
     """Set an image to zero outside a mask."""
     return image.like(np.where(mask, image.data, 0).astype(np.float32))
 
 
-def dice(a: Mask, b: Mask) -> float:
+def dice(a: Bools, b: Bools) -> float:
     """Overlap of two masks: twice what they share, over what they hold (Dice 1945)."""
     total = int(a.sum()) + int(b.sum())
     return 2 * int((a & b).sum()) / total if total else float("nan")
@@ -112,7 +111,7 @@ def prepare_anatomy(t1ws: Sequence[Image], template: Template) -> Anatomy:
     return Anatomy(Brain(person, mask, tissues), warp, to_inputs, agreement, similarity)
 
 
-def _reconciled(mask: Mask, expected: Mask, zooms: Floats) -> Mask:
+def _reconciled(mask: Bools, expected: Bools, zooms: Floats) -> Bools:
     """Keep the person's own mask where the template's agrees to within some millimetres."""
     outside = ndimage.distance_transform_edt(~expected, sampling=zooms)
     depth = ndimage.distance_transform_edt(expected, sampling=zooms)
@@ -128,7 +127,7 @@ def _similarity(person: Image, warp: register.Warp, template: Template) -> float
     return float(np.corrcoef(own, there[inside])[0, 1])
 
 
-def within_person_template(t1ws: Sequence[Image]) -> tuple[Image, Mask, tuple[Floats, ...]]:
+def within_person_template(t1ws: Sequence[Image]) -> tuple[Image, Bools, tuple[Floats, ...]]:
     """Average the T1-weighted images of a person in the space half-way between them.
 
     Parameters
@@ -182,7 +181,7 @@ def within_person_template(t1ws: Sequence[Image]) -> tuple[Image, Mask, tuple[Fl
 
 def _centred(to_images: Sequence[Floats], centre: Floats) -> list[Floats]:
     """Move the common space so that it lies in the middle of the images."""
-    middle = np.linalg.inv(rigid.halfway(to_images, centre))
+    middle = np.linalg.inv(transforms.halfway(to_images, centre))
     return [matrix @ middle for matrix in to_images]
 
 
@@ -210,7 +209,7 @@ def _union(images: Sequence[Image], to_images: Sequence[Floats]) -> Image:
     corners = []
     for image, matrix in zip(images, to_images, strict=True):
         box = np.array(np.meshgrid(*[(0, n - 1) for n in image.grid])).reshape(3, -1).T
-        corners.append(rigid.apply(np.linalg.inv(matrix) @ image.affine, box.astype(float)))
+        corners.append(transforms.apply(np.linalg.inv(matrix) @ image.affine, box.astype(float)))
     world = np.concatenate(corners)
     size = float(min(image.zooms.min() for image in images))
     low = world.min(axis=0)
@@ -226,5 +225,5 @@ def _average(
     points = grid.points()
     total = np.zeros(len(points), np.float32)
     for image, matrix in zip(images, to_images, strict=True):
-        total += np.maximum(image.at(rigid.apply(matrix, points), order=order), 0)
+        total += np.maximum(image.at(transforms.apply(matrix, points), order=order), 0)
     return grid.like((total / len(images)).reshape(grid.grid))

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from circuitshift.pipeline.preproc import rigid
-from circuitshift.pipeline.preproc.images import Image
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.io.images import Image
+from circuitshift.pipeline.preproc import transforms
 
 __all__ = ["HeadMotion", "align", "estimate_motion", "head_mask"]
 
-Floats = npt.NDArray[np.float64]
 
 _MOST_VOXELS = 40_000
 _FOR_REFERENCE = 24  # volumes averaged into the reference
@@ -47,7 +47,7 @@ class HeadMotion:
     @property
     def parameters(self) -> Floats:
         """Translations, mm, and rotations, radians, shape (n_volumes, 6); see `rigid`."""
-        return np.array([rigid.parameters_of(m, self.centre_mm) for m in self.matrices])
+        return np.array([transforms.parameters_of(m, self.centre_mm) for m in self.matrices])
 
 
 def head_mask(image: Image) -> npt.NDArray[np.bool_]:
@@ -146,7 +146,7 @@ def _mean(run: Image, motion: dict[int, Floats]) -> npt.NDArray[np.float32]:
     points = run.points()
     total = np.zeros(run.grid, np.float32)
     for number, matrix in motion.items():
-        values = _volume(run, number).at(rigid.apply(matrix, points), order=3)
+        values = _volume(run, number).at(transforms.apply(matrix, points), order=3)
         total += values.reshape(run.grid)
     return np.asarray(total / len(motion), np.float32)
 
@@ -209,7 +209,7 @@ class _Fit:
         else:
             data = ndimage.spline_filter(data, order=3, output=np.float32)
         for _ in range(_STEPS):
-            where = volume.indices(rigid.apply(matrix, level.points))
+            where = volume.indices(transforms.apply(matrix, level.points))
             order = 1 if level.sigma else 3
             values = ndimage.map_coordinates(
                 data, where, order=order, prefilter=False, mode="nearest"
@@ -217,7 +217,7 @@ class _Fit:
             step = level.solver @ values
             step[:6] /= max(step[6], 0.1)  # of the volume's own intensity
             # R_x R_y R_z of small angles is I + [r]x: the columns above are its derivatives
-            matrix = matrix @ np.linalg.inv(rigid.matrix_of(step[:6], self.centre))
+            matrix = matrix @ np.linalg.inv(transforms.matrix_of(step[:6], self.centre))
             if np.abs(step[:3]).max() + _HEAD_MM * np.abs(step[3:6]).max() < _CLOSE_MM:
                 break
         return matrix

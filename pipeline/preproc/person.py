@@ -13,30 +13,31 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline import bids, tables
-from circuitshift.pipeline.bids_names import build_path
-from circuitshift.pipeline.confounds import (
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.bids.names import build_path
+from circuitshift.pipeline.bids.raw import RawAnat, RawBold
+from circuitshift.pipeline.errors import (
+    CircuitshiftError,
+    ImageError,
+    OutputError,
+    TableError,
+)
+from circuitshift.pipeline.io import images, tables
+from circuitshift.pipeline.io.images import Image, grid_over
+from circuitshift.pipeline.io.provenance import code_hash, inputs_hash
+from circuitshift.pipeline.preproc import registration as register
+from circuitshift.pipeline.preproc import transforms
+from circuitshift.pipeline.preproc import transforms as xfm
+from circuitshift.pipeline.preproc.anatomy import Anatomy, Brain, dice, masked, prepare_anatomy
+from circuitshift.pipeline.preproc.confounds import (
     Voxels,
     confounds,
     framewise_displacement,
     non_steady_state,
     write_confounds,
 )
-from circuitshift.pipeline.errors import (
-    CircuitshiftError,
-    Fault,
-    ImageError,
-    OutputError,
-    TableError,
-)
-from circuitshift.pipeline.measure import PersonFiles, measure_person
-from circuitshift.pipeline.preproc import images, register, rigid, xfm
-from circuitshift.pipeline.preproc.anatomy import Anatomy, Brain, dice, masked, prepare_anatomy
-from circuitshift.pipeline.preproc.bold import correct_slice_timing, resample_run, signal_mask
-from circuitshift.pipeline.preproc.images import Image, grid_over
-from circuitshift.pipeline.preproc.masks import noise_maps, noise_masks
 from circuitshift.pipeline.preproc.motion import estimate_motion
-from circuitshift.pipeline.preproc.names import (
+from circuitshift.pipeline.preproc.output_names import (
     anat_path,
     anatomy_record,
     bold_path,
@@ -44,22 +45,19 @@ from circuitshift.pipeline.preproc.names import (
     func_path,
     warp_path,
 )
-from circuitshift.pipeline.preproc.raw import RawAnat, RawBold
+from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run, signal_mask
 from circuitshift.pipeline.preproc.template import Template, load_template
-from circuitshift.pipeline.provenance import code_hash, inputs_hash
-from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.preproc.tissue_masks import noise_maps, noise_masks
 
 __all__ = [
     "Record",
     "estimate_run_motion",
-    "measure_preprocessed",
     "prepare_person_anatomy",
     "preprocess_run",
     "read_record",
     "voxel_size",
 ]
 
-Floats = npt.NDArray[np.float64]
 
 _FIELD_MM = 2.0
 _TISSUES = ("CSF", "GM", "WM")
@@ -344,7 +342,7 @@ def _preprocess(
             run, bold.slice_times_s, bold.t_r_s, axis=bold.slice_axis, n_dummy=n_dummy
         )
     back = np.linalg.inv(to_t1w)
-    moved_run = resample_run(run, matrices, grid, lambda p: rigid.apply(back, field(p)))
+    moved_run = resample_run(run, matrices, grid, lambda p: transforms.apply(back, field(p)))
     del run
 
     inside = _on(grid, field, person.t1w.like(person.mask.astype(np.float32))) > 0.5
@@ -355,7 +353,7 @@ def _preprocess(
     )
     noise = noise_masks(maps, mask)
     series = [moved_run.image.data[m].T for m in (mask, noise.csf, noise.white_matter)]
-    parameters = np.array([rigid.parameters_of(m, centre) for m in matrices])
+    parameters = np.array([transforms.parameters_of(m, centre) for m in matrices])
     columns, meta = confounds(
         Voxels(series[0], series[1], series[2]), parameters, bold.t_r_s, n_dummy=n_dummy
     )
@@ -421,7 +419,7 @@ def _coregister(reference: Image, person: Brain) -> tuple[Floats, float]:
     brain = masked(person.t1w, person.mask)
     matrix = register.rigid_to(masked(flat, seen), brain)
     inverse = np.linalg.inv(matrix)
-    where = rigid.apply(inverse, person.t1w.points())
+    where = transforms.apply(inverse, person.t1w.points())
     own = reference.like(seen.astype(np.float32)).at(where).reshape(person.t1w.grid) > 0.5
     view = reference.like(np.ones(reference.grid, np.float32)).at(where).reshape(own.shape) > 0.5
     return matrix, dice(own, person.mask & view)
@@ -446,51 +444,3 @@ def _write_bold_sidecar(
 
 
 # ---------------------------------------------------------------------------------- onwards
-
-
-def measure_preprocessed(
-    records: Sequence[Path],
-    faults: Sequence[Fault],
-    *,
-    participant: str,
-    science: Science,
-    preproc_dir: Path,
-    data_set: str,
-    out_dir: Path,
-) -> PersonFiles:
-    """Measure the runs that were preprocessed, as if fMRIPrep had written them.
-
-    Parameters
-    ----------
-    records : sequence of Path
-        Of `preprocess_run`, one for each run.
-    faults : sequence of Fault
-        What the index found wrong with this person.
-    participant : str
-    science : Science
-    preproc_dir : Path
-        Root of the derivatives.
-    data_set : str
-        Name of the data set; empty for the main one.
-    out_dir : Path
-        Root of the output data set.
-
-    Returns
-    -------
-    PersonFiles
-        A run that could not be preprocessed has a row with status ``failed``.
-    """
-    made: set[str] = set()
-    problems = list(faults)
-    for record in records:
-        content = read_record(record)
-        if "fault" in content:
-            stem = record.name.removesuffix("_bold.json")
-            what, _, fix = str(content["fault"]).rpartition("; ")
-            fault = (what, fix) if what else (fix, "mend it and run again")
-            problems.append(Fault(stem, *fault, participant))
-        made |= set(content.get("files", []))
-    query = bids.Query(participants=(participant,), spaces=(science.template,), doors=("bold",))
-    found = bids.find_runs(preproc_dir, query, dataset=data_set) if made else bids.Found(())
-    runs = [run for run in found.runs if run.path.relative_to(preproc_dir).as_posix() in made]
-    return measure_person(runs, problems, participant=participant, science=science, out_dir=out_dir)

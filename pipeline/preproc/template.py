@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from circuitshift.atlases.remote import is_filled, templateflow_home
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.preproc.images import Image, read
+from circuitshift.pipeline.io.images import Image, read
 
 __all__ = ["EMBEDDED", "Template", "load_template"]
 

@@ -95,7 +95,7 @@ def seitzman() -> "Atlas":
 
 def ours(folder: Path, name: str, atlases: list, n_confounds: tuple[int, ...]) -> list:
     """One pass, then cleaning of the means."""
-    from circuitshift.pipeline import denoise, extract
+    from circuitshift.pipeline.measure import denoise, extract
     from circuitshift.pipeline.records import Strategy
 
     confounds = np.load(folder / "confounds.npy")

@@ -110,7 +110,7 @@ def state(root: Path) -> list[tuple[str, int, int]]:
 
 def ours(root: Path, *, check: bool) -> dict[str, list[object]]:
     """Find all runs; with `check` read every header and sidecar too."""
-    from circuitshift.pipeline.bids import check_run, find_runs
+    from circuitshift.pipeline.bids.select_runs import check_run, find_runs
 
     found = find_runs(root)
     assert not found.faults, found.faults[:3]
@@ -144,7 +144,7 @@ def child(side: str, root: Path) -> None:
     if side == "pybids":
         import bids  # noqa: F401 - only to have it imported
     else:
-        import circuitshift.pipeline.bids  # noqa: F401 - only to have it imported
+        pass
     start = time.perf_counter()
     found = pybids(root) if side == "pybids" else ours(root, check=side == "checked")
     seconds = time.perf_counter() - start

@@ -16,7 +16,7 @@ import warnings
 import numpy as np
 from statsmodels.regression.mixed_linear_model import MixedLM
 
-from circuitshift.pipeline.mixed import MixedResult, fit_mixed
+from circuitshift.pipeline.stats.mixed_model import MixedResult, fit_mixed
 
 N_PEOPLE, N_VISITS, MISSING, N_VARIABLES, N_PEER = 60, 3, 0.25, 20_000, 30
 

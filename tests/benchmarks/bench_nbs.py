@@ -18,7 +18,7 @@ import time
 
 import numpy as np
 
-from circuitshift.pipeline.edge_graph import largest_component
+from circuitshift.pipeline.stats.edge_components import largest_component
 
 N_PEOPLE, N_REGIONS, THRESHOLD, EFFECT = 30, 100, 3.0, 0.8  # people in each arm
 N_AFFECTED, N_PEER, N_OURS, BLOCK, SEED = 12, 100, 1000, 200, 7

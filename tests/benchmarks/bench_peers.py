@@ -36,8 +36,12 @@ def make(folder: Path) -> None:
     import nibabel as nib
 
     from circuitshift.atlases.load import load_atlas
-    from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth, write_phantom
-    from circuitshift.pipeline.phantom_run import make_grid
+    from circuitshift.pipeline.validation.simulate.bold_run import make_grid
+    from circuitshift.pipeline.validation.simulate.data_set import (
+        PhantomSpec,
+        PlantedTruth,
+        write_phantom,
+    )
 
     spec = PhantomSpec(
         n_treated=N_PEOPLE // 2,
@@ -104,7 +108,9 @@ def by_hand(folder: Path) -> None:
 def arrays(folder: Path) -> None:
     """The same with the functions of this tool."""
     from circuitshift.atlases.load import load_atlas
-    from circuitshift.pipeline import bids, connectivity, denoise, extract
+    from circuitshift.pipeline import edges as connectivity
+    from circuitshift.pipeline.bids import select_runs as bids
+    from circuitshift.pipeline.measure import denoise, extract
 
     atlas = load_atlas(folder / f"{ATLAS}.nii.gz")
     strategy = denoise.load_strategies()["24p+acompcor"]
@@ -125,7 +131,13 @@ def command(side: str, folder: Path) -> list[str]:
     if side != "app":
         return [sys.executable, "-W", "ignore", __file__, "--child", side, str(folder)]
     words = ("participant", "-w", folder / "work", "--atlas", folder / f"{ATLAS}.nii.gz")
-    program = (sys.executable, "-m", "circuitshift.workflows.cli", folder / "ds", folder / "out")
+    program = (
+        sys.executable,
+        "-m",
+        "circuitshift.workflows.cli.main",
+        folder / "ds",
+        folder / "out",
+    )
     return [str(word) for word in (*program, *words, "--nprocs", 1)]
 
 
@@ -140,7 +152,7 @@ def measure(side: str, folder: Path) -> tuple[float, float, float]:
 
 def collect(folder: Path) -> None:
     """Take the matrices of the app from its tables."""
-    from circuitshift.pipeline.tables import read_matrix
+    from circuitshift.pipeline.io.tables import read_matrix
 
     for image in images(folder):
         made = folder / "out" / image.relative_to(folder / "ds/derivatives/fmriprep").parent

@@ -34,7 +34,7 @@ def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def ours(kind: str, n: int, target: Path) -> None:
     """One run of our test; its observed t and null maxima go to a file."""
-    from circuitshift.pipeline.inference import contrast_of, mean_contrast, permutation_test
+    from circuitshift.pipeline.stats.permutation import contrast_of, mean_contrast, permutation_test
 
     y, arm, covariates = data()
     if kind == "one":
@@ -74,11 +74,11 @@ def theirs(kind: str, n: int, n_jobs: int, target: Path) -> None:
 
 def whole(n: int) -> float:
     """Seconds of everything that the group level computes, from arrays."""
-    from circuitshift.pipeline.beside import look_beside
-    from circuitshift.pipeline.maps import change_maps
-    from circuitshift.pipeline.questions import Rules, Visits, questions_of
-    from circuitshift.pipeline.simulate import TRUTHS, EdgeSpec, simulate_edges
-    from circuitshift.pipeline.study import analyse
+    from circuitshift.pipeline.model.analyse import analyse
+    from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
+    from circuitshift.pipeline.model.secondary.edge_maps import change_maps
+    from circuitshift.pipeline.model.secondary.secondary import look_beside
+    from circuitshift.pipeline.validation.simulate.edges import TRUTHS, EdgeSpec, simulate_edges
 
     rng = np.random.default_rng(SEED)
     spec = EdgeSpec(n_regions=300, n_treated=30, n_control=30, n_circuits=5)

@@ -22,19 +22,15 @@ import numpy as np
 import psutil
 
 from circuitshift.atlases.load import load_atlas
-from circuitshift.pipeline import bids, tables
-from circuitshift.pipeline.preproc import anatomy, images, person, rigid
-from circuitshift.pipeline.preproc.images import Image
+from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.bids.raw import find_raw
+from circuitshift.pipeline.io import images, tables
+from circuitshift.pipeline.io.images import Image
+from circuitshift.pipeline.preproc import anatomy, person, transforms
 from circuitshift.pipeline.preproc.motion import estimate_motion
-from circuitshift.pipeline.preproc.phantom_head import (
-    HeadSpec,
-    draw_head,
-    draw_pose,
-    draw_t1w,
-)
-from circuitshift.pipeline.preproc.phantom_raw import BoldTruth, draw_bold
-from circuitshift.pipeline.preproc.raw import find_raw
 from circuitshift.pipeline.preproc.template import EMBEDDED
+from circuitshift.pipeline.validation.simulate.head import HeadSpec, draw_head, draw_pose, draw_t1w
+from circuitshift.pipeline.validation.simulate.raw_data_set import BoldTruth, draw_bold
 
 SPEC = HeadSpec(t1w_mm=1.0, bold_mm=(3.0, 3.0, 3.0))
 SESSIONS = ("pre", "post")
@@ -143,10 +139,10 @@ def steps(root: Path, out: Path) -> dict[str, float]:
 
 def error_mm(found: list[np.ndarray], run: BoldTruth) -> float:
     """Median error of head motion on the surface of a sphere of 50 mm, mm."""
-    known = [rigid.matrix_of(row, run.centre_mm) for row in run.motion]
+    known = [transforms.matrix_of(row, run.centre_mm) for row in run.motion]
     offset = [np.linalg.inv(a) @ b for a, b in zip(known, found, strict=False)][run.n_dummy :]
-    middle = np.linalg.inv(rigid.halfway(offset, run.centre_mm))
-    rows = np.array([rigid.parameters_of(middle @ m, run.centre_mm) for m in offset])
+    middle = np.linalg.inv(transforms.halfway(offset, run.centre_mm))
+    rows = np.array([transforms.parameters_of(middle @ m, run.centre_mm) for m in offset])
     return float(np.median(np.abs(rows[:, :3]).sum(axis=1) + 50 * np.abs(rows[:, 3:]).sum(axis=1)))
 
 
@@ -154,7 +150,7 @@ def peer(run: Image) -> list[np.ndarray]:
     """Head motion by ANTs, on as many threads as it likes."""
     import ants
 
-    from circuitshift.pipeline.preproc.register import _LPS, _matrix
+    from circuitshift.pipeline.preproc.registration import _LPS, _matrix
 
     affine = np.eye(5)
     affine[:3, :3] = (_LPS @ run.affine)[:3, :3] / run.zooms

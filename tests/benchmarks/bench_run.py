@@ -40,7 +40,11 @@ def write_run(folder: Path, n_volumes: int, voxel_mm: float) -> int:
     """Write a person with two short sessions; return the voxels of a volume."""
     import nibabel as nib
 
-    from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth, write_phantom
+    from circuitshift.pipeline.validation.simulate.data_set import (
+        PhantomSpec,
+        PlantedTruth,
+        write_phantom,
+    )
 
     spec = PhantomSpec(
         n_treated=1, n_control=0, n_reference=0, n_volumes=n_volumes, voxel_mm=voxel_mm,
@@ -71,9 +75,9 @@ def child(folder: Path, atlas: Path | None, n_strategies: int) -> None:
     """Measure the first run; without an atlas, only import what that needs."""
     import nilearn.interfaces.fmriprep  # noqa: F401 - what reads confounds
 
-    from circuitshift.pipeline.atlas_files import prepare_atlases
-    from circuitshift.pipeline.bids import find_runs
-    from circuitshift.pipeline.measure import measure_person
+    from circuitshift.pipeline.bids.select_runs import find_runs
+    from circuitshift.pipeline.measure.atlas_files import prepare_atlases
+    from circuitshift.pipeline.measure.person import measure_person
     from circuitshift.pipeline.records import Science
 
     if atlas is None:

@@ -91,15 +91,15 @@ def spend(words: list[str], log: Path) -> Spent:
 # nothing to do with how many there are.
 _STAGES = {
     "index": """
-from circuitshift.pipeline.bids import find_runs
-from circuitshift.pipeline.people import read_people
+from circuitshift.pipeline.bids.select_runs import find_runs
+from circuitshift.pipeline.bids.participants import read_people
 print(len(find_runs(data).runs), len(read_people(data).labels))
 """,
     "measure": """
 from itertools import groupby
-from circuitshift.pipeline.atlas_files import prepare_atlases
-from circuitshift.pipeline.bids import find_runs
-from circuitshift.pipeline.measure import measure_person
+from circuitshift.pipeline.measure.atlas_files import prepare_atlases
+from circuitshift.pipeline.bids.select_runs import find_runs
+from circuitshift.pipeline.measure.person import measure_person
 from circuitshift.pipeline.records import Science
 runs = find_runs(data).runs
 prepare_atlases(runs, Science(), out)
@@ -107,13 +107,13 @@ for label, own in groupby(runs, lambda run: run.participant):
     measure_person(list(own), [], participant=label, science=Science(), out_dir=out)
 """,
     "group": """
-from circuitshift.pipeline.design import read_study_file
-from circuitshift.pipeline.group import DataSet, run_group
+from circuitshift.pipeline.study.study_file import read_study_file
+from circuitshift.pipeline.study.group_level import DataSet, run_group
 from circuitshift.pipeline.records import Science
 run_group([DataSet(out, data)], read_study_file(study), science=Science(), out_dir=out)
 """,
     "group report": """
-from circuitshift.pipeline.collect_group import report_group
+from circuitshift.pipeline.reports.study.inputs import report_group
 report_group(out)
 """,
 }
@@ -126,7 +126,13 @@ def stages(root: Path, n_procs: int, *, whole: bool) -> dict[str, Spent]:
     (root / "study.toml").write_text(STUDY)
     spent = {}
     if whole:
-        app = [sys.executable, "-m", "circuitshift.workflows.cli", words[0], str(root / "whole")]
+        app = [
+            sys.executable,
+            "-m",
+            "circuitshift.workflows.cli.main",
+            words[0],
+            str(root / "whole"),
+        ]
         machine = ["-w", str(root / "work"), "--nprocs", str(n_procs), "--skip-bids-validation"]
         for name in ("participant level", "participant level again"):
             spent[name] = spend([*app, "participant", *machine], root / "log.txt")

@@ -1,10 +1,10 @@
-"""Memory and processor time of what a batch job does: the table in workflows/resources.toml.
+"""Memory and processor time of batch jobs: the table in workflows/cluster/resources.toml.
 
 Run it as ``python tests/benchmarks/measure_resources.py > rows.toml`` (about twenty minutes and
-3 GB of temporary files) and put the rows into ``workflows/resources.toml`` when the code of a
-level has changed; `tests/workflows/test_slurm.py` compares the rule with them. Each row is one
-whole process with one worker, as a task of an array runs it: peak resident memory of the process,
-and its processor time (user and system), which another program on the machine hardly changes.
+3 GB of temporary files) and put the rows into ``workflows/cluster/resources.toml`` when the code
+of a level has changed; `tests/workflows/cluster/test_slurm.py` compares the rule with
+them. Each row is one whole process with one worker, as a task of an array runs it: peak resident
+memory of the process, and its processor time (user and system), which another program on the machine hardly changes.
 Images are noise inside a brain-sized mask, zero outside.
 """
 
@@ -23,11 +23,11 @@ import nibabel as nib
 import numpy as np
 from isal import igzip
 
-from circuitshift.pipeline.phantom import write_phantom
-from circuitshift.pipeline.phantom_model import PhantomSpec, PlantedTruth
-from circuitshift.pipeline.preproc.phantom_head import HeadSpec
-from circuitshift.pipeline.preproc.phantom_raw import RAW_STUDY, write_raw_phantom
-from circuitshift.pipeline.tables import write_matrix
+from circuitshift.pipeline.io.tables import write_matrix
+from circuitshift.pipeline.validation.simulate.data_set import write_phantom
+from circuitshift.pipeline.validation.simulate.head import HeadSpec
+from circuitshift.pipeline.validation.simulate.raw_data_set import RAW_STUDY, write_raw_phantom
+from circuitshift.pipeline.validation.simulate.truth import PhantomSpec, PlantedTruth
 
 GRIDS = {3: (65, 77, 65), 2: (97, 115, 97)}
 STRATEGIES = ("24p+acompcor", "36p", "24p", "none")
@@ -63,7 +63,7 @@ def run(command: list[str]) -> tuple[float, float]:
 
 
 def app(data: Path, out: Path, level: str, *flags: str) -> tuple[float, float]:
-    command = [sys.executable, "-m", "circuitshift.workflows.cli", str(data), str(out), level]
+    command = [sys.executable, "-m", "circuitshift.workflows.cli.main", str(data), str(out), level]
     work = str(out.parent / "work")
     return run([*command, "-w", work, "--nprocs", "1", *flags])
 

@@ -30,16 +30,30 @@ import numpy as np
 from scipy.special import stdtrit
 
 from circuitshift.atlases.load import load_atlas
-from circuitshift.pipeline import tables
-from circuitshift.pipeline.connectivity import edges
-from circuitshift.pipeline.denoise import clean, get_strategy, load_regressors, load_strategies
-from circuitshift.pipeline.phantom_model import PhantomSpec, PlantedTruth, Population, plant
-from circuitshift.pipeline.phantom_run import draw_series
-from circuitshift.pipeline.phantom_study import PhantomPerson, draw_correlations, draw_study
-from circuitshift.pipeline.preproc import images, rigid
-from circuitshift.pipeline.preproc.phantom_head import HeadSpec, draw_head, draw_pose, draw_t1w
-from circuitshift.pipeline.preproc.phantom_raw import BoldTruth, draw_bold
+from circuitshift.pipeline.edges import edges
+from circuitshift.pipeline.io import images, tables
+from circuitshift.pipeline.measure.denoise import (
+    clean,
+    get_strategy,
+    load_regressors,
+    load_strategies,
+)
+from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.validation.simulate.bold_run import draw_series
+from circuitshift.pipeline.validation.simulate.cohort import (
+    PhantomPerson,
+    draw_correlations,
+    draw_study,
+)
+from circuitshift.pipeline.validation.simulate.head import HeadSpec, draw_head, draw_pose, draw_t1w
+from circuitshift.pipeline.validation.simulate.raw_data_set import BoldTruth, draw_bold
+from circuitshift.pipeline.validation.simulate.truth import (
+    PhantomSpec,
+    PlantedTruth,
+    Population,
+    plant,
+)
 
 SESSIONS = ("one", "again", "changed")
 SPEC = HeadSpec(t1w_mm=2.0, bold_mm=(3.5, 3.5, 3.5), fd_mm=0.15)
@@ -59,7 +73,7 @@ def write(
         series = draw_series(correlation, n_volumes, spec.t_r_s, np.random.default_rng([seed, 1]))
         pose = draw_pose(spec, rng)
         t1w = draw_t1w(head, pose, spec, rng)
-        moved = rigid.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
+        moved = transforms.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
         noise = np.random.default_rng([seed, 2])
         run = draw_bold(head, spec, series, atlas, pose=moved, rng=noise)
         stem = root / "sub-01" / f"ses-{session}"
@@ -78,7 +92,7 @@ def write(
 
 def measure(root: Path) -> Path:
     """Preprocess and measure by the command line; return the folder of results."""
-    words = [sys.executable, "-m", "circuitshift.workflows.cli", str(root / "raw")]
+    words = [sys.executable, "-m", "circuitshift.workflows.cli.main", str(root / "raw")]
     words += [str(root / "out"), "participant", "-w", str(root / "work"), "--nprocs", "1"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:

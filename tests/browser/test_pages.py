@@ -17,9 +17,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from circuitshift.pipeline import tables, wording
-from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth, write_phantom
-from circuitshift.workflows import cli
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.reports import wording
+from circuitshift.pipeline.validation.simulate.data_set import (
+    PhantomSpec,
+    PlantedTruth,
+    write_phantom,
+)
+from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -71,7 +76,7 @@ def study(tmp_path_factory):
     (root / "study.toml").write_text(STUDY)
     words = ("-w", root / "work", "--nprocs", 2, "--study", root / "study.toml")
     codes = [run(root / "data", root / "out", level, *words) for level in ("participant", "group")]
-    assert codes == [cli.EXIT_PARTIAL, cli.EXIT_PARTIAL]  # one image could not be read
+    assert codes == [EXIT_PARTIAL, EXIT_PARTIAL]  # one image could not be read
     return root, people[-1].parent.name
 
 
@@ -226,9 +231,9 @@ def test_the_brain_that_turns_draws_the_numbers_of_the_edges(group_page):
 
 
 def test_words_about_methods_are_of_the_objects_that_ran(study):
-    from circuitshift.pipeline.atlas_files import read_atlas
-    from circuitshift.pipeline.denoise import load_strategies
-    from circuitshift.pipeline.methods_group import methods_group
+    from circuitshift.pipeline.measure.atlas_files import read_atlas
+    from circuitshift.pipeline.measure.denoise import load_strategies
+    from circuitshift.pipeline.reports.study.methods import methods_group
 
     root, _ = study
     content = tables.read_json(root / "out/group/verdict.json")
@@ -275,7 +280,7 @@ def test_reports_are_made_again_from_files(study):
     before = path.read_bytes()
     path.unlink()
     words = ("-w", root / "work", "--study", root / "study.toml", "--reports-only")
-    assert run(root / "data", root / "out", "group", *words) in (cli.EXIT_OK, cli.EXIT_PARTIAL)
+    assert run(root / "data", root / "out", "group", *words) in (EXIT_OK, EXIT_PARTIAL)
     assert path.read_bytes() == before
 
 

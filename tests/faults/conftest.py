@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from circuitshift.workflows import cli
+from circuitshift.workflows.cli import main as cli
+from circuitshift.workflows.cli.exit_status import EXIT_OK
 
 #: Names by which networks are known, so that circuits are found.
 REGIONS = tuple(
@@ -74,7 +75,7 @@ def run(*words):
 
 def command(*words):
     """The command as a process of its own."""
-    return [sys.executable, "-m", "circuitshift.workflows.cli", *map(str, words)]
+    return [sys.executable, "-m", "circuitshift.workflows.cli.main", *map(str, words)]
 
 
 @pytest.fixture(name="content_of")
@@ -126,7 +127,7 @@ def undisturbed(tmp_path_factory):
     write_study(root / "data")
     (root / "study.toml").write_text(STUDY)
     bench = Bench(root / "data", root / "out", root, {})
-    assert bench.run("group") == cli.EXIT_OK
+    assert bench.run("group") == EXIT_OK
     bench.whole = outputs(bench.out)
     assert any(name.startswith("group/report") for name in bench.whole)
     return bench

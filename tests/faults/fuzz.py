@@ -27,10 +27,13 @@ import numpy as np
 from circuitshift.atlases.errors import CircuitshiftError
 from circuitshift.atlases.load import load_atlas
 from circuitshift.atlases.resolve import load_circuits
-from circuitshift.pipeline import bids, connectivity, denoise, extract, nifti, tables
-from circuitshift.pipeline.design import read_study_file
-from circuitshift.pipeline.people import read_people
+from circuitshift.pipeline import edges as connectivity
+from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.bids.participants import read_people
+from circuitshift.pipeline.io import nifti, tables
+from circuitshift.pipeline.measure import denoise, extract
 from circuitshift.pipeline.records import Run
+from circuitshift.pipeline.study.study_file import read_study_file
 
 LIMIT_S = 10.0
 LIMIT_GIB = 1.0
@@ -324,7 +327,7 @@ CASES: tuple[Case, ...] = (
     ("atlas.tsv", _ATLAS, broken_table, _read_atlas),
     ("study.toml", _STUDY, broken_bytes, read_study_file),
     ("dmn.toml", (_ROOT / "atlases/circuits/dmn.toml").read_bytes(), broken_bytes, _read_circuits),
-    ("s.toml", (_ROOT / "pipeline/strategies.toml").read_bytes(), broken_bytes,
+    ("s.toml", (_ROOT / "pipeline/measure/strategies.toml").read_bytes(), broken_bytes,
      lambda path: denoise.load_strategies((path,))),
 )  # fmt: skip
 

@@ -16,9 +16,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from circuitshift.pipeline import bids, tables
-from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth, write_phantom
-from circuitshift.workflows import cli
+from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.validation.simulate.data_set import (
+    PhantomSpec,
+    PlantedTruth,
+    write_phantom,
+)
+from circuitshift.workflows.cli import main as cli
+from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 
 
 class Fault(NamedTuple):
@@ -27,7 +33,7 @@ class Fault(NamedTuple):
     what: str
     breaks: object
     said: str
-    code: int = cli.EXIT_PARTIAL
+    code: int = EXIT_PARTIAL
 
 
 def text(content):
@@ -78,7 +84,7 @@ def many_columns(path):
 
 SERIES = [
     Fault("series: cut within a line", cut(0.5), r"line \d+: \d+ numbers where the header has 30"),
-    Fault("series: empty file", text(b""), "empty", cli.EXIT_PARTIAL),
+    Fault("series: empty file", text(b""), "empty", EXIT_PARTIAL),
     Fault("series: binary", text(bytes(range(256)) * 40), "not UTF-8 text"),
     Fault("series: a web page", text("<!DOCTYPE html><p>404"), "header and no rows"),
     Fault(
@@ -120,7 +126,7 @@ def mended(bench, undisturbed, capsys):
     shutil.rmtree(bench.data)
     shutil.copytree(undisturbed.data, bench.data)
     code, said = tried(bench, capsys)
-    assert code == cli.EXIT_OK, said
+    assert code == EXIT_OK, said
     assert bench.differs(person="01") == []
 
 
@@ -160,7 +166,7 @@ def test_a_file_that_vanishes_after_it_was_indexed(bench, undisturbed, capsys, m
 
     monkeypatch.setattr(bids, "find_runs", and_gone)
     code, said = tried(bench, capsys)
-    assert code == cli.EXIT_PARTIAL
+    assert code == EXIT_PARTIAL
     assert "gone since the data set was indexed" in said
     monkeypatch.undo()
     mended(bench, undisturbed, capsys)
@@ -176,44 +182,44 @@ def test_a_disk_that_fails_while_reading(bench, undisturbed, capsys, monkeypatch
 
     monkeypatch.setattr(Path, "read_bytes", fails)
     code, said = tried(bench, capsys)
-    assert code == cli.EXIT_PARTIAL
+    assert code == EXIT_PARTIAL
     assert "it cannot be read (Input/output error)" in said
     monkeypatch.undo()
     mended(bench, undisturbed, capsys)
 
 
 PEOPLE = [
-    Fault("participants: gone", Path.unlink, "has no participants.tsv", cli.EXIT_OK),
+    Fault("participants: gone", Path.unlink, "has no participants.tsv", EXIT_OK),
     Fault(
         "participants: not UTF-8",
         text(b"participant_id\tgroup\nsub-01\t\xff\n"),
         "not UTF-8",
-        cli.EXIT_OK,
+        EXIT_OK,
     ),
     Fault(
         "participants: a row too long",
         edited("sub-01\t", "sub-01\tx\ty\t"),
         "line 2 has 5 cells",
-        cli.EXIT_OK,
+        EXIT_OK,
     ),
-    Fault("participants: a web page", text("<html>404</html>"), "web page", cli.EXIT_OK),
+    Fault("participants: a web page", text("<html>404</html>"), "web page", EXIT_OK),
     Fault(
         "participants: a cell of 200,000 letters, in quotes",
         text('participant_id,group\nsub-01,"' + "x" * 200_000 + '"\n'),
         "quoted cells",
-        cli.EXIT_OK,
+        EXIT_OK,
     ),
     Fault(
         "participants: nobody known",
         text("participant_id\tgroup\nsub-99\ta\n"),
         "a folder but no row",
-        cli.EXIT_OK,
+        EXIT_OK,
     ),
     Fault(
         "participants: commands for the terminal",
         edited("active", "act\x1b[2Jive"),
         "",
-        cli.EXIT_OK,
+        EXIT_OK,
     ),
 ]
 
@@ -230,7 +236,7 @@ def test_participants(done, capsys, fault):
     assert "\x1b" not in said
     assert done.differs(person="01") == []
     table.write_bytes(right)
-    assert done.run("group") == cli.EXIT_OK
+    assert done.run("group") == EXIT_OK
     assert done.differs() == []
 
 
@@ -248,7 +254,7 @@ def scanned(tmp_path_factory):
     words += ["--denoise", "24p+acompcor+gsr"]
     with pytest.raises(SystemExit) as ended:
         cli.main(list(map(str, words)))
-    assert ended.value.code == cli.EXIT_OK
+    assert ended.value.code == EXIT_OK
     return root
 
 
@@ -354,7 +360,7 @@ def test_images(scanned, tmp_path, capsys, content_of, name, fault):
     assert "ses-post" in page
     shutil.copy2(scanned / victim.relative_to(tmp_path), victim, follow_symlinks=False)
     code, said = go()
-    assert code == cli.EXIT_OK, said
+    assert code == EXIT_OK, said
     for path in sorted((scanned / "out").rglob("*")):
         if path.is_file() and "logs" not in path.parts and path.name != "dataset_description.json":
             same = tmp_path / path.relative_to(scanned)

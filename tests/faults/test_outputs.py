@@ -16,9 +16,14 @@ from pathlib import Path
 import pytest
 
 from circuitshift.atlases import whole
-from circuitshift.pipeline import collect, collect_group, tables
+from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.records import Science
-from circuitshift.workflows import claim, cli, crashes, voice
+from circuitshift.pipeline.reports.person import inputs as collect
+from circuitshift.pipeline.reports.study import inputs as collect_group
+from circuitshift.workflows.cli import terminal as voice
+from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
+from circuitshift.workflows.engine import crashes
+from circuitshift.workflows.engine import locks as claim
 
 ONE = ("--participant-label", "01")
 
@@ -29,7 +34,7 @@ def again(bench, capsys, level="participant", *more):
     code = bench.run(level, *more)
     said = "".join(capsys.readouterr())
     assert "Traceback" not in said
-    assert code == cli.EXIT_OK, said
+    assert code == EXIT_OK, said
     assert bench.differs() == []
     return said
 
@@ -117,14 +122,14 @@ def test_a_disk_that_refuses_midway(bench, capsys, monkeypatch, number, said, af
         sync(descriptor)
 
     monkeypatch.setattr(whole.os, "fsync", refuses)
-    assert bench.run("participant", *ONE) == cli.EXIT_FAILED
+    assert bench.run("participant", *ONE) == EXIT_FAILED
     told = capsys.readouterr().err.strip().splitlines()
     assert len(told) == 1, told
     assert said in told[0]
     assert "what is whole is kept" in told[0]
     assert not list(bench.out.rglob(f"{whole.PART}*"))
     monkeypatch.undo()
-    assert bench.run("participant", *ONE) == cli.EXIT_OK
+    assert bench.run("participant", *ONE) == EXIT_OK
     assert bench.differs(person="01") == []
 
 
@@ -134,7 +139,7 @@ def test_a_group_level_on_a_full_disk(done, capsys, monkeypatch):
 
     shutil.rmtree(done.out / "group")
     monkeypatch.setattr(whole.os, "fsync", refuses)
-    assert done.run("group") == cli.EXIT_FAILED
+    assert done.run("group") == EXIT_FAILED
     told = capsys.readouterr().err.strip().splitlines()
     assert len(told) == 1
     assert "free some space" in told[0]
@@ -151,7 +156,7 @@ def test_logs_that_cannot_be_written_stop_nobody(done, capsys):
 def test_an_output_of_another_program_is_left_alone(bench, capsys):
     bench.out.mkdir()
     (bench.out / "dataset_description.json").write_text('{"GeneratedBy": [{"Name": "fMRIPrep"}]}')
-    assert bench.run("participant", *ONE) == cli.EXIT_FAILED
+    assert bench.run("participant", *ONE) == EXIT_FAILED
     assert "it is a data set of fMRIPrep; choose another" in capsys.readouterr().err
     assert sorted(p.name for p in bench.out.iterdir()) == ["dataset_description.json"]
 
@@ -194,11 +199,11 @@ def test_a_note_that_is_not_whole(done, capsys, content):
 def test_a_person_somebody_works_on_is_refused_others_are_not(done, capsys, monkeypatch):
     monkeypatch.setattr(claim, "_PATIENCE_S", 0.0)
     with claim.claimed(done.out, ["sub-01"], say=print):
-        assert done.run("participant", *ONE) == cli.EXIT_FAILED
+        assert done.run("participant", *ONE) == EXIT_FAILED
         told = capsys.readouterr().err.strip().splitlines()
         assert len(told) == 1
         assert re.search(r"written to by another run \(process \d+ on .*on sub-01\); wait", told[0])
-        assert done.run("group") == cli.EXIT_FAILED
+        assert done.run("group") == EXIT_FAILED
         again(done, capsys, "participant", "--participant-label", "02")
     again(done, capsys, "participant", *ONE)
 
@@ -281,11 +286,11 @@ def test_clocks_that_are_wrong(bench, when):
     words = ("participant", *ONE)
     for path in bench.data.rglob("*.tsv"):
         os.utime(path, (when, when))
-    assert bench.run(*words) == cli.EXIT_OK
+    assert bench.run(*words) == EXIT_OK
     different = {Path(name).suffix for name in bench.differs(person="01")}
     assert different <= {".json", ".html"}  # hashes of inputs, which hold their dates
     before = {p: p.stat().st_mtime_ns for p in bench.out.rglob("*_relmat.tsv")}
-    assert bench.run(*words) == cli.EXIT_OK
+    assert bench.run(*words) == EXIT_OK
     assert {p: p.stat().st_mtime_ns for p in bench.out.rglob("*_relmat.tsv")} == before
 
 
@@ -315,7 +320,7 @@ def test_names_of_folders(undisturbed, tmp_path, capsys, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(undisturbed.data, root / "data")
     bench = type(undisturbed)(root / "data", root / "out", root, undisturbed.whole)
-    assert bench.run("participant", *ONE, "--write-graph") == cli.EXIT_OK
+    assert bench.run("participant", *ONE, "--write-graph") == EXIT_OK
     assert "\x1b" not in "".join(capsys.readouterr())
     assert bench.differs(person="01") == []
     assert not (tmp_path / "ran").exists()
@@ -326,7 +331,7 @@ def test_a_name_that_is_no_unicode(bench, capsys):
     folder = os.fsencode(bench.data / "sub-01/ses-pre/func")
     for name in (b"sub-01_ses-pre_task-re\xffst_timeseries.tsv", b"\xfe\xff.json"):
         Path(os.fsdecode(os.path.join(folder, name))).write_text("x")  # noqa: PTH118
-    assert bench.run("participant", *ONE) in (cli.EXIT_OK, cli.EXIT_PARTIAL)
+    assert bench.run("participant", *ONE) in (EXIT_OK, EXIT_PARTIAL)
     assert "Traceback" not in "".join(capsys.readouterr())
     ours = {k for k in bench.differs(person="01") if k.endswith("relmat.tsv")}
     assert not ours
@@ -358,7 +363,7 @@ def test_links_in_circles(bench, capsys):
     (bench.data / "sub-01/sub-01").symlink_to(bench.data / "sub-01")
     (bench.data / "derivatives").symlink_to(bench.data)
     (bench.data / "sub-01/ses-pre/func/self.json").symlink_to("self.json")
-    assert bench.run("participant", *ONE) in (cli.EXIT_OK, cli.EXIT_PARTIAL)
+    assert bench.run("participant", *ONE) in (EXIT_OK, EXIT_PARTIAL)
     assert "Traceback" not in "".join(capsys.readouterr())
     assert not [k for k in bench.differs(person="01") if k.endswith("relmat.tsv")]
 
@@ -374,7 +379,7 @@ def test_names_in_tables_stay_text_in_pages(bench, capsys):
     table.write_text(table.read_text().replace("active", f"active {HOSTILE}"))
     study = "[groups]\ncontrol = [\"placebo\"]\ntreated = ['''active " + HOSTILE + "''']\n"
     (bench.root / "study.toml").write_text(study + "[tests]\nn_permutations = 20\n")
-    assert bench.run("group") == cli.EXIT_OK, capsys.readouterr()
+    assert bench.run("group") == EXIT_OK, capsys.readouterr()
     for page in bench.out.rglob("*.html"):
         text = page.read_text()
         assert "<img src=x" not in text
@@ -385,13 +390,13 @@ def test_names_in_tables_stay_text_in_pages(bench, capsys):
 
 
 def test_a_crash_is_one_sentence_in_the_page_and_a_whole_in_a_file(bench, capsys, monkeypatch):
-    from circuitshift.pipeline import connectivity
+    from circuitshift.pipeline import edges as connectivity
 
     def breaks(*_):
         raise ZeroDivisionError("nobody foresaw <this>")
 
     monkeypatch.setattr(connectivity, "correlation", breaks)
-    assert bench.run("participant", *ONE) == cli.EXIT_PARTIAL
+    assert bench.run("participant", *ONE) == EXIT_PARTIAL
     said = "".join(capsys.readouterr())
     assert "Traceback" not in said
     assert "unforeseen error in measure (ZeroDivisionError: nobody foresaw <this>); see" in said
@@ -399,7 +404,7 @@ def test_a_crash_is_one_sentence_in_the_page_and_a_whole_in_a_file(bench, capsys
     log = (bench.out / "logs/sub-01.log").read_text()
     assert "measure failed" in log
     monkeypatch.undo()
-    assert bench.run("participant", *ONE) == cli.EXIT_OK
+    assert bench.run("participant", *ONE) == EXIT_OK
     assert bench.differs(person="01") == []
     log = (bench.out / "logs/sub-01.log").read_text()
     assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d measure done in [\d.]+ s", log)
@@ -414,7 +419,7 @@ def test_memory_that_is_out_is_said(bench, capsys, monkeypatch):
 
     monkeypatch.setattr(tables, "read_series", breaks)
     code = bench.run("participant", *ONE)
-    assert code in (cli.EXIT_FAILED, cli.EXIT_PARTIAL)
+    assert code in (EXIT_FAILED, EXIT_PARTIAL)
     assert "memory was out; use fewer --nprocs" in "".join(capsys.readouterr())
 
 

@@ -16,25 +16,27 @@ from pathlib import Path
 
 import pytest
 
-from circuitshift.pipeline import connectivity, tables
-from circuitshift.workflows import cli
+from circuitshift.pipeline import edges as connectivity
+from circuitshift.pipeline.io import tables
+from circuitshift.workflows.cli import main as cli
+from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 
 ONE = ("--participant-label", "01")
 ROOT = os.geteuid() == 0
 
 
 def command(words):
-    return [sys.executable, "-m", "circuitshift.workflows.cli", *map(str, words)]
+    return [sys.executable, "-m", "circuitshift.workflows.cli.main", *map(str, words)]
 
 
 def finished(bench, level="participant"):
-    assert bench.run(level) == cli.EXIT_OK
+    assert bench.run(level) == EXIT_OK
     assert bench.differs() == []
 
 
 def one_sentence(done):
     """Exit status 1, one line, no traceback."""
-    assert done.returncode == cli.EXIT_FAILED, done
+    assert done.returncode == EXIT_FAILED, done
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("circuitshift: ")
@@ -104,7 +106,7 @@ def test_a_worker_that_is_killed_once(bench, capsys, monkeypatch):
         cli.main(list(map(str, words)))
     said = "".join(capsys.readouterr())
     assert "its process was killed; it is run again by itself" in said
-    assert ended.value.code == cli.EXIT_OK, said
+    assert ended.value.code == EXIT_OK, said
     assert bench.differs() == []
 
 
@@ -116,7 +118,7 @@ def test_a_worker_that_is_killed_each_time(bench, capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         cli.main(list(map(str, words)))
     said = "".join(capsys.readouterr())
-    assert ended.value.code == cli.EXIT_PARTIAL, said
+    assert ended.value.code == EXIT_PARTIAL, said
     assert "sub-01: its process was killed twice, most likely since memory was out" in said
     assert {name.partition("/")[0] for name in bench.differs()} <= {"sub-01", "sub-01.html"}
     assert "killed twice" in (bench.out / "sub-01.html").read_text()
@@ -187,7 +189,7 @@ def test_a_full_scratch_disk(bench):
     (bench.root / "work").mkdir()
     words = mounted("-t tmpfs -o size=8k none", bench.root / "work", command(bench.words()))
     done = subprocess.run(words, capture_output=True, text=True)
-    assert done.returncode in (cli.EXIT_FAILED, cli.EXIT_PARTIAL), done
+    assert done.returncode in (EXIT_FAILED, EXIT_PARTIAL), done
     assert "Traceback" not in done.stdout + done.stderr
     assert "No space left on device" in done.stdout + done.stderr
     finished(bench)
@@ -207,7 +209,7 @@ def test_folders_that_can_only_be_read(bench, which):
     words = [*space, "sh", "-c", shut, "sh", *command(bench.words("participant", *ONE))]
     done = subprocess.run(words, capture_output=True, text=True)
     if which == "data":
-        assert done.returncode == cli.EXIT_OK, done.stderr
+        assert done.returncode == EXIT_OK, done.stderr
         assert bench.differs(person="01") == []
     else:
         name = {"results": "OUTPUT_DIR", "scratch": "--work-dir"}[which]
@@ -222,7 +224,7 @@ def test_a_limit_of_file_sizes(bench):
     done = subprocess.run(command(bench.words("participant", *ONE)), capture_output=True, text=True,
                           preexec_fn=limited(resource.RLIMIT_FSIZE, 20_000))  # fmt: skip
     assert "File too large" in one_sentence(done)
-    assert bench.run("participant", *ONE) == cli.EXIT_OK
+    assert bench.run("participant", *ONE) == EXIT_OK
     assert bench.differs(person="01") == []
 
 
@@ -254,11 +256,11 @@ def test_an_unknown_user_without_home_name_or_rights(bench):
     done = go()
     said = done.stdout + done.stderr
     assert "Traceback" not in said
-    assert done.returncode == cli.EXIT_PARTIAL, said
+    assert done.returncode == EXIT_PARTIAL, said
     assert "it cannot be read (Permission denied)" in said
     bench.series().chmod(0o644)
     done = go()
-    assert done.returncode == cli.EXIT_OK, done.stdout + done.stderr
+    assert done.returncode == EXIT_OK, done.stdout + done.stderr
     assert bench.differs(person="01") == []
 
 
@@ -272,7 +274,7 @@ def test_a_terminal_that_knows_no_letters_but_ascii(undisturbed, tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, env=env)
     assert "there is no such file" in one_sentence(done)
     done = subprocess.run(command(bench.words("participant", *ONE)), capture_output=True, env=env)
-    assert done.returncode == cli.EXIT_OK, done.stderr
+    assert done.returncode == EXIT_OK, done.stderr
     assert done.stdout.isascii()
     assert bench.differs(person="01") == []
 
@@ -303,7 +305,7 @@ def test_nothing_is_sent_anywhere(bench):
     words = bench.words("group")
     words[words.index("--nprocs") + 1] = 2
     done = subprocess.run(command(words), capture_output=True, text=True, env=env)
-    assert done.returncode == cli.EXIT_OK, done.stderr
+    assert done.returncode == EXIT_OK, done.stderr
     assert not heard.exists(), heard.read_text()
     assert bench.differs() == []
     assert "\r" not in done.stdout

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from circuitshift.pipeline import __version__, tables
-from circuitshift.workflows import cli
+from circuitshift.pipeline import __version__
+from circuitshift.pipeline.io import tables
+from circuitshift.workflows.cli import main as cli
 
 pytestmark = pytest.mark.image
 
@@ -91,7 +92,7 @@ def _plain(name):
 def test_nothing_is_compiled_when_it_runs(store):
     code = (
         "import importlib.util as u, json, os, sys; from pathlib import Path; "
-        "import circuitshift.workflows.commands, nipype.pipeline.engine, nilearn, ants; "
+        "import circuitshift.workflows.cli.bids_app, nipype.pipeline.engine, nilearn, ants; "
         "print(json.dumps([m.__file__ for m in list(sys.modules.values()) if "
         "str(getattr(m, '__file__', '')).startswith('/opt/circuitshift/') and "
         "m.__file__.endswith('.py') and not os.path.exists(u.cache_from_source(m.__file__))]))"

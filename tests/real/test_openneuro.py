@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from circuitshift.pipeline import tables
-from circuitshift.pipeline.phantom import PhantomSpec, write_layout
-from circuitshift.workflows import cli
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.validation.simulate.data_set import PhantomSpec, write_layout
+from circuitshift.workflows.cli import main as cli
+from circuitshift.workflows.cli.exit_status import EXIT_PARTIAL
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 RAW, DERIVED = DATA / "openneuro", DATA / "openneuro-fmriprep"
@@ -23,7 +24,7 @@ pytestmark = [
     pytest.mark.slow,
 ]
 SPEC = PhantomSpec(n_volumes=80, t_r_s=2.5)
-RECIPES = resources.files("circuitshift.pipeline.opendata") / "recipes"
+RECIPES = resources.files("circuitshift.pipeline.validation.opendata") / "recipes"
 
 
 def rebuild(folder, name, chosen=None):
@@ -78,7 +79,7 @@ def test_all_29_people_of_a_trial_with_the_controls_of_another_data_set(tmp_path
     recipe.with_suffix(".study.toml").write_text(study + "[tests]\nn_permutations = 200\n")
     words = ("--data", tmp_path, "-w", tmp_path / "work", "--nprocs", 2)
     out = tmp_path / "out/results"
-    assert run("validate", recipe, out.parent, *words) == cli.EXIT_PARTIAL
+    assert run("validate", recipe, out.parent, *words) == EXIT_PARTIAL
     said = capsys.readouterr().out
     assert "never fetched" in said
     assert "101 people:" in said

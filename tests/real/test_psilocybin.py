@@ -10,8 +10,11 @@ import pytest
 
 from circuitshift.atlases.load import load_atlas
 from circuitshift.atlases.resolve import load_circuits
-from circuitshift.pipeline import bids, connectivity, tables
-from circuitshift.workflows import cli
+from circuitshift.pipeline import edges as connectivity
+from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.io import tables
+from circuitshift.workflows.cli import main as cli
+from circuitshift.workflows.cli.exit_status import EXIT_OK
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "psilocybin-aal90"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the real series are not on this machine")
@@ -61,7 +64,7 @@ def crossover(tmp_path_factory):
         'control_baseline = "placebopre"\ncontrol_followup = "placebopost"\n'
     )
     words = (DATA, root / "out", "group", "-w", root / "work", "--study", root / "study.toml")
-    assert run(*words, "--atlas", DATA / "atlas-AAL90_dseg.tsv") == cli.EXIT_OK
+    assert run(*words, "--atlas", DATA / "atlas-AAL90_dseg.tsv") == EXIT_OK
     return root
 
 
@@ -75,7 +78,7 @@ def test_a_crossover_of_nine_people(crossover):
 
 def test_split_halves_of_real_runs_give_no_effect_at_the_nominal_rate(crossover, capsys):
     words = ("calibrate", DATA, crossover / "out", "--study", crossover / "study.toml")
-    assert run(*words, "--studies", 100, "--n-permutations", 255) == cli.EXIT_OK
+    assert run(*words, "--studies", 100, "--n-permutations", 255) == EXIT_OK
     lines = [line.split("|") for line in capsys.readouterr().out.splitlines()]
     rows = {line[1].strip(): line for line in lines if len(line) > 5}
     for name in ("sign flips", "split halves"):

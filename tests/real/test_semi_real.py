@@ -19,12 +19,15 @@ from scipy.spatial import cKDTree
 
 from circuitshift.atlases.load import load_atlas
 from circuitshift.atlases.resolve import load_circuits
-from circuitshift.pipeline import bids, connectivity, tables
-from circuitshift.pipeline.phantom import PhantomSpec, write_painted
-from circuitshift.pipeline.phantom_run import make_grid
-from circuitshift.pipeline.study import Rules, Visits
-from circuitshift.pipeline.study import analyse as analyse_edges
-from circuitshift.workflows import cli
+from circuitshift.pipeline import edges as connectivity
+from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.model.analyse import Rules, Visits
+from circuitshift.pipeline.model.analyse import analyse as analyse_edges
+from circuitshift.pipeline.validation.simulate.bold_run import make_grid
+from circuitshift.pipeline.validation.simulate.data_set import PhantomSpec, write_painted
+from circuitshift.workflows.cli import main as cli
+from circuitshift.workflows.cli.exit_status import EXIT_OK
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "psilocybin-aal90"
 pytestmark = [
@@ -100,9 +103,9 @@ def from_images(root, series, spec, study, *flags):
     (root / "study.toml").write_text(study)
     out = root / "out"
     common = ("-w", root / "work", "--atlas", atlas, *flags)
-    assert run(root / "bids", out, "participant", "--nprocs", 2, *common) == cli.EXIT_OK
+    assert run(root / "bids", out, "participant", "--nprocs", 2, *common) == EXIT_OK
     words = ("group", "--study", root / "study.toml")
-    assert run(root / "bids", out, *words, *common) == cli.EXIT_OK
+    assert run(root / "bids", out, *words, *common) == EXIT_OK
     return out
 
 

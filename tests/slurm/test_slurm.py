@@ -9,8 +9,12 @@ import time
 import numpy as np
 import pytest
 
-from circuitshift.pipeline import tables
-from circuitshift.pipeline.phantom import PhantomSpec, PlantedTruth, write_phantom
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.validation.simulate.data_set import (
+    PhantomSpec,
+    PlantedTruth,
+    write_phantom,
+)
 
 pytestmark = pytest.mark.slurm
 
@@ -25,7 +29,7 @@ control = ["control"]
 [tests]
 n_permutations = 100
 """
-CLI = [sys.executable, "-P", "-m", "circuitshift.workflows.cli"]
+CLI = [sys.executable, "-P", "-m", "circuitshift.workflows.cli.main"]
 
 
 def call(*words, **more):

@@ -16,26 +16,37 @@ import pytest
 from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
 
 from circuitshift.atlases.load import load_atlas
-from circuitshift.pipeline import connectivity, tables
-from circuitshift.pipeline.confounds import framewise_displacement
-from circuitshift.pipeline.denoise import clean, get_strategy, load_regressors, load_strategies
-from circuitshift.pipeline.extract import extract, parcellate, read_mask
-from circuitshift.pipeline.phantom_model import PhantomSpec, PlantedTruth, plant
-from circuitshift.pipeline.phantom_run import draw_series
-from circuitshift.pipeline.phantom_study import PhantomPerson, draw_correlations, draw_study
-from circuitshift.pipeline.preproc import images, rigid, xfm
+from circuitshift.pipeline import edges as connectivity
+from circuitshift.pipeline.io import images, tables
+from circuitshift.pipeline.measure.denoise import (
+    clean,
+    get_strategy,
+    load_regressors,
+    load_strategies,
+)
+from circuitshift.pipeline.measure.extract import extract, parcellate, read_mask
+from circuitshift.pipeline.measure.person import measure_preprocessed
+from circuitshift.pipeline.preproc import transforms
+from circuitshift.pipeline.preproc import transforms as xfm
 from circuitshift.pipeline.preproc.anatomy import dice
-from circuitshift.pipeline.preproc.person import measure_preprocessed
-from circuitshift.pipeline.preproc.phantom_head import (
+from circuitshift.pipeline.preproc.confounds import framewise_displacement
+from circuitshift.pipeline.preproc.template import load_template
+from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.validation.simulate.bold_run import draw_series
+from circuitshift.pipeline.validation.simulate.cohort import (
+    PhantomPerson,
+    draw_correlations,
+    draw_study,
+)
+from circuitshift.pipeline.validation.simulate.head import (
     Head,
     HeadSpec,
     draw_head,
     draw_pose,
     draw_t1w,
 )
-from circuitshift.pipeline.preproc.phantom_raw import BoldTruth, draw_bold
-from circuitshift.pipeline.preproc.template import load_template
-from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.validation.simulate.raw_data_set import BoldTruth, draw_bold
+from circuitshift.pipeline.validation.simulate.truth import PhantomSpec, PlantedTruth, plant
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +123,7 @@ def truth() -> Truth:
         series = draw_series(correlation, 120, SPEC.t_r_s, np.random.default_rng(32))
         pose = draw_pose(SPEC, rng)
         t1w = draw_t1w(head, pose, SPEC, rng)
-        moved = rigid.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
+        moved = transforms.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
         noise = np.random.default_rng(33)
         scans.append(Scan(t1w, pose, draw_bold(head, SPEC, series, atlas, pose=moved, rng=noise)))
     return Truth(head, (scans[0], scans[1]), study.people.circuits)
@@ -136,11 +147,11 @@ def test_motion_is_recovered(truth: Truth, made: Made, number: int) -> None:
     run, session = truth.scans[number].run, SESSIONS[number]
     name = "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt"
     found = xfm.read_affines(made.func(session, name))
-    known = [rigid.matrix_of(row, run.centre_mm) for row in run.motion]
+    known = [transforms.matrix_of(row, run.centre_mm) for row in run.motion]
     offset = [np.linalg.inv(a) @ b for a, b in zip(known, found, strict=True)][run.n_dummy :]
     # the reference is a mean of volumes: where it lies is free
-    middle = np.linalg.inv(rigid.halfway(offset, run.centre_mm))
-    error = np.array([rigid.parameters_of(middle @ m, run.centre_mm) for m in offset])
+    middle = np.linalg.inv(transforms.halfway(offset, run.centre_mm))
+    error = np.array([transforms.parameters_of(middle @ m, run.centre_mm) for m in offset])
     assert np.median(np.abs(error[:, :3])) < 0.1
     assert np.degrees(np.median(np.abs(error[:, 3:]))) < 0.1
     table = tables.read_table(made.func(session, "desc-confounds_timeseries.tsv"))
@@ -163,7 +174,7 @@ def test_the_sessions_lie_upon_each_other(truth: Truth, made: Made) -> None:
         np.linalg.inv(scan.pose) @ to_session(made, session)
         for scan, session in zip(truth.scans, SESSIONS, strict=True)
     )
-    error = rigid.parameters_of(np.linalg.inv(first) @ second, np.array([0.0, -18.0, 8.0]))
+    error = transforms.parameters_of(np.linalg.inv(first) @ second, np.array([0.0, -18.0, 8.0]))
     assert np.abs(error[:3]).max() < 0.3
     assert np.degrees(np.abs(error[3:])).max() < 0.3
 
@@ -174,7 +185,7 @@ def test_grey_matter_meets_the_template(truth: Truth, made: Made, number: int) -
     warp = xfm.read_field(anat / f"anat/sub-01_from-T1w_to-{SPACE}_mode-image_xfm.nii.gz")
     template, scan = load_template(SPACE), truth.scans[number]
     # the head's own grey matter, brought to the template by what was found
-    where = rigid.apply(
+    where = transforms.apply(
         np.linalg.inv(scan.pose) @ to_session(made, SESSIONS[number]), warp(template.brain.points())
     )
     found = truth.head.tissues[1].at(where).reshape(template.brain.grid) > 0.5

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.preproc import images
-from circuitshift.pipeline.preproc.images import Image
+from circuitshift.pipeline.io import images
+from circuitshift.pipeline.io.images import Image
 from circuitshift.pipeline.preproc.template import EMBEDDED, load_template
 
 NAME = "MNI152NLin2009cAsym"

@@ -1,0 +1,1 @@
+"""BIDS data sets: files, entities, runs, participants and their metadata."""

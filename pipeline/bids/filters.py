@@ -1,0 +1,161 @@
+"""The ``--bids-filter-file``: fMRIPrep's format, read, checked and applied."""
+
+import difflib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from circuitshift.pipeline.bids.names import ORDER, Name
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.io import tables
+
+__all__ = ["ANY", "NONE", "Filters", "load_filters", "nearest", "passes_all", "plain_label"]
+
+# Of each query its name and, of each entity, the name and the value or values asked for.
+Filters = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+
+NONE = "Query.NONE"  # in a filter: the entity must be absent
+ANY = "Query.ANY"  # in a filter: the entity must be there, with any value
+
+_LONG_NAMES = {
+    "subject": "sub",
+    "session": "ses",
+    "acquisition": "acq",
+    "nucleus": "nuc",
+    "volume": "voi",
+    "ceagent": "ce",
+    "tracer": "trc",
+    "staining": "stain",
+    "reconstruction": "rec",
+    "direction": "dir",
+    "modality": "mod",
+    "resolution": "res",
+    "density": "den",
+    "segmentation": "seg",
+    "statistic": "stat",
+    "description": "desc",
+}
+_FILTER_KEYS = {**{key: key for key in ORDER}, **_LONG_NAMES}
+_FILTER_QUERIES = (  # what the filter files of fMRIPrep, sMRIPrep and XCP-D may hold
+    *("bold", "t1w", "t2w", "flair", "sbref", "fmap", "roi", "dwi", "pet", "asl", "m0scan"),
+    *("anat_brainmask", "t1w_seg", "confounds_raw", "confounds_tsv", "boldref", "mask"),
+)
+# A filter may repeat what every preprocessed run is; anything else would match nothing.
+_FILTER_CONSTANTS = {
+    "datatype": ("func",),
+    "suffix": ("bold", "timeseries", "relmat"),
+    "extension": (".nii.gz", ".nii", "nii.gz", "nii", ".tsv", "tsv"),
+}
+_NUMBERED = frozenset({"run", "echo", "flip", "inv", "split", "chunk", "res"})
+
+
+def load_filters(path: Path) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:
+    """Read a ``--bids-filter-file`` as fMRIPrep takes it.
+
+    Parameters
+    ----------
+    path : Path
+        JSON: ``{"bold": {"task": "rest", "session": ["pre", "post"], "run": [1, 2]}}``. ``null``
+        or ``"Query.NONE"`` asks for files without the entity, ``"*"`` or ``"Query.ANY"`` for
+        files with any value of it.
+
+    Returns
+    -------
+    tuple
+        ``(("bold", ((entity, value), ...)),)``, for `Query.filters`; empty when the file has no
+        query of that name. Values are text or tuples of text. Queries for other images are
+        checked for their names and left out.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or names an unknown query or entity.
+    """
+    content = tables.read_json(path)
+    for name in content:
+        if name not in _FILTER_QUERIES:
+            raise InputError(
+                f"{path}: there is no query {name!r}; use bold{nearest(name, _FILTER_QUERIES)}"
+            )
+    wanted = content.get("bold")
+    if wanted is None:
+        return ()
+    if not isinstance(wanted, dict):
+        raise InputError(f"{path}: bold must hold an object of entities and values")
+    known = {*_FILTER_KEYS, *_FILTER_CONSTANTS}
+    for entity in wanted:
+        if entity not in known:
+            raise InputError(
+                f"{path}: bold has no entity {entity!r}; correct it{nearest(entity, known)}"
+            )
+    pairs = tuple((entity, _filter_value(path, entity, v)) for entity, v in wanted.items())
+    return (("bold", pairs),)
+
+
+def _filter_value(path: Path, entity: str, value: object) -> str | tuple[str, ...]:
+    """Bring a filter's value into one form, and refuse what can match nothing."""
+    items = value if isinstance(value, list) else [value]
+    out = []
+    for item in items:
+        if item is None:
+            out.append(NONE)
+        elif isinstance(item, str | int | float) and not isinstance(item, bool):
+            text = {
+                "*": ANY,
+                "Query.OPTIONAL": "",
+                "Query.REQUIRED": ANY,
+                "<Query.NONE: 1>": NONE,
+            }.get(str(item), str(item))
+            out += [text] if text else [NONE, ANY]
+        else:
+            raise InputError(
+                f'{path}: {entity} is {item!r}; give a label, a list of labels, null or "*"'
+            )
+    constant = _FILTER_CONSTANTS.get(entity)
+    if constant and not set(out) & {*constant, ANY}:
+        raise InputError(
+            f"{path}: {entity} is {value!r}, which no run carries; it may be {', '.join(constant)}"
+        )
+    return tuple(out) if isinstance(value, list) or len(out) > 1 else out[0]
+
+
+def passes_all(name: Name, filters: Filters) -> bool:
+    """Tell whether a file passes the ``bold`` query."""
+    return all(
+        _passes(name.get(_FILTER_KEYS[key]), values, _FILTER_KEYS[key])
+        for query, pairs in filters
+        if query == "bold"
+        for key, values in pairs
+        if key not in _FILTER_CONSTANTS
+    )
+
+
+def _passes(label: str, wanted: object, key: str) -> bool:
+    """Compare a label with one or several values of a filter; ``1`` matches ``01``."""
+    for value in wanted if isinstance(wanted, list | tuple) else (wanted,):
+        if value is None or value == NONE:
+            if not label:
+                return True
+        elif value in ("*", ANY):
+            if label:
+                return True
+        else:
+            text = plain_label(str(value), key)
+            if text == label:
+                return True
+            digits = key in _NUMBERED and text.isdecimal() and label.isdecimal()
+            if digits and int(text) == int(label):
+                return True
+    return False
+
+
+def plain_label(label: str, key: str) -> str:
+    """Remove ``sub-`` from ``sub-01``."""
+    return str(label).removeprefix(f"{key}-")
+
+
+def nearest(word: str, known: Collection[str]) -> str:
+    """Say what a misspelt word may have meant."""
+    near = difflib.get_close_matches(word, sorted(known), n=3, cutoff=0.5)
+    listed = near or sorted(known)[:10]
+    return f" ({'nearest' if near else 'there'}: {', '.join(listed)})" if listed else ""

@@ -1,0 +1,506 @@
+"""The only reader of BIDS trees: which runs a data set holds, and which of their versions is taken.
+
+One pass of `os.scandir` over the folders that can hold runs (`bids_tree`), then choices that are
+the same for all people, each said in a note. Headers and sidecars are read one run at a time, by
+`check_run` (`bids_run`), not while indexing.
+"""
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from circuitshift.pipeline.bids.description import refuse_foreign, write_dataset_description
+from circuitshift.pipeline.bids.filters import (
+    ANY,
+    NONE,
+    Filters,
+    load_filters,
+    nearest,
+    passes_all,
+    plain_label,
+)
+from circuitshift.pipeline.bids.names import VARIANT, Name, build_path, parse_name
+from circuitshift.pipeline.bids.run_metadata import check_run
+from circuitshift.pipeline.bids.scan import NOTHING, File, Scan, scan_all
+from circuitshift.pipeline.errors import Fault, InputError
+from circuitshift.pipeline.records import Door, Run
+
+__all__ = [
+    "ANY",
+    "NONE",
+    "Found",
+    "Name",
+    "Query",
+    "build_path",
+    "check_run",
+    "find_runs",
+    "load_filters",
+    "parse_name",
+    "refuse_foreign",
+    "write_dataset_description",
+]
+
+_DOORS: tuple[Door, ...] = ("bold", "timeseries", "relmat")
+_SPACES = ("MNI152NLin2009cAsym", "MNI152NLin6Asym")
+_OWN_SPACES = ("T1w", "T2w", "anat", "individual", "scanner", "boldref", "func", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which runs are wanted; an empty tuple asks for all.
+
+    Parameters
+    ----------
+    participants, sessions, tasks : tuple of str
+        Labels, with or without ``sub-``, ``ses-``, ``task-``.
+    spaces : tuple of str
+        Such as ``MNI152NLin2009cAsym`` or, as fMRIPrep spells it, ``MNI152NLin2009cAsym:res-2``.
+    atlases : tuple of str
+        Values of ``atlas-`` or ``seg-``, for series and matrices.
+    doors : tuple of str
+        ``bold``, ``timeseries``, ``relmat``.
+    filters : tuple
+        As `load_filters` returns them.
+    """
+
+    participants: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+    spaces: tuple[str, ...] = ()
+    atlases: tuple[str, ...] = ()
+    doors: tuple[str, ...] = ()
+    filters: Filters = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a data set holds.
+
+    Parameters
+    ----------
+    runs : tuple of Run
+        Usable runs, sorted by person, session, task, run.
+    faults : tuple of Fault
+        What cannot be used and why; `Fault.person` is set when it concerns one person.
+    notes : tuple of str
+        Choices made and things passed over, one sentence each.
+    """
+
+    runs: tuple[Run, ...]
+    faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found:
+    """Find the functional runs of a data set.
+
+    Parameters
+    ----------
+    root : Path
+        Output of fMRIPrep (20 to 25) or XCP-D, any folder with ``*_timeseries.tsv`` or
+        ``*_relmat.tsv``, or a raw data set with such folders in ``derivatives``.
+    query : Query, optional
+        What is wanted; all runs by default.
+    dataset : str
+        Name to write into each `Run`.
+
+    Returns
+    -------
+    Found
+        Runs whose files are all there and not empty. When a run is there in several spaces,
+        resolutions or at several doors one is taken, and a note says which and why.
+
+    Raises
+    ------
+    InputError
+        If `root` is not a folder, or the query names an unknown door.
+    """
+    doors = _wanted_doors(query)
+    notes: list[str] = []
+    scans = scan_all(Path(root), notes)
+    files = [file for scan in scans for file in scan.files]
+    faults = [fault for scan in scans for fault in scan.faults]
+    files = [file for file in files if file.door in doors]
+    faults += _people_without(Path(root), scans, files, query)
+    faults += _unmatched(files, query)
+    wants = {plain_label(label, "sub") for label in query.participants}
+    faults = [fault for fault in faults if not wants or not fault.person or fault.person in wants]
+    files = [file for file in files if _matches(file, query)]
+    files = _one_door(files, notes)
+    files = _choose_all(files, query, notes, faults)
+    files = _one_file_each(files, notes, faults)
+    files = _without_joined(files, notes)
+    runs = [run for file in files if (run := _make_run(file, dataset, faults)) is not None]
+    _count_notes(scans, notes)
+    runs.sort(key=lambda r: (r.participant, r.session, r.task, r.run, r.atlas, str(r.path)))
+    return Found(tuple(runs), tuple(sorted(set(faults))), tuple(dict.fromkeys(notes)))
+
+
+def _wanted_doors(query: Query) -> tuple[Door, ...]:
+    unknown = sorted(set(query.doors) - set(_DOORS))
+    if unknown:
+        raise InputError(f"there is no door {unknown[0]!r}; the doors are {', '.join(_DOORS)}")
+    return tuple(door for door in _DOORS if not query.doors or door in query.doors)
+
+
+def _people_without(
+    root: Path, scans: Sequence[Scan], files: Sequence[File], query: Query
+) -> list[Fault]:
+    """Name the people whose folder holds no run, or say once that nobody has one."""
+    there = {file.participant for file in files}
+    people = {label: (scan, why) for scan in scans for label, why in scan.people.items() if why}
+    faulty = {fault.person for scan in scans for fault in scan.faults}
+    known = there | faulty | set(people)
+    asked = [plain_label(label, "sub") for label in query.participants]
+    faults = [
+        Fault(
+            f"sub-{label}",
+            f"it is asked for, but {root} does not hold it",
+            f"ask for one that is there{nearest(label, known)}",
+            label,
+        )
+        for label in asked
+        if label not in known
+    ]
+    if not there and not faulty:
+        kinds = " or ".join(query.doors) or "preprocessed image, time series or matrix"
+        whys = Counter(why for _, why in people.values() if why != NOTHING)
+        reason = f" ({whys.most_common(1)[0][0]})" if whys else ""
+        hint = "give the folder with fMRIPrep's output"
+        return [*faults, Fault(str(root), f"nobody in it has any {kinds}{reason}", hint)]
+    at_other_doors = {file.participant for scan in scans for file in scan.files} - there
+    for label in sorted(set(people) - there - faulty):
+        scan, why = people[label]
+        if label in at_other_doors:
+            why = f"it holds no run of the kind asked for ({', '.join(query.doors)})"
+        fix = "preprocess or fetch this person's runs, or leave the person out"
+        faults.append(Fault(str(scan.base / f"sub-{label}"), why, fix, label))
+    return faults
+
+
+def _unmatched(files: Sequence[File], query: Query) -> list[Fault]:
+    """Name labels of the query that no file carries."""
+    faults = []
+    for option, asked, key in (
+        ("--session-label", query.sessions, "ses"),
+        ("--task-id", query.tasks, "task"),
+        ("--space", query.spaces, "space"),
+        ("--atlas", query.atlases, "atlas"),
+    ):
+        known = {file.atlas if key == "atlas" else file.name.get(key) for file in files} - {""}
+        for label in asked:
+            plain = plain_label(label, key).split(":")[0]
+            if files and plain not in known:
+                faults.append(
+                    Fault(
+                        f"{key}-{plain}",
+                        "it is asked for, but no run carries it",
+                        f"correct {option}{nearest(plain, known)}",
+                    )
+                )
+    return faults
+
+
+def _matches(file: File, query: Query) -> bool:
+    """Tell whether a file is asked for; spaces are seen to by `_choose_all`."""
+    asked: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+        ("sub", file.participant, query.participants),
+        ("ses", file.name.get("ses"), query.sessions),
+        ("task", file.name.get("task"), query.tasks),
+    )
+    for key, value, labels in asked:
+        if labels and value not in {plain_label(label, key) for label in labels}:
+            return False
+    if file.door != "bold" and query.atlases and file.atlas not in query.atlases:
+        return False
+    return passes_all(file.name, query.filters)
+
+
+def _choose_all(
+    files: list[File], query: Query, notes: list[str], faults: list[Fault]
+) -> list[File]:
+    """Keep one space, resolution and description of each run, the same for all people."""
+    out: list[File] = []
+    for door in _DOORS:
+        there = [file for file in files if file.door == door]
+        there = _choose_space(there, query, notes, faults)
+        there = _choose(there, lambda f: f.res, rank=_res_rank, what=(door, "res-"), notes=notes)
+        there = _choose(
+            there, lambda f: f.name.get("desc"), rank=str, what=(door, "desc-"), notes=notes
+        )
+        out += there
+    return out
+
+
+def _space_rank(query: Query) -> Callable[[str], tuple[int, str]]:
+    """Make the order of preference of spaces."""
+    asked = [space.split(":")[0] for space in query.spaces]
+    order = [*asked, *(space for space in _SPACES if space not in asked)]
+
+    def rank(space: str) -> tuple[int, str]:
+        plain = space.split(":", maxsplit=1)[0]
+        return (order.index(plain) if plain in order else len(order), space)
+
+    return rank
+
+
+def _choose_space(
+    files: list[File], query: Query, notes: list[str], faults: list[Fault]
+) -> list[File]:
+    """Keep the space that most runs have; a run that lacks it is a fault."""
+    door = files[0].door if files else "bold"
+    if query.spaces:
+        kept = [file for file in files if _in_asked_space(file, query.spaces)]
+        # When nobody has it `_unmatched` says so once.
+        faults += _lacking(files, kept, " or ".join(query.spaces)) if kept else []
+        files = kept
+    elif door == "bold":
+        # Images on each person's own grid cannot be compared over people: a last resort.
+        standard = [file for file in files if file.space not in _OWN_SPACES]
+        if standard and len(standard) < len(files):
+            faults += _lacking(files, standard, "a standard space")
+            notes.append(
+                f"{len(files) - len(standard)} images in the person's own space (no space- or "
+                "space-T1w) are passed over for those in a standard space."
+            )
+            files = standard
+    rank = _space_rank(query)
+    kept = _choose(files, lambda f: f.space, rank=rank, what=(door, "space-"), notes=notes)
+    best = {file.space for file in kept}
+    if door == "bold" and len(best) > 1:
+        chosen = _most(files, lambda f: f.space, rank)
+        same = [file for file in kept if file.space == chosen]
+        faults += _lacking(kept, same, chosen)
+        return same
+    return kept
+
+
+def _in_asked_space(file: File, spaces: Iterable[str]) -> bool:
+    """Compare with ``SPACE``, ``SPACE:res-2`` or ``SPACE:cohort-1``."""
+    held = {file.name.get("space"), *(f"{key}-{value}" for key, value in file.name.entities)}
+    return any(set(plain_label(space, "space").split(":")) <= held for space in spaces)
+
+
+def _lacking(files: Iterable[File], kept: Iterable[File], space: str) -> list[Fault]:
+    """Name the runs of which no file is kept."""
+    have = {file.identity for file in kept}
+    missing: dict[tuple[object, ...], list[File]] = defaultdict(list)
+    for file in files:
+        if file.identity not in have:
+            missing[file.identity].append(file)
+    return [
+        Fault(
+            group[0].entry.path,
+            f"this run is not there in {space}, only in "
+            f"{', '.join(sorted({f.space or 'its own space' for f in group}))}",
+            "write it in that space too (fMRIPrep --output-spaces), or choose another by --space",
+            group[0].participant,
+        )
+        for group in missing.values()
+    ]
+
+
+def _res_rank(res: str) -> tuple[int, int, str]:
+    """Prefer 2 mm, then the space's own grid, then smaller numbers."""
+    order = {"2": 0, "02": 0, "": 1}.get(res, 2)
+    return order, int(res) if res.isdecimal() else 10**6, res
+
+
+def _most(files: Iterable[File], value: Callable[[File], str], rank: Callable[[str], Any]) -> str:
+    """Value that most runs have; ties go to the first by `rank`."""
+    counts = Counter(dict.fromkeys((file.identity, value(file)) for file in files))
+    held = Counter(label for _, label in counts)
+    return min(held, key=lambda label: (-held[label], rank(label)))
+
+
+def _choose(
+    files: list[File],
+    value: Callable[[File], str],
+    *,
+    rank: Callable[[str], Any],
+    what: tuple[str, str],
+    notes: list[str],
+) -> list[File]:
+    """Of the variants of each run keep the one most runs have, and say so when there was choice."""
+    groups: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    for file in files:
+        groups[file.identity].add(value(file))
+    if all(len(values) == 1 for values in groups.values()):
+        return files
+    best = _most(files, value, rank)
+    taken = {
+        identity: best if best in values else min(values, key=rank)
+        for identity, values in groups.items()
+    }
+    door, key = what
+    others = sorted({value(file) for file in files} - {best})
+    notes.append(
+        f"Runs at the {door} door are there with {_names(key, [best, *others])}; "
+        f"{_names(key, [best])} is taken, which most runs have (on a tie the first of a fixed "
+        "order)."
+    )
+    return [file for file in files if value(file) == taken[file.identity]]
+
+
+def _names(key: str, values: Sequence[str]) -> str:
+    return " and ".join(f"{key}{value}" if value else f"no {key}" for value in values)
+
+
+def _one_door(files: list[File], notes: list[str]) -> list[File]:
+    """Of a run at several doors keep the earliest: image, series, matrix."""
+    images = {file.acquired for file in files if file.door == "bold"}
+    series = {file.identity[1:] for file in files if file.door == "timeseries"}
+    kept: list[File] = []
+    passed: Counter[str] = Counter()
+    for file in files:
+        if file.door != "bold" and file.acquired in images:
+            passed[f"{file.door} file(s) are passed over for the preprocessed image"] += 1
+        elif file.door == "relmat" and file.identity[1:] in series:
+            passed["relmat file(s) are passed over for the time series"] += 1
+        else:
+            kept.append(file)
+    notes += [f"{n} {what} of the same run." for what, n in sorted(passed.items())]
+    doors = [door for door in _DOORS if any(file.door == door for file in kept)]
+    if len(doors) > 1:
+        notes.append(
+            f"Some runs are there as {' only, others as '.join(doors)} only, so they were not "
+            "denoised alike; --input-type takes one kind."
+        )
+    return kept
+
+
+def _one_file_each(files: list[File], notes: list[str], faults: list[Fault]) -> list[File]:
+    """Refuse runs that two files claim to be; fMRIPrep's folder goes before other derivatives."""
+    groups: dict[tuple[object, ...], list[File]] = defaultdict(list)
+    for file in files:
+        groups[file.identity].append(file)
+    kept: list[File] = []
+    for group in groups.values():
+        first = [file for file in group if file.tier == min(f.tier for f in group)]
+        if len(first) < len(group):
+            notes.append(f"Where several derivatives hold a run, {first[0].base} is used.")
+        if len(first) == 1:
+            kept += first
+        else:
+            faults.append(_twins(sorted(first, key=lambda f: f.entry.path)))
+    return kept
+
+
+def _twins(files: Sequence[File]) -> Fault:
+    """Say that several files claim to be one run: once for all runs when two folders clash."""
+    bases = list(dict.fromkeys(str(file.base) for file in files))
+    if len(bases) > 1:
+        return Fault(
+            " and ".join(bases), "they hold the same runs", "name the one to use by --derivatives"
+        )
+    return Fault(
+        files[0].entry.path,
+        f"{' and '.join(f.entry.name for f in files[1:])} claims to be the same run",
+        "remove or rename one of them",
+        files[0].participant,
+    )
+
+
+def _without_joined(files: list[File], notes: list[str]) -> list[File]:
+    """Leave out series that XCP-D joined from several runs which are there too."""
+
+    def joined(file: File) -> tuple[object, ...]:
+        pairs = tuple(pair for pair in file.acquired if pair[0] not in ("run", "dir"))
+        return (file.door, pairs, *file.identity[2:])
+
+    parts = {joined(file) for file in files if file.name.get("run")}
+    kept = [f for f in files if f.door == "bold" or f.name.get("run") or joined(f) not in parts]
+    if len(kept) < len(files):
+        notes.append(
+            f"{len(files) - len(kept)} file(s) without run- beside files with run- are taken for "
+            "joined runs and passed over."
+        )
+    return kept
+
+
+def _make_run(file: File, dataset: str, faults: list[Fault]) -> Run | None:
+    """Make the record of a run, or name every file of it that cannot be used."""
+    problems = [_content_fault(file.entry, file.participant)]
+    mask = confounds = None
+    if file.door == "bold":
+        keys = [pair for pair in file.name.entities if pair[0] != "desc"]
+        masks = [_stem(keys, "desc-brain_mask") + tail for tail in (".nii.gz", ".nii")]
+        mask = _partner(file, masks, "its brain mask", problems)
+        keys = [pair for pair in keys if pair[0] not in VARIANT]
+        names = [
+            _stem(keys, f"desc-confounds_{suffix}.tsv") for suffix in ("timeseries", "regressors")
+        ]
+        confounds = _partner(file, names, "its confounds table", problems)
+    found = [problem for problem in problems if problem is not None]
+    faults += found
+    if found:
+        return None
+    name = file.name
+    return Run(
+        participant=file.participant,
+        session=name.get("ses"),
+        task=name.get("task"),
+        run=name.get("run"),
+        space=name.get("space"),
+        res=name.get("res"),
+        door=file.door,
+        path=Path(file.entry.path),
+        entities=name.entities,
+        dataset=dataset,
+        atlas=file.atlas if file.door != "bold" else "",
+        mask=mask,
+        confounds=confounds,
+    )
+
+
+def _stem(pairs: Iterable[tuple[str, str]], tail: str) -> str:
+    return "_".join([*(f"{key}-{value}" for key, value in pairs), tail])
+
+
+def _partner(
+    file: File, names: Sequence[str], what: str, problems: list[Fault | None]
+) -> Path | None:
+    """Find the file that belongs to an image; the first of `names` that is there."""
+    entry = next((file.beside[name] for name in names if name in file.beside), None)
+    if entry is None:
+        problems.append(
+            Fault(
+                file.entry.path,
+                f"{what} {names[0]} is not beside it",
+                "fetch it or run fMRIPrep on this person again",
+                file.participant,
+            )
+        )
+        return None
+    problems.append(_content_fault(entry, file.participant))
+    return Path(entry.path)
+
+
+def _content_fault(entry: "os.DirEntry[str]", person: str) -> Fault | None:
+    """Tell from its stat alone that a file cannot be read."""
+    try:
+        if entry.is_dir():
+            return Fault(entry.path, "it is a folder, not a file", "replace it", person)
+        size = entry.stat().st_size
+    except OSError as error:
+        if entry.is_symlink():
+            what = "its content was never fetched (the link leads nowhere)"
+            return Fault(entry.path, what, "run `datalad get` or `git annex get` on it", person)
+        return Fault(entry.path, f"it cannot be read ({error.strerror})", "fetch it again", person)
+    return None if size else Fault(entry.path, "it is empty (0 bytes)", "fetch it again", person)
+
+
+def _count_notes(scans: Sequence[Scan], notes: list[str]) -> None:
+    """Say how many files were passed over, by reason."""
+    counts = sum((scan.counts for scan in scans), Counter[str]())
+    reasons = {
+        "junk": "{} file(s) left by macOS or Windows (._*, .DS_Store, Thumbs.db) are passed over.",
+        "echo": "{} image(s) of single echoes are passed over for their optimal combination.",
+        "no atlas": "{} table(s) without atlas- or seg- in their name are passed over.",
+        "statistic": "{} table(s) are passed over that are neither means of regions nor Pearson "
+        "correlations (stat-mean_timeseries, stat-pearsoncorrelation_relmat).",
+    }
+    notes += [text.format(counts[key]) for key, text in reasons.items() if counts[key]]

@@ -1,0 +1,211 @@
+"""Parcel series -> edges, and edges -> circuit values.
+
+Edges of R regions are vectors in the order of ``numpy.triu_indices(R, 1)``; a lost region gives NaN
+edges, never fewer edges.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.atlases.records import Circuit
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.errors import TooLittleDataError
+
+__all__ = [
+    "ESTIMATORS",
+    "Estimator",
+    "circuit_values",
+    "correlation",
+    "distances",
+    "edges",
+    "fisher_z",
+    "from_matrix",
+    "n_regions_of",
+    "tangent_edges",
+    "to_matrix",
+]
+
+Estimator = Literal["pearson", "partial"]
+ESTIMATORS: tuple[Estimator, ...] = ("pearson", "partial")
+
+_R_MAX = 0.999999  # keeps arctanh finite for identical series
+
+
+def fisher_z(r: npt.ArrayLike) -> Floats:
+    """Fisher's z, ``arctanh(r)``, with ``r`` clipped to +-0.999999.
+
+    Parameters
+    ----------
+    r : array_like
+        Correlations; NaN stays NaN.
+
+    Returns
+    -------
+    ndarray of float64
+        Same shape.
+
+    Examples
+    --------
+    >>> float(fisher_z(0.5).round(4))
+    0.5493
+    """
+    return np.asarray(np.arctanh(np.clip(np.asarray(r, float), -_R_MAX, _R_MAX)), float)
+
+
+def correlation(series: Floats, estimator: Estimator = "pearson") -> Floats:
+    """Correlation matrix of regional series.
+
+    Parameters
+    ----------
+    series : ndarray, shape (n_volumes, n_regions)
+        A column with a NaN, or without variance, counts as lost.
+    estimator : {"pearson", "partial"}
+        Full correlation, or partial correlation from the Ledoit-Wolf shrunk covariance
+        (Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4; scikit-learn).
+
+    Returns
+    -------
+    ndarray, shape (n_regions, n_regions)
+        Ones on the diagonal; NaN in rows and columns of lost regions.
+
+    Raises
+    ------
+    TooLittleDataError
+        If there are fewer than four volumes.
+    """
+    if series.shape[0] < 4:
+        raise TooLittleDataError(
+            f"{series.shape[0]} volumes are too few for a correlation; at least 4 are needed"
+        )
+    with np.errstate(invalid="ignore"):
+        centred = series - series.mean(axis=0)
+        scale = np.sqrt((centred**2).sum(axis=0))
+        kept = scale > 1e-12 * np.abs(series).max(axis=0, initial=0.0)
+    out = np.full((series.shape[1], series.shape[1]), np.nan)
+    if kept.any():
+        unit = centred[:, kept] / scale[kept]
+        block = unit.T @ unit if estimator == "pearson" else _partial(unit)
+        out[np.ix_(kept, kept)] = np.clip(block, -1.0, 1.0)
+        out[kept, kept] = 1.0
+    return out
+
+
+def _partial(unit: Floats) -> Floats:
+    from sklearn.covariance import LedoitWolf  # noqa: PLC0415 - a second of import, rarely needed
+
+    precision = LedoitWolf().fit(unit * np.sqrt(len(unit) - 1)).precision_
+    scale = np.sqrt(np.diag(precision))
+    return np.asarray(-precision / np.outer(scale, scale), float)
+
+
+def from_matrix(matrix: Floats) -> Floats:
+    """Upper triangle of a square matrix as an edge vector, shape (n_edges,)."""
+    return np.asarray(matrix[np.triu_indices(matrix.shape[0], 1)], float)
+
+
+def n_regions_of(n_edges: int) -> int:
+    """Regions that give so many edges.
+
+    Examples
+    --------
+    >>> n_regions_of(44850)
+    300
+    """
+    n = (1 + int(np.sqrt(1 + 8 * n_edges) + 0.5)) // 2
+    if n * (n - 1) // 2 != n_edges:
+        raise ValueError(f"{n_edges} is no number of edges of a complete graph")
+    return n
+
+
+def to_matrix(vector: Floats, diagonal: float = 0.0) -> Floats:
+    """Symmetric matrix of an edge vector; the inverse of `from_matrix`."""
+    n = n_regions_of(vector.size)
+    out = np.full((n, n), diagonal)
+    i, j = np.triu_indices(n, 1)
+    out[i, j] = out[j, i] = vector
+    return out
+
+
+def edges(series: Floats, estimator: Estimator = "pearson") -> Floats:
+    """Fisher-z edges of regional series.
+
+    Parameters
+    ----------
+    series : ndarray, shape (n_volumes, n_regions)
+    estimator : {"pearson", "partial"}
+        As in `correlation`.
+
+    Returns
+    -------
+    ndarray, shape (n_regions * (n_regions - 1) / 2,)
+        NaN where either region is lost.
+    """
+    return fisher_z(from_matrix(correlation(series, estimator)))
+
+
+def tangent_edges(series: Sequence[Floats]) -> Floats:
+    """Tangent-space edges of several runs around their geometric mean (nilearn).
+
+    Parameters
+    ----------
+    series : sequence of ndarray, each of shape (n_volumes, n_regions)
+        Runs of the whole group; the reference point depends on all of them. Regions lost in any
+        run are NaN in all.
+
+    Returns
+    -------
+    ndarray, shape (n_runs, n_edges)
+        Off-diagonal tangent displacements (Varoquaux 2010, doi:10.1007/978-3-642-15705-9_25).
+    """
+    from nilearn.connectome import ConnectivityMeasure  # noqa: PLC0415 - three seconds of import
+
+    kept = np.all([np.isfinite(run).all(axis=0) & (run.std(axis=0) > 0) for run in series], axis=0)
+    measure = ConnectivityMeasure(kind="tangent", standardize="zscore_sample")
+    matrices = measure.fit_transform([run[:, kept] for run in series])
+    full = np.full((len(series), kept.size, kept.size), np.nan)
+    full[np.ix_(np.arange(len(series)), np.flatnonzero(kept), np.flatnonzero(kept))] = matrices
+    return np.array([from_matrix(matrix) for matrix in full])
+
+
+def circuit_values(z: Floats, circuits: Sequence[Circuit]) -> Floats:
+    """Mean edge of each circuit.
+
+    Parameters
+    ----------
+    z : ndarray, shape (..., n_edges)
+        NaN edges are left out of the mean.
+    circuits : sequence of Circuit
+
+    Returns
+    -------
+    ndarray, shape (..., n_circuits)
+        NaN when no edge of the circuit is known.
+    """
+    n_regions = n_regions_of(z.shape[-1])
+    out = np.full((*z.shape[:-1], len(circuits)), np.nan)
+    for k, circuit in enumerate(circuits):
+        part = z[..., circuit.edges(n_regions)]
+        known = np.isfinite(part)
+        count = known.sum(axis=-1)
+        total = np.where(known, part, 0.0).sum(axis=-1)
+        np.divide(total, count, out=out[..., k], where=count > 0)
+    return out
+
+
+def distances(centres_mm: Floats) -> Floats:
+    """Euclidean length of each edge, mm.
+
+    Parameters
+    ----------
+    centres_mm : ndarray, shape (n_regions, 3)
+
+    Returns
+    -------
+    ndarray, shape (n_edges,)
+        NaN where a centre is unknown.
+    """
+    i, j = np.triu_indices(len(centres_mm), 1)
+    return np.asarray(np.linalg.norm(centres_mm[i] - centres_mm[j], axis=1), float)

@@ -1,0 +1,229 @@
+"""Images in memory: an array and where it lies. All coordinates are RAS, mm."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from circuitshift.atlases.whole import whole_binary
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.errors import ImageError
+from circuitshift.pipeline.io import nifti
+
+__all__ = ["Image", "axis_codes", "grid_over", "read", "to_ras", "write"]
+
+_Singles = npt.NDArray[np.float32]
+_CODES = ("LR", "PA", "IS")
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An image on its grid.
+
+    Parameters
+    ----------
+    data : ndarray of shape (x, y, z) or (x, y, z, n_volumes)
+    affine : ndarray of shape (4, 4)
+        Voxel indices to RAS, mm.
+    """
+
+    data: npt.NDArray[Any]
+    affine: Floats
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """The three spatial sizes."""
+        n_x, n_y, n_z = self.data.shape[:3]
+        return n_x, n_y, n_z
+
+    @property
+    def zooms(self) -> Floats:
+        """Voxel sizes, mm."""
+        return np.asarray(np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
+
+    def like(self, data: npt.NDArray[Any]) -> "Image":
+        """Put other values on the same grid."""
+        return Image(data, self.affine)
+
+    def points(self) -> Floats:
+        """Coordinates of all voxels, mm, shape (n_voxels, 3), C order."""
+        index = np.indices(self.grid).reshape(3, -1).T
+        return np.asarray(index @ self.affine[:3, :3].T + self.affine[:3, 3])
+
+    def indices(self, points: Floats) -> Floats:
+        """Voxel indices of points (n, 3), mm; shape (3, n), not whole."""
+        inverse = np.linalg.inv(self.affine)
+        return np.asarray((points @ inverse[:3, :3].T + inverse[:3, 3]).T)
+
+    def at(self, points: Floats, *, order: int = 1) -> _Singles:
+        """Interpolate at points, mm; 0 outside the image.
+
+        Parameters
+        ----------
+        points : ndarray of shape (n, 3)
+        order : int
+            Of the spline: 0 nearest, 1 linear, 3 cubic.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
+        where = self.indices(points)
+        values = np.asarray(self.data, np.float32)
+        out = ndimage.map_coordinates(values, where, order=order, mode="grid-constant", cval=0.0)
+        return np.asarray(out, np.float32)
+
+    def onto(self, other: "Image", *, order: int = 1) -> "Image":
+        """Resample onto the grid of another image that lies in the same space."""
+        return other.like(self.at(other.points(), order=order).reshape(other.grid))
+
+
+def read(path: Path) -> Image:
+    """Read an image.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read, or holds anything but finite numbers throughout.
+    """
+    values, header = nifti.read_image(path)
+    if values.dtype.kind == "f" and not np.isfinite(values).any():
+        raise ImageError(f"{path}: it holds no finite value; write it again")
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    return Image(values, header.affine)
+
+
+def axis_codes(affine: Floats) -> str:
+    """Return where voxel axes run to, such as ``RAS`` or ``LAS``.
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4)
+
+    Returns
+    -------
+    str
+        The nearest of the 48 orientations, as `nibabel.aff2axcodes`.
+    """
+    return "".join(_CODES[axis][int(sign > 0)] for axis, sign in _axes(affine))
+
+
+def _axes(affine: Floats) -> list[tuple[int, float]]:
+    """World axis and direction of each voxel axis."""
+    share = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+    found: dict[int, tuple[int, float]] = {}
+    left = np.abs(share)
+    for _ in range(3):
+        world, voxel = (int(k) for k in np.unravel_index(np.argmax(left), left.shape))
+        found[voxel] = world, float(np.sign(share[world, voxel]))
+        left[world], left[:, voxel] = -1.0, -1.0
+    return [found[voxel] for voxel in range(3)]
+
+
+def to_ras(image: Image) -> Image:
+    """Flip and permute axes so that they run to right, anterior, superior; nothing is resampled.
+
+    Parameters
+    ----------
+    image : Image
+
+    Returns
+    -------
+    Image
+        As `nibabel.as_closest_canonical`.
+    """
+    axes = _axes(image.affine)
+    order = [next(v for v, (w, _) in enumerate(axes) if w == world) for world in range(3)]
+    data = np.transpose(image.data, [*order, *range(3, image.data.ndim)])
+    affine = image.affine.copy()
+    affine[:3, :3] = image.affine[:3, :3][:, order]
+    for world, voxel in enumerate(order):
+        if axes[voxel][1] < 0:
+            data = np.flip(data, world)
+            affine[:3, 3] += affine[:3, world] * (data.shape[world] - 1)
+            affine[:3, world] *= -1
+    return Image(np.ascontiguousarray(data), affine)
+
+
+def grid_over(image: Image, voxel_mm: float) -> Image:
+    """Make an empty RAS grid of isotropic voxels over the field of view of an image.
+
+    Parameters
+    ----------
+    image : Image
+    voxel_mm : float
+
+    Returns
+    -------
+    Image
+        Of zeros; the fields of view share their centre.
+    """
+    corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in image.grid])).reshape(3, -1).T
+    world = corners @ image.affine[:3, :3].T + image.affine[:3, 3]
+    low, high = world.min(axis=0), world.max(axis=0)
+    shape = tuple(int(n) for n in np.ceil((high - low) / voxel_mm - 1e-3))
+    affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
+    affine[:3, 3] = (low + high) / 2 - (np.array(shape) - 1) / 2 * voxel_mm
+    return Image(np.zeros(shape, np.float32), affine)
+
+
+def write(path: Path, image: Image, *, t_r_s: float | None = None, standard: bool = False) -> None:
+    """Write a compressed NIfTI-1 image; the same values give the same bytes.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.nii.gz``; its folder is made.
+    image : Image
+        Whole numbers are stored as they are, others as 16 bit with a scaling that keeps 1/30,000
+        of the largest.
+    t_r_s : float, optional
+        Repetition time, s; for images with volumes.
+    standard : bool
+        Whether the coordinates are a template's.
+    """
+    import nibabel as nib  # noqa: PLC0415 - .3 s
+    from isal import igzip  # noqa: PLC0415
+
+    data, slope = _stored(image.data)
+    header = nib.Nifti1Header()
+    header.set_data_dtype(data.dtype)
+    header.set_data_shape(data.shape)
+    header.set_zooms((*image.zooms, *((t_r_s or 1.0,) if data.ndim > 3 else ())))
+    header.set_xyzt_units("mm", "sec")
+    code = 4 if standard else 1  # MNI space, scanner
+    header.set_sform(image.affine, code=code)
+    header.set_qform(image.affine, code=code)
+    header["magic"] = b"n+1"
+    header["vox_offset"] = 352
+    header["scl_slope"], header["scl_inter"] = slope, 0
+    with whole_binary(path) as raw, igzip.IGzipFile("", "wb", 2, raw, 0.0) as file:
+        file.write(header.binaryblock + b"\0\0\0\0")
+        for first, last in pairwise(_blocks(data)):
+            file.write(data[..., first:last].tobytes(order="F"))
+
+
+def _stored(data: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float]:
+    """Whole numbers of at most 16 bits, and what they are multiplied with."""
+    if data.dtype == bool:
+        return data.astype(np.uint8), 1.0
+    if data.dtype.kind in "iu" and data.dtype.itemsize <= 2:
+        return data, 1.0
+    most = float(max(data.max(initial=0), -data.min(initial=0)))
+    # float32, as the header keeps it
+    slope = float(np.float32(most / 30000)) or 1.0
+    out = np.empty(data.shape, np.int16)
+    for first, last in pairwise(_blocks(data)):
+        out[..., first:last] = np.rint(data[..., first:last] / slope)
+    return out, slope
+
+
+def _blocks(data: npt.NDArray[Any]) -> Sequence[int]:
+    """Cut the last axis, so that no second copy of a long run is made."""
+    return [*range(0, data.shape[-1], 16), data.shape[-1]]

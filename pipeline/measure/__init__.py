@@ -1,0 +1,1 @@
+"""Measurement of one participant: runs become time series, connectivity and quality measures."""

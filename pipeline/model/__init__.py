@@ -1,0 +1,1 @@
+"""The model: tests whether a change is global, circuit-specific, both or neither."""

@@ -1,0 +1,211 @@
+"""From visits of edges to tests and a verdict: the array-level analysis of one study."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.model.centred_edges import Sample
+from circuitshift.pipeline.model.change_size import log_displacement
+from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
+from circuitshift.pipeline.model.families import Labels, Shared, Tester
+from circuitshift.pipeline.model.global_model import (
+    TERM_UNITS,
+    Deviation,
+    Response,
+    global_response,
+    identify_deviation,
+)
+from circuitshift.pipeline.model.normalisation import naive_share
+from circuitshift.pipeline.model.verdict import Estimate, Verdict, decide
+from circuitshift.pipeline.stats.missing_edges import circuit_means, known_mean
+
+__all__ = ["Analysis", "Rules", "Visits", "analyse"]
+
+Circuits = Mapping[str, npt.NDArray[np.intp]]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """Everything that `analyse` found.
+
+    Parameters
+    ----------
+    estimates : tuple of Estimate
+        One per row of tests.tsv.
+    verdict : Verdict
+    response : Response
+        Per-person coefficients.
+    deviation : Deviation
+        Whether normalisation could be asked about.
+    sample : Sample
+        What the model was fitted to.
+    """
+
+    estimates: tuple[Estimate, ...]
+    verdict: Verdict
+    response: Response
+    deviation: Deviation
+    sample: Sample
+
+
+def analyse(
+    visits: Visits, circuits: Circuits, *, rng: np.random.Generator, rules: Rules | None = None
+) -> Analysis:
+    """Test global against circuit-specific change.
+
+    Parameters
+    ----------
+    visits : Visits
+    circuits : mapping of str to ndarray of int
+        Hypothesised circuits: positions of their edges in ``numpy.triu_indices(n_regions, 1)``.
+        Edges in none of them are the background.
+    rng : numpy.random.Generator
+        The only source of randomness.
+    rules : Rules, optional
+
+    Returns
+    -------
+    Analysis
+
+    Raises
+    ------
+    DesignError
+        If arms, covariates or circuits do not allow the model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from circuitshift.pipeline.validation.simulate.edges import TRUTHS, EdgeSpec, simulate_edges
+    >>> study = simulate_edges(TRUTHS["specific"], EdgeSpec(n_regions=60), np.random.default_rng(1))
+    >>> visits = Visits(study.baseline, study.followup, reference=study.reference)
+    >>> rules = Rules(n_permutations=500)
+    >>> rng = np.random.default_rng(2)
+    >>> analyse(visits, {"dmn": study.circuit}, rng=rng, rules=rules).verdict.verdict
+    'circuit-specific'
+    """
+    rules = rules or Rules()
+    _check_reference(visits)
+    change = visits.change
+    sample = Sample.from_edges(
+        change=change,
+        baseline=visits.before,
+        circuits=circuits,
+        reference=visits.reference,
+        baseline_only=visits.baseline_only,
+        distance=visits.distance,
+        background=rules.background,
+    )
+    deviation = identify_deviation(sample, rng)
+    response = global_response(sample, with_deviation=deviation.identified)
+    adjusted = global_response(sample, with_deviation=deviation.identified, node_adjusted=True)
+    n_reference = 0 if visits.reference is None else len(visits.reference)
+    estimates: list[Estimate] = []
+    for question in questions_of(visits):
+        tester = Tester(question, rules, rng, n_reference)
+        estimates += _global(tester, response, gsr=visits.global_signal_removed)
+        estimates += _specific(tester, response, "specific")
+        estimates += _specific(tester, adjusted, "specific, node-adjusted")
+        if question.name:
+            continue
+        estimates += _naive(tester, visits, change, sample)
+        estimates += _size(tester, change, sample)
+    verdict = decide(
+        estimates,
+        alpha=rules.alpha,
+        deviation=deviation,
+        controlled=visits.controlled,
+        global_signal_removed=visits.global_signal_removed,
+    )
+    return Analysis(tuple(estimates), verdict, response, deviation, sample)
+
+
+def _check_reference(visits: Visits) -> None:
+    """Refuse a reference that holds the patients themselves: their noise would be shared."""
+    if visits.reference is None:
+        return
+    patients = {row.tobytes(): k for k, row in enumerate(visits.baseline)}
+    both = [k for k, row in enumerate(visits.reference) if row.tobytes() in patients]
+    if both:
+        raise DesignError(
+            f"{len(both)} of {len(visits.reference)} reference people have exactly the edges of a "
+            f"patient's baseline (the first is reference person {both[0] + 1}): the reference must "
+            "be other people; check [groups] reference and --reference-dataset"
+        )
+
+
+def _global(tester: Tester, response: Response, *, gsr: bool) -> list[Estimate]:
+    terms = response.terms
+    tested = tuple(name for name in terms if name != "distance" and not gsr)
+    out = []
+    for family, names in (("global", tested), ("nuisance", ("distance",))):
+        if not names or names[0] not in terms:
+            continue
+        columns = np.array([terms.index(name) for name in names])
+        labels = Labels(
+            family=family,
+            terms=names,
+            tests=tuple(n if family == "nuisance" else f"global {n}" for n in names),
+            units=tuple(TERM_UNITS[n] for n in names),
+            bounds=tuple(tester.rules.sesoi_z / response.units.get(n, np.nan) for n in names),
+            sided=False,
+        )
+        y = response.coefficients[:, columns]
+        out += tester.family(labels, y, Shared(response, columns))
+    return out
+
+
+def _specific(tester: Tester, response: Response, family: str) -> list[Estimate]:
+    columns = len(response.terms) + np.arange(len(response.circuits))
+    labels = _circuit_labels(family, response.circuits, "beyond the global law", tester.rules)
+    return tester.family(labels, response.specific, Shared(response, columns))
+
+
+def _circuit_labels(family: str, names: tuple[str, ...], words: str, rules: Rules) -> Labels:
+    k = len(names)
+    return Labels(
+        family=family,
+        terms=names,
+        tests=tuple(f"{name} {words}" for name in names),
+        units=("Fisher z",) * k,
+        bounds=(rules.sesoi_z,) * k,
+    )
+
+
+def _naive(tester: Tester, visits: Visits, change: Floats, sample: Sample) -> list[Estimate]:
+    circuits, background = sample.circuits, sample.background
+    names = tuple(circuits)
+    rest = known_mean(change, background)
+    plain = circuit_means(change, circuits)
+    contrast = "naive: circuit minus background"
+    rows = [
+        (_circuit_labels("circuit change", names, "change", tester.rules), plain),
+        (_circuit_labels(contrast, names, "minus background", tester.rules), plain - rest[:, None]),
+    ]
+    if visits.reference is not None and len(visits.reference):
+        share = naive_share(change, visits.before, visits.reference, background)
+        label = "slope of change on the plain deviation"
+        one = ("normalisation",), (label,), ("share",), (np.nan,)
+        rows.append((Labels("naive: normalisation slope", *one), share[:, None]))
+    return [row for labels, y in rows for row in tester.family(labels, y)]
+
+
+def _size(tester: Tester, change: Floats, sample: Sample) -> list[Estimate]:
+    """Compare how far the arms moved, whatever the direction; it needs a control arm."""
+    if tester.question.flips:
+        return []
+    background = np.flatnonzero(sample.background)
+    moved = log_displacement(change, {"background": background, **sample.circuits})
+    names = tuple(moved)
+    labels = Labels(
+        family="size of change",
+        terms=names,
+        tests=tuple(f"size of change, {name}" for name in names),
+        units=("log ratio, treated to control",) * len(names),
+        bounds=(np.nan,) * len(names),
+        sided=False,  # a direction stated for a circuit's mean says nothing of its size
+    )
+    return tester.family(labels, np.array(list(moved.values())).T)

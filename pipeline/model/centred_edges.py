@@ -1,0 +1,269 @@
+"""What the global response model is fitted to: people's edges without the fixed columns.
+
+Edges of everybody are held once, as they were measured; the fixed columns are taken out of a few
+people at a time, whenever these are asked for. Two thousand people would not fit otherwise.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.pipeline.arrays import Bools, Floats
+from circuitshift.pipeline.edges import n_regions_of
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.records import Background
+from circuitshift.pipeline.stats.missing_edges import blocks, column_mean, known_in_all
+
+__all__ = ["MIN_EDGES", "MIN_KNOWN", "MIN_OTHERS", "People", "Residuals", "Sample"]
+
+
+MIN_OTHERS = 3  # people needed for a mean whose pairwise moments exist
+MIN_EDGES = 20  # background edges needed for a fit of at most five terms
+MIN_KNOWN = 0.25  # share of the background that a person must have
+
+
+class Residuals(NamedTuple):
+    """Edge vectors after the fixed columns (1 and edge length) are out.
+
+    Parameters
+    ----------
+    edges : ndarray, shape (n_people, n_edges)
+        Residuals on the background; elsewhere, value minus what the fixed columns predict there.
+    fixed : ndarray, shape (n_people, n_fixed)
+        Coefficients of the fixed columns that carry a name in `Sample.fixed`.
+    """
+
+    edges: Floats
+    fixed: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """People whose edges are given without the fixed columns when they are asked for.
+
+    Taking these out of every person first, rather than out of means, keeps person-wide noise from
+    leaking into products of estimates.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_people, n_edges)
+        As measured; not copied.
+    fixed : ndarray, shape (n_people, n_fixed)
+        Coefficients of the fixed columns.
+    basis : ndarray, shape (n_fixed, n_edges)
+        The fixed columns.
+    scale : callable, optional
+        Applied to the values first.
+    """
+
+    values: Floats
+    fixed: Floats
+    basis: Floats
+    scale: Callable[[Floats], Floats] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of people."""
+        return len(self.values)
+
+    def __getitem__(self, few: slice) -> Residuals:
+        """Return some people without the fixed columns."""
+        values = self.values[few]
+        values = values if self.scale is None else self.scale(values)
+        fixed = self.fixed[few]
+        return Residuals(values - fixed @ self.basis, fixed)
+
+    def blocks(self) -> Iterator[Residuals]:
+        """Yield a few people at a time."""
+        return (self[few] for few in blocks(len(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the model is fitted to; rows of `change` belong to the first rows of `baseline`.
+
+    Parameters
+    ----------
+    change : People
+        Follow-up minus baseline, Fisher z; NaN where an edge is lost.
+    baseline : People
+        Baseline of the same people, then of patients without follow-up.
+    strong : People
+        sinh(2z)/2 of the baseline.
+    reference : People
+        Healthy people; no rows when there is no reference group.
+    background : ndarray of bool, shape (n_edges,)
+        Edges in no hypothesised circuit.
+    circuits : mapping of str to ndarray of int
+        Edge positions of each circuit.
+    fixed : tuple of str
+        Names of the fixed columns: ``shift`` and ``distance``.
+    basis : ndarray, shape (n_fixed, n_edges)
+        The fixed columns.
+    remove : callable
+        Takes the fixed columns out of further edge vectors, shape (n, n_edges).
+    """
+
+    change: People
+    baseline: People
+    strong: People
+    reference: People
+    background: Bools
+    circuits: Mapping[str, npt.NDArray[np.intp]]
+    fixed: tuple[str, ...]
+    basis: Floats
+    remove: Callable[..., People]
+
+    @classmethod
+    def from_edges(
+        cls,
+        *,
+        change: Floats,
+        baseline: Floats,
+        circuits: Mapping[str, npt.NDArray[np.intp]],
+        reference: Floats | None = None,
+        baseline_only: Floats | None = None,
+        distance: Floats | None = None,
+        background: Background = "all",
+    ) -> "Sample":
+        """Build from Fisher-z edges.
+
+        Parameters
+        ----------
+        change, baseline : ndarray, shape (n_people, n_edges)
+        circuits : mapping of str to ndarray of int
+            Their union is kept out of the background.
+        reference : ndarray, shape (n_reference, n_edges), optional
+        baseline_only : ndarray, shape (n_more, n_edges), optional
+            Patients who did not come back: they sharpen the means.
+        distance : ndarray, shape (n_edges,), optional
+            Edge length, mm; left out when None or not known for every edge.
+        background : {"all", "disjoint", "matched"}
+            All edges in no circuit; those that share no region with a circuit's edges; or those
+            whose strength and length are distributed as the circuits'.
+
+        Returns
+        -------
+        Sample
+
+        Raises
+        ------
+        DesignError
+            If fewer than four people or 20 background edges are there.
+        """
+        n_edges = baseline.shape[1]
+        pool = baseline if baseline_only is None else np.vstack([baseline, baseline_only])
+        healthy = np.empty((0, n_edges)) if reference is None else reference
+        length = distance if distance is not None and np.isfinite(distance).all() else None
+        rest = _background(background, circuits, (pool, healthy), length)
+        if len(baseline) < MIN_OTHERS + 1:
+            raise DesignError(
+                f"{len(baseline)} {'person has' if len(baseline) == 1 else 'people have'} both "
+                f"visits; the model needs at least {MIN_OTHERS + 1}"
+            )
+        if rest.sum() < MIN_EDGES:
+            raise DesignError(
+                f"the circuits leave {rest.sum()} background edges; name fewer circuits "
+                "under [hypotheses] of the study file or take a finer atlas"
+            )
+        basis = np.ones((1, n_edges))
+        if length is not None:
+            basis = np.array([basis[0], length - length[rest].mean()])
+        common = rest & known_in_all(change, pool, healthy)
+        remove = partial(
+            _without_fixed,
+            basis=basis,
+            # the same edges for all, or people who lost strong ones would have other intercepts
+            over=common if common.sum() >= max(MIN_EDGES, MIN_KNOWN * rest.sum()) else rest,
+        )
+        return cls(
+            change=remove(change),
+            baseline=remove(pool),
+            strong=remove(pool, scale=_strong),
+            reference=remove(healthy),
+            background=rest,
+            circuits=dict(circuits),
+            fixed=("shift", "distance")[: len(basis)],
+            basis=basis,
+            remove=remove,
+        )
+
+
+def _background(
+    kind: str,
+    circuits: Mapping[str, npt.NDArray[np.intp]],
+    groups: tuple[Floats, ...],
+    length: Floats | None,
+) -> Bools:
+    """Choose the edges that define the global law."""
+    inside = np.zeros(groups[0].shape[1], bool)
+    for positions in circuits.values():
+        inside[positions] = True
+    if kind == "all":
+        return ~inside
+    if kind == "disjoint":
+        n_regions = n_regions_of(inside.size)
+        i, j = np.triu_indices(n_regions, 1)
+        touched = np.zeros(n_regions, bool)
+        touched[i[inside]] = touched[j[inside]] = True
+        return np.asarray(~(touched[i] | touched[j]))
+    everybody = (people[few] for people in groups for few in blocks(len(people)))
+    return _matched(inside, column_mean(everybody, unknown=0.0), length)
+
+
+def _strong(z: Floats) -> Floats:
+    """Return how Fisher z moves with signal-to-noise: sinh(2z)/2."""
+    return np.asarray(np.sinh(2 * np.clip(z, -3.0, 3.0)) / 2)
+
+
+def _matched(inside: Bools, strength: Floats, length: Floats | None) -> Bools:
+    """Keep background edges so that strength and length have the circuits' distribution.
+
+    Within cells of strength (six quantiles of the circuits' edges) and length (four), the same
+    fraction of edges is kept as the circuits have, the largest common multiple; which ones does not
+    depend on chance: they are spread evenly over the order of edges.
+    """
+    within = (strength >= strength[inside].min()) & (strength <= strength[inside].max())
+    cell = _bins(strength, inside, 6)
+    if length is not None:
+        cell = cell * 4 + _bins(length, inside, 4)
+    n_cells = int(cell.max()) + 1
+    wanted = np.bincount(cell[inside], minlength=n_cells)
+    outside = within & ~inside
+    there = np.bincount(cell[outside], minlength=n_cells)
+    asked = (wanted > 0) & (there > 0)
+    times = np.median(there[asked] / wanted[asked]) if asked.any() else 0.0
+    keep = np.zeros(inside.size, bool)
+    for k in np.flatnonzero(asked):
+        edges = np.flatnonzero((cell == k) & outside)
+        count = min(len(edges), max(1, round(float(times * wanted[k]))))
+        keep[edges[np.linspace(0, len(edges) - 1, count).round().astype(int)]] = True
+    return keep
+
+
+def _bins(values: Floats, inside: Bools, n: int) -> npt.NDArray[np.intp]:
+    cuts = np.quantile(values[inside], np.linspace(0, 1, n + 1)[1:-1])
+    return np.asarray(np.searchsorted(cuts, values), np.intp)
+
+
+def _without_fixed(
+    values: Floats,
+    *,
+    basis: Floats,
+    over: Bools,
+    scale: Callable[[Floats], Floats] | None = None,
+) -> People:
+    """Fit the fixed columns to each row's known edges of `over`."""
+    coefficients = np.zeros((len(values), len(basis)))
+    whole = np.linalg.pinv(basis[:, over] @ basis[:, over].T)
+    for row, given in enumerate(values):  # one by one: copies of all would be large
+        edges = given if scale is None else scale(given)
+        mask = np.isfinite(edges) & over
+        rhs = basis[:, mask] @ edges[mask]
+        complete = mask.sum() == over.sum()
+        normal = whole if complete else np.linalg.pinv(basis[:, mask] @ basis[:, mask].T)
+        coefficients[row] = normal @ rhs
+    return People(values, coefficients, basis, scale)

@@ -1,0 +1,1 @@
+"""Secondary analyses: descriptive, and without influence on the verdict."""

@@ -1,0 +1,292 @@
+"""Exploratory maps of change: every edge, region and pair of networks, in one permutation loop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.pipeline.arrays import Floats, Reals
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.model.contrasts import Question
+from circuitshift.pipeline.model.families import MIN_PEOPLE
+from circuitshift.pipeline.stats.edge_components import (
+    By,
+    component_labels,
+    component_sizes,
+    largest_component,
+    tfnbs,
+)
+from circuitshift.pipeline.stats.permutation import (
+    PermutationResult,
+    permutation_test,
+    t_statistics,
+)
+
+__all__ = ["Component", "Map", "Maps", "change_maps"]
+
+
+#: Height of |t| that makes a component for NBS: about p = .001, two-sided, with 60 people.
+NBS_THRESHOLD = 3.5
+_STEPS = (
+    50.5  # thresholds of TFNBS below the largest observed |t|; the half keeps it off a threshold
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """One family of variables; arrays of shape (n_variables,), NaN where unknown.
+
+    Parameters
+    ----------
+    estimate, statistic, p, p_corrected : ndarray
+        Of change by treatment, Fisher z; family-wise over the map.
+    """
+
+    estimate: Floats
+    statistic: Floats
+    p: Floats
+    p_corrected: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A set of joined edges that changed in one direction.
+
+    Parameters
+    ----------
+    direction : {"increase", "decrease"}
+    edges : ndarray of int
+    extent : int
+        Number of edges.
+    intensity : float
+        Sum of ``|t| - threshold``.
+    p_extent, p_intensity : float
+        Family-wise, against the largest component of either direction.
+    """
+
+    direction: str
+    edges: npt.NDArray[np.intp]
+    extent: int
+    intensity: float
+    p_extent: float
+    p_intensity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """Everything of one loop.
+
+    Parameters
+    ----------
+    edges, regions, networks : Map
+        Edges; mean edge of each region; mean edge of each pair of networks (within one, too).
+    network_pairs : tuple of (str, str)
+    tfnbs_p : ndarray, shape (n_edges,)
+        Family-wise, threshold-free.
+    components : tuple of Component
+    threshold : float
+        Of components.
+    n_permutations : int
+    n_edges_known : int
+        Edges known in everybody; the others are not tested.
+    """
+
+    edges: Map
+    regions: Map
+    networks: Map
+    network_pairs: tuple[tuple[str, str], ...]
+    tfnbs_p: Floats
+    components: tuple[Component, ...]
+    threshold: float
+    n_permutations: int
+    n_edges_known: int
+
+
+def change_maps(
+    change: Floats,
+    question: Question,
+    networks: Sequence[str],
+    *,
+    rng: np.random.Generator,
+    n_permutations: int = 5000,
+    threshold: float = NBS_THRESHOLD,
+) -> Maps:
+    """Test every edge, region and pair of networks.
+
+    Parameters
+    ----------
+    change : ndarray, shape (n_people, n_edges)
+        Fisher z.
+    question : Question
+    networks : sequence of str
+        Network of each region; empty text for none.
+    rng : numpy.random.Generator
+    n_permutations : int
+    threshold : float
+        Of |t|, for components.
+
+    Returns
+    -------
+    Maps
+
+    Raises
+    ------
+    DesignError
+        If fewer than four people or three edges are known.
+    """
+    people = question.asked
+    known = np.asarray(np.isfinite(change[people]).all(axis=0))
+    if people.sum() < MIN_PEOPLE or known.sum() < 3:
+        raise DesignError(
+            f"{people.sum()} people and {known.sum()} edges known in everybody are too few for maps"
+        )
+    n_regions, contrast = len(networks), question.contrast(people)
+    sets = _sets(known, networks)
+    n_known = int(known.sum())
+    everything = np.empty((people.sum(), n_known + len(sets.members)))
+    y = everything[:, :n_known]
+    y[:] = change[np.ix_(people, known)]
+    for k, own in enumerate(sets.members, n_known):
+        everything[:, k] = y[:, own].mean(axis=1)
+    cuts = np.cumsum([y.shape[1], len(sets.region_at), len(sets.pairs)])
+    families = np.split(np.arange(cuts[-1]), cuts[:2])
+    graph = _Graph(known, n_regions, threshold, t_statistics(y, contrast))
+    tested = permutation_test(
+        everything,
+        contrast,
+        rng=rng,
+        n_permutations=n_permutations,
+        families=[f for f in families if len(f)],
+        watch=graph.watch,
+    )
+    return Maps(
+        edges=_map(tested, families[0], known.size, np.flatnonzero(known)),
+        regions=_map(tested, families[1], n_regions, sets.region_at),
+        networks=_map(tested, families[2], len(sets.pairs), np.arange(len(sets.pairs))),
+        network_pairs=sets.pairs,
+        tfnbs_p=graph.tfnbs_p(exact=tested.exact),
+        components=graph.components(exact=tested.exact),
+        threshold=threshold,
+        n_permutations=tested.n_permutations,
+        n_edges_known=n_known,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sets:
+    """Sets of known edges whose mean is tested: first regions, then pairs of networks."""
+
+    members: list[npt.NDArray[np.intp]]
+    region_at: npt.NDArray[np.intp]
+    pairs: tuple[tuple[str, str], ...]
+
+
+def _sets(known: npt.NDArray[np.bool_], networks: Sequence[str]) -> _Sets:
+    i, j = (ends[known] for ends in np.triu_indices(len(networks), 1))
+    members, regions = [], []
+    for region in range(len(networks)):
+        own = np.flatnonzero((i == region) | (j == region))
+        if len(own):
+            members.append(own)
+            regions.append(region)
+    names = sorted({name for name in networks if name})
+    number = np.array([names.index(name) if name else -1 for name in networks])
+    low, high = np.minimum(number[i], number[j]), np.maximum(number[i], number[j])
+    pairs = []
+    for a in range(len(names)):
+        for b in range(a, len(names)):
+            own = np.flatnonzero((low == a) & (high == b))
+            if len(own):
+                members.append(own)
+                pairs.append((names[a], names[b]))
+    return _Sets(members, np.array(regions, np.intp), tuple(pairs))
+
+
+def _map(
+    tested: PermutationResult,
+    columns: npt.NDArray[np.intp],
+    size: int,
+    at: npt.NDArray[np.intp],
+) -> Map:
+    """Put results of some variables at their places."""
+    out = []
+    for values in (tested.estimate, tested.statistic, tested.p, tested.p_corrected):
+        full = np.full(size, np.nan)
+        full[at] = values[columns]
+        out.append(full)
+    return Map(*out)
+
+
+@dataclass(slots=True)
+class _Graph:
+    """Collects, from each block of relabellings, what the edge graph needs."""
+
+    known: npt.NDArray[np.bool_]
+    n_regions: int
+    threshold: float
+    observed: Floats
+    largest: dict[By, list[Floats]] = field(default_factory=lambda: {"extent": [], "intensity": []})
+    scores: list[Floats] = field(default_factory=list)
+
+    def watch(self, block: Reals) -> None:
+        rows = self._whole(block)
+        by: By
+        for by, found in self.largest.items():
+            sides = [
+                largest_component(side, self.n_regions, threshold=self.threshold, by=by)
+                for side in (rows, -rows)
+            ]
+            found.append(np.maximum(*sides))
+        self.scores.append(self._tfnbs(rows).max(axis=1))
+
+    def _whole(self, statistic: Reals) -> Reals:
+        part = statistic[..., : len(self.observed)]
+        if self.known.all():
+            return part
+        out = np.full((*part.shape[:-1], self.known.size), np.nan, part.dtype)
+        out[..., self.known] = part
+        return out
+
+    def _tfnbs(self, rows: Reals) -> Floats:
+        step = float(np.abs(self.observed).max()) / _STEPS
+        if not step > 0:
+            return np.zeros(rows.shape)
+        return tfnbs(np.nan_to_num(np.abs(rows)), self.n_regions, step=step)
+
+    def tfnbs_p(self, *, exact: bool) -> Floats:
+        score = self._tfnbs(self._whole(self.observed[None]))[0]
+        p = _p(score, np.concatenate(self.scores), exact=exact)
+        return np.where(self.known, p, np.nan)
+
+    def components(self, *, exact: bool) -> tuple[Component, ...]:
+        out = []
+        null = {by: np.concatenate(found) for by, found in self.largest.items()}
+        for direction, sign in (("increase", 1.0), ("decrease", -1.0)):
+            statistic = self._whole(sign * self.observed)
+            with np.errstate(invalid="ignore"):
+                labels = component_labels((statistic > self.threshold)[None], self.n_regions)[0]
+            h = self.threshold
+            extent = component_sizes(labels, statistic, threshold=h)
+            intensity = component_sizes(labels, statistic, threshold=h, by="intensity")
+            p_extent = _p(extent, null["extent"], exact=exact)
+            p_intensity = _p(intensity, null["intensity"], exact=exact)
+            out += [
+                Component(
+                    direction=direction,
+                    edges=np.flatnonzero(labels == k),
+                    extent=int(extent[k]),
+                    intensity=float(intensity[k]),
+                    p_extent=float(p_extent[k]),
+                    p_intensity=float(p_intensity[k]),
+                )
+                for k in range(len(extent))
+            ]
+        return tuple(sorted(out, key=lambda c: (c.p_extent, -c.extent)))
+
+
+def _p(observed: Floats, null: Floats, *, exact: bool) -> Floats:
+    ordered = np.sort(null)
+    floor = observed - 1e-5 * np.abs(observed)  # single precision of relabelled statistics
+    reached = len(ordered) - np.searchsorted(ordered, floor)
+    return np.asarray(np.maximum(reached + (not exact), 1) / (len(ordered) + (not exact)))

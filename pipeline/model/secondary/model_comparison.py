@@ -1,0 +1,113 @@
+"""Which of four models predicts people it has not seen: nothing, global, specific, both."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.errors import DesignError
+
+__all__ = ["MODELS", "Prediction", "compare_models"]
+
+
+#: Which of (global terms, specific responses) each model lets treatment move.
+MODELS: dict[str, tuple[bool, bool]] = {
+    "nothing": (False, False),
+    "global": (True, False),
+    "specific": (False, True),
+    "both": (True, True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predictive accuracy of one model.
+
+    Parameters
+    ----------
+    model : str
+    elpd : float
+        Sum over people of the log density of each under the model fitted to the others.
+    difference, se : float
+        elpd minus that of the best model, and the standard error of this difference over people.
+    """
+
+    model: str
+    elpd: float
+    difference: float
+    se: float
+
+
+def compare_models(
+    coefficients: Floats, specific: Floats, *, treated: npt.NDArray[np.bool_] | None = None
+) -> list[Prediction]:
+    """Leave one person out, predict his coefficients from the others, under each model.
+
+    A person's numbers are taken as multivariate normal; all parameters come from the others. The
+    models differ in which means treatment moves; what it does not move has one mean for both arms
+    (0 with one arm). Covariance: Ledoit & Wolf 2004 (doi:10.1016/S0047-259X(03)00096-4), of the
+    residuals of the model *both*, the same for all models.
+
+    Parameters
+    ----------
+    coefficients : ndarray, shape (n, n_terms)
+        Global terms of each person (without the distance term).
+    specific : ndarray, shape (n, n_circuits)
+    treated : ndarray of bool, shape (n,), optional
+        None when everybody is.
+
+    Returns
+    -------
+    list of Prediction
+        In the order of `MODELS`.
+
+    Raises
+    ------
+    DesignError
+        If fewer than six people, or three of an arm, have all numbers.
+    """
+    values = np.hstack([coefficients, specific])
+    arm = np.ones(len(values), bool) if treated is None else treated
+    known = np.isfinite(values).all(axis=1)
+    values, arm = values[known], arm[known]
+    if len(values) < 6 or min(arm.sum(), len(arm) if treated is None else (~arm).sum()) < 3:
+        raise DesignError(
+            f"{len(values)} people have all numbers; the comparison needs six, three of each arm"
+        )
+    spread = values.std(axis=0)
+    values = values / np.where(spread > 0, spread, 1.0)
+    is_global = np.arange(values.shape[1]) < coefficients.shape[1]
+    moved = np.array([np.where(is_global, *flags) for flags in MODELS.values()])
+    density = np.array([_density(values, arm, k, moved) for k in range(len(values))])
+    total = density.sum(axis=0)
+    gap = density - density[:, [total.argmax()]]
+    return [
+        Prediction(
+            name, float(total[m]), float(gap[:, m].sum()), float(gap[:, m].std() * len(gap) ** 0.5)
+        )
+        for m, name in enumerate(MODELS)
+    ]
+
+
+def _density(
+    values: Floats, arm: npt.NDArray[np.bool_], person: int, moved: npt.NDArray[np.bool_]
+) -> Floats:
+    """Log density of one person under each model, from the others."""
+    from sklearn.covariance import ledoit_wolf  # noqa: PLC0415 - a second of import
+
+    others = np.arange(len(values)) != person
+    y, on = values[others], arm[others]
+    has_control = not arm.all()
+    rest = y[~on].mean(axis=0) if has_control else np.zeros(y.shape[1])
+    mean_on = y[on].mean(axis=0)
+    residual = np.where(on[:, None], y - mean_on, y - rest)
+    covariance = ledoit_wolf(residual, assume_centered=True)[0]
+    pooled = y.mean(axis=0) if has_control else rest  # what treatment does not move is pooled
+    out = []
+    for flags in moved:
+        mean = np.where(flags, mean_on if arm[person] else rest, pooled)
+        gap = values[person] - mean
+        out.append(-0.5 * (gap @ np.linalg.solve(covariance, gap)))
+    log_norm = 0.5 * (np.linalg.slogdet(covariance)[1] + y.shape[1] * np.log(2 * np.pi))
+    return np.asarray(np.array(out) - log_norm)

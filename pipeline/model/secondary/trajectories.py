@@ -1,0 +1,194 @@
+"""More than two visits, some missing: a mixed model of every visit."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.model.centred_edges import Sample
+from circuitshift.pipeline.model.global_model import TERM_UNITS, level_response
+from circuitshift.pipeline.model.verdict import Estimate
+from circuitshift.pipeline.stats.mixed_model import MixedResult, fit_mixed
+
+__all__ = ["Levels", "trajectories"]
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Every visit of everybody; one row each.
+
+    Parameters
+    ----------
+    z : ndarray, shape (n_rows, n_edges)
+        Fisher z.
+    person : ndarray of int, shape (n_rows,)
+    owner : ndarray of int, shape (n_rows,)
+        Row of the person in ``Sample.baseline``; -1 without a baseline.
+    visit : ndarray of int, shape (n_rows,)
+        Position in `names`; 0 is the baseline.
+    names : tuple of str
+        Labels of the visits in the order of time.
+    days : tuple of float
+        Of each visit; empty when unknown.
+    treated : ndarray of bool, shape (n_rows,), or None
+    motion_mm : ndarray, shape (n_rows,), or None
+        Mean framewise displacement of the visit.
+    covariates : ndarray, shape (n_rows, n_covariates)
+        Of the person, indicators of sites among them; each may change the course of time.
+    """
+
+    z: Floats
+    person: npt.NDArray[np.intp]
+    owner: npt.NDArray[np.intp]
+    visit: npt.NDArray[np.intp]
+    names: tuple[str, ...]
+    days: tuple[float, ...]
+    treated: npt.NDArray[np.bool_] | None
+    motion_mm: Floats | None
+    covariates: Floats
+
+
+def trajectories(levels: Levels, sample: Sample, *, with_deviation: bool) -> list[Estimate]:
+    """Test change at every visit, late against early change, and the slope on days.
+
+    The per-visit response (`level_response`) has a random intercept for each person; visits that
+    are missing are missing at random given the others. Terms: change from baseline at each visit
+    (treated minus control, with two arms); last minus first follow-up, which is negative when an
+    early surge fades; and change per 30 days. Motion of the visit is a covariate.
+
+    Parameters
+    ----------
+    levels : Levels
+    sample : Sample
+    with_deviation : bool
+        Whether the deviation is identified.
+
+    Returns
+    -------
+    list of Estimate
+        Families ``trajectory: global`` and ``trajectory: specific``; parametric p (Satterthwaite),
+        corrected by Holm within each family. Noise that all people share through the estimated
+        regressors is not in these standard errors, so they decide nothing.
+
+    Raises
+    ------
+    DesignError
+        If nobody has one of the visits, or the design cannot be estimated.
+    """
+    empty = [name for v, name in enumerate(levels.names) if not (levels.visit == v).any()]
+    if empty:
+        raise DesignError(f"nobody has a usable visit ses-{', ses-'.join(empty)}")
+    names, y = level_response(
+        sample, sample.remove(levels.z), levels.owner, with_deviation=with_deviation
+    )
+    asked = [k for k, name in enumerate(names) if name != "distance"]
+    names, y = tuple(names[k] for k in asked), y[:, asked]
+    n_global = len(names) - len(sample.circuits)
+    rows: list[tuple[int, Estimate]] = []
+    for what, interest, nuisance in _codings(levels):
+        design = np.column_stack([interest, nuisance])
+        fitted = fit_mixed(y, design, levels.person)
+        rows += [
+            (k, _estimate(fitted, (c, k), levels, (names[k], label)))
+            for c, label in enumerate(what)
+            for k in range(len(names))
+        ]
+    out: list[Estimate] = []
+    for family, chosen in (
+        ("trajectory: global", [e for k, e in rows if k < n_global]),
+        ("trajectory: specific", [e for k, e in rows if k >= n_global]),
+    ):
+        out += _holm(family, chosen)
+    return out
+
+
+def _codings(levels: Levels) -> list[tuple[list[str], Floats, Floats]]:
+    """Columns of interest with their names, and nuisance, of each way to code time."""
+    n_visits = len(levels.names)
+    dummies = np.array([levels.visit == v for v in range(n_visits)], float).T
+    arm = None if levels.treated is None else levels.treated.astype(float)
+    extra = [np.ones((len(levels.visit), 1))]
+    if levels.motion_mm is not None:
+        extra.append((levels.motion_mm - levels.motion_mm.mean())[:, None])
+    varying = np.ptp(levels.covariates, axis=0) > 0 if levels.covariates.size else []
+    people = (
+        levels.covariates[:, varying] if levels.covariates.size else np.empty((len(dummies), 0))
+    )
+    people = people - people.mean(axis=0) if people.size else people
+    extra.append(people)
+    if arm is not None:
+        extra.append(arm[:, None])
+    always = np.hstack(extra)
+
+    def coding(what: list[str], own: Floats, rest: Floats) -> tuple[list[str], Floats, Floats]:
+        time = np.hstack([own, rest])
+        # covariates act on change, as in the test of differences
+        moved = [people * column[:, None] for column in time.T]
+        if arm is None:
+            return what, own, np.hstack([rest, always, *moved])
+        crossed = arm[:, None]
+        return what, own * crossed, np.hstack([rest * crossed, time, always, *moved])
+
+    none = np.empty((len(levels.visit), 0))
+    out = [coding([f"at ses-{name}" for name in levels.names[1:]], dummies[:, 1:], none)]
+    if n_visits > 2:
+        early = np.delete(dummies, [1, n_visits - 1], axis=1)  # against the first follow-up
+        label = f"ses-{levels.names[-1]} minus ses-{levels.names[1]}"
+        out.append(coding([label], dummies[:, [-1]], early))
+    if levels.days:
+        days = np.array(levels.days)[levels.visit] / 30.0
+        out.append(coding(["per 30 days"], days[:, None], none))
+    return out
+
+
+def _estimate(
+    fitted: MixedResult, at: tuple[int, int], levels: Levels, words: tuple[str, str]
+) -> Estimate:
+    from scipy.special import stdtrit  # noqa: PLC0415 - half a second of import
+
+    term, when = words
+    estimate, se, df = (float(v[at]) for v in (fitted.estimate, fitted.se, fitted.df))
+    p = float(fitted.p[at])
+    half = float(stdtrit(df, 0.975)) * se
+    people = len(np.unique(levels.person))
+    control = 0
+    if levels.treated is not None:
+        control = len(np.unique(levels.person[~levels.treated]))
+    return replace(
+        Estimate.unknown("trajectory", term),
+        test=f"{term} {when}",
+        term=f"{term} {when}",
+        estimate=estimate,
+        unit=TERM_UNITS.get(term, "Fisher z") + f" {when}" * when.startswith("per"),
+        ci_low=estimate - half,
+        ci_high=estimate + half,
+        se=se,
+        df=df,
+        statistic=float(fitted.statistic[at]),
+        p=p,
+        p_low=p,
+        p_high=p,
+        n=people - control,
+        n_control=control,
+        method="mixed model, random intercept (visits of a person equally correlated), "
+        f"Satterthwaite; {len(levels.visit)} visits",
+        note=fitted.trouble[at[1]],
+    )
+
+
+def _holm(family: str, rows: Sequence[Estimate]) -> list[Estimate]:
+    """Correct by Holm 1979 over the rows of a family."""
+    p = np.array([row.p for row in rows])
+    count = int(np.isfinite(p).sum())
+    corrected = np.full(len(p), np.nan)
+    top = 0.0
+    for rank, k in enumerate(np.argsort(p)[:count].tolist()):  # NaN come last
+        top = max(top, min(1.0, float(p[k]) * (count - rank)))
+        corrected[k] = top
+    return [
+        replace(row, family=family, p_corrected=float(value))
+        for row, value in zip(rows, corrected, strict=True)
+    ]

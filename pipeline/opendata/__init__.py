@@ -1,1 +1,0 @@
-"""Published data sets: what is needed of them, how it gets here, what was found in them."""

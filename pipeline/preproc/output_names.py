@@ -1,0 +1,42 @@
+"""Where preprocessing writes what, below the root of its derivative: fMRIPrep's names."""
+
+from pathlib import Path
+
+from circuitshift.pipeline.bids.names import build_path
+from circuitshift.pipeline.bids.raw import RawBold
+
+__all__ = ["anat_path", "anatomy_record", "bold_path", "bold_record", "func_path", "warp_path"]
+
+_Pair = tuple[str, str]
+
+
+def anat_path(participant: str, suffix: str, *pairs: _Pair, end: str = ".nii.gz") -> Path:
+    """Return the path of a file of a person's anatomy; `pairs` are its entities."""
+    return build_path([("sub", participant), *pairs], suffix, end, "anat")
+
+
+def warp_path(participant: str, source: str, target: str) -> Path:
+    """Return the path of the transform that brings images of a space to another."""
+    pairs = (("from", source), ("to", target), ("mode", "image"))
+    return anat_path(participant, "xfm", *pairs)
+
+
+def func_path(bold: RawBold, suffix: str, *pairs: _Pair, end: str = ".nii.gz") -> Path:
+    """Return the path of a file of a run; `pairs` are its entities beyond the run's own."""
+    return build_path([*bold.entities, *pairs], suffix, end)
+
+
+def bold_path(bold: RawBold, template: str) -> Path:
+    """Return the path of the preprocessed run."""
+    return func_path(bold, "bold", ("space", template), ("desc", "preproc"))
+
+
+def anatomy_record(participant: str) -> Path:
+    """Return the path of the record of a person's anatomy."""
+    return Path(f"sub-{participant}", "log", f"sub-{participant}_anatomy.json")
+
+
+def bold_record(bold: RawBold, step: str = "bold") -> Path:
+    """Return the path of the record of a step of a run."""
+    stem = "_".join(f"{key}-{value}" for key, value in bold.entities)
+    return Path(f"sub-{bold.participant}", "log", f"{stem}_{step}.json")

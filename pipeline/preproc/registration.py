@@ -1,0 +1,253 @@
+"""Registration, bias correction and tissues by ANTs (the extra ``preproc``), on our `Image`.
+
+ANTs runs on one thread with a fixed seed: its sums depend on the number of threads, and the same
+images must give the same bytes on every machine.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.pipeline.arrays import Bools, Floats
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.io.images import Image, grid_over
+from circuitshift.pipeline.preproc import transforms
+
+__all__ = ["Warp", "bias_corrected", "normalise", "rigid_to", "tissues"]
+
+
+_SEED = 1
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_REGISTERED_MM = 2.0
+#: Iterations of SyN at 8, 4 and 2 mm.
+_SYN = (100, 70, 20)
+
+
+def _ants() -> Any:  # noqa: ANN401 - an untyped library
+    """Import ANTs on one thread."""
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
+    os.environ["ANTS_RANDOM_SEED"] = str(_SEED)  # not every call passes its seed on
+    try:
+        import ants  # noqa: PLC0415 - an extra, and slow
+    except ImportError as error:
+        raise InputError(
+            f"raw images are preprocessed with ANTs, which is not installed ({error}); "
+            "pip install 'circuitshift[preproc]', or give derivatives of fMRIPrep"
+        ) from None
+    return ants
+
+
+@dataclass(frozen=True, eq=False)
+class Warp:
+    """A diffeomorphism between a person's brain and a template, both ways.
+
+    Parameters
+    ----------
+    affine : ndarray of shape (4, 4)
+        Template to person, mm.
+    forward, backward : Image
+        Displacements, mm, shape (x, y, z, 3), on the template's grid: a template point p lies at
+        ``affine(p + forward(p))``, a person's point q at ``r + backward(r)``, with r the template
+        point ``affine^-1(q)``.
+    """
+
+    affine: Floats
+    forward: Image
+    backward: Image
+
+    def to_person(self, points: Floats) -> Floats:
+        """Take template points (n, 3), mm, to the person."""
+        moved = np.asarray(points + _displaced(self.forward, points), np.float64)
+        return transforms.apply(self.affine, moved)
+
+    def to_template(self, points: Floats) -> Floats:
+        """Take a person's points (n, 3), mm, to the template."""
+        plain: Floats = transforms.apply(np.linalg.inv(self.affine), points)
+        return plain + _displaced(self.backward, plain)
+
+
+def _displaced(field: Image, points: Floats) -> Floats:
+    parts = [Image(field.data[..., k], field.affine).at(points) for k in range(3)]
+    return np.asarray(np.stack(parts, axis=1), float)
+
+
+def _to_ants(image: Image) -> Any:  # noqa: ANN401 - an untyped library
+    zooms = image.zooms
+    affine = _LPS @ image.affine
+    return _ants().from_numpy(
+        np.ascontiguousarray(image.data, np.float32),
+        origin=affine[:3, 3].tolist(),
+        spacing=zooms.tolist(),
+        direction=affine[:3, :3] / zooms,
+    )
+
+
+def _matrix(path: str) -> Floats:
+    """Read an affine of ITK as a 4 x 4 matrix in RAS."""
+    transform = _ants().read_transform(path)
+    values = np.asarray(transform.parameters, float)
+    centre = np.asarray(transform.fixed_parameters, float)
+    out = np.eye(4)
+    out[:3, :3] = values[:9].reshape(3, 3)
+    out[:3, 3] = values[9:] + centre - out[:3, :3] @ centre
+    return np.asarray(_LPS @ out @ _LPS)
+
+
+def _field(path: str) -> Image:
+    """Read a displacement field of ITK in RAS."""
+    import nibabel as nib  # noqa: PLC0415 - .3 s
+
+    image: Any = nib.load(path)
+    data = np.asarray(image.dataobj, np.float32).squeeze() * np.array([-1, -1, 1], np.float32)
+    return Image(data, np.asarray(image.affine, float))
+
+
+def bias_corrected(image: Image, mask: Bools, *, shrink: int = 4) -> Image:
+    """Correct slow inhomogeneity of intensity: N4 (Tustison 2010, doi:10.1109/TMI.2010.2046908).
+
+    Parameters
+    ----------
+    image : Image
+    mask : ndarray of bool
+        Where the field is estimated.
+    shrink : int
+        Factor by which the image is thinned for the estimate.
+
+    Returns
+    -------
+    Image
+        Mean intensity in the mask unchanged.
+    """
+    ants = _ants()
+    values = np.maximum(np.asarray(image.data, np.float32), 0)
+    level = float(values[mask].mean()) or 1.0
+    given = _to_ants(image.like(values / level * 100))
+    shrink = int(max(1, min(shrink, min(image.grid) // 8)))
+    field = ants.n4_bias_field_correction(
+        given,
+        mask=_to_ants(image.like(mask.astype(np.float32))),
+        shrink_factor=shrink,
+        convergence={"iters": [50, 50, 50, 50], "tol": 1e-6},
+        return_bias_field=True,
+    ).numpy()
+    out = values / np.maximum(field, 0.05)
+    return image.like((out * (level / max(float(out[mask].mean()), 1e-9))).astype(np.float32))
+
+
+def rigid_to(fixed: Image, moving: Image, *, mask: Bools | None = None) -> Floats:
+    """Find the rigid motion between images of any contrast by mutual information.
+
+    Parameters
+    ----------
+    fixed, moving : Image
+        Zero outside the brain when `mask` is None.
+    mask : ndarray of bool, optional
+        Of `fixed`: where they are compared.
+
+    Returns
+    -------
+    ndarray of shape (4, 4)
+        Takes points of `fixed`, mm, to `moving`.
+    """
+    ants = _ants()
+    with _tidy() as folder:
+        done = ants.registration(
+            fixed=_to_ants(fixed),
+            moving=_to_ants(moving),
+            mask=None if mask is None else _to_ants(fixed.like(mask.astype(np.float32))),
+            type_of_transform="Rigid",
+            aff_metric="mattes",
+            aff_sampling=32,
+            aff_random_sampling_rate=0.25,
+            aff_iterations=(500, 250, 100, 20),
+            aff_shrink_factors=(6, 4, 2, 1),
+            aff_smoothing_sigmas=(4, 2, 1, 0),
+            random_seed=_SEED,
+            outprefix=f"{folder}/r",
+        )
+        return _matrix(done["fwdtransforms"][0])
+
+
+def normalise(brain: Image, template: Image) -> Warp:
+    """Normalise a brain to a template: affine, then SyN (Avants 2008, 10.1016/j.media.2007.06.004).
+
+    Parameters
+    ----------
+    brain, template : Image
+        T1-weighted, zero outside the brain.
+
+    Returns
+    -------
+    Warp
+        On a grid of 2 mm.
+    """
+    ants = _ants()
+    fixed = template.onto(grid_over(template, _REGISTERED_MM))
+    moving = brain.onto(grid_over(brain, _REGISTERED_MM))
+    with _tidy() as folder:
+        done = ants.registration(
+            fixed=_to_ants(fixed),
+            moving=_to_ants(moving),
+            type_of_transform="SyN",
+            syn_metric="mattes",
+            syn_sampling=32,
+            reg_iterations=_SYN,
+            random_seed=_SEED,
+            outprefix=f"{folder}/n",
+        )
+        warp, affine = done["fwdtransforms"]
+        return Warp(_matrix(affine), _field(warp), _field(done["invtransforms"][1]))
+
+
+def tissues(brain: Image, mask: Bools, priors: tuple[Image, ...]) -> tuple[Image, ...]:
+    """Segment a brain into tissues: Atropos (Avants 2011, doi:10.1007/s12021-011-9109-y).
+
+    Parameters
+    ----------
+    brain : Image
+        Bias-corrected, T1-weighted.
+    mask : ndarray of bool
+    priors : tuple of Image
+        Probability of each tissue on the same grid; empty: three classes by brightness.
+
+    Returns
+    -------
+    tuple of Image
+        Posterior probability of each tissue.
+    """
+    ants = _ants()
+    # priors go through files, whose headers round an origin: ITK then finds them elsewhere
+    at_origin = np.diag([*brain.zooms, 1.0])
+
+    def given(data: npt.NDArray[Any]) -> Any:  # noqa: ANN401 - an untyped library
+        return _to_ants(Image(np.asarray(data, np.float32), at_origin))
+
+    with _tidy():
+        done = ants.atropos(
+            a=given(brain.data),
+            x=given(mask),
+            i=[given(prior.data) for prior in priors] or "kmeans[3]",
+            m="[0.1,1x1x1]",
+            c="[5,0]",
+            priorweight=0.25,
+            r=0,  # Atropos would take its seed from the clock
+        )
+        return tuple(brain.like(p.numpy().astype(np.float32)) for p in done["probabilityimages"])
+
+
+@contextmanager
+def _tidy() -> Iterator[str]:
+    """Give the scratch files of ANTs a folder that is deleted; it leaves them to lie."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before

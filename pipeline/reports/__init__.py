@@ -1,0 +1,1 @@
+"""Reports: values read from the outputs become self-contained HTML pages."""

@@ -1,0 +1,70 @@
+"""Figures as inline SVG text: the same data give the same bytes; no files, no global state."""
+
+from circuitshift.pipeline.reports.figures.brain import connectome, network_matrix, outline_mm
+from circuitshift.pipeline.reports.figures.edges import change_by_strength, motion_by_length
+from circuitshift.pipeline.reports.figures.effects import (
+    ForestRow,
+    Spaghetti,
+    circuit_forest,
+    global_forest,
+    quality_by_arm,
+    spaghetti,
+    symptom_by_change,
+)
+from circuitshift.pipeline.reports.figures.images import (
+    Scale,
+    brain_maps,
+    carpets,
+    confound_matrices,
+    coverage,
+    outlined_slices,
+)
+from circuitshift.pipeline.reports.figures.overview import (
+    FlowArm,
+    Specified,
+    flow,
+    one_scale,
+    specification_curve,
+    two_ways,
+)
+from circuitshift.pipeline.reports.figures.timeseries import (
+    Motion,
+    carpet,
+    circuit_values,
+    matrices,
+    motion,
+    retained,
+)
+
+__all__ = [
+    "FlowArm",
+    "ForestRow",
+    "Motion",
+    "Scale",
+    "Spaghetti",
+    "Specified",
+    "brain_maps",
+    "carpet",
+    "carpets",
+    "change_by_strength",
+    "circuit_forest",
+    "circuit_values",
+    "confound_matrices",
+    "connectome",
+    "coverage",
+    "flow",
+    "global_forest",
+    "matrices",
+    "motion",
+    "motion_by_length",
+    "network_matrix",
+    "one_scale",
+    "outline_mm",
+    "outlined_slices",
+    "quality_by_arm",
+    "retained",
+    "spaghetti",
+    "specification_curve",
+    "symptom_by_change",
+    "two_ways",
+]

@@ -1,0 +1,468 @@
+"""Figures of one person's images: maps on the brain, carpets side by side, coverage, confounds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.io.images import Image, to_ras
+from circuitshift.pipeline.reports.figures.style import (
+    CONTROL,
+    INK,
+    LOST,
+    PAPER,
+    REFERENCE,
+    SOFT,
+    TREATED,
+    WIDTH,
+    canvas,
+    legend_above,
+    legend_columns,
+    short_name,
+    styled,
+    to_svg,
+)
+from circuitshift.pipeline.reports.figures.timeseries import Blocks, block_means, colours
+from circuitshift.pipeline.reports.person.content import Carpet, Map
+
+__all__ = ["Scale", "brain_maps", "carpets", "confound_matrices", "coverage", "outlined_slices"]
+
+_SLICES = 8
+_STEP_MM = 3.0  # of a pixel
+#: Shapes and colours of runs, in order.
+_LOOKS = ((CONTROL, "o"), (TREATED, "D"), (REFERENCE, "s"), (LOST, "^"), (SOFT, "v"))
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Colours of a map.
+
+    Parameters
+    ----------
+    label : str
+        What the numbers are.
+    low, high : float
+        Ends of the colours.
+    hide_below : float
+        Smaller values, regardless of sign, show the image below.
+    diverging : bool
+    """
+
+    label: str
+    low: float
+    high: float
+    hide_below: float = 0.0
+    diverging: bool = False
+
+    def colours(self) -> Colormap:
+        """Return a colour map that people with any colour vision can read."""
+        return mpl.colormaps["RdBu_r" if self.diverging else "viridis"].resampled(64)
+
+
+@styled
+def brain_maps(
+    rows: Sequence[tuple[str, Map | None, Map]], scale: Scale, *, key: str, alt: str
+) -> str:
+    """Axial slices, one row for each map, over the mean image in grey. Left is left.
+
+    Parameters
+    ----------
+    rows : sequence of (str, Map or None, Map)
+        Title, image below, values; 0 is outside the brain.
+    scale : Scale
+    key, alt : str
+        Prefix of ids, and description for those who cannot see it.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    shown = [(title, _ras(below), _ras(values)) for title, below, values in rows]
+    low, high = _box([values for _, _, values in shown])
+    heights = low[2] + (high[2] - low[2]) * np.linspace(0.08, 0.9, _SLICES)
+    left, foot, head = 0.05, 0.62, 0.24
+    wide = WIDTH - 2 * left
+    aspect = float((high[1] - low[1]) / (high[0] - low[0]) / _SLICES)
+    tall = wide * aspect + head
+    total = len(shown) * tall + foot
+    figure = Figure(figsize=(WIDTH, total))
+    for k, (title, below, values) in enumerate(shown):
+        bottom = total - (k + 1) * tall
+        ax = figure.add_axes((left / WIDTH, bottom / total, wide / WIDTH, wide * aspect / total))
+        ax.imshow(_mosaic(below, values, (low, high, heights), scale), interpolation="none")
+        ax.set_axis_off()
+        figure.text(
+            left / WIDTH,
+            (bottom + tall - 0.07) / total,
+            short_name(title, 70),
+            va="top",
+            fontsize=9,
+        )
+    figure.text(
+        1 - left / WIDTH, 1 - 0.07 / total, "left is left", ha="right", va="top", fontsize=8
+    )
+    for k, z in enumerate(heights):
+        at = (left + (k + 0.5) * wide / _SLICES) / WIDTH
+        figure.text(
+            at, (foot - 0.06) / total, f"z = {z:.0f}", ha="center", va="top", fontsize=7, color=SOFT
+        )
+    bar = figure.add_axes((0.3, 0.3 / total, 0.25, 0.09 / total))
+    drawn = ScalarMappable(Normalize(scale.low, scale.high), scale.colours())
+    figure.colorbar(drawn, cax=bar, orientation="horizontal")
+    bar.text(1.06, 0.5, scale.label, transform=bar.transAxes, va="center", fontsize=8)
+    return to_svg(figure, key=key, alt=alt)
+
+
+def _ras(values: Map | None) -> Image | None:
+    return None if values is None else to_ras(Image(values.data, values.affine))
+
+
+def _box(shown: Sequence[Image | None]) -> tuple[Floats, Floats]:
+    """Corners of what is not zero in any image, mm."""
+    corners = []
+    for image in shown:
+        inside = np.zeros((0, 3)) if image is None else np.argwhere(np.asarray(image.data) != 0)
+        if image is not None and len(inside):
+            ends = np.array([inside.min(axis=0) - 0.5, inside.max(axis=0) + 0.5])
+            corners.append(ends @ image.affine[:3, :3].T + image.affine[:3, 3])
+    if not corners:
+        return np.array([-70.0, -105.0, -45.0]), np.array([70.0, 75.0, 80.0])
+    world = np.array(corners)
+    return world.min(axis=(0, 1)), world.max(axis=(0, 1))
+
+
+def _mosaic(
+    below: Image | None,
+    values: Image | None,
+    where: tuple[Floats, Floats, Floats],
+    scale: Scale,
+) -> npt.NDArray[np.uint8]:
+    """Slices side by side as RGBA, clear outside the brain."""
+    low, high, heights = where
+    x, y = (np.arange(low[k], high[k], _STEP_MM) for k in (0, 1))
+    grid = np.array(np.meshgrid(x, y[::-1], indexing="xy")).reshape(2, -1).T  # rows from the front
+    paint, tiles = scale.colours(), []
+    for z in heights:
+        points = np.column_stack([grid, np.full(len(grid), z)])
+        assert values is not None  # noqa: S101 - rows always hold a map
+        inside = (values if below is None else below).at(points, order=0) != 0
+        shade = np.full(len(grid), 0.5)
+        if below is not None:
+            top = float(np.percentile(np.asarray(below.data)[np.asarray(below.data) > 0], 98))
+            shade = np.clip(below.at(points) / max(top, 1e-9), 0, 1) * 0.8
+        found = values.at(points)
+        level = np.clip((found - scale.low) / (scale.high - scale.low), 0, 1)
+        colour = paint(level)
+        hidden = np.abs(found) <= scale.hide_below
+        grey = np.rint(shade * 40) / 40
+        colour[hidden] = np.column_stack([grey, grey, grey, np.ones(len(grey))])[hidden]
+        colour[~inside] = 0
+        tiles.append((colour * 255).astype(np.uint8).reshape(len(y), len(x), 4))
+    return np.hstack(tiles)
+
+
+@styled
+def carpets(
+    columns: Sequence[tuple[str, Carpet | None, Carpet | None]], *, key: str, alt: str
+) -> str:
+    """Carpets of up to two runs side by side, before denoising above, after it below.
+
+    Parameters
+    ----------
+    columns : sequence of (str, Carpet or None, Carpet or None)
+        Title, before, after. Rows of all carpets are brought to the kinds of the first.
+    key, alt : str
+        Prefix of ids, and description.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    first = next(c for _, before, after in columns for c in (before, after) if c is not None)
+    blocks = Blocks.of(first.kinds)
+    high, left, gap, head, foot, right = 1.75, 1.35, 0.22, 0.28, 0.45, 0.7
+    wide = (WIDTH - left - right - gap * (len(columns) - 1)) / len(columns)
+    total = 2 * (high + head) + foot
+    figure = Figure(figsize=(WIDTH, total))
+    drawn = ScalarMappable(Normalize(-2.5, 2.5), colours("gray"))
+    for k, (title, *pair) in enumerate(columns):
+        for row, (name, carpet) in enumerate(zip(("before", "after"), pair, strict=True)):
+            x, y = left + k * (wide + gap), foot + (1 - row) * (high + head)
+            ax = figure.add_axes((x / WIDTH, y / total, wide / WIDTH, high / total))
+            ax.set_title(f"{short_name(title, 32)}, {name}", fontsize=8, loc="left", pad=3)
+            ax.set(yticks=[])
+            ax.tick_params(axis="x", labelbottom=row == 1)
+            if carpet is None:
+                ax.text(0.5, 0.5, "not available", transform=ax.transAxes, ha="center")
+                ax.set(xticks=[])
+                continue
+            image = _aligned(carpet, first.kinds)[:, blocks.order]
+            step = -(-len(image) // 300)
+            ax.imshow(
+                block_means(image, step).T,
+                cmap=drawn.cmap,
+                vmin=-2.5,
+                vmax=2.5,
+                aspect="auto",
+                interpolation="none",
+                extent=(0.5, len(image) + 0.5, len(first.kinds) - 0.5, -0.5),
+            )
+            for start in blocks.starts[1:-1]:
+                ax.axhline(start - 0.5, color=TREATED, linewidth=0.6)
+            if k == 0:
+                blocks.label(ax, high)
+            if row == 1:
+                ax.set_xlabel("volume")
+    bar = figure.add_axes((1 - 0.55 / WIDTH, foot / total, 0.1 / WIDTH, high / total))
+    figure.colorbar(drawn, cax=bar).set_label("standard deviations")
+    return to_svg(figure, key=key, alt=alt)
+
+
+def _aligned(carpet: Carpet, kinds: Sequence[str]) -> Floats:
+    """Repeat or drop rows within each kind so that all carpets have the same; rows are a sample."""
+    if carpet.kinds == tuple(kinds):
+        return carpet.values
+    out = np.full((len(carpet.values), len(kinds)), np.nan)
+    ours, wanted = np.array(carpet.kinds, object), np.array(kinds, object)
+    for kind in dict.fromkeys(kinds):
+        there, places = np.flatnonzero(ours == kind), np.flatnonzero(wanted == kind)
+        if there.size:
+            at = np.rint(np.linspace(0, there.size - 1, places.size)).astype(np.intp)
+            out[:, places] = carpet.values[:, there[at]]
+    return out
+
+
+@styled
+def coverage(
+    shares: Sequence[tuple[str, Floats]],
+    networks: Sequence[str],
+    *,
+    least: float,
+    key: str,
+    alt: str,
+) -> str:
+    """Share of each region that carries signal: one mark a region, one row a network.
+
+    Parameters
+    ----------
+    shares : sequence of (str, ndarray of shape (n_regions,))
+        Run and its coverage; at most five are drawn.
+    networks : sequence of str
+        One per region.
+    least : float
+        Regions below it are not available.
+    key, alt : str
+        Prefix of ids, and description.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    blocks = Blocks.of(networks)
+    n = len(blocks.names)
+    shown = [(short_name(title, 40), values) for title, values in shares[: len(_LOOKS)]]
+    columns, lines = legend_columns([title for title, _ in shown], WIDTH - 1.9)
+    head = 0.17 + 0.18 * lines
+    each = 0.24 if n > 1 else 0.4
+    figure = canvas(WIDTH, 0.6 + head + each * n, (1.7, 0.2, head, 0.45))
+    ax = figure.add_subplot()
+    ax.axvspan(-4, 100 * least, color=LOST, alpha=0.18, linewidth=0)
+    ax.axvline(100 * least, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    for k, (title, values) in enumerate(shown):
+        colour, marker = _LOOKS[k]
+        ordered = 100 * np.nan_to_num(np.asarray(values, float))[blocks.order]
+        rows = np.repeat(np.arange(n), np.diff(blocks.starts)).astype(float)
+        rows += (k - (len(shown) - 1) / 2) * 0.6 / max(len(shown), 1)
+        # marks at the same place are one mark, so that the page stays small
+        places = np.unique(np.column_stack([np.rint(ordered), rows]), axis=0)
+        ax.plot(
+            places[:, 0],
+            places[:, 1],
+            marker,
+            color=colour,
+            markersize=3.6,
+            markeredgecolor=PAPER,
+            markeredgewidth=0.3,
+            label=title,
+        )
+    ax.set_yticks(np.arange(n), [short_name(name, 22) for name in blocks.names])
+    ax.set(xlim=(-4, 104), ylim=(n - 0.4, -0.6), xlabel="voxels of the region with signal, %")
+    ax.tick_params(axis="y", length=0)
+    legend_above(ax, ax.get_legend_handles_labels()[0], columns=columns)
+    return to_svg(figure, key=key, alt=alt)
+
+
+@styled
+def confound_matrices(
+    panels: Sequence[tuple[str, tuple[tuple[str, ...], Floats]]], *, key: str, alt: str
+) -> str:
+    """Correlations of confounds of up to two runs.
+
+    Parameters
+    ----------
+    panels : sequence of (str, (tuple of str, ndarray of shape (n, n)))
+        Title, names and correlations.
+    key, alt : str
+        Prefix of ids, and description.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    left, gap, foot, head, side = 1.65, 0.25, 1.3, 0.3, 2.35
+    common = [n for n in panels[0][1][0] if all(n in names for _, (names, _) in panels)]
+    total = head + side + foot
+    figure = Figure(figsize=(WIDTH, total))
+    scale = ScalarMappable(Normalize(-1, 1), colours("RdBu_r"))
+    for k, (title, (names, given)) in enumerate(panels[:2]):
+        at = [names.index(name) for name in common]
+        matrix = np.asarray(given, float)[np.ix_(at, at)]
+        x = left + k * (side + gap)
+        ax = figure.add_axes((x / WIDTH, foot / total, side / WIDTH, side / total))
+        ax.imshow(matrix, cmap=scale.cmap, vmin=-1, vmax=1, interpolation="none")
+        ax.set_title(short_name(title, 34), fontsize=8, loc="left", pad=4)
+        said = [short_name(name.replace("_", " "), 24) for name in common]
+        ax.set_xticks(np.arange(len(said)), said, rotation=90, fontsize=6.5)
+        ax.set_yticks(np.arange(len(said)), said if k == 0 else [""] * len(said), fontsize=6.5)
+        ax.tick_params(length=0)
+    bar = figure.add_axes((1 - 0.55 / WIDTH, foot / total, 0.1 / WIDTH, side / total))
+    figure.colorbar(scale, cax=bar)
+    bar.set_title("correlation", fontsize=8)  # a label at its side would leave the figure
+    return to_svg(figure, key=key, alt=alt)
+
+
+_OUTLINE_STYLES = ((TREATED, 1.0), (CONTROL, 0.6))  # colour and width of outlines
+_PER_ROW = 7
+_LEAST_MM = 1.5  # of a pixel; finer ones would only cost bytes
+_LEVELS = 64  # greys
+_AXES = "xyz"
+_ACROSS = ((1, 2), (0, 2), (0, 1))  # world axes of a slice along x, y, z
+
+
+@styled
+def outlined_slices(
+    image: Image, outlines: Sequence[tuple[str, Image]], *, key: str, alt: str
+) -> str:
+    """Three rows of slices, along x, y and z, with outlines in colour.
+
+    Left is left. Slices are spread over the first outline, or over what is brighter than the mean.
+
+    Parameters
+    ----------
+    image : Image
+        RAS axes.
+    outlines : sequence of (str, Image)
+        At most two: name, and values above .5 inside. They lie in the space of `image`.
+    key, alt : str
+        Prefix of ids, and description for those who cannot see it.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    low, high = _slice_box(outlines[0][1] if outlines else image)
+    wide = high - low
+    row_mm = [wide[across[1]] for across in _ACROSS]
+    column_mm = max(wide[across[0]] for across in _ACROSS)
+    scale = WIDTH / (_PER_ROW * column_mm)
+    head, gap = 0.32, 0.16
+    heights = [mm * scale + gap for mm in row_mm]
+    total = head + sum(heights)
+    figure = Figure(figsize=(WIDTH, total))
+    grey = _window(image, low, high)
+    top = total - head
+    for axis, height in enumerate(heights):
+        for k in range(_PER_ROW):
+            at = low[axis] + wide[axis] * (k + 1) / (_PER_ROW + 1)
+            width = wide[_ACROSS[axis][0]] * scale
+            left = (k + 0.5) * WIDTH / _PER_ROW - width / 2
+            place = (left / WIDTH, (top - height + gap) / total, width / WIDTH)
+            ax = figure.add_axes((*place, (height - gap) / total))
+            _draw_slice(ax, image, outlines, (axis, at, low, high), grey=grey)
+        top -= height
+    handles = [
+        Line2D([], [], color=colour, linewidth=2 * line, label=short_name(name))
+        for (name, _), (colour, line) in zip(outlines, _OUTLINE_STYLES, strict=False)
+    ]
+    figure.legend(handles=handles, loc="upper left", ncols=2, borderaxespad=0.1)
+    figure.text(1, 1 - 0.13 / total, "left is left", ha="right", va="center", fontsize=8)
+    return to_svg(figure, key=key, alt=alt)
+
+
+def _slice_box(image: Image) -> tuple[Floats, Floats]:
+    """Lowest and highest coordinates of what is inside, mm, with a margin."""
+    data = np.asarray(image.data, float)
+    inside = np.argwhere(data > (0.5 if data.max() <= 1 else data.mean()))
+    if not len(inside):
+        inside = np.array([[0, 0, 0], np.array(image.grid) - 1])
+    ends = np.array([inside.min(axis=0), inside.max(axis=0)])
+    world = ends @ image.affine[:3, :3].T + image.affine[:3, 3]
+    return world.min(axis=0) - 12.0, world.max(axis=0) + 12.0
+
+
+def _window(image: Image, low: Floats, high: Floats) -> tuple[float, float]:
+    """Black and white: of what the slices show, so that one bright voxel does not darken all."""
+    ends = np.sort(image.indices(np.array([low, high])).T, axis=0)
+    cut = tuple(
+        slice(max(0, int(a)), int(np.ceil(b)) + 1) for a, b in zip(ends[0], ends[1], strict=True)
+    )
+    values = np.asarray(image.data[cut], float)
+    if not values.size:
+        return 0.0, 1.0
+    dark, bright = np.percentile(values, [1, 99.5])
+    return float(dark), float(max(bright, dark + 1e-6))
+
+
+def _draw_slice(
+    ax: Axes,
+    image: Image,
+    outlines: Sequence[tuple[str, Image]],
+    where: tuple[int, float, Floats, Floats],
+    *,
+    grey: tuple[float, float],
+) -> None:
+    axis, at, low, high = where
+    across = _ACROSS[axis]
+    mm = max(_LEAST_MM, float(image.zooms.min()))
+    sides = [np.arange(low[a], high[a], mm) for a in across]
+    points = np.empty((len(sides[0]) * len(sides[1]), 3))
+    points[:, axis] = at
+    points[:, across[0]], points[:, across[1]] = (
+        side.ravel() for side in np.meshgrid(*sides, indexing="ij")
+    )
+    shape = (len(sides[0]), len(sides[1]))
+    (left, right), (bottom, top) = ((side[0] - mm / 2, side[-1] + mm / 2) for side in sides)
+    values = image.at(points).reshape(shape).T
+    values = np.clip((values - grey[0]) / (grey[1] - grey[0]), 0, 1)
+    levels = np.rint(values * (_LEVELS - 1)) / (_LEVELS - 1)
+    extent = (left, right, bottom, top)
+    ax.imshow(levels, "gray", vmin=0, vmax=1, origin="lower", extent=extent, interpolation="none")
+    for (_, outline), (colour, line) in zip(outlines, _OUTLINE_STYLES, strict=False):
+        inside = outline.at(points).reshape(shape).T
+        if inside.min() < 0.5 < inside.max():
+            ax.contour(*sides, inside, levels=[0.5], colors=[colour], linewidths=line)
+    ax.set(xlim=(left, right), ylim=(bottom, top))
+    ax.set_axis_off()
+    ax.text(
+        0.5,
+        -0.02,
+        f"{_AXES[axis]} = {at:.0f}",
+        transform=ax.transAxes,
+        ha="center",
+        va="top",
+        fontsize=7,
+        color=SOFT,
+    )

@@ -1,0 +1,345 @@
+"""Figures that answer: everything on one scale, the flow of people, and what could be chosen."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from textwrap import fill
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from circuitshift.pipeline.reports.figures.effects import ForestRow
+from circuitshift.pipeline.reports.figures.style import (
+    ARM_LOOKS,
+    CONTROL,
+    INK,
+    LOST,
+    PAPER,
+    SOFT,
+    TREATED,
+    WIDTH,
+    canvas,
+    short_name,
+    styled,
+    to_svg,
+)
+
+__all__ = ["FlowArm", "Specified", "flow", "one_scale", "specification_curve", "two_ways"]
+
+_NAME, _LINE = 80, 42  # characters of a name, and of one of its lines
+_FARTHEST = 6.0  # multiples of the smallest effect of interest; longer bars end in an arrow
+
+
+@styled
+def one_scale(groups: Sequence[tuple[str, Sequence[ForestRow]]], *, key: str, alt: str) -> str:
+    """Global terms and circuits in multiples of the smallest effect of interest.
+
+    Parameters
+    ----------
+    groups : sequence of (str, sequence of ForestRow)
+        Heading, and rows whose `ForestRow.bound` is known. At least one row.
+    key, alt : str
+        Prefix of ids, and description.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    n_lines = sum(len(rows) + 1 for _, rows in groups)
+    figure = canvas(WIDTH, 1.1 + 0.27 * n_lines, (2.6, 1.95, 0.4, 0.6))
+    ax = figure.add_subplot()
+    known = [row for _, rows in groups for row in rows if np.isfinite(row.estimate)]
+    ends = [abs(v) / r.bound for r in known for v in (r.low, r.high) if np.isfinite(v)]
+    reach = min(_FARTHEST, 1.08 * max([*ends, 1.3]))
+    ax.axvspan(-1, 1, color=SOFT, alpha=0.2, linewidth=0)
+    for x in (-1, 0, 1):
+        ax.axvline(x, color=SOFT, linewidth=0.8, linestyle="-" if x == 0 else (0, (3, 2)))
+    across = ax.get_yaxis_transform()
+    y = 0
+    for title, rows in groups:
+        ax.text(-0.02, y, title, transform=across, ha="right", va="center", fontweight="bold")
+        for row in rows:
+            y += 1
+            name = _two_lines(row.name)
+            ax.text(
+                -0.02, y, name, transform=across, ha="right", va="center", fontsize=7,
+                linespacing=1.0,
+            )  # fmt: skip
+            ax.text(1.03, y, row.text, transform=across, va="center", fontsize=7.5)
+            _bar(ax, row, y, reach)
+        y += 1
+    ax.text(
+        1.03, 0, "estimate [95 % CI]  p", transform=across, fontsize=7.5, color=SOFT, va="center"
+    )
+    ax.set(xlim=(-reach, reach), ylim=(y - 0.4, -0.6), yticks=[])
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel("multiples of the smallest effect of interest")
+    handles = [
+        Line2D([], [], color=TREATED, marker="o", linewidth=2, label="corrected p below alpha"),
+        Line2D(
+            [], [], color=CONTROL, marker="o", markerfacecolor=PAPER, linewidth=2, label="not below"
+        ),
+        Line2D([], [], color=SOFT, linewidth=7, alpha=0.2, label="equivalence bounds"),
+    ]
+    figure.legend(handles=handles, loc="upper left", ncols=3)
+    return to_svg(figure, key=key, alt=alt)
+
+
+def _two_lines(name: str) -> str:
+    return fill(short_name(name, _NAME), _LINE)
+
+
+def _bar(ax: Axes, row: ForestRow, y: float, reach: float) -> None:
+    if not np.isfinite(row.estimate):
+        ax.text(0, y, "not tested", ha="center", va="center", fontsize=8, color=SOFT)
+        return
+    colour = TREATED if row.hit else CONTROL
+    ends = np.array([row.low, row.high]) / row.bound
+    ax.plot(np.clip(ends, -reach, reach), [y, y], color=colour, linewidth=2, solid_capstyle="butt")
+    for end in ends[np.abs(ends) > reach]:
+        marker, place = ("<", -reach) if end < 0 else (">", reach)
+        ax.plot([place], [y], marker, color=colour, markersize=5, clip_on=False)
+    place = float(np.clip(row.estimate / row.bound, -reach, reach))
+    face = colour if row.hit else PAPER
+    ax.plot([place], [y], "o", color=colour, markerfacecolor=face, markersize=6, clip_on=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowArm:
+    """People of one arm on their way into the analysis.
+
+    Parameters
+    ----------
+    name : str
+    steps : sequence of (str, int)
+        What was there, and of how many people, in order.
+    lost : sequence of str
+        Lines on who is not in the analysis.
+    """
+
+    name: str
+    steps: Sequence[tuple[str, int]]
+    lost: Sequence[str]
+
+
+@styled
+def flow(arms: Sequence[FlowArm], *, key: str, alt: str) -> str:
+    """Diagram of the flow of people, one column per arm (after CONSORT).
+
+    Parameters
+    ----------
+    arms : sequence of FlowArm
+        At least one.
+    key, alt : str
+        Prefix of ids, and description.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    tall, gap, top = 0.42, 0.2, 0.3
+    n_steps = max(len(arm.steps) for arm in arms)
+    n_lost = max(len(arm.lost) for arm in arms)
+    foot = 0.3 + 0.17 * n_lost if n_lost else 0.05
+    height = top + n_steps * (tall + gap) + foot
+    figure = Figure(figsize=(WIDTH, height))
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, WIDTH), ylim=(height, 0))
+    ax.set_axis_off()
+    each = WIDTH / max(2, len(arms))
+    wide = min(2.3, each - 0.15)
+    for k, arm in enumerate(arms):
+        middle = (k + 0.5) * each
+        colour = ARM_LOOKS.get(arm.name, (SOFT, "o"))[0]
+        ax.text(middle, 0.17, arm.name, ha="center", va="center", fontweight="bold")
+        y = top
+        for number, (label, n) in enumerate(arm.steps):
+            box = FancyBboxPatch(
+                (middle - wide / 2, y), wide, tall, boxstyle="round,pad=0,rounding_size=0.06",
+                facecolor=PAPER, edgecolor=colour, linewidth=1.4,
+            )  # fmt: skip
+            ax.add_patch(box)
+            ax.text(middle, y + tall / 2, f"{label}: {n}", ha="center", va="center", fontsize=8.5)
+            if number + 1 < len(arm.steps):
+                arrow = FancyArrowPatch(
+                    (middle, y + tall), (middle, y + tall + gap), arrowstyle="-|>",
+                    mutation_scale=8, color=SOFT, linewidth=1, shrinkA=0, shrinkB=0,
+                )  # fmt: skip
+                ax.add_patch(arrow)
+            y += tall + gap
+        for line, words in enumerate(arm.lost):
+            bold = "bold" if line == 0 else "normal"
+            ax.text(
+                middle - wide / 2, y + 0.05 + 0.17 * line, short_name(words, 42), va="center",
+                fontsize=7.5, fontweight=bold, color=INK if line == 0 else SOFT,
+            )  # fmt: skip
+    return to_svg(figure, key=key, alt=alt)
+
+
+@styled
+def two_ways(
+    rows: Sequence[tuple[str, ForestRow, ForestRow]],
+    *,
+    labels: tuple[str, str],
+    unit: str,
+    key: str,
+    alt: str,
+) -> str:
+    """Each estimate made the usual way and this model's way, one below the other.
+
+    Parameters
+    ----------
+    rows : sequence of (str, ForestRow, ForestRow)
+        Name, usual, and this model's. At least one.
+    labels : (str, str)
+        Of the two ways.
+    unit : str
+        Of all of them.
+    key, alt : str
+        Prefix of ids, and description.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    figure = canvas(WIDTH, 0.95 + 0.3 * len(rows), (2.6, 0.2, 0.4, 0.45))
+    ax = figure.add_subplot()
+    ends = [abs(v) for _, *pair in rows for r in pair for v in (r.low, r.high) if np.isfinite(v)]
+    reach = 1.08 * max([*ends, 1e-9])
+    ax.axvline(0, color=SOFT, linewidth=0.8)
+    for y, (_, usual, ours) in enumerate(rows):
+        for row, nudge, colour, marker in ((usual, -0.16, LOST, "s"), (ours, 0.16, CONTROL, "o")):
+            if not np.isfinite(row.estimate):
+                continue
+            ax.plot([row.low, row.high], [y + nudge] * 2, color=colour, linewidth=1.8)
+            face = colour if row.hit else PAPER
+            ax.plot(
+                [row.estimate],
+                [y + nudge],
+                marker,
+                color=colour,
+                markerfacecolor=face,
+                markersize=5,
+            )
+    ax.set_yticks(range(len(rows)), [_two_lines(name) for name, *_ in rows], fontsize=7)
+    ax.tick_params(axis="y", length=0)
+    ax.set(xlim=(-reach, reach), ylim=(len(rows) - 0.5, -0.5), xlabel=unit)
+    ax.spines["left"].set_visible(False)
+    ax.grid(visible=True, axis="x")
+    ax.set_axisbelow(True)
+    handles = [
+        Line2D([], [], color=LOST, marker="s", linewidth=1.8, label=labels[0]),
+        Line2D([], [], color=CONTROL, marker="o", linewidth=1.8, label=labels[1]),
+    ]
+    figure.legend(handles=handles, loc="upper left", ncols=2)
+    return to_svg(figure, key=key, alt=alt)
+
+
+@dataclass(frozen=True, slots=True)
+class Specified:
+    """One estimate under one set of choices.
+
+    Parameters
+    ----------
+    estimate : float
+    hit : bool
+        Whether its corrected p is below alpha.
+    choices : mapping of str to str
+        Kind of choice, and what was chosen; the same kinds in every row of a panel.
+    ours : bool
+        Whether it is the one that decides.
+    """
+
+    estimate: float
+    hit: bool
+    choices: Mapping[str, str]
+    ours: bool = False
+
+
+@styled
+def specification_curve(
+    panels: Sequence[tuple[str, str, Sequence[Specified]]], *, key: str, alt: str
+) -> str:
+    """Estimates of every specification in order of size, above the choices that made them.
+
+    Simonsohn, Simmons & Nelson 2020, doi:10.1038/s41562-020-0912-z.
+
+    Parameters
+    ----------
+    panels : sequence of (str, str, sequence of Specified)
+        Title, unit and rows. At least one.
+    key, alt : str
+        Prefix of ids, and description.
+
+    Returns
+    -------
+    str
+        SVG.
+    """
+    options = list(
+        dict.fromkeys(
+            (kind, chosen)
+            for _, _, rows in panels
+            for row in rows
+            for kind, chosen in row.choices.items()
+        )
+    )
+    options.sort(key=lambda option: option[0])
+    low = 0.3 + 0.2 * len(options)
+    top, upper, left = 0.62, 1.3, 2.0
+    height = top + upper + 0.12 + low
+    figure = Figure(figsize=(WIDTH, height))
+    each = (WIDTH - left) / len(panels)
+    for k, (title, unit, rows) in enumerate(panels):
+        place = (left + k * each + 0.12) / WIDTH
+        wide = (each - 0.5) / WIDTH
+        above = figure.add_axes((place + 0.26 / WIDTH, (low + 0.12) / height, wide, upper / height))
+        below = figure.add_axes((place + 0.26 / WIDTH, 0.08 / height, wide, (low - 0.1) / height))
+        _curve(above, below, sorted(rows, key=lambda row: row.estimate), options)
+        above.set_title(short_name(title, 20), fontsize=8)
+        if k == 0:
+            above.set_ylabel(unit, fontsize=8)
+            names = [short_name(f"{kind}: {chosen}", 34) for kind, chosen in options]
+            below.set_yticks(range(len(options)), names, fontsize=7)
+            below.tick_params(axis="y", length=0)
+    handles = [
+        Line2D([], [], color=TREATED, marker="o", linestyle="", label="corrected p below alpha"),
+        Line2D(
+            [], [], color=CONTROL, marker="o", markerfacecolor=PAPER, linestyle="",
+            label="not below",
+        ),
+        Line2D(
+            [], [], color=INK, marker="s", markerfacecolor="none", markersize=9, linestyle="",
+            label="this report",
+        ),
+    ]  # fmt: skip
+    figure.legend(handles=handles, loc="upper left", ncols=3)
+    return to_svg(figure, key=key, alt=alt)
+
+
+def _curve(
+    above: Axes, below: Axes, rows: Sequence[Specified], options: Sequence[tuple[str, str]]
+) -> None:
+    above.axhline(0, color=SOFT, linewidth=0.8)
+    for x, row in enumerate(rows):
+        colour = TREATED if row.hit else CONTROL
+        face = colour if row.hit else PAPER
+        above.plot([x], [row.estimate], "o", color=colour, markerfacecolor=face, markersize=4.5)
+        if row.ours:
+            above.plot([x], [row.estimate], "s", color=INK, markerfacecolor="none", markersize=10)
+        for y, (kind, chosen) in enumerate(options):
+            if row.choices.get(kind) == chosen:
+                below.plot([x], [y], "s", color=INK if row.ours else SOFT, markersize=3.5)
+    for ax in (above, below):
+        ax.set_xlim(-0.7, len(rows) - 0.3)
+        ax.set_xticks([])
+    above.tick_params(labelsize=7)
+    reach = 1.25 * max([abs(row.estimate) for row in rows] + [1e-9])
+    above.set_ylim(-reach, reach)
+    below.set(ylim=(len(options) - 0.4, -0.6), yticks=[])
+    below.spines[["left", "bottom"]].set_visible(False)

@@ -1,0 +1,85 @@
+"""What a person's page takes from outside the person: the group's range, ratings, the command."""
+
+from pathlib import Path
+
+import numpy as np
+
+from circuitshift.pipeline.errors import CircuitshiftError
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.reports.person.content import Others
+from circuitshift.pipeline.study.ratings import FOLDER, Rating, of_person, read_ratings
+
+__all__ = ["others_of", "ratings_of", "seed_of", "study_root"]
+
+_LEAST_PEOPLE = 5  # for a range
+
+
+def study_root(out_dir: Path) -> tuple[Path, str]:
+    """Return the root of the study and the name of the data set that `out_dir` holds.
+
+    Examples
+    --------
+    >>> study_root(Path("out/datasets/healthy"))[1]
+    'healthy'
+    """
+    if out_dir.parent.name == "datasets":
+        return out_dir.parent.parent, out_dir.name
+    return out_dir, ""
+
+
+def others_of(participant: str, out_dir: Path, session: str) -> Others | None:
+    """Range of the other people's circuit values, from ``group/circuits.tsv``.
+
+    Parameters
+    ----------
+    participant : str
+        Label without ``sub-``.
+    out_dir : Path
+        Where this person's outputs are.
+    session : str
+        Label; empty when there is none.
+
+    Returns
+    -------
+    Others or None
+        None before the group level was run, or with fewer than five others.
+    """
+    root, name = study_root(out_dir)
+    path = root / "group" / "circuits.tsv"
+    if not path.exists():
+        return None
+    own = f"{name}:sub-{participant}" if name else f"sub-{participant}"
+    wanted = session or tables.NOT_AVAILABLE
+    values: dict[str, list[float]] = {}
+    people: set[str] = set()
+    for row in tables.read_table(path).rows():
+        known = row["value_z"] != tables.NOT_AVAILABLE
+        if row["participant_id"] != own and row["session"] == wanted and known:
+            values.setdefault(row["circuit"], []).append(float(row["value_z"]))
+            people.add(row["participant_id"])
+    if len(people) < _LEAST_PEOPLE:
+        return None
+    ranges = {}
+    for circuit, seen in values.items():
+        if len(seen) >= _LEAST_PEOPLE:
+            low, high = np.percentile(seen, [5, 95])
+            ranges[circuit] = (float(low), float(high))
+    return Others(session, len(people), ranges)
+
+
+def ratings_of(participant: str, out_dir: Path) -> tuple[tuple[Rating, ...], tuple[str, ...]]:
+    """Ratings of one person in ``ratings`` of the study, and what could not be read there."""
+    root, name = study_root(out_dir)
+    try:
+        found = read_ratings(root / FOLDER)
+    except CircuitshiftError as error:  # the group level refuses; a page only says so
+        return (), (f"Ratings are not shown: {' '.join(str(error).split())}",)
+    return of_person(found, f"{name}:{participant}" if name else participant), ()
+
+
+def seed_of(out_dir: Path) -> str:
+    """Say what random numbers this page depends on, and the seed of the group level."""
+    path = study_root(out_dir)[0] / "group" / "verdict.json"
+    seed = tables.read_json(path).get("seed") if path.exists() else None
+    here = "nothing on this page is random"
+    return here if seed is None else f"{here}; seed of the group level: {seed}"

@@ -1,0 +1,297 @@
+"""Outputs -> reports: reads back what was written, so that reports can be made again."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.atlases.records import Atlas
+from circuitshift.atlases.resolve import load_circuits
+from circuitshift.atlases.whole import are_whole
+from circuitshift.pipeline import edges as connectivity
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.provenance import code_hash, inputs_hash, page_hash, versions
+from circuitshift.pipeline.measure.atlas_files import read_atlas
+from circuitshift.pipeline.measure.denoise import denoising_prose, get_strategy, load_strategies
+from circuitshift.pipeline.measure.outputs import command_record, runs_table
+from circuitshift.pipeline.records import AS_GIVEN, Kept, Science
+from circuitshift.pipeline.reports.page import in_time
+from circuitshift.pipeline.reports.person.content import (
+    PersonReport,
+    Removed,
+    RunQuality,
+    SessionEdges,
+    read_views,
+)
+from circuitshift.pipeline.reports.person.context import others_of, ratings_of, seed_of, study_root
+from circuitshift.pipeline.reports.person.methods import person_bibtex
+from circuitshift.pipeline.reports.person.page import write_person_report
+from circuitshift.pipeline.reports.person.preprocessing_inputs import view_preproc
+from circuitshift.pipeline.reports.person.problems import problems_of
+from circuitshift.pipeline.reports.study.methods import EDGE_WORDS
+from circuitshift.pipeline.study import pairing as change
+
+__all__ = ["ReportFile", "report_person"]
+
+_Row = Mapping[str, str]
+
+
+class ReportFile(NamedTuple):
+    """What the functions of this module make."""
+
+    report: Path
+
+
+def report_person(
+    participant: str,
+    science: Science,
+    out_dir: Path,
+    runs: Path | None = None,
+    *,
+    again: bool = False,
+) -> ReportFile:
+    """Write ``sub-X.html`` from the outputs of one person, unless it is there and still valid.
+
+    Parameters
+    ----------
+    participant : str
+        Label without ``sub-``.
+    science : Science
+    out_dir : Path
+        Root of the output data set.
+    runs : Path, optional
+        ``sub-X_runs.tsv``, when it is not at its usual place.
+    again : bool
+        Write it even so.
+
+    Returns
+    -------
+    ReportFile
+
+    Raises
+    ------
+    InputError
+        If this person has not been measured.
+    """
+    path = runs or runs_table(participant, out_dir)
+    if not path.exists():
+        raise InputError(f"{path} is not there; run the participant level for sub-{participant}")
+    target = out_dir / f"sub-{participant}.html"
+    bib = path.with_name(f"sub-{participant}_references.bib")
+    key = _page_key(participant, path, science, out_dir)
+    there = target.exists() and bib.exists()
+    if not again and there and key in target.read_text(encoding="utf-8"):
+        return ReportFile(target)
+    rows = list(tables.read_table(path).rows())
+    usable = [row for row in rows if row["status"] != "failed"]
+    failed = [row for row in rows if row["status"] == "failed"]
+    first = _first_kind(usable, science)
+    primary = [row for row in usable if (row["atlas"], row["strategy"]) == first]
+    edges, circuits = _sessions(primary, out_dir)
+    sessions = in_time(e.session for e in edges)
+    ratings, unread = ratings_of(participant, out_dir)
+    root, data_set = study_root(out_dir)
+    content = PersonReport(
+        participant=participant,
+        runs=tuple(_run_quality(row, science, out_dir) for row in primary),
+        edges=edges,
+        circuits=circuits,
+        notes=(
+            *dict.fromkeys(note for row in primary for note in _notes(row, out_dir)),
+            *unread,
+        ),
+        faults=problems_of(failed, root / "logs"),
+        provenance={**_provenance(primary, science, out_dir), "inputs hash": key},
+        preproc=view_preproc(participant, out_dir / "preproc"),
+        left_out=problems_of(primary, root / "logs"),
+        removed=tuple(
+            _removed(row)
+            for row in usable
+            if row["atlas"] == first[0] and row["strategy"] != AS_GIVEN
+        ),
+        others=others_of(participant, out_dir, sessions[0]) if sessions else None,
+        ratings=ratings,
+        data_set=data_set,
+    )
+    write_person_report(target, content)
+    tables.write_text(bib, person_bibtex(content))
+    return ReportFile(target)
+
+
+def _page_key(participant: str, runs: Path, science: Science, out_dir: Path) -> str:
+    """Hash of everything that a person's page shows of the person.
+
+    The group level is left out: its numbers are added when pages are asked for again.
+    """
+    # sidecars hold the checksums of their tables, and no date: the same results, the same page
+    files = [*runs.parent.rglob("func/*.json"), *runs.parent.rglob("figures/*")]
+    files += (runs.parent.parent / "preproc" / runs.parent.name / "log").glob("*.json")
+    whole = are_whole(path for path in files if path.is_file())
+    seen = sorted((path.name, tables.checksum(path)) for path in whole)
+    ratings = ratings_of(participant, out_dir)
+    return inputs_hash((), seen, tables.read_text(runs), science.digest(), page_hash(), ratings)
+
+
+def _removed(row: _Row) -> Removed:
+    return Removed(row["run"], row["strategy"], _kept(row), row["status"] == "included")
+
+
+def _first_kind(rows: Sequence[_Row], science: Science) -> tuple[str, str]:
+    """Atlas and strategy that the report shows."""
+    if not rows:
+        return "", ""
+    names = {row["strategy"] for row in rows}
+    strategy = science.strategies[0] if science.strategies[0] in names else rows[0]["strategy"]
+    return rows[0]["atlas"], strategy
+
+
+def _sidecar(row: _Row, out_dir: Path) -> dict[str, Any]:
+    return tables.read_json((out_dir / row["relmat"]).with_suffix(".json"))
+
+
+def _notes(row: _Row, out_dir: Path) -> list[str]:
+    return [str(note) for note in _sidecar(row, out_dir).get("Notes") or []]
+
+
+def _number(text: str) -> float:
+    return float("nan") if text == tables.NOT_AVAILABLE else float(text)
+
+
+def _beside(row: _Row, suffix: str) -> str:
+    """Name of another output of the same run, from the name of its matrix."""
+    name = row["relmat"]
+    if suffix in ("motion", "outliers"):
+        name = re.sub(r"_(space|res|cohort|den|atlas|stat)-[^_]+", "", name)
+        if suffix == "motion":
+            name = re.sub(r"_desc-[^_]+", "", name)
+    elif suffix == "timeseries":
+        name = re.sub("_stat-[a-z]+correlation", "_stat-mean", name)
+    else:  # coverage
+        name = re.sub("_stat-[a-z]+correlation", "_stat-coverage", name)
+        name = re.sub(r"_desc-[^_]+", "", name)
+    return name.removesuffix("relmat.tsv") + f"{'bold' if suffix == 'coverage' else suffix}.tsv"
+
+
+def _run_quality(row: _Row, science: Science, out_dir: Path) -> RunQuality:
+    atlas = read_atlas(out_dir, row["atlas"])
+    fd, keep, dvars = _motion(row, out_dir)
+    sidecar = _sidecar(row, out_dir)
+    coverage = _coverage(row, atlas, out_dir)
+    series = out_dir / _beside(row, "timeseries")
+    below = [n for n, c in zip(atlas.labels, coverage, strict=True) if c < science.min_coverage]
+    threshold = _threshold(row["strategy"], science)
+    return RunQuality(
+        label=row["run"],
+        session="" if row["session"] == tables.NOT_AVAILABLE else row["session"],
+        fd_mm=fd,
+        keep=keep,
+        kept=_kept(row),
+        coverage=coverage,
+        coverage_labels=atlas.labels,
+        below_coverage=tuple(below),
+        min_coverage=science.min_coverage,
+        excluded=tuple(row["reason"].split("; ")) if row["status"] == "excluded" else (),
+        strategy=row["strategy"],
+        series=tables.read_series(series)[1] if series.exists() else None,
+        networks=tuple(region.network for region in atlas.regions),
+        fd_threshold_mm=threshold,
+        std_dvars=dvars,
+        median_tsnr=_number(row["median_tsnr"]),
+        views=read_views(sidecar.get("Views") or (), out_dir),
+        preprocessing_report=str(sidecar.get("PreprocessingReport") or ""),
+    )
+
+
+def _threshold(strategy: str, science: Science) -> float | None:
+    """Framewise displacement above which volumes were censored, mm."""
+    if strategy == AS_GIVEN:
+        return None
+    known = load_strategies(tuple(map(Path, science.strategy_files)))
+    return get_strategy(strategy, known).fd_threshold_mm
+
+
+def _kept(row: _Row) -> Kept:
+    counts = ("n_volumes", "n_dummy", "n_censored", "n_retained", "n_regressors")
+    values: dict[str, Any] = {name: int(_number(row[name])) for name in counts}
+    measured = ("minutes", "residual_dof", "mean_fd_mm", "variance_removed")
+    values |= {name: _number(row[name]) for name in measured}
+    return Kept(**values)
+
+
+def _motion(row: _Row, out_dir: Path) -> tuple[Floats, npt.NDArray[np.bool_], Floats | None]:
+    """Framewise displacement, and which volumes were kept (empty when unknown); DVARS."""
+    name = "framewise_displacement"
+    motion, outliers = (out_dir / _beside(row, kind) for kind in ("motion", "outliers"))
+    if not (motion.exists() and outliers.exists()):
+        return np.empty(0), np.empty(0, bool), None
+    table = tables.read_table(motion)
+    dvars = table.numbers("std_dvars") if "std_dvars" in table.columns else None
+    return table.numbers(name), tables.read_table(outliers).numbers(name) == 0, dvars
+
+
+def _coverage(row: _Row, atlas: Atlas, out_dir: Path) -> Floats:
+    path = out_dir / _beside(row, "coverage")
+    if path.exists():
+        return tables.read_table(path).numbers("coverage")
+    lost = set(_sidecar(row, out_dir).get("RegionsLost") or [])
+    return np.array([0.0 if label in lost else 1.0 for label in atlas.labels])
+
+
+def _sessions(
+    rows: Sequence[_Row], out_dir: Path
+) -> tuple[tuple[SessionEdges, ...], dict[str, dict[str, float]]]:
+    """Edges and circuit values of each session, over usable runs as in the analysis."""
+    included = [row for row in rows if row["status"] == "included"]
+    if not included:
+        return (), {}
+    atlas = read_atlas(out_dir, included[0]["atlas"])
+    means = change.session_means(
+        change.Measured(
+            person="",
+            session="" if row["session"] == tables.NOT_AVAILABLE else row["session"],
+            z=connectivity.fisher_z(
+                connectivity.from_matrix(tables.read_matrix(out_dir / row["relmat"])[1])
+            ),
+            weight=_number(row["residual_dof"]),
+            minutes=_number(row["minutes"]),
+            mean_fd_mm=_number(row["mean_fd_mm"]),
+            name=row["run"],
+        )
+        for row in included
+    )
+    networks = tuple(region.network for region in atlas.regions)
+    science = _sidecar(included[0], out_dir).get("Science") or {}
+    circuits = load_circuits(atlas, files=tuple(map(Path, science.get("circuits", ())))).circuits
+    values: dict[str, dict[str, float]] = {}
+    edges = []
+    for (_, session), measured in means.items():
+        edges.append(SessionEdges(session, connectivity.to_matrix(measured.z), networks))
+        found = connectivity.circuit_values(measured.z, circuits)
+        for circuit, value in zip(circuits, found, strict=True):
+            values.setdefault(circuit.name, {})[session] = float(value)
+    return tuple(edges), values
+
+
+def _provenance(rows: Sequence[_Row], science: Science, out_dir: Path) -> dict[str, str]:
+    out = {f"version of {name}": value for name, value in versions().items()}
+    record = command_record(study_root(out_dir)[0])
+    if record.exists():
+        out["command"] = str(tables.read_json(record)["command"])
+    out |= {"seed": seed_of(out_dir), "code hash": code_hash(), "science hash": science.digest()}
+    if rows:
+        sidecar = _sidecar(rows[0], out_dir)
+        if sidecar.get("Preprocessing"):
+            out["preprocessing"] = str(sidecar["Preprocessing"])
+        if sidecar.get("AtlasReference"):
+            out["atlas reference"] = str(sidecar["AtlasReference"])
+        out |= {
+            "atlas": rows[0]["atlas"],
+            "denoising": denoising_prose(rows[0]["strategy"], science),
+            "edges": EDGE_WORDS[science.estimator],
+        }
+    return out

@@ -1,0 +1,125 @@
+"""The methods text of a person's page: from what ran, with its references."""
+
+from typing import Any
+from urllib.parse import quote
+
+from circuitshift.pipeline.measure.voxelwise import SEED_RADIUS_MM, SEEDS
+from circuitshift.pipeline.reports import wording
+from circuitshift.pipeline.reports.person.content import PersonReport
+from circuitshift.pipeline.reports.person.preprocessing import preproc_methods
+from circuitshift.pipeline.reports.references import bibtex, cited, listed
+
+__all__ = ["methods_section", "person_bibtex", "person_methods"]
+
+#: Software whose authors ask to be cited.
+_SOFTWARE = (
+    "Workflows ran under Nipype (doi:10.3389/fninf.2011.00013); confounds were chosen by nilearn "
+    "(doi:10.3389/fninf.2014.00014); numbers were computed with NumPy "
+    "(doi:10.1038/s41586-020-2649-2). Inputs and outputs follow BIDS (doi:10.1038/sdata.2016.44)."
+)
+
+
+def person_methods(report: PersonReport) -> list[str]:
+    """Write the text, one sentence or paragraph a part, from the objects that ran.
+
+    Parameters
+    ----------
+    report : PersonReport
+
+    Returns
+    -------
+    list of str
+    """
+    said = report.provenance
+    version = said.get("version of circuitshift", "")
+    out = [f"Data were processed with circuitshift{' ' + version if version else ''}."]
+    if report.preproc is not None:
+        out.append(preproc_methods(report.preproc))
+    elif said.get("preprocessing"):
+        made = said["preprocessing"]
+        source = " (doi:10.1038/s41592-018-0235-4)" if made.lower().startswith("fmriprep") else ""
+        out.append(f"Images had been preprocessed by {made}{source}.")
+    if said.get("denoising"):
+        out.append(said["denoising"])
+    if any(run.kept.n_regressors for run in report.runs):
+        out.append(
+            "Series and regressors were detrended and filtered alike before the regressors were "
+            "projected out, so that no step brings back what another removed "
+            "(doi:10.1002/hbm.24528)."
+        )
+    out += _edges(report)
+    out += _images(report)
+    out.append(_SOFTWARE)
+    return out
+
+
+def _edges(report: PersonReport) -> list[str]:
+    if not report.runs:
+        return []
+    run, said = report.runs[0], report.provenance
+    atlas = f" of the atlas {said['atlas']}" if said.get("atlas") else ""
+    source = f" ({said['atlas reference']})" if said.get("atlas reference") else ""
+    return [
+        f"Series were averaged within {len(run.coverage_labels)} regions{atlas}{source}; a region "
+        f"with signal in less than {100 * run.min_coverage:g} % of it was set to not available, "
+        f"never dropped. Edges are {said.get('edges', 'correlations')}, Fisher-z "
+        "transformed; runs of one session were averaged with their residual degrees of "
+        "freedom as weights."
+    ]
+
+
+def _images(report: PersonReport) -> list[str]:
+    if not any(run.views.tsnr for run in report.runs):
+        return []
+    out = [
+        "The temporal signal-to-noise ratio is the mean over time divided by the standard "
+        "deviation, before denoising and without the volumes before the steady state."
+    ]
+    drawn = [seed for seed in SEEDS if any(seed.name in r.views.seeds for r in report.runs)]
+    if drawn:
+        named = "; ".join(f"{seed.title}: {seed.source}" for seed in drawn)
+        out.append(
+            f"Seed maps are Pearson correlations, after denoising, of blocks of voxels "
+            f"{_widths(report)} mm wide with the mean of spheres of {SEED_RADIUS_MM:g} mm radius "
+            f"({named})."
+        )
+    return out
+
+
+def _widths(report: PersonReport) -> str:
+    maps = [run.views.mean for run in report.runs if run.views.mean]
+    return " and ".join(sorted({wording.show(found.block_mm, 1) for found in maps}))
+
+
+def _cited(report: PersonReport) -> tuple[str, ...]:
+    return cited(person_methods(report))
+
+
+def person_bibtex(report: PersonReport) -> str:
+    """Return the references of the methods text as BibTeX.
+
+    Parameters
+    ----------
+    report : PersonReport
+    """
+    return bibtex(_cited(report))
+
+
+def methods_section(report: PersonReport) -> dict[str, Any]:
+    """Make the content of the section.
+
+    Parameters
+    ----------
+    report : PersonReport
+
+    Returns
+    -------
+    dict
+        Names that ``templates/person.html`` uses.
+    """
+    return {
+        "methods": person_methods(report),
+        "references": listed(_cited(report)),
+        "bib": f"data:text/x-bibtex;charset=utf-8,{quote(person_bibtex(report), safe='')}",
+        "bib_name": f"sub-{report.participant}_references.bib",
+    }

@@ -1,0 +1,161 @@
+"""What preprocessing wrote -> what a person's page shows of it, to be looked at and compared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.atlases.whole import are_whole
+from circuitshift.pipeline.errors import CircuitshiftError
+from circuitshift.pipeline.io import images, tables
+from circuitshift.pipeline.io.images import Image, to_ras
+from circuitshift.pipeline.preproc.output_names import anat_path, anatomy_record
+from circuitshift.pipeline.preproc.template import load_template
+
+__all__ = ["Overlay", "PreprocView", "RunView", "view_preproc"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlay:
+    """An image, and outlines that should follow what is seen in it.
+
+    Parameters
+    ----------
+    image : Image
+        RAS axes.
+    outlines : tuple of (str, Image)
+        Name, and values above .5 inside.
+    """
+
+    image: Image
+    outlines: tuple[tuple[str, Image], ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RunView:
+    """One preprocessed run.
+
+    Parameters
+    ----------
+    label : str
+    quality : mapping of str to float
+        See ``log/*_bold.json``.
+    notes : tuple of str
+    slice_timing : bool
+        Whether slices were brought to one time.
+    overlay : Overlay
+        Mean volume in the template.
+    """
+
+    label: str
+    quality: Mapping[str, float]
+    notes: tuple[str, ...]
+    slice_timing: bool
+    overlay: Overlay
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreprocView:
+    """A person's preprocessing.
+
+    Parameters
+    ----------
+    template : str
+    sources : tuple of str
+        T1-weighted images.
+    quality : mapping of str to float
+        See ``log/*_anatomy.json``.
+    anatomy, normalised : Overlay
+        The T1-weighted image in its own space, and in the template with the template's outlines.
+    runs : tuple of RunView
+    """
+
+    template: str
+    sources: tuple[str, ...]
+    quality: Mapping[str, float]
+    anatomy: Overlay
+    normalised: Overlay
+    runs: tuple[RunView, ...]
+
+
+def view_preproc(participant: str, preproc_dir: Path) -> PreprocView | None:
+    """Read what a person's page shows of preprocessing.
+
+    Parameters
+    ----------
+    participant : str
+    preproc_dir : Path
+        Root of the preprocessed derivative.
+
+    Returns
+    -------
+    PreprocView or None
+        None if this person's anatomy was not prepared here. Runs that failed are left out; the page
+        names them among what went wrong.
+    """
+    record = preproc_dir / anatomy_record(participant)
+    made: dict[str, Any] = tables.read_json(record) if record.exists() else {"fault": ""}
+    if "fault" in made:
+        return None
+    template = str(made["template"])
+    runs = []
+    for path in are_whole(record.parent.glob("*_bold.json")):
+        content = tables.read_json(path)
+        if "fault" not in content:
+            label = path.name.removesuffix("_bold.json")
+            runs.append(_run(label, content, participant, preproc_dir))
+    return PreprocView(
+        template=template,
+        sources=tuple(made["sources"]),
+        quality=made["quality"],
+        anatomy=_anatomy(participant, preproc_dir),
+        normalised=_normalised(participant, template, preproc_dir),
+        runs=tuple(runs),
+    )
+
+
+def _anatomy(participant: str, root: Path) -> Overlay:
+    t1w = to_ras(images.read(root / anat_path(participant, "T1w", ("desc", "preproc"))))
+    brain = to_ras(images.read(root / anat_path(participant, "mask", ("desc", "brain"))))
+    white = to_ras(images.read(root / anat_path(participant, "probseg", ("label", "WM"))))
+    return Overlay(t1w, (("brain mask", brain), ("white matter", white)))
+
+
+def _normalised(participant: str, template: str, root: Path) -> Overlay:
+    t1w = images.read(
+        root / anat_path(participant, "T1w", ("space", template), ("desc", "preproc"))
+    )
+    try:
+        target = load_template(template)
+    except CircuitshiftError:  # the report is made again where the template cannot be had
+        return Overlay(to_ras(t1w), ())
+    brain = target.brain.like(target.mask.astype(np.float32))
+    outlines = [("template's brain", brain)]
+    if target.priors:
+        outlines.append(("template's white matter", target.priors[2]))
+    return Overlay(to_ras(t1w), tuple((name, to_ras(image)) for name, image in outlines))
+
+
+def _run(label: str, content: Mapping[str, Any], participant: str, root: Path) -> RunView:
+    files = {Path(name).name.rpartition("_")[2]: root / name for name in content["files"]}
+    mean = images.read(files["boldref.nii.gz"])
+    mask = images.read(files["mask.nii.gz"])
+    template = str(content["template"])
+    labels = images.read(root / anat_path(participant, "dseg", ("space", template)))
+    own = _on_grid(labels, mean)
+    white = mean.like((own == 2).astype(np.float32))
+    return RunView(
+        label=label,
+        quality=content["quality"],
+        notes=tuple(content["notes"]),
+        slice_timing=bool(content["slice_timing"]),
+        overlay=Overlay(mean, (("mask of the run", mask), ("white matter of the T1w", white))),
+    )
+
+
+def _on_grid(labels: Image, grid: Image) -> npt.NDArray[np.intp]:
+    values = labels.at(grid.points(), order=0).reshape(grid.grid)
+    return np.rint(values).astype(np.intp)

@@ -1,0 +1,309 @@
+"""What a person's page shows of the runs themselves: motion, coverage, carpets, maps, confounds.
+
+Runs are shown two by two, as they follow in time, so that before and after stand side by side.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.measure.voxelwise import SEED_RADIUS_MM, SEEDS, Seed
+from circuitshift.pipeline.reports import wording
+from circuitshift.pipeline.reports.page import Figure, Table
+from circuitshift.pipeline.reports.person.content import Map, Removed, RunQuality
+
+__all__ = [
+    "carpet_figures",
+    "confound_figures",
+    "coverage_figure",
+    "motion_figures",
+    "removed_table",
+    "seed_figures",
+    "tsnr_figure",
+]
+
+_HIDE_R = 0.15  # weaker correlations show the brain below
+_MAX_MAPS = 6  # rows of a figure of maps
+
+
+def _pairs(runs: Sequence[RunQuality]) -> list[tuple[RunQuality, ...]]:
+    return [tuple(runs[k : k + 2]) for k in range(0, len(runs), 2)]
+
+
+def _short(run: RunQuality) -> str:
+    """Name a run on a page that is of one person: its label without ``sub-X``."""
+    return run.label.partition("_")[2] or run.label
+
+
+def _keep(run: RunQuality) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    n = len(run.fd_mm)
+    return np.asarray(run.keep if len(run.keep) == n else np.ones(n, bool))
+
+
+def motion_figures(runs: Sequence[RunQuality]) -> list[Figure]:
+    """Draw displacement and DVARS over volumes, two runs a figure.
+
+    Parameters
+    ----------
+    runs : sequence of RunQuality
+    """
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    out = []
+    moved = [run for run in runs if np.isfinite(run.fd_mm).any()]
+    for k, pair in enumerate(_pairs(moved)):
+        said = []
+        for run in pair:
+            keep = _keep(run)
+            mean, top = wording.show(np.nanmean(run.fd_mm)), wording.show(np.nanmax(run.fd_mm))
+            said.append(
+                f"{run.label}: mean {mean} mm over all volumes, largest {top} mm; "
+                f"{int((~keep).sum())} of {len(keep)} volumes not used"
+            )
+        svg = figures.motion(
+            [
+                figures.Motion(_short(run), run.fd_mm, _keep(run), run.std_dvars, _dvars_after(run))
+                for run in pair
+            ],
+            threshold_mm=pair[0].fd_threshold_mm,
+            key=f"motion{k}",
+            alt=f"Framewise displacement and DVARS over volumes. {'. '.join(said)}.",
+        )
+        out.append(Figure(svg, f"{'. '.join(said)}."))
+    return out
+
+
+def _dvars_after(run: RunQuality) -> Floats | None:
+    """Root mean square, over regions, of the change of denoised series from volume to volume."""
+    if run.series is None or not len(run.series):
+        return None
+    keep = _keep(run)
+    if len(run.series) not in (int(keep.sum()), len(keep)):
+        return None
+    whole = np.full((len(keep), run.series.shape[1]), np.nan)
+    whole[keep if len(run.series) < len(keep) else slice(None)] = run.series
+    change = np.diff(whole[:, np.isfinite(run.series).all(axis=0)], axis=0)
+    if not change.shape[1]:
+        return None
+    out: Floats = np.concatenate([[np.nan], np.sqrt(np.square(change).mean(axis=1))])
+    return out
+
+
+def coverage_figure(runs: Sequence[RunQuality]) -> Figure | None:
+    """Draw the coverage of every region, by network.
+
+    Parameters
+    ----------
+    runs : sequence of RunQuality
+    """
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    known = [run for run in runs if len(run.networks) == len(run.coverage) > 0]
+    if not known:
+        return None
+    least = known[0].min_coverage
+    lost = "; ".join(
+        f"{run.label}: {len(run.below_coverage)} of {len(run.coverage_labels)} regions"
+        for run in known
+    )
+    said = f"Regions below the threshold of {100 * least:g} %: {lost}."
+    svg = figures.coverage(
+        [(_short(run), np.asarray(run.coverage, float)) for run in known],
+        known[0].networks,
+        least=least,
+        key="coverage",
+        alt=f"Share of every region that carries signal, one row a network. {said}",
+    )
+    return Figure(svg, f"One mark a region; equal values of a network are one mark. {said}")
+
+
+def carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
+    """Draw carpets before and after denoising; of series alone, those after.
+
+    Parameters
+    ----------
+    runs : sequence of RunQuality
+    """
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    out = []
+    imaged = [run for run in runs if run.views.before or run.views.after]
+    for k, pair in enumerate(_pairs(imaged)):
+        names = " and ".join(run.label for run in pair)
+        svg = figures.carpets(
+            [(_short(run), run.views.before, run.views.after) for run in pair],
+            key=f"carpets{k}",
+            alt=f"Carpets of {names}: blocks of voxels as rows of grey over time, sorted by "
+            "network and tissue, before denoising above and after it below.",
+        )
+        caption = (
+            f"{names}: blocks of voxels{_width(pair)}, sorted by network, then tissue. Above, "
+            f"without mean and line; below, after {pair[0].strategy}. Every row is scaled by its "
+            f"own standard deviation.{_amount(pair)}"
+        )
+        out.append(Figure(svg, caption))
+    for k, run in enumerate(run for run in runs if run not in imaged):
+        if run.series is None or run.series.size == 0:
+            continue
+        n = run.series.shape[1]
+        networks = run.networks if len(run.networks) == n else ("",) * n
+        svg = figures.carpet(
+            run.series,
+            run.keep,
+            networks,
+            key=f"carpet{k}",
+            alt=f"Denoised series of {n} regions of {run.label} over time, as rows of grey sorted "
+            "by network.",
+        )
+        out.append(Figure(svg, f"{run.label}, regions, after {run.strategy}."))
+    return out
+
+
+def _width(runs: Sequence[RunQuality]) -> str:
+    widths = {wording.show(run.views.mean.block_mm, 1) for run in runs if run.views.mean}
+    return f" {' and '.join(sorted(widths))} mm wide" if widths else ""
+
+
+def _amount(runs: Sequence[RunQuality]) -> str:
+    said = [
+        f"{run.label} {wording.show(100 * run.kept.variance_removed, 0)} %"
+        for run in runs
+        if np.isfinite(run.kept.variance_removed)
+    ]
+    return f" Variance of regions that denoising took, median: {', '.join(said)}." if said else ""
+
+
+def tsnr_figure(runs: Sequence[RunQuality]) -> Figure | None:
+    """Draw the temporal signal-to-noise ratio on the brain, one row a run.
+
+    Parameters
+    ----------
+    runs : sequence of RunQuality
+    """
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    known = [(run, run.views.tsnr) for run in runs if run.views.tsnr is not None][:_MAX_MAPS]
+    if not known:
+        return None
+    shown = np.concatenate([values.data[values.data > 0] for _, values in known])
+    top = np.percentile(shown, 98) if shown.size else 1.0
+    medians = "; ".join(f"{run.label}: {wording.show(run.median_tsnr, 0)}" for run, _ in known)
+    svg = figures.brain_maps(
+        [(_short(run), run.views.mean, values) for run, values in known],
+        figures.Scale("temporal signal-to-noise ratio", 0.0, max(float(np.ceil(top)), 1.0)),
+        key="tsnr",
+        alt=f"Axial slices coloured by temporal signal-to-noise ratio. Medians: {medians}.",
+    )
+    caption = (
+        "Mean divided by standard deviation over time, before denoising. Dark patches that are "
+        "there at one visit only change all connections of what lies in them. Median over the "
+        f"voxels of the mask: {medians}."
+    )
+    return Figure(svg, caption)
+
+
+def seed_figures(runs: Sequence[RunQuality]) -> list[Figure]:
+    """Draw the map of every seed on the brain, one row a run.
+
+    Parameters
+    ----------
+    runs : sequence of RunQuality
+    """
+    return [figure for seed in SEEDS if (figure := _seed_figure(seed, runs)) is not None]
+
+
+def _seed_figure(seed: Seed, runs: Sequence[RunQuality]) -> Figure | None:
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    rows: list[tuple[str, Map | None, Map]] = [
+        (_short(run), run.views.mean, run.views.seeds[seed.name])
+        for run in runs
+        if seed.name in run.views.seeds
+    ][:_MAX_MAPS]
+    if not rows:
+        return None
+    named = " and ".join(label for label, _, _ in rows)
+    centres = "; ".join(
+        ", ".join(wording.show(value, 0) for value in xyz) for xyz in seed.centres_mm
+    )
+    svg = figures.brain_maps(
+        rows,
+        figures.Scale("correlation", -0.8, 0.8, hide_below=_HIDE_R, diverging=True),
+        key=f"seed{seed.name}",
+        alt=f"Axial slices coloured by correlation with the {seed.title}: {named}.",
+    )
+    caption = (
+        f"Correlation with the {seed.title} after denoising ({SEED_RADIUS_MM:g} mm around "
+        f"{centres} mm; {seed.source}). Correlations weaker than {_HIDE_R:g} show the mean image."
+    )
+    return Figure(svg, caption)
+
+
+def confound_figures(runs: Sequence[RunQuality]) -> list[Figure]:
+    """Draw how confounds correlate with each other, two runs a figure.
+
+    Parameters
+    ----------
+    runs : sequence of RunQuality
+    """
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    out = []
+    known = [run for run in runs if run.views.confounds is not None]
+    for k, pair in enumerate(_pairs(known)):
+        given = [(_short(run), run.views.confounds) for run in pair if run.views.confounds]
+        strongest = "; ".join(f"{label}: {_strongest(*found)}" for label, found in given)
+        svg = figures.confound_matrices(
+            given,
+            key=f"confounds{k}",
+            alt=f"Correlations of confounds over the volumes used. Strongest for the global "
+            f"signal: {strongest}.",
+        )
+        caption = (
+            "Correlations of confounds over the volumes used. A global signal that goes with "
+            f"displacement or DVARS is partly motion. Strongest for the global signal: {strongest}."
+        )
+        out.append(Figure(svg, caption))
+    return out
+
+
+def _strongest(names: tuple[str, ...], matrix: Floats) -> str:
+    """Name the confound that the global signal goes with most."""
+    if "global_signal" not in names:
+        return "no global signal in the table"
+    own = names.index("global_signal")
+    row = np.where(np.arange(len(names)) == own, 0.0, np.nan_to_num(matrix[own]))
+    at = int(np.abs(row).argmax())
+    return f"{names[at]}, r = {wording.show(row[at])}"
+
+
+def removed_table(removed: Sequence[Removed]) -> Table:
+    """Tabulate what every denoising strategy took out of every run.
+
+    Parameters
+    ----------
+    removed : sequence of Removed
+    """
+    head = (
+        "Run",
+        "Denoising",
+        "Volumes used",
+        "Regressors",
+        "Variance removed, %",
+        "Residual degrees of freedom",
+        "In the analysis",
+    )
+    rows = [
+        (
+            found.run,
+            found.strategy,
+            str(found.kept.n_retained),
+            str(found.kept.n_regressors),
+            wording.show(100 * found.kept.variance_removed, 1),
+            wording.show(found.kept.residual_dof, 0),
+            "yes" if found.usable else "no",
+        )
+        for found in removed
+    ]
+    return Table("What each denoising took out: median over regions", head, rows)

@@ -1,0 +1,150 @@
+"""Outputs of the group level -> what the page of the study shows; nothing is computed again."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from circuitshift.atlases.whole import are_whole
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.measure.atlas_files import read_atlas
+from circuitshift.pipeline.reports.page import Row
+from circuitshift.pipeline.reports.person.inputs import ReportFile
+from circuitshift.pipeline.reports.study.content import GroupReport
+from circuitshift.pipeline.reports.study.methods import methods_group
+from circuitshift.pipeline.reports.study.page import write_group_report
+
+__all__ = ["report_group"]
+
+_TABLES = (
+    "normalisation",
+    "models",
+    "reliability",
+    "influence",
+    "spatial",
+    "specification",
+    "networks",
+    "change",
+)
+_EDGES = (
+    "typical_z",
+    "change_treated_z",
+    "change_control_z",
+    "reference_z",
+    "estimate_z",
+    "statistic",
+    "p_corrected",
+    "distance_mm",
+    "qcfc_r",
+    "qcfc_change_r",
+)
+_QUALITY = ("mean_fd_mm", "minutes", "residual_dof", "n_regions_lost")
+
+
+def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
+    """Write ``group/report.html`` and ``group/references.bib`` from what the group level left.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the output data set.
+    verdict : Path, optional
+        ``verdict.json``, when it is not at its usual place.
+
+    Returns
+    -------
+    ReportFile
+
+    Raises
+    ------
+    InputError
+        If the group level has not been run.
+    """
+    folder = out_dir / "group"
+    path = verdict or folder / "verdict.json"
+    if not path.exists():
+        raise InputError(f"{path} is not there; run the group level first")
+    content = tables.read_json(path)
+    people = _rows(folder / "circuits.tsv")
+    exclusions = _rows(folder / "exclusions.tsv")
+    atlas = read_atlas(out_dir, str(content["atlas"]))
+    methods = methods_group(content, atlas)
+    tables.write_text(folder / "references.bib", methods.bib)
+    target = folder / "report.html"
+    write_group_report(
+        target,
+        GroupReport(
+            verdict=content,
+            tests=_rows(folder / "tests.tsv"),
+            people=people,
+            exclusions=exclusions,
+            quality=_quality(out_dir, content, [*exclusions, *people]),
+            change_by_strength=_edges(folder / "edges.tsv"),
+            notes=tuple(content.get("notes") or ()),
+            methods=methods.text,
+            beside={
+                name: _rows(path) for name in _TABLES if (path := folder / f"{name}.tsv").exists()
+            },
+            references=methods.references,
+            regions=atlas.regions,
+            pages=_pages(out_dir),
+            files=_files(folder),
+        ),
+    )
+    return ReportFile(target)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [dict(row) for row in tables.read_table(path).rows()]
+
+
+def _quality(out_dir: Path, content: Row, known: Sequence[Row]) -> list[dict[str, object]]:
+    """Motion, minutes and coverage of every measured run of the primary analysis."""
+    arms = {row["participant_id"]: row["arm"] for row in known}
+    out: list[dict[str, object]] = []
+    for path in sorted(out_dir.glob("**/sub-*/sub-*_runs.tsv")):
+        parts = path.relative_to(out_dir).parts
+        person = (f"{parts[1]}:" if parts[0] == "datasets" else "") + path.parent.name
+        for row in tables.read_table(path).rows():
+            if (row["strategy"], row["atlas"]) == (content["strategy"], content["atlas"]):
+                about = {
+                    "participant_id": person,
+                    "arm": arms.get(person, tables.NOT_AVAILABLE),
+                    "session": row["session"],
+                    "status": row["status"],
+                }
+                out.append(about | {name: row[name] for name in _QUALITY})
+    return out
+
+
+def _edges(path: Path) -> dict[str, object]:
+    """Group means and tests of every edge, and the names of its circuits."""
+    if not path.exists():
+        return {}
+    table = tables.read_table(path)
+    circuits = table.column("circuits")
+    return {name: table.numbers(name) for name in _EDGES} | {
+        "is_circuit": np.array([text != tables.NOT_AVAILABLE for text in circuits]),
+        "circuits": circuits,
+    }
+
+
+def _pages(out_dir: Path) -> dict[str, str]:
+    """Link from ``group/`` to the page of everybody who has one."""
+    out = {}
+    for path in sorted(out_dir.glob("**/sub-*.html")):
+        parts = path.relative_to(out_dir).parts
+        person = (f"{parts[1]}:" if parts[0] == "datasets" else "") + path.stem
+        out[person] = "../" + path.relative_to(out_dir).as_posix()
+    return out
+
+
+def _files(folder: Path) -> Mapping[str, Sequence[str]]:
+    """Tables beside the page, and the columns of each."""
+    return {
+        path.name: tuple(tables.read_json(path.with_suffix(".json")))
+        for path in are_whole(folder.glob("*.tsv"))
+        if path.with_suffix(".json").exists()
+    } | {"verdict.json": (), "references.bib": ()}

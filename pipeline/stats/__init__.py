@@ -1,0 +1,1 @@
+"""Statistical methods on arrays: permutation tests, mixed models, reliability."""

@@ -1,0 +1,114 @@
+"""Sums and means over people or edges where some are lost, a few people at a time.
+
+Copies of everybody's edges would be as large as the study; of a few people they are small.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.pipeline.arrays import Bools, Floats
+
+__all__ = ["blocks", "circuit_means", "column_mean", "known_in_all", "known_mean"]
+
+
+_BLOCK = 64  # people
+
+
+def blocks(n_people: int) -> Iterator[slice]:
+    """Cut people into a few at a time.
+
+    Parameters
+    ----------
+    n_people : int
+
+    Yields
+    ------
+    slice
+    """
+    return (slice(start, start + _BLOCK) for start in range(0, n_people, _BLOCK))
+
+
+def known_in_all(*groups: Floats) -> Bools:
+    """Tell which edges are known in everybody.
+
+    Parameters
+    ----------
+    *groups : ndarray, shape (n_people, n_edges)
+
+    Returns
+    -------
+    ndarray of bool, shape (n_edges,)
+    """
+    known = np.ones(groups[0].shape[1], bool)
+    for people in groups:
+        for few in blocks(len(people)):
+            known &= np.isfinite(people[few]).all(axis=0)
+    return known
+
+
+def column_mean(parts: Floats | Iterable[Floats], *, unknown: float = np.nan) -> Floats:
+    """Mean of each edge over whoever is known.
+
+    Parameters
+    ----------
+    parts : ndarray, shape (n_people, n_edges), or iterable of such
+        People at once, or some at a time; at least one array.
+    unknown : float
+        For edges that nobody knows.
+
+    Returns
+    -------
+    ndarray, shape (n_edges,)
+    """
+    if isinstance(parts, np.ndarray):
+        parts = [parts[few] for few in blocks(len(parts))] or [parts]
+    count: Floats | float = 0.0
+    total: Floats | float = 0.0
+    for part in parts:
+        known = np.isfinite(part)
+        count = count + known.sum(axis=0)
+        total = total + np.where(known, part, 0.0).sum(axis=0)
+    out = np.full(np.shape(total), unknown)
+    np.divide(total, count, out=out, where=np.asarray(count) > 0)
+    return out
+
+
+def known_mean(values: Floats, edges: npt.NDArray[np.intp] | Bools) -> Floats:
+    """Mean of each person over what is known of some edges; NaN when half or more is lost.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_people, n_edges)
+    edges : ndarray of int or of bool
+
+    Returns
+    -------
+    ndarray, shape (n_people,)
+    """
+    out = np.full(len(values), np.nan)
+    for few in blocks(len(values)):
+        part = values[few][:, edges]
+        known = np.isfinite(part)
+        count = known.sum(axis=1)
+        total = np.where(known, part, 0.0).sum(axis=1)
+        np.divide(total, count, out=out[few], where=count * 2 > part.shape[1])
+    return out
+
+
+def circuit_means(values: Floats, circuits: Mapping[str, npt.NDArray[np.intp]]) -> Floats:
+    """Mean edge of each circuit, shape (n_people, n_circuits).
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_people, n_edges)
+    circuits : mapping of str to ndarray of int
+        Edge positions.
+
+    Returns
+    -------
+    ndarray
+    """
+    parts = [known_mean(values, positions) for positions in circuits.values()]
+    return np.array(parts).reshape(len(parts), len(values)).T

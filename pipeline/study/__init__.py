@@ -1,0 +1,1 @@
+"""The group level: participants are paired, the model is run, and tables are written."""

@@ -1,0 +1,468 @@
+"""The study file, and what is inferred when it is silent.
+
+A wrong guess about who was treated would turn the verdict round, so only names that have one
+meaning in the field are guessed, every guess becomes a sentence of the report, and anything else
+is an error that says what to write.
+"""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from circuitshift.pipeline.errors import DesignError, Fault, FaultsError, TableError
+from circuitshift.pipeline.io.tables import NOT_AVAILABLE, read_text
+from circuitshift.pipeline.records import Background, Design
+
+__all__ = ["STUDY_KEYS", "Observed", "StudyFile", "infer_design", "read_study_file"]
+
+#: What a study file may say: table -> key -> (type, meaning).
+STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
+    "sessions": {
+        "baseline": (str, "label of the session before treatment"),
+        "followup": (str, "label of the session after treatment"),
+        "control_baseline": (str, "crossover: session before the control condition"),
+        "control_followup": (str, "crossover: session after the control condition"),
+        "visits": (list, "all sessions in the order of time, for trajectories"),
+        "days": (dict, "days since baseline of each session: {pre = 0, week2 = 14}"),
+    },
+    "groups": {
+        "column": (str, "column of participants.tsv that names the group"),
+        "treated": (list, "groups that were treated"),
+        "control": (list, "groups with the same visits and no, or sham, treatment"),
+        "reference": (list, "healthy groups; one visit is enough"),
+        "reference_dataset": (str, "name of the data set that holds the reference group"),
+    },
+    "model": {
+        "covariates": (list, "columns of participants.tsv to regress out"),
+        "site": (str, "column, or score by session, that names the scanner"),
+        "harmonise": (bool, "harmonise edges over sites by ComBat"),
+        "factor": (str, "column with a second treatment, crossed with the first"),
+        "factor_levels": (list, "its two levels: without, with"),
+        "symptom": (str, "score by session whose change is related to that of connectivity"),
+        "weighted": (bool, "weigh people by the residual degrees of freedom of their visits"),
+        "background": (str, "edges of the global law: all, disjoint or matched"),
+    },
+    "hypotheses": {
+        "circuits": (list, "circuits that are hypotheses"),
+        "directions": (dict, "circuits whose direction is fixed: increase or decrease"),
+        "sesoi_z": ((int, float), "smallest effect of interest, Fisher z"),
+    },
+    "tests": {
+        "n_permutations": (int, "number of permutations"),
+        "seed": (int, "seed of the permutations"),
+        "alpha": ((int, float), "family-wise error rate"),
+    },
+}
+
+_COLUMNS = ("group", "arm", "treatment", "treatment_group", "intervention")
+_BEFORE = re.compile(r"^(pre|baseline|base|bl|before|predrug|pretreatment)\d*$|pre$")
+_AFTER = re.compile(r"^(post|followup|fu|after|postdrug|posttreatment)\d*$|post$")
+_UNTREATED = re.compile(r"placebo|sham|wait|no.?treat|untreated|\btau\b", re.IGNORECASE)
+_HEALTHY = re.compile(r"healthy|^hc$|^hv$|^norm(al|als)?$|reference", re.IGNORECASE)
+_AMBIGUOUS = re.compile(r"^(control|controls|ctrl|con)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class StudyFile:
+    """What the study file states, flat: keys are those of `STUDY_KEYS`.
+
+    Parameters
+    ----------
+    path : Path or None
+        None when there is no study file.
+    stated : tuple of (str, object)
+        Key (``column`` becomes ``group_column``) and value.
+    """
+
+    path: Path | None = None
+    stated: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the data sets hold, as far as the design is concerned.
+
+    Parameters
+    ----------
+    sessions : mapping of str to sequence of str
+        Session labels with data, by person of the main data set.
+    columns : mapping of str to mapping of str to str
+        Column of participants.tsv -> person -> text.
+    reference_groups : mapping of str to sequence of str
+        Groups of each further data set, by its name; none when it names no groups.
+    scores : sequence of str
+        Names of what is known by session.
+    """
+
+    sessions: Mapping[str, Sequence[str]]
+    columns: Mapping[str, Mapping[str, str]]
+    reference_groups: Mapping[str, Sequence[str]]
+    scores: Sequence[str] = ()
+
+
+def read_study_file(path: Path) -> StudyFile:
+    """Read and check a study file.
+
+    Parameters
+    ----------
+    path : Path
+        TOML with the tables and keys of `STUDY_KEYS`.
+
+    Returns
+    -------
+    StudyFile
+
+    Raises
+    ------
+    TableError
+        If it cannot be read or is no TOML.
+    FaultsError
+        If tables, keys or types are wrong; names all of them.
+    """
+    try:
+        content = tomllib.loads(read_text(path))
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
+        raise TableError(f"{path}: it is not TOML ({error})") from None
+    faults: list[Fault] = []
+    stated: list[tuple[str, Any]] = []
+    for name, table in content.items():
+        if name not in STUDY_KEYS or not isinstance(table, dict):
+            faults.append(_unknown(path, f"table [{name}]", name, STUDY_KEYS))
+            continue
+        for key, value in table.items():
+            wrong = _wrong_value(path, name, key, value)
+            if wrong:
+                faults.append(wrong)
+            else:
+                stated.append(("group_column" if key == "column" else key, _frozen(value)))
+    if faults:
+        raise FaultsError(f"{path.name} cannot be used", faults)
+    return StudyFile(path, tuple(stated))
+
+
+def _unknown(path: Path, what: str, name: str, known: Iterable[str]) -> Fault:
+    near = difflib.get_close_matches(name, list(known), 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+    return Fault(str(path), f"{what} is unknown", hint)
+
+
+def _wrong_value(path: Path, table: str, key: str, value: object) -> Fault | None:
+    known = STUDY_KEYS[table]
+    if key not in known:
+        return _unknown(path, f"key {key!r} of [{table}]", key, known)
+    kind, meaning = known[key]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        names = " or ".join(_KINDS[k] for k in kinds)
+        return Fault(str(path), f"[{table}] {key} = {value!r}", f"give {names}: {meaning}")
+    if isinstance(value, list) and not all(isinstance(item, str) for item in value):
+        return Fault(str(path), f"[{table}] {key} = {value!r}", "give a list of names in quotes")
+    if key in _ALLOWED:
+        given = dict(value).items() if isinstance(value, dict) else [(key, value)]
+        bad = {name: item for name, item in given if not _ALLOWED[key][0](item)}
+        if bad:
+            return Fault(str(path), f"{key} = {bad}", f"give {_ALLOWED[key][1]}")
+    return None
+
+
+#: What the values of some keys must be, and how to say it.
+_ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
+    "directions": (lambda v: v in ("increase", "decrease"), "'increase' or 'decrease'"),
+    "background": (lambda v: v in get_args(Background), "'all', 'disjoint' or 'matched'"),
+    "days": (lambda v: isinstance(v, int | float), "numbers of days"),
+}
+
+_KINDS: dict[type, str] = {
+    bool: "true or false",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    list: "a list",
+    dict: "a table",
+}
+
+
+def _frozen(value: object) -> object:
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, dict):
+        return tuple(sorted(value.items()))
+    return value
+
+
+def infer_design(study: StudyFile, observed: Observed) -> Design:
+    """Complete the study file from what the data hold.
+
+    Parameters
+    ----------
+    study : StudyFile
+    observed : Observed
+
+    Returns
+    -------
+    Design
+        `Design.inferred` says what was not stated.
+
+    Raises
+    ------
+    DesignError, FaultsError
+        If what is stated does not exist in the data, or a guess would be ambiguous.
+    """
+    stated = dict(study.stated)
+    inferred: list[str] = []
+    stated |= _sessions(stated, observed, inferred)
+    column = stated.setdefault("group_column", _group_column(observed))
+    if column and column not in observed.columns:
+        raise DesignError(
+            f"participants.tsv has no column {column!r}; its columns are "
+            f"{', '.join(observed.columns) or 'none'}; name one under [groups] column"
+        )
+    stated |= _reference_dataset(stated, observed, inferred)
+    faults = _faults(stated, observed)
+    if faults:
+        raise FaultsError("the study file does not fit the data", faults)
+    own = () if stated.get("reference_dataset") else stated.get("reference", ())
+    if not any((stated.get("treated"), stated.get("control"), own)):
+        stated |= _roles(stated, observed, inferred)
+    elif not stated.get("treated"):
+        stated["treated"] = _others(stated, observed, inferred)
+    stated |= _left_over(stated, observed, inferred)
+    design = Design(**stated)
+    return replace(design, inferred=tuple(inferred))
+
+
+def _sessions(stated: Mapping[str, Any], observed: Observed, inferred: list[str]) -> dict[str, str]:
+    """Find baseline and follow-up among the labels."""
+    labels = sorted({s for sessions in observed.sessions.values() for s in sessions}, key=_natural)
+    labels = [label for label in labels if label not in _control_sessions(stated)]
+    if "baseline" in stated and "followup" in stated:
+        return {}
+    if len(labels) < 2:
+        raise DesignError(
+            f"change needs two sessions, and the data hold {len(labels)} "
+            f"({', '.join(labels) or 'none'}); check that sessions are named ses-<label> and that "
+            "--session-label does not leave one out"
+        )
+    before = [label for label in labels if _BEFORE.search(label.lower())]
+    after = [label for label in labels if _AFTER.search(label.lower())]
+    if len(labels) == 2 and not before and not after:
+        before, after = [labels[0]], [labels[1]]
+    elif len(labels) == 2 and bool(before) != bool(after):  # pre and 3months: one name tells
+        before = before or [label for label in labels if label not in after]
+        after = after or [label for label in labels if label not in before]
+    baseline = stated.get("baseline", before[0] if len(before) == 1 else "")
+    followup = stated.get("followup", after[0] if len(after) == 1 else "")
+    if not baseline or not followup:
+        raise DesignError(
+            f"the sessions {', '.join(labels)} do not tell which is before treatment and which "
+            'after; write into the study file: [sessions] baseline = "...", followup = "..."'
+        )
+    inferred.append(f"Baseline is ses-{baseline} and follow-up ses-{followup}, by their names.")
+    return {"baseline": baseline, "followup": followup}
+
+
+def _control_sessions(stated: Mapping[str, Any]) -> set[str]:
+    return {str(stated.get("control_baseline", "")), str(stated.get("control_followup", ""))}
+
+
+def _natural(label: str) -> list[tuple[int, int | str]]:
+    """Sort key that puts 2 before 10."""
+    parts = re.findall(r"\d+|\D+", label.lower())
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
+
+
+def _group_column(observed: Observed) -> str:
+    lower = {name.lower(): name for name in observed.columns}
+    return next((lower[name] for name in _COLUMNS if name in lower), "")
+
+
+def _groups(stated: Mapping[str, Any], observed: Observed) -> dict[str, list[str]]:
+    """People with data, by group, in the order of names."""
+    column = observed.columns.get(str(stated["group_column"]), {})
+    out: dict[str, list[str]] = {}
+    for person in sorted(observed.sessions):
+        group = column.get(person, NOT_AVAILABLE)
+        if group != NOT_AVAILABLE:
+            out.setdefault(group, []).append(person)
+    return dict(sorted(out.items()))
+
+
+def _reference_dataset(
+    stated: Mapping[str, Any], observed: Observed, inferred: list[str]
+) -> dict[str, Any]:
+    """Choose the reference group of a further data set, when there is one."""
+    named = observed.reference_groups
+    if not named or stated.get("reference_dataset", "") not in ("", *named):
+        return {}  # said among the faults
+    if not stated.get("reference_dataset") and len(named) > 1:
+        raise DesignError(
+            f"{len(named)} reference data sets are given ({', '.join(named)}); choose one under "
+            "[groups] reference_dataset"
+        )
+    name = stated.get("reference_dataset") or next(iter(named))
+    chosen = {"reference_dataset": name}
+    groups = named[name]
+    if stated.get("reference") or not groups:
+        return chosen
+    healthy = tuple(g for g in groups if _HEALTHY.search(g) or _AMBIGUOUS.search(g))
+    if not healthy:
+        raise DesignError(
+            f"no group of data set {name} ({', '.join(groups)}) looks healthy; write into the "
+            "study file: [groups] reference = [...]"
+        )
+    inferred.append(f"Reference is {', '.join(healthy)} of data set {name}, by name.")
+    return chosen | {"reference": healthy}
+
+
+def _faults(stated: Mapping[str, Any], observed: Observed) -> list[Fault]:
+    """Say everything that the study file names and the data do not have."""
+    faults = []
+    labels = {s for sessions in observed.sessions.values() for s in sessions}
+    for key in ("baseline", "followup", "control_baseline", "control_followup"):
+        if stated.get(key) and stated[key] not in labels:
+            faults.append(_absent("study file", f"{key} session", stated[key], labels))
+    faults += [
+        _absent("study file", "visit", label, labels)
+        for label in (*stated.get("visits", ()), *dict(stated.get("days", ())))
+        if label not in labels
+    ]
+    without = set(stated.get("visits", ())) - set(dict(stated.get("days", ())))
+    if stated.get("days") and without:
+        lines = ", ".join(sorted(without))
+        faults.append(
+            Fault("study file", f"days of {lines} are missing", "give days of all visits")
+        )
+    faults += _model_faults(stated, observed)
+    column = observed.columns.get(str(stated["group_column"]), {})
+    groups = set(column.values()) - {NOT_AVAILABLE}
+    other = str(stated.get("reference_dataset", ""))
+    if other and other not in observed.reference_groups:
+        names = observed.reference_groups
+        faults.append(_absent("study file", "reference_dataset", other, names))
+    for role in ("treated", "control", "reference"):
+        there = (
+            set(observed.reference_groups.get(other, groups))
+            if role == "reference" and other
+            else groups
+        )
+        faults += [
+            _absent("study file", f"{role} group", group, there)
+            for group in stated.get(role, ())
+            if group not in there
+        ]
+    faults += [
+        _absent("study file", "covariate", name, observed.columns)
+        for name in stated.get("covariates", ())
+        if name not in observed.columns
+    ]
+    return faults
+
+
+def _model_faults(stated: Mapping[str, Any], observed: Observed) -> list[Fault]:
+    faults = []
+    site, factor, symptom = (str(stated.get(key, "")) for key in ("site", "factor", "symptom"))
+    if site and site not in (*observed.columns, *observed.scores):
+        faults.append(_absent("study file", "site", site, (*observed.columns, *observed.scores)))
+    if symptom and symptom not in observed.scores:
+        faults.append(_absent("study file", "symptom", symptom, observed.scores))
+    if factor and factor not in observed.columns:
+        faults.append(_absent("study file", "factor", factor, observed.columns))
+    elif factor:
+        there = sorted(set(observed.columns[factor].values()) - {NOT_AVAILABLE})
+        levels = stated.get("factor_levels", ())
+        if len(levels) != 2 or not set(levels) <= set(there):
+            faults.append(
+                Fault(
+                    "study file",
+                    f"factor {factor!r} has the levels {', '.join(there) or 'none'}",
+                    "say which two are compared: factor_levels = [without, with]",
+                )
+            )
+    return faults
+
+
+def _absent(where: str, what: str, name: str, known: Iterable[str]) -> Fault:
+    there = ", ".join(sorted(known)) or "none"
+    return Fault(where, f"{what} {name!r} is not in the data", f"the data have {there}")
+
+
+def _roles(
+    stated: Mapping[str, Any], observed: Observed, inferred: list[str]
+) -> dict[str, tuple[str, ...]]:
+    """Guess roles from group names that have one meaning."""
+    groups = _groups(stated, observed)
+    if not groups:
+        inferred.append("No group column in participants.tsv: everybody counts as treated.")
+        return {}
+    if len(groups) == 1:
+        inferred.append(f"There is one group ({next(iter(groups))}): everybody counts as treated.")
+        return {}
+    healthy = tuple(g for g in groups if _HEALTHY.search(g))
+    unclear = [group for group in groups if _AMBIGUOUS.search(group)]
+    named = observed.columns[str(stated["group_column"])].values()
+    has_healthy = any(_HEALTHY.search(group) for group in named)
+    if unclear and not has_healthy and not stated.get("reference_dataset"):
+        raise DesignError(
+            f"group {unclear[0]!r} may be healthy people or untreated patients; write into the "
+            f'study file: [groups] column = "{stated["group_column"]}", treated = [...], '
+            f"control = [...], reference = [...]; the groups are {', '.join(groups)}"
+        )
+    # beside a healthy group, a group called control has the patients' visits without treatment
+    roles = {
+        "control": tuple(g for g in groups if _UNTREATED.search(g) or g in unclear),
+    }
+    if stated.get("reference_dataset"):
+        inferred += [f"Group {g} has no role: the reference is another data set." for g in healthy]
+    else:
+        roles["reference"] = healthy
+    taken = {*roles["control"], *healthy}
+    roles["treated"] = tuple(g for g in groups if g not in taken)
+    if not roles["treated"]:
+        raise DesignError(
+            f"no group of {', '.join(groups)} looks treated; write into the study file: [groups] "
+            "treated = [...]"
+        )
+    said = "; ".join(f"{role}: {', '.join(names)}" for role, names in roles.items() if names)
+    inferred.append(f"Roles by the names in column {stated['group_column']}: {said}.")
+    return roles
+
+
+def _left_over(
+    stated: Mapping[str, Any], observed: Observed, inferred: list[str]
+) -> dict[str, tuple[str, ...]]:
+    """Give groups that no role names the role of their name, and say which have none."""
+    roles = {role: tuple(stated.get(role, ())) for role in ("treated", "control", "reference")}
+    if not roles["treated"]:
+        return {}  # no groups
+    own = () if stated.get("reference_dataset") else roles["reference"]
+    named = {*roles["treated"], *roles["control"], *own}
+    rest = [group for group in _groups(stated, observed) if group not in named]
+    out = {}
+    for role, pattern, asked in (
+        ("reference", _HEALTHY, not stated.get("reference_dataset")),
+        ("control", _UNTREATED, not stated.get("control_baseline")),
+    ):
+        found = tuple(g for g in rest if pattern.search(g))
+        if asked and found and not roles[role]:
+            out[role] = found
+            rest = [g for g in rest if g not in found]
+            inferred.append(f"{role.capitalize()}: {', '.join(found)}, by name.")
+    if rest:
+        inferred.append(f"Without a role, and left out: {', '.join(rest)}.")
+    return out
+
+
+def _others(stated: Mapping[str, Any], observed: Observed, inferred: list[str]) -> tuple[str, ...]:
+    """Treated are the groups that have no other role."""
+    taken = {*stated.get("control", ())}
+    if not stated.get("reference_dataset"):
+        taken |= {*stated.get("reference", ())}
+    treated = tuple(group for group in _groups(stated, observed) if group not in taken)
+    if not treated:
+        raise DesignError("every group is control or reference; name the treated under [groups]")
+    inferred.append(f"Treated are the groups without another role: {', '.join(treated)}.")
+    return treated

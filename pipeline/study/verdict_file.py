@@ -1,0 +1,349 @@
+"""What verdict.json says: estimates, people, quality, sensitivity, warnings."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.atlases.records import Atlas, Circuit
+from circuitshift.pipeline import edges as connectivity
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.provenance import code_hash, versions
+from circuitshift.pipeline.measure.denoise import get_strategy, load_strategies
+from circuitshift.pipeline.model import analyse as study
+from circuitshift.pipeline.model.change_size import identifiability
+from circuitshift.pipeline.records import AS_GIVEN, Design, Science
+from circuitshift.pipeline.study import pairing as change
+from circuitshift.pipeline.study import tables as group_tables
+from circuitshift.pipeline.study.members import GroupInput
+from circuitshift.pipeline.study.quality import compare_exclusion, qcfc, qcfc_edges
+
+__all__ = [
+    "Context",
+    "Fitted",
+    "baseline_halves",
+    "edge_motion",
+    "is_gsr",
+    "verdict_content",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Context:
+    """What every analysis of one study shares."""
+
+    given: GroupInput
+    members: tuple[change.Member, ...]
+    design: Design
+    atlas: Atlas
+    circuits: tuple[Circuit, ...]
+    science: Science
+    skipped: tuple[str, ...] = ()
+
+    def positions(self) -> dict[str, npt.NDArray[np.intp]]:
+        """Edge positions of each circuit."""
+        return {c.name: c.edges(len(self.atlas.regions)) for c in self.circuits}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """The analysis under one strategy, and what it was made of.
+
+    Parameters
+    ----------
+    strategy : str
+    cohort : Cohort
+    sessions : mapping of (person, session) to Measured
+    visits : Visits
+    rules : Rules
+    analysis : Analysis
+    """
+
+    strategy: str
+    cohort: change.Cohort
+    sessions: group_tables.Sessions
+    visits: study.Visits
+    rules: study.Rules
+    analysis: study.Analysis
+
+
+def is_gsr(strategy: str, science: Science) -> bool:
+    """Tell whether a strategy regresses the global signal out; series given as they are do not."""
+    if strategy == AS_GIVEN:
+        return False
+    known = load_strategies(tuple(map(Path, science.strategy_files)))
+    return get_strategy(strategy, known).gsr
+
+
+def _sensitivity_row(
+    name: str, found: study.Analysis | None, said: str, science: Science
+) -> dict[str, object]:
+    if found is None:
+        return {"strategy": name, "verdict": None, "reason": said}
+    return {
+        "strategy": name,
+        "global_signal_removed": is_gsr(name, science),
+        "verdict": found.verdict.verdict,
+        "reason": found.verdict.reason,
+    }
+
+
+def _gsr_warning(
+    analysis: study.Analysis, sensitivity: group_tables.Sensitivity, science: Science
+) -> list[str]:
+    """Say when global signal regression changes the answer."""
+    ours = analysis.verdict.verdict
+    return [
+        f"The verdict is {ours} here and {found.verdict.verdict} with {name}: it depends on global "
+        "signal regression, which moves every correlation. A result that only appears after it "
+        "deserves suspicion."
+        for name, found, _ in sensitivity
+        if found is not None
+        and is_gsr(name, science)
+        and found.verdict.verdict != ours
+        and "circuit-specific" in (found.verdict.verdict, ours)
+    ]
+
+
+def _other_data_warning(context: Context, cohort: change.Cohort) -> list[str]:
+    """Say what a reference from another data set brings with it."""
+    name = context.design.reference_dataset
+    if not name or not cohort.healthy:
+        return []
+    told = (
+        f"The reference people are those of data set {name}: what differs between its scanner and "
+        "processing and those of the patients counts as deviation, too."
+    )
+    own, other = ({m.site for m in some} - {""} for some in (cohort.pairs, cohort.healthy))
+    if own and other and not own & other:
+        told += f" No site has both ({', '.join(sorted(own))}; {', '.join(sorted(other))})."
+    return [told]
+
+
+def _rows(analysis: study.Analysis, family: str) -> dict[str, dict[str, Any]]:
+    names = (
+        "estimate",
+        "unit",
+        "ci_low",
+        "ci_high",
+        "p",
+        "p_corrected",
+        "bound",
+        "equivalence_p",
+        "bf10",
+    )
+    return {
+        e.term: {name: getattr(e, name) for name in names}
+        for e in analysis.estimates
+        if e.family == family
+    }
+
+
+def verdict_content(
+    context: Context, fitted: Fitted, sensitivity: group_tables.Sensitivity
+) -> dict[str, Any]:
+    """Say what was found, on whom, and how it was made.
+
+    Parameters
+    ----------
+    context : Context
+    fitted : Fitted
+        Under the primary strategy.
+    sensitivity : sequence of (str, Analysis or None, str)
+        Under the other strategies.
+
+    Returns
+    -------
+    dict
+        For verdict.json.
+    """
+    cohort, analysis, science = fitted.cohort, fitted.analysis, context.science
+    verdict, deviation = analysis.verdict, analysis.deviation
+    roles = [m.role for m in cohort.pairs]
+    warnings = [*verdict.warnings, *_gsr_warning(analysis, sensitivity, science)]
+    warnings += context.given.doubts
+    warnings += _other_data_warning(context, cohort)
+    excluded = _exclusion_by_arm(context.members, cohort)
+    if excluded["p"] is not None and excluded["p"] < 0.05:
+        warnings.append(
+            "People were lost more often from one arm than from the other (Fisher's exact p = "
+            f"{excluded['p']:.3f}): the arms may no longer be comparable."
+        )
+    about = {c.name: (c.title, c.direction, c.why, c.reference) for c in context.circuits}
+    specific = _rows(analysis, "specific")
+    fixed = dict(context.design.directions)
+    for name, row in specific.items():
+        row["tested"] = fixed.get(name, "two-sided")
+        row |= dict(zip(("title", "predicted", "why", "reference"), about[name], strict=True))
+    return {
+        "verdict": verdict.verdict,
+        "sentence": verdict.sentence,
+        "reason": verdict.reason,
+        "warnings": warnings,
+        "global": _rows(analysis, "global"),
+        "circuits": specific,
+        "n": {
+            "treated": roles.count("treated"),
+            "control": roles.count("control"),
+            "reference": len(cohort.healthy),
+            "baseline_only": len(cohort.lone),
+            "known": len(context.members),
+        },
+        "deviation": asdict(deviation),
+        "further": _further(analysis),
+        "size_of_change": _rows(analysis, "size of change"),
+        "identifiability": _identifiability(cohort),
+        "quality": _motion_confound(context, fitted),
+        "sensitivity": [_sensitivity_row(*twin, science) for twin in sensitivity],
+        "exclusion_by_arm": excluded,
+        "flow": _flow(context, cohort),
+        "strategy": fitted.strategy,
+        "covariates": [
+            *cohort.covariate_names,
+            *["change in mean framewise displacement"] * (cohort.motion_mm is not None),
+        ],
+        "science": asdict(science),
+        "science_hash": science.digest(),
+        "design": asdict(context.design),
+        "atlas": context.atlas.name,
+        "n_regions": len(context.atlas.regions),
+        "seed": context.design.seed,
+        "code_hash": code_hash(),
+        "versions": versions(),
+    }
+
+
+def _further(analysis: study.Analysis) -> dict[str, dict[str, object]]:
+    """Collect what was asked beside the question of the verdict: factor, interaction, symptom."""
+    families = sorted({e.family for e in analysis.estimates if e.family.endswith(": global")})
+    names = [family.removesuffix(": global") for family in families]
+    return {
+        name: {
+            "global": _rows(analysis, f"{name}: global"),
+            "circuits": _rows(analysis, f"{name}: specific"),
+        }
+        for name in names
+    }
+
+
+def _exclusion_by_arm(members: Sequence[change.Member], cohort: change.Cohort) -> dict[str, Any]:
+    """Count who was analysed and who was lost in each arm, and compare."""
+    used = {m.person for m in cohort.pairs}
+    counts: dict[str, tuple[int, int]] = {}
+    for arm in ("treated", "control"):
+        there = [m.person for m in members if m.role == arm]
+        if there:
+            kept = len(used & set(there))
+            counts[arm] = (kept, len(there) - kept)
+    p = compare_exclusion(counts) if len(counts) == 2 else None
+    return {"analysed_and_lost": counts, "p": p}
+
+
+def _flow(context: Context, cohort: change.Cohort) -> dict[str, dict[str, int]]:
+    """Count who is known, was measured, and was analysed in each arm."""
+    measured = {row["person"] for row in context.given.rows if row["status"] != "failed"}
+    used = {m.person for m in (*cohort.pairs, *cohort.healthy)}
+    out = {}
+    for arm in ("treated", "control", "reference", "none"):
+        there = {m.person for m in context.members if m.role == arm}
+        if there:
+            counts = (there, there & measured, there & used)
+            names = ("known", "measured", "analysed")
+            out[arm] = {n: len(c) for n, c in zip(names, counts, strict=True)}
+    return out
+
+
+def _identifiability(cohort: change.Cohort) -> dict[str, dict[str, float]]:
+    """Say for each arm how well people are recognised from one visit to the next."""
+    roles = np.array([member.role for member in cohort.pairs])
+    return {
+        arm: identifiability(cohort.baseline[roles == arm], cohort.followup[roles == arm])
+        for arm in ("treated", "control")
+        if (roles == arm).any()
+    }
+
+
+def _motion_pairs(context: Context, fitted: Fitted) -> dict[str, tuple[Floats, Floats]]:
+    """Edges and motion of treated and control people: at baseline, and the change of both."""
+    cohort = fitted.cohort
+    unknown = np.full(len(cohort.pairs), np.nan)
+    people = [member.person for member in (*cohort.pairs, *cohort.lone)]
+    visits = [fitted.sessions.get((person, context.design.baseline)) for person in people]
+    fd = np.array([np.nan if found is None else found.mean_fd_mm for found in visits])
+    return {
+        "qcfc_r": (np.vstack([cohort.baseline, cohort.baseline_only]), fd),
+        "qcfc_change_r": (
+            fitted.visits.change,
+            unknown if cohort.motion_mm is None else cohort.motion_mm,
+        ),
+    }
+
+
+def edge_motion(context: Context, fitted: Fitted) -> dict[str, Floats]:
+    """Correlate every edge with motion over people.
+
+    Parameters
+    ----------
+    context : Context
+    fitted : Fitted
+
+    Returns
+    -------
+    dict of str to ndarray, shape (n_edges,)
+        ``qcfc_r`` of baseline connectivity, ``qcfc_change_r`` of change; for edges.tsv.
+    """
+    found = _motion_pairs(context, fitted)
+    return {name: qcfc_edges(*pair) for name, pair in found.items()}
+
+
+def _motion_confound(context: Context, fitted: Fitted) -> dict[str, object]:
+    """Relate edges to motion over people (QC-FC): their change, and ``baseline`` beside it."""
+    length = connectivity.distances(context.atlas.centres_mm())
+    pairs = _motion_pairs(context, fitted)
+    found = {name: qcfc(*pair, length) for name, pair in pairs.items()}
+    return dict(found["qcfc_change_r"]) | {"baseline": found["qcfc_r"]}
+
+
+def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] | None:
+    """Return edges of the first and second half of everybody's baseline runs.
+
+    Parameters
+    ----------
+    context : Context
+    fitted : Fitted
+
+    Returns
+    -------
+    tuple of two ndarray, shape (n_pairs, n_edges), or None
+        None when the series of anybody are not there.
+    """
+    design = context.design
+    people = [member.person for member in fitted.cohort.pairs]
+    found: dict[str, list[tuple[Floats, Floats]]] = {person: [] for person in people}
+    for row in context.given.rows:
+        wanted = (
+            row["status"] == "included"
+            and row["strategy"] == fitted.strategy
+            and row["atlas"] == context.atlas.name
+            and row["session"] == design.baseline
+            and row["person"] in found
+        )
+        name = re.sub("_stat-[a-z]+correlation_relmat", "_stat-mean_timeseries", row["relmat"])
+        path = Path(row["root"]) / name
+        if wanted and path.exists():
+            series = tables.read_series(path)[1]
+            cut = len(series) // 2
+            parts = series[:cut], series[cut:]
+            found[row["person"]].append(tuple(connectivity.edges(p) for p in parts))  # type: ignore[arg-type]
+    if not all(found.values()):
+        return None
+    first, second = (
+        np.array([np.mean([pair[k] for pair in found[person]], axis=0) for person in people])
+        for k in (0, 1)
+    )
+    return first, second

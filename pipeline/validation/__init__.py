@@ -1,0 +1,1 @@
+"""Checks of the method: calibration, power, simulated and published data."""

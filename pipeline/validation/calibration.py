@@ -1,0 +1,262 @@
+"""How often the tests are right when the truth is known: the calibration tables."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+
+import numpy as np
+
+from circuitshift.pipeline.model.analyse import Analysis, Rules, Visits, analyse
+from circuitshift.pipeline.validation.simulate.edges import TRUTHS, EdgeStudy, simulate_edges
+from circuitshift.pipeline.validation.simulate.scenarios import SCENARIOS, Scenario
+
+__all__ = [
+    "CalibrationRow",
+    "Outcome",
+    "calibration_table",
+    "markdown_table",
+    "outcome_of",
+    "summary",
+    "wilson_interval",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRow:
+    """What the analysis of many simulated studies of one scenario said.
+
+    Parameters
+    ----------
+    name : str
+    scenario : Scenario
+    n_studies : int
+    rejected : mapping of str to float
+        Share of studies in which a family rejects: any of its terms has a corrected p below alpha.
+    tested : mapping of str to int
+        Studies in which the family was tested at all.
+    means : mapping of str to float
+        Mean estimate over studies: ``share`` closed by the model (where identified), and
+        ``naive share``.
+    withheld : float
+        Share of studies in which normalisation was not tested.
+    verdicts : mapping of str to float
+        Share of studies with each verdict.
+    """
+
+    name: str
+    scenario: Scenario
+    n_studies: int
+    rejected: Mapping[str, float]
+    tested: Mapping[str, int]
+    means: Mapping[str, float]
+    withheld: float
+    verdicts: Mapping[str, float]
+
+    @property
+    def wrong_kind(self) -> float:
+        """Share of verdicts of the wrong kind: global called specific, or the reverse."""
+        s = self.scenario
+        if s.is_global == s.is_specific:
+            return 0.0
+        return self.verdicts.get("circuit-specific" if s.is_global else "global", 0.0)
+
+    @property
+    def overclaimed(self) -> float:
+        """Share of verdicts that claim something which is not there."""
+        s = self.scenario
+        claims = {"global": (True, False), "circuit-specific": (False, True), "both": (True, True)}
+        return sum(
+            self.verdicts.get(name, 0.0)
+            for name, (of_global, of_specific) in claims.items()
+            if (of_global and not s.is_global) or (of_specific and not s.is_specific)
+        )
+
+
+def wilson_interval(share: float, n: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a proportion (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+
+    Examples
+    --------
+    >>> [round(x, 3) for x in wilson_interval(0.05, 200)]
+    [0.027, 0.09]
+    """
+    z2 = 1.959963984540054**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = np.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n**2))) / (1 + z2 / n)
+    return float(centre - half), float(centre + half)
+
+
+def calibration_table(
+    names: Sequence[str],
+    *,
+    n_studies: int = 200,
+    seed: int = 20260101,
+    scenarios: Mapping[str, Scenario] = SCENARIOS,
+    rules: Rules | None = None,
+    n_procs: int = 1,
+) -> Iterator[CalibrationRow]:
+    """Simulate studies and analyse each with the same code as real ones.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of `scenarios`.
+    n_studies : int
+        Per scenario.
+    seed : int
+        Each study has its own stream: results depend neither on `n_procs` nor on other rows.
+    scenarios : mapping of str to Scenario
+    rules : Rules, optional
+        The default takes 500 permutations.
+    n_procs : int
+
+    Yields
+    ------
+    CalibrationRow
+        As soon as each scenario is done.
+    """
+    rules = rules or Rules(n_permutations=500)
+    with ProcessPoolExecutor(max(1, n_procs), mp_context=get_context("forkserver")) as pool:
+        for name in names:
+            one = partial(_one_study, scenario=scenarios[name], rules=rules)
+            seeds = _stream(seed, name).spawn(n_studies)
+            outcomes = list(pool.map(one, seeds, chunksize=max(1, n_studies // 40)))
+            yield summary(name, scenarios[name], outcomes, rules.alpha)
+
+
+def _stream(seed: int, name: str) -> np.random.SeedSequence:
+    """Random numbers of one row; the plain truths keep those of the first published table."""
+    if name in TRUTHS:
+        return np.random.SeedSequence(seed, spawn_key=(list(TRUTHS).index(name),))
+    return np.random.SeedSequence([seed, *name.encode()])
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What calibration counts of one study.
+
+    Parameters
+    ----------
+    p : dict of str to float
+        Smallest corrected p of each family.
+    shares : dict of str to float
+        ``share`` and ``naive share`` closed.
+    verdict : str
+    """
+
+    p: dict[str, float]
+    shares: dict[str, float]
+    verdict: str
+
+
+def _one_study(seed: np.random.SeedSequence, *, scenario: Scenario, rules: Rules) -> Outcome:
+    rng = np.random.default_rng(seed)
+    study = simulate_edges(scenario.truth, scenario.spec, rng)
+    return outcome_of(analyse(_visits(study), study.circuits, rng=rng, rules=rules))
+
+
+def _visits(study: EdgeStudy) -> Visits:
+    return Visits(
+        baseline=study.baseline,
+        followup=study.followup,
+        treated=None if study.treated.all() else study.treated,
+        reference=study.reference if len(study.reference) else None,
+        baseline_only=study.baseline_only if len(study.baseline_only) else None,
+        distance=study.distance,
+        motion_mm=study.motion_mm if study.motion_mm.any() else None,
+    )
+
+
+def outcome_of(analysis: Analysis) -> Outcome:
+    """Keep of an analysis what calibration counts."""
+    p: dict[str, float] = {}
+    shares: dict[str, float] = {}
+    for e in analysis.estimates:
+        if np.isfinite(e.p_corrected):
+            p[e.family] = min(p.get(e.family, 1.0), e.p_corrected)
+        if e.term == "normalisation":
+            shares["share" if e.family == "global" else "naive share"] = e.estimate
+    return Outcome(p, shares, analysis.verdict.verdict)
+
+
+def summary(
+    name: str, scenario: Scenario, outcomes: Sequence[Outcome], alpha: float
+) -> CalibrationRow:
+    """Summarise the outcomes of many studies of one kind.
+
+    Parameters
+    ----------
+    name : str
+    scenario : Scenario
+    outcomes : sequence of Outcome
+    alpha : float
+
+    Returns
+    -------
+    CalibrationRow
+    """
+    n = len(outcomes)
+    families = sorted({family for o in outcomes for family in o.p})
+    values = {f: [o.p[f] for o in outcomes if f in o.p] for f in families}
+    shares = {
+        key: [o.shares[key] for o in outcomes if key in o.shares]
+        for key in ("share", "naive share")
+    }
+    verdicts = [o.verdict for o in outcomes]
+    return CalibrationRow(
+        name=name,
+        scenario=scenario,
+        n_studies=n,
+        rejected={f: float(np.mean(np.array(p) < alpha)) for f, p in values.items()},
+        tested={f: len(p) for f, p in values.items()},
+        means={key: float(np.mean(found)) for key, found in shares.items() if found},
+        withheld=1 - len(shares["share"]) / n,
+        verdicts={v: verdicts.count(v) / n for v in sorted(set(verdicts))},
+    )
+
+
+def markdown_table(rows: Sequence[CalibrationRow]) -> str:
+    """Render the rows as a Markdown table; a rate that should be nominal has its interval."""
+    head = (
+        "| truth | any global term | specific | specific, node-adjusted | naive: circuit minus "
+        "background | naive share closed | share closed | withheld | wrong kind | overclaimed "
+        "| verdicts |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|\n"
+    )
+    return head + "\n".join(map(_line, rows)) + "\n"
+
+
+def _line(row: CalibrationRow) -> str:
+    s = row.scenario
+    verdicts = ", ".join(f"{name} {share:.2f}" for name, share in row.verdicts.items())
+    naive = _rate(row, "naive: normalisation slope", planted=True)
+    cells = [
+        row.name,
+        _rate(row, "global", planted=s.is_global),
+        _rate(row, "specific", planted=s.is_specific),
+        _rate(row, "specific, node-adjusted", planted=s.is_specific),
+        _rate(row, "naive: circuit minus background", planted=True),
+        f"{_mean(row, 'naive share')} ({naive})",
+        _mean(row, "share"),
+        f"{row.withheld:.2f}",
+        f"{row.wrong_kind:.2f}",
+        f"{row.overclaimed:.2f}",
+        verdicts,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _rate(row: CalibrationRow, family: str, *, planted: bool) -> str:
+    if family not in row.rejected:
+        return "-"
+    share = row.rejected[family]
+    if planted:
+        return f"{share:.2f}"
+    low, high = wilson_interval(share, row.tested[family])
+    return f"{share:.3f} ({low:.3f}-{high:.3f})"
+
+
+def _mean(row: CalibrationRow, key: str) -> str:
+    return f"{row.means[key]:.2f}" if key in row.means else "-"

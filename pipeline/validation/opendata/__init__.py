@@ -1,0 +1,1 @@
+"""Published data sets: fetching, recipes and comparison with published values."""

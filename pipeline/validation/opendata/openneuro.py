@@ -1,0 +1,169 @@
+"""OpenNeuro: what a snapshot holds (its GraphQL API), and its files (openneuro-py)."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from circuitshift.pipeline.errors import InputError
+
+__all__ = ["API", "Snapshot", "download", "read_snapshot"]
+
+API = "https://openneuro.org/crn/graphql"
+
+_TAGS = "query ($d: ID!) { dataset(id: $d) { snapshots { tag } } }"
+_FILES = (
+    "query ($d: ID!, $t: String!) { snapshot(datasetId: $d, tag: $t) "
+    "{ files(recursive: true) { filename size } } }"
+)
+_COMMIT = "query ($d: ID!, $t: String!) { snapshot(datasetId: $d, tag: $t) { hexsha } }"
+# Three attempts of 12 s and what lies between them end within a minute.
+_ATTEMPTS = 3
+_TIMEOUT_S = 12.0
+_PAUSE_S = 1.0
+_RETRIES = 5  # of each file, by openneuro-py
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version of a data set.
+
+    Parameters
+    ----------
+    dataset : str
+        Accession number, such as ``ds003007``.
+    tag : str
+    commit : str
+        Commit of its git repository; empty when the server does not tell.
+    sizes : dict of str to (int or None)
+        Bytes of every file, by path.
+    """
+
+    dataset: str
+    tag: str
+    commit: str
+    sizes: dict[str, int | None]
+
+
+def read_snapshot(dataset: str, tag: str = "", *, api: str = "") -> Snapshot:
+    """Ask OpenNeuro what a version of a data set holds.
+
+    Parameters
+    ----------
+    dataset : str
+        Accession number.
+    tag : str
+        Version; the newest when empty.
+    api : str
+        Address of the GraphQL service; `API` when empty.
+
+    Returns
+    -------
+    Snapshot
+
+    Raises
+    ------
+    InputError
+        If the server cannot be reached within a minute, or has no such data set or version.
+    """
+    api = api or API
+    answer = _ask(api, _TAGS, {"d": dataset}).get("dataset")
+    if not answer or not answer.get("snapshots"):
+        raise InputError(f"OpenNeuro has no public data set {dataset}; correct its number")
+    tags = [str(snapshot["tag"]) for snapshot in answer["snapshots"]]
+    if tag and tag not in tags:
+        raise InputError(f"{dataset} has no version {tag}; name one of {', '.join(tags)} by --tag")
+    chosen = tag or max(tags, key=_version)
+    which = {"d": dataset, "t": chosen}
+    files = (_ask(api, _FILES, which).get("snapshot") or {}).get("files") or []
+    sizes = {str(file["filename"]): file.get("size") for file in files}
+    try:
+        commit = (_ask(api, _COMMIT, which).get("snapshot") or {}).get("hexsha") or ""
+    except InputError:  # not every version of the service tells it
+        commit = ""
+    return Snapshot(dataset, chosen, commit, sizes)
+
+
+def _version(tag: str) -> list[tuple[int, str]]:
+    """Sort key that puts 1.0.2 before 1.0.10."""
+    return [(int(part) if part.isdecimal() else 0, part) for part in tag.split(".")]
+
+
+def _ask(api: str, query: str, variables: Mapping[str, str]) -> dict[str, Any]:
+    """Send one query, again when the server stumbles; return what is under ``data``."""
+    body = json.dumps({"query": query, "variables": dict(variables)}).encode()
+    head = {"Content-Type": "application/json", "User-Agent": "circuitshift"}
+    request = urllib.request.Request(api, body, head)  # noqa: S310 - a fixed or stated address
+    reason = ""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_PAUSE_S)
+        try:
+            with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
+                content = json.load(answer)
+        except urllib.error.HTTPError as error:
+            reason = f"it answered HTTP {error.code}"
+        except (OSError, ValueError) as error:
+            reason = str(getattr(error, "reason", error)) or type(error).__name__
+        else:
+            if isinstance(content, dict) and isinstance(content.get("data"), dict):
+                return dict(content["data"])
+            reason = f"it answered {str(content)[:200]}"
+    raise InputError(
+        f"OpenNeuro ({api}) cannot be used ({reason}): run this again where there is a network, or "
+        "fetch on another machine with the same command and copy the folder"
+    )
+
+
+def download(snapshot: Snapshot, paths: Sequence[str], folder: Path) -> str:
+    """Download files by openneuro-py, which goes on where it stopped.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    paths : sequence of str
+        Of `snapshot`.
+    folder : Path
+        Root of the data set here.
+
+    Returns
+    -------
+    str
+        What openneuro-py says went wrong; empty when nothing did. Which files are whole is for
+        `circuitshift.pipeline.validation.opendata.verify` to tell.
+
+    Raises
+    ------
+    InputError
+        If openneuro-py is not installed.
+    """
+    try:
+        import openneuro  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise InputError(
+            "openneuro-py is not installed; pip install 'circuitshift[openneuro]'"
+        ) from None
+    except OSError as error:  # it makes a folder for its settings when it is imported
+        raise InputError(
+            f"openneuro-py cannot make its folder of settings ({error}); set XDG_CONFIG_HOME to a "
+            "folder that can be written to"
+        ) from None
+    # openneuro-py refuses a folder whose description names another version, and the descriptions
+    # on OpenNeuro often name an older one; the version here is pinned by our own record.
+    (folder / "dataset_description.json").unlink(missing_ok=True)
+    try:
+        openneuro.download(
+            dataset=snapshot.dataset,
+            tag=snapshot.tag,
+            target_dir=folder,
+            include=[f"/{path}" for path in paths],
+            verify_hash=True,
+            max_retries=_RETRIES,
+        )
+    except Exception as error:  # whatever its HTTP library raises
+        return str(error).split("\n")[0]
+    return ""

@@ -1,0 +1,419 @@
+"""A simulated longitudinal study with a planted truth, written as BIDS with fMRIPrep-like files.
+
+`phantom_model` says what is planted, `phantom_run` makes one run; this module enrols the people
+and writes the files. ``truth.json`` says what was planted and what change was realised.
+"""
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.atlases.load import load_atlas
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.io.tables import write_json, write_text
+from circuitshift.pipeline.preproc.confounds import write_confounds
+from circuitshift.pipeline.validation.simulate.bold_run import (
+    NOISE_SD,
+    Grid,
+    Nuisance,
+    confounds_table,
+    draw_nuisance,
+    draw_series,
+    make_grid,
+    paint,
+    write_image,
+)
+from circuitshift.pipeline.validation.simulate.cohort import (
+    PhantomPerson,
+    PhantomStudy,
+    Role,
+    draw_cohort,
+    draw_correlations,
+    draw_mean_fd,
+    draw_study,
+    refuse_full,
+    write_description,
+    write_participants,
+    write_truth,
+)
+from circuitshift.pipeline.validation.simulate.truth import EXPECTED, PhantomSpec, PlantedTruth
+
+__all__ = [
+    "Phantom",
+    "PhantomSpec",
+    "PlantedTruth",
+    "write_layout",
+    "write_painted",
+    "write_phantom",
+]
+
+SPACE = "MNI152NLin2009cAsym"
+
+
+# ------------------------------------------------------------------------------ people and runs
+
+
+@dataclass(frozen=True, slots=True)
+class Phantom:
+    """What was written.
+
+    Parameters
+    ----------
+    root : Path
+        BIDS root, or the derivative folder of `write_layout`.
+    derivatives : Path
+        fMRIPrep-like derivative.
+    n_people, n_runs : int
+    expected : tuple of str
+        Verdicts that are right for the truth planted.
+    """
+
+    root: Path
+    derivatives: Path
+    n_people: int
+    n_runs: int
+    expected: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The content of one run's files."""
+
+    image: npt.NDArray[np.int16]
+    mask: npt.NDArray[np.uint8]
+    columns: dict[str, Floats]
+    meta: dict[str, dict[str, object]]
+
+
+def _draw_runs(
+    study: PhantomStudy,
+    grid: Grid,
+    person: PhantomPerson,
+    followups: Sequence[bool],
+    *,
+    rng: np.random.Generator,
+) -> Iterator[_Files]:
+    """One run for each entry of `followups`, which says whether it is a follow-up."""
+    correlations = draw_correlations(study, person, followups, rng)
+    for followup, correlation in zip(followups, correlations, strict=True):
+        fd_mm = draw_mean_fd(study.spec, person, followup=followup, rng=rng)
+        yield _draw_run(study.spec, grid, correlation, fd_mm=fd_mm, rng=rng)
+
+
+def _draw_run(
+    spec: PhantomSpec, grid: Grid, correlation: Floats, *, fd_mm: float, rng: np.random.Generator
+) -> _Files:
+    nuisance = draw_nuisance(
+        grid, spec.n_volumes, spec.t_r_s, fd_mm=fd_mm, spikes=spec.spikes, rng=rng
+    )
+    series = draw_series(correlation, spec.n_volumes, spec.t_r_s, rng)
+    return _paint_run(spec, grid, series, nuisance, rng=rng)
+
+
+def _paint_run(
+    spec: PhantomSpec, grid: Grid, series: Floats, nuisance: Nuisance, *, rng: np.random.Generator
+) -> _Files:
+    seen = np.ones(grid.brain.shape, bool)
+    if rng.random() < spec.share_out_of_view:
+        seen[grid.z_mm < spec.view_z_mm] = False
+    image = paint(grid, series + nuisance.leak, n_dummy=spec.n_dummy, seen=seen, rng=rng)
+    columns, meta = confounds_table(nuisance, image, grid, spec.t_r_s, n_dummy=spec.n_dummy)
+    return _Files(image, (grid.brain & seen).astype(np.uint8), columns, meta)
+
+
+def _bold_sidecar(spec: PhantomSpec) -> dict[str, object]:
+    return {
+        "RepetitionTime": spec.t_r_s,
+        "SkullStripped": False,
+        "SliceTimingCorrected": False,
+        "TaskName": spec.task,
+    }
+
+
+# ------------------------------------------------------------------------------ the study
+
+
+def write_phantom(
+    out_dir: Path, truth: PlantedTruth, *, spec: PhantomSpec, rng: np.random.Generator
+) -> Phantom:
+    """Simulate a longitudinal study and write it.
+
+    Parameters
+    ----------
+    out_dir : Path
+        New or empty folder; becomes the BIDS root. The derivative is
+        ``<out_dir>/derivatives/fmriprep``, what was planted is ``<out_dir>/truth.json``.
+    truth : PlantedTruth
+    spec : PhantomSpec
+    rng : numpy.random.Generator
+        The same seed gives the same bytes.
+
+    Returns
+    -------
+    Phantom
+
+    Raises
+    ------
+    InputError
+        If the folder is not empty, or the atlas does not fit the grid.
+    """
+    refuse_full(out_dir)
+    study, grid = _study(spec, truth, rng)
+    derivatives = out_dir / "derivatives" / "fmriprep"
+    cohort = draw_cohort(spec, rng)
+    n_runs = 0
+    for person, own_rng in zip(cohort, rng.spawn(len(cohort)), strict=True):
+        sessions = spec.sessions[: 2 if person.returns else 1]
+        followups = [session == spec.sessions[1] for session in sessions]
+        runs = _draw_runs(study, grid, person, followups, rng=own_rng)
+        for session, files in zip(sessions, runs, strict=True):
+            folder = derivatives / f"sub-{person.label}" / f"ses-{session}" / "func"
+            stem = f"sub-{person.label}_ses-{session}_task-{spec.task}"
+            _write_run(folder, stem, files, grid=grid, spec=spec)
+            n_runs += 1
+    write_participants(out_dir, cohort, spec, rng)
+    _write_descriptions(
+        out_dir,
+        derivatives,
+        spec,
+        name="Simulated longitudinal resting-state study",
+        readme="Simulated by circuitshift: no person was scanned. There are no raw images; the "
+        "simulated\nimages are in derivatives/fmriprep, and what was planted in them is in "
+        "truth.json.\n",
+    )
+    write_truth(out_dir, study, cohort, rng)
+    return Phantom(out_dir, derivatives, len(cohort), n_runs, EXPECTED[truth.name])
+
+
+def _study(
+    spec: PhantomSpec, truth: PlantedTruth, rng: np.random.Generator
+) -> tuple[PhantomStudy, Grid]:
+    atlas = load_atlas(spec.atlas)
+    return draw_study(spec, truth, atlas, rng), make_grid(atlas, spec.voxel_mm)
+
+
+def _write_run(folder: Path, stem: str, files: _Files, *, grid: Grid, spec: PhantomSpec) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    spaced = f"{stem}_space-{SPACE}"
+    bold = folder / f"{spaced}_desc-preproc_bold.nii.gz"
+    write_image(bold, files.image, grid, spec.t_r_s)
+    write_json(folder / f"{spaced}_desc-preproc_bold.json", _bold_sidecar(spec))
+    write_image(folder / f"{spaced}_desc-brain_mask.nii.gz", files.mask, grid)
+    write_json(folder / f"{spaced}_desc-brain_mask.json", {"Type": "Brain"})
+    write_confounds(folder / f"{stem}_desc-confounds_timeseries.tsv", files.columns, files.meta)
+
+
+def _write_descriptions(
+    out_dir: Path, derivatives: Path, spec: PhantomSpec, *, name: str, readme: str
+) -> None:
+    write_description(out_dir, name, "raw")
+    write_description(derivatives, f"{name}: derivatives", "derivative")
+    task = {"RepetitionTime": spec.t_r_s, "TaskName": spec.task}
+    write_json(out_dir / f"task-{spec.task}_bold.json", task)
+    write_text(out_dir / "README", readme)
+
+
+# ------------------------------------------------------------------------------ given series
+
+
+def write_painted(
+    out_dir: Path,
+    series: Mapping[tuple[str, str], Floats],
+    *,
+    spec: PhantomSpec,
+    rng: np.random.Generator,
+) -> Phantom:
+    """Paint given regional series, such as real ones, into images of a study.
+
+    Series are standardised, motion and physiology leak into them, and voxel noise is independent
+    from voxel to voxel: other than in `write_phantom`, it does not vanish in a region's mean.
+
+    Parameters
+    ----------
+    out_dir : Path
+        New or empty folder; becomes the BIDS root, as in `write_phantom`.
+    series : mapping of (str, str) to ndarray, shape (n_volumes, n_regions)
+        By labels of person and session; columns in the order of the atlas.
+    spec : PhantomSpec
+        Its numbers of people and volumes, and how people differ, are not used. A run of the second
+        of its `sessions` has the head motion of a treated person's follow-up, every other run
+        that of a baseline.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Phantom
+        With no expected verdict: what the series say is not known here.
+
+    Raises
+    ------
+    InputError
+        If the folder is not empty, the atlas does not fit the grid, or series do not fit the atlas
+        or are constant.
+    """
+    refuse_full(out_dir)
+    grid = make_grid(load_atlas(spec.atlas), spec.voxel_mm)
+    n_voxels = np.bincount(grid.region)
+    wrong = [
+        f"sub-{label} ses-{session}: shape {given.shape}"
+        for (label, session), given in series.items()
+        if given.ndim != 2 or given.shape[1] != n_voxels.size or not np.ptp(given, axis=0).all()
+    ]
+    if wrong:
+        raise InputError(
+            f"cannot paint: {'; '.join(wrong)}; needed are volumes x {n_voxels.size} regions of "
+            f"atlas {spec.atlas}, none constant"
+        )
+    derivatives = out_dir / "derivatives" / "fmriprep"
+    for ((label, session), given), own_rng in zip(
+        sorted(series.items()), rng.spawn(len(series)), strict=True
+    ):
+        person = PhantomPerson(label, "treated")
+        fd_mm = draw_mean_fd(spec, person, followup=session == spec.sessions[1], rng=own_rng)
+        nuisance = draw_nuisance(
+            grid, len(given), spec.t_r_s, fd_mm=fd_mm, spikes=spec.spikes, rng=own_rng
+        )
+        signal = (given - given.mean(0)) / given.std(0)
+        noise = own_rng.standard_normal(given.shape) * NOISE_SD / np.sqrt(n_voxels)
+        files = _paint_run(spec, grid, signal + noise, nuisance, rng=own_rng)
+        folder = derivatives / f"sub-{label}" / f"ses-{session}" / "func"
+        stem = f"sub-{label}_ses-{session}_task-{spec.task}"
+        _write_run(folder, stem, files, grid=grid, spec=spec)
+    _write_descriptions(
+        out_dir,
+        derivatives,
+        spec,
+        name="Given regional series, painted into images",
+        readme="Images were simulated by circuitshift around regional series that it was given. "
+        "There are\nno raw images; the simulated ones are in derivatives/fmriprep.\n",
+    )
+    people = {label for label, _ in series}
+    return Phantom(out_dir, derivatives, len(people), len(series), ())
+
+
+# ------------------------------------------------------------------------------ real layouts
+
+
+_RUN_FILE = re.compile(
+    r"(?P<stem>sub-[^_]+(?:_ses-(?P<session>[^_]+))?_task-.+?)(?P<space>_space-MNI[^_]+(?:_res-[^_]+)?)?"
+    r"_desc-(?P<what>preproc_bold|brain_mask|confounds_timeseries|confounds_regressors)"
+    r"\.(?P<ext>nii\.gz|tsv|json)"
+)
+
+
+def write_layout(
+    out_dir: Path,
+    filelist: Path,
+    *,
+    spec: PhantomSpec,
+    rng: np.random.Generator,
+    truth: PlantedTruth | None = None,
+    roles: Mapping[str, Role] | None = None,
+    participants: Path | None = None,
+    sidecars: Path | None = None,
+) -> Phantom:
+    """Rebuild the layout of a real fMRIPrep derivative with small simulated images.
+
+    Every preprocessed image and mask in an MNI space, and every confounds table, becomes a small
+    valid file under its true name. Other JSON files are copied from `sidecars` or hold an empty
+    object; everything else is an empty file.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Folder of the derivative.
+    filelist : Path
+        Text file, one relative path a line.
+    spec : PhantomSpec
+        Its numbers of people and share of missing visits are not used: the list says who is there.
+        A run is a follow-up when its session is the second of `spec.sessions`.
+    rng : numpy.random.Generator
+    truth : PlantedTruth, optional
+        None plants nothing.
+    roles : mapping of str to {"treated", "control", "reference"}, optional
+        Role of each participant label; control where not named.
+    participants : Path, optional
+        Real ``participants.tsv``, copied to `out_dir`; a JSON beside it comes along.
+    sidecars : Path, optional
+        Folder with real JSON files at the same relative paths.
+
+    Returns
+    -------
+    Phantom
+
+    Raises
+    ------
+    InputError
+        If a path of the list leaves the folder, or the atlas does not fit the grid.
+    """
+    truth = truth or PlantedTruth("nothing")
+    runs = _lay_out(out_dir, _listed(filelist), sidecars)
+    for source in (participants, participants.with_suffix(".json")) if participants else ():
+        if source.is_file():
+            shutil.copyfile(source, out_dir / source.name)
+    study, grid = _study(spec, truth, rng)
+    for (label, own), own_rng in zip(sorted(runs.items()), rng.spawn(len(runs)), strict=True):
+        person = PhantomPerson(label, (roles or {}).get(label, "control"))
+        stems = sorted(own, key=lambda stem: (f"_ses-{spec.sessions[1]}_" in stem, stem))
+        followups = [f"_ses-{spec.sessions[1]}_" in stem for stem in stems]
+        for stem, files in zip(
+            stems, _draw_runs(study, grid, person, followups, rng=own_rng), strict=True
+        ):
+            for path in own[stem]:
+                _write_part(out_dir / path, files, grid, spec)
+    n_runs = sum(len(own) for own in runs.values())
+    return Phantom(out_dir, out_dir, len(runs), n_runs, EXPECTED[truth.name])
+
+
+def _listed(filelist: Path) -> list[PurePosixPath]:
+    """Relative paths of a list, refused when they would leave the folder."""
+    paths = [PurePosixPath(line) for line in filelist.read_text("utf-8").split("\n") if line]
+    outside = [str(path) for path in paths if path.is_absolute() or ".." in path.parts]
+    if outside:
+        raise InputError(f"{filelist}: these paths leave the folder: {', '.join(outside[:5])}")
+    return paths
+
+
+def _lay_out(
+    out_dir: Path, paths: Sequence[PurePosixPath], sidecars: Path | None
+) -> dict[str, dict[str, list[PurePosixPath]]]:
+    """Make folders and all files but those to simulate, which are returned by person and run."""
+    runs: dict[str, dict[str, list[PurePosixPath]]] = {}
+    for folder in {out_dir / path.parent for path in paths}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        match, target = _RUN_FILE.fullmatch(path.name), out_dir / path
+        real = sidecars / path if sidecars else None
+        # a real confounds sidecar would describe columns that the simulated table has not
+        confounds = match is not None and match["what"].startswith("confounds")
+        if real is not None and real.is_file() and not confounds:
+            shutil.copyfile(real, target)
+        elif match and (match["space"] or confounds):
+            label = path.parts[0].removeprefix("sub-")
+            runs.setdefault(label, {}).setdefault(match["stem"], []).append(path)
+        elif path.suffix == ".json":
+            write_text(target, "{}\n")
+        else:
+            target.touch()
+    return runs
+
+
+def _write_part(target: Path, files: _Files, grid: Grid, spec: PhantomSpec) -> None:
+    """Write the part of a run that a file name asks for."""
+    name = target.name
+    if name.endswith("bold.nii.gz"):
+        write_image(target, files.image, grid, spec.t_r_s)
+    elif name.endswith("mask.nii.gz"):
+        write_image(target, files.mask, grid)
+    elif name.endswith("bold.json"):
+        write_json(target, _bold_sidecar(spec))
+    elif name.endswith("mask.json"):
+        write_json(target, {"Type": "Brain"})
+    elif name.endswith(".tsv"):  # its sidecar is written with it
+        write_confounds(target, files.columns, files.meta)

@@ -1,0 +1,498 @@
+"""A raw longitudinal study with known truth: runs with planted series, written as raw BIDS.
+
+`phantom_head` makes heads and T1-weighted images; `phantom_model` says what treatment changes.
+Here regional series are planted where an atlas has its regions, physiology is shared by fluid,
+white and grey matter so that denoising has something to remove, and the study is written.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.interpolate import CubicSpline
+from scipy.spatial import cKDTree
+
+from circuitshift.atlases.load import load_atlas
+from circuitshift.atlases.records import Atlas
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.io.images import Image, read, write
+from circuitshift.pipeline.io.tables import write_json, write_text
+from circuitshift.pipeline.preproc import transforms
+from circuitshift.pipeline.preproc.confounds import HEAD_MM, framewise_displacement
+from circuitshift.pipeline.validation.simulate.bold_run import draw_series
+from circuitshift.pipeline.validation.simulate.cohort import (
+    PhantomPerson,
+    PhantomStudy,
+    draw_cohort,
+    draw_correlations,
+    draw_mean_fd,
+    draw_study,
+    refuse_full,
+    write_description,
+    write_participants,
+    write_truth,
+)
+from circuitshift.pipeline.validation.simulate.head import (
+    Head,
+    HeadSpec,
+    draw_head,
+    draw_pose,
+    draw_t1w,
+)
+from circuitshift.pipeline.validation.simulate.truth import EXPECTED, PhantomSpec, PlantedTruth
+
+__all__ = [
+    "RAW_HEAD",
+    "RAW_STUDY",
+    "BoldTruth",
+    "RawPhantom",
+    "brain_centre",
+    "draw_bold",
+    "draw_motion",
+    "raw_truth",
+    "region_map",
+    "write_raw_phantom",
+]
+
+
+#: A study that is preprocessed in minutes: few people and three minutes a run, so that what is
+#: planted has to be larger (`raw_truth`) to be seen.
+RAW_STUDY = PhantomSpec(
+    n_treated=8,
+    n_control=0,
+    n_reference=3,
+    n_volumes=100,
+    n_dummy=2,
+    share_missing=0.0,
+    share_out_of_view=0.0,
+)
+RAW_HEAD = HeadSpec(bold_mm=(4.0, 4.0, 4.0))
+
+#: Intensities of cerebrospinal fluid, grey and white matter, skull, scalp, neck.
+_INTENSITY = (1300.0, 1000.0, 850.0, 120.0, 350.0, 350.0)
+_VIEW_MM = (192.0, 222.0, 172.0)
+_GREY = 1  # position among tissues
+
+
+@dataclass(frozen=True, eq=False)
+class BoldTruth:
+    """A raw run, and what is true of it.
+
+    Parameters
+    ----------
+    image : Image
+        Four-dimensional, int16; axes run to left, anterior, superior.
+    motion : ndarray of shape (n_volumes, 6)
+        Translations, mm, and rotations, radians: a point p of the head at `pose` lies at
+        ``R (p - c) + c + t`` in volume v, with ``R = R_x R_y R_z`` and c = `centre_mm`; see
+        `transforms.matrix_of`. All in the scanner's RAS, mm.
+    centre_mm : ndarray of shape (3,)
+    series : ndarray of shape (n_volumes, n_regions)
+        As planted: of unit variance, at ``v * t_r_s + middle_s`` after the run's start.
+    carried : ndarray of shape (n_volumes, n_regions)
+        The same with each region's share of physiology: what a perfect scan would show.
+    slice_times_s : ndarray of shape (n_slices,)
+        After the start of a volume, in the order of the voxel axis.
+    pose : ndarray of shape (4, 4)
+        From the head to the scanner.
+    n_dummy : int
+    """
+
+    image: Image
+    motion: Floats
+    centre_mm: Floats
+    series: Floats
+    carried: Floats
+    slice_times_s: Floats
+    pose: Floats
+    n_dummy: int
+
+    @property
+    def middle_s(self) -> float:
+        """Middle of the slice times, s."""
+        return float((self.slice_times_s.min() + self.slice_times_s.max()) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class RawPhantom:
+    """What was written.
+
+    Parameters
+    ----------
+    root : Path
+        BIDS root.
+    n_people, n_runs : int
+    expected : tuple of str
+        Verdicts that are right for the truth planted.
+    """
+
+    root: Path
+    n_people: int
+    n_runs: int
+    expected: tuple[str, ...]
+
+
+# ------------------------------------------------------------------------------ one run
+
+
+def brain_centre(head: Head) -> Floats:
+    """Centre of the brain, mm, shape (3,), in the head's own space."""
+    index = np.argwhere(_inside(head)).mean(axis=0)
+    affine = head.tissues[0].affine
+    return np.asarray(affine[:3, :3] @ index + affine[:3, 3])
+
+
+def _inside(head: Head) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.sum([t.data for t in head.tissues[:3]], axis=0) > 0.5)
+
+
+def draw_motion(n_volumes: int, spec: HeadSpec, rng: np.random.Generator) -> Floats:
+    """Draw head motion: a slow walk that starts at rest, and sudden jumps half of which stay.
+
+    Parameters
+    ----------
+    n_volumes : int
+    spec : HeadSpec
+        Its `fd_mm` is met exactly by the walk; jumps of .6 to 1.6 mm come on top.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of shape (n_volumes, 6)
+        Translations, mm, and rotations, radians.
+    """
+    # nodding and shifting along the bore are the largest
+    walk = rng.standard_normal((n_volumes, 6)) * [0.7, 1.0, 1.3, 1.3, 0.8, 0.7]
+    for t in range(1, n_volumes):
+        walk[t] += 0.97 * walk[t - 1]
+    walk -= walk[0]
+    walk[:, 3:] /= HEAD_MM
+    walk *= spec.fd_mm / np.nanmean(framewise_displacement(walk))
+    size = np.where(rng.random(n_volumes) < spec.spikes, rng.uniform(0.6, 1.6, n_volumes), 0.0)
+    size[0] = 0
+    jump = rng.dirichlet(np.ones(6), n_volumes) * rng.choice([-1.0, 1.0], (n_volumes, 6))
+    jump *= size[:, None]
+    jump[:, 3:] /= HEAD_MM
+    return np.asarray(walk + jump / 2 + np.cumsum(jump, axis=0) / 2)
+
+
+def region_map(head: Head, atlas: Atlas) -> Image:
+    """Find the region of each voxel of a head.
+
+    Parameters
+    ----------
+    head : Head
+    atlas : Atlas
+        Of kind spheres or labels, in the template.
+
+    Returns
+    -------
+    Image
+        Position of the region in the atlas; -1 outside all regions and outside the brain.
+
+    Raises
+    ------
+    InputError
+        If the atlas is of another kind.
+    """
+    box = head.tissues[0]
+    inside = _inside(head)
+    points = head.to_template(box.points()[inside.ravel()])
+    found = np.full(len(points), -1.0, np.float32)
+    if atlas.kind == "spheres":
+        # each region has a radius of its own, and spheres may touch: the nearest centre wins
+        tree, nearest = cKDTree(points), np.full(len(points), np.inf)
+        for k, region in enumerate(atlas.regions):
+            if region.xyz_mm is None or region.radius_mm is None:
+                raise InputError(f"atlas {atlas.name}: {region.label} has no centre or radius")
+            own = np.array(tree.query_ball_point(region.xyz_mm, region.radius_mm), int)
+            apart = ((points[own] - region.xyz_mm) ** 2).sum(axis=1)
+            closer = own[apart < nearest[own]]
+            found[closer], nearest[closer] = k, apart[apart < nearest[own]]
+    elif atlas.kind == "labels" and atlas.image is not None:
+        values = np.rint(read(atlas.image).at(points, order=0)).astype(int)
+        for k, region in enumerate(atlas.regions):
+            found[values == region.index] = k
+    else:
+        raise InputError(f"atlas {atlas.name}: a {atlas.kind} atlas cannot be planted")
+    out = np.full(box.grid, -1, np.float32)
+    out[inside] = found
+    return box.like(out)
+
+
+def draw_bold(
+    head: Head,
+    spec: HeadSpec,
+    series: Floats,
+    atlas: Atlas,
+    *,
+    pose: Floats,
+    rng: np.random.Generator,
+    motion: Floats | None = None,
+) -> BoldTruth:
+    """Scan a run.
+
+    Every slice is sampled at its own time and at the position of the head in its volume. Regions
+    carry their series and grey matter a share of the physiology that fluid and white matter have;
+    drift is common to the head. Initial volumes are 30 % too bright, which decays.
+
+    Parameters
+    ----------
+    head : Head
+    spec : HeadSpec
+    series : ndarray of shape (n_volumes, n_regions)
+        Of two volumes or more, unit variance; see `BoldTruth`.
+    atlas : Atlas
+        Its regions are those of `series`.
+    pose : ndarray of shape (4, 4)
+        From the head to the scanner.
+    rng : numpy.random.Generator
+    motion : ndarray of shape (n_volumes, 6), optional
+        None: drawn.
+
+    Returns
+    -------
+    BoldTruth
+
+    Raises
+    ------
+    InputError
+        If the series are not those of the atlas, or it cannot be planted.
+    """
+    n_volumes, n_regions = series.shape
+    if n_regions != len(atlas.regions):
+        raise InputError(
+            f"{n_regions} series for the {len(atlas.regions)} regions of atlas {atlas.name}; "
+            "give one for each region"
+        )
+    if motion is None:
+        motion = draw_motion(n_volumes, spec, rng)
+    centre = transforms.apply(pose, brain_centre(head)[None])[0]
+    grid = _view(spec, brain_centre(head))
+    times = _slice_times(grid.grid[2], spec.t_r_s)
+    base = _seen_by_voxels(head, spec)
+    label = _sources_map(head, region_map(head, atlas), n_regions)
+    sources = _sources(series, rng)
+    at = _Sources(sources, times, spec.t_r_s)
+    drift = _drift(n_volumes, rng)
+    points, slices = grid.points(), np.indices(grid.grid)[2].ravel()
+    thermal = spec.noise * _INTENSITY[_GREY]
+    back = np.linalg.inv(pose)
+    out = np.empty((*grid.grid, n_volumes), np.int16)
+    for v in range(n_volumes):
+        # a point of the grid shows the point of the head that motion has brought there
+        where = transforms.apply(
+            back @ np.linalg.inv(transforms.matrix_of(motion[v], centre)), points
+        )
+        values = base.at(where)
+        source = label.at(where, order=0).astype(int)
+        values *= (1 + spec.amplitude * at(v)[slices, source]) * drift[v]
+        if v < spec.n_dummy:
+            values *= 1 + 0.3 * 0.4**v
+        noise = rng.standard_normal((2, len(points)), np.float32) * np.float32(thermal)
+        out[..., v] = np.rint(np.hypot(values + noise[0], noise[1])).reshape(grid.grid)
+    carried = sources[:, :n_regions]
+    return BoldTruth(grid.like(out), motion, centre, series, carried, times, pose, spec.n_dummy)
+
+
+def _seen_by_voxels(head: Head, spec: HeadSpec) -> Image:
+    """Intensity, blurred as by voxels of the run: a point sample of sharp edges would alias."""
+    shares = np.stack([t.data for t in head.tissues])
+    sharp = np.tensordot(np.array(_INTENSITY, np.float32), shares, 1)
+    box = head.tissues[0]
+    sigma = np.array(spec.bold_mm) / box.zooms / np.sqrt(8 * np.log(2))  # full width: a voxel
+    return box.like(ndimage.gaussian_filter(sharp, sigma).astype(np.float32))
+
+
+def _view(spec: HeadSpec, centre: Floats) -> Image:
+    """Grid of the field of view; a session's position moves the head, not the grid."""
+    sizes = np.array(spec.bold_mm)
+    shape = np.rint(np.array(_VIEW_MM) / sizes).astype(int)
+    affine = np.diag([-sizes[0], sizes[1], sizes[2], 1.0])
+    affine[:3, 3] = np.rint(centre) - affine[:3, :3] @ ((shape - 1) / 2)
+    return Image(np.zeros(shape, np.float32), affine)
+
+
+def _slice_times(n_slices: int, t_r_s: float) -> Floats:
+    """Even slices after odd ones, spread over nine tenths of the repetition time."""
+    order = np.r_[np.arange(0, n_slices, 2), np.arange(1, n_slices, 2)]
+    times = np.empty(n_slices)
+    times[order] = np.arange(n_slices) * (0.9 * t_r_s / n_slices)
+    return np.round(times, 4)  # as the sidecar keeps them
+
+
+def _sources_map(head: Head, regions: Image, n_regions: int) -> Image:
+    """Source of each voxel: a region; grey matter, fluid or white matter of none; or nothing."""
+    csf, _, white, *_ = (np.asarray(t.data) for t in head.tissues)
+    region = np.asarray(regions.data)
+    out = np.full(region.shape, n_regions + 3, np.float32)
+    out[_inside(head)] = n_regions
+    out[csf > 0.5] = n_regions + 1
+    out[white > 0.8] = n_regions + 2
+    out[region >= 0] = region[region >= 0]
+    # outside the grid `at` gives 0, region 0, which adds nothing: the intensity is 0 there too
+    return regions.like(out)
+
+
+class _Sources:
+    """Values of all sources at the slice times of a volume."""
+
+    def __init__(self, values: Floats, times: Floats, t_r_s: float) -> None:
+        middle = (times.min() + times.max()) / 2
+        self._first, self._last = middle, (len(values) - 1) * t_r_s + middle
+        self._spline = CubicSpline(np.arange(len(values)) * t_r_s + middle, values)
+        self._times, self._t_r_s = times, t_r_s
+
+    def __call__(self, volume: int) -> Floats:
+        """Return the values of shape (n_slices, n_sources)."""
+        # a spline says nothing of what is beyond its ends
+        when = np.clip(volume * self._t_r_s + self._times, self._first, self._last)
+        return np.asarray(self._spline(when))
+
+
+def _sources(series: Floats, rng: np.random.Generator) -> Floats:
+    """Regions, grey matter, fluid, white matter, nothing; in standard deviations of a region."""
+    n_volumes, n_regions = series.shape
+    physiology = rng.standard_normal((n_volumes, 2))
+    keep = np.array([0.3, 0.7])
+    for t in range(1, n_volumes):
+        physiology[t] = keep * physiology[t - 1] + np.sqrt(1 - keep**2) * physiology[t]
+    share = np.clip(rng.normal(0.35, 0.1, (2, n_regions)), 0.0, None)
+    still = np.zeros((n_volumes, 1))
+    parts = [
+        series + physiology @ share,
+        physiology @ np.array([[0.35], [0.35]]),
+        physiology @ np.array([[1.6], [0.4]]),
+        physiology @ np.array([[0.1], [0.5]]),
+        still,
+    ]
+    return np.hstack(parts)
+
+
+def _drift(n_volumes: int, rng: np.random.Generator) -> Floats:
+    phase = np.linspace(0, 1, n_volumes)
+    slope, wave = rng.normal(0, 0.01, 2)
+    return np.asarray(1 + slope * (phase - 0.5) + wave * np.cos(np.pi * phase))
+
+
+# ------------------------------------------------------------------------------ the study
+
+
+def raw_truth(name: str) -> PlantedTruth:
+    """Give what is planted in a study as small as `RAW_STUDY`, by the name of its truth."""
+    return PlantedTruth(name, shift_z=0.2, gain=1.5, specific_z=0.4)
+
+
+def write_raw_phantom(
+    out_dir: Path,
+    truth: PlantedTruth,
+    *,
+    rng: np.random.Generator,
+    spec: PhantomSpec = RAW_STUDY,
+    head: HeadSpec = RAW_HEAD,
+) -> RawPhantom:
+    """Simulate a longitudinal study and write it as raw BIDS.
+
+    Parameters
+    ----------
+    out_dir : Path
+        New or empty folder; becomes the BIDS root. What was planted is ``<out_dir>/truth.json``.
+    truth : PlantedTruth
+    rng : numpy.random.Generator
+        The same seed gives the same bytes.
+    spec : PhantomSpec
+        People, sessions, series, motion and repetition time; what images look like is not used.
+    head : HeadSpec
+        Heads and images; its repetition time, dummies and motion are those of `spec`.
+
+    Returns
+    -------
+    RawPhantom
+
+    Raises
+    ------
+    InputError
+        If the folder is not empty, or the atlas cannot be planted.
+    """
+    refuse_full(out_dir)
+    atlas = load_atlas(spec.atlas)
+    study = draw_study(spec, truth, atlas, rng)
+    scan = replace(head, t_r_s=spec.t_r_s, n_dummy=spec.n_dummy, spikes=spec.spikes)
+    cohort = draw_cohort(spec, rng)
+    runs: dict[str, object] = {}
+    for person, own_rng in zip(cohort, rng.spawn(len(cohort)), strict=True):
+        for stem, run in _person_runs(out_dir, study, scan, person, atlas=atlas, rng=own_rng):
+            runs[stem] = _truth_of(run)
+    write_participants(out_dir, cohort, spec, rng)
+    _write_descriptions(out_dir)
+    images = {"head": asdict(scan), "runs": runs}
+    write_truth(out_dir, study, cohort, rng, images=images)
+    return RawPhantom(out_dir, len(cohort), len(runs), EXPECTED[truth.name])
+
+
+def _person_runs(
+    out_dir: Path,
+    study: PhantomStudy,
+    scan: HeadSpec,
+    person: PhantomPerson,
+    *,
+    atlas: Atlas,
+    rng: np.random.Generator,
+) -> Iterator[tuple[str, BoldTruth]]:
+    """Scan and write the sessions of a person; yields the runs."""
+    spec = study.spec
+    head = draw_head(scan, rng)
+    sessions = spec.sessions[: 2 if person.returns else 1]
+    followups = [session == spec.sessions[1] for session in sessions]
+    correlations = draw_correlations(study, person, followups, rng)
+    for session, followup, correlation in zip(sessions, followups, correlations, strict=True):
+        now = replace(scan, fd_mm=draw_mean_fd(spec, person, followup=followup, rng=rng))
+        folder = out_dir / f"sub-{person.label}" / f"ses-{session}"
+        stem = f"sub-{person.label}_ses-{session}"
+        pose = draw_pose(now, rng)
+        _write_t1w(folder / "anat", stem, draw_t1w(head, pose, now, rng))
+        # a head does not lie quite still between two scans of a session
+        shifted = transforms.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
+        series = draw_series(correlation, spec.n_volumes, spec.t_r_s, rng)
+        run = draw_bold(head, now, series, atlas, pose=shifted, rng=rng)
+        _write_bold(folder / "func", f"{stem}_task-{spec.task}_bold", run, spec)
+        yield f"{stem}_task-{spec.task}", run
+
+
+def _write_t1w(folder: Path, stem: str, image: Image) -> None:
+    write(folder / f"{stem}_T1w.nii.gz", image)
+    write_json(folder / f"{stem}_T1w.json", {"MagneticFieldStrength": 3, "Modality": "MR"})
+
+
+def _write_bold(folder: Path, stem: str, run: BoldTruth, spec: PhantomSpec) -> None:
+    write(folder / f"{stem}.nii.gz", run.image, t_r_s=spec.t_r_s)
+    sidecar = {
+        "EchoTime": 0.03,
+        "MagneticFieldStrength": 3,
+        "PhaseEncodingDirection": "j-",
+        "RepetitionTime": spec.t_r_s,
+        "SliceTiming": run.slice_times_s.tolist(),
+        "TaskName": spec.task,
+    }
+    write_json(folder / f"{stem}.json", sidecar)
+
+
+def _write_descriptions(out_dir: Path) -> None:
+    write_description(out_dir, "Simulated longitudinal resting-state study, raw images", "raw")
+    write_text(
+        out_dir / "README",
+        "Simulated by circuitshift: no person was scanned. What was planted in the images, and\n"
+        "how heads moved, is in truth.json.\n",
+    )
+
+
+def _truth_of(run: BoldTruth) -> dict[str, object]:
+    return {
+        "pose": np.round(run.pose, 6).tolist(),
+        "centre_mm": np.round(run.centre_mm, 4).tolist(),
+        "motion": np.round(run.motion, 6).tolist(),
+    }

@@ -1,0 +1,326 @@
+"""What is known about people: tables as they are in the wild, and what one bad row costs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.bids.participants import read_people
+from circuitshift.pipeline.errors import InputError, TableError
+
+DATA = Path(__file__).resolve().parents[3].parent / "shared/data"
+
+GOOD = """participant_id\tage\tgroup\tBDI_ses-pre\tBDI_ses-post
+sub-01\t31\ttreated\t20\t9
+sub-02\t42\tcontrol\t22\tn/a
+sub-03\t53\ttreated\t24\t10.5
+sub-04\tn/a\tcontrol\t26\t25
+sub-05\t25\tcontrol\t21\t20
+"""
+LABELS = ("01", "02", "03", "04", "05")
+
+
+def put(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode())
+    return path
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "study"
+    for label in LABELS:
+        (folder / f"sub-{label}").mkdir(parents=True)
+    put(folder / "participants.tsv", GOOD)
+    return folder
+
+
+def need(*parts):
+    path = DATA.joinpath(*parts)
+    if not path.exists():
+        pytest.skip(f"the shared test data are not here: {path}")
+    return path
+
+
+# --- real tables
+
+
+def test_real_table_with_scores_by_session():
+    people = read_people(need("openneuro", "ds003007"))
+    assert (len(people.labels), people.faults, people.notes) == (29, (), ())
+    assert people.labels[:2] == ("01", "02")
+    counts = dict(zip(*np.unique(people.columns["group"], return_counts=True), strict=True))
+    assert counts == {"depr_cbt": 8, "depr_nfb": 6, "depr_no_treatment": 15}
+    scores = people.scores("BDI")
+    assert (scores["01", "pre"], scores["01", "post"]) == (14, 10)
+    assert ("02", "pre") not in scores
+    assert people.scores("RRS-sum")["01", "post"] == 42
+    assert people.numbers("age")[:3].tolist() == [44, 28, 44]
+    with pytest.raises(TableError, match=r"sub-01, ses-pre: ICD-10 is 'F32.0', not a number"):
+        people.scores("ICD-10")
+
+
+def test_real_table_of_one_session():
+    people = read_people(need("openneuro", "ds002748"))
+    assert (len(people.labels), people.faults) == (72, ())
+    assert sorted(set(people.columns["group"])) == ["control", "depr"]
+    assert people.visits == {}
+    assert np.isnan(people.numbers("MADRS")).any()
+
+
+# --- forms that are understood
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda t: t, None),
+        (lambda t: "\ufeff" + t, None),
+        (lambda t: t.replace("\n", "\r\n"), None),
+        (lambda t: t.replace("\n", "\t\t\n"), None),
+        (lambda t: t + "\n\t\t\t\n", None),
+        (lambda t: t.replace("sub-", ""), None),
+        (lambda t: t.replace("n/a", ""), None),
+        (lambda t: t.replace("n/a", "NaN"), None),
+        (lambda t: t.replace("\t", " \t "), None),
+        (lambda t: t.replace("\t", ","), "its cells are separated by ',', read as such"),
+        (lambda t: t.replace("\t", ";"), "its cells are separated by ';', read as such"),
+        (lambda t: t.replace("sub-0", ""), "'1' is taken for sub-01, the folder that differs"),
+        (lambda t: t.replace("participant_id", "Subject_ID"), "'Subject_ID' is taken for partic"),
+        (lambda t: t.replace("participant_id", "Participant_ID"), "'Participant_ID' is taken for"),
+        (lambda t: t + "sub-03\t53\ttreated\t24\t10.5\n", "sub-03 is there twice with equal rows"),
+    ],
+)
+def test_forms_that_are_understood(root, change, note):
+    put(root / "participants.tsv", change(GOOD))
+    people = read_people(root)
+    assert people.labels == LABELS
+    assert people.faults == ()
+    assert people.columns["group"] == ("treated", "control", "treated", "control", "control")
+    assert people.columns["age"][3] == "n/a"
+    np.testing.assert_array_equal(people.numbers("age"), [31, 42, 53, np.nan, 25])
+    assert people.scores("BDI")["03", "post"] == 10.5
+    assert len(people.scores("BDI")) == 9
+    if note is None:
+        assert people.notes == ()
+    else:
+        assert any(note in text for text in people.notes)
+
+
+def test_people_without_a_row_are_kept_and_said(root):
+    (root / "sub-06").mkdir()
+    people = read_people(root)
+    assert people.labels == (*LABELS, "06")
+    assert people.columns["group"][-1] == "n/a"
+    assert people.notes == (
+        f"sub-06: a folder but no row in {root / 'participants.tsv'}; every column is n/a.",
+    )
+
+
+def test_people_come_from_folders_without_a_table(root):
+    (root / "participants.tsv").unlink()
+    people = read_people(root)
+    assert (people.labels, people.columns, people.faults) == (LABELS, {}, ())
+    assert "has no participants.tsv; people are those with a folder" in people.notes[0]
+
+
+@pytest.mark.parametrize(
+    "origin", ["derivatives", "description", "relative description", "links", "sourcedata"]
+)
+def test_a_derivative_takes_the_table_of_its_source(root, tmp_path, origin):
+    made = root / "derivatives/fmriprep" if origin == "derivatives" else tmp_path / "out"
+    (made / "sub-02").mkdir(parents=True)
+    description = {
+        "description": f'{{"SourceDatasets": [{{"DOI": "x"}}, {{"URL": "{root.as_uri()}"}}]}}',
+        "relative description": '{"SourceDatasets": [{"URL": "../study"}]}',
+        "links": f'{{"DatasetLinks": {{"raw": "{root}", "web": "https://x.org/y"}}}}',
+    }.get(origin)
+    if description:
+        put(made / "dataset_description.json", description)
+    if origin == "sourcedata":
+        (made / "sourcedata").mkdir()
+        (made / "sourcedata/raw").symlink_to(root)
+    people = read_people(made)
+    assert people.columns["group"] == ("treated", "control", "treated", "control", "control")
+    assert len(people.scores("BDI")) == 9
+    assert "participants.tsv is that of " in people.notes[0]
+
+
+def test_the_source_may_have_a_table_and_no_folders(root):
+    for label in LABELS:
+        (root / f"sub-{label}").rmdir()
+    (root / "derivatives/fmriprep/sub-02").mkdir(parents=True)
+    people = read_people(root / "derivatives/fmriprep")
+    assert people.labels == LABELS
+    assert people.columns["group"][1] == "control"
+
+
+def test_a_table_of_other_people_above_is_not_taken(root):
+    made = root / "derivatives/fmriprep"
+    (made / "sub-x9").mkdir(parents=True)
+    people = read_people(made)
+    assert (people.labels, people.columns) == (("x9",), {})
+
+
+# --- scores by session
+
+
+def test_scores_from_every_kind_of_table(root):
+    put(root / "sub-01/sub-01_sessions.tsv", "session_id\tMADRS\nses-pre\t30\nses-post\t12\n")
+    put(root / "sub-02/sub-02_sessions.tsv", "session_id\tMADRS\nses-pre\tn/a\npost\t22\n")
+    put(root / "sessions.tsv", "participant_id\tsession_id\tHAMD\nsub-03\tses-pre\t17\n")
+    put(
+        root / "phenotype/phq9.tsv",
+        "participant_id\tsession_id\ttotal\titem1\nsub-01\tses-pre\t8\t1\nsub-04\tpre\t9\t2\n",
+    )
+    put(root / "phenotype/gad7.tsv", "participant_id\ttotal\nsub-01\t5\n")
+    put(root / "phenotype/._gad7.tsv", "junk")
+    people = read_people(root)
+    assert (people.faults, people.notes) == ((), ())
+    assert people.scores("MADRS") == {("01", "pre"): 30, ("01", "post"): 12, ("02", "post"): 22}
+    assert people.scores("HAMD") == {("03", "pre"): 17}
+    assert people.scores("phq9_total") == {("01", "pre"): 8, ("04", "pre"): 9}
+    assert people.scores("item1") == {("01", "pre"): 1, ("04", "pre"): 2}
+    assert people.scores("gad7_total") == {("01", ""): 5}
+
+
+def test_equal_values_from_two_tables_agree(root):
+    put(root / "sub-01/sub-01_sessions.tsv", "session_id\tBDI\nses-pre\t20.0\nses-post\t9\n")
+    people = read_people(root)
+    assert people.faults == ()
+    assert people.scores("BDI")["01", "pre"] == 20
+
+
+def test_a_score_that_is_missing_everywhere_is_known(root):
+    put(root / "participants.tsv", "participant_id\tX_ses-pre\nsub-01\tn/a\n")
+    assert read_people(root).scores("X") == {}
+
+
+def test_unknown_names_are_told_with_the_nearest(root):
+    people = read_people(root)
+    with pytest.raises(TableError, match=r"no score 'BDJ' by session; correct it \(nearest: BDI\)"):
+        people.scores("BDJ")
+    with pytest.raises(TableError, match=r"no column 'groups'; correct it \(nearest: group\)"):
+        people.numbers("groups")
+    with pytest.raises(TableError, match="sub-01, column group: 'treated' is not a number"):
+        people.numbers("group")
+    with pytest.raises(InputError, match="it is no folder"):
+        read_people(root / "nowhere")
+
+
+# --- broken tables: a bad row costs one person, a bad table leaves the folders
+
+TABLE = "participants.tsv"
+SESSIONS = "sub-02/sub-02_sessions.tsv"
+BROKEN_ROWS = {
+    "rows that differ": (
+        TABLE,
+        GOOD + "sub-02\t43\tcontrol\t22\tn/a\n",
+        "sub-02 has rows that differ (age 42 and 43); keep one of them",
+    ),
+    "a cell too few": (
+        TABLE,
+        GOOD.replace("sub-02\t42\t", "sub-02\t"),
+        "line 3 has 4 cells where the header has 5; separate cells by one tab",
+    ),
+    "a cell too many": (
+        TABLE,
+        GOOD.replace("sub-02\t42\t", "sub-02\t42\t\tx"),
+        "line 3 has 6 cells where the header has 5",
+    ),
+    "a word among numbers": (
+        TABLE,
+        GOOD.replace("\t42\t", "\tforty\t"),
+        "age of sub-02 is 'forty' where others have numbers, taken as n/a; write a number or n/a",
+    ),
+    "a decimal comma among numbers": (
+        TABLE,
+        GOOD.replace("\t22\t", "\t22,5\t"),
+        "BDI_ses-pre of sub-02 is '22,5' where others have numbers",
+    ),
+    "two tables that disagree": (
+        SESSIONS,
+        "session_id\tBDI\nses-pre\t30\n",
+        "BDI of sub-02 at ses-pre is 22 in participants.tsv and 30 in sub-02_sessions.tsv, so it "
+        "is not used; correct one of them",
+    ),
+    "a visit twice with different values": (
+        SESSIONS,
+        "session_id\tHAMD\nses-pre\t30\nses-pre\t31\n",
+        "HAMD of sub-02 at ses-pre is 30 in sub-02_sessions.tsv and 31 in sub-02_sessions.tsv",
+    ),
+    "a score that is a word": (
+        "sessions.tsv",
+        "participant_id\tsession_id\tHAMD\n"
+        + "".join(f"sub-{label}\tses-pre\t1{label}\n" for label in ("01", "03", "04", "05"))
+        + "sub-02\tses-pre\tmild\n",
+        "HAMD of sub-02 is 'mild' where others have numbers",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "sentence"), BROKEN_ROWS.values(), ids=BROKEN_ROWS)
+def test_a_bad_row_costs_one_person(root, name, text, sentence):
+    put(root / name, text)
+    people = read_people(root)
+    assert sorted(people.labels) == list(LABELS)
+    (fault,) = people.faults
+    assert fault.person == "02"
+    assert str(fault).startswith(f"{root}")
+    assert sentence in str(fault)
+    ages = dict(zip(people.labels, people.numbers("age"), strict=True))
+    assert {label: ages[label] for label in ("01", "03", "05")} == {"01": 31, "03": 53, "05": 25}
+    scores = people.scores("BDI")
+    assert [scores[label, "pre"] for label in ("01", "03", "04", "05")] == [20, 24, 26, 21]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "it is empty; write or fetch it again"),
+        ("<!DOCTYPE html>\n<html>", "it is a web page saved under a table's name; fetch it again"),
+        ("age\tgroup\n31\tx\n", "it has no column participant_id; name the column of labels so"),
+        (
+            "participant_id\tage\tage\nsub-01\t1\t2\n",
+            "column age is there more than once; rename one",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_read_leaves_the_folders(root, text, sentence):
+    put(root / TABLE, text)
+    people = read_people(root)
+    assert people.labels == LABELS
+    (fault,) = people.faults
+    assert (fault.person, str(fault)) == ("", f"{root / TABLE}: {sentence}")
+
+
+def test_a_table_that_is_no_text_or_was_never_fetched(root):
+    (root / TABLE).write_bytes(b"participant_id\tage\nsub-01\t\xe9\n")
+    (fault,) = read_people(root).faults
+    assert "it is not UTF-8 text (byte 26); save it as UTF-8" in str(fault)
+    (root / TABLE).unlink()
+    (root / TABLE).symlink_to(".git/annex/objects/x")
+    people = read_people(root)
+    (fault,) = people.faults
+    assert "its content was never fetched (the link leads nowhere); run `datalad get`" in str(fault)
+    assert people.labels == LABELS
+
+
+@pytest.mark.parametrize("label", ["", "n/a", "sub-", "sub-0 1", "sub_01"])
+def test_a_row_without_a_usable_label(root, label):
+    put(root / TABLE, GOOD + f"{label}\t31\ttreated\t1\t2\n")
+    people = read_people(root)
+    (fault,) = people.faults
+    assert "line 7 has no usable label" in str(fault)
+    assert people.labels == LABELS
+
+
+def test_a_sessions_table_without_its_key(root):
+    put(root / SESSIONS, "visit\tBDI\npre\t1\n")
+    put(root / "phenotype/x.tsv", "age\n3\n")
+    people = read_people(root)
+    assert [str(fault) for fault in people.faults] == [
+        f"{root / name}: it has no column {key}; name the column of labels so"
+        for name, key in (("phenotype/x.tsv", "participant_id"), (SESSIONS, "session_id"))
+    ]
+    assert len(people.scores("BDI")) == 9

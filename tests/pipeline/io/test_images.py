@@ -1,0 +1,79 @@
+"""Images, rigid motions and transforms against nibabel, and against themselves written and read."""
+
+from itertools import permutations, product
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.io.images import Image, axis_codes, grid_over, read, to_ras, write
+from circuitshift.pipeline.preproc import transforms
+from circuitshift.pipeline.preproc import transforms as xfm
+
+
+def test_axes_are_nibabels() -> None:
+    rng = np.random.default_rng(0)
+    for order, signs in product(permutations(range(3)), product([1, -1], repeat=3)):
+        affine = np.eye(4)
+        affine[:3, :3] = np.eye(3)[:, order] * np.array(signs) * [2, 3, 4]
+        affine[:3, :3] += rng.normal(0, 0.2, (3, 3))
+        affine[:3, 3] = rng.normal(0, 20, 3)
+        data = rng.normal(size=(4, 5, 6)).astype(np.float32)
+        theirs = nib.as_closest_canonical(nib.Nifti1Image(data, affine))
+        ours = to_ras(Image(data, affine))
+        assert np.allclose(theirs.affine, ours.affine)
+        assert np.array_equal(theirs.get_fdata().astype(np.float32), ours.data)
+        assert axis_codes(affine) == "".join(nib.aff2axcodes(affine))
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    image = Image(rng.normal(0, 100, (4, 5, 6, 37)), np.diag([-3.0, 2.0, 4.0, 1.0]))
+    write(tmp_path / "a.nii.gz", image, t_r_s=2.0)
+    write(tmp_path / "b.nii.gz", image, t_r_s=2.0)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
+    found = read(tmp_path / "a.nii.gz")
+    assert found.data == pytest.approx(image.data, abs=np.abs(image.data).max() / 30000)
+    assert nib.load(tmp_path / "a.nii.gz").header.get_zooms() == pytest.approx((3, 2, 4, 2))
+    assert found.affine == pytest.approx(image.affine)
+
+
+def test_points_of_a_grid_hold_its_values() -> None:
+    rng = np.random.default_rng(2)
+    image = Image(rng.normal(size=(6, 7, 8)).astype(np.float32), np.diag([-2.0, 2.0, 3.0, 1.0]))
+    assert image.at(image.points()) == pytest.approx(image.data.ravel(), abs=1e-5)
+    assert image.at(image.points() + 1000) == pytest.approx(np.zeros(image.data.size))
+    box = grid_over(image, 1.0)
+    assert box.affine[:3, :3] == pytest.approx(np.eye(3))
+    assert box.points().mean(axis=0) == pytest.approx(image.points().mean(axis=0))
+
+
+def test_parameters_and_matrices_are_inverse() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        six, centre = rng.normal(0, 0.3, 6), rng.normal(0, 30, 3)
+        assert transforms.parameters_of(transforms.matrix_of(six, centre), centre) == pytest.approx(
+            six
+        )
+
+
+def test_halfway_is_in_the_middle() -> None:
+    centre = np.array([1.0, 2.0, 3.0])
+    turn = transforms.matrix_of([2.0, -4.0, 6.0, 0.2, 0.0, 0.0], centre)
+    middle = transforms.halfway([np.eye(4), turn], centre)
+    assert transforms.parameters_of(middle, centre) == pytest.approx([1, -2, 3, 0.1, 0, 0])
+    assert transforms.halfway([turn, np.eye(4)], centre) == pytest.approx(middle)
+
+
+def test_transforms_are_read_as_written(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    matrices = np.array([transforms.matrix_of(rng.normal(0, 0.3, 6)) for _ in range(3)])
+    xfm.write_affines(tmp_path / "a.txt", matrices)
+    assert xfm.read_affines(tmp_path / "a.txt") == pytest.approx(matrices)
+    grid = Image(np.zeros((9, 9, 9), np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
+    field = xfm.sampled_field(lambda p: transforms.apply(matrices[0], p), grid)
+    xfm.write_field(tmp_path / "f.nii.gz", field)
+    points = rng.uniform(1, 15, (50, 3))
+    found = xfm.read_field(tmp_path / "f.nii.gz")(points)
+    assert found == pytest.approx(transforms.apply(matrices[0], points), abs=1e-4)

@@ -1,0 +1,317 @@
+"""Views of a run: voxels followed in the pass, maps, carpets, correlations; and the page they make.
+
+Numbers on the page are compared with the tables, cell by cell.
+"""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from markupsafe import escape
+
+from circuitshift.atlases.records import Atlas, Region
+from circuitshift.pipeline.bids.select_runs import Query, find_runs
+from circuitshift.pipeline.io import images, tables
+from circuitshift.pipeline.io.nifti import read_header
+from circuitshift.pipeline.measure import denoise, extract
+from circuitshift.pipeline.measure import person as measure
+from circuitshift.pipeline.measure import quality_images as views
+from circuitshift.pipeline.measure import voxelwise as voxels
+from circuitshift.pipeline.measure.atlas_files import prepare_atlases
+from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.reports.person import inputs as collect
+from circuitshift.pipeline.reports.person.content import _read_carpet, read_views
+from circuitshift.pipeline.validation.simulate import data_set as phantom
+
+AFFINE = np.array([[-2.0, 0, 0, 19], [0, 2, 0, -20], [0, 0, 2.5, -18], [0, 0, 0, 1]])
+T_R_S = 2.0
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A small image with scaling, its mask, and its values."""
+    rng = np.random.default_rng(3)
+    values = 500 + 20 * rng.standard_normal((9, 8, 7, 80)) + 30 * rng.random((9, 8, 7, 1))
+    values[:, :, 3] += 8 * np.sin(np.arange(80) / 3)
+    values[..., :4] += 300  # not in the steady state
+    values[0, 0, 0] = 77.0  # constant
+    mask = np.ones((9, 8, 7), bool)
+    mask[-1] = False
+    images.write(tmp_path / "bold.nii.gz", images.Image(values, AFFINE), t_r_s=T_R_S)
+    images.write(tmp_path / "mask.nii.gz", images.Image(mask, AFFINE))
+    stored = np.asarray(images.read(tmp_path / "bold.nii.gz").data, float)
+    return tmp_path, stored, mask
+
+
+def followed(folder, mask, *, n_dummy=0):
+    path = folder / "bold.nii.gz"
+    watch = voxels.VoxelPass(read_header(path), mask, n_dummy=n_dummy)
+    extract.extract(path, [], followers=[watch])
+    return watch.blocks()
+
+
+def test_the_pass_equals_what_the_whole_array_gives(run):
+    folder, values, mask = run
+    blocks = followed(folder, mask, n_dummy=4)
+    steady = values[..., 4:]
+    with np.errstate(divide="ignore"):
+        tsnr = steady.mean(axis=-1) / steady.std(axis=-1)
+    tsnr[~np.isfinite(tsnr)] = np.nan
+    assert blocks.median_tsnr == pytest.approx(np.nanmedian(tsnr[mask]), rel=1e-4)
+    assert blocks.shape == (5, 4, 4)  # 2 x 2 x 2 voxels
+    for number in (0, 7, blocks.index.size - 1):
+        i, j, k = np.unravel_index(blocks.index[number], blocks.shape)
+        box = np.s_[2 * i : 2 * i + 2, 2 * j : 2 * j + 2, 2 * k : 2 * k + 2]
+        own = mask[box]
+        np.testing.assert_allclose(
+            blocks.series[:, number], values[box][own].mean(axis=0), rtol=1e-6
+        )
+        assert blocks.mean[number] == pytest.approx(steady[box][own].mean(), rel=1e-6)
+        assert blocks.tsnr[number] == pytest.approx(np.nanmean(tsnr[box][own]), rel=1e-5)
+        centre = AFFINE[:3, :3] @ (2 * np.array([i, j, k]) + 0.5) + AFFINE[:3, 3]
+        np.testing.assert_allclose(blocks.centres_mm()[number], centre)
+    assert set(np.flatnonzero(blocks.of_voxel < 0)) == set(np.flatnonzero(~mask.ravel(order="F")))
+
+
+def test_long_runs_have_wider_blocks(run, monkeypatch):
+    folder, _, mask = run
+    monkeypatch.setattr(voxels, "_MOST_VALUES", 80 * 12)
+    assert followed(folder, mask).index.size <= 24
+
+
+def test_seed_maps_are_correlations_of_cleaned_series(run, monkeypatch):
+    folder, values, mask = run
+    blocks = followed(folder, mask)
+    rng = np.random.default_rng(1)
+    keep = np.ones(80, bool)
+    keep[[0, 1, 2, 3, 40]] = False
+    noise = rng.standard_normal((80, 3))
+    regressors = denoise.Regressors(noise, ("a", "b", "c"), keep, np.full(80, 0.1), 4)
+    strategy = denoise.load_strategies()["24p"]
+    spheres = values[3:7, 2, 3].T.copy()  # PCC, left DLPFC, both amygdalae
+    spheres[:, 1] = np.nan
+    monkeypatch.setattr(voxels, "_CHUNK", 7)
+    maps = voxels.seed_maps(blocks, spheres, regressors, strategy, t_r_s=T_R_S)
+    assert list(maps) == ["PCC", "amygdala"]
+    series = np.column_stack([spheres[:, 2:].mean(axis=1), blocks.series])
+    base = np.column_stack([np.ones(75), np.linspace(-1, 1, 75)])
+    flat = series[keep] - base @ np.linalg.lstsq(base, series[keep], rcond=None)[0]
+    out = noise[keep] - base @ np.linalg.lstsq(base, noise[keep], rcond=None)[0]
+    rest = flat - out @ np.linalg.lstsq(out, flat, rcond=None)[0]
+    alive = rest.std(axis=0) > 1e-9
+    expected = np.corrcoef(rest[:, alive].T)[0]
+    np.testing.assert_allclose(maps["amygdala"][alive[1:]], expected[1:], atol=1e-5)
+    assert np.abs(maps["PCC"]).max() <= 1
+
+
+def test_blocks_have_the_network_of_most_of_their_voxels_and_rows_are_shared_fairly(run):
+    folder, _, mask = run
+    blocks = followed(folder, mask)
+    at = AFFINE[:3, :3] @ [2.0, 2.0, 2.0] + AFFINE[:3, 3]
+    regions = (
+        Region(1, "a", network="Deep", xyz_mm=tuple(at), radius_mm=3.0),
+        Region(2, "b", network="", xyz_mm=tuple(np.add(at, [-8, 8, 5])), radius_mm=3.0),
+    )
+    parcels = extract.parcellate(Atlas("Two", regions, "spheres"), AFFINE, mask.shape, mask)
+    names = voxels.block_networks(blocks, parcels)
+    centre = int(np.flatnonzero(blocks.index == np.ravel_multi_index((1, 1, 1), blocks.shape))[0])
+    assert names[centre] == "Deep"
+    assert set(names) == {"Deep", "no network", ""}
+    kinds = ["x"] * 90 + ["y"] * 10 + [""] * 50
+    rows, shown = voxels.carpet_rows(kinds, ["y", "x"], [], most=50)
+    assert shown == ("y",) * 5 + ("x",) * 45
+    assert len(set(rows.tolist())) == 50
+    assert voxels.carpet_rows(["x"], ["y"], [], most=5)[0].size == 0
+    # small regions in a whole brain are not crowded out; what one side lacks the other takes
+    kinds = ["a"] * 60 + ["white"] * 9000
+    assert voxels.carpet_rows(kinds, ["a"], ["white"], most=60)[1].count("a") == 40
+    assert voxels.carpet_rows(kinds, ["a"], ["white"], most=300)[1].count("a") == 60
+    assert voxels.carpet_rows(kinds[:80], ["a"], ["white"], most=60)[1].count("white") == 20
+    assert len(voxels.carpet_rows(kinds[:65], ["a"], ["white"], most=60)[1]) == 60
+
+
+# -- files and page -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def person(tmp_path_factory):
+    """A person with two visits, measured and reported; and one with a single visit."""
+    root = tmp_path_factory.mktemp("views")
+    spec = phantom.PhantomSpec(n_treated=1, n_control=0, n_reference=1, n_volumes=80)
+    rng = np.random.default_rng(2)
+    phantom.write_phantom(root / "data", phantom.PlantedTruth("nothing"), spec=spec, rng=rng)
+    derivative = root / "data" / "derivatives" / "fmriprep"
+    science = Science()
+    out = root / "out"
+    found = find_runs(derivative, Query())
+    by_person = {}
+    for each in found.runs:
+        by_person.setdefault(each.participant, []).append(each)
+    both = next(label for label, runs in by_person.items() if len(runs) == 2)
+    lone = next(label for label, runs in by_person.items() if len(runs) == 1)
+    (derivative / f"sub-{both}.html").write_text("<html></html>")
+    prepare_atlases(found.runs, science, out)
+    for label in (both, lone):
+        measure.measure_person(
+            by_person[label], (), participant=label, science=science, out_dir=out
+        )
+        collect.report_person(label, science, out)
+    return out, both, lone, by_person
+
+
+def cells(page, caption):
+    """Rows of a table of a page as text."""
+    table = re.search(
+        rf"<caption>{re.escape(str(escape(caption)))}</caption>(.*?)</table>", page, re.DOTALL
+    )
+    rows = re.findall(r"<tr>(.*?)</tr>", table[1], re.DOTALL)
+    return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in rows]
+
+
+def number(text):
+    return float(text.replace("\N{MINUS SIGN}", "-"))
+
+
+def test_numbers_of_the_page_are_those_of_the_tables(person):
+    out, both, _, _ = person
+    page = (out / f"sub-{both}.html").read_text()
+    rows = list(tables.read_table(out / f"sub-{both}/sub-{both}_runs.tsv").rows())
+    by_key = {(row["run"], row["strategy"]): row for row in rows}
+    _, *removed = cells(page, "What each denoising took out: median over regions")
+    assert len(removed) == len(rows) == 4
+    for run, strategy, used, regressors, variance, dof, usable in removed:
+        row = by_key[run, strategy]
+        assert int(used) == int(row["n_retained"])
+        assert int(regressors) == int(row["n_regressors"])
+        assert number(variance) == pytest.approx(100 * float(row["variance_removed"]), abs=0.051)
+        assert number(dof) == pytest.approx(float(row["residual_dof"]), abs=0.51)
+        assert usable == ("yes" if row["status"] == "included" else "no")
+    _, *kept = cells(page, "What denoising left of each run")
+    for run, n, dummy, censored, used, minutes, regressors, dof, fd, usable in kept:
+        row = by_key[run, "24p+acompcor"]
+        found = [int(x) for x in (n, dummy, censored, used, regressors)]
+        names = ("n_volumes", "n_dummy", "n_censored", "n_retained", "n_regressors")
+        assert found == [int(row[name]) for name in names]
+        assert number(minutes) == pytest.approx(float(row["minutes"]), abs=0.051)
+        assert number(dof) == pytest.approx(float(row["residual_dof"]), abs=0.51)
+        assert number(fd) == pytest.approx(float(row["mean_fd_mm"]), abs=0.00051)
+        assert usable == ("yes" if row["status"] == "included" else "no")
+        said = re.search(rf"{run}: (\d+)(?=[;.])", page[page.index("Median over the voxels") :])
+        assert number(said[1]) == pytest.approx(float(row["median_tsnr"]), abs=0.51)
+        motion = tables.read_table(next(out.rglob(f"{run}_motion.tsv")))
+        displacement = motion.numbers("framewise_displacement")
+        said = re.search(rf"{run}: mean ([\d.]+) mm over all volumes, largest ([\d.]+) mm", page)
+        assert number(said[1]) == pytest.approx(np.nanmean(displacement), abs=0.0051)
+        assert number(said[2]) == pytest.approx(np.nanmax(displacement), abs=0.0051)
+    _, *circuits = cells(page, "Mean Fisher z over each circuit's edges")
+    assert len(circuits) > 5
+    for _, before, after, change in circuits:
+        assert number(change) == pytest.approx(number(after) - number(before), abs=0.0011)
+
+
+def test_the_range_of_others_and_the_circuits_are_those_of_the_group_table(person):
+    out, both, _, _ = person
+    names = [row[0] for row in cells((out / f"sub-{both}.html").read_text(), CIRCUITS)[1:]]
+    rng = np.random.default_rng(4)
+    rows = [
+        {"participant_id": f"sub-x{k}", "session": "pre", "circuit": name, "value_z": rng.normal()}
+        for k in range(9)
+        for name in names
+    ]
+    rows += [row | {"participant_id": f"sub-{both}", "value_z": 99.0} for row in rows[-2:]]
+    rows += [row | {"session": "post", "value_z": -99.0} for row in rows[:9]]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    tables.write_table(out / "group" / "circuits.tsv", columns)
+    tables.write_json(out / "group" / "verdict.json", {"seed": 4711})
+    collect.report_person(both, Science(), out, again=True)
+    page = (out / f"sub-{both}.html").read_text()
+    (out / "group" / "circuits.tsv").unlink()
+    (out / "group" / "verdict.json").unlink()
+    assert "percentile of 9 other people of the study in ses-pre" in page
+    assert "seed of the group level: 4711" in page
+    for name, _, _, _, low, high in cells(page, CIRCUITS)[1:]:
+        own = [r["value_z"] for r in rows[: 9 * len(names)] if r["circuit"] == name]
+        assert number(low) == pytest.approx(np.percentile(own, 5), abs=0.00051)
+        assert number(high) == pytest.approx(np.percentile(own, 95), abs=0.00051)
+
+
+CIRCUITS = "Mean Fisher z over each circuit's edges"
+
+
+def test_the_page_of_two_visits_has_everything_and_that_of_one_renders(person):
+    out, both, lone, _ = person
+    page = (out / f"sub-{both}.html").read_text()
+    for section in ("Rating", "Preprocessing", "Coverage and signal", "Carpets", "Seed maps"):
+        assert f">{section}</h2>" in page
+
+    # motion, volumes, confounds, coverage, ratio, carpets, edges, circuits, and a figure a seed:
+    # the phantom has signal in its regions only, so some seeds have none and no map
+    def seeds(label):
+        found = (out / f"sub-{label}").rglob("*_seed-*_boldmap.nii.gz")
+        return {re.search(r"_seed-(\w+?)_", path.name)[1] for path in found}
+
+    assert "PCC" in seeds(both)
+    assert page.count("<figure>") == 8 + len(seeds(both))
+    link = re.search(r'<a href="([^"]*fmriprep/sub-[^"]*\.html)"', page)[1]
+    assert (out / link).resolve().read_text() == "<html></html>"
+    assert len(page) < 6e6
+    alone = (out / f"sub-{lone}.html").read_text()
+    assert "Only one session is usable" in alone
+    assert alone.count("<figure>") == 8 + len(seeds(lone))
+    for text in (page, alone):
+        assert "%40article" in text  # the references, to be saved
+        bib = next(out.glob("sub-*/sub-*_references.bib")).read_text()
+        assert "@article{behzadi2007" in bib
+
+
+def test_a_view_that_was_deleted_comes_back_and_the_page_needs_no_images(person):
+    out, both, _, by_person = person
+    made = sorted((out / f"sub-{both}").rglob("*_carpet.png"))
+    assert len(made) == 4
+    content = made[0].read_bytes()
+    made[0].unlink()
+    collect.report_person(both, Science(), out)
+    assert "not available" in (out / f"sub-{both}.html").read_text()
+    measure.measure_person(by_person[both], (), participant=both, science=Science(), out_dir=out)
+    assert made[0].read_bytes() == content  # same data, same bytes
+    collect.report_person(both, Science(), out)
+
+
+def test_tissues_order_the_carpet_when_a_segmentation_is_there(person, tmp_path):
+    _, both, _, by_person = person
+    run = by_person[both][0]
+    mask = images.read(run.mask)
+    folder = tmp_path / f"sub-{both}"
+    (folder / "func").mkdir(parents=True)
+    labels = np.full(mask.grid, 2, np.uint8)
+    labels[: mask.grid[0] // 2] = 3
+    name = f"sub-{both}_space-{run.space}_dseg.nii.gz"
+    images.write(folder / "anat" / name, images.Image(labels, mask.affine))
+    moved = replace(run, path=folder / "func" / run.path.name)
+    inside = np.asarray(mask.data) > 0
+    watch = voxels.VoxelPass(read_header(run.path), inside)
+    extract.extract(run.path, [], followers=[watch])
+    blocks = watch.blocks()
+    tissue = np.array(views._tissues(moved, blocks))
+    assert set(tissue) == {"white matter", "cerebrospinal fluid"}
+    half = blocks.centres_mm() @ np.linalg.inv(mask.affine)[:3, :3].T
+    half = half[:, 0] + np.linalg.inv(mask.affine)[0, 3]
+    assert set(tissue[half > mask.grid[0] / 2 + 1]) == {"white matter"}
+    assert set(views._tissues(run, blocks)) == {"outside all regions"}
+
+
+def test_a_carpet_keeps_its_values_to_a_grey_level(tmp_path):
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((50, 6)) * [1, 2, 3, 4, 5, 0]
+    keep = np.arange(50) > 4
+    values[~keep] = np.nan
+    views._write_carpet(tmp_path / "a_carpet.png", values, tuple("aabbcc"), keep)
+    carpet = read_views(["a_desc-before_carpet.png"], tmp_path)
+    assert carpet.before is None
+    carpet = _read_carpet(tmp_path / "a_carpet.png")
+    assert carpet.kinds == tuple("aabbcc")
+    assert np.isnan(carpet.values[~keep]).all()
+    expected = np.clip(values[keep, :5] / values[keep, :5].std(axis=0), -3, 3)
+    np.testing.assert_allclose(carpet.values[keep, :5], expected, atol=3 / 127)
+    np.testing.assert_allclose(carpet.values[keep, 5], 0)

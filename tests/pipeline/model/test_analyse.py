@@ -1,0 +1,304 @@
+"""Arrays to verdict: each planted truth is named, bad input is refused, nothing depends on luck."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.model.analyse import Analysis, Rules, Visits, analyse
+from circuitshift.pipeline.model.global_model import Deviation
+from circuitshift.pipeline.model.verdict import Estimate, decide
+from circuitshift.pipeline.stats.bayes_factor import bayes_factor
+from circuitshift.pipeline.validation.calibration import (
+    calibration_table,
+    markdown_table,
+    wilson_interval,
+)
+from circuitshift.pipeline.validation.simulate.edges import (
+    TRUTHS,
+    EdgeSpec,
+    EdgeStudy,
+    Truth,
+    simulate_edges,
+)
+from circuitshift.pipeline.validation.simulate.scenarios import SCENARIOS, Scenario
+
+QUIET = EdgeSpec(
+    n_regions=60,
+    n_circuit=10,
+    n_treated=16,
+    n_reference=16,
+    trait_sd=(0.03, 0.02, 0.02, 0.06),
+    state_sd=(0.03, 0.02, 0.02, 0.08),
+)
+RULES = Rules(n_permutations=300)
+
+
+def visits_of(study: EdgeStudy, **more: object) -> Visits:
+    given = {
+        "treated": None if study.treated.all() else study.treated,
+        "reference": study.reference,
+        "distance": study.distance,
+    }
+    return Visits(study.baseline, study.followup, **(given | more))
+
+
+def run(study: EdgeStudy, **more: object) -> Analysis:
+    return analyse(
+        visits_of(study, **more), {"dmn": study.circuit}, rng=np.random.default_rng(0), rules=RULES
+    )
+
+
+@pytest.mark.parametrize("n_control", [0, 16])
+@pytest.mark.parametrize(
+    ("truth", "wanted"),
+    [
+        (Truth(), {"neither", "undetermined"}),
+        (Truth(shift=0.15), {"global"}),
+        (Truth(gain=0.4), {"global"}),
+        (Truth(attenuation=0.3), {"global"}),
+        (Truth(normalisation=0.6), {"global"}),
+        (Truth(specific=0.2), {"circuit-specific"}),
+        (Truth(shift=0.15, specific=0.2), {"both"}),
+    ],
+)
+def test_the_verdict_names_the_planted_truth(truth: Truth, wanted: set, n_control: int) -> None:
+    spec = replace(QUIET, n_control=n_control)
+    analysis = run(simulate_edges(truth, spec, np.random.default_rng(5)))
+    assert analysis.verdict.verdict in wanted, analysis.verdict.reason
+    said = " ".join(analysis.verdict.warnings)
+    assert ("no control arm" in said) == (n_control == 0)
+
+
+def test_same_seed_same_result_and_arm_labels_turn_the_sign() -> None:
+    study = simulate_edges(
+        Truth(specific=0.2), replace(QUIET, n_control=16), np.random.default_rng(1)
+    )
+    first, again = run(study), run(study)
+    assert repr(first.estimates) == repr(again.estimates)  # repr, as NaN equals nothing
+    turned = run(study, treated=~study.treated)
+    for a, b in zip(first.estimates, turned.estimates, strict=True):
+        assert a.term == b.term
+        assert b.estimate == pytest.approx(-a.estimate)
+
+
+def test_swapping_the_visits_turns_the_sign_of_plain_change() -> None:
+    study = simulate_edges(Truth(shift=0.1), QUIET, np.random.default_rng(2))
+    back = run(replace(study, baseline=study.followup, followup=study.baseline))
+    there = run(study)
+    pick = lambda a: next(e for e in a.estimates if e.family == "circuit change")  # noqa: E731
+    assert pick(back).estimate == pytest.approx(-pick(there).estimate)
+
+
+def test_without_reference_no_share_closed_is_ever_printed() -> None:
+    study = simulate_edges(Truth(normalisation=0.5), QUIET, np.random.default_rng(3))
+    analysis = run(study, reference=None)
+    assert all("normalisation" not in e.term for e in analysis.estimates)
+    assert any("no reference group" in w for w in analysis.verdict.warnings)
+
+
+def test_after_global_signal_regression_global_is_not_spoken_of() -> None:
+    study = simulate_edges(Truth(shift=0.2), QUIET, np.random.default_rng(4))
+    analysis = run(study, global_signal_removed=True)
+    assert not [e for e in analysis.estimates if e.family == "global"]
+    assert analysis.verdict.verdict not in ("global", "both", "neither")
+    assert any("global signal" in w for w in analysis.verdict.warnings)
+
+
+def test_a_motion_covariate_takes_out_what_it_explains() -> None:
+    study = simulate_edges(Truth(), QUIET, np.random.default_rng(6))
+    motion = np.random.default_rng(7).normal(size=16)
+    moved = replace(study, followup=study.followup + 0.5 * motion[:, None])
+    loose, tight = run(moved), run(moved, covariates=motion[:, None])
+    shift = lambda a: next(e for e in a.estimates if e.term == "shift")  # noqa: E731
+    assert shift(tight).se < shift(loose).se / 3
+    assert "Freedman-Lane" in shift(tight).method
+
+
+def test_a_circuit_lost_in_some_people_is_tested_on_the_others_and_says_so() -> None:
+    study = simulate_edges(Truth(specific=0.3), QUIET, np.random.default_rng(8))
+    study.followup[:2, study.circuit] = np.nan
+    circuits = {"dmn": study.circuit, "other": np.arange(700, 720)}
+    analysis = analyse(visits_of(study), circuits, rng=np.random.default_rng(0), rules=RULES)
+    row = next(e for e in analysis.estimates if e.family == "specific" and e.term == "dmn")
+    assert row.n == 14
+    assert row.note == "unknown in 2 people"
+    assert row.p_corrected == pytest.approx(min(1, 2 * row.p))
+
+
+def test_a_circuit_lost_in_everybody_stays_in_the_table() -> None:
+    study = simulate_edges(Truth(), QUIET, np.random.default_rng(9))
+    study.followup[:, study.circuit] = np.nan
+    circuits = {"dmn": study.circuit, "other": np.arange(700, 720)}
+    analysis = analyse(visits_of(study), circuits, rng=np.random.default_rng(0), rules=RULES)
+    row = next(e for e in analysis.estimates if e.family == "specific" and e.term == "dmn")
+    assert np.isnan(row.p)
+    assert "fewer than 4" in row.note
+    assert any("Not tested: dmn" in said for said in analysis.verdict.warnings)
+
+
+def test_mismatched_arrays_are_refused() -> None:
+    study = simulate_edges(Truth(), QUIET, np.random.default_rng(10))
+    with pytest.raises(DesignError, match="same people and edges"):
+        Visits(study.baseline, study.followup[:-1])
+    with pytest.raises(DesignError, match="use one atlas"):
+        Visits(study.baseline, study.followup, reference=study.reference[:, :-1])
+
+
+def estimate(family: str, p: float, equivalence: float) -> Estimate:
+    return replace(
+        Estimate.unknown(family, family),
+        estimate=0.1,
+        p=p,
+        p_corrected=p,
+        equivalence_p=equivalence,
+    )
+
+
+@pytest.mark.parametrize(
+    ("p_global", "p_circuit", "equivalence", "wanted"),
+    [
+        (0.01, 0.5, 0.5, "global"),
+        (0.5, 0.01, 0.5, "circuit-specific"),
+        (0.01, 0.01, 0.5, "both"),
+        (0.5, 0.5, 0.01, "neither"),
+        (0.5, 0.5, 0.5, "undetermined"),
+        (0.05, 0.05, 0.5, "undetermined"),
+    ],
+)
+def test_the_decision_rule(
+    p_global: float, p_circuit: float, equivalence: float, wanted: str
+) -> None:
+    rows = [estimate("global", p_global, equivalence), estimate("specific", p_circuit, equivalence)]
+    deviation = Deviation(identified=True, reason="")
+    assert decide(rows, alpha=0.05, deviation=deviation, controlled=True).verdict == wanted
+
+
+def test_what_was_not_tested_is_not_ruled_out() -> None:
+    rows = [estimate("global", 0.5, 0.01), estimate("specific", 0.5, 0.01)]
+    rows.append(Estimate.unknown("specific", "dmn", "lost"))
+    found = decide(rows, alpha=0.05, deviation=Deviation(True, ""), controlled=True)
+    assert found.verdict == "undetermined"
+    assert "Not tested: dmn (lost)." in found.warnings
+
+
+def test_a_circuit_lost_in_one_arm_leaves_the_others_their_answer() -> None:
+    spec = replace(QUIET, n_control=10, n_treated=10)
+    study = simulate_edges(Truth(), spec, np.random.default_rng(9))
+    other = np.arange(700, 720)
+    study.followup[np.ix_(np.flatnonzero(~study.treated)[1:], other)] = np.nan
+    visits = Visits(study.baseline, study.followup, treated=study.treated)
+    circuits = {"dmn": study.circuit, "other": other}
+    found = analyse(visits, circuits, rng=np.random.default_rng(0), rules=RULES)
+    rows = {e.term: e for e in found.estimates if e.family == "specific"}
+    assert np.isfinite(rows["dmn"].p)
+    assert np.isnan(rows["other"].p)
+    assert "at least two" in rows["other"].note
+
+
+def test_the_bayes_factor_counts_people_as_the_contrast_does() -> None:
+    """Motion with its zero kept leaves little information on the intercept."""
+    study = simulate_edges(Truth(), QUIET, np.random.default_rng(3))
+    n = len(study.baseline)
+    motion = np.random.default_rng(0).normal(0.3, 0.1, n)
+    visits = replace(visits_of(study), motion_mm=motion)
+    found = analyse(visits, study.circuits, rng=np.random.default_rng(0), rules=RULES)
+    row = next(e for e in found.estimates if e.family == "global")
+    weights = np.linalg.pinv(np.column_stack([np.ones(n), motion]))[0]
+    effective = 1 / (weights @ weights)
+    assert effective < n / 2
+    assert row.bf10 == pytest.approx(bayes_factor(row.statistic, row.df, effective), rel=1e-9)
+
+
+def test_a_hit_that_its_regions_may_explain_is_warned_of() -> None:
+    hit = estimate("specific", 0.01, 0.5)
+    for p, warned in ((0.4, True), (0.02, False)):
+        adjusted = replace(estimate("specific, node-adjusted", p, 0.5), term=hit.term)
+        found = decide([hit, adjusted], alpha=0.05, deviation=Deviation(True, ""), controlled=True)
+        assert found.verdict == "circuit-specific"
+        assert any("their regions do everywhere" in w for w in found.warnings) == warned
+
+
+def test_naive_families_never_decide() -> None:
+    rows = [estimate("naive: circuit minus background", 0.001, 0.5)]
+    deviation = Deviation(identified=True, reason="")
+    verdict = decide(rows, alpha=0.05, deviation=deviation, controlled=True)
+    assert verdict.verdict == "undetermined"
+    assert verdict.reason == "no test could be made"
+
+
+def small(truth: Truth, **spec: object) -> Scenario:
+    base = SCENARIOS["nothing"]
+    return replace(
+        base,
+        truth=truth,
+        spec=replace(EdgeSpec(n_regions=60, n_circuit=10), **spec),
+        is_global=not truth.specific,
+        is_specific=bool(truth.specific),
+    )
+
+
+@pytest.mark.slow
+def test_calibration_table_is_nominal_where_naive_tests_are_not() -> None:
+    scenarios = {name: small(TRUTHS[name]) for name in ("gain", "normalisation", "specific")}
+    rows = {
+        row.name: row
+        for row in calibration_table(
+            tuple(scenarios),
+            n_studies=60,
+            scenarios=scenarios,
+            rules=Rules(n_permutations=199),
+            n_procs=2,
+        )
+    }
+    for truth in ("gain", "normalisation"):
+        low, high = wilson_interval(rows[truth].rejected["specific"], 60)
+        assert low <= 0.05 <= high
+        assert rows[truth].rejected["naive: circuit minus background"] > 0.3
+        assert rows[truth].wrong_kind == 0
+        assert rows[truth].overclaimed <= 0.15
+    assert rows["specific"].rejected["specific"] > 0.5
+    assert rows["normalisation"].means["share"] == pytest.approx(0.5, abs=0.04)
+    text = markdown_table(list(rows.values()))
+    assert text.count("\n|") == 4
+    assert f"{rows['gain'].rejected['specific']:.3f}" in text
+
+
+def test_calibration_depends_neither_on_processes_nor_on_other_rows() -> None:
+    tiny = {"n_regions": 30, "n_circuit": 6, "n_treated": 8, "n_reference": 8}
+    scenarios = {name: small(TRUTHS[name], **tiny) for name in ("shift", "gain")}
+    one, two = (
+        list(
+            calibration_table(
+                names,
+                n_studies=6,
+                scenarios=scenarios,
+                rules=Rules(n_permutations=50),
+                n_procs=n,
+            )
+        )
+        for n, names in ((1, ("gain",)), (2, ("shift", "gain")))
+    )
+    assert one[0] == two[1]
+
+
+def test_every_scenario_can_be_analysed() -> None:
+    for name, scenario in SCENARIOS.items():
+        spec = replace(
+            scenario.spec,
+            n_regions=80,
+            n_treated=min(scenario.spec.n_treated, 14),
+            n_control=min(scenario.spec.n_control, 14),
+            n_reference=12,
+        )
+        row = next(
+            calibration_table(
+                (name,),
+                n_studies=1,
+                scenarios={name: replace(scenario, spec=spec)},
+                rules=Rules(n_permutations=30),
+            )
+        )
+        assert row.tested["specific"] == 1
+        assert sum(row.verdicts.values()) == 1

@@ -1,0 +1,89 @@
+"""Size of change: slow twin, planted effects without direction, false positives, recognition."""
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.model.analyse import Rules, Visits, analyse
+from circuitshift.pipeline.model.change_size import identifiability, log_displacement
+
+N_EDGES = 40 * 39 // 2
+CIRCUIT = {"dmn": np.arange(30)}
+RULES = Rules(n_permutations=200)
+
+
+def study(rng, *, moved=0.0, n=24):
+    """Two arms; each treated person moves on every edge, each edge in a direction of its own."""
+    trait = rng.standard_normal((n, N_EDGES)) * 0.2 + 0.2
+    noise = rng.standard_normal((2, n, N_EDGES)) * 0.15
+    treated = np.arange(n) < n // 2
+    followup = trait + noise[1]
+    followup[treated] += moved * rng.standard_normal((treated.sum(), N_EDGES))
+    return Visits(trait + noise[0], followup, treated=treated)
+
+
+def sizes(visits, rng):
+    found = analyse(visits, CIRCUIT, rng=rng, rules=RULES)
+    return {e.term: e for e in found.estimates if e.family == "size of change"}, found
+
+
+def test_equals_a_plain_rendering():
+    rng = np.random.default_rng(1)
+    change = rng.standard_normal((5, 12))
+    change[0, :4] = np.nan
+    change[1, :7] = np.nan
+    change[2] = 0
+    found = log_displacement(change, {"a": np.arange(12), "b": np.array([9, 11])})
+    for person in (0, 3, 4):
+        known = change[person][np.isfinite(change[person])]
+        assert found["a"][person] == pytest.approx(np.log(np.sqrt(np.mean(known**2))))
+    assert np.isnan(found["a"][[1, 2]]).all()
+    assert found["b"][1] == pytest.approx(np.log(np.sqrt(np.mean(change[1, [9, 11]] ** 2))))
+
+
+def test_change_without_direction_is_found_here_and_nowhere_else():
+    rng = np.random.default_rng(2)
+    rows, found = sizes(study(rng, moved=0.15), rng)
+    assert rows["background"].p_corrected < 0.05
+    # two scans move everybody by sqrt(2) * .15; the treated by sqrt(3) * .15
+    assert rows["background"].estimate == pytest.approx(np.log(np.sqrt(3 / 2)), abs=0.03)
+    assert found.verdict.verdict in ("neither", "undetermined")
+
+
+def test_false_positives_are_at_the_nominal_rate():
+    hits = 0
+    for seed in range(100):
+        rng = np.random.default_rng(1000 + seed)
+        rows, _ = sizes(study(rng, n=14), rng)
+        hits += rows["background"].p < 0.05
+    assert hits <= 11  # 99 % binomial limit of .05
+
+
+def test_one_arm_has_no_such_test():
+    rng = np.random.default_rng(3)
+    visits = study(rng)
+    rows, _ = sizes(Visits(visits.baseline, visits.followup), rng)
+    assert rows == {}
+
+
+def test_a_stated_direction_of_a_circuit_says_nothing_of_its_size():
+    rng = np.random.default_rng(4)
+    rules = Rules(n_permutations=200, sides={"dmn": "decrease"})
+    found = analyse(study(rng, moved=0.3), CIRCUIT, rng=rng, rules=rules)
+    row = next(e for e in found.estimates if e.family == "size of change" and e.term == "dmn")
+    assert row.estimate > 0
+    assert row.p < 0.05
+
+
+def test_people_are_recognised_by_what_is_theirs():
+    rng = np.random.default_rng(5)
+    trait = rng.standard_normal((10, 500))
+    found = identifiability(
+        trait + 0.3 * rng.standard_normal((10, 500)), trait + 0.3 * rng.standard_normal((10, 500))
+    )
+    assert found["recognised"] == 1
+    assert found["self_r"] == pytest.approx(1 / 1.09, abs=0.02)
+    assert found["others_r"] == pytest.approx(0, abs=0.03)
+    assert found["idiff"] == pytest.approx(found["self_r"] - found["others_r"])
+    strangers = identifiability(rng.standard_normal((40, 500)), rng.standard_normal((40, 500)))
+    assert strangers["recognised"] < 0.2
+    assert identifiability(trait[:1], trait[:1]) == {}

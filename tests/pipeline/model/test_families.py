@@ -1,0 +1,266 @@
+"""One contract for every family of tests: what holds for one must hold for all.
+
+Families come from `analyse` and `look_beside` themselves, so that a new one is under the contract
+without being named here.
+"""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from circuitshift.pipeline.model.analyse import Analysis, analyse
+from circuitshift.pipeline.model.contrasts import Rules, Visits
+from circuitshift.pipeline.model.secondary.secondary import look_beside
+from circuitshift.pipeline.model.verdict import Estimate
+from circuitshift.pipeline.validation.simulate.edges import (
+    EdgeSpec,
+    EdgeStudy,
+    Truth,
+    simulate_edges,
+)
+
+N = 20  # regions
+SPEC = EdgeSpec(
+    n_regions=N,
+    n_circuit=6,
+    n_treated=9,
+    n_control=9,
+    n_reference=9,
+    deviation_sd=0.2,
+    trait_sd=(0.03, 0.02, 0.02, 0.05),
+    state_sd=(0.03, 0.02, 0.02, 0.08),
+)
+RULES = Rules(n_permutations=199)
+CIRCUITS = {"c": np.flatnonzero((np.triu_indices(N, 1)[0] < 6) & (np.triu_indices(N, 1)[1] < 6))}
+CIRCUITS["d"] = np.flatnonzero(np.triu_indices(N, 1)[0] >= 14)
+
+
+def draw(seed: int, truth: Truth | None = None, **spec: object) -> EdgeStudy:
+    return simulate_edges(truth or Truth(), replace(SPEC, **spec), np.random.default_rng(seed))
+
+
+def visits_of(study: EdgeStudy, **more: object) -> Visits:
+    rng = np.random.default_rng(0)
+    n = len(study.baseline)
+    given = {
+        "treated": None if study.treated.all() else study.treated,
+        "reference": study.reference,
+        "distance": study.distance,
+        "factor": np.arange(n) % 2 == 0,
+        "symptom": rng.normal(size=n),
+    }
+    return Visits(study.baseline, study.followup, **(given | more))
+
+
+def by_term(visits: Visits, *, circuits: dict | None = None, seed: int = 1) -> dict:
+    found = everything(visits, circuits=circuits, seed=seed)[1]
+    return {(e.family, e.term): e for e in found}
+
+
+def everything(
+    visits: Visits, *, circuits: dict | None = None, seed: int = 1, rules: Rules = RULES
+) -> tuple[Analysis, list[Estimate]]:
+    rng = np.random.default_rng(seed)
+    analysis = analyse(visits, circuits or CIRCUITS, rng=rng, rules=rules)
+    beside = look_beside(analysis, visits, n_regions=N, rng=rng, rules=rules)
+    return analysis, [*analysis.estimates, *beside.estimates]
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict:
+    return by_term(visits_of(draw(1)))
+
+
+def families(found: dict) -> set[str]:
+    return {family for family, _ in found}
+
+
+def test_the_registry_is_what_the_documents_say(rows: dict) -> None:
+    base = {"global", "nuisance", "specific", "specific, node-adjusted"}
+    asked = {f"{q}: {f}" for q in ("factor", "interaction", "symptom") for f in base}
+    more = {
+        "circuit change",
+        "naive: circuit minus background",
+        "naive: normalisation slope",
+        "size of change",
+        "ranks: global",
+        "ranks: specific",
+        "normalisation, split-half instrument",
+    }
+    assert families(rows) == base | asked | more
+
+
+def test_every_row_is_whole(rows: dict) -> None:
+    for e in rows.values():
+        assert 0 < e.p <= 1
+        assert e.p <= e.p_corrected + 1e-12
+        assert e.p_low <= e.p <= e.p_high
+        assert e.ci_low < e.estimate < e.ci_high
+        assert e.se > 0
+        assert e.df > 1
+        assert e.bf10 > 0
+        assert e.n + e.n_control <= 18
+        assert "permutation" in e.method
+
+
+def test_same_seed_same_numbers_other_seed_other_draws(rows: dict) -> None:
+    again, other = by_term(visits_of(draw(1))), by_term(visits_of(draw(1)), seed=2)
+    for key, e in rows.items():
+        for name in Estimate.__slots__:
+            one, two = getattr(e, name), getattr(again[key], name)
+            assert one == two or (np.isnan(one) and np.isnan(two)), (key, name)
+        if "split-half" not in key[0]:  # its splits are drawn, too
+            assert other[key].estimate == e.estimate
+        assert abs(other[key].p - e.p) < 0.25
+    assert any(other[key].p != e.p for key, e in rows.items())
+
+
+def test_the_order_of_people_does_not_matter(rows: dict) -> None:
+    study, order = draw(1), np.random.default_rng(3).permutation(18)
+    plain = visits_of(study)
+    turned = replace(
+        plain,
+        **{k: getattr(plain, k)[order] for k in ("baseline", "followup", "treated", "factor")},
+        symptom=plain.symptom[order],
+    )
+    for key, e in by_term(turned).items():
+        if "split-half" in key[0]:
+            continue
+        assert e.estimate == pytest.approx(rows[key].estimate, abs=1e-9), key
+        assert e.statistic == pytest.approx(rows[key].statistic, abs=1e-6), key
+        assert abs(e.p - rows[key].p) < 0.25, key
+
+
+def test_exchanging_the_arms_turns_every_sign(rows: dict) -> None:
+    plain = visits_of(draw(1))
+    for (family, term), e in by_term(replace(plain, treated=~plain.treated)).items():
+        if family.startswith(("symptom", "factor")):
+            continue  # not about arms
+        if "split-half" in family:
+            continue
+        assert e.estimate == pytest.approx(-rows[family, term].estimate, abs=1e-9), (family, term)
+
+
+def test_the_order_of_regions_does_not_matter(rows: dict) -> None:
+    study, order = draw(1), np.random.default_rng(4).permutation(N)
+    i, j = np.triu_indices(N, 1)
+    matrix = np.zeros((N, N), int)
+    matrix[i, j] = matrix[j, i] = np.arange(i.size)
+    move = matrix[order][:, order][i, j]  # new edge -> old edge
+    back = np.argsort(move)
+    plain = visits_of(study)
+    turned = replace(
+        plain,
+        **{k: getattr(plain, k)[:, move] for k in ("baseline", "followup", "reference")},
+        distance=plain.distance[move],
+    )
+    circuits = {name: np.sort(back[edges]) for name, edges in CIRCUITS.items()}
+    for key, e in by_term(turned, circuits=circuits).items():
+        assert e.estimate == pytest.approx(rows[key].estimate, abs=1e-7), key
+        assert e.p == pytest.approx(rows[key].p, abs=0.011), key
+
+
+def test_a_region_lost_in_one_person_moves_nobody_s_row_away(rows: dict) -> None:
+    study = draw(1)
+    i, j = np.triu_indices(N, 1)
+    study.followup[3, (i == 2) | (j == 2)] = np.nan
+    lost = by_term(visits_of(study))
+    assert set(lost) == set(rows) or set(rows) - set(lost) == {
+        key for key in rows if "split-half" in key[0]
+    }
+    for key, e in lost.items():
+        assert np.isfinite(e.estimate), key
+        assert abs(e.estimate - rows[key].estimate) < 4 * e.se, key
+
+
+@pytest.mark.parametrize("n", [4, 5])
+def test_few_people_give_whole_rows_or_rows_that_say_why(n: int) -> None:
+    study = draw(5, n_treated=n, n_control=0, n_reference=n)
+    found = everything(visits_of(study, factor=None, symptom=None))[1]
+    assert {e.family for e in found} >= {"global", "specific"}
+    for e in found:
+        assert np.isfinite(e.p) or e.note
+        if np.isfinite(e.p):
+            assert e.p >= 2.0**-n
+
+
+def test_p_equals_a_slow_loop() -> None:
+    """Max-T of the family *global*: scipy's Welch t as normal scores, one labelling at a time."""
+    study = draw(6)
+    rules = Rules(n_permutations=100_000)
+    arm = np.arange(10) < 4
+    plain = Visits(study.baseline[:10], study.followup[:10], treated=arm)
+    analysis = analyse(plain, CIRCUITS, rng=np.random.default_rng(0), rules=rules)
+    y = analysis.response.coefficients[:, :2]
+
+    def score(who: np.ndarray) -> np.ndarray:
+        found = stats.ttest_ind(y[who], y[~who], equal_var=False)
+        return np.abs(stats.norm.isf(stats.t.sf(np.abs(found.statistic), found.df)))
+
+    null = np.array(
+        [score(np.isin(np.arange(10), chosen)) for chosen in combinations(range(10), 4)]
+    )
+    rows = {e.term: e for e in analysis.estimates if e.family == "global"}
+    extra = analysis.response.excess_variance(np.where(arm, 1 / 4, -1 / 6))[:2]
+    for k, term in enumerate(("shift", "gain")):
+        if extra[k] > 0:
+            continue  # the observed statistic is shrunk by shared noise
+        own = score(arm)[k]
+        assert rows[term].p == pytest.approx(np.mean(null[:, k] >= own - 1e-3), abs=0.01)
+        expected = np.mean(null.max(axis=1) >= own - 1e-3)
+        assert rows[term].p_corrected == pytest.approx(expected, abs=0.01)
+        assert rows[term].method.endswith("210 (all), max-T")
+
+
+@pytest.mark.slow
+def test_every_family_holds_its_level_when_nothing_happened() -> None:
+    n_studies = 250
+    hits: dict[str, int] = {}
+    for seed in range(n_studies):
+        found = everything(visits_of(draw(1000 + seed)), seed=seed, rules=Rules(n_permutations=99))[
+            1
+        ]
+        smallest: dict[str, float] = {}
+        for e in found:
+            smallest[e.family] = min(smallest.get(e.family, 1.0), e.p_corrected)
+        for family, p in smallest.items():
+            hits[family] = hits.get(family, 0) + (p <= 0.05)
+    bound = stats.binom.isf(0.0005, n_studies, 0.05)  # one of 25 families in a hundred runs
+    too_many = {f: h for f, h in hits.items() if h > bound}
+    assert not too_many, too_many
+
+
+PLANTED = {
+    "global": Truth(shift=0.25),
+    "specific": Truth(specific=0.3),
+    "specific, node-adjusted": Truth(specific=0.5),
+    "circuit change": Truth(specific=0.3),
+    "naive: circuit minus background": Truth(specific=0.3),
+    "ranks: global": Truth(shift=0.25),
+    "ranks: specific": Truth(specific=0.3),
+    "naive: normalisation slope": Truth(normalisation=0.8),
+    "normalisation, split-half instrument": Truth(normalisation=0.8),
+    "nuisance": Truth(artefact_z_per_mm=0.004),
+}
+
+
+@pytest.mark.parametrize("family", list(PLANTED))
+def test_every_family_finds_what_is_planted_for_it(family: str) -> None:
+    study = draw(7, PLANTED[family])
+    found = everything(visits_of(study, factor=None, symptom=None))[1]
+    own = [e for e in found if e.family == family]
+    assert min(e.p_corrected for e in own) < 0.05, own
+    best = min(own, key=lambda e: e.p_corrected)
+    assert best.estimate > 0
+
+
+def test_the_size_of_change_is_found() -> None:
+    study = draw(8)
+    rng = np.random.default_rng(0)
+    study.followup[study.treated] += rng.normal(0, 0.25, (9, study.distance.size))
+    found = everything(visits_of(study, factor=None, symptom=None))[1]
+    own = [e for e in found if e.family == "size of change"]
+    assert min(e.p_corrected for e in own) < 0.05

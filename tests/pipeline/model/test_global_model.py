@@ -1,0 +1,285 @@
+"""The global response model: against a slow twin, exact laws, and planted effects."""
+
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.model.analyse import Rules, Visits, analyse
+from circuitshift.pipeline.model.centred_edges import Sample
+from circuitshift.pipeline.model.global_model import global_response, identify_deviation
+from circuitshift.pipeline.validation.simulate.edges import (
+    EdgeSpec,
+    EdgeStudy,
+    Truth,
+    simulate_edges,
+)
+
+SMALL = EdgeSpec(n_regions=40, n_circuit=8, n_treated=12, n_reference=10)
+
+
+def sample_of(study: EdgeStudy, **more: object) -> Sample:
+    return Sample.from_edges(
+        change=study.followup - study.baseline,
+        baseline=study.baseline,
+        circuits={"c": study.circuit},
+        reference=study.reference,
+        distance=study.distance,
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def study() -> EdgeStudy:
+    return simulate_edges(Truth(shift=0.1, gain=0.1), SMALL, np.random.default_rng(0))
+
+
+def test_moments_equal_a_loop_over_pairs_of_different_people(study: EdgeStudy) -> None:
+    """Slow twin: every pair j != k by itself, no algebra."""
+    sample = sample_of(study)
+    response = global_response(sample, with_deviation=True)
+    background = sample.background
+    fixed = np.vstack(
+        [np.ones(background.size), study.distance - study.distance[background].mean()]
+    )
+
+    def clear(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        beta = np.linalg.lstsq(fixed[:, background].T, z[background], rcond=None)[0]
+        return z - beta @ fixed, beta
+
+    i = 3
+    change, change_fixed = clear(study.followup[i] - study.baseline[i])
+    others = [clear(z)[0][background] for k, z in enumerate(study.baseline) if k != i]
+    healthy = [clear(z)[0][background] for z in study.reference]
+    pairs = [(a, b) for a in range(len(others)) for b in range(len(others)) if a != b]
+    mm = np.mean([others[a] @ others[b] for a, b in pairs])
+    rr = np.mean([x @ y for a, x in enumerate(healthy) for b, y in enumerate(healthy) if a != b])
+    mr = np.mean([x @ y for x in others for y in healthy])
+    moments = np.array([[mm, mr - mm], [mr - mm, rr - 2 * mr + mm]])
+    m, r = np.mean(others, axis=0), np.mean(healthy, axis=0)
+    rhs = np.array([m @ change[background], (r - m) @ change[background]])
+    gain, share = np.linalg.solve(moments, rhs)
+    row = dict(zip(response.terms, response.coefficients[i], strict=True))
+    assert row["gain"] == pytest.approx(gain, rel=1e-9)
+    assert row["normalisation"] == pytest.approx(share, rel=1e-9)
+    means = [clear(z)[1] for k, z in enumerate(study.baseline) if k != i]
+    away = np.mean([clear(z)[1] for z in study.reference], axis=0) - np.mean(means, axis=0)
+    assert row["shift"] == pytest.approx(change_fixed[0] - share * away[0], rel=1e-9)
+
+
+def test_split_half_instruments_average_to_the_closed_form() -> None:
+    """The design's two-stage estimator, over random halves, converges to ours."""
+    strong = replace(SMALL, deviation_sd=0.2)
+    study = simulate_edges(Truth(normalisation=0.5), strong, np.random.default_rng(8))
+    sample = sample_of(study)
+    i, rng = 0, np.random.default_rng(1)
+    background = sample.background
+    others = np.delete(sample.baseline[:].edges, i, axis=0)[:, background]
+    healthy = sample.reference[:].edges[:, background]
+    moments, rhs = np.zeros((2, 2)), np.zeros(2)
+    for _ in range(4000):
+        a, b = np.array_split(rng.permutation(len(others)), 2)
+        c, d = np.array_split(rng.permutation(len(healthy)), 2)
+        x = np.array([others[a].mean(0), healthy[c].mean(0) - others[a].mean(0)])
+        z = np.array([others[b].mean(0), healthy[d].mean(0) - others[b].mean(0)])
+        moments += z @ x.T + x @ z.T
+        rhs += (z + x) @ sample.change[:].edges[i, background]
+    response = global_response(sample, with_deviation=True)
+    np.testing.assert_allclose(
+        np.linalg.solve(moments, rhs), response.coefficients[i, 1:3], rtol=0.03
+    )
+
+
+NOISELESS = EdgeSpec(
+    n_regions=40,
+    n_circuit=8,
+    n_treated=8,
+    n_reference=8,
+    trait_sd=(0, 0, 0, 0),
+    state_sd=(0, 0, 0, 0),
+)
+
+
+@pytest.mark.parametrize(
+    ("truth", "expected"),
+    [
+        (Truth(), (0, 0, 0, 0)),
+        (Truth(shift=0.1), (0.1, 0, 0, 0)),
+        (Truth(gain=0.3), (None, 0.3, 0, 0)),
+        (Truth(normalisation=0.4), (0, 0, 0.4, 0)),
+        (Truth(specific=0.2), (0, 0, 0, 0.2)),
+        (Truth(shift=-0.1, gain=0.2, specific=-0.1), (None, 0.2, 0, -0.1)),
+    ],
+)
+def test_without_noise_the_truth_is_returned_exactly(truth: Truth, expected: tuple) -> None:
+    study = simulate_edges(truth, NOISELESS, np.random.default_rng(2))
+    response = global_response(sample_of(study), with_deviation=True)
+    found = [*response.coefficients[0, :3], response.specific[0, 0]]
+    for value, wanted in zip(found, expected, strict=True):
+        if wanted is not None:
+            assert value == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_loss_of_signal_is_no_specific_change() -> None:
+    """r' = k r bends in z: a strong circuit changes more than a straight gain predicts."""
+    study = simulate_edges(Truth(attenuation=0.15), NOISELESS, np.random.default_rng(3))
+    response = global_response(sample_of(study), with_deviation=True)
+    assert response.curvature
+    change = (study.followup - study.baseline)[0, study.circuit].mean()
+    assert abs(response.specific[0, 0]) < 0.02 * abs(change)
+
+
+def test_a_region_that_moves_all_its_edges_is_no_specific_change_once_adjusted() -> None:
+    study = simulate_edges(Truth(), NOISELESS, np.random.default_rng(4))
+    node = np.zeros(40)
+    node[:8] = -0.1
+    i, j = np.triu_indices(40, 1)
+    moved = EdgeStudy(
+        **{name: getattr(study, name) for name in study.__slots__ if name != "followup"},
+        followup=study.followup + node[i] + node[j],
+    )
+    plain = global_response(sample_of(moved), with_deviation=True)
+    adjusted = global_response(sample_of(moved), with_deviation=True, node_adjusted=True)
+    assert plain.specific[0, 0] < -0.1
+    assert abs(adjusted.specific[0, 0]) < 0.05 * abs(plain.specific[0, 0])
+
+
+def test_missing_edges_of_some_people_do_not_move_the_others() -> None:
+    study = simulate_edges(Truth(shift=0.05), SMALL, np.random.default_rng(5))
+    whole = global_response(sample_of(study), with_deviation=True)
+    region = np.zeros(study.distance.size, bool)
+    i, j = np.triu_indices(40, 1)
+    region[(i == 20) | (j == 20)] = True
+    study.followup[0, region] = np.nan
+    lost = global_response(sample_of(study), with_deviation=True)
+    assert np.isfinite(lost.coefficients).all()
+    # the shift is the change at the strength of edges that all people have: it moves a little
+    moved = np.abs(lost.coefficients[1:] - whole.coefficients[1:]).max(axis=0)
+    assert (moved < 0.03 * whole.coefficients.std(axis=0)).all()
+    assert lost.coefficients[0, 0] == pytest.approx(whole.coefficients[0, 0], abs=0.03)
+
+
+@pytest.mark.parametrize("n_lost", [0, 5, 10])
+def test_lost_strong_regions_do_not_bias_gain_or_circuits(n_lost: int) -> None:
+    """D = .2 m without noise, the strongest regions lost in half of the people."""
+    rng = np.random.default_rng(0)
+    i, j = np.triu_indices(60, 1)
+    m = 0.12 + 0.3 * (i // 6 == j // 6) + rng.normal(0, 0.1, i.size) + 0.25 * (j >= 50)
+    baseline = np.tile(m, (12, 1))
+    baseline[:6, (i >= 60 - n_lost) | (j >= 60 - n_lost)] = np.nan
+    circuit = {"c": np.flatnonzero((i < 6) & (j < 6))}
+    sample = Sample.from_edges(change=0.2 * baseline, baseline=baseline, circuits=circuit)
+    found = global_response(sample, with_deviation=False)
+    np.testing.assert_allclose(found.coefficients[:, 1], 0.2, atol=1e-9)
+    np.testing.assert_allclose(found.coefficients[:, 0], found.coefficients[0, 0], atol=1e-9)
+    np.testing.assert_allclose(found.specific, 0, atol=1e-9)
+
+
+@pytest.mark.slow
+def test_few_people_do_not_make_a_loss_of_signal_specific() -> None:
+    """Too few to see the law bend on the background: a circuit beyond it is still predicted so."""
+    spec = EdgeSpec(n_treated=12, n_reference=12, n_regions=60, circuit_strength=0.9)
+    hits = 0
+    for seed in range(60):
+        rng = np.random.default_rng([5, seed])
+        study = simulate_edges(Truth(attenuation=0.25), spec, rng)
+        visits = Visits(study.baseline, study.followup, reference=study.reference)
+        found = analyse(visits, study.circuits, rng=rng, rules=Rules(n_permutations=199))
+        hits += any(e.p_corrected < 0.05 for e in found.estimates if e.family == "specific")
+    assert hits <= 7  # P(X > 7 | 60, .05) < .01
+
+
+def test_a_lost_circuit_is_nan_and_the_person_stays() -> None:
+    study = simulate_edges(Truth(), SMALL, np.random.default_rng(6))
+    study.followup[2, study.circuit] = np.nan
+    response = global_response(sample_of(study), with_deviation=False)
+    assert np.isnan(response.specific[2, 0])
+    assert np.isfinite(response.coefficients[2]).all()
+
+
+def test_the_deviation_is_withheld_when_there_is_none() -> None:
+    spec = EdgeSpec(
+        n_regions=40,
+        n_circuit=8,
+        n_treated=14,
+        n_reference=14,
+        circuit_deviation=0.0,
+        deviation_sd=0.0,
+    )
+    withheld = 0
+    for seed in range(60):
+        study = simulate_edges(Truth(), spec, np.random.default_rng(seed))
+        found = identify_deviation(sample_of(study), np.random.default_rng(seed))
+        withheld += not found.identified
+    assert withheld >= 57
+
+
+def test_the_share_closed_is_unbiased_and_the_naive_one_is_not() -> None:
+    spec = EdgeSpec(n_regions=60, n_circuit=8, n_treated=16, n_reference=16)
+    ours, naive = [], []
+    for seed in range(60):
+        study = simulate_edges(Truth(normalisation=0.5), spec, np.random.default_rng(seed))
+        sample = sample_of(study)
+        response = global_response(sample, with_deviation=True)
+        ours.append(response.coefficients[:, 2].mean())
+        d = study.reference.mean(0) - study.baseline.mean(0)
+        d = d[sample.background] - d[sample.background].mean()
+        change = (study.followup - study.baseline)[:, sample.background]
+        naive.append((change @ d / (d @ d)).mean())
+    assert np.mean(ours) == pytest.approx(0.5, abs=0.03)
+    nothing = simulate_edges(Truth(), spec, np.random.default_rng(99))
+    d = nothing.reference.mean(0) - nothing.baseline.mean(0)
+    change = (nothing.followup - nothing.baseline).mean(0)
+    assert np.polyfit(d, change, 1)[0] > 0.1  # regression to the mean
+
+
+def test_shared_noise_is_in_the_standard_error() -> None:
+    """With a small reference the spread between people alone is too small a standard error."""
+    spec = EdgeSpec(n_regions=60, n_circuit=8, n_treated=40, n_reference=8)
+    means, plain, full = [], [], []
+    weights = np.full(40, 1 / 40)
+    for seed in range(80):
+        study = simulate_edges(Truth(normalisation=0.8), spec, np.random.default_rng(seed))
+        response = global_response(sample_of(study), with_deviation=True)
+        means.append(response.specific[:, 0].mean())
+        plain.append(response.specific[:, 0].var(ddof=1) / 40)
+        full.append(plain[-1] + response.excess_variance(weights)[-1])
+    spread = np.var(means)
+    assert spread > 1.4 * np.mean(plain)
+    assert spread == pytest.approx(np.mean(full), rel=0.4)
+
+
+def test_edges_of_everybody_are_not_copied() -> None:
+    """Beside the edges of many people the fit needs copies of a few at a time."""
+    spec = EdgeSpec(n_regions=40, n_circuit=8, n_treated=1500, n_reference=500)
+    study = simulate_edges(Truth(shift=0.1), spec, np.random.default_rng(0))
+    change = study.followup - study.baseline
+    tracemalloc.start()
+    sample = Sample.from_edges(
+        change=change,
+        baseline=study.baseline,
+        circuits={"c": study.circuit},
+        reference=study.reference,
+    )
+    made = tracemalloc.get_traced_memory()[1]
+    global_response(sample, with_deviation=True)
+    fitted = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.shares_memory(sample.change.values, change)
+    assert made < 0.5 * change.nbytes
+    assert fitted < 0.5 * change.nbytes
+
+
+def test_too_little_is_refused() -> None:
+    study = simulate_edges(Truth(), SMALL, np.random.default_rng(7))
+    with pytest.raises(DesignError, match="3 people"):
+        Sample.from_edges(
+            change=study.baseline[:3], baseline=study.baseline[:3], circuits={"c": study.circuit}
+        )
+    everything = np.arange(study.distance.size)
+    with pytest.raises(DesignError, match="0 background edges"):
+        Sample.from_edges(
+            change=study.baseline, baseline=study.baseline, circuits={"c": everything}
+        )

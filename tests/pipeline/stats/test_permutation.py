@@ -1,0 +1,168 @@
+"""Permutation tests: against theory, against scipy and brute force, and on planted effects."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.stats.permutation import mean_contrast, permutation_test
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_one_group_equals_students_t() -> None:
+    y = rng().normal(0.3, 1, (14, 3))
+    result = permutation_test(y, mean_contrast(14), rng=rng(1), n_permutations=100)
+    expected = stats.ttest_1samp(y, 0)
+    np.testing.assert_allclose(result.statistic, expected.statistic, atol=1e-12)
+    np.testing.assert_allclose(result.ci_low, expected.confidence_interval().low, atol=1e-12)
+    np.testing.assert_allclose(result.df, 13)
+
+
+def test_two_groups_equal_welchs_t() -> None:
+    y = np.r_[rng().normal(0.5, 1, (12, 2)), rng(1).normal(0, 3, (25, 2))]
+    treated = np.arange(37) < 12
+    result = permutation_test(y, mean_contrast(37, treated=treated), rng=rng(1), n_permutations=100)
+    expected = stats.ttest_ind(y[treated], y[~treated], equal_var=False)
+    np.testing.assert_allclose(result.statistic, expected.statistic, atol=1e-12)
+    np.testing.assert_allclose(result.df, expected.df, atol=1e-9)
+
+
+def test_sign_flips_of_few_people_are_enumerated_exactly() -> None:
+    y = rng(3).normal(0.4, 1, (7, 2))
+    result = permutation_test(y, mean_contrast(7), rng=rng(), n_permutations=1000)
+    flips = np.array(list(itertools.product([-1, 1], repeat=7)))
+    null = np.array([np.abs(stats.ttest_1samp(f[:, None] * y, 0).statistic) for f in flips])
+    observed = np.abs(stats.ttest_1samp(y, 0).statistic)
+    assert result.exact
+    assert result.n_permutations == 128
+    np.testing.assert_allclose(result.p, (null >= observed - 1e-9).mean(axis=0))
+    np.testing.assert_allclose(
+        result.p_corrected, (null.max(axis=1)[:, None] >= observed - 1e-9).mean(axis=0)
+    )
+
+
+def test_freedman_lane_equals_a_slow_loop() -> None:
+    n, treated = 20, np.arange(20) < 8
+    covariate = rng(4).normal(size=(n, 2))
+    y = rng(5).normal(size=(n, 2)) + covariate @ rng(6).normal(size=(2, 2)) + treated[:, None]
+    contrast = mean_contrast(n, treated=treated, covariates=covariate)
+    result = permutation_test(y, contrast, rng=rng(7), n_permutations=199)
+    shuffled = rng(7).permuted(np.tile(np.arange(n), (199, 1)), axis=1)
+    x = contrast.design
+    reduced = x[:, 1:] @ np.linalg.lstsq(x[:, 1:], y, rcond=None)[0]
+    hits = np.ones(2)
+    for order in shuffled:
+        again = reduced + (y - reduced)[order]
+        hits += np.abs(_slow_welch(again, x, contrast.group)) >= np.abs(result.statistic) - 1e-9
+    np.testing.assert_allclose(result.p, hits / 200)
+
+
+def _slow_welch(y: np.ndarray, x: np.ndarray, group: np.ndarray) -> np.ndarray:
+    inverse = np.linalg.inv(x.T @ x)
+    beta = inverse @ x.T @ y
+    left = y - x @ beta
+    leverage = 1 - np.einsum("ij,jk,ik->i", x, inverse, x)
+    out = []
+    for k in range(y.shape[1]):
+        sigma = np.zeros(len(y))
+        for g in (0, 1):
+            sigma[group == g] = (left[group == g, k] ** 2).sum() / leverage[group == g].sum()
+        covariance = inverse @ x.T @ np.diag(sigma) @ x @ inverse
+        out.append(beta[0, k] / np.sqrt(covariance[0, 0]))
+    return np.array(out)
+
+
+def test_equivalence_equals_two_one_sided_t_tests() -> None:
+    y = rng(8).normal(0.02, 0.1, (30, 1))
+    result = permutation_test(y, mean_contrast(30), rng=rng(), n_permutations=50)
+    low = stats.ttest_1samp(y[:, 0], -0.1, alternative="greater").pvalue
+    high = stats.ttest_1samp(y[:, 0], 0.1, alternative="less").pvalue
+    np.testing.assert_allclose(result.equivalence_p(0.1)[0], max(low, high), rtol=1e-9)
+
+
+@pytest.mark.parametrize("arms", [None, 10])
+@pytest.mark.parametrize("heavy", [False, True])
+def test_false_positive_rate_is_nominal(arms: int | None, heavy: bool) -> None:
+    generator = rng(9)
+    hits, any_hits, n_studies = 0, 0, 400
+    for _ in range(n_studies):
+        y = generator.standard_t(3, (24, 4)) if heavy else generator.normal(size=(24, 4))
+        treated = None if arms is None else np.arange(24) < arms
+        contrast = mean_contrast(24, treated=treated, covariates=generator.normal(size=(24, 1)))
+        result = permutation_test(y, contrast, rng=generator, n_permutations=99)
+        hits += result.p[0] <= 0.05
+        any_hits += (result.p_corrected <= 0.05).any()
+    low, high = stats.binom.ppf([0.0005, 0.9995], n_studies, 0.05)
+    assert low <= hits <= high
+    assert low <= any_hits <= high
+
+
+def test_unequal_variance_and_size_of_arms_stays_nominal() -> None:
+    generator = rng(10)
+    treated, hits = np.arange(42) < 12, 0
+    for _ in range(400):
+        y = generator.normal(size=(42, 1)) * np.where(treated, 3.0, 1.0)[:, None]
+        contrast = mean_contrast(42, treated=treated)
+        hits += permutation_test(y, contrast, rng=generator, n_permutations=99).p[0] <= 0.05
+    low, high = stats.binom.ppf([0.0005, 0.9995], 400, 0.05)
+    assert low <= hits <= high
+
+
+def test_planted_effect_is_found_and_p_is_never_zero() -> None:
+    y = rng(11).normal(size=(20, 3))
+    y[:, 1] += 5
+    result = permutation_test(y, mean_contrast(20), rng=rng(), n_permutations=200)
+    assert result.p_corrected[1] == pytest.approx(1 / 201)
+    assert (result.p_corrected[[0, 2]] > 0.05).all()
+
+
+def test_sign_of_the_data_turns_the_estimate_and_one_sided_tests() -> None:
+    y = rng(12).normal(0.5, 1, (15, 1))
+    up = permutation_test(y, mean_contrast(15), rng=rng(1), sides=["increase"])
+    down = permutation_test(-y, mean_contrast(15), rng=rng(1), sides=["decrease"])
+    wrong = permutation_test(-y, mean_contrast(15), rng=rng(1), sides=["increase"])
+    assert up.estimate[0] == -down.estimate[0]
+    assert up.p[0] == pytest.approx(down.p[0])
+    assert wrong.p[0] > 0.5
+
+
+def test_same_seed_same_numbers_and_row_order_does_not_matter() -> None:
+    y, treated = rng(13).normal(size=(16, 2)), np.arange(16) < 8
+    first = permutation_test(y, mean_contrast(16, treated=treated), rng=rng(5))
+    again = permutation_test(y, mean_contrast(16, treated=treated), rng=rng(5))
+    np.testing.assert_array_equal(first.p, again.p)
+    order = rng(6).permutation(16)
+    turned = permutation_test(y[order], mean_contrast(16, treated=treated[order]), rng=rng(5))
+    np.testing.assert_allclose(turned.statistic, first.statistic, atol=1e-12)
+    np.testing.assert_allclose(turned.p, first.p, atol=0.03)
+
+
+def test_excess_variance_widens_the_interval() -> None:
+    y = rng(14).normal(1, 1, (20, 1))
+    plain = permutation_test(y, mean_contrast(20), rng=rng(1))
+    wide = permutation_test(y, mean_contrast(20), rng=rng(1), excess_variance=np.array([0.05]))
+    assert wide.se[0] ** 2 == pytest.approx(plain.se[0] ** 2 + 0.05)
+    assert wide.p[0] > plain.p[0]
+
+
+def test_bad_designs_are_refused_in_one_sentence() -> None:
+    treated = np.arange(10) < 1
+    with pytest.raises(DesignError, match="1 treated and 9 control"):
+        mean_contrast(10, treated=treated)
+    arm = np.arange(10) < 5
+    with pytest.raises(DesignError, match="collinear"):
+        mean_contrast(10, treated=arm, covariates=arm[:, None] * 2.0)
+    with pytest.raises(DesignError, match="too few"):
+        mean_contrast(5, covariates=rng().normal(size=(5, 3)))
+
+
+def test_a_constant_covariate_changes_nothing() -> None:
+    y = rng(15).normal(size=(12, 1))
+    plain = permutation_test(y, mean_contrast(12), rng=rng(1))
+    constant = mean_contrast(12, covariates=np.ones((12, 1)))
+    np.testing.assert_array_equal(permutation_test(y, constant, rng=rng(1)).p, plain.p)

@@ -1,0 +1,245 @@
+"""The study file: what is stated, what is inferred, and what is refused."""
+
+import pytest
+
+from circuitshift.pipeline.errors import DesignError, FaultsError, TableError
+from circuitshift.pipeline.study.study_file import (
+    Observed,
+    StudyFile,
+    infer_design,
+    read_study_file,
+)
+
+
+def observed(groups, sessions=("pre", "post"), reference_groups=None, **columns):
+    people = [f"{k:02d}" for k in range(1, len(groups) + 1)]
+    named = {"group": dict(zip(people, groups, strict=True))} if any(groups) else {}
+    named |= {k: dict.fromkeys(people, v) for k, v in columns.items()}
+    return Observed(dict.fromkeys(people, sessions), named, reference_groups or {})
+
+
+def stated(**keys):
+    return StudyFile(None, tuple(keys.items()))
+
+
+def test_roles_and_sessions_are_inferred_and_said():
+    design = infer_design(StudyFile(), observed(["drug", "placebo", "healthy"]))
+    assert (design.baseline, design.followup) == ("pre", "post")
+    assert (design.treated, design.control, design.reference) == (
+        ("drug",),
+        ("placebo",),
+        ("healthy",),
+    )
+    assert design.inferred == (
+        "Baseline is ses-pre and follow-up ses-post, by their names.",
+        "Roles by the names in column group: control: placebo; reference: healthy; treated: drug.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [
+        (("01", "02"), ("01", "02")),
+        (("2", "10"), ("2", "10")),
+        (("predrug", "postdrug"), ("predrug", "postdrug")),
+        (("3months", "baseline"), ("baseline", "3months")),
+        (("bl", "fu1"), ("bl", "fu1")),
+        (("V1", "V2"), ("V1", "V2")),
+    ],
+)
+def test_session_names(labels, found):
+    design = infer_design(StudyFile(), observed([""], labels))
+    assert (design.baseline, design.followup) == found
+
+
+def test_control_is_clear_beside_a_healthy_group():
+    design = infer_design(StudyFile(), observed(["drug", "control", "healthy"]))
+    assert (design.treated, design.control) == (("drug",), ("control",))
+    there = {"ds2": ("control",)}
+    design = infer_design(StudyFile(), observed(["drug", "control"], reference_groups=there))
+    assert (design.control, design.reference) == (("control",), ("control",))
+
+
+def test_no_groups_is_one_arm():
+    design = infer_design(StudyFile(), observed(["", ""]))
+    assert (design.treated, design.control) == ((), ())
+    assert "everybody counts as treated" in design.inferred[-1]
+
+
+def test_one_group_is_one_arm():
+    design = infer_design(StudyFile(), observed(["healthy", "healthy"]))
+    assert (design.treated, design.reference) == ((), ())
+    assert design.inferred[-1] == "There is one group (healthy): everybody counts as treated."
+
+
+def test_real_groups_of_a_no_treatment_trial():
+    names = ["depr_cbt", "depr_nfb", "depr_no_treatment"]
+    design = infer_design(StudyFile(), observed(names))
+    assert design.treated == ("depr_cbt", "depr_nfb")
+    assert design.control == ("depr_no_treatment",)
+
+
+def test_reference_from_another_data_set():
+    there = {"ds002748": ("control", "depr")}
+    design = infer_design(StudyFile(), observed(["cbt", "sham"], reference_groups=there))
+    assert (design.reference_dataset, design.reference) == ("ds002748", ("control",))
+    assert (design.treated, design.control) == (("cbt",), ("sham",))
+    design = infer_design(
+        stated(reference=("depr",)), observed(["cbt", "sham"], reference_groups=there)
+    )
+    assert design.reference == ("depr",)
+    design = infer_design(StudyFile(), observed(["cbt"], reference_groups={"x": ()}))
+    assert (design.reference_dataset, design.reference) == ("x", ())
+
+
+def test_stated_control_makes_the_others_treated():
+    design = infer_design(stated(control=("control",)), observed(["control", "a", "b"]))
+    assert design.treated == ("a", "b")
+    assert "Treated are the groups without another role: a, b." in design.inferred
+
+
+@pytest.mark.parametrize(
+    ("study", "seen", "sentence"),
+    [
+        (StudyFile(), observed(["control", "drug"]), "may be healthy people or untreated"),
+        (StudyFile(), observed(["placebo", "hc"]), "no group of hc, placebo looks treated"),
+        (StudyFile(), observed([""], ("pre",)), "change needs two sessions, and the data hold 1"),
+        (StudyFile(), observed([""], ("a", "b", "c")), "do not tell which is before"),
+        (StudyFile(), observed([""], ("pre1", "pre2", "post")), "do not tell which is before"),
+        (stated(baseline="wk0"), observed(["a"]), "baseline session 'wk0' is not in the data"),
+        (stated(treated=("zz",)), observed(["a"]), "treated group 'zz' is not in the data"),
+        (stated(covariates=("dose",)), observed(["a"]), "covariate 'dose' is not in the data"),
+        (stated(group_column="arm"), observed(["a"]), "no column 'arm'"),
+        (stated(reference_dataset="x"), observed(["a"]), "reference_dataset 'x' is not in"),
+        (
+            StudyFile(),
+            observed(["a"], reference_groups={"x": ("p",)}),
+            "no group of data set x \\(p\\) looks healthy",
+        ),
+        (
+            StudyFile(),
+            observed(["a"], reference_groups={"x": (), "y": ()}),
+            "2 reference data sets",
+        ),
+        (stated(control=("a",)), observed(["a"]), "every group is control or reference"),
+        (stated(treated=("a",), control=("a",)), observed(["a"]), "named in two roles"),
+        (stated(baseline="pre", followup="pre"), observed(["a"]), "name two sessions"),
+        (stated(n_permutations=5), observed(["a"]), "cannot reach p = .05"),
+        (stated(site="scanner"), observed(["a"]), "site 'scanner' is not in the data"),
+        (stated(symptom="HAMD"), observed(["a"]), "symptom 'HAMD' is not in the data"),
+        (stated(factor="cbt"), observed(["a"]), "factor 'cbt' is not in the data"),
+        (stated(factor="cbt"), observed(["a"], cbt="yes"), "has the levels yes"),
+        (
+            stated(control_baseline="x"),
+            observed(["a"], ("pre", "post", "x")),
+            "one of them is missing",
+        ),
+        (
+            stated(control_baseline="a1", control_followup="a2"),
+            observed(["a", "placebo"], ("pre", "post", "a1", "a2")),
+            "a crossover has no control group",
+        ),
+        (
+            stated(control_baseline="a1", control_followup="a1"),
+            observed(["a"], ("pre", "post", "a1")),
+            "are not all different",
+        ),
+        (
+            stated(control_baseline="a1", control_followup="a2"),
+            observed(["a"], ("pre", "post", "a1")),
+            "control_followup session 'a2' is not in the data",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused(study, seen, sentence):
+    with pytest.raises((DesignError, FaultsError), match=sentence):
+        infer_design(study, seen)
+
+
+def test_study_file_is_read(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(
+        '[sessions]\nbaseline = "pre"\nfollowup = "post"\n'
+        '[groups]\ncolumn = "arm"\ntreated = ["x"]\n'
+        '[hypotheses]\ndirections = {dmn = "decrease"}\nsesoi_z = 0.05\n'
+        "[tests]\nn_permutations = 999\nseed = 3\n"
+    )
+    design = infer_design(read_study_file(path), observed([""], arm="x"))
+    assert design.directions == (("dmn", "decrease"),)
+    assert (design.sesoi_z, design.n_permutations, design.seed) == (0.05, 999, 3)
+    assert (design.group_column, design.treated) == ("arm", ("x",))
+
+
+def test_every_fault_of_a_study_file_is_said_at_once(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(
+        "[session]\nbaseline = 'pre'\n[tests]\nseed = 'x'\npermutations = 3\n"
+        "[groups]\ntreated = [1]\ncontrol = 'x'\n[hypotheses]\ndirections = {dmn = 'down'}\n"
+    )
+    with pytest.raises(FaultsError) as caught:
+        read_study_file(path)
+    text = str(caught.value)
+    assert len(caught.value.faults) == 6
+    assert "did you mean 'sessions'" in text
+    assert "did you mean 'n_permutations'" in text
+    assert "give a whole number: seed" in text
+    assert "names in quotes" in text
+    assert "give a list: groups with the same visits" in text
+    assert "'increase' or 'decrease'" in text
+
+
+def test_a_study_file_that_is_no_toml(tmp_path):
+    (tmp_path / "s.toml").write_text("[sessions\n")
+    with pytest.raises(TableError, match="it is not TOML"):
+        read_study_file(tmp_path / "s.toml")
+
+
+def test_sessions_of_the_control_condition_leave_the_guess_alone():
+    seen = observed(["a"], ("predrug", "postdrug", "preplacebo", "postplacebo"))
+    stated_ = stated(control_baseline="preplacebo", control_followup="postplacebo")
+    with pytest.raises(DesignError, match="do not tell which is before"):
+        infer_design(stated_, observed(["a"], ("x", "y", "z", "preplacebo", "postplacebo")))
+    design = infer_design(stated_, seen)
+    assert (design.baseline, design.followup) == ("predrug", "postdrug")
+
+
+def test_groups_that_no_role_names_take_the_role_of_their_name_or_none():
+    seen = observed(["drug", "placebo", "healthy", "other"])
+    design = infer_design(stated(treated=("drug",)), seen)
+    assert (design.control, design.reference) == (("placebo",), ("healthy",))
+    assert design.inferred[-3:] == (
+        "Reference: healthy, by name.",
+        "Control: placebo, by name.",
+        "Without a role, and left out: other.",
+    )
+    design = infer_design(stated(treated=("drug",), control=("other",)), seen)
+    assert (design.control, design.reference) == (("other",), ("healthy",))
+    assert design.inferred[-1] == "Without a role, and left out: placebo."
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"alpha": 2.0}, "alpha = 2 is no error rate"),
+        ({"sesoi_z": -0.1}, "the smallest effect of interest is a size"),
+        ({"visits": ("post", "pre")}, "must start with the baseline 'pre'"),
+        ({"visits": ("pre", "post", "late")}, "visit 'late' is not in the data"),
+        ({"visits": ("pre", "post"), "days": (("pre", 0),)}, "days of post are missing"),
+    ],
+)
+def test_values_out_of_range_are_refused(keys, sentence):
+    with pytest.raises((DesignError, FaultsError), match=sentence):
+        infer_design(stated(**keys), observed(["drug", "placebo"]))
+
+
+def test_wrong_kinds_of_values(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text(
+        '[sessions]\ndays = {pre = "zero"}\n[model]\nbackground = "half"\nfactor = 3\n'
+        '[hypotheses]\ndirections = {dmn = "down"}\n'
+    )
+    with pytest.raises(FaultsError) as caught:
+        read_study_file(path)
+    said = str(caught.value)
+    for text in ("give numbers of days", "'matched'", "give a text", "'increase' or 'decrease'"):
+        assert text in said

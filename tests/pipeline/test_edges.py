@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+
+from circuitshift.atlases.records import Circuit
+from circuitshift.pipeline import edges as c
+from circuitshift.pipeline.errors import TooLittleDataError
+
+
+@pytest.fixture
+def series() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(80, 6)) + rng.normal(size=(80, 1))
+
+
+def test_edges_are_arctanh_of_numpy_correlations(series: np.ndarray) -> None:
+    expected = np.arctanh(np.corrcoef(series.T)[np.triu_indices(6, 1)])
+    np.testing.assert_allclose(c.edges(series), expected, atol=1e-12)
+
+
+def test_lost_region_is_nan_and_moves_nothing(series: np.ndarray) -> None:
+    whole = c.to_matrix(c.edges(series))
+    series[:, 2] = np.nan
+    series[:, 4] = 7.0  # without variance
+    lost = c.to_matrix(c.edges(series))
+    kept = [0, 1, 3, 5]
+    np.testing.assert_allclose(lost[np.ix_(kept, kept)], whole[np.ix_(kept, kept)], atol=1e-12)
+    assert np.isnan(lost[2, kept]).all()
+    assert np.isnan(lost[4, kept]).all()
+
+
+def test_partial_correlation_equals_nilearn(series: np.ndarray) -> None:
+    from nilearn.connectome import ConnectivityMeasure
+
+    reference = ConnectivityMeasure(kind="partial correlation", standardize="zscore_sample")
+    np.testing.assert_allclose(
+        c.correlation(series, "partial"),
+        _with_ones(reference.fit_transform([series])[0]),
+        atol=0.02,
+    )
+
+
+def _with_ones(matrix: np.ndarray) -> np.ndarray:
+    np.fill_diagonal(matrix, 1.0)
+    return matrix
+
+
+def test_tangent_edges_keep_the_lost_region_as_nan(series: np.ndarray) -> None:
+    from nilearn.connectome import ConnectivityMeasure
+
+    other = np.random.default_rng(1).normal(size=(90, 6))
+    other[:, 3] = np.nan
+    out = c.tangent_edges([series, other])
+    kept = [0, 1, 2, 4, 5]
+    measure = ConnectivityMeasure(kind="tangent", standardize="zscore_sample")
+    expected = measure.fit_transform([series[:, kept], other[:, kept]])
+    for row, matrix in zip(out, expected, strict=True):
+        full = c.to_matrix(row)
+        assert np.isnan(full[3, kept]).all()
+        np.testing.assert_allclose(
+            c.from_matrix(full[np.ix_(kept, kept)]), c.from_matrix(matrix), atol=1e-12
+        )
+
+
+def test_circuit_values_average_known_edges_only() -> None:
+    z = np.array([0.1, 0.2, np.nan, 0.4, 0.5, 0.6])  # edges 01 02 03 12 13 23
+    within = Circuit("w", "w", seeds=(0, 1, 2))
+    between = Circuit("b", "b", seeds=(0,), targets=(2, 3))
+    lost = Circuit("l", "l", seeds=(0,), targets=(3,))
+    values = c.circuit_values(np.array([z, z]), [within, between, lost])
+    np.testing.assert_allclose(values[1, :2], [(0.1 + 0.2 + 0.4) / 3, 0.2])
+    assert np.isnan(values[0, 2])
+
+
+@pytest.mark.parametrize("n", [2, 3, 17, 300])
+def test_circuit_edge_positions_match_triu_indices(n: int) -> None:
+    i, j = np.triu_indices(n, 1)
+    seeds = tuple(range(0, n, 3))
+    expected = np.flatnonzero(np.isin(i, seeds) & np.isin(j, seeds))
+    np.testing.assert_array_equal(Circuit("x", "x", seeds).edges(n), expected)
+
+
+def test_matrix_round_trip_and_refusals() -> None:
+    z = np.arange(10.0)
+    np.testing.assert_array_equal(c.from_matrix(c.to_matrix(z)), z)
+    with pytest.raises(ValueError, match="no number of edges"):
+        c.n_regions_of(11)
+    with pytest.raises(TooLittleDataError, match="3 volumes"):
+        c.correlation(np.ones((3, 4)))
+
+
+def test_distances_are_nan_where_a_centre_is_unknown() -> None:
+    centres = np.array([[0, 0, 0], [3, 4, 0], [np.nan] * 3])
+    length = c.distances(centres)
+    assert length[0] == 5
+    assert np.isnan(length[1:]).all()

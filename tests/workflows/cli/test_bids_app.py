@@ -1,0 +1,510 @@
+"""A whole study through the command line: files in, verdict out; resume; failures; sensitivity."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.validation.simulate.data_set import (
+    PhantomSpec,
+    PlantedTruth,
+    write_phantom,
+)
+from circuitshift.workflows.cli import main as cli
+from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
+from circuitshift.workflows.cluster.status import group_state
+
+SPEC = PhantomSpec(
+    n_treated=5, n_control=5, n_reference=5, n_volumes=70, share_missing=0.2, share_out_of_view=0.2
+)
+STUDY = "[tests]\nn_permutations = 100\n"
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    return ended.value.code
+
+
+def seen(folder):
+    """Every file below a folder, with its content."""
+    return {
+        path.relative_to(folder): (path.stat().st_mtime_ns, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A small study, run once through both levels."""
+    root = tmp_path_factory.mktemp("study")
+    write_phantom(root / "data", PlantedTruth("shift"), spec=SPEC, rng=np.random.default_rng(5))
+    (root / "study.toml").write_text(STUDY)
+    before = seen(root / "data")
+    codes = [
+        run(
+            root / "data",
+            root / "out",
+            level,
+            "-w",
+            root / "work",
+            "--nprocs",
+            2,
+            "--study",
+            root / "study.toml",
+        )
+        for level in ("participant", "group")
+    ]
+    assert seen(root / "data") == before  # nothing is written into the input
+    return root, codes
+
+
+def verdict(root):
+    return json.loads((root / "out/group/verdict.json").read_text())
+
+
+def test_everybody_is_measured_and_reported(study):
+    root, codes = study
+    assert codes == [EXIT_OK, EXIT_OK]
+    people = tables.read_table(root / "data/participants.tsv").column("participant_id")
+    assert len(people) == 15
+    for person in people:
+        assert (root / "out" / f"{person}.html").stat().st_size > 10_000
+        rows = list(tables.read_table(root / f"out/{person}/{person}_runs.tsv").rows())
+        assert {row["status"] for row in rows} <= {"included", "excluded"}
+        assert {row["strategy"] for row in rows} == {"24p+acompcor", "24p+acompcor+gsr"}
+
+
+def test_names_of_outputs_are_those_of_xcp_d(study):
+    root, _ = study
+    stem = "sub-01_ses-pre_task-rest"
+    func = root / "out/sub-01/ses-pre/func"
+    spaced = f"{stem}_space-MNI152NLin2009cAsym_atlas-Seitzman300"
+    names = {path.name for path in func.iterdir()}
+    for name in (
+        f"{spaced}_stat-mean_timeseries.tsv",
+        f"{spaced}_stat-pearsoncorrelation_relmat.tsv",
+        f"{spaced}_stat-pearsoncorrelation_relmat.json",
+        f"{spaced}_stat-pearsoncorrelation_desc-24pAcompcorGsr_relmat.tsv",
+        f"{spaced}_stat-coverage_bold.tsv",
+        f"{stem}_motion.tsv",
+        f"{stem}_outliers.tsv",
+    ):
+        assert name in names
+
+
+def test_edges_are_the_correlations_of_the_series(study):
+    root, _ = study
+    func = root / "out/sub-01/ses-pre/func"
+    labels, matrix = tables.read_matrix(next(func.glob("*Seitzman300_stat-pearson*n_relmat.tsv")))
+    names, series = tables.read_series(next(func.glob("*Seitzman300_stat-mean_timeseries.tsv")))
+    assert labels == names
+    known = np.isfinite(series).all(axis=0)
+    np.testing.assert_allclose(
+        matrix[np.ix_(known, known)], np.corrcoef(series[:, known].T), atol=1e-6
+    )
+    assert np.isnan(matrix[~known]).all()
+
+
+def test_a_lost_region_stays_a_column(study):
+    root, _ = study
+    lost = 0
+    for path in (root / "out").glob("sub-*/ses-*/func/*Seitzman300_stat-mean_timeseries.tsv"):
+        labels, series = tables.read_series(path)
+        assert len(labels) == 300
+        lost += int(np.isnan(series).all(axis=0).sum())
+    assert lost > 0  # some runs were simulated with their lowest slices out of view
+
+
+def test_the_verdict_says_what_was_done(study):
+    root, _ = study
+    content = verdict(root)
+    assert content["verdict"] in ("global", "both", "circuit-specific", "neither", "undetermined")
+    assert content["n"] == {
+        "treated": 4,
+        "control": 4,
+        "reference": 5,
+        "baseline_only": 2,
+        "known": 15,
+    }
+    assert content["design"]["treated"] == ["treatment"] or content["design"]["treated"]
+    assert content["design"]["n_permutations"] == 100
+    assert [row["strategy"] for row in content["sensitivity"]] == ["24p+acompcor+gsr"]
+    assert content["sensitivity"][0]["global_signal_removed"] is True
+    families = set(tables.read_table(root / "out/group/tests.tsv").column("family"))
+    assert {"global", "specific", "circuit change"} <= families
+    assert "sensitivity: 24p+acompcor+gsr: specific" in families
+    assert "sensitivity: 24p+acompcor+gsr: global" not in families  # it means nothing there
+    excluded = tables.read_table(root / "out/group/exclusions.tsv")
+    assert excluded.column("code").count("missing-visit") == 2
+
+
+def test_every_column_is_described(study):
+    root, _ = study
+    for path in (*(root / "out/group").glob("*.tsv"), *(root / "out").glob("sub-*/*_runs.tsv")):
+        about = tables.read_json(path.with_suffix(".json"))
+        assert not set(tables.read_table(path).columns) - set(about), path.name
+
+
+def test_a_second_run_computes_nothing_and_a_lost_output_comes_back(study):
+    root, _ = study
+    words = (
+        root / "data",
+        root / "out",
+        "participant",
+        "-w",
+        root / "work2",
+        "--nprocs",
+        1,
+        "--participant-label",
+        "01",
+    )
+    folder = root / "out/sub-01"
+    before = seen(folder / "ses-pre")
+    page = (root / "out/sub-01.html").stat().st_mtime_ns
+    assert run(*words) == EXIT_OK
+    assert seen(folder / "ses-pre") == before
+    assert (root / "out/sub-01.html").stat().st_mtime_ns == page
+    victim = next(folder.glob("ses-pre/func/*Seitzman300_stat-mean_timeseries.tsv"))
+    content = victim.read_bytes()
+    victim.unlink()
+    assert run(*words) == EXIT_OK
+    assert victim.read_bytes() == content
+
+
+def test_same_seed_same_bytes(study):
+    root, _ = study
+    group = root / "out/group"
+    names = ("tests.tsv", "verdict.json", "circuits.tsv", "change.tsv", "edges.tsv", "report.html")
+    before = {name: (group / name).read_bytes() for name in names}
+    assert (
+        run(
+            root / "data",
+            root / "out",
+            "group",
+            "-w",
+            root / "work3",
+            "--study",
+            root / "study.toml",
+        )
+        == EXIT_OK
+    )
+    for name in names:
+        assert (group / name).read_bytes() == before[name], name
+
+
+def test_reports_only(study):
+    root, _ = study
+    report, matrix = root / "out/sub-01.html", next((root / "out/sub-01").rglob("*_relmat.tsv"))
+    before = matrix.stat().st_mtime_ns
+    report.unlink()
+    assert (
+        run(
+            root / "data",
+            root / "out",
+            "participant",
+            "--reports-only",
+            "-w",
+            root / "work4",
+            "--participant-label",
+            "01",
+            "--nprocs",
+            1,
+        )
+        == EXIT_OK
+    )
+    assert report.exists()
+    study_report = root / "out/group/report.html"
+    content = study_report.read_bytes()
+    study_report.unlink()
+    assert (
+        run(root / "data", root / "out", "group", "--reports-only", "-w", root / "work4") == EXIT_OK
+    )
+    assert study_report.read_bytes() == content
+    assert matrix.stat().st_mtime_ns == before
+
+
+def test_the_group_level_takes_the_settings_of_the_participant_level(study, tmp_path, capsys):
+    root, _ = study
+    words = (root / "data", root / "out", "group", "-w", tmp_path / "work")
+    assert run(*words, "--min-minutes", 3, "--denoise", "36p") == EXIT_FAILED
+    said = capsys.readouterr().err
+    assert "min_minutes = 3.0 (measured with 2.0)" in said
+    assert "36p" in said
+    shutil.copytree(root / "out", tmp_path / "out")
+    again = (root / "data", tmp_path / "out", "participant", "-w", tmp_path / "work", "--nprocs", 1)
+    assert run(*again, "--participant-label", "01", "--min-minutes", 3) == EXIT_OK
+    words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work")
+    assert run(*words) == EXIT_FAILED
+    assert "people were measured with different settings (01 unlike 02" in capsys.readouterr().err
+
+
+def test_people_who_were_measured_by_other_code_are_named(study, tmp_path):
+    root, _ = study
+    shutil.copytree(root / "out", tmp_path / "out")
+    verdict = tmp_path / "out/group/verdict.json"
+    assert not any("version of the code" in note for note in tables.read_json(verdict)["notes"])
+    for path in (tmp_path / "out/sub-02").rglob("*relmat.json"):
+        tables.write_json(path, tables.read_json(path) | {"CodeHash": "0123456789ab"})
+    words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work")
+    assert run(*words, "--study", root / "study.toml") == EXIT_OK
+    said = "1 person was measured by another version of the code than this group level (sub-02)"
+    assert any(note.startswith(said) for note in tables.read_json(verdict)["notes"])
+
+
+def test_a_rating_newer_than_the_verdict_is_seen(study, tmp_path):
+    root, _ = study
+    shutil.copytree(root / "out", tmp_path / "out")
+    made = (tmp_path / "out/group/verdict.json").stat().st_mtime
+    assert group_state(tmp_path / "out", ())[0]
+    rating = tmp_path / "out/ratings/sub-02.json"
+    tables.write_json(rating, {})
+    assert group_state(tmp_path / "out", ()) == (
+        False,
+        "the verdict is older than what is in ratings/",
+    )
+    for path in (rating, rating.parent):
+        os.utime(path, (made - 5, made - 5))
+    assert group_state(tmp_path / "out", ())[0]
+    rating.unlink()  # taken back
+    assert not group_state(tmp_path / "out", ())[0]
+
+
+def test_a_plan_is_frozen_and_followed(study, tmp_path):
+    root, _ = study
+    shutil.copytree(root / "out", tmp_path / "out", ignore=shutil.ignore_patterns("group"))
+    words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work", "--nprocs", 1)
+    stated = ("--study", root / "study.toml")
+    assert run(*words, *stated, "--freeze-plan") == EXIT_OK
+    assert [p.name for p in (tmp_path / "out/group").iterdir()] == ["plan.json"]
+    assert run(*words, *stated) == EXIT_OK
+    content = json.loads((tmp_path / "out/group/verdict.json").read_text())
+    assert content["plan"]["followed"]
+    page = (tmp_path / "out/group/report.html").read_text()
+    assert "this analysis follows it" in page
+    (tmp_path / "other.toml").write_text(STUDY + "alpha = 0.01\n")
+    assert run(*words, "--study", tmp_path / "other.toml") == EXIT_OK
+    content = json.loads((tmp_path / "out/group/verdict.json").read_text())
+    assert content["plan"]["departures"] == ["study file: alpha"]
+    assert not verdict(root)["plan"]["frozen"]
+
+
+def test_what_is_beside_the_verdict(study):
+    root, _ = study
+    folder = root / "out/group"
+    content = verdict(root)["beside"]
+    assert len(content["models"]) == 4
+    assert set(content["spatial_rank"]) == set(verdict(root)["circuits"])
+    assert sum(content["specification"].values()) == 6
+    for name in ("normalisation", "reliability", "models", "spatial", "influence", "regions"):
+        table = tables.read_table(folder / f"{name}.tsv")
+        assert table.n_rows, name
+        assert set(json.loads((folder / f"{name}.json").read_text())) == set(table.columns)
+    edges = tables.read_table(folder / "edges.tsv")
+    assert np.nanmin(edges.numbers("p_corrected")) > 0
+    families = set(tables.read_table(folder / "tests.tsv").column("family"))
+    assert {"ranks: global", "ranks: specific"} <= families
+
+
+def test_symptom_factor_and_visits_from_the_study_file(study, tmp_path):
+    root, _ = study
+    shutil.copytree(root / "out", tmp_path / "out", ignore=shutil.ignore_patterns("group"))
+    (tmp_path / "study.toml").write_text(
+        '[sessions]\nvisits = ["pre", "post"]\ndays = {pre = 0, post = 56}\n'
+        '[model]\nsymptom = "MADRS"\nfactor = "sex"\nfactor_levels = ["F", "M"]\n'
+        "[tests]\nn_permutations = 50\n"
+    )
+    table = root / "data/participants.tsv"
+    rows = [line.split("\t") for line in table.read_text().splitlines()]
+    where = rows[0].index("sex")
+    for k, row in enumerate(rows[1:]):
+        row[where] = "FM"[k % 2]
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "participants.tsv").write_text("\n".join(map("\t".join, rows)) + "\n")
+    words = (data, tmp_path / "out", "group", "-w", tmp_path / "work", "--nprocs", 1)
+    code = run(*words, "--study", tmp_path / "study.toml")
+    if code == EXIT_FAILED:
+        pytest.fail("the study file was refused")
+    content = json.loads((tmp_path / "out/group/verdict.json").read_text())
+    assert set(content["further"]) == {"factor", "interaction", "symptom"}
+    found = tables.read_table(tmp_path / "out/group/tests.tsv")
+    families = set(found.column("family"))
+    assert {"trajectory: global", "trajectory: specific", "symptom: specific"} <= families
+    terms = [row["term"] for row in found.rows() if row["family"] == "trajectory: global"]
+    assert {"shift at ses-post", "shift per 30 days"} <= set(terms)
+
+
+def test_dry_run_writes_nothing(study, tmp_path, capsys):
+    root, _ = study
+    assert run(root / "data", tmp_path / "out", "group", "--dry-run") == EXIT_OK
+    said = capsys.readouterr().out
+    assert "15 people, 23 runs, 8 people with two or more sessions" in said
+    assert "sub-01" in said
+    assert "_relmat.tsv" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["OUTPUT_DIR", "--work-dir"])
+def test_folders_that_cannot_be_written_to_are_refused_at_the_door(study, tmp_path, capsys, name):
+    root, _ = study
+    (tmp_path / "file").write_text("")
+    out, work = ("file/out", "work") if name == "OUTPUT_DIR" else ("out", "file/work")
+    code = run(root / "data", tmp_path / out, "participant", "-w", tmp_path / work)
+    assert code == EXIT_FAILED
+    assert f"{name}: cannot write into {tmp_path}/file/" in capsys.readouterr().err
+
+
+def test_the_resource_monitor_says_what_each_step_took(study, tmp_path):
+    root, _ = study
+    words = [root / "data", tmp_path / "out", "participant", "-w", tmp_path / "work"]
+    command = [sys.executable, "-m", "circuitshift.workflows.cli.main", *map(str, words)]
+    rest = ["--participant-label", "01", "--resource-monitor", "--write-graph", "--nprocs", "1"]
+    (tmp_path / "here").mkdir()
+    subprocess.run([*command, *rest], check=True, capture_output=True, cwd=tmp_path / "here")
+    assert list((tmp_path / "here").iterdir()) == []
+    content = json.loads((tmp_path / "out/logs/resources.json").read_text())
+    assert set(content["name"]) >= {"participant_wf.sub_01_wf.measure"}
+    assert min(content["rss_GiB"]) > 0
+    assert (tmp_path / "out/logs/participant_wf.dot").exists() or (
+        tmp_path / "out/logs/participant_wf.svg"
+    ).exists()
+
+
+def test_the_group_level_starts_from_matrices_alone(study, tmp_path):
+    """Our own matrices, as anybody else would find them, give the same tests."""
+    root, _ = study
+    given = tmp_path / "matrices"
+    for path in (root / "out").glob("sub-*/ses-*/func/*n_relmat.tsv"):
+        if "desc-" not in path.name:
+            target = given / path.relative_to(root / "out")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    shutil.copy(root / "data/participants.tsv", given)
+    (tmp_path / "study.toml").write_text(STUDY)
+    code = run(
+        given,
+        tmp_path / "out",
+        "group",
+        "-w",
+        tmp_path / "work",
+        "--atlas",
+        "seitzman300",
+        "--nprocs",
+        1,
+        "--study",
+        tmp_path / "study.toml",
+    )
+    assert code == EXIT_OK
+    content = json.loads((tmp_path / "out/group/verdict.json").read_text())
+    assert content["n"]["treated"] == 4
+    assert content["strategy"] == "as given"
+    ours, theirs = (
+        tables.read_table(where / "group/circuits.tsv")
+        for where in (root / "out", tmp_path / "out")
+    )
+    assert theirs.column("circuit") == ours.column("circuit")
+    np.testing.assert_allclose(theirs.numbers("value_z"), ours.numbers("value_z"), atol=1e-7)
+
+
+def test_ctrl_c_ends_at_once_and_the_next_run_goes_on(study, tmp_path):
+    root, _ = study
+    words = [root / "data", tmp_path / "out", "participant", "-w", tmp_path / "work"]
+    command = [sys.executable, "-m", "circuitshift.workflows.cli.main", *map(str, words)]
+    with subprocess.Popen(
+        [*command, "--nprocs", "1"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("[2/"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert "interrupted; run it again to go on" in rest
+    measured = len(list((tmp_path / "out").glob("sub-*/sub-*_runs.tsv")))
+    assert 2 <= measured < 15
+    assert run(*words, "--nprocs", 2) == EXIT_OK
+    assert len(list((tmp_path / "out").glob("sub-*.html"))) == 15
+
+
+def test_one_person_s_faults_leave_the_others_whole(study, tmp_path):
+    root, _ = study
+    shutil.copytree(root / "data", tmp_path / "data")
+    fmriprep = tmp_path / "data/derivatives/fmriprep"
+    bold = sorted(fmriprep.glob("sub-*/ses-pre/func/*_desc-preproc_bold.nii.gz"))
+    bold[0].write_bytes(bold[0].read_bytes()[:5000])
+    bold[1].write_bytes(b"")
+    bold[2].unlink()
+    bold[2].symlink_to(tmp_path / ".git/annex/objects/x")
+    confounds = next(bold[3].parent.glob("*confounds_timeseries.tsv"))
+    confounds.write_text(confounds.read_text().replace("comp_cor_", "comp_kor_"))
+    confounds = next(bold[4].parent.glob("*confounds_timeseries.tsv"))
+    confounds.write_text("\n".join(confounds.read_text().splitlines()[:-3]) + "\n")
+    next(bold[5].parent.glob("*brain_mask.nii.gz")).write_bytes(b"<!DOCTYPE html>")
+    shutil.copytree(root / "out", tmp_path / "out", ignore=shutil.ignore_patterns("group"))
+    words = ("-w", tmp_path / "work", "--nprocs", 2)
+    assert run(tmp_path / "data", tmp_path / "out", "participant", *words) == EXIT_PARTIAL
+    failed = {}
+    for path in sorted((tmp_path / "out").glob("sub-*/sub-*_runs.tsv")):
+        for row in tables.read_table(path).rows():
+            if row["status"] == "failed":
+                failed.setdefault(path.parent.name, []).append(row["reason"])
+    labels = [path.name.split("_")[0] for path in bold]
+    assert sorted(failed) == labels[:6]
+    for label, word in zip(
+        labels[:6],
+        ("truncated", "empty", "never fetched", "comp_cor", "rows", "brain_mask"),
+        strict=True,
+    ):
+        assert word in " ".join(failed[label])
+    assert run(tmp_path / "data", tmp_path / "out", "group", *words) == EXIT_PARTIAL
+    excluded = tables.read_table(tmp_path / "out/group/exclusions.tsv")
+    assert {f"sub-{x.removeprefix('sub-')}" for x in labels[:6]} <= set(
+        excluded.column("participant_id")
+    )
+    assert "failed" not in Path(tmp_path / "out" / f"{labels[7]}.html").name
+
+
+def test_a_crash_nobody_foresaw_costs_one_person(study, tmp_path, monkeypatch):
+    from circuitshift.pipeline import edges as connectivity
+
+    root, _ = study
+    original, calls = connectivity.correlation, []
+
+    def breaks_once(series, *more):
+        calls.append(1)
+        if len(calls) == 1:
+            raise ZeroDivisionError("nobody foresaw this")
+        return original(series, *more)
+
+    monkeypatch.setattr(connectivity, "correlation", breaks_once)
+    code = run(
+        root / "data",
+        tmp_path / "out",
+        "participant",
+        "-w",
+        tmp_path / "work",
+        "--nprocs",
+        1,
+        "--participant-label",
+        "01",
+        "02",
+    )
+    assert code == EXIT_PARTIAL
+    rows = list(tables.read_table(tmp_path / "out/sub-01/sub-01_runs.tsv").rows())
+    assert [row["code"] for row in rows] == ["crash"]
+    crash = next((tmp_path / "out/logs").glob("crash-*.txt"))
+    assert "nobody foresaw this" in crash.read_text()
+    assert (tmp_path / "out/sub-02.html").exists()
+    page = (tmp_path / "out/sub-01.html").read_text()
+    assert "Nothing could be measured." in page
+    assert "nobody foresaw this" in page  # the end of the crash file
+    assert "--verbose shows more" in page

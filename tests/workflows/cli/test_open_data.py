@@ -1,0 +1,43 @@
+"""Every recipe on an offline replica of its data sets, by one command."""
+
+import pytest
+
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.validation.opendata.recipe import load_recipe
+from circuitshift.pipeline.validation.opendata.replica import write_replica
+from circuitshift.workflows.cli import main as cli
+from circuitshift.workflows.cli.exit_status import EXIT_OK
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    return ended.value.code
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "every", "known", "arms"),
+    [
+        ("ds003007", 5, 23, {"treated": 4, "control": 3, "reference": 5}),
+        ("ds003059", 4, 4, {"treated": 4, "control": 0, "reference": 0}),
+        ("ds005917", 5, 13, {"treated": 6, "control": 0, "reference": 5}),
+        ("ds003037", 6, 8, {"treated": 4, "control": 4, "reference": 0}),
+    ],
+)
+def test_a_recipe_runs_on_its_replica_to_the_report(tmp_path, capsys, name, every, known, arms):
+    recipe = load_recipe(name)
+    write_replica(recipe, tmp_path / "data", every=every)
+    words = (name, tmp_path / "out", "--data", tmp_path / "data", "--replica", "--nprocs", 2)
+    assert run("validate", *words) == EXIT_OK
+    said = capsys.readouterr().out
+    assert f"{known} people:" in said
+    assert "0 nowhere" in said
+    found = tables.read_json(tmp_path / "out/results/group/verdict.json")
+    assert {arm: found["n"][arm] for arm in arms} == arms
+    assert found["n"]["known"] == known
+    page = (tmp_path / "out/validation.html").read_text()
+    assert "simulated images" in page
+    for row in recipe.published:
+        assert row.quantity in page
+    assert (tmp_path / "out/results/group/report.html").stat().st_size > 50_000

@@ -1,0 +1,108 @@
+"""The adapter between pure functions and Nipype."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pytest
+from nipype.pipeline import engine as pe
+
+from circuitshift.pipeline.records import Run, Science
+from circuitshift.workflows.engine import step as module
+from circuitshift.workflows.engine.step import step
+
+
+class Made(NamedTuple):
+    """Output of the toy."""
+
+    text: Path
+
+
+@dataclass(frozen=True)
+class WithArray:
+    """Nipype would hash this by its truncated text."""
+
+    values: np.ndarray
+
+
+def write_words(
+    words: list[str],
+    out_dir: Path,
+    science: Science,
+    *,
+    ending: Literal["!", "?"] = "!",
+    times: int = 1,
+    before: Path | None = None,
+) -> Made:
+    """Write words."""
+    path = out_dir / "words.txt"
+    path.write_text(
+        ("" if before is None else before.name)
+        + " ".join(words) * times
+        + ending
+        + science.atlases[0]
+    )
+    return Made(path)
+
+
+WriteWords = step(write_words)
+
+
+@pytest.mark.parametrize("plugin", ["Linear", "MultiProc"])
+def test_a_function_runs_as_a_node(tmp_path, plugin):
+    node = pe.Node(
+        WriteWords(words=["a", "b"], out_dir=str(tmp_path), science=Science(), ending="?"),
+        name="write",
+    )
+    workflow = pe.Workflow("toy_wf", base_dir=str(tmp_path / "work"))
+    workflow.add_nodes([node])
+    workflow.run(plugin=plugin, plugin_args={"n_procs": 1} if plugin == "MultiProc" else {})
+    assert (tmp_path / "words.txt").read_text() == "a b?seitzman300"
+
+
+def test_the_hash_covers_inputs_and_code(monkeypatch):
+    def hashed(**more):
+        inputs = WriteWords(words=["a"], out_dir="x", science=Science(), **more).inputs
+        return inputs.get_hashval(hash_method="content")[1]
+
+    first = hashed()
+    assert hashed() == first
+    assert hashed(times=2) != first
+    assert hashed(ending="?") != first
+    other = WriteWords(words=["a"], out_dir="x", science=Science(min_minutes=3.0)).inputs
+    assert other.get_hashval(hash_method="content")[1] != first
+    monkeypatch.setattr(module, "code_hash", lambda: "edited")
+    edited = step(write_words)(words=["a"], out_dir="x", science=Science()).inputs
+    assert edited.get_hashval(hash_method="content")[1] != first
+
+
+def test_what_may_not_cross_is_refused_when_the_class_is_made():
+    def array_in(values: np.ndarray) -> Made: ...
+
+    def record_in(values: WithArray) -> Made: ...
+
+    def mapping_in(values: dict[str, int]) -> Made: ...
+
+    for function in (array_in, record_in, mapping_in):
+        with pytest.raises(TypeError, match="cannot cross a node boundary"):
+            step(function)
+
+
+def test_records_of_the_pipeline_may_cross():
+    def runs_in(runs: list[Run], science: Science) -> Made: ...
+
+    assert set(step(runs_in).input_spec().get()) == {"runs", "science", "code"}
+
+
+def test_an_optional_path_may_be_left_out_or_given(tmp_path):
+    given = {"words": ["a"], "out_dir": str(tmp_path), "science": Science()}
+    WriteWords(**given).run()
+    assert (tmp_path / "words.txt").read_text() == "a!seitzman300"
+    WriteWords(**given, before="x/y").run()
+    assert (tmp_path / "words.txt").read_text() == "ya!seitzman300"
+
+
+def test_a_missing_input_is_named():
+    with pytest.raises(ValueError, match="requires a value for input 'words'"):
+        WriteWords(out_dir="x", science=Science()).run()

@@ -1,0 +1,299 @@
+"""What each command does, once its options are parsed."""
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.errors import InputError, OutputError
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.measure import person as measure
+from circuitshift.pipeline.measure import run_quality as quality
+from circuitshift.pipeline.measure.outputs import command_record, runs_table
+from circuitshift.pipeline.records import AS_GIVEN, Machine, Science
+from circuitshift.pipeline.reports.person import inputs as collect
+from circuitshift.pipeline.study.group_level import DataSet, recorded_science
+from circuitshift.pipeline.study.preregistration import freeze_plan, plan_of
+from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
+from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
+from circuitshift.workflows.cli.preflight import prepare_outputs, validate_input
+from circuitshift.workflows.cli.request import (
+    check_folders,
+    check_writable,
+    count_people,
+    data_sets_of,
+    input_folders,
+    machine_of,
+    make_absolute,
+    query_of,
+    science_of,
+)
+from circuitshift.workflows.cli.terminal import say
+from circuitshift.workflows.engine.crashes import explain
+from circuitshift.workflows.engine.locks import claimed, scratch
+from circuitshift.workflows.engine.log import log_line
+from circuitshift.workflows.plan import PersonPlan, StudyPlan, describe, make_plan
+
+if TYPE_CHECKING:
+    from nipype.pipeline.engine import Workflow
+
+    from circuitshift.workflows.engine.run import Crash
+
+__all__ = ["app"]
+
+
+def app(options: argparse.Namespace) -> int:
+    """Run the BIDS App at one level; return the exit status."""
+    make_absolute(options)
+    given, machine = science_of(options), machine_of(options)
+    science = replace(Science(), **given)
+    folders = input_folders(options)
+    check_folders(options, folders)
+    stated = read_study_file(options.study) if options.study else StudyFile()
+    data_sets = data_sets_of(options, folders)
+    if options.freeze_plan:
+        return _freeze(options, stated, data_sets, given)
+    if (
+        options.analysis_level == "group"
+        and not options.dry_run
+        and _is_measured(options, data_sets)
+    ):
+        science = _as_measured(given, data_sets)
+        with _at_work(options, None, machine) as machine:
+            return _group(data_sets, stated, plan=(science, machine), options=options)
+    plan = make_plan(folders, query_of(options), science=science, out_dir=options.output_dir)
+    if options.dry_run:
+        say(describe(plan, science, level=options.analysis_level))
+        return EXIT_OK
+    if not options.skip_bids_validation:
+        validate_input(options.bids_dir)
+    if options.analysis_level == "participant":
+        people = [_key(person, options.output_dir) for person in plan.people]
+        with _at_work(options, people, machine) as machine:
+            return _participants(plan, science, machine, options)
+    if any(p.raw or any(run.door == "bold" for run in p.runs) for p in plan.people):
+        raise InputError(
+            f"{options.output_dir} holds no measured people; run the participant level first: "
+            f"circuitshift {options.bids_dir} {options.output_dir} participant"
+        )
+    with _at_work(options, None, machine) as machine:
+        first = _participants(plan, science, machine, options)
+        return max(first, _group(plan.data_sets, stated, plan=(science, machine), options=options))
+
+
+@contextmanager
+def _at_work(
+    options: argparse.Namespace, people: Sequence[str] | None, machine: Machine
+) -> Iterator[Machine]:
+    """Hold people of the output folder, and make scratch space for this run alone."""
+    from circuitshift.workflows.engine.run import only_submits  # noqa: PLC0415
+
+    bids.refuse_foreign(options.output_dir)
+    check_writable("OUTPUT_DIR", options.output_dir)
+    check_writable("--work-dir", options.work_dir)
+    with (
+        claimed(options.output_dir, people, say=say),
+        scratch(
+            machine.work_dir, empty=options.clean_workdir, stays=only_submits(machine)
+        ) as folder,
+    ):
+        yield replace(machine, work_dir=folder)
+
+
+def _key(person: PersonPlan, out_dir: Path) -> str:
+    """Folder of a person below the output folder."""
+    return (person.out_dir / f"sub-{person.participant}").relative_to(out_dir).as_posix()
+
+
+def _freeze(
+    options: argparse.Namespace,
+    stated: StudyFile,
+    data_sets: Sequence[DataSet],
+    given: dict[str, Any],
+) -> int:
+    """Write the plan; neither people nor groups are read."""
+    check_writable("OUTPUT_DIR", options.output_dir)
+    measured = any(data_set.outputs.glob("sub-*/sub-*_runs.tsv") for data_set in data_sets)
+    science = _as_measured(given, data_sets) if measured else replace(Science(), **given)
+    path = freeze_plan(options.output_dir / "group", plan_of(stated, science))
+    say(f"frozen: {path} (hash {tables.read_json(path)['hash']})")
+    return EXIT_OK
+
+
+def _is_measured(options: argparse.Namespace, data_sets: Sequence[DataSet]) -> bool:
+    """Tell whether the participant level has been run for every data set.
+
+    Series and matrices count as not measured: looking at them again costs next to nothing, and an
+    input that changed is then never missed. Where only reports are made again nothing is measured.
+    """
+    if options.reports_only:
+        return True
+    for data_set in data_sets:
+        first = next(data_set.outputs.glob("sub-*/sub-*_runs.tsv"), None)
+        if first is None or AS_GIVEN in tables.read_table(first).column("strategy"):
+            return False
+    return True
+
+
+def _as_measured(given: dict[str, Any], data_sets: Sequence[DataSet]) -> Science:
+    """Take the settings of the participant level; refuse flags that contradict them."""
+    recorded = recorded_science(data_sets)
+    unlike = [
+        f"{name} = {value} (measured with {getattr(recorded, name)})"
+        for name, value in given.items()
+        if name != "circuits" and value != getattr(recorded, name)
+    ]
+    if unlike:
+        raise InputError(
+            f"the participant level was run with other settings: {'; '.join(unlike)}; run it again "
+            "with these flags, or leave them out here"
+        )
+    return replace(recorded, circuits=given.get("circuits", ()))
+
+
+def _participants(
+    plan: StudyPlan, science: Science, machine: Machine, options: argparse.Namespace
+) -> int:
+    """Measure everybody and write a report for each."""
+    from circuitshift.workflows.engine.run import only_submits, resources, run_workflow  # noqa: PLC0415
+    from circuitshift.workflows.participant import init_participant_wf  # noqa: PLC0415
+
+    submits = only_submits(machine)
+    if submits and options.clean_workdir:
+        raise InputError("--clean-workdir would take away what the submitted jobs read")
+    for note in plan.notes:
+        say(f"note: {note}")
+    for fault in plan.faults:
+        say(f"fault: {fault}")
+    start = time.monotonic()
+    prepare_outputs(plan, science, preproc_only=options.preproc_only)
+    log_dir = options.output_dir.resolve() / "logs"
+
+    def build() -> "Workflow":
+        return init_participant_wf(
+            plan.people,
+            science,
+            machine,
+            reports_only=options.reports_only,
+            preproc_only=options.preproc_only,
+        )
+
+    if not options.reports_only:
+        tables.write_json(command_record(options.output_dir), {"command": options.command})
+    crashes = run_workflow(build, machine, log_dir=log_dir, say=say, tell=say.step)
+    if submits:
+        say(
+            f"{count_people(len(plan.people))}: submitted and not waited for; who is done: "
+            "circuitshift slurm BIDS_DIR OUTPUT_DIR --status"
+        )
+        return EXIT_OK
+    _record_crashes(crashes, plan, science)
+    failed = _failed(plan, log_dir)
+    for line in failed:
+        say(line)
+    if machine.resource_monitor:
+        say(resources(log_dir / "resources.json"))
+    say(
+        f"{count_people(len(plan.people))} in {time.monotonic() - start:.0f} s; reports: "
+        f"{options.output_dir / 'sub-*.html'}"
+    )
+    return EXIT_PARTIAL if crashes or failed else EXIT_OK
+
+
+def _record_crashes(crashes: Sequence["Crash"], plan: StudyPlan, science: Science) -> None:
+    """Give everybody whose step crashed a row, and a page, that say so."""
+    by_node = {person.node_name: person for person in plan.people}
+    unsaid: list[OutputError] = []
+    for crash in crashes:
+        person = next(by_node[part] for part in crash.node.split(".") if part in by_node)
+        step = crash.node.rpartition(".")[2]
+        sentence, foreseen = explain(crash.file)
+        seen = f"; see {crash.file}" if crash.file else ""
+        reason = sentence if foreseen else f"unforeseen error in {step} ({sentence}){seen}"
+        say(f"sub-{person.participant}: {reason}")
+        if step == "report":
+            continue
+        try:
+            measure.record_crash(person.participant, reason, out_dir=person.out_dir)
+            collect.report_person(person.participant, science, person.out_dir)
+        except OutputError as error:  # a full disk, which is no fault of this person
+            unsaid.append(error)
+        except Exception as error:
+            say(f"sub-{person.participant}: its page could not be written ({error})")
+    if unsaid:
+        raise unsaid[0]
+
+
+def _failed(plan: StudyPlan, log_dir: Path) -> list[str]:
+    """Name runs that could not be measured; what came of each run goes to the log of its person."""
+    lines = []
+    for person in plan.people:
+        path = runs_table(person.participant, person.out_dir)
+        if not path.exists():
+            continue
+        rows = list(tables.read_table(path).rows())
+        name = person.node_name.removesuffix("_wf").replace("sub_", "sub-")
+        for row in rows:
+            outcome = f"{row['run']}, {row['atlas']}, {row['strategy']}: {row['status']}"
+            log_line(log_dir / f"{name}.log", f"{outcome} ({row['reason']})")
+        rows = [row for row in rows if row["status"] == "failed"]
+        lines += [f"sub-{person.participant}: {row['run']}: {row['reason']}" for row in rows]
+    return list(dict.fromkeys(lines))  # strategies fail alike
+
+
+def _group(
+    data_sets: Sequence[DataSet],
+    stated: StudyFile,
+    *,
+    plan: tuple[Science, Machine],
+    options: argparse.Namespace,
+) -> int:
+    """Analyse the study and print its verdict."""
+    science, machine = plan
+    from circuitshift.workflows.engine.run import only_submits, run_workflow  # noqa: PLC0415
+    from circuitshift.workflows.group import init_group_wf  # noqa: PLC0415
+
+    if only_submits(machine):
+        raise InputError("the group level needs a plugin that waits for its jobs, such as SLURM")
+    out_dir = options.output_dir
+
+    def build() -> "Workflow":
+        return init_group_wf(
+            data_sets,
+            stated,
+            science=science,
+            machine=machine,
+            out_dir=out_dir,
+            ratings=options.ratings,
+            reports_only=options.reports_only,
+        )
+
+    # two nodes, one after the other: no pool of processes is needed
+    alone = replace(machine, n_procs=1)
+    crashes = run_workflow(build, alone, log_dir=out_dir.resolve() / "logs", say=say, tell=say.step)
+    if crashes:
+        sentence, foreseen = explain(crashes[0].file)
+        if foreseen:
+            Path(crashes[0].file).unlink()  # nothing crashed: the sentence says it all
+            raise InputError(sentence)
+        seen = f"; see {crashes[0].file}" if crashes[0].file else ""
+        raise InputError(f"the group level failed unforeseen ({sentence}){seen}")
+    content = tables.read_json(out_dir / "group" / "verdict.json")
+    for sentence in content["design"]["inferred"]:
+        say(f"inferred: {sentence}")
+    say(f"\nverdict: {content['verdict']}\n  {content['sentence']}\n  {content['reason']}")
+    for warning in content["warnings"]:
+        say(f"  warning: {warning}")
+    say(f"report: {out_dir / 'group' / 'report.html'}")
+    failed = [
+        row
+        for row in tables.read_table(out_dir / "group" / "exclusions.tsv").rows()
+        if row["stage"] == "participant" and not set(row["code"].split("; ")) <= set(quality.CODES)
+    ]
+    for row in failed:
+        say(f"left out after a failure: {row['participant_id']}: {row['reason']}")
+    return EXIT_PARTIAL if failed else EXIT_OK

@@ -1,0 +1,171 @@
+"""What the tools for published data do: fetch and validate."""
+
+import argparse
+import time
+from pathlib import Path
+
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.validation.opendata.compare import account, compare, write_comparison
+from circuitshift.pipeline.validation.opendata.fetch import fetch as fetch_files
+from circuitshift.pipeline.validation.opendata.fetch import is_fetched, published_sources
+from circuitshift.pipeline.validation.opendata.needed_files import Wanted
+from circuitshift.pipeline.validation.opendata.recipe import (
+    Recipe,
+    RecipeData,
+    load_recipe,
+    recipe_names,
+)
+from circuitshift.workflows.cli.bids_app import app
+from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
+from circuitshift.workflows.cli.parsers import app_parser
+from circuitshift.workflows.cli.terminal import say
+
+__all__ = ["fetch", "validate"]
+
+
+def fetch(options: argparse.Namespace) -> int:
+    """Fetch what an analysis needs of one data set."""
+    start = time.monotonic()
+    wanted = Wanted(
+        participants=tuple(options.participant_label),
+        sessions=tuple(options.session_label),
+        tasks=tuple(options.task_id),
+        spaces=tuple(options.space),
+        include=tuple(options.include),
+    )
+    found = fetch_files(
+        options.dataset,
+        options.folder.absolute(),
+        wanted,
+        tag=options.tag,
+        derivatives=options.derivatives,
+        say=say,
+        dry_run=options.dry_run,
+    )
+    commits = {"raw": found.commit or "not told", **found.derivatives}
+    told = ", ".join(f"{name} {commit}" for name, commit in commits.items())
+    say(f"version {found.tag}; commits: {told}")
+    if not options.dry_run:
+        say(f"{found.n_files} files are whole ({time.monotonic() - start:.0f} s): {found.folder}")
+    return EXIT_OK
+
+
+def validate(options: argparse.Namespace) -> int:
+    """Fetch what a recipe needs, run both levels, compare with what was published."""
+    if options.recipe == "list":
+        for name in recipe_names():
+            say(f"{name}  {load_recipe(name).title}")
+        return EXIT_OK
+    start = time.monotonic()
+    recipe = load_recipe(options.recipe)
+    out: Path = (options.output_dir or Path("validation") / recipe.name).absolute()
+    data: Path = (options.data or out / "data").absolute()
+    _settle(out, recipe, data, replica=options.replica)
+    if options.replica:
+        from circuitshift.pipeline.validation.opendata.replica import write_replica  # noqa: PLC0415
+
+        write_replica(recipe, data)
+    for data_set in recipe.data_sets:
+        _fetch_missing(data_set, data / data_set.accession)
+    status = _run_levels(recipe, data, out, options)
+    return max(status, _compare(recipe, data, out, start, simulated=options.replica))
+
+
+def _settle(out: Path, recipe: Recipe, data: Path, *, replica: bool) -> None:
+    """Note what a folder is for, and refuse one that is for something else."""
+    note, about = out / "validation.json", {"recipe": recipe.name, "replica": replica}
+    if note.exists() and tables.read_json(note) != about:
+        raise InputError(f"{out} holds another validation ({note}); name another folder")
+    real = [d.accession for d in recipe.data_sets if published_sources(data / d.accession)]
+    if replica and real:
+        raise InputError(f"{data} holds the published {', '.join(real)}; name another by --data")
+    out.mkdir(parents=True, exist_ok=True)
+    tables.write_json(note, about)
+    text = tables.read_text(recipe.study)
+    if replica and "[tests]" not in text:  # nothing is to be learnt of simulated images
+        text += "\n[tests]\nn_permutations = 100\n"
+    tables.write_text(out / "study.toml", text)
+
+
+def _fetch_missing(data_set: RecipeData, folder: Path) -> None:
+    if is_fetched(folder):
+        say(f"{data_set.accession}: using what is in {folder}")
+        return
+    derivatives = (data_set.derivatives, "") if data_set.derivatives else None
+    fetch_files(
+        data_set.accession,
+        folder,
+        data_set.wanted,
+        tag=data_set.tag,
+        derivatives=derivatives,
+        say=say,
+    )
+
+
+def _run_levels(recipe: Recipe, data: Path, out: Path, options: argparse.Namespace) -> int:
+    """Run the participant and the group level as a user would."""
+    first = recipe.data_sets[0]
+    words = [str(_input_of(first, data, out)), str(out / "results")]
+    more = ["--study", str(out / "study.toml"), "--skip-bids-validation"]
+    more += ["-w", str(options.work_dir or out / "work")]
+    more += ["--task-id", *first.tasks] if first.tasks else []
+    more += ["--session-label", *first.sessions] if first.sessions else []
+    for other in recipe.data_sets[1:]:
+        more += ["--reference-dataset", f"{other.accession}={data / other.accession}"]
+    if options.nprocs:
+        more += ["--nprocs", str(options.nprocs)]
+    status = EXIT_OK
+    for level in ("participant", "group"):
+        say(f"\n$ circuitshift {' '.join([*words, level, *more])}")
+        status = max(status, app(app_parser().parse_args([*words, level, *more])))
+    return status
+
+
+def _input_of(data_set: RecipeData, data: Path, out: Path) -> Path:
+    """Return the folder to analyse: the data set, or series made of its images."""
+    root = data / data_set.accession
+    if not data_set.series_space:
+        return root
+    from circuitshift.pipeline.validation.opendata.image_series import write_image_series  # noqa: PLC0415
+
+    folder = out / "series"
+    n_runs, faults = write_image_series(
+        root,
+        folder,
+        space=data_set.series_space,
+        atlas=Science().atlases[0],
+        runs=data_set.runs,
+    )
+    say(f"{n_runs} runs as regional series: {folder}")
+    for fault in faults:
+        say(f"  {fault}")
+    return folder
+
+
+def _compare(recipe: Recipe, data: Path, out: Path, start: float, *, simulated: bool) -> int:
+    """Write the comparison; fail when somebody is nowhere."""
+    folders = {d.accession: data / d.accession for d in recipe.data_sets}
+    group = out / "results" / "group"
+    rows = compare(recipe, group, simulated=simulated)
+    main, *others = folders
+    named = [("", folders[main]), *((name, folders[name]) for name in others)]
+    accounted = account(group, named)
+    page = write_comparison(
+        out,
+        recipe,
+        rows,
+        accounted,
+        sources={name: published_sources(folder) for name, folder in folders.items()},
+        simulated=simulated,
+    )
+    say(f"\n{'simulated images' if simulated else 'published data'}: {recipe.title}")
+    for row in rows:
+        say(f"  {row.quantity}: published {row.published}; here {row.ours}; {row.agreement}")
+    say(
+        f"{accounted.known} people: {accounted.analysed} in the results, {accounted.excluded} "
+        f"excluded with a reason, {len(accounted.lost)} nowhere ({time.monotonic() - start:.0f} s)"
+    )
+    say(f"comparison: {page}")
+    return EXIT_FAILED if accounted.lost else EXIT_OK

@@ -1,0 +1,88 @@
+"""What happens before anything is measured: the input is validated, atlases are prepared."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.measure.atlas_files import prepare_atlases
+from circuitshift.pipeline.preproc.template import load_template
+from circuitshift.pipeline.records import Run, Science
+from circuitshift.pipeline.study.group_level import DataSet
+from circuitshift.pipeline.validation.opendata.fetch import published_sources
+from circuitshift.workflows.cli.terminal import say
+from circuitshift.workflows.plan import PersonPlan, StudyPlan
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["prepare_outputs", "validate_input"]
+
+
+def validate_input(bids_dir: Path) -> None:
+    """Run the BIDS validator on a raw data set when it is installed; its errors are warnings."""
+    program = shutil.which("bids-validator-deno")
+    description = bids_dir / "dataset_description.json"
+    if program is None or not description.exists():
+        return
+    if tables.read_json(description).get("DatasetType", "raw") != "raw":
+        return
+    command = [program, "--json", "--ignoreNiftiHeaders", str(bids_dir)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
+    try:
+        issues = json.loads(done.stdout)["issues"]["issues"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        say("bids-validator-deno did not answer as expected; its result is not used")
+        return
+    errors = sorted({i["code"] for i in issues if i.get("severity") == "error"})
+    if errors:
+        say(
+            f"warning: {bids_dir} is not valid BIDS ({', '.join(errors[:6])}); go on, since what "
+            "is read is checked by itself (--skip-bids-validation leaves this out)"
+        )
+
+
+def prepare_outputs(plan: StudyPlan, science: Science, *, preproc_only: bool) -> None:
+    """Write what all people of a data set share."""
+    for data_set in plan.data_sets:
+        people = [p for p in plan.people if p.data_set == data_set.name]
+        runs = [*(r for p in people for r in p.runs), *_future_runs(people, science)]
+        if not preproc_only:
+            prepare_atlases(runs, science, data_set.outputs)
+        if any(person.raw for person in people):
+            _prepare_raw(science, data_set)
+        bids.write_dataset_description(
+            data_set.outputs,
+            name="circuitshift",
+            sources=(str(data_set.people), *published_sources(data_set.people)),
+        )
+
+
+def _future_runs(people: Sequence[PersonPlan], science: Science) -> list[Run]:
+    """Make the records of runs that preprocessing will write, for their space."""
+    return [
+        Run(p.participant, b.session, "", "", science.template, "", "bold", b.path, b.entities)
+        for p in people
+        for b in p.bolds[:1]
+    ]
+
+
+def _prepare_raw(science: Science, data_set: DataSet) -> None:
+    """See that the template is there before anybody's hours are spent; describe the derivative."""
+    if importlib.util.find_spec("ants") is None:
+        raise InputError(
+            "raw images are preprocessed with ANTs, which is not installed; pip install "
+            "'circuitshift[preproc]', or give output of fMRIPrep"
+        )
+    load_template(science.template)
+    bids.write_dataset_description(
+        data_set.outputs / "preproc",
+        name="circuitshift: preprocessed images",
+        sources=(str(data_set.people),),
+    )

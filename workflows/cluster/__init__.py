@@ -1,0 +1,1 @@
+"""Slurm jobs: scripts, resources and status."""

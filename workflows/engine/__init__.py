@@ -1,0 +1,1 @@
+"""Execution: Nipype, processes, locks, logs and crashes."""

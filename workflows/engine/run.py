@@ -1,0 +1,344 @@
+"""Where it runs: Nipype's configuration, plugin, progress, and what failed."""
+
+import logging
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from configparser import Interpolation
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Nipype asks a server for its newest version at import, and its crash files need a user name,
+# which containers do not always have.
+os.environ.setdefault("NO_ET", "1")
+os.environ.setdefault("NIPYPE_NO_ET", "1")
+os.environ.setdefault("LOGNAME", "circuitshift")
+
+from nipype import config as nipype_config
+from nipype import logging as nipype_logging
+from nipype.pipeline import engine as pe
+from nipype.pipeline import plugins
+from nipype.pipeline.plugins.base import GraphPluginBase, SGELikeBatchManagerBase
+
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.io.tables import read_json, read_text, write_text
+from circuitshift.pipeline.records import Machine
+from circuitshift.workflows.engine.log import log_line
+from circuitshift.workflows.engine.process_pool import PoolPlugin
+
+__all__ = ["Crash", "only_submits", "resources", "run_workflow"]
+
+Say = Callable[[str], None]
+#: Takes the number of steps that have ended, that of all, and which step it was.
+Tell = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A node that ended with an error nobody foresaw.
+
+    Parameters
+    ----------
+    node : str
+        Full name, e.g. ``participant_wf.sub_01_wf.measure``.
+    file : str
+        Crash file with the whole traceback; empty when none was written.
+    """
+
+    node: str
+    file: str
+
+
+class _Progress:
+    """Counts nodes as they end; Nipype calls it with each change of state."""
+
+    def __init__(self, n_nodes: int, tell: Tell, log_dir: Path) -> None:
+        self.n_nodes, self.tell, self.log_dir, self.done = n_nodes, tell, log_dir, 0
+        self.started: dict[str, float] = {}
+        self.failed: list[str] = []
+
+    def __call__(self, node: pe.Node, status: str) -> None:
+        """Note one change of state of one node."""
+        name = node.fullname.split(".", 1)[1] if "." in node.fullname else node.fullname
+        label = name.replace("_wf.", " ").replace("sub_", "sub-")
+        if status == "start":
+            self.started[node.fullname] = time.monotonic()
+            return
+        if node.fullname not in self.started:
+            return  # what waits for a node that failed is never started
+        self.done += 1
+        if status == "exception":
+            self.failed.append(node.fullname)
+        self.tell(self.done, self.n_nodes, label + " FAILED" * (status == "exception"))
+        took = time.monotonic() - self.started[node.fullname]
+        whose, _, step = label.partition(" ")
+        how = "failed" if status == "exception" else "done"
+        if step:
+            log_line(self.log_dir / f"{whose}.log", f"{step} {how} in {took:.1f} s")
+        else:
+            log_line(self.log_dir / "group.log", f"{label} {how} in {took:.1f} s")
+
+
+def run_workflow(
+    build: Callable[[], pe.Workflow],
+    machine: Machine,
+    *,
+    log_dir: Path,
+    say: Say,
+    tell: Tell | None = None,
+) -> tuple[Crash, ...]:
+    """Run a workflow to its end, whoever fails.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the workflow; called after Nipype is configured, since nodes copy its configuration.
+    machine : Machine
+    log_dir : Path
+        Where crash files go.
+    say : callable
+        Takes one line.
+    tell : callable, optional
+        Takes progress; without it `say` does.
+
+    Returns
+    -------
+    tuple of Crash
+        Empty when all went well.
+
+    Raises
+    ------
+    InputError
+        If the plugin file cannot be used.
+    RuntimeError
+        What Nipype raises when it could not run at all.
+    """
+    plugin, arguments = _plugin(machine)
+    _refuse_unquoted(plugin, machine.work_dir)
+    _configure(machine, log_dir)
+    workflow = build()
+    tell = tell or (lambda done, total, text: say(f"[{done}/{total}] {text}"))
+    progress = _Progress(_count(workflow), tell, log_dir)
+    arguments["status_callback"] = progress
+    if machine.write_graph:
+        _write_graph(workflow, log_dir, say)
+    before = set(log_dir.glob("crash-*"))
+    try:
+        # the resource monitor leaves its notes in the current folder
+        with chdir(machine.work_dir), _stopping_at_once(say):
+            if plugin == "MultiProc":
+                workflow.run(plugin=PoolPlugin(arguments | {"say": say}))
+            else:
+                workflow.run(plugin=plugin, plugin_args=arguments)
+    except Exception:
+        if not progress.failed:
+            raise
+    files = sorted(set(log_dir.glob("crash-*")) - before)
+    return tuple(Crash(node, _file_of(node, files)) for node in progress.failed)
+
+
+def resources(path: Path) -> str:
+    """Sum up what the resource monitor saw.
+
+    Parameters
+    ----------
+    path : Path
+        ``resources.json`` of Nipype.
+
+    Returns
+    -------
+    str
+        One line for each kind of step.
+    """
+    content = read_json(path)
+    seen: dict[str, list[tuple[float, float]]] = {}
+    for name, rss_gib, cpus in zip(
+        content["name"], content["rss_GiB"], content["cpus"], strict=True
+    ):
+        seen.setdefault(name.rpartition(".")[2], []).append((rss_gib, cpus))
+    return "\n".join(
+        f"resources: {step}: at most {max(row[0] for row in rows):.2f} GiB and "
+        f"{max(row[1] for row in rows) / 100:.1f} processors"
+        for step, rows in seen.items()
+    )
+
+
+@contextmanager
+def _stopping_at_once(say: Say) -> Iterator[None]:
+    """Let Ctrl-C end the process: Nipype would take it for the failure of one node and go on.
+
+    Nothing is lost, since every output is written whole or not at all.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    own = os.getpid()
+
+    def stop(*_: object) -> None:
+        if os.getpid() != own:  # a worker, which inherits this
+            os._exit(130)
+        say("interrupted; run it again to go on")
+        for child in multiprocessing.active_children():
+            child.terminate()
+        os._exit(130)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _count(workflow: pe.Workflow) -> int:
+    return sum(
+        _count(node) if isinstance(node, pe.Workflow) else 1 for node in workflow._graph.nodes()
+    )
+
+
+def _file_of(node: str, files: list[Path]) -> str:
+    """Find the crash file of a node: its name ends in the node's own name, it names the rest."""
+    for file in files:
+        if f"Node: {node}\n" in file.read_text(encoding="utf-8", errors="replace"):
+            return str(file)
+    return ""
+
+
+def _configure(machine: Machine, log_dir: Path) -> None:
+    """Set what Nipype reads from its global configuration."""
+    log_dir.mkdir(parents=True, exist_ok=True)
+    # a percent sign in a path is no reference to another setting
+    nipype_config._config._interpolation = Interpolation()
+    level = "INFO" if machine.verbosity > 1 else "CRITICAL"
+    nipype_config.update_config(
+        {
+            "logging": {
+                "workflow_level": level,
+                "interface_level": level,
+                "utils_level": level,
+                "log_to_file": "false",
+            },
+            "execution": {
+                "crashdump_dir": str(log_dir),
+                "crashfile_format": "txt",
+                "stop_on_first_crash": str(machine.stop_on_first_crash).lower(),
+                "check_version": "false",
+                "hash_method": "content",
+                "poll_sleep_duration": "0.1",
+                "remove_unnecessary_outputs": "false",
+            },
+        }
+    )
+    summary = log_dir / "resources.json"  # Nipype appends to it, and ends when it is half a file
+    try:
+        read_json(summary)
+    except InputError:
+        summary.unlink(missing_ok=True)
+    nipype_config.set("monitoring", "summary_file", str(summary))
+    if machine.resource_monitor:  # `update_config` does not reach these settings
+        nipype_config.enable_resource_monitor()
+    else:
+        nipype_config.disable_resource_monitor()
+    nipype_logging.update_logging(nipype_config)
+    if machine.verbosity < 2:
+        logging.getLogger("nipype").setLevel(logging.CRITICAL)
+
+
+def _plugin(machine: Machine) -> tuple[str, dict[str, Any]]:
+    """Choose Nipype's plugin: the user's file, else MultiProc, else Linear for one process."""
+    if machine.plugin_file is not None:
+        return _plugin_from(machine.plugin_file)
+    if machine.n_procs == 1:
+        return "Linear", {}
+    arguments: dict[str, Any] = {"n_procs": machine.n_procs, "raise_insufficient": False}
+    if machine.mem_gb is not None:
+        arguments["memory_gb"] = machine.mem_gb
+    return "MultiProc", arguments
+
+
+def _plugin_from(path: Path) -> tuple[str, dict[str, Any]]:
+    """Read plugin and plugin_args from YAML or JSON, as fMRIPrep does."""
+    import yaml  # noqa: PLC0415 - only with --nipype-plugin-file
+
+    try:
+        content = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())
+        raise InputError(f"{path}: it is not YAML or JSON ({said})") from None
+    if not isinstance(content, dict) or not isinstance(content.get("plugin"), str):
+        raise InputError(f"{path}: it must say `plugin: NAME`, and may say `plugin_args: ...`")
+    name, arguments = content["plugin"], content.get("plugin_args") or {}
+    if not hasattr(plugins, f"{name}Plugin"):
+        known = sorted(item.removesuffix("Plugin") for item in dir(plugins) if _is_plugin(item))
+        raise InputError(f"{path}: Nipype has no plugin {name!r}; it has {', '.join(known)}")
+    if not isinstance(arguments, dict):
+        raise InputError(f"{path}: plugin_args must be a table of names and values")
+    return name, dict(arguments)
+
+
+def only_submits(machine: Machine) -> bool:
+    """Tell whether the plugin submits jobs and does not wait for them.
+
+    Parameters
+    ----------
+    machine : Machine
+
+    Returns
+    -------
+    bool
+    """
+    if machine.plugin_file is None:
+        return False
+    name, _ = _plugin_from(machine.plugin_file)
+    return issubclass(getattr(plugins, f"{name}Plugin"), GraphPluginBase)
+
+
+def _refuse_unquoted(plugin: str, work_dir: Path) -> None:
+    """Refuse a folder that a batch plugin's shell would take apart: they do not quote it."""
+    kind = getattr(plugins, f"{plugin}Plugin")
+    if issubclass(kind, GraphPluginBase | SGELikeBatchManagerBase):
+        wrong = sorted(set(re.findall(r"[^\w@+=:,./-]", str(work_dir))))
+        if wrong:
+            raise InputError(
+                f"--work-dir {work_dir}: Nipype's plugin {plugin} cannot have {' '.join(wrong)!r} "
+                "in it; name another folder, or use circuitshift slurm"
+            )
+
+
+def _is_plugin(name: str) -> bool:
+    return name.endswith("Plugin") and name != "Plugin"
+
+
+def _write_graph(workflow: pe.Workflow, log_dir: Path, say: Say) -> None:
+    """Write the graph of the workflow, as a picture, too, when graphviz is there.
+
+    Nipype's own way hands the name of the file to a shell.
+    """
+    from networkx.drawing.nx_pydot import to_pydot  # noqa: PLC0415 - with --write-graph
+
+    target = log_dir / f"{workflow.name}.dot"
+    write_text(target, to_pydot(_named(workflow._create_flat_graph())).to_string())
+    program = shutil.which("dot")
+    if program is None:
+        say("graphviz (dot) is not installed: the graph is written as text only")
+    else:
+        picture = target.with_suffix(".svg")
+        command = [program, "-Tsvg", "-o", str(picture), str(target)]
+        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - no shell
+        target = picture if done.returncode == 0 else target
+    say(f"graph: {target}")
+
+
+def _named(graph: Any) -> Any:  # noqa: ANN401 - a networkx graph
+    import networkx  # noqa: PLC0415 - with --write-graph
+
+    return networkx.DiGraph([(a.fullname, b.fullname) for a, b in graph.edges()])
