@@ -11,14 +11,14 @@ __all__ = [
     "AtlasError",
     "CircuitError",
     "CircuitshiftError",
-    "Fault",
-    "FaultsError",
+    "InputProblem",
+    "InputProblemsError",
     "OutputError",
 ]
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Fault:
+class InputProblem:
     """One thing that is wrong with an input.
 
     Parameters
@@ -46,22 +46,22 @@ class CircuitshiftError(Exception):
     """Root of every error that circuitshift raises on purpose; its text is shown to the user."""
 
 
-class FaultsError(CircuitshiftError):
+class InputProblemsError(CircuitshiftError):
     """Several faults, said all at once.
 
     Parameters
     ----------
     heading : str
         What was being done.
-    faults : iterable of Fault
-        Every fault found; kept in `faults`.
+    problems : iterable of Fault
+        Every fault found; kept in `problems`.
     """
 
-    def __init__(self, heading: str, faults: Iterable[Fault]) -> None:
+    def __init__(self, heading: str, problems: Iterable[InputProblem]) -> None:
         self.heading = heading
-        self.faults = tuple(faults)
-        lines = [f"{heading} ({len(self.faults)} fault{'s' * (len(self.faults) != 1)}):"]
-        lines += [f"  - {fault}" for fault in self.faults]
+        self.problems = tuple(problems)
+        lines = [f"{heading} ({len(self.problems)} fault{'s' * (len(self.problems) != 1)}):"]
+        lines += [f"  - {problem}" for problem in self.problems]
         super().__init__("\n".join(lines))
 
 

@@ -25,9 +25,9 @@ import numpy.typing as npt
 
 from circuitshift.atlases.errors import AtlasError
 from circuitshift.atlases.records import Atlas, Region
-from circuitshift.atlases.remote import Found, find
+from circuitshift.atlases.remote import AtlasFiles, find
 from circuitshift.atlases.seitzman import load_seitzman
-from circuitshift.atlases.whole import whole_binary, whole_path
+from circuitshift.atlases.whole import atomic_binary, atomic_path
 
 __all__ = ["checksum", "combine", "infer_region", "load_atlas"]
 
@@ -253,7 +253,7 @@ def _from_path(path: Path) -> Atlas:
     return Atlas(_name_of(path), table.regions, "table", _space_of(path))
 
 
-def _from_found(found: Found) -> Atlas:
+def _from_found(found: AtlasFiles) -> Atlas:
     """Atlas of files that were found by name."""
     if found.table is not None:
         table = _read_table(found.table)
@@ -376,7 +376,7 @@ def _voxels(path: Path, image: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401 - 
         ) from None
     data = data.reshape(data.shape[:3])
     whole: npt.NDArray[np.int64] = (
-        data.astype(np.int64) if data.dtype.kind in "iu" else _whole(path, data)
+        data.astype(np.int64) if data.dtype.kind in "iu" else _complete(path, data)
     )
     if whole.min(initial=0) < 0:
         raise AtlasError(f"atlas {path}: labels must not be negative, found {whole.min()}")
@@ -392,7 +392,7 @@ def _check_gzip(path: Path) -> None:
             pass
 
 
-def _whole(path: Path, data: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _complete(path: Path, data: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Labels kept as decimals, as whole numbers."""
     if not np.isfinite(data).all() or np.any(data != np.rint(data)):
         raise AtlasError(
@@ -534,9 +534,9 @@ def _write_combined(atlases: tuple[Atlas, Atlas], offset: int, target: Path) -> 
     }
     content = json.dumps(told, indent=2).encode()
     # the JSON first: whoever finds the image finds its JSON too
-    with whole_binary(_beside(target)) as file:
+    with atomic_binary(_beside(target)) as file:
         file.write(content)
-    with whole_path(target) as part:
+    with atomic_path(target) as part:
         image.to_filename(part)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from circuitshift.atlases.errors import AtlasError
 
-__all__ = ["Found", "find", "known_names"]
+__all__ = ["None", "find", "known_names"]
 
 SCHAEFER_SIZES = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
 # templateflow does not hold these two; nilearn does
@@ -35,7 +35,7 @@ AAL3 = ("doi:10.1016/j.neuroimage.2019.116189", "free for research with citation
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class AtlasFiles:
     """Files of an atlas.
 
     Parameters
@@ -62,7 +62,7 @@ class Found:
     licence: str = ""
 
 
-def find(name: str, space: str) -> tuple[Found, ...]:
+def find(name: str, space: str) -> tuple[AtlasFiles, ...]:
     """Files of an atlas by its name; two parts for one that has cortex and subcortex apart.
 
     Parameters
@@ -98,7 +98,7 @@ def known_names() -> tuple[str, ...]:
 
 
 def _unknown(name: str, plain: str) -> str:
-    names = {re.sub("[^a-z0-9]", "", known.lower()): known for known in known_names()}
+    names = {re.sub("[^a-z0-9]", "", available.lower()): available for available in known_names()}
     near = [names[key] for key in difflib.get_close_matches(plain, names, n=3, cutoff=0.5)]
     hint = f"the nearest names are {', '.join(near)}; " if near else ""
     return (
@@ -111,7 +111,7 @@ def _unknown(name: str, plain: str) -> str:
 # --------------------------------------------------------------------------------- templateflow
 
 
-def _schaefer(name: str, space: str, size: int, networks: int) -> tuple[Found, ...]:
+def _schaefer(name: str, space: str, size: int, networks: int) -> tuple[AtlasFiles, ...]:
     short = f"Schaefer{size}Parcels{networks}Networks"
     if size not in SCHAEFER_SIZES or networks not in (7, 17):
         raise AtlasError(
@@ -131,14 +131,14 @@ def _schaefer(name: str, space: str, size: int, networks: int) -> tuple[Found, .
     return (_from_templateflow(short, space, (entities, "dseg"), SCHAEFER),)
 
 
-def _tian(name: str, space: str, scale: int) -> tuple[Found, ...]:
+def _tian(name: str, space: str, scale: int) -> tuple[AtlasFiles, ...]:
     if scale not in (1, 2, 3, 4):
         raise AtlasError(f"no atlas {name!r}: Tian's scales are S1, S2, S3 and S4")
     entities = (f"atlas-TianSubcortex_desc-S{scale}", "dseg")
     return (_from_templateflow(f"TianS{scale}", space, entities, TIAN),)
 
 
-def _difumo(name: str, space: str, size: int) -> tuple[Found, ...]:
+def _difumo(name: str, space: str, size: int) -> tuple[AtlasFiles, ...]:
     if size not in DIFUMO_SIZES:
         raise AtlasError(
             f"no atlas {name!r}: DiFuMo comes with {', '.join(map(str, DIFUMO_SIZES))} maps"
@@ -149,7 +149,7 @@ def _difumo(name: str, space: str, size: int) -> tuple[Found, ...]:
 
 def _from_templateflow(
     name: str, space: str, entities: tuple[str, str], terms: tuple[str, str]
-) -> Found:
+) -> AtlasFiles:
     """Image at 2 mm and its table, from the cache of templateflow or fetched by it."""
     middle, suffix = entities
     folder = templateflow_home() / f"tpl-{space}"
@@ -164,7 +164,7 @@ def _from_templateflow(
             f"place {' and '.join(lacking)} in {folder}, or pass the path of a label image "
             "with its table"
         )
-    return Found(name, image, space, table, (), *terms)
+    return AtlasFiles(name, image, space, table, (), *terms)
 
 
 def _ask_templateflow(space: str, middle: str, suffix: str) -> None:
@@ -202,7 +202,7 @@ def is_filled(path: Path) -> bool:
 # -------------------------------------------------------------------------------------- nilearn
 
 
-def _harvard_oxford(name: str, space: str) -> tuple[Found, ...]:
+def _harvard_oxford(name: str, space: str) -> tuple[AtlasFiles, ...]:
     """Cortex split by hemisphere, and the regions below it; both at 25 percent, 2 mm."""
     del name, space  # exists in one space only
     folder = "fsl/data/atlases"
@@ -225,11 +225,11 @@ def _harvard_oxford(name: str, space: str) -> tuple[Found, ...]:
         rows = [(i, label) for i, label in enumerate(got.labels) if i > 0]
         rows = [row for row in rows if not NOT_REGIONS.search(row[1])]
         file = Path(got.filename)
-        parts.append(Found(short, file, "MNI152NLin6Asym", None, rows, *HARVARD_OXFORD))
+        parts.append(AtlasFiles(short, file, "MNI152NLin6Asym", None, rows, *HARVARD_OXFORD))
     return tuple(parts)
 
 
-def _aal(name: str, space: str) -> tuple[Found, ...]:
+def _aal(name: str, space: str) -> tuple[AtlasFiles, ...]:
     del space  # exists in one space only
     third = name.rstrip().endswith("3")
     version, files, terms = (
@@ -242,11 +242,11 @@ def _aal(name: str, space: str) -> tuple[Found, ...]:
     return (_of_bunch(short, got, "MNIColin27", terms),)
 
 
-def _of_bunch(name: str, got: Any, space: str, terms: tuple[str, str]) -> Found:  # noqa: ANN401 - nilearn's Bunch
+def _of_bunch(name: str, got: Any, space: str, terms: tuple[str, str]) -> AtlasFiles:  # noqa: ANN401 - nilearn's Bunch
     """Files and rows of what a fetcher of nilearn returned."""
     table = zip(got.lut["index"], got.lut["name"], strict=True)
     rows = [(int(index), str(label)) for index, label in table if int(index) != 0]
-    return Found(name, Path(got.maps), space, None, rows, *terms)
+    return AtlasFiles(name, Path(got.maps), space, None, rows, *terms)
 
 
 def _from_nilearn(name: str, fetcher: str, options: dict[str, Any], files: Sequence[str]) -> Any:  # noqa: ANN401 - nilearn's Bunch
@@ -276,7 +276,7 @@ def _nilearn_home(datasets: Any) -> Path:  # noqa: ANN401 - the module
     return Path(datasets.get_data_dirs()[0]).absolute()
 
 
-FINDERS: tuple[tuple[str, Callable[..., tuple[Found, ...]]], ...] = (
+FINDERS: tuple[tuple[str, Callable[..., tuple[AtlasFiles, ...]]], ...] = (
     (r"schaefer(?:2018)?(?:n|x)?(\d+)parcels(\d+)networks", _schaefer),
     (r"tian(?:subcortex)?s(\d+)", _tian),
     (r"difumo(\d+)(?:dimensions)?", _difumo),

@@ -117,16 +117,18 @@ def load_circuits(
     CircuitError
         If a file is malformed, a name is unknown, or a named circuit has no regions on the atlas.
     """
-    known = _definitions(files)
-    unknown = [name for name in names if name not in known]
+    available = _definitions(files)
+    unknown = [name for name in names if name not in available]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(unknown[0], available, n=3, cutoff=0.5)
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
-        raise CircuitError(f"no circuit {unknown[0]!r}{hint} (known: {', '.join(sorted(known))})")
+        raise CircuitError(
+            f"no circuit {unknown[0]!r}{hint} (known: {', '.join(sorted(available))})"
+        )
     circuits, skipped = [], []
-    for name in dict.fromkeys(names or sorted(known)):
+    for name in dict.fromkeys(names or sorted(available)):
         try:
-            circuits.append(_resolve(known[name], atlas, known))
+            circuits.append(_resolve(available[name], atlas, available))
         except _NotFoundError as lacking:
             if names:
                 raise CircuitError(f"{lacking}; {_nearest(lacking.options, atlas)}") from None
@@ -150,12 +152,14 @@ class _NotFoundError(Exception):
         self.options = options
 
 
-def _resolve(definition: _Definition, atlas: Atlas, known: Mapping[str, _Definition]) -> Circuit:
+def _resolve(
+    definition: _Definition, atlas: Atlas, available: Mapping[str, _Definition]
+) -> Circuit:
     """Circuit of a definition on an atlas."""
-    seeds, notes = _side(definition, "seeds", atlas, known)
+    seeds, notes = _side(definition, "seeds", atlas, available)
     targets: tuple[int, ...] = ()
     if definition.targets:
-        targets, more = _side(definition, "targets", atlas, known)
+        targets, more = _side(definition, "targets", atlas, available)
         both = [atlas.labels[k] for k in targets if k in seeds]
         targets = tuple(k for k in targets if k not in seeds)
         notes += more
@@ -186,10 +190,10 @@ def _resolve(definition: _Definition, atlas: Atlas, known: Mapping[str, _Definit
 
 
 def _side(
-    definition: _Definition, side: str, atlas: Atlas, known: Mapping[str, _Definition]
+    definition: _Definition, side: str, atlas: Atlas, available: Mapping[str, _Definition]
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Positions of one side, and how they were found."""
-    options = _options(definition, side, known)
+    options = _options(definition, side, available)
     for option in options:
         positions, how = _by_place(option, atlas) if option.near_mm else _by_name(option, atlas)
         if positions:
@@ -204,7 +208,7 @@ def _side(
 def _options(
     definition: _Definition,
     side: str,
-    known: Mapping[str, _Definition],
+    available: Mapping[str, _Definition],
     via: tuple[str, ...] = (),
 ) -> tuple[_Option, ...]:
     """Alternatives of a side, with those borrowed from other circuits put in place."""
@@ -218,12 +222,12 @@ def _options(
             found.append(option)
             continue
         name, _, part = option.same_as.partition(".")
-        if name not in known or part not in ("seeds", "targets"):
+        if name not in available or part not in ("seeds", "targets"):
             raise CircuitError(
                 f"{definition.path}: {side}: same_as = {option.same_as!r} names no side of a known "
                 "circuit; write it as dmn.seeds"
             )
-        found += _options(known[name], part, known, (*via, here))
+        found += _options(available[name], part, available, (*via, here))
     return tuple(found)
 
 
@@ -313,16 +317,16 @@ def _nearest(options: Iterable[_Option], atlas: Atlas) -> str:
 
 def _definitions(files: Sequence[Path]) -> dict[str, _Definition]:
     """All circuits by name: the packaged ones and those of the user's files."""
-    known = dict(_packaged())
+    available = dict(_packaged())
     for path in files:
         definition = _read(Path(path))
-        if definition.name in known:
+        if definition.name in available:
             raise CircuitError(
                 f"{path}: name: {definition.name!r} is already that of "
-                f"{known[definition.name].path.name}; choose another"
+                f"{available[definition.name].path.name}; choose another"
             )
-        known[definition.name] = definition
-    return known
+        available[definition.name] = definition
+    return available
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from typing import BinaryIO, TextIO
 
 from circuitshift.atlases.errors import OutputError
 
-__all__ = ["PART", "are_whole", "whole_binary", "whole_path", "whole_text"]
+__all__ = ["PART", "are_complete", "atomic_binary", "atomic_path", "atomic_text"]
 
 #: How names of files begin that are not whole yet.
 PART = ".part-"
@@ -30,7 +30,7 @@ _ADVICE = {
 }
 
 
-def are_whole(paths: Iterable[Path]) -> list[Path]:
+def are_complete(paths: Iterable[Path]) -> list[Path]:
     """Leave out what a killed process left half written.
 
     Parameters
@@ -47,7 +47,7 @@ def are_whole(paths: Iterable[Path]) -> list[Path]:
 
 
 @contextmanager
-def whole_path(target: Path) -> Iterator[Path]:
+def atomic_path(target: Path) -> Iterator[Path]:
     """Give a temporary path, and move what is written there to the target.
 
     Parameters
@@ -85,7 +85,7 @@ def whole_path(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_text(target: Path) -> Iterator[TextIO]:
+def atomic_text(target: Path) -> Iterator[TextIO]:
     r"""Open a text file (UTF-8, Unix line ends) that takes its name when it is whole.
 
     Parameters
@@ -100,17 +100,17 @@ def whole_text(target: Path) -> Iterator[TextIO]:
     Raises
     ------
     OutputError
-        As `whole_path`.
+        As `atomic_path`.
     """
     with (
-        whole_path(target) as part,
+        atomic_path(target) as part,
         part.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
     ):
         yield file
 
 
 @contextmanager
-def whole_binary(target: Path) -> Iterator[BinaryIO]:
+def atomic_binary(target: Path) -> Iterator[BinaryIO]:
     """Open a binary file that takes its name when it is whole.
 
     Parameters
@@ -124,7 +124,7 @@ def whole_binary(target: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     OutputError
-        As `whole_path`.
+        As `atomic_path`.
     """
-    with whole_path(target) as part, part.open("wb") as file:
+    with atomic_path(target) as part, part.open("wb") as file:
         yield file

@@ -188,9 +188,9 @@ def circuit_values(z: Floats, circuits: Sequence[Circuit]) -> Floats:
     out = np.full((*z.shape[:-1], len(circuits)), np.nan)
     for k, circuit in enumerate(circuits):
         part = z[..., circuit.edges(n_regions)]
-        known = np.isfinite(part)
-        count = known.sum(axis=-1)
-        total = np.where(known, part, 0.0).sum(axis=-1)
+        available = np.isfinite(part)
+        count = available.sum(axis=-1)
+        total = np.where(available, part, 0.0).sum(axis=-1)
         np.divide(total, count, out=out[..., k], where=count > 0)
     return out
 

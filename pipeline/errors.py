@@ -4,8 +4,8 @@ from circuitshift.atlases.errors import (
     AtlasError,
     CircuitError,
     CircuitshiftError,
-    Fault,
-    FaultsError,
+    InputProblem,
+    InputProblemsError,
     OutputError,
 )
 
@@ -15,10 +15,10 @@ __all__ = [
     "CircuitshiftError",
     "ConfoundsError",
     "DesignError",
-    "Fault",
-    "FaultsError",
     "ImageError",
     "InputError",
+    "InputProblem",
+    "InputProblemsError",
     "OutputError",
     "TableError",
     "TooLittleDataError",

@@ -15,9 +15,19 @@ from circuitshift.pipeline.errors import (
     DesignError,
 )
 
-__all__ = ["Background", "Design", "Door", "Kept", "Machine", "Plan", "Run", "Science", "Strategy"]
+__all__ = [
+    "AnalysisSettings",
+    "Background",
+    "Design",
+    "ExecutionSettings",
+    "InputType",
+    "Plan",
+    "RetainedData",
+    "Run",
+    "Strategy",
+]
 
-Door = Literal["bold", "timeseries", "relmat"]
+InputType = Literal["bold", "timeseries", "relmat"]
 Background = Literal["all", "disjoint", "matched"]
 
 
@@ -33,7 +43,7 @@ class Run:
         Values of ``task-`` and ``run-``; may be empty.
     space, res : str
         Values of ``space-`` and ``res-``; may be empty.
-    door : {"bold", "timeseries", "relmat"}
+    input_type : {"bold", "timeseries", "relmat"}
         What `path` is: a preprocessed image, regional series, or an edge matrix.
     path : Path
         The file.
@@ -55,7 +65,7 @@ class Run:
     run: str
     space: str
     res: str
-    door: Door
+    input_type: InputType
     path: Path
     entities: tuple[tuple[str, str], ...]
     dataset: str = ""
@@ -109,7 +119,7 @@ class Strategy:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RetainedData:
     """What denoising left of a run.
 
     Parameters
@@ -286,7 +296,7 @@ class Design:
 
 
 @dataclass(frozen=True, slots=True)
-class Science:
+class AnalysisSettings:
     """Everything that may change a number. Its hash goes into every sidecar and report.
 
     Parameters
@@ -329,14 +339,14 @@ class Science:
     slice_timing: bool = True
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "Science":
+    def from_record(cls, record: Mapping[str, Any]) -> "AnalysisSettings":
         """Build from what ``asdict`` and JSON made of it."""
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in record.items()
         }
         return cls(**values)
 
-    def measuring(self) -> "Science":
+    def measuring(self) -> "AnalysisSettings":
         """Return the part that the participant level depends on: all but circuits."""
         return replace(self, circuits=())
 
@@ -347,7 +357,7 @@ class Science:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class ExecutionSettings:
     """Everything that may change speed but no number.
 
     Parameters
@@ -383,8 +393,8 @@ class Plan:
 
     bids_dir: Path
     output_dir: Path
-    science: Science
-    machine: Machine
+    settings: AnalysisSettings
+    execution: ExecutionSettings
 
 
 #: Strategy name of series and matrices that were denoised elsewhere.

@@ -72,8 +72,8 @@ def test_boutiques_takes_the_descriptor(tmp_path, capsys):
 def test_the_descriptor_takes_every_flag():
     inputs = json.loads((FOLDER / "descriptor.json").read_text())["inputs"]
     flags = {item.get("command-line-flag") for item in inputs} - {None}
-    known = {max(a.option_strings, key=len) for a in app_parser()._actions if a.option_strings}
-    assert flags == known - {"--help", "--version"}
+    available = {max(a.option_strings, key=len) for a in app_parser()._actions if a.option_strings}
+    assert flags == available - {"--help", "--version"}
     assert [i["id"] for i in inputs[:3]] == ["bids_dir", "output_dir", "analysis_level"]
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nipype.pipeline import engine as pe
 
-from circuitshift.pipeline.records import Machine, Science
+from circuitshift.pipeline.records import AnalysisSettings, ExecutionSettings
 from circuitshift.pipeline.study.group_level import DataSet
 from circuitshift.pipeline.study.study_file import StudyFile
 from circuitshift.workflows.steps import ReportGroup, RunGroup
@@ -17,8 +17,8 @@ def init_group_wf(
     data_sets: Sequence[DataSet],
     stated: StudyFile,
     *,
-    science: Science,
-    machine: Machine,
+    settings: AnalysisSettings,
+    execution: ExecutionSettings,
     out_dir: Path,
     ratings: Path | None = None,
     reports_only: bool = False,
@@ -31,8 +31,8 @@ def init_group_wf(
     data_sets : sequence of DataSet
         The main one first.
     stated : StudyFile
-    science : Science
-    machine : Machine
+    settings : Science
+    execution : Machine
     out_dir : Path
         Root of the output data set.
     ratings : Path, optional
@@ -45,16 +45,16 @@ def init_group_wf(
     -------
     Workflow
     """
-    workflow = pe.Workflow(name=name, base_dir=str(machine.work_dir))
+    workflow = pe.Workflow(name=name, base_dir=str(execution.work_dir))
     report = pe.Node(ReportGroup(out_dir=str(out_dir)), name="report", mem_gb=1, overwrite=True)
     if reports_only:
         workflow.add_nodes([report])
         return workflow
     analyse = pe.Node(
-        RunGroup(data_sets=list(data_sets), stated=stated, science=science, out_dir=str(out_dir)),
+        RunGroup(data_sets=list(data_sets), stated=stated, settings=settings, out_dir=str(out_dir)),
         name="analyse",
         mem_gb=2,
-        n_procs=machine.n_procs,
+        n_procs=execution.n_procs,
         overwrite=True,
     )
     if ratings is not None:

@@ -9,27 +9,27 @@ from nipype.pipeline import engine as pe
 
 from circuitshift.pipeline.bids.raw import RawBold
 from circuitshift.pipeline.preproc.person import voxel_size
-from circuitshift.pipeline.records import Machine, Science
-from circuitshift.workflows.plan import PersonPlan
+from circuitshift.pipeline.records import AnalysisSettings, ExecutionSettings
+from circuitshift.workflows.plan import ParticipantPlan
 from circuitshift.workflows.steps import (
     EstimateRunMotion,
-    MeasurePerson,
+    MeasureParticipant,
     MeasurePreprocessed,
-    PreparePersonAnatomy,
+    PrepareParticipantAnatomy,
     PreprocessRun,
-    ReportPerson,
+    ReportParticipant,
 )
 
-__all__ = ["init_participant_wf", "init_person_wf", "init_preproc_wf"]
+__all__ = ["init_participant_wf", "init_preproc_wf", "init_single_participant_wf"]
 
 #: Resources of a node, GB: streaming keeps one block of volumes; figures need more.
 _MEM_GB = {"measure": 0.5, "report": 0.5, "anatomy": 2.5}
 
 
 def init_participant_wf(
-    people: Sequence[PersonPlan],
-    science: Science,
-    machine: Machine,
+    participants: Sequence[ParticipantPlan],
+    settings: AnalysisSettings,
+    execution: ExecutionSettings,
     *,
     reports_only: bool = False,
     preproc_only: bool = False,
@@ -39,9 +39,9 @@ def init_participant_wf(
 
     Parameters
     ----------
-    people : sequence of PersonPlan
-    science : Science
-    machine : Machine
+    participants : sequence of PersonPlan
+    settings : Science
+    execution : Machine
     reports_only : bool
         Leave measuring out.
     preproc_only : bool
@@ -53,17 +53,24 @@ def init_participant_wf(
     Workflow
         Without edges between people, so that one person's failure stops nobody else.
     """
-    workflow = pe.Workflow(name=name, base_dir=str(machine.work_dir))
+    workflow = pe.Workflow(name=name, base_dir=str(execution.work_dir))
     if preproc_only:
-        made = [init_preproc_wf(p, science, name=p.node_name) for p in people if p.raw is not None]
+        made = [
+            init_preproc_wf(p, settings, name=p.node_name)
+            for p in participants
+            if p.raw is not None
+        ]
     else:
-        made = [init_person_wf(person, science, reports_only=reports_only) for person in people]
+        made = [
+            init_single_participant_wf(person, settings, reports_only=reports_only)
+            for person in participants
+        ]
     workflow.add_nodes(made)
     return workflow
 
 
 def init_preproc_wf(
-    person: PersonPlan, science: Science, *, name: str = "preproc_wf"
+    person: ParticipantPlan, settings: AnalysisSettings, *, name: str = "preproc_wf"
 ) -> pe.Workflow:
     """Build the preprocessing of one person: anatomy beside head motion, then each run.
 
@@ -71,7 +78,7 @@ def init_preproc_wf(
     ----------
     person : PersonPlan
         With raw images.
-    science : Science
+    settings : Science
     name : str
 
     Returns
@@ -84,10 +91,10 @@ def init_preproc_wf(
     assert raw is not None  # noqa: S101 - callers see to it
     out_dir = str(person.preproc_dir)
     anatomy = _node(
-        PreparePersonAnatomy(
+        PrepareParticipantAnatomy(
             anats=list(raw.anats),
             participant=person.participant,
-            template=science.template,
+            template=settings.template,
             out_dir=out_dir,
         ),
         "anatomy",
@@ -98,14 +105,14 @@ def init_preproc_wf(
         motion = _node(
             EstimateRunMotion(bold=bold, out_dir=out_dir), f"motion{number}", _run_gb(bold)
         )
-        if science.dummy_scans is not None:
-            motion.inputs.dummy_scans = science.dummy_scans
+        if settings.dummy_scans is not None:
+            motion.inputs.dummy_scans = settings.dummy_scans
         run = _node(
             PreprocessRun(
                 bold=bold,
-                template=science.template,
+                template=settings.template,
                 voxel_mm=voxel_size(raw.bolds),
-                slice_timing=science.slice_timing,
+                slice_timing=settings.slice_timing,
                 out_dir=out_dir,
             ),
             f"run{number}",
@@ -126,8 +133,8 @@ def _run_gb(bold: RawBold) -> float:
     return 0.5 + 8e-9 * bold.n_volumes * math.prod(bold.grid)
 
 
-def init_person_wf(
-    person: PersonPlan, science: Science, *, reports_only: bool = False
+def init_single_participant_wf(
+    person: ParticipantPlan, settings: AnalysisSettings, *, reports_only: bool = False
 ) -> pe.Workflow:
     """Build the workflow of one person: measure, then report.
 
@@ -138,7 +145,7 @@ def init_person_wf(
     Parameters
     ----------
     person : PersonPlan
-    science : Science
+    settings : Science
     reports_only : bool
         Leave measuring out.
 
@@ -148,9 +155,9 @@ def init_person_wf(
     """
     workflow = pe.Workflow(name=person.node_name)
     report = pe.Node(
-        ReportPerson(
+        ReportParticipant(
             participant=person.participant,
-            science=science,
+            settings=settings,
             out_dir=str(person.out_dir),
             again=reports_only,
         ),
@@ -162,12 +169,12 @@ def init_person_wf(
         workflow.add_nodes([report])
         return workflow
     if person.raw is not None:
-        preproc = init_preproc_wf(person, science)
+        preproc = init_preproc_wf(person, settings)
         after = _node(
             MeasurePreprocessed(
-                faults=list(person.faults),
+                problems=list(person.problems),
                 participant=person.participant,
-                science=science,
+                settings=settings,
                 preproc_dir=str(person.preproc_dir),
                 data_set=person.data_set,
                 out_dir=str(person.out_dir),
@@ -179,11 +186,11 @@ def init_person_wf(
         workflow.connect(after, "runs", report, "runs")
         return workflow
     measure = pe.Node(
-        MeasurePerson(
+        MeasureParticipant(
             runs=list(person.runs),
-            faults=list(person.faults),
+            problems=list(person.problems),
             participant=person.participant,
-            science=science,
+            settings=settings,
             out_dir=str(person.out_dir),
         ),
         name="measure",

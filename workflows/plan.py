@@ -5,16 +5,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from circuitshift.pipeline.bids import select_runs as bids
-from circuitshift.pipeline.bids.participants import People, read_people
-from circuitshift.pipeline.bids.raw import RawBold, RawFound, RawPerson, find_raw, is_raw
-from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError
+from circuitshift.pipeline.bids.participants import ParticipantTable, read_participants
+from circuitshift.pipeline.bids.raw import RawBold, RawFound, RawParticipant, find_raw, is_raw
+from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.measure.atlas_files import atlas_for
 from circuitshift.pipeline.measure.outputs import outputs_of
 from circuitshift.pipeline.preproc.output_names import bold_path
-from circuitshift.pipeline.records import Run, Science
+from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study.group_level import DataSet
 
-__all__ = ["InputFolder", "PersonPlan", "StudyPlan", "describe", "make_plan"]
+__all__ = ["InputFolder", "ParticipantPlan", "StudyPlan", "describe", "make_plan"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class InputFolder:
 
     Parameters
     ----------
-    people : Path
+    participants : Path
         Folder with participants.tsv.
     files : Path
         Folder with the preprocessed files; the same, or one of its derivatives.
@@ -31,13 +31,13 @@ class InputFolder:
         Empty for the main data set.
     """
 
-    people: Path
+    participants: Path
     files: Path
     name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class PersonPlan:
+class ParticipantPlan:
     """Work for one person.
 
     Parameters
@@ -47,7 +47,7 @@ class PersonPlan:
     data_set : str
         Name of the data set; empty for the main one.
     runs : tuple of Run
-    faults : tuple of Fault
+    problems : tuple of Fault
         Files of this person that cannot be used.
     out_dir : Path
         Root of the output data set that this person goes to.
@@ -58,9 +58,9 @@ class PersonPlan:
     participant: str
     data_set: str
     runs: tuple[Run, ...]
-    faults: tuple[Fault, ...]
+    problems: tuple[InputProblem, ...]
     out_dir: Path
-    raw: RawPerson | None = None
+    raw: RawParticipant | None = None
 
     @property
     def preproc_dir(self) -> Path:
@@ -90,25 +90,25 @@ class StudyPlan:
 
     Parameters
     ----------
-    people : tuple of PersonPlan
+    participants : tuple of PersonPlan
     data_sets : tuple of DataSet
         Where the group level finds each data set.
     without_data : tuple of str
         People of participants.tsv who have no usable file.
     notes : tuple of str
-    faults : tuple of Fault
+    problems : tuple of Fault
         Faults of the data set, and of the tables of people.
     """
 
-    people: tuple[PersonPlan, ...]
+    participants: tuple[ParticipantPlan, ...]
     data_sets: tuple[DataSet, ...]
     without_data: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    faults: tuple[Fault, ...] = field(default=())
+    problems: tuple[InputProblem, ...] = field(default=())
 
 
 def make_plan(
-    folders: Sequence[InputFolder], query: bids.Query, *, science: Science, out_dir: Path
+    folders: Sequence[InputFolder], query: bids.Query, *, settings: AnalysisSettings, out_dir: Path
 ) -> StudyPlan:
     """Index every data set.
 
@@ -119,7 +119,7 @@ def make_plan(
     query : Query
         Applied to the main data set; to the others only as far as files are concerned, since
         participant and session labels are those of the main one.
-    science : Science
+    settings : Science
         Its atlases choose among series or matrices of several.
     out_dir : Path
         Outputs of further data sets go to ``datasets/NAME`` in it.
@@ -133,11 +133,11 @@ def make_plan(
     InputError
         If the main data set has no usable run.
     """
-    people: list[PersonPlan] = []
+    participants: list[ParticipantPlan] = []
     data_sets: list[DataSet] = []
     without: list[str] = []
     notes: list[str] = []
-    faults: list[Fault] = []
+    problems: list[InputProblem] = []
     for folder in folders:
         target = out_dir / "datasets" / folder.name if folder.name else out_dir
         asked = bids.Query(
@@ -146,56 +146,67 @@ def make_plan(
             query.tasks,
             query.spaces,
             query.atlases,
-            query.doors,
+            query.input_types,
             query.filters,
         )
-        known = read_people(folder.people)
-        found, chosen, plans = _find(folder, asked, science, target)
+        available = read_participants(folder.participants)
+        found, chosen, plans = _find(folder, asked, settings, target)
         if not any(plan.runs or plan.raw for plan in plans):
             raise InputError(_nothing(folder, found, plans))
-        without += _without(known, plans, asked, folder)
+        without += _without(available, plans, asked, folder)
         label = f"{folder.name}: " if folder.name else ""
-        notes += [label + note for note in (*found.notes, *known.notes, *chosen)]
-        faults += [*(fault for fault in found.faults if not fault.person), *known.faults]
-        people += plans
-        data_sets.append(DataSet(target, folder.people, folder.name))
-    return StudyPlan(tuple(people), tuple(data_sets), tuple(without), tuple(notes), tuple(faults))
+        notes += [label + note for note in (*found.notes, *available.notes, *chosen)]
+        problems += [
+            *(problem for problem in found.problems if not problem.person),
+            *available.problems,
+        ]
+        participants += plans
+        data_sets.append(DataSet(target, folder.participants, folder.name))
+    return StudyPlan(
+        tuple(participants), tuple(data_sets), tuple(without), tuple(notes), tuple(problems)
+    )
 
 
 def _find(
-    folder: InputFolder, asked: bids.Query, science: Science, target: Path
-) -> tuple[bids.Found, list[str], list[PersonPlan]]:
+    folder: InputFolder, asked: bids.Query, settings: AnalysisSettings, target: Path
+) -> tuple[bids.FoundRuns, list[str], list[ParticipantPlan]]:
     """Find preprocessed runs; in a folder that has none, raw ones."""
-    if "raw" not in asked.doors:
+    if "raw" not in asked.input_types:
         found = bids.find_runs(folder.files, asked, dataset=folder.name)
-        if found.runs or asked.doors or not is_raw(folder.files):
-            runs, chosen = _of_one_atlas(found.runs, science)
-            return found, chosen, list(_people(runs, found.faults, folder.name, target))
+        if found.runs or asked.input_types or not is_raw(folder.files):
+            runs, chosen = _of_one_atlas(found.runs, settings)
+            return (
+                found,
+                chosen,
+                list(_participants_list(runs, found.problems, folder.name, target)),
+            )
     raw = find_raw(folder.files, asked)
     note = (
         f"{folder.files} holds no preprocessed run, so its raw images are preprocessed; output of "
         "fMRIPrep is to be preferred where there is one (docs/preprocessing.md)."
     )
-    faults = {person: [f for f in raw.faults if f.person == person] for person in _named(raw)}
-    there = {person.participant: person for person in raw.people}
+    problems = {person: [f for f in raw.problems if f.person == person] for person in _named(raw)}
+    there = {person.participant: person for person in raw.participants}
     plans = [
-        PersonPlan(label, folder.name, (), tuple(faults[label]), target, there.get(label))
-        for label in sorted(faults)
+        ParticipantPlan(label, folder.name, (), tuple(problems[label]), target, there.get(label))
+        for label in sorted(problems)
     ]
-    own = tuple(fault for fault in raw.faults if not fault.person)
-    return bids.Found((), own, (note, *raw.notes)), [], plans
+    own = tuple(problem for problem in raw.problems if not problem.person)
+    return bids.FoundRuns((), own, (note, *raw.notes)), [], plans
 
 
 def _named(raw: RawFound) -> set[str]:
-    return {p.participant for p in raw.people} | {f.person for f in raw.faults if f.person}
+    return {p.participant for p in raw.participants} | {f.person for f in raw.problems if f.person}
 
 
-def _nothing(folder: InputFolder, found: bids.Found, plans: Sequence[PersonPlan]) -> str:
-    faults = dict.fromkeys((*found.faults, *(fault for plan in plans for fault in plan.faults)))
+def _nothing(folder: InputFolder, found: bids.FoundRuns, plans: Sequence[ParticipantPlan]) -> str:
+    problems = dict.fromkeys(
+        (*found.problems, *(problem for plan in plans for problem in plan.problems))
+    )
     lines = [f"{folder.files} has no usable run"]
-    lines += [f"  - {fault}" for fault in list(faults)[:20]]
-    if len(faults) > 20:
-        lines.append(f"  - and {len(faults) - 20} faults more")
+    lines += [f"  - {problem}" for problem in list(problems)[:20]]
+    if len(problems) > 20:
+        lines.append(f"  - and {len(problems) - 20} faults more")
     lines += [f"  - {note}" for note in found.notes]
     lines.append(
         "give the folder with fMRIPrep's output, or with *_timeseries.tsv or *_relmat.tsv, as "
@@ -204,17 +215,17 @@ def _nothing(folder: InputFolder, found: bids.Found, plans: Sequence[PersonPlan]
     return "\n".join(lines)
 
 
-def _of_one_atlas(runs: Sequence[Run], science: Science) -> tuple[list[Run], list[str]]:
+def _of_one_atlas(runs: Sequence[Run], settings: AnalysisSettings) -> tuple[list[Run], list[str]]:
     """Choose among the atlases of series and matrices: XCP-D writes a dozen of each run."""
-    there = sorted({run.atlas for run in runs if run.door != "bold"})
+    there = sorted({run.atlas for run in runs if run.input_type != "bold"})
     if len(there) < 2:
         return list(runs), []
-    asked = [_label(source) for source in science.atlases]
+    asked = [_label(source) for source in settings.atlases]
     matching = [name for name in there if name.lower() in asked]
     chosen = matching[0] if matching else there[0]
     others = ", ".join(name for name in there if name != chosen)
     note = f"Series or matrices of atlas {chosen} are taken; --atlas can choose among {others}."
-    return [run for run in runs if run.door == "bold" or run.atlas == chosen], [note]
+    return [run for run in runs if run.input_type == "bold" or run.atlas == chosen], [note]
 
 
 def _label(source: str) -> str:
@@ -223,19 +234,22 @@ def _label(source: str) -> str:
     return "".join(c for c in name.lower() if c.isalnum())
 
 
-def _people(
-    runs: Sequence[Run], faults: Sequence[Fault], name: str, target: Path
-) -> Iterable[PersonPlan]:
+def _participants_list(
+    runs: Sequence[Run], problems: Sequence[InputProblem], name: str, target: Path
+) -> Iterable[ParticipantPlan]:
     """Group runs and faults by person."""
-    labels = {run.participant for run in runs} | {f.person for f in faults if f.person}
+    labels = {run.participant for run in runs} | {f.person for f in problems if f.person}
     for label in sorted(labels):
         own = tuple(run for run in runs if run.participant == label)
-        wrong = tuple(fault for fault in faults if fault.person == label)
-        yield PersonPlan(label, name, own, wrong, target)
+        wrong = tuple(problem for problem in problems if problem.person == label)
+        yield ParticipantPlan(label, name, own, wrong, target)
 
 
 def _without(
-    known: People, plans: Sequence[PersonPlan], query: bids.Query, folder: InputFolder
+    available: ParticipantTable,
+    plans: Sequence[ParticipantPlan],
+    query: bids.Query,
+    folder: InputFolder,
 ) -> list[str]:
     """Name people of participants.tsv who have no file at all."""
     there = {plan.participant for plan in plans}
@@ -243,47 +257,47 @@ def _without(
     prefix = f"{folder.name}:" if folder.name else ""
     return [
         f"{prefix}sub-{label}"
-        for label in known.labels
+        for label in available.labels
         if label not in there and (not asked or label in asked)
     ]
 
 
-def describe(plan: StudyPlan, science: Science, *, level: str) -> str:
+def describe(plan: StudyPlan, settings: AnalysisSettings, *, level: str) -> str:
     """Write what would be done, for ``--dry-run``.
 
     Parameters
     ----------
     plan : StudyPlan
-    science : Science
+    settings : Science
     level : {"participant", "group"}
 
     Returns
     -------
     str
     """
-    pairs = sum(len(person.sessions) > 1 for person in plan.people)
-    runs = sum(len(person.runs) + len(person.bolds) for person in plan.people)
+    pairs = sum(len(person.sessions) > 1 for person in plan.participants)
+    runs = sum(len(person.runs) + len(person.bolds) for person in plan.participants)
     lines = [
-        f"{len(plan.people)} people, {runs} runs, {pairs} people with two or more sessions",
-        f"strategies: {', '.join(science.strategies)}; atlases: {', '.join(science.atlases)}",
+        f"{len(plan.participants)} people, {runs} runs, {pairs} people with two or more sessions",
+        f"strategies: {', '.join(settings.strategies)}; atlases: {', '.join(settings.atlases)}",
         "",
     ]
-    for person in plan.people:
-        lines += _describe_person(person)
+    for person in plan.participants:
+        lines += _describe_participant(person)
     if plan.without_data:
         lines += ["", f"no usable file: {', '.join(plan.without_data)}"]
     lines += ["", *(f"note: {note}" for note in plan.notes)]
-    lines += [f"fault: {fault}" for fault in plan.faults]
+    lines += [f"fault: {problem}" for problem in plan.problems]
     lines += [
         "",
         "would write, for each person: sub-X.html, sub-X/sub-X_runs.tsv, and for each run",
     ]
-    first = next((run for person in plan.people for run in person.runs), None)
+    first = next((run for person in plan.participants for run in person.runs), None)
     if first is not None:
-        lines += [f"  {path}" for path in _example_outputs(first, science)]
+        lines += [f"  {path}" for path in _example_outputs(first, settings)]
     else:
-        bold = next(bold for person in plan.people for bold in person.bolds)
-        lines += [f"  preproc/{bold_path(bold, science.template)}", "  and what is made of it"]
+        bold = next(bold for person in plan.participants for bold in person.bolds)
+        lines += [f"  preproc/{bold_path(bold, settings.template)}", "  and what is made of it"]
     if level == "group":
         lines += [
             "and group/verdict.json, tests, circuits, change, edges, exclusions (.tsv), report.html"
@@ -291,7 +305,7 @@ def describe(plan: StudyPlan, science: Science, *, level: str) -> str:
     return "\n".join(lines)
 
 
-def _describe_person(person: PersonPlan) -> list[str]:
+def _describe_participant(person: ParticipantPlan) -> list[str]:
     label = f"{person.data_set}:" if person.data_set else ""
     counts = ", ".join(
         f"{'ses-' + session if session else 'no session'}: "
@@ -300,23 +314,27 @@ def _describe_person(person: PersonPlan) -> list[str]:
         for session in person.sessions
     )
     lines = [f"{label}sub-{person.participant}  {counts or 'no usable run'}"]
-    return lines + [f"    missing: {fault}" for fault in person.faults]
+    return lines + [f"    missing: {problem}" for problem in person.problems]
 
 
-def _n_runs(person: PersonPlan, session: str) -> int:
+def _n_runs(person: ParticipantPlan, session: str) -> int:
     sessions = [r.session for r in person.runs] + [b.session for b in person.bolds]
     return sessions.count(session)
 
 
-def _doors(person: PersonPlan, session: str) -> list[str]:
+def _doors(person: ParticipantPlan, session: str) -> list[str]:
     if person.raw is not None:
         return ["raw"]
-    return sorted({run.door for run in person.runs if run.session == session})
+    return sorted({run.input_type for run in person.runs if run.session == session})
 
 
-def _example_outputs(run: Run, science: Science) -> list[Path]:
+def _example_outputs(run: Run, settings: AnalysisSettings) -> list[Path]:
     try:
-        atlas = run.atlas if run.door != "bold" else atlas_for(science.atlases[0], run.space).name
+        atlas = (
+            run.atlas
+            if run.input_type != "bold"
+            else atlas_for(settings.atlases[0], run.space).name
+        )
     except CircuitshiftError as error:
         return [Path(f"(the atlas cannot be loaded: {error})")]
-    return sorted(outputs_of(run, atlas, estimator=science.estimator).values())
+    return sorted(outputs_of(run, atlas, estimator=settings.estimator).values())

@@ -10,20 +10,20 @@ from circuitshift.workflows.engine.step import step
 
 __all__ = [
     "EstimateRunMotion",
-    "MeasurePerson",
+    "MeasureParticipant",
     "MeasurePreprocessed",
-    "PreparePersonAnatomy",
+    "PrepareParticipantAnatomy",
     "PreprocessRun",
     "ReportGroup",
-    "ReportPerson",
+    "ReportParticipant",
     "RunGroup",
 ]
 
-PreparePersonAnatomy = step(person.prepare_person_anatomy)
+PrepareParticipantAnatomy = step(person.prepare_participant_anatomy)
 EstimateRunMotion = step(person.estimate_run_motion)
 PreprocessRun = step(person.preprocess_run)
 MeasurePreprocessed = step(measure_preprocessed)
-MeasurePerson = step(measure.measure_person)
-ReportPerson = step(collect.report_person)
+MeasureParticipant = step(measure.measure_participant)
+ReportParticipant = step(collect.report_participant)
 RunGroup = step(group.run_group)
 ReportGroup = step(collect_group.report_group)

@@ -82,11 +82,11 @@ def load_filters(path: Path) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], .
         return ()
     if not isinstance(wanted, dict):
         raise InputError(f"{path}: bold must hold an object of entities and values")
-    known = {*_FILTER_KEYS, *_FILTER_CONSTANTS}
+    available = {*_FILTER_KEYS, *_FILTER_CONSTANTS}
     for entity in wanted:
-        if entity not in known:
+        if entity not in available:
             raise InputError(
-                f"{path}: bold has no entity {entity!r}; correct it{nearest(entity, known)}"
+                f"{path}: bold has no entity {entity!r}; correct it{nearest(entity, available)}"
             )
     pairs = tuple((entity, _filter_value(path, entity, v)) for entity, v in wanted.items())
     return (("bold", pairs),)
@@ -154,8 +154,8 @@ def plain_label(label: str, key: str) -> str:
     return str(label).removeprefix(f"{key}-")
 
 
-def nearest(word: str, known: Collection[str]) -> str:
+def nearest(word: str, available: Collection[str]) -> str:
     """Say what a misspelt word may have meant."""
-    near = difflib.get_close_matches(word, sorted(known), n=3, cutoff=0.5)
-    listed = near or sorted(known)[:10]
+    near = difflib.get_close_matches(word, sorted(available), n=3, cutoff=0.5)
+    listed = near or sorted(available)[:10]
     return f" ({'nearest' if near else 'there'}: {', '.join(listed)})" if listed else ""

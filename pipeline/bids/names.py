@@ -100,17 +100,17 @@ def build_path(
         digits and ``+``.
     """
     pairs = [(key, value) for key, value in entities if value]
-    known = dict(pairs)
+    available = dict(pairs)
     bad = [f"{key}-{value}" for key, value in pairs if not _LABEL.fullmatch(value)]
-    if bad or len(known) < len(pairs) or "sub" not in known:
+    if bad or len(available) < len(pairs) or "sub" not in available:
         raise InputError(
             f"no BIDS name can be made of {', '.join(f'{k}-{v}' for k, v in pairs)}: it needs "
             "sub-, each key once, and labels of letters and digits"
         )
     pairs.sort(key=lambda pair: _PLACE.get(pair[0], _PLACE["desc"] - 0.5))
     name = "_".join([*(f"{key}-{value}" for key, value in pairs), suffix]) + extension
-    folders = [f"sub-{known['sub']}"]
-    folders += [f"ses-{known['ses']}"] if "ses" in known else []
+    folders = [f"sub-{available['sub']}"]
+    folders += [f"ses-{available['ses']}"] if "ses" in available else []
     return Path(*folders, *([datatype] if datatype else []), name)
 
 

@@ -1,7 +1,7 @@
 """What is known about the people: participants.tsv, sessions.tsv, phenotype/*.tsv.
 
 These tables are written by hand more than any other file, so what is wrong in one row costs that
-row only: it becomes a `Fault` of one person, and everybody else is read.
+row only: it becomes a `InputProblem` of one person, and everybody else is read.
 """
 
 import csv
@@ -18,10 +18,10 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError, TableError
+from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem, TableError
 from circuitshift.pipeline.io import tables
 
-__all__ = ["People", "read_people"]
+__all__ = ["None", "read_participants"]
 
 Visit = tuple[str, str]  # (participant, session), labels without sub- and ses-
 
@@ -37,7 +37,7 @@ _NUMERIC_LEAST = 3
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class ParticipantTable:
     """The people of a data set.
 
     Parameters
@@ -46,7 +46,7 @@ class People:
         Participant labels without ``sub-``: rows of the table, then people who only have a folder.
     columns : dict of str to tuple of str
         Other columns of participants.tsv, in the order of `labels`; missing values are ``n/a``.
-    faults : tuple of Fault
+    problems : tuple of Fault
         What is wrong with the tables; `Fault.person` is set when it concerns one person.
     notes : tuple of str
         What was understood in spite of its form, one sentence each.
@@ -58,7 +58,7 @@ class People:
 
     labels: tuple[str, ...]
     columns: dict[str, tuple[str, ...]]
-    faults: tuple[Fault, ...] = ()
+    problems: tuple[InputProblem, ...] = ()
     notes: tuple[str, ...] = ()
     visits: dict[str, dict[Visit, str]] = field(default_factory=dict)
     path: Path = Path()
@@ -124,7 +124,7 @@ class People:
         return out
 
 
-def read_people(root: Path) -> People:
+def read_participants(root: Path) -> ParticipantTable:
     """Read what a data set says of its people.
 
     Parameters
@@ -154,10 +154,10 @@ def read_people(root: Path) -> People:
     reader.session_tables(home)
     reader.phenotypes(home)
     visits = reader.visits()  # may add faults
-    return People(
+    return ParticipantTable(
         tuple(labels),
         {name: tuple(values) for name, values in columns.items()},
-        tuple(sorted(set(reader.faults))),
+        tuple(sorted(set(reader.problems))),
         tuple(dict.fromkeys(reader.notes)),
         visits,
         path if path.exists() else root,
@@ -229,8 +229,8 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
-    names = list(known)
+def _nearest(word: str, available: Iterable[str]) -> str:
+    names = list(available)
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     listed = ", ".join(near or names[:20])
     return f" ({'nearest' if near else 'there'}: {listed})" if listed else " (there is none)"
@@ -251,7 +251,7 @@ class _Reader:
 
     def __init__(self, folders: list[str]) -> None:
         self.folders = folders
-        self.faults: list[Fault] = []
+        self.problems: list[InputProblem] = []
         self.notes: list[str] = []
         # score -> visit -> [(text, file)]
         self._stated: dict[str, dict[Visit, list[tuple[str, Path]]]] = defaultdict(
@@ -266,23 +266,25 @@ class _Reader:
         key = self._key(path, header, _KEYS) if header else ""
         if not key:
             return list(self.folders), {}
-        people: dict[str, dict[str, str]] = {}
+        participants: dict[str, dict[str, str]] = {}
         for line, row in rows:
             label = self._label(path, line, row[key])
-            if label and label in people:
-                self._merge(path, label, people[label], {**row, key: people[label][key]})
+            if label and label in participants:
+                self._merge(
+                    path, label, participants[label], {**row, key: participants[label][key]}
+                )
             elif label:
-                people[label] = row
-        extra = [label for label in self.folders if label not in people]
+                participants[label] = row
+        extra = [label for label in self.folders if label not in participants]
         if extra:
             self.notes.append(
                 f"{', '.join(f'sub-{label}' for label in extra)}: a folder but no row in {path}; "
                 "every column is n/a."
             )
-        labels = [*people, *extra]
+        labels = [*participants, *extra]
         names = [name for name in header if name != key]
         columns = {
-            name: [people[label][name] if label in people else _NA for label in labels]
+            name: [participants[label][name] if label in participants else _NA for label in labels]
             for name in names
         }
         for name, values in columns.items():
@@ -294,10 +296,10 @@ class _Reader:
         try:
             text = tables.read_text(path)
         except CircuitshiftError as error:
-            self._fault(path, str(error).removeprefix(f"{path}: "))
+            self._problem(path, str(error).removeprefix(f"{path}: "))
             return [], []
         if text.lstrip().lower().startswith(("<!doctype", "<html")):
-            self._fault(path, "it is a web page saved under a table's name; fetch it again")
+            self._problem(path, "it is a web page saved under a table's name; fetch it again")
             return [], []
         first = text.split("\n", 1)[0]
         mark = max("\t,;", key=first.count)
@@ -306,7 +308,9 @@ class _Reader:
             try:
                 lines = list(csv.reader(io.StringIO(text), delimiter=mark))
             except csv.Error as error:
-                self._fault(path, f"its quoted cells cannot be read ({error}); write it with tabs")
+                self._problem(
+                    path, f"its quoted cells cannot be read ({error}); write it with tabs"
+                )
                 return [], []
         else:
             lines = [line.split("\t") for line in text.split("\n")]
@@ -315,7 +319,9 @@ class _Reader:
             header.pop()
         if len(set(header)) < len(header):
             twice = sorted(name for name, times in Counter(header).items() if times > 1)
-            self._fault(path, f"column {', '.join(twice[:5])} is there more than once; rename one")
+            self._problem(
+                path, f"column {', '.join(twice[:5])} is there more than once; rename one"
+            )
             return [], []
         return header, list(self._cells(path, header, lines))
 
@@ -330,7 +336,7 @@ class _Reader:
             if not any(values):
                 continue
             if len(values) != len(header):
-                self._fault(
+                self._problem(
                     path,
                     f"line {number} has {len(values)} cells where the header has {len(header)}; "
                     "separate cells by one tab and write n/a for missing values",
@@ -345,7 +351,7 @@ class _Reader:
         lower = {name.lower(): name for name in reversed(header)}
         found = next((lower[name] for name in names if name in lower), "")
         if not found:
-            self._fault(path, f"it has no column {names[0]}; name the column of labels so")
+            self._problem(path, f"it has no column {names[0]}; name the column of labels so")
         elif found != names[0]:
             self.notes.append(f"{path}: its column {found!r} is taken for {names[0]}.")
         return found
@@ -354,7 +360,7 @@ class _Reader:
         """Bring a participant label into the form of the folders; empty when it is none."""
         label = _strip(text, "sub-")
         if not _LABEL.fullmatch(label):
-            self._fault(path, f"line {line} has no usable label ({text!r}); write sub-X")
+            self._problem(path, f"line {line} has no usable label ({text!r}); write sub-X")
             return ""
         if label in self.folders or not label.isdecimal():
             return label
@@ -374,7 +380,7 @@ class _Reader:
             self.notes.append(f"{path}: sub-{label} is there twice with equal rows; one is used.")
             return
         listed = ", ".join(f"{name} {kept[name]} and {row[name]}" for name in differ)
-        self._fault(path, f"sub-{label} has rows that differ ({listed}); keep one of them", label)
+        self._problem(path, f"sub-{label} has rows that differ ({listed}); keep one of them", label)
         for name in differ:
             kept[name] = _NA
 
@@ -383,13 +389,13 @@ class _Reader:
     ) -> None:
         """Refuse a word in a column of numbers, which would make it one of categories."""
         read = [_number(value) for value in values]
-        known = [n for n in read if n is None or not math.isnan(n)]
+        available = [n for n in read if n is None or not math.isnan(n)]
         words = [k for k, n in enumerate(read) if n is None]
-        numbers = len(known) - len(words)
-        if not words or numbers < max(_NUMERIC_LEAST, _NUMERIC_SHARE * len(known)):
+        numbers = len(available) - len(words)
+        if not words or numbers < max(_NUMERIC_LEAST, _NUMERIC_SHARE * len(available)):
             return
         for k in words:
-            self._fault(
+            self._problem(
                 path,
                 f"{name} of sub-{labels[k]} is {values[k]!r} where others have numbers, taken as "
                 "n/a; write a number or n/a",
@@ -481,7 +487,7 @@ class _Reader:
     def _conflict(self, score: str, visit: Visit, values: Sequence[tuple[str, Path]]) -> None:
         told = " and ".join(dict.fromkeys(f"{text} in {path.name}" for text, path in values))
         when = f" at ses-{visit[1]}" if visit[1] else ""
-        self._fault(
+        self._problem(
             values[0][1],
             f"{score} of sub-{visit[0]}{when} is {told}, so it is not used; correct one of them",
             visit[0],
@@ -494,10 +500,12 @@ class _Reader:
         self._words_among_numbers(path, score, [label for label, _ in visits], texts)
         values.update(zip(visits, texts, strict=True))
 
-    def _fault(self, path: Path, sentence: str, person: str = "") -> None:
+    def _problem(self, path: Path, sentence: str, person: str = "") -> None:
         """Keep a fault; what can be done is what follows the last semicolon."""
         what, _, fix = sentence.rpartition("; ")
-        self.faults.append(Fault(str(path), what or fix, fix if what else "correct it", person))
+        self.problems.append(
+            InputProblem(str(path), what or fix, fix if what else "correct it", person)
+        )
 
 
 def _canonical(text: str) -> object:

@@ -14,13 +14,13 @@ from typing import Any
 
 from circuitshift.pipeline.bids.filters import nearest, passes_all, plain_label
 from circuitshift.pipeline.bids.names import Name, is_junk, parse_name
-from circuitshift.pipeline.bids.run_metadata import as_fault, metadata_of, repetition_time
+from circuitshift.pipeline.bids.run_metadata import as_problem, metadata_of, repetition_time
 from circuitshift.pipeline.bids.select_runs import Query
-from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError
+from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.io import nifti
 from circuitshift.pipeline.records import Run
 
-__all__ = ["RawAnat", "RawBold", "RawFound", "RawPerson", "find_raw", "is_raw"]
+__all__ = ["RawAnat", "RawBold", "RawFound", "RawParticipant", "find_raw", "is_raw"]
 
 MIN_VOLUMES = 10
 _MANY = 3  # people; what concerns more is also said once for all
@@ -98,7 +98,7 @@ class RawBold:
 
 
 @dataclass(frozen=True, slots=True)
-class RawPerson:
+class RawParticipant:
     """The raw images of a person: T1-weighted of all sessions, and the runs asked for."""
 
     participant: str
@@ -112,16 +112,16 @@ class RawFound:
 
     Parameters
     ----------
-    people : tuple of RawPerson
+    participants : tuple of RawPerson
         Those who can be preprocessed, sorted by label; whoever is missing has a fault.
-    faults : tuple of Fault
+    problems : tuple of Fault
         What cannot, and why; `Fault.person` names whom it concerns.
     notes : tuple of str
         One sentence each; what is true of many images or people is said once.
     """
 
-    people: tuple[RawPerson, ...]
-    faults: tuple[Fault, ...] = ()
+    participants: tuple[RawParticipant, ...]
+    problems: tuple[InputProblem, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -153,11 +153,11 @@ class _File:
 class _Met:
     """What was met on the way."""
 
-    faults: list[Fault] = field(default_factory=list)
+    problems: list[InputProblem] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)  # sentence, file
 
-    def fault(self, file: _File, what: str, fix: str) -> None:
-        self.faults.append(Fault(str(file.path), what, fix, file.person))
+    def problem(self, file: _File, what: str, fix: str) -> None:
+        self.problems.append(InputProblem(str(file.path), what, fix, file.person))
 
     def note(self, file: _File, text: str) -> None:
         self.notes.append((text, file.path.name))
@@ -176,7 +176,11 @@ def is_raw(root: Path) -> bool:
         At the first one found; False when `root` is no folder.
     """
     met = _Met()  # what cannot be listed holds nothing here
-    return any(f.name.suffix == "bold" for p in _people(Path(root), met) for f in _images(p, met))
+    return any(
+        f.name.suffix == "bold"
+        for p in _participants_list(Path(root), met)
+        for f in _images(p, met)
+    )
 
 
 def _list(path: str | Path, label: str, met: _Met) -> list["os.DirEntry[str]"]:
@@ -186,7 +190,9 @@ def _list(path: str | Path, label: str, met: _Met) -> list["os.DirEntry[str]"]:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         what = f"the folder cannot be listed ({error.strerror})"
-        met.faults.append(Fault(str(path), what, "give yourself the right to read it", label))
+        met.problems.append(
+            InputProblem(str(path), what, "give yourself the right to read it", label)
+        )
         return []
 
 
@@ -195,12 +201,12 @@ def _is_folder(entry: "os.DirEntry[str]", label: str, met: _Met) -> bool:
     if entry.is_dir():
         return True
     if entry.is_symlink() and "." not in entry.name:
-        fault = ("the link leads nowhere", "fetch or mount its target", label)
-        met.faults.append(Fault(entry.path, *fault))
+        problem = ("the link leads nowhere", "fetch or mount its target", label)
+        met.problems.append(InputProblem(entry.path, *problem))
     return False
 
 
-def _people(root: Path, met: _Met) -> Iterator["os.DirEntry[str]"]:
+def _participants_list(root: Path, met: _Met) -> Iterator["os.DirEntry[str]"]:
     for entry in _list(root, "", met):
         if entry.name.startswith("sub-") and _is_folder(entry, entry.name[4:], met):
             yield entry
@@ -245,7 +251,7 @@ def _file(entry: "os.DirEntry[str]", folders: Mapping[str, str], met: _Met) -> _
             return None if derived else _File(name, Path(entry.path))
         what = f"its name does not carry {' and '.join(wrong)} of the folder it is in"
         fix = "rename it or move it to its own folder"
-    met.faults.append(Fault(entry.path, what, fix, folders["sub"]))
+    met.problems.append(InputProblem(entry.path, what, fix, folders["sub"]))
     return None
 
 
@@ -276,55 +282,55 @@ def find_raw(root: Path, query: Query = Query()) -> RawFound:  # noqa: B008 - fr
         raise InputError(f"{root}: {what}; give the folder of the data set")
     met = _Met()
     wanted = {plain_label(label, "sub") for label in query.participants}
-    known: set[str] = set()
-    people: list[RawPerson] = []
+    available: set[str] = set()
+    participants: list[RawParticipant] = []
     carried: list[Name] = []
-    for entry in _people(root, met):
-        known.add(entry.name[4:])
+    for entry in _participants_list(root, met):
+        available.add(entry.name[4:])
         if not wanted or entry.name[4:] in wanted:
             files = list(_images(entry, met))
             carried += [file.name for file in files if file.name.suffix == "bold"]
             person = _person(entry, files, query, met)
-            people += [person] if person is not None else []
+            participants += [person] if person is not None else []
     # A link that leads nowhere is a fault of its own, also of somebody who is not asked for.
-    met.faults = [f for f in met.faults if not wanted or not f.person or f.person in wanted]
-    met.faults += _absent(root, wanted, known | {f.person for f in met.faults}, met)
-    met.faults += _unmatched(carried, query)
-    people.sort(key=lambda person: person.participant)
-    faults = tuple(sorted(set(met.faults)))
-    return RawFound(tuple(people), faults, (*_once(met.notes), *_together(faults)))
+    met.problems = [f for f in met.problems if not wanted or not f.person or f.person in wanted]
+    met.problems += _absent(root, wanted, available | {f.person for f in met.problems}, met)
+    met.problems += _unmatched(carried, query)
+    participants.sort(key=lambda person: person.participant)
+    problems = tuple(sorted(set(met.problems)))
+    return RawFound(tuple(participants), problems, (*_once(met.notes), *_together(problems)))
 
 
-def _absent(root: Path, wanted: set[str], known: set[str], met: _Met) -> list[Fault]:
+def _absent(root: Path, wanted: set[str], available: set[str], met: _Met) -> list[InputProblem]:
     """Name the people who are asked for and not there, or say that nobody is."""
-    if not known - {""} and not wanted and not met.faults:
+    if not available - {""} and not wanted and not met.problems:
         what = "nobody is in it (no sub-* folder)"
-        return [Fault(str(root), what, "give the folder of a raw BIDS data set")]
+        return [InputProblem(str(root), what, "give the folder of a raw BIDS data set")]
     return [
-        Fault(
+        InputProblem(
             f"sub-{label}",
             f"it is asked for, but {root} does not hold it",
-            f"ask for one that is there{nearest(label, known - {''})}",
+            f"ask for one that is there{nearest(label, available - {''})}",
             label,
         )
-        for label in sorted(wanted - known)
+        for label in sorted(wanted - available)
     ]
 
 
-def _unmatched(names: Sequence[Name], query: Query) -> list[Fault]:
+def _unmatched(names: Sequence[Name], query: Query) -> list[InputProblem]:
     """Name sessions and tasks of the query that no functional run carries."""
-    faults = []
+    problems = []
     for option, asked, key in (
         ("--session-label", query.sessions, "ses"),
         ("--task-id", query.tasks, "task"),
     ):
-        known = {name.get(key) for name in names} - {""}
+        available = {name.get(key) for name in names} - {""}
         for label in (plain_label(label, key) for label in asked):
-            if names and label not in known:
-                fix = f"correct {option}{nearest(label, known)}"
+            if names and label not in available:
+                fix = f"correct {option}{nearest(label, available)}"
                 what = "it is asked for, but no run carries it"
-                faults.append(Fault(f"{key}-{label}", what, fix))
-    return faults
+                problems.append(InputProblem(f"{key}-{label}", what, fix))
+    return problems
 
 
 def _is_asked(name: Name, query: Query) -> bool:
@@ -345,21 +351,21 @@ def _once(notes: Iterable[tuple[str, str]]) -> list[str]:
     ]
 
 
-def _together(faults: Iterable[Fault]) -> list[str]:
+def _together(problems: Iterable[InputProblem]) -> list[str]:
     """Say once what is wrong with more than three people."""
-    groups: dict[tuple[str, str], list[Fault]] = defaultdict(list)
-    for fault in faults:
-        groups[fault.what, fault.fix].append(fault)
+    groups: dict[tuple[str, str], list[InputProblem]] = defaultdict(list)
+    for problem in problems:
+        groups[problem.what, problem.fix].append(problem)
     return [
         f"{len(group)} times in {n} people, first {group[0].where}: {what}; {fix}."
         for (what, fix), group in groups.items()
-        if (n := len({fault.person for fault in group})) > _MANY
+        if (n := len({problem.person for problem in group})) > _MANY
     ]
 
 
 def _person(
     entry: "os.DirEntry[str]", files: Sequence[_File], query: Query, met: _Met
-) -> RawPerson | None:
+) -> RawParticipant | None:
     """Check the images of a person; None, and a fault, for one who cannot be preprocessed."""
     label = entry.name[4:]
     files = sorted(files, key=lambda f: (*map(f.name.get, ("ses", "task", "run")), f.path.name))
@@ -370,13 +376,13 @@ def _person(
     if not asked:
         what = "it has no functional run" + (" that is asked for" if bolds else "")
         fix = "leave the person out" + (", or ask for other runs" if bolds else ", or fetch them")
-        met.faults.append(Fault(entry.path, what, fix, label))
+        met.problems.append(InputProblem(entry.path, what, fix, label))
     if not anats:
         fix = "add its T1-weighted image, or leave the person out"
-        met.faults.append(Fault(entry.path, "it has no T1w image", fix, label))
+        met.problems.append(InputProblem(entry.path, "it has no T1w image", fix, label))
     heads = [a for f in _one_file(_one_kind(anats, met), met) if (a := _anat(f, met)) is not None]
     runs = [b for f in _one_file(_single_echo(asked, met), met) if (b := _bold(f, met)) is not None]
-    return RawPerson(label, tuple(heads), tuple(runs)) if heads and runs else None
+    return RawParticipant(label, tuple(heads), tuple(runs)) if heads and runs else None
 
 
 def _one_kind(files: Sequence[_File], met: _Met) -> list[_File]:
@@ -411,7 +417,7 @@ def _single_echo(files: Sequence[_File], met: _Met) -> list[_File]:
             echoes[file.identity("echo")].append(file)
     for group in echoes.values():
         what = f"multi-echo data ({len(group)} echoes) is not preprocessed here"
-        met.fault(group[0], what, "run fMRIPrep and give its output")
+        met.problem(group[0], what, "run fMRIPrep and give its output")
     return [file for file in files if not file.name.get("echo")]
 
 
@@ -422,7 +428,7 @@ def _one_file(files: Sequence[_File], met: _Met) -> list[_File]:
         first = out.setdefault(file.identity(), file)
         if first is not file:
             what = f"{first.path.name} has the same entities, and is taken"
-            met.fault(file, what, "delete one of the two")
+            met.problem(file, what, "delete one of the two")
     return list(out.values())
 
 
@@ -431,16 +437,16 @@ def _header(file: _File, met: _Met) -> nifti.Header | None:
     try:
         header = nifti.read_header(file.path)
     except CircuitshiftError as error:
-        met.faults.append(as_fault(error, file.path, file.person))
+        met.problems.append(as_problem(error, file.path, file.person))
         return None
     if not header.is_oriented:
         what = "its header does not say how it is oriented (qform and sform codes are 0)"
-        met.fault(file, what, "convert it again, e.g. with dcm2niix")
+        met.problem(file, what, "convert it again, e.g. with dcm2niix")
     zooms = _zooms(header)
     if not all(_VOXEL_MM[0] <= size <= _VOXEL_MM[1] for size in zooms):
         sizes = " x ".join(f"{size:g}" for size in zooms)
         what = f"its voxels are {sizes} mm, so its units are not mm"
-        met.fault(file, what, "correct the affine and voxel sizes of its header")
+        met.problem(file, what, "correct the affine and voxel sizes of its header")
     return header
 
 
@@ -451,17 +457,17 @@ def _zooms(header: nifti.Header) -> tuple[float, float, float]:
 
 
 def _anat(file: _File, met: _Met) -> RawAnat | None:
-    n_before = len(met.faults)
+    n_before = len(met.problems)
     header = _header(file, met)
     if header is None:
         return None
     if header.n_volumes > 1:
         what = f"it holds {header.n_volumes} volumes, a T1w image one"
-        met.fault(file, what, "give one three-dimensional image")
+        met.problem(file, what, "give one three-dimensional image")
     elif min(header.grid) < _HEAD_VOXELS:
         what = f"it is {'x'.join(map(str, header.grid))} voxels, not a whole head"
-        met.fault(file, what, "give an image of the whole head")
-    if len(met.faults) > n_before:
+        met.problem(file, what, "give an image of the whole head")
+    if len(met.problems) > n_before:
         return None
     if max(_zooms(header)) > _COARSE_MM:
         met.note(file, f"The T1w image has voxels above {_COARSE_MM:g} mm, too coarse to be exact.")
@@ -470,16 +476,16 @@ def _anat(file: _File, met: _Met) -> RawAnat | None:
 
 def _bold(file: _File, met: _Met) -> RawBold | None:
     """Check a functional run; all that is wrong with it at once."""
-    n_before = len(met.faults)
+    n_before = len(met.problems)
     notes: list[str] = []
     header = _header(file, met)
     if header is not None and header.n_volumes < 2:
-        met.fault(file, "it holds one volume, not a series", "fetch or convert it again")
+        met.problem(file, "it holds one volume, not a series", "fetch or convert it again")
     elif header is not None and header.n_volumes < MIN_VOLUMES:
         what = f"it holds {header.n_volumes} volumes; {MIN_VOLUMES} are the least"
-        met.fault(file, what, "leave it out")
+        met.problem(file, what, "leave it out")
     content, t_r_s = _timing(file, header, notes, met)
-    if header is None or t_r_s is None or len(met.faults) > n_before:
+    if header is None or t_r_s is None or len(met.problems) > n_before:
         return None
     axis, times = _slice_times(content, header, t_r_s, notes)
     phase = _phase_encoding(file, content, notes, met)
@@ -516,7 +522,7 @@ def _timing(
         run=name.get("run"),
         space="",
         res="",
-        door="bold",
+        input_type="bold",
         path=file.path,
         entities=name.entities,
     )
@@ -525,15 +531,15 @@ def _timing(
         content = metadata_of(run)
         if content.get("VolumeTiming") or content.get("DelayTime"):
             what = "its acquisition is sparse (VolumeTiming or DelayTime), which is not handled"
-            met.fault(file, what, "leave it out")
+            met.problem(file, what, "leave it out")
             return content, None
         t_r_s = repetition_time(run, header.t_r_s if header is not None else None, said)
     except CircuitshiftError as error:
-        met.faults.append(as_fault(error, file.path, file.person))
+        met.problems.append(as_problem(error, file.path, file.person))
         return {}, None
     if t_r_s is None and header is not None:
         what = "its repetition time is neither in a JSON sidecar nor in its header"
-        met.fault(file, what, "write RepetitionTime, in seconds, into its JSON")
+        met.problem(file, what, "write RepetitionTime, in seconds, into its JSON")
     for text in said:
         plain = text.removeprefix(f"{file.path.name}: ")  # so that it is said once for many runs
         notes.append(text if plain == text else plain[:1].upper() + plain[1:])

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from circuitshift.pipeline.bids.names import PARCELS, VARIANT, Name, is_junk, parse_name
-from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError
+from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.io import nifti, tables
 from circuitshift.pipeline.records import Run
 
-__all__ = ["as_fault", "check_run", "metadata_of", "repetition_time"]
+__all__ = ["as_problem", "check_run", "metadata_of", "repetition_time"]
 
 _MILLISECONDS_FROM = 100.0  # no fMRI has a repetition time of 100 s, nor one of 0.1 s in ms
 
 
-def check_run(run: Run) -> tuple[Run, tuple[Fault, ...], tuple[str, ...]]:
+def check_run(run: Run) -> tuple[Run, tuple[InputProblem, ...], tuple[str, ...]]:
     """Read the header and sidecars of a run: its repetition time, and whether its files fit.
 
     Parameters
@@ -29,29 +29,29 @@ def check_run(run: Run) -> tuple[Run, tuple[Fault, ...], tuple[str, ...]]:
     -------
     run : Run
         With `Run.t_r_s`, s, when it is known.
-    faults : tuple of Fault
+    problems : tuple of Fault
         A damaged image, a mask on another grid, no repetition time.
     notes : tuple of str
         What was converted or in conflict.
     """
-    faults: list[Fault] = []
+    problems: list[InputProblem] = []
     notes: list[str] = []
-    header = _check_image(run, faults) if run.door == "bold" else None
+    header = _check_image(run, problems) if run.input_type == "bold" else None
     try:
         t_r_s = repetition_time(run, header, notes)
     except CircuitshiftError as error:
-        faults.append(as_fault(error, run.path, run.participant))
-        return run, tuple(faults), ()
-    if t_r_s is None and run.door == "bold" and not faults:
-        faults.append(
-            Fault(
+        problems.append(as_problem(error, run.path, run.participant))
+        return run, tuple(problems), ()
+    if t_r_s is None and run.input_type == "bold" and not problems:
+        problems.append(
+            InputProblem(
                 str(run.path),
                 "its repetition time is neither in a JSON sidecar nor in its header",
                 "write RepetitionTime, in seconds, into its JSON",
                 run.participant,
             )
         )
-    return replace(run, t_r_s=t_r_s), tuple(faults), tuple(notes)
+    return replace(run, t_r_s=t_r_s), tuple(problems), tuple(notes)
 
 
 def repetition_time(run: Run, header: float | None, notes: list[str]) -> float | None:
@@ -114,7 +114,7 @@ def metadata_of(run: Run) -> dict[str, Any]:
     return out
 
 
-def as_fault(error: CircuitshiftError, path: Path, participant: str) -> Fault:
+def as_problem(error: CircuitshiftError, path: Path, participant: str) -> InputProblem:
     """Turn an error that begins with a file name into a fault of a person.
 
     Parameters
@@ -130,25 +130,29 @@ def as_fault(error: CircuitshiftError, path: Path, participant: str) -> Fault:
     """
     where, _, what = str(error).partition(": ")
     clause, _, fix = (what or where).rpartition("; ")
-    fault = (clause, fix) if clause else (fix, "fetch or write it again")
-    return Fault(where if what else str(path), *fault, participant)
+    problem = (clause, fix) if clause else (fix, "fetch or write it again")
+    return InputProblem(where if what else str(path), *problem, participant)
 
 
-def _check_image(run: Run, faults: list[Fault]) -> float | None:
+def _check_image(run: Run, problems: list[InputProblem]) -> float | None:
     """Check that image and mask can be read and fit; return the header's repetition time."""
     try:
         header = nifti.read_header(run.path)
         mask = nifti.read_header(run.mask) if run.mask is not None else None
     except CircuitshiftError as error:
-        faults.append(as_fault(error, run.path, run.participant))
+        problems.append(as_problem(error, run.path, run.participant))
         return None
     if header.n_volumes < 2:
         what = "it holds one volume, not a series"
-        faults.append(Fault(str(run.path), what, "preprocess the run again", run.participant))
+        problems.append(
+            InputProblem(str(run.path), what, "preprocess the run again", run.participant)
+        )
     if mask is not None and mask.grid != header.grid:
         sizes = ["x".join(map(str, grid)) for grid in (mask.grid, header.grid)]
         what = f"its grid is {sizes[0]}, that of its image {sizes[1]}"
-        faults.append(Fault(str(run.mask), what, "preprocess the run again", run.participant))
+        problems.append(
+            InputProblem(str(run.mask), what, "preprocess the run again", run.participant)
+        )
     return header.t_r_s
 
 
@@ -170,7 +174,7 @@ def _stated_t_r(run: Run, notes: list[str]) -> float | None:
                 _positive(path, "RepetitionTime", value), f"{path.name}: RepetitionTime", notes
             )
         rate = content.get("SamplingFrequency")
-        if rate is not None and run.door == "timeseries":
+        if rate is not None and run.input_type == "timeseries":
             return 1 / _positive(path, "SamplingFrequency", rate)
     return None
 
@@ -189,7 +193,9 @@ def _sidecars(run: Run) -> Iterator[Path]:
     entities it all carries, most specific first; for series and matrices then those of the image
     they were made from.
     """
-    suffixes = [run.door] if run.door == "bold" else [run.door, "timeseries", "bold"]
+    suffixes = (
+        [run.input_type] if run.input_type == "bold" else [run.input_type, "timeseries", "bold"]
+    )
     levels = list(_levels(run))
     listed = [_json_names(folder) for folder in levels]
     carried = set(run.entities)
@@ -200,9 +206,13 @@ def _sidecars(run: Run) -> Iterator[Path]:
             for name in names:
                 # What an image's sidecar adds (space, desc) does not bear on the timing.
                 kept = {
-                    pair for pair in name.entities if suffix == run.door or pair[0] not in VARIANT
+                    pair
+                    for pair in name.entities
+                    if suffix == run.input_type or pair[0] not in VARIANT
                 }
-                if name.suffix == suffix and kept <= (carried if suffix == run.door else source):
+                if name.suffix == suffix and kept <= (
+                    carried if suffix == run.input_type else source
+                ):
                     fitting.append(name)
             fitting.sort(key=lambda name: (-len(name.entities), name.entities))
             for name in fitting:

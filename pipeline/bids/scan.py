@@ -13,8 +13,8 @@ from pathlib import Path
 
 from circuitshift.pipeline.bids.description import generator
 from circuitshift.pipeline.bids.names import PARCELS, VARIANT, Name, is_junk, parse_name
-from circuitshift.pipeline.errors import Fault, InputError
-from circuitshift.pipeline.records import Door
+from circuitshift.pipeline.errors import InputError, InputProblem
+from circuitshift.pipeline.records import InputType
 
 __all__ = ["NOTHING", "File", "Scan", "scan_all"]
 
@@ -29,7 +29,7 @@ class File:
 
     name: Name
     entry: "os.DirEntry[str]"
-    door: Door
+    input_type: InputType
     beside: Mapping[str, "os.DirEntry[str]"]
     base: Path
     tier: int
@@ -69,7 +69,7 @@ class File:
     @property
     def identity(self) -> tuple[object, ...]:
         """`acquired`, and the parcels that were averaged."""
-        return (self.door, self.acquired, tuple(self.name.get(key) for key in PARCELS))
+        return (self.input_type, self.acquired, tuple(self.name.get(key) for key in PARCELS))
 
 
 @dataclass(slots=True)
@@ -79,8 +79,8 @@ class Scan:
     base: Path
     tier: int = 0
     files: list[File] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
-    people: dict[str, str] = field(default_factory=dict)  # label -> why nothing is there
+    problems: list[InputProblem] = field(default_factory=list)
+    participants: dict[str, str] = field(default_factory=dict)  # label -> why nothing is there
     counts: Counter[str] = field(default_factory=Counter)
 
     def root(self) -> None:
@@ -96,10 +96,10 @@ class Scan:
                 self.counts["junk"] += 1
 
     def _person(self, path: str, label: str) -> None:
-        self.people[label] = NOTHING
+        self.participants[label] = NOTHING
         here = self._list(path, label)
         if not here:
-            self.people[label] = "it is empty"
+            self.participants[label] = "it is empty"
         self._folder(path, here, {"sub": label})
         for name in sorted(here):
             if name.startswith("ses-") and self._is_folder(here[name], label):
@@ -119,7 +119,7 @@ class Scan:
             if name.endswith(_TAILS):
                 self._take(entry, here, folders)
             elif name.endswith(_SURFACES):
-                self.people[folders["sub"]] = "it holds surface or CIFTI images only"
+                self.participants[folders["sub"]] = "it holds surface or CIFTI images only"
             elif is_junk(name):
                 self.counts["junk"] += 1
 
@@ -139,13 +139,13 @@ class Scan:
         if name is None or not name.get("sub"):
             self._misnamed(entry, folders)
             return
-        door = self._door(name)
-        if door is None:
+        input_type = self._input_type(name)
+        if input_type is None:
             return
         wrong = [f"{key}-{value}" for key, value in folders.items() if name.get(key) != value]
         if wrong:
-            self.faults.append(
-                Fault(
+            self.problems.append(
+                InputProblem(
                     entry.path,
                     f"its name does not carry {' and '.join(wrong)} of the folder it is in",
                     "rename it or move it to its own folder",
@@ -153,12 +153,12 @@ class Scan:
                 )
             )
             return
-        self.files.append(File(name, entry, door, here, self.base, self.tier))
+        self.files.append(File(name, entry, input_type, here, self.base, self.tier))
 
     def _misnamed(self, entry: "os.DirEntry[str]", folders: Mapping[str, str]) -> None:
         person = folders.get("sub") or re.split(r"[_.]", entry.name[4:])[0]
-        self.faults.append(
-            Fault(
+        self.problems.append(
+            InputProblem(
                 entry.path,
                 "its name is not built of key-value pairs as BIDS asks, so it is not read",
                 "rename it (sub-X[_ses-Y]_task-Z..., letters and digits, each key once)",
@@ -166,7 +166,7 @@ class Scan:
             )
         )
 
-    def _door(self, name: Name) -> Door | None:
+    def _input_type(self, name: Name) -> InputType | None:
         """Tell at which door a file stands; count what is passed over."""
         desc = name.get("desc")
         if name.suffix == "bold":
@@ -189,7 +189,9 @@ class Scan:
         if not name.get("echo"):
             return False
         self.counts["echo"] += 1
-        self.people[name.get("sub")] = "it holds single echoes only, not their optimal combination"
+        self.participants[name.get("sub")] = (
+            "it holds single echoes only, not their optimal combination"
+        )
         return True
 
     def _list(self, path: str | Path, person: str) -> dict[str, "os.DirEntry[str]"]:
@@ -198,8 +200,8 @@ class Scan:
             with os.scandir(path) as entries:
                 return {entry.name: entry for entry in entries}
         except OSError as error:
-            self.faults.append(
-                Fault(
+            self.problems.append(
+                InputProblem(
                     str(path),
                     f"the folder cannot be listed ({error.strerror})",
                     "give yourself the right to read it",
@@ -213,9 +215,11 @@ class Scan:
         if entry.is_dir():
             return True
         if entry.is_symlink() and not entry.name.endswith(_TAILS) and "." not in entry.name:
-            self.people.setdefault(person, "")
-            self.faults.append(
-                Fault(entry.path, "the link leads nowhere", "fetch or mount its target", person)
+            self.participants.setdefault(person, "")
+            self.problems.append(
+                InputProblem(
+                    entry.path, "the link leads nowhere", "fetch or mount its target", person
+                )
             )
         return False
 
@@ -240,7 +244,7 @@ def scan_all(root: Path, notes: list[str]) -> list[Scan]:
         where = ", ".join(str(scan.base.relative_to(root)) for scan in used)
         notes.append(f"Preprocessed files were found in {where}, below {root}.")
         return used
-    faulty = [scan for scan in scans if scan.faults]
+    faulty = [scan for scan in scans if scan.problems]
     return faulty or [own]
 
 

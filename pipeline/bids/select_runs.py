@@ -25,14 +25,14 @@ from circuitshift.pipeline.bids.filters import (
 from circuitshift.pipeline.bids.names import VARIANT, Name, build_path, parse_name
 from circuitshift.pipeline.bids.run_metadata import check_run
 from circuitshift.pipeline.bids.scan import NOTHING, File, Scan, scan_all
-from circuitshift.pipeline.errors import Fault, InputError
-from circuitshift.pipeline.records import Door, Run
+from circuitshift.pipeline.errors import InputError, InputProblem
+from circuitshift.pipeline.records import InputType, Run
 
 __all__ = [
     "ANY",
     "NONE",
-    "Found",
     "Name",
+    "None",
     "Query",
     "build_path",
     "check_run",
@@ -43,7 +43,7 @@ __all__ = [
     "write_dataset_description",
 ]
 
-_DOORS: tuple[Door, ...] = ("bold", "timeseries", "relmat")
+_INPUT_TYPES: tuple[InputType, ...] = ("bold", "timeseries", "relmat")
 _SPACES = ("MNI152NLin2009cAsym", "MNI152NLin6Asym")
 _OWN_SPACES = ("T1w", "T2w", "anat", "individual", "scanner", "boldref", "func", "")
 
@@ -60,7 +60,7 @@ class Query:
         Such as ``MNI152NLin2009cAsym`` or, as fMRIPrep spells it, ``MNI152NLin2009cAsym:res-2``.
     atlases : tuple of str
         Values of ``atlas-`` or ``seg-``, for series and matrices.
-    doors : tuple of str
+    input_types : tuple of str
         ``bold``, ``timeseries``, ``relmat``.
     filters : tuple
         As `load_filters` returns them.
@@ -71,30 +71,30 @@ class Query:
     tasks: tuple[str, ...] = ()
     spaces: tuple[str, ...] = ()
     atlases: tuple[str, ...] = ()
-    doors: tuple[str, ...] = ()
+    input_types: tuple[str, ...] = ()
     filters: Filters = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundRuns:
     """What a data set holds.
 
     Parameters
     ----------
     runs : tuple of Run
         Usable runs, sorted by person, session, task, run.
-    faults : tuple of Fault
+    problems : tuple of Fault
         What cannot be used and why; `Fault.person` is set when it concerns one person.
     notes : tuple of str
         Choices made and things passed over, one sentence each.
     """
 
     runs: tuple[Run, ...]
-    faults: tuple[Fault, ...] = ()
+    problems: tuple[InputProblem, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found:
+def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> FoundRuns:
     """Find the functional runs of a data set.
 
     Parameters
@@ -118,90 +118,102 @@ def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found
     InputError
         If `root` is not a folder, or the query names an unknown door.
     """
-    doors = _wanted_doors(query)
+    input_types = _wanted_input_types(query)
     notes: list[str] = []
     scans = scan_all(Path(root), notes)
     files = [file for scan in scans for file in scan.files]
-    faults = [fault for scan in scans for fault in scan.faults]
-    files = [file for file in files if file.door in doors]
-    faults += _people_without(Path(root), scans, files, query)
-    faults += _unmatched(files, query)
+    problems = [problem for scan in scans for problem in scan.problems]
+    files = [file for file in files if file.input_type in input_types]
+    problems += _participants_without(Path(root), scans, files, query)
+    problems += _unmatched(files, query)
     wants = {plain_label(label, "sub") for label in query.participants}
-    faults = [fault for fault in faults if not wants or not fault.person or fault.person in wants]
+    problems = [
+        problem
+        for problem in problems
+        if not wants or not problem.person or problem.person in wants
+    ]
     files = [file for file in files if _matches(file, query)]
-    files = _one_door(files, notes)
-    files = _choose_all(files, query, notes, faults)
-    files = _one_file_each(files, notes, faults)
+    files = _one_input_type(files, notes)
+    files = _choose_all(files, query, notes, problems)
+    files = _one_file_each(files, notes, problems)
     files = _without_joined(files, notes)
-    runs = [run for file in files if (run := _make_run(file, dataset, faults)) is not None]
+    runs = [run for file in files if (run := _make_run(file, dataset, problems)) is not None]
     _count_notes(scans, notes)
     runs.sort(key=lambda r: (r.participant, r.session, r.task, r.run, r.atlas, str(r.path)))
-    return Found(tuple(runs), tuple(sorted(set(faults))), tuple(dict.fromkeys(notes)))
+    return FoundRuns(tuple(runs), tuple(sorted(set(problems))), tuple(dict.fromkeys(notes)))
 
 
-def _wanted_doors(query: Query) -> tuple[Door, ...]:
-    unknown = sorted(set(query.doors) - set(_DOORS))
+def _wanted_input_types(query: Query) -> tuple[InputType, ...]:
+    unknown = sorted(set(query.input_types) - set(_INPUT_TYPES))
     if unknown:
-        raise InputError(f"there is no door {unknown[0]!r}; the doors are {', '.join(_DOORS)}")
-    return tuple(door for door in _DOORS if not query.doors or door in query.doors)
+        raise InputError(
+            f"there is no door {unknown[0]!r}; the doors are {', '.join(_INPUT_TYPES)}"
+        )
+    return tuple(
+        input_type
+        for input_type in _INPUT_TYPES
+        if not query.input_types or input_type in query.input_types
+    )
 
 
-def _people_without(
+def _participants_without(
     root: Path, scans: Sequence[Scan], files: Sequence[File], query: Query
-) -> list[Fault]:
+) -> list[InputProblem]:
     """Name the people whose folder holds no run, or say once that nobody has one."""
     there = {file.participant for file in files}
-    people = {label: (scan, why) for scan in scans for label, why in scan.people.items() if why}
-    faulty = {fault.person for scan in scans for fault in scan.faults}
-    known = there | faulty | set(people)
+    participants = {
+        label: (scan, why) for scan in scans for label, why in scan.participants.items() if why
+    }
+    faulty = {problem.person for scan in scans for problem in scan.problems}
+    available = there | faulty | set(participants)
     asked = [plain_label(label, "sub") for label in query.participants]
-    faults = [
-        Fault(
+    problems = [
+        InputProblem(
             f"sub-{label}",
             f"it is asked for, but {root} does not hold it",
-            f"ask for one that is there{nearest(label, known)}",
+            f"ask for one that is there{nearest(label, available)}",
             label,
         )
         for label in asked
-        if label not in known
+        if label not in available
     ]
     if not there and not faulty:
-        kinds = " or ".join(query.doors) or "preprocessed image, time series or matrix"
-        whys = Counter(why for _, why in people.values() if why != NOTHING)
+        kinds = " or ".join(query.input_types) or "preprocessed image, time series or matrix"
+        whys = Counter(why for _, why in participants.values() if why != NOTHING)
         reason = f" ({whys.most_common(1)[0][0]})" if whys else ""
         hint = "give the folder with fMRIPrep's output"
-        return [*faults, Fault(str(root), f"nobody in it has any {kinds}{reason}", hint)]
+        return [*problems, InputProblem(str(root), f"nobody in it has any {kinds}{reason}", hint)]
     at_other_doors = {file.participant for scan in scans for file in scan.files} - there
-    for label in sorted(set(people) - there - faulty):
-        scan, why = people[label]
+    for label in sorted(set(participants) - there - faulty):
+        scan, why = participants[label]
         if label in at_other_doors:
-            why = f"it holds no run of the kind asked for ({', '.join(query.doors)})"
+            why = f"it holds no run of the kind asked for ({', '.join(query.input_types)})"
         fix = "preprocess or fetch this person's runs, or leave the person out"
-        faults.append(Fault(str(scan.base / f"sub-{label}"), why, fix, label))
-    return faults
+        problems.append(InputProblem(str(scan.base / f"sub-{label}"), why, fix, label))
+    return problems
 
 
-def _unmatched(files: Sequence[File], query: Query) -> list[Fault]:
+def _unmatched(files: Sequence[File], query: Query) -> list[InputProblem]:
     """Name labels of the query that no file carries."""
-    faults = []
+    problems = []
     for option, asked, key in (
         ("--session-label", query.sessions, "ses"),
         ("--task-id", query.tasks, "task"),
         ("--space", query.spaces, "space"),
         ("--atlas", query.atlases, "atlas"),
     ):
-        known = {file.atlas if key == "atlas" else file.name.get(key) for file in files} - {""}
+        available = {file.atlas if key == "atlas" else file.name.get(key) for file in files} - {""}
         for label in asked:
             plain = plain_label(label, key).split(":")[0]
-            if files and plain not in known:
-                faults.append(
-                    Fault(
+            if files and plain not in available:
+                problems.append(
+                    InputProblem(
                         f"{key}-{plain}",
                         "it is asked for, but no run carries it",
-                        f"correct {option}{nearest(plain, known)}",
+                        f"correct {option}{nearest(plain, available)}",
                     )
                 )
-    return faults
+    return problems
 
 
 def _matches(file: File, query: Query) -> bool:
@@ -214,22 +226,24 @@ def _matches(file: File, query: Query) -> bool:
     for key, value, labels in asked:
         if labels and value not in {plain_label(label, key) for label in labels}:
             return False
-    if file.door != "bold" and query.atlases and file.atlas not in query.atlases:
+    if file.input_type != "bold" and query.atlases and file.atlas not in query.atlases:
         return False
     return passes_all(file.name, query.filters)
 
 
 def _choose_all(
-    files: list[File], query: Query, notes: list[str], faults: list[Fault]
+    files: list[File], query: Query, notes: list[str], problems: list[InputProblem]
 ) -> list[File]:
     """Keep one space, resolution and description of each run, the same for all people."""
     out: list[File] = []
-    for door in _DOORS:
-        there = [file for file in files if file.door == door]
-        there = _choose_space(there, query, notes, faults)
-        there = _choose(there, lambda f: f.res, rank=_res_rank, what=(door, "res-"), notes=notes)
+    for input_type in _INPUT_TYPES:
+        there = [file for file in files if file.input_type == input_type]
+        there = _choose_space(there, query, notes, problems)
         there = _choose(
-            there, lambda f: f.name.get("desc"), rank=str, what=(door, "desc-"), notes=notes
+            there, lambda f: f.res, rank=_res_rank, what=(input_type, "res-"), notes=notes
+        )
+        there = _choose(
+            there, lambda f: f.name.get("desc"), rank=str, what=(input_type, "desc-"), notes=notes
         )
         out += there
     return out
@@ -248,32 +262,32 @@ def _space_rank(query: Query) -> Callable[[str], tuple[int, str]]:
 
 
 def _choose_space(
-    files: list[File], query: Query, notes: list[str], faults: list[Fault]
+    files: list[File], query: Query, notes: list[str], problems: list[InputProblem]
 ) -> list[File]:
     """Keep the space that most runs have; a run that lacks it is a fault."""
-    door = files[0].door if files else "bold"
+    input_type = files[0].input_type if files else "bold"
     if query.spaces:
         kept = [file for file in files if _in_asked_space(file, query.spaces)]
         # When nobody has it `_unmatched` says so once.
-        faults += _lacking(files, kept, " or ".join(query.spaces)) if kept else []
+        problems += _lacking(files, kept, " or ".join(query.spaces)) if kept else []
         files = kept
-    elif door == "bold":
+    elif input_type == "bold":
         # Images on each person's own grid cannot be compared over people: a last resort.
         standard = [file for file in files if file.space not in _OWN_SPACES]
         if standard and len(standard) < len(files):
-            faults += _lacking(files, standard, "a standard space")
+            problems += _lacking(files, standard, "a standard space")
             notes.append(
                 f"{len(files) - len(standard)} images in the person's own space (no space- or "
                 "space-T1w) are passed over for those in a standard space."
             )
             files = standard
     rank = _space_rank(query)
-    kept = _choose(files, lambda f: f.space, rank=rank, what=(door, "space-"), notes=notes)
+    kept = _choose(files, lambda f: f.space, rank=rank, what=(input_type, "space-"), notes=notes)
     best = {file.space for file in kept}
-    if door == "bold" and len(best) > 1:
+    if input_type == "bold" and len(best) > 1:
         chosen = _most(files, lambda f: f.space, rank)
         same = [file for file in kept if file.space == chosen]
-        faults += _lacking(kept, same, chosen)
+        problems += _lacking(kept, same, chosen)
         return same
     return kept
 
@@ -284,7 +298,7 @@ def _in_asked_space(file: File, spaces: Iterable[str]) -> bool:
     return any(set(plain_label(space, "space").split(":")) <= held for space in spaces)
 
 
-def _lacking(files: Iterable[File], kept: Iterable[File], space: str) -> list[Fault]:
+def _lacking(files: Iterable[File], kept: Iterable[File], space: str) -> list[InputProblem]:
     """Name the runs of which no file is kept."""
     have = {file.identity for file in kept}
     missing: dict[tuple[object, ...], list[File]] = defaultdict(list)
@@ -292,7 +306,7 @@ def _lacking(files: Iterable[File], kept: Iterable[File], space: str) -> list[Fa
         if file.identity not in have:
             missing[file.identity].append(file)
     return [
-        Fault(
+        InputProblem(
             group[0].entry.path,
             f"this run is not there in {space}, only in "
             f"{', '.join(sorted({f.space or 'its own space' for f in group}))}",
@@ -335,10 +349,10 @@ def _choose(
         identity: best if best in values else min(values, key=rank)
         for identity, values in groups.items()
     }
-    door, key = what
+    input_type, key = what
     others = sorted({value(file) for file in files} - {best})
     notes.append(
-        f"Runs at the {door} door are there with {_names(key, [best, *others])}; "
+        f"Runs at the {input_type} door are there with {_names(key, [best, *others])}; "
         f"{_names(key, [best])} is taken, which most runs have (on a tie the first of a fixed "
         "order)."
     )
@@ -349,30 +363,34 @@ def _names(key: str, values: Sequence[str]) -> str:
     return " and ".join(f"{key}{value}" if value else f"no {key}" for value in values)
 
 
-def _one_door(files: list[File], notes: list[str]) -> list[File]:
+def _one_input_type(files: list[File], notes: list[str]) -> list[File]:
     """Of a run at several doors keep the earliest: image, series, matrix."""
-    images = {file.acquired for file in files if file.door == "bold"}
-    series = {file.identity[1:] for file in files if file.door == "timeseries"}
+    images = {file.acquired for file in files if file.input_type == "bold"}
+    series = {file.identity[1:] for file in files if file.input_type == "timeseries"}
     kept: list[File] = []
     passed: Counter[str] = Counter()
     for file in files:
-        if file.door != "bold" and file.acquired in images:
-            passed[f"{file.door} file(s) are passed over for the preprocessed image"] += 1
-        elif file.door == "relmat" and file.identity[1:] in series:
+        if file.input_type != "bold" and file.acquired in images:
+            passed[f"{file.input_type} file(s) are passed over for the preprocessed image"] += 1
+        elif file.input_type == "relmat" and file.identity[1:] in series:
             passed["relmat file(s) are passed over for the time series"] += 1
         else:
             kept.append(file)
     notes += [f"{n} {what} of the same run." for what, n in sorted(passed.items())]
-    doors = [door for door in _DOORS if any(file.door == door for file in kept)]
-    if len(doors) > 1:
+    input_types = [
+        input_type
+        for input_type in _INPUT_TYPES
+        if any(file.input_type == input_type for file in kept)
+    ]
+    if len(input_types) > 1:
         notes.append(
-            f"Some runs are there as {' only, others as '.join(doors)} only, so they were not "
-            "denoised alike; --input-type takes one kind."
+            f"Some runs are available as {' only, others as '.join(input_types)} only, so they were"
+            " not denoised alike; --input-type takes one kind."
         )
     return kept
 
 
-def _one_file_each(files: list[File], notes: list[str], faults: list[Fault]) -> list[File]:
+def _one_file_each(files: list[File], notes: list[str], problems: list[InputProblem]) -> list[File]:
     """Refuse runs that two files claim to be; fMRIPrep's folder goes before other derivatives."""
     groups: dict[tuple[object, ...], list[File]] = defaultdict(list)
     for file in files:
@@ -385,18 +403,18 @@ def _one_file_each(files: list[File], notes: list[str], faults: list[Fault]) -> 
         if len(first) == 1:
             kept += first
         else:
-            faults.append(_twins(sorted(first, key=lambda f: f.entry.path)))
+            problems.append(_twins(sorted(first, key=lambda f: f.entry.path)))
     return kept
 
 
-def _twins(files: Sequence[File]) -> Fault:
+def _twins(files: Sequence[File]) -> InputProblem:
     """Say that several files claim to be one run: once for all runs when two folders clash."""
     bases = list(dict.fromkeys(str(file.base) for file in files))
     if len(bases) > 1:
-        return Fault(
+        return InputProblem(
             " and ".join(bases), "they hold the same runs", "name the one to use by --derivatives"
         )
-    return Fault(
+    return InputProblem(
         files[0].entry.path,
         f"{' and '.join(f.entry.name for f in files[1:])} claims to be the same run",
         "remove or rename one of them",
@@ -409,10 +427,12 @@ def _without_joined(files: list[File], notes: list[str]) -> list[File]:
 
     def joined(file: File) -> tuple[object, ...]:
         pairs = tuple(pair for pair in file.acquired if pair[0] not in ("run", "dir"))
-        return (file.door, pairs, *file.identity[2:])
+        return (file.input_type, pairs, *file.identity[2:])
 
     parts = {joined(file) for file in files if file.name.get("run")}
-    kept = [f for f in files if f.door == "bold" or f.name.get("run") or joined(f) not in parts]
+    kept = [
+        f for f in files if f.input_type == "bold" or f.name.get("run") or joined(f) not in parts
+    ]
     if len(kept) < len(files):
         notes.append(
             f"{len(files) - len(kept)} file(s) without run- beside files with run- are taken for "
@@ -421,21 +441,21 @@ def _without_joined(files: list[File], notes: list[str]) -> list[File]:
     return kept
 
 
-def _make_run(file: File, dataset: str, faults: list[Fault]) -> Run | None:
+def _make_run(file: File, dataset: str, problems: list[InputProblem]) -> Run | None:
     """Make the record of a run, or name every file of it that cannot be used."""
-    problems = [_content_fault(file.entry, file.participant)]
+    obstacles = [_content_problem(file.entry, file.participant)]
     mask = confounds = None
-    if file.door == "bold":
+    if file.input_type == "bold":
         keys = [pair for pair in file.name.entities if pair[0] != "desc"]
         masks = [_stem(keys, "desc-brain_mask") + tail for tail in (".nii.gz", ".nii")]
-        mask = _partner(file, masks, "its brain mask", problems)
+        mask = _partner(file, masks, "its brain mask", obstacles)
         keys = [pair for pair in keys if pair[0] not in VARIANT]
         names = [
             _stem(keys, f"desc-confounds_{suffix}.tsv") for suffix in ("timeseries", "regressors")
         ]
-        confounds = _partner(file, names, "its confounds table", problems)
-    found = [problem for problem in problems if problem is not None]
-    faults += found
+        confounds = _partner(file, names, "its confounds table", obstacles)
+    found = [problem for problem in obstacles if problem is not None]
+    problems += found
     if found:
         return None
     name = file.name
@@ -446,11 +466,11 @@ def _make_run(file: File, dataset: str, faults: list[Fault]) -> Run | None:
         run=name.get("run"),
         space=name.get("space"),
         res=name.get("res"),
-        door=file.door,
+        input_type=file.input_type,
         path=Path(file.entry.path),
         entities=name.entities,
         dataset=dataset,
-        atlas=file.atlas if file.door != "bold" else "",
+        atlas=file.atlas if file.input_type != "bold" else "",
         mask=mask,
         confounds=confounds,
     )
@@ -461,13 +481,13 @@ def _stem(pairs: Iterable[tuple[str, str]], tail: str) -> str:
 
 
 def _partner(
-    file: File, names: Sequence[str], what: str, problems: list[Fault | None]
+    file: File, names: Sequence[str], what: str, obstacles: list[InputProblem | None]
 ) -> Path | None:
     """Find the file that belongs to an image; the first of `names` that is there."""
     entry = next((file.beside[name] for name in names if name in file.beside), None)
     if entry is None:
-        problems.append(
-            Fault(
+        obstacles.append(
+            InputProblem(
                 file.entry.path,
                 f"{what} {names[0]} is not beside it",
                 "fetch it or run fMRIPrep on this person again",
@@ -475,22 +495,30 @@ def _partner(
             )
         )
         return None
-    problems.append(_content_fault(entry, file.participant))
+    obstacles.append(_content_problem(entry, file.participant))
     return Path(entry.path)
 
 
-def _content_fault(entry: "os.DirEntry[str]", person: str) -> Fault | None:
+def _content_problem(entry: "os.DirEntry[str]", person: str) -> InputProblem | None:
     """Tell from its stat alone that a file cannot be read."""
     try:
         if entry.is_dir():
-            return Fault(entry.path, "it is a folder, not a file", "replace it", person)
+            return InputProblem(entry.path, "it is a folder, not a file", "replace it", person)
         size = entry.stat().st_size
     except OSError as error:
         if entry.is_symlink():
             what = "its content was never fetched (the link leads nowhere)"
-            return Fault(entry.path, what, "run `datalad get` or `git annex get` on it", person)
-        return Fault(entry.path, f"it cannot be read ({error.strerror})", "fetch it again", person)
-    return None if size else Fault(entry.path, "it is empty (0 bytes)", "fetch it again", person)
+            return InputProblem(
+                entry.path, what, "run `datalad get` or `git annex get` on it", person
+            )
+        return InputProblem(
+            entry.path, f"it cannot be read ({error.strerror})", "fetch it again", person
+        )
+    return (
+        None
+        if size
+        else InputProblem(entry.path, "it is empty (0 bytes)", "fetch it again", person)
+    )
 
 
 def _count_notes(scans: Sequence[Scan], notes: list[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from circuitshift.atlases.whole import whole_binary
+from circuitshift.atlases.whole import atomic_binary
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io import nifti
@@ -203,7 +203,7 @@ def write(path: Path, image: Image, *, t_r_s: float | None = None, standard: boo
     header["magic"] = b"n+1"
     header["vox_offset"] = 352
     header["scl_slope"], header["scl_inter"] = slope, 0
-    with whole_binary(path) as raw, igzip.IGzipFile("", "wb", 2, raw, 0.0) as file:
+    with atomic_binary(path) as raw, igzip.IGzipFile("", "wb", 2, raw, 0.0) as file:
         file.write(header.binaryblock + b"\0\0\0\0")
         for first, last in pairwise(_blocks(data)):
             file.write(data[..., first:last].tobytes(order="F"))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.atlases.whole import whole_text
+from circuitshift.atlases.whole import atomic_text
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import TableError
 
@@ -212,7 +212,7 @@ def _refuse_bad_header(path: Path, header: Sequence[str]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all; folders are made."""
-    with whole_text(path) as file:
+    with atomic_text(path) as file:
         file.write(text)
 
 
@@ -254,7 +254,7 @@ def write_table(
     """
     if sidecar is not None and not set(columns) <= set(sidecar):
         raise ValueError(f"{path.name}: undescribed columns {sorted(set(columns) - set(sidecar))}")
-    with whole_text(path) as file:
+    with atomic_text(path) as file:
         file.write("\t".join(columns) + "\n")
         for row in zip(*columns.values(), strict=True):
             file.write("\t".join(map(_cell, row)) + "\n")
@@ -387,7 +387,7 @@ def _write_numbers(
 ) -> None:
     """Write numbers under a header, with a first column of names when given."""
     line = "\t".join(["%.9g"] * values.shape[1])
-    with whole_text(path) as file:
+    with atomic_text(path) as file:
         head = ["Node"] if first is not None else []
         file.write("\t".join([*head, *labels]) + "\n")
         for number, row in enumerate(values):

@@ -10,7 +10,7 @@ from circuitshift.atlases.load import infer_region, load_atlas
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline.errors import AtlasError, TableError
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.records import Run, Science
+from circuitshift.pipeline.records import AnalysisSettings, Run
 
 __all__ = ["atlas_for", "prepare_atlases", "read_atlas"]
 
@@ -44,17 +44,19 @@ def _atlas_table(out_dir: Path, name: str) -> Path:
     return out_dir / "sourcedata" / "atlases" / f"atlas-{name}_dseg.tsv"
 
 
-def prepare_atlases(runs: Sequence[Run], science: Science, out_dir: Path) -> tuple[str, ...]:
+def prepare_atlases(
+    runs: Sequence[Run], settings: AnalysisSettings, out_dir: Path
+) -> tuple[str, ...]:
     """Load every atlas that the runs need, and write its regions into the output folder.
 
-    Images need the atlases of `science`, in their own space. Series and matrices need the atlas
-    they were made with: one of `science` with the same names, else ``atlas-<A>_dseg.tsv`` of
+    Images need the atlases of `settings`, in their own space. Series and matrices need the atlas
+    they were made with: one of `settings` with the same names, else ``atlas-<A>_dseg.tsv`` of
     their data set, else their own column names.
 
     Parameters
     ----------
     runs : sequence of Run
-    science : Science
+    settings : Science
     out_dir : Path
 
     Returns
@@ -68,12 +70,12 @@ def prepare_atlases(runs: Sequence[Run], science: Science, out_dir: Path) -> tup
         If an atlas cannot be loaded.
     """
     atlases: dict[str, Atlas] = {}
-    for space in sorted({run.space for run in runs if run.door == "bold"}):
-        for source in science.atlases:
+    for space in sorted({run.space for run in runs if run.input_type == "bold"}):
+        for source in settings.atlases:
             atlas = atlas_for(source, space)
             atlases.setdefault(atlas.name, atlas)
-    for name in sorted({run.atlas for run in runs if run.door != "bold"}):
-        given = _first_given([run for run in runs if run.atlas == name], science)
+    for name in sorted({run.atlas for run in runs if run.input_type != "bold"}):
+        given = _first_given([run for run in runs if run.atlas == name], settings)
         if given is not None:
             atlases.setdefault(name, Atlas(name, given.regions, "table", reference=given.reference))
     for name, atlas in atlases.items():
@@ -81,31 +83,31 @@ def prepare_atlases(runs: Sequence[Run], science: Science, out_dir: Path) -> tup
     return tuple(atlases)
 
 
-def _first_given(runs: Sequence[Run], science: Science) -> Atlas | None:
+def _first_given(runs: Sequence[Run], settings: AnalysisSettings) -> Atlas | None:
     """Find the regions by the first run that can be read; None when none can.
 
     What is wrong with the others is said where they are measured.
     """
     for run in runs:
         try:
-            return _given_atlas(run, science)
+            return _given_atlas(run, settings)
         except TableError:
             continue
     return None
 
 
-def _given_atlas(run: Run, science: Science) -> Atlas:
+def _given_atlas(run: Run, settings: AnalysisSettings) -> Atlas:
     """Find the regions of series or matrices made elsewhere."""
-    reader = tables.read_series if run.door == "timeseries" else tables.read_matrix
+    reader = tables.read_series if run.input_type == "timeseries" else tables.read_matrix
     labels = set(reader(run.path)[0])
-    for source in science.atlases:
+    for source in settings.atlases:
         atlas = atlas_for(source, run.space)
         if labels <= set(atlas.labels):
             return atlas
-    if science.atlases != Science().atlases:
+    if settings.atlases != AnalysisSettings().atlases:
         raise AtlasError(
             f"{run.path}: its regions are those of none of the atlases given by --atlas "
-            f"({', '.join(science.atlases)}); its first ones are {', '.join(sorted(labels)[:5])}"
+            f"({', '.join(settings.atlases)}); its first ones are {', '.join(sorted(labels)[:5])}"
         )
     for folder in list(run.path.parents)[:5]:
         table = folder / f"atlas-{run.atlas}_dseg.tsv"

@@ -22,15 +22,15 @@ import numpy.typing as npt
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import (
     ConfoundsError,
-    Fault,
-    FaultsError,
     InputError,
+    InputProblem,
+    InputProblemsError,
     TableError,
     TooLittleDataError,
 )
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure import filters as filtering
-from circuitshift.pipeline.records import AS_GIVEN, Kept, Science, Strategy
+from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, RetainedData, Strategy
 
 __all__ = [
     "MIN_DOF",
@@ -49,7 +49,7 @@ MIN_DOF = 10.0
 
 _SHORT = 60  # volumes below which a table without cosines is that of a short run
 
-_TWIN = "+gsr"
+_GSR_COUNTERPART = "+gsr"
 _FD = "framewise_displacement"
 _DVARS = "std_dvars"
 _DUMMY = "non_steady_state_outlier"
@@ -107,16 +107,18 @@ def load_strategies(files: Sequence[Path] = ()) -> dict[str, Strategy]:
             content = tomllib.loads(tables.read_text(path))
         except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
             raise TableError(f"{path}: it is not TOML ({error})") from None
-        faults: list[Fault] = []
+        problems: list[InputProblem] = []
         for name, table in content.items():
-            faults += _wrong(path, name, table)
-        if faults:
-            raise FaultsError(f"{path.name} cannot be used", faults)
+            problems += _wrong(path, name, table)
+        if problems:
+            raise InputProblemsError(f"{path.name} cannot be used", problems)
         for name, table in content.items():
             strategy = _strategy(name, table)
             out[name] = strategy
             if not strategy.gsr:
-                out[name + _TWIN] = _strategy(name + _TWIN, _with_global_signal(table))
+                out[name + _GSR_COUNTERPART] = _strategy(
+                    name + _GSR_COUNTERPART, _with_global_signal(table)
+                )
     return out
 
 
@@ -130,24 +132,26 @@ _KEYS: dict[str, tuple[type, ...]] = {
 }
 
 
-def _wrong(path: Path, name: str, table: object) -> list[Fault]:
+def _wrong(path: Path, name: str, table: object) -> list[InputProblem]:
     where = f"{path}, [{name}]"
     if not isinstance(table, dict):
-        return [Fault(where, "it is no table", "write [name] and its keys below")]
-    faults = []
+        return [InputProblem(where, "it is no table", "write [name] and its keys below")]
+    problems = []
     for key, value in table.items():
         if key not in _KEYS:
             near = difflib.get_close_matches(key, _KEYS, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_KEYS)}"
-            faults.append(Fault(where, f"key {key!r} is unknown", hint))
+            problems.append(InputProblem(where, f"key {key!r} is unknown", hint))
         elif not isinstance(value, _KEYS[key]) or isinstance(value, bool):
-            faults.append(Fault(where, f"{key} = {value!r}", "see docs/denoising.md for its form"))
-    faults += [
-        Fault(where, f"key {key!r} is missing", "see docs/denoising.md")
+            problems.append(
+                InputProblem(where, f"{key} = {value!r}", "see docs/denoising.md for its form")
+            )
+    problems += [
+        InputProblem(where, f"key {key!r} is missing", "see docs/denoising.md")
         for key in ("load", "prose", "reference")
         if key not in table
     ]
-    return faults
+    return problems
 
 
 def _strategy(name: str, table: Mapping[str, Any]) -> Strategy:
@@ -184,8 +188,8 @@ def get_strategy(name: str, strategies: Mapping[str, Strategy]) -> Strategy:
         return strategies[name]
     near = difflib.get_close_matches(name.lower(), strategies, 1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    known = ", ".join(map(repr, strategies))
-    raise InputError(f"denoising strategy {name!r} is unknown{hint} Known are {known}")
+    available = ", ".join(map(repr, strategies))
+    raise InputError(f"denoising strategy {name!r} is unknown{hint} Known are {available}")
 
 
 def load_regressors(
@@ -391,7 +395,7 @@ def _unusable(confounds: Path, strategy: Strategy, what: str) -> ConfoundsError:
 
 def clean(
     series: Floats, regressors: Regressors, strategy: Strategy, t_r_s: float
-) -> tuple[Floats, Kept]:
+) -> tuple[Floats, RetainedData]:
     """Detrend, filter, censor, project out regressors and standardise, as nilearn.signal.clean.
 
     Parameters
@@ -418,10 +422,10 @@ def clean(
         If fewer than `MIN_DOF` degrees of freedom are left.
     """
     keep, fd = regressors.keep, regressors.fd_mm
-    known = np.isfinite(series).all(axis=0)
-    both = np.hstack([series[:, known], regressors.values])
+    available = np.isfinite(series).all(axis=0)
+    both = np.hstack([series[:, available], regressors.values])
     both = _filtered(both, keep, strategy, t_r_s)
-    signals, confounds = both[:, : known.sum()], both[:, known.sum() :]
+    signals, confounds = both[:, : available.sum()], both[:, available.sum() :]
     basis = _orthonormal(confounds)
     rank = basis.shape[1]
     share = filtering.share_kept(
@@ -441,11 +445,11 @@ def clean(
     spread = signals.std(axis=0, ddof=1)
     spread[spread < np.finfo(float).eps] = 1.0
     cleaned = np.full((n, series.shape[1]), np.nan)
-    cleaned[:, known] = signals / spread
+    cleaned[:, available] = signals / spread
     left = signals.var(axis=0)[whole > 0] / whole[whole > 0]
     moved = fd[keep & np.isfinite(fd)]
     n_dummy = min(regressors.n_dummy, keep.size)
-    return cleaned, Kept(
+    return cleaned, RetainedData(
         n_volumes=keep.size,
         n_dummy=n_dummy,
         n_censored=int(keep.size - n - n_dummy),
@@ -512,13 +516,13 @@ def _orthonormal(confounds: Floats) -> Floats:
     return basis
 
 
-def denoising_prose(strategy: str, science: Science) -> str:
+def denoising_prose(strategy: str, settings: AnalysisSettings) -> str:
     """Sentence on a denoising strategy, with its reference.
 
     Parameters
     ----------
     strategy : str
-    science : Science
+    settings : Science
         Its files may hold further strategies.
 
     Returns
@@ -527,5 +531,5 @@ def denoising_prose(strategy: str, science: Science) -> str:
     """
     if strategy == AS_GIVEN:
         return "Series or matrices were taken as given; denoising was done elsewhere."
-    found = get_strategy(strategy, load_strategies(tuple(map(Path, science.strategy_files))))
+    found = get_strategy(strategy, load_strategies(tuple(map(Path, settings.strategy_files))))
     return f"{found.prose.strip()} ({found.reference})" if found.reference else found.prose.strip()

@@ -124,7 +124,7 @@ def extract(
             raise ImageError(f"{path}: it has a single volume, so no time series")
         for parcellation in parcellations:
             check_grid(header, parcellation)
-        sums = [_Sums(parcellation, header) for parcellation in parcellations]
+        sums = [_RegionSums(parcellation, header) for parcellation in parcellations]
         for number, volume in enumerate(image):
             for each in (*sums, *followers):
                 each.add(number, volume)
@@ -135,7 +135,7 @@ def extract(
     )
 
 
-class _Sums:
+class _RegionSums:
     """Running reduction of the volumes of one run by one parcellation."""
 
     def __init__(self, parcellation: Parcellation, header: Header) -> None:

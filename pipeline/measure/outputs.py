@@ -14,25 +14,25 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure import quality_images as views
 from circuitshift.pipeline.measure import run_quality as quality
 from circuitshift.pipeline.measure.parcellation import Parcellation
-from circuitshift.pipeline.records import Kept, Run, Science, Strategy
+from circuitshift.pipeline.records import AnalysisSettings, RetainedData, Run, Strategy
 
-__all__ = ["Product", "estimator_of", "is_whole", "outputs_of", "stem_of", "write_product"]
+__all__ = ["RunOutput", "estimator_of", "is_complete", "outputs_of", "stem_of", "write_product"]
 
 
-_KEPT = tuple(Kept.__dataclass_fields__)
+_KEPT = tuple(RetainedData.__dataclass_fields__)
 _SPACE_KEYS = ("space", "res", "cohort", "den")
 _MADE = ("atlas", "seg", "stat", "desc")
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class RunOutput:
     """One run under one strategy and one atlas, computed and not yet written."""
 
     atlas: Atlas
     strategy: str
     desc: str
     matrix: Floats
-    kept: Kept
+    kept: RetainedData
     coverage: Floats | None = None
     parcels: Parcellation | None = None
     series: Floats | None = None
@@ -86,12 +86,12 @@ _MEASURES = {
 }
 
 
-def estimator_of(run: Run, science: Science) -> str:
+def estimator_of(run: Run, settings: AnalysisSettings) -> str:
     """Return the estimator of a run's edges; matrices are found as Pearson's and stay so."""
-    return "pearson" if run.door == "relmat" else science.estimator
+    return "pearson" if run.input_type == "relmat" else settings.estimator
 
 
-def is_whole(path: Path, seen: str) -> bool:
+def is_complete(path: Path, seen: str) -> bool:
     """Compare a file with the checksum of what was written."""
     try:
         return tables.checksum(path) == seen
@@ -100,13 +100,18 @@ def is_whole(path: Path, seen: str) -> bool:
 
 
 def write_product(
-    made: Product, run: Run, science: Science, *, out_dir: Path, sidecar: Mapping[str, object]
+    made: RunOutput,
+    run: Run,
+    settings: AnalysisSettings,
+    *,
+    out_dir: Path,
+    sidecar: Mapping[str, object],
 ) -> dict[str, object]:
     """Write one product and return its row; the matrix comes last, it says that all is there."""
-    estimator = estimator_of(run, science)
+    estimator = estimator_of(run, settings)
     files = outputs_of(run, made.atlas.name, made.desc, estimator)
     labels = made.atlas.labels
-    lost = [label for label, r in zip(labels, np.diag(made.matrix), strict=True) if np.isnan(r)]
+    missing = [label for label, r in zip(labels, np.diag(made.matrix), strict=True) if np.isnan(r)]
     common: dict[str, object] = {
         "Sources": [f"bids:preprocessed:{run.path.name}"],
         "Atlas": made.atlas.name,
@@ -130,7 +135,7 @@ def write_product(
             },
         )
     _write_motion(made, files, out_dir)
-    row = _row(made, run, science, lost) | {"relmat": files["relmat"].as_posix()}
+    row = _row(made, run, settings, missing) | {"relmat": files["relmat"].as_posix()}
     tables.write_matrix(out_dir / files["relmat"], labels, made.matrix)
     written = [files[name] for name in _written(made)]
     written += [path.with_suffix(".json") for path in written if path != files["relmat"]]
@@ -143,20 +148,20 @@ def write_product(
             "ValidDiagonal": False,
             "StorageFormat": "Full",
             **common,
-            "RegionsLost": lost,
+            "RegionsLost": missing,
             "Row": row,
             "Views": list(made.views),
-            "Preprocessing": views.preprocessed_by(run) if run.door == "bold" else "",
+            "Preprocessing": views.preprocessed_by(run) if run.input_type == "bold" else "",
             "PreprocessingReport": views.fmriprep_report(run, out_dir),
             "Files": {path.as_posix(): tables.checksum(out_dir / path) for path in written},
-            "Science": asdict(science),
+            "Science": asdict(settings),
             **sidecar,
         },
     )
     return row
 
 
-def _written(made: Product) -> list[str]:
+def _written(made: RunOutput) -> list[str]:
     """Name the outputs of a product, the matrix last."""
     moved = made.keep is not None and made.fd_mm is not None
     has = {
@@ -169,7 +174,7 @@ def _written(made: Product) -> list[str]:
     return [name for name, is_there in has.items() if is_there]
 
 
-def _write_motion(made: Product, files: Mapping[str, Path], out_dir: Path) -> None:
+def _write_motion(made: RunOutput, files: Mapping[str, Path], out_dir: Path) -> None:
     if made.keep is None or made.fd_mm is None:
         return
     name = "framewise_displacement"
@@ -188,11 +193,13 @@ def _write_motion(made: Product, files: Mapping[str, Path], out_dir: Path) -> No
     )
 
 
-def _row(made: Product, run: Run, science: Science, lost: Sequence[str]) -> dict[str, object]:
+def _row(
+    made: RunOutput, run: Run, settings: AnalysisSettings, missing: Sequence[str]
+) -> dict[str, object]:
     coverage = made.coverage
     if coverage is None:
         coverage = np.where(np.isnan(np.diag(made.matrix)), 0.0, 1.0)
-    reasons = quality.exclude_run(made.kept, science, coverage)
+    reasons = quality.exclude_run(made.kept, settings, coverage)
     return {
         "run": stem_of(run),
         "session": run.session or None,
@@ -204,7 +211,7 @@ def _row(made: Product, run: Run, science: Science, lost: Sequence[str]) -> dict
         **{name: getattr(made.kept, name) for name in _KEPT},
         "median_tsnr": made.median_tsnr,
         "n_regions": len(coverage),
-        "n_regions_lost": len(lost),
+        "n_regions_lost": len(missing),
     }
 
 
@@ -218,6 +225,6 @@ def runs_table(participant: str, out_dir: Path) -> Path:
     return out_dir / f"sub-{participant}" / f"sub-{participant}_runs.tsv"
 
 
-def desc_of(strategy: Strategy, science: Science) -> str:
+def desc_of(strategy: Strategy, settings: AnalysisSettings) -> str:
     """``desc-`` label of a strategy: empty for the primary one."""
-    return "" if strategy.name == science.strategies[0] else strategy.desc
+    return "" if strategy.name == settings.strategies[0] else strategy.desc

@@ -243,7 +243,7 @@ def _labels(grid: _Target, inside: _Bools) -> Parcellation:
             f"atlas {grid.atlas.name}: a label image has one volume, {header.path} has "
             f"{header.n_volumes}; give it as maps"
         )
-    source = _whole(stored).reshape(header.grid, order="F")
+    source = _complete(stored).reshape(header.grid, order="F")
     outside, ratio = _out_of_view(header, grid)
     beyond = _positions(grid.atlas, source[outside])
     n_beyond = np.bincount(beyond[beyond >= 0], minlength=len(grid.atlas.regions)) * ratio
@@ -267,7 +267,7 @@ def _labels(grid: _Target, inside: _Bools) -> Parcellation:
     )
 
 
-def _whole(stored: _Stored) -> _Stored:
+def _complete(stored: _Stored) -> _Stored:
     """Labels as whole numbers; what is not finite is background."""
     if stored.dtype.kind != "f":
         return stored

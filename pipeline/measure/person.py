@@ -18,8 +18,8 @@ from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.errors import (
     CircuitshiftError,
-    Fault,
     InputError,
+    InputProblem,
     OutputError,
     TableError,
 )
@@ -31,23 +31,23 @@ from circuitshift.pipeline.measure import quality_images as views
 from circuitshift.pipeline.measure import voxelwise as voxels
 from circuitshift.pipeline.measure.atlas_files import atlas_for, read_atlas
 from circuitshift.pipeline.measure.outputs import (
-    Product,
+    RunOutput,
     desc_of,
     estimator_of,
-    is_whole,
+    is_complete,
     outputs_of,
     runs_table,
     stem_of,
     write_product,
 )
 from circuitshift.pipeline.preproc.person import read_record
-from circuitshift.pipeline.records import AS_GIVEN, Kept, Run, Science, Strategy
+from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, RetainedData, Run, Strategy
 
 __all__ = [
     "RUNS_COLUMNS",
-    "PersonFiles",
+    "ParticipantFiles",
     "is_measured",
-    "measure_person",
+    "measure_participant",
     "record_crash",
 ]
 
@@ -79,31 +79,31 @@ RUNS_COLUMNS: dict[str, str] = {
 }
 
 
-class PersonFiles(NamedTuple):
-    """What `measure_person` makes."""
+class ParticipantFiles(NamedTuple):
+    """What `measure_participant` makes."""
 
     runs: Path
 
 
-def measure_person(
+def measure_participant(
     runs: Sequence[Run],
-    faults: Sequence[Fault],
+    problems: Sequence[InputProblem],
     *,
     participant: str,
-    science: Science,
+    settings: AnalysisSettings,
     out_dir: Path,
-) -> PersonFiles:
+) -> ParticipantFiles:
     """Measure every run of one person and write what was found.
 
     Parameters
     ----------
     runs : sequence of Run
         Of one person of one data set.
-    faults : sequence of Fault
+    problems : sequence of Fault
         What the index found wrong with this person; each becomes a row with status ``failed``.
     participant : str
         Label without ``sub-``.
-    science : Science
+    settings : Science
     out_dir : Path
         Root of the output data set.
 
@@ -112,13 +112,16 @@ def measure_person(
     PersonFiles
         ``sub-X_runs.tsv`` is written even when every run failed.
     """
-    rows = [_failed(fault.where, "", "input", f"{fault.what}; {fault.fix}") for fault in faults]
+    rows = [
+        _failed(problem.where, "", "input", f"{problem.what}; {problem.fix}")
+        for problem in problems
+    ]
     for run in runs:
-        rows += _measure_or_say(run, science, out_dir)
-    return PersonFiles(_write_rows(rows, participant, out_dir))
+        rows += _measure_or_record(run, settings, out_dir)
+    return ParticipantFiles(_write_rows(rows, participant, out_dir))
 
 
-def record_crash(participant: str, reason: str, *, out_dir: Path) -> PersonFiles:
+def record_crash(participant: str, reason: str, *, out_dir: Path) -> ParticipantFiles:
     """Add a row with status ``failed`` for an error that nobody foresaw.
 
     Parameters
@@ -139,7 +142,7 @@ def record_crash(participant: str, reason: str, *, out_dir: Path) -> PersonFiles
     if path.exists():
         before = [dict(row) for row in tables.read_table(path).rows() if row["code"] != "crash"]
     rows = [*before, _failed(f"sub-{participant}", "", "crash", reason)]
-    return PersonFiles(_write_rows(rows, participant, out_dir))
+    return ParticipantFiles(_write_rows(rows, participant, out_dir))
 
 
 def _write_rows(rows: Sequence[Mapping[str, object]], participant: str, out_dir: Path) -> Path:
@@ -160,13 +163,13 @@ def _failed(where: str, session: str, code: str, reason: str) -> dict[str, objec
     }
 
 
-def is_measured(run: Run, science: Science, out_dir: Path) -> bool:
+def is_measured(run: Run, settings: AnalysisSettings, out_dir: Path) -> bool:
     """Tell whether all outputs of a run are there and valid, so that measuring would skip it.
 
     Parameters
     ----------
     run : Run
-    science : Science
+    settings : Science
     out_dir : Path
         Root of the output data set.
 
@@ -174,30 +177,32 @@ def is_measured(run: Run, science: Science, out_dir: Path) -> bool:
     -------
     bool
     """
-    checked, faults, _ = bids.check_run(run)
-    if faults:
+    checked, problems, _ = bids.check_run(run)
+    if problems:
         return False
-    return _finished(checked, science, out_dir, _key(checked, science)) is not None
+    return _finished(checked, settings, out_dir, _key(checked, settings)) is not None
 
 
-def _measure_or_say(run: Run, science: Science, out_dir: Path) -> list[dict[str, object]]:
+def _measure_or_record(
+    run: Run, settings: AnalysisSettings, out_dir: Path
+) -> list[dict[str, object]]:
     """Measure one run; a fault becomes a row."""
     try:
         _refuse_vanished(run)
-        run, faults, notes = bids.check_run(run)
-        if faults:
-            reason = "; ".join(f"{Path(f.where).name}: {f.what}; {f.fix}" for f in faults)
+        run, problems, notes = bids.check_run(run)
+        if problems:
+            reason = "; ".join(f"{Path(f.where).name}: {f.what}; {f.fix}" for f in problems)
             return [_failed(stem_of(run), run.session, "input", reason)]
-        key = _key(run, science)
-        done = _finished(run, science, out_dir, key)
+        key = _key(run, settings)
+        done = _finished(run, settings, out_dir, key)
         if done is not None:
             return done
         rows: list[dict[str, object]] = []
-        problems: list[dict[str, object]] = []
-        for made in _DOORS[run.door](run, science, out_dir, problems):
+        failures: list[dict[str, object]] = []
+        for made in _INPUT_TYPES[run.input_type](run, settings, out_dir, failures):
             about = {**key, "Notes": [*notes, *_space_note(made.atlas, run)]}
-            rows.append(write_product(made, run, science, out_dir=out_dir, sidecar=about))
-        return [*rows, *problems]
+            rows.append(write_product(made, run, settings, out_dir=out_dir, sidecar=about))
+        return [*rows, *failures]
     except OutputError:  # no fault of this run: everything has to wait
         raise
     except CircuitshiftError as error:
@@ -222,7 +227,7 @@ def _refuse_vanished(run: Run) -> None:
 
 def _space_note(atlas: Atlas, run: Run) -> list[str]:
     """Say that an image and its atlas are in different template spaces."""
-    if run.door != "bold" or not (atlas.space and run.space) or atlas.space == run.space:
+    if run.input_type != "bold" or not (atlas.space and run.space) or atlas.space == run.space:
         return []
     return [
         f"Atlas {atlas.name} is in {atlas.space} and the images are in {run.space}: regions are "
@@ -236,9 +241,9 @@ def _code(error: CircuitshiftError) -> str:
     return "".join(f"-{c.lower()}" if c.isupper() else c for c in name).strip("-")
 
 
-def _key(run: Run, science: Science) -> dict[str, str]:
+def _key(run: Run, settings: AnalysisSettings) -> dict[str, str]:
     """Hashes that decide whether an output is still valid."""
-    files = [Path(name) for name in (*science.atlases, *science.strategy_files)]
+    files = [Path(name) for name in (*settings.atlases, *settings.strategy_files)]
     inputs = inputs_hash(
         (run.path, run.mask, run.confounds, *(file for file in files if file.is_file())),
         run.t_r_s,
@@ -247,41 +252,41 @@ def _key(run: Run, science: Science) -> dict[str, str]:
     return {
         "InputsHash": inputs,
         "CodeHash": code_hash(),
-        "ScienceHash": science.measuring().digest(),
+        "ScienceHash": settings.measuring().digest(),
     }
 
 
-def _wanted(run: Run, science: Science) -> list[tuple[str, str, str]]:
+def _wanted(run: Run, settings: AnalysisSettings) -> list[tuple[str, str, str]]:
     """Atlas, strategy and desc of every product of a run."""
-    if run.door != "bold":
+    if run.input_type != "bold":
         return [(run.atlas, AS_GIVEN, "")]
-    strategies = _strategies(science)
+    strategies = _strategies(settings)
     return [
-        (atlas_for(source, run.space).name, strategy.name, desc_of(strategy, science))
-        for source in science.atlases
+        (atlas_for(source, run.space).name, strategy.name, desc_of(strategy, settings))
+        for source in settings.atlases
         for strategy in strategies
     ]
 
 
-def _strategies(science: Science) -> list[Strategy]:
-    known = denoise.load_strategies(tuple(map(Path, science.strategy_files)))
-    return [denoise.get_strategy(name, known) for name in science.strategies]
+def _strategies(settings: AnalysisSettings) -> list[Strategy]:
+    available = denoise.load_strategies(tuple(map(Path, settings.strategy_files)))
+    return [denoise.get_strategy(name, available) for name in settings.strategies]
 
 
 def _finished(
-    run: Run, science: Science, out_dir: Path, key: Mapping[str, str]
+    run: Run, settings: AnalysisSettings, out_dir: Path, key: Mapping[str, str]
 ) -> list[dict[str, object]] | None:
     """Rows of a run whose outputs are all there and still valid; else None."""
     rows: list[dict[str, object]] = []
-    for atlas, _, desc in _wanted(run, science):
-        files = outputs_of(run, atlas, desc, estimator_of(run, science))
+    for atlas, _, desc in _wanted(run, settings):
+        files = outputs_of(run, atlas, desc, estimator_of(run, settings))
         try:
             content = tables.read_json((out_dir / files["relmat"]).with_suffix(".json"))
         except TableError:  # not there, or no longer whole
             return None
         if "Files" not in content or any(content.get(name) != value for name, value in key.items()):
             return None
-        if not all(is_whole(out_dir / name, seen) for name, seen in content["Files"].items()):
+        if not all(is_complete(out_dir / name, seen) for name, seen in content["Files"].items()):
             return None
         if not all((out_dir / name).exists() for name in content.get("Views", ())):
             return None
@@ -290,21 +295,21 @@ def _finished(
 
 
 def _from_bold(
-    run: Run, science: Science, out_dir: Path, problems: list[dict[str, object]]
-) -> Iterable[Product]:
+    run: Run, settings: AnalysisSettings, out_dir: Path, failures: list[dict[str, object]]
+) -> Iterable[RunOutput]:
     """Extract once, then clean under every strategy; a strategy that fails becomes a row."""
     assert run.t_r_s is not None  # noqa: S101 - for the type checker; check_run saw to it
     mask = None if run.mask is None else extract.read_mask(run.mask)
-    atlases = [atlas_for(source, run.space) for source in science.atlases]
+    atlases = [atlas_for(source, run.space) for source in settings.atlases]
     parts = [_parcellation(atlas, run, mask) for atlas in atlases]
     inside = None if mask is None else mask[0]
-    watch = views.Watch.of(run, inside, science.dummy_scans)
+    watch = views.VoxelCollector.of(run, inside, settings.dummy_scans)
     found, blocks, spheres = _extracted(run, parts, watch)
-    for strategy in _strategies(science):
+    for strategy in _strategies(settings):
         try:
-            regressors = _regressors(run, strategy, science, found.n_volumes)
+            regressors = _regressors(run, strategy, settings, found.n_volumes)
             seen: list[str] = []
-            if blocks is not None and strategy.name == science.strategies[0]:
+            if blocks is not None and strategy.name == settings.strategies[0]:
                 seen = views.write_views(
                     run,
                     (blocks, spheres),
@@ -314,13 +319,13 @@ def _from_bold(
                     out_dir=out_dir,
                 )
             for part, raw, coverage in zip(parts, found.series, found.coverage, strict=False):
-                series = np.where(coverage >= science.min_coverage, raw, np.nan)
+                series = np.where(coverage >= settings.min_coverage, raw, np.nan)
                 cleaned, kept = denoise.clean(series, regressors, strategy, run.t_r_s)
-                yield Product(
+                yield RunOutput(
                     part.atlas,
                     strategy.name,
-                    desc_of(strategy, science),
-                    connectivity.correlation(cleaned, science.estimator),
+                    desc_of(strategy, settings),
+                    connectivity.correlation(cleaned, settings.estimator),
                     kept,
                     coverage,
                     part,
@@ -333,12 +338,12 @@ def _from_bold(
                 )
         except CircuitshiftError as error:
             row = _failed(stem_of(run), run.session, _code(error), str(error))
-            problems.append(row | {"strategy": strategy.name})
+            failures.append(row | {"strategy": strategy.name})
 
 
 def _extracted(
-    run: Run, parts: Sequence[extract.Parcellation], watch: views.Watch | None
-) -> tuple[extract.Extraction, voxels.Blocks | None, Floats | None]:
+    run: Run, parts: Sequence[extract.Parcellation], watch: views.VoxelCollector | None
+) -> tuple[extract.Extraction, voxels.VoxelBlocks | None, Floats | None]:
     """Read the run once: regional series, then blocks of voxels and the series of the seeds."""
     if watch is None:
         return extract.extract(run.path, parts), None, None
@@ -359,34 +364,34 @@ def _parcellation(
 
 
 def _regressors(
-    run: Run, strategy: Strategy, science: Science, n_volumes: int
+    run: Run, strategy: Strategy, settings: AnalysisSettings, n_volumes: int
 ) -> denoise.Regressors:
     assert run.confounds is not None  # noqa: S101 - for the type checker; the index saw to it
     return denoise.load_regressors(
-        run.confounds, strategy, n_volumes=n_volumes, dummy_scans=science.dummy_scans
+        run.confounds, strategy, n_volumes=n_volumes, dummy_scans=settings.dummy_scans
     )
 
 
 def _from_series(
-    run: Run, science: Science, out_dir: Path, problems: list[dict[str, object]]
-) -> Iterable[Product]:
+    run: Run, settings: AnalysisSettings, out_dir: Path, failures: list[dict[str, object]]
+) -> Iterable[RunOutput]:
     """Edges of somebody's regional series, which are taken as they are."""
-    del problems
+    del failures
     labels, given = tables.read_series(run.path)
     atlas = _atlas_of(run, out_dir)
     series = _in_order(run, atlas, labels, given.T).T
     n = len(series)
     minutes = np.nan if run.t_r_s is None else n * run.t_r_s / 60
-    kept = Kept(n, 0, 0, n, minutes, 0, float(n), float("nan"))
-    matrix = connectivity.correlation(series, science.estimator)
-    yield Product(atlas, AS_GIVEN, "", matrix, kept, series=series)
+    kept = RetainedData(n, 0, 0, n, minutes, 0, float(n), float("nan"))
+    matrix = connectivity.correlation(series, settings.estimator)
+    yield RunOutput(atlas, AS_GIVEN, "", matrix, kept, series=series)
 
 
 def _from_matrix(
-    run: Run, science: Science, out_dir: Path, problems: list[dict[str, object]]
-) -> Iterable[Product]:
+    run: Run, settings: AnalysisSettings, out_dir: Path, failures: list[dict[str, object]]
+) -> Iterable[RunOutput]:
     """Somebody's edge matrix, which is taken as it is."""
-    del science, problems
+    del settings, failures
     labels, given = tables.read_matrix(run.path)
     atlas = _atlas_of(run, out_dir)
     if np.nanmax(np.abs(given), initial=0.0) > 1 + 1e-6:
@@ -396,10 +401,10 @@ def _from_matrix(
     rows = _in_order(run, atlas, labels, given)
     matrix = _in_order(run, atlas, labels, rows.T).T
     nan = float("nan")
-    yield Product(atlas, AS_GIVEN, "", matrix, Kept(0, 0, 0, 0, nan, 0, 1.0, nan))
+    yield RunOutput(atlas, AS_GIVEN, "", matrix, RetainedData(0, 0, 0, 0, nan, 0, 1.0, nan))
 
 
-_DOORS = {"bold": _from_bold, "timeseries": _from_series, "relmat": _from_matrix}
+_INPUT_TYPES = {"bold": _from_bold, "timeseries": _from_series, "relmat": _from_matrix}
 
 
 def _in_order(run: Run, atlas: Atlas, labels: Sequence[str], rows: Floats) -> Floats:
@@ -425,24 +430,24 @@ def _atlas_of(run: Run, out_dir: Path) -> Atlas:
 
 def measure_preprocessed(
     records: Sequence[Path],
-    faults: Sequence[Fault],
+    problems: Sequence[InputProblem],
     *,
     participant: str,
-    science: Science,
+    settings: AnalysisSettings,
     preproc_dir: Path,
     data_set: str,
     out_dir: Path,
-) -> PersonFiles:
+) -> ParticipantFiles:
     """Measure the runs that were preprocessed, as if fMRIPrep had written them.
 
     Parameters
     ----------
     records : sequence of Path
         Of `preprocess_run`, one for each run.
-    faults : sequence of Fault
+    problems : sequence of Fault
         What the index found wrong with this person.
     participant : str
-    science : Science
+    settings : Science
     preproc_dir : Path
         Root of the derivatives.
     data_set : str
@@ -456,16 +461,20 @@ def measure_preprocessed(
         A run that could not be preprocessed has a row with status ``failed``.
     """
     made: set[str] = set()
-    problems = list(faults)
+    failures = list(problems)
     for record in records:
         content = read_record(record)
         if "fault" in content:
             stem = record.name.removesuffix("_bold.json")
             what, _, fix = str(content["fault"]).rpartition("; ")
-            fault = (what, fix) if what else (fix, "mend it and run again")
-            problems.append(Fault(stem, *fault, participant))
+            problem = (what, fix) if what else (fix, "mend it and run again")
+            failures.append(InputProblem(stem, *problem, participant))
         made |= set(content.get("files", []))
-    query = bids.Query(participants=(participant,), spaces=(science.template,), doors=("bold",))
-    found = bids.find_runs(preproc_dir, query, dataset=data_set) if made else bids.Found(())
+    query = bids.Query(
+        participants=(participant,), spaces=(settings.template,), input_types=("bold",)
+    )
+    found = bids.find_runs(preproc_dir, query, dataset=data_set) if made else bids.FoundRuns(())
     runs = [run for run in found.runs if run.path.relative_to(preproc_dir).as_posix() in made]
-    return measure_person(runs, problems, participant=participant, science=science, out_dir=out_dir)
+    return measure_participant(
+        runs, failures, participant=participant, settings=settings, out_dir=out_dir
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.atlases.whole import whole_binary
+from circuitshift.atlases.whole import atomic_binary
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.errors import CircuitshiftError
@@ -24,7 +24,7 @@ from circuitshift.pipeline.measure.parcellation import Parcellation, parcellate
 from circuitshift.pipeline.records import Run, Strategy
 
 __all__ = [
-    "Watch",
+    "VoxelCollector",
     "fmriprep_report",
     "preprocessed_by",
     "view_paths",
@@ -52,7 +52,7 @@ _CONFOUNDS = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Watch:
+class VoxelCollector:
     """What is followed during the pass over a run.
 
     Parameters
@@ -68,7 +68,7 @@ class Watch:
     @classmethod
     def of(
         cls, run: Run, mask: npt.NDArray[np.bool_] | None, dummy_scans: int | None
-    ) -> "Watch | None":
+    ) -> "VoxelCollector | None":
         """Make one for a run; None when it has no brain mask."""
         if mask is None or run.confounds is None:
             return None
@@ -124,7 +124,7 @@ def view_paths(run: Run, atlas: str) -> dict[str, Path]:
 
 def write_views(
     run: Run,
-    watched: tuple[voxels.Blocks, Floats | None],
+    watched: tuple[voxels.VoxelBlocks, Floats | None],
     parcels: Parcellation,
     *,
     regressors: denoise.Regressors,
@@ -182,7 +182,7 @@ def write_views(
     return made
 
 
-def _about(name: str, strategy: Strategy, blocks: voxels.Blocks) -> dict[str, object]:
+def _about(name: str, strategy: Strategy, blocks: voxels.VoxelBlocks) -> dict[str, object]:
     if name == "mean":
         return {"Description": "Mean over time, in blocks of voxels"}
     if name == "tsnr":
@@ -201,7 +201,7 @@ def _about(name: str, strategy: Strategy, blocks: voxels.Blocks) -> dict[str, ob
 
 
 def _write_map(
-    path: Path, blocks: voxels.Blocks, values: Floats, about: Mapping[str, object]
+    path: Path, blocks: voxels.VoxelBlocks, values: Floats, about: Mapping[str, object]
 ) -> None:
     from circuitshift.pipeline.io import images  # noqa: PLC0415
 
@@ -212,7 +212,7 @@ def _write_map(
 
 
 def _rows(
-    run: Run, blocks: voxels.Blocks, parcels: Parcellation
+    run: Run, blocks: voxels.VoxelBlocks, parcels: Parcellation
 ) -> tuple[npt.NDArray[np.intp], tuple[str, ...]]:
     """Choose the rows of the carpets: networks as in the atlas, then tissues."""
     kinds = voxels.block_networks(blocks, parcels)
@@ -225,7 +225,7 @@ def _rows(
     return voxels.carpet_rows(kinds, ordered, [*_TISSUES.values(), _ELSEWHERE], most=_ROWS)
 
 
-def _tissues(run: Run, blocks: voxels.Blocks) -> list[str]:
+def _tissues(run: Run, blocks: voxels.VoxelBlocks) -> list[str]:
     """Tissue of every block by the person's segmentation in this space, when there is one."""
     unknown = [_ELSEWHERE] * blocks.index.size
     path = _segmentation(run)
@@ -267,7 +267,7 @@ def _write_carpet(
     with np.errstate(invalid="ignore"):
         level = np.clip(values / spread, -_LIMIT_SD, _LIMIT_SD) / _LIMIT_SD * 127 + 128
     grey = np.where(np.isfinite(level), np.rint(np.nan_to_num(level)), 0).astype(np.uint8)
-    with whole_binary(path) as file:
+    with atomic_binary(path) as file:
         Image.fromarray(np.ascontiguousarray(grey.T)).save(file, format="png", optimize=True)
     about = {
         "Description": "Rows are blocks of voxels, columns volumes; 0 is not used, 1 to 255 are -3 "
@@ -282,11 +282,13 @@ def _correlations(confounds: Path, keep: npt.NDArray[np.bool_]) -> tuple[tuple[s
     columns = {n: table.numbers(n)[keep] for n in _CONFOUNDS if n in table.columns}
     if not columns:
         return (), np.empty((0, 0))
-    known = np.isfinite(list(columns.values())).all(axis=0)  # the first volume has no displacement
+    available = np.isfinite(list(columns.values())).all(
+        axis=0
+    )  # the first volume has no displacement
     varying = {
-        n: values[known]
+        n: values[available]
         for n, values in columns.items()
-        if known.any() and np.ptp(values[known]) > 0
+        if available.any() and np.ptp(values[available]) > 0
     }
     if len(varying) < 2:
         return (), np.empty((0, 0))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.records import Kept, Science
+from circuitshift.pipeline.records import AnalysisSettings, RetainedData
 
 __all__ = [
     "CODES",
@@ -17,14 +17,16 @@ CODES = ("too-short", "motion", "coverage", "rated")
 _MOST_REGIONS_LOST = 0.5
 
 
-def exclude_run(kept: Kept, science: Science, coverage: Floats) -> list[tuple[str, str]]:
+def exclude_run(
+    kept: RetainedData, settings: AnalysisSettings, coverage: Floats
+) -> list[tuple[str, str]]:
     """Say why a run must not enter the analysis.
 
     Parameters
     ----------
     kept : Kept
         Unknown minutes or motion (NaN) exclude nobody.
-    science : Science
+    settings : Science
         Thresholds.
     coverage : ndarray of shape (n_regions,)
         Share of each region that carries signal.
@@ -35,22 +37,22 @@ def exclude_run(kept: Kept, science: Science, coverage: Floats) -> list[tuple[st
         Code and sentence of every reason; empty when the run may enter.
     """
     reasons = []
-    if kept.minutes < science.min_minutes:
+    if kept.minutes < settings.min_minutes:
         reasons.append(
             (
                 "too-short",
-                f"{kept.minutes:.1f} minutes are left of it, fewer than {science.min_minutes:g}",
+                f"{kept.minutes:.1f} minutes are left of it, fewer than {settings.min_minutes:g}",
             )
         )
-    if kept.mean_fd_mm > science.max_mean_fd_mm:
+    if kept.mean_fd_mm > settings.max_mean_fd_mm:
         reasons.append(
             (
                 "motion",
                 f"mean framewise displacement {kept.mean_fd_mm:.3f} mm is above "
-                f"{science.max_mean_fd_mm:g}",
+                f"{settings.max_mean_fd_mm:g}",
             )
         )
-    lost = float(np.mean(~(coverage >= science.min_coverage)))
-    if lost > _MOST_REGIONS_LOST:
-        reasons.append(("coverage", f"{lost:.0%} of the regions carry too little signal"))
+    missing = float(np.mean(~(coverage >= settings.min_coverage)))
+    if missing > _MOST_REGIONS_LOST:
+        reasons.append(("coverage", f"{missing:.0%} of the regions carry too little signal"))
     return reasons

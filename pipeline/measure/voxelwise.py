@@ -22,7 +22,7 @@ from circuitshift.pipeline.records import Strategy
 __all__ = [
     "SEEDS",
     "SEED_RADIUS_MM",
-    "Blocks",
+    "None",
     "Seed",
     "VoxelPass",
     "block_networks",
@@ -103,7 +103,7 @@ def seed_atlas(space: str) -> Atlas:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Blocks:
+class VoxelBlocks:
     """A run as blocks of voxels.
 
     Parameters
@@ -196,7 +196,7 @@ class VoxelPass:
             np.multiply(self._values, self._values, out=self._square)
             self._squares += self._square
 
-    def blocks(self) -> Blocks:
+    def blocks(self) -> VoxelBlocks:
         """Return what was kept, after the last volume."""
         header, n = self._header, self._header.n_volumes - self._n_dummy
         assert self._first is not None  # noqa: S101 - extract saw to two volumes at least
@@ -208,24 +208,24 @@ class VoxelPass:
             series = header.slope * self._series + np.float32(header.inter)
         of_voxel = np.full(int(np.prod(header.grid)), -1, np.int32)
         of_voxel[self._voxels] = np.repeat(np.arange(self._index.size), self._counts)
-        known = tsnr[np.isfinite(tsnr)]
+        available = tsnr[np.isfinite(tsnr)]
         step = np.diag([*self._steps, 1.0])
         step[:3, 3] = (np.array(self._steps) - 1) / 2
-        return Blocks(
+        return VoxelBlocks(
             affine=np.asarray(header.affine @ step),
             shape=self._shape,
             index=self._index,
             of_voxel=of_voxel,
-            mean=self._mean_of_known(mean),
-            tsnr=self._mean_of_known(tsnr),
-            median_tsnr=float(np.median(known)) if known.size else float("nan"),
+            mean=self._nan_mean(mean),
+            tsnr=self._nan_mean(tsnr),
+            median_tsnr=float(np.median(available)) if available.size else float("nan"),
             series=series.astype(np.float32),
         )
 
-    def _mean_of_known(self, values: Floats) -> Floats:
-        known = np.isfinite(values)
-        count = np.add.reduceat(known.astype(float), self._starts)
-        total = np.add.reduceat(np.where(known, values, 0.0), self._starts)
+    def _nan_mean(self, values: Floats) -> Floats:
+        available = np.isfinite(values)
+        count = np.add.reduceat(available.astype(float), self._starts)
+        total = np.add.reduceat(np.where(available, values, 0.0), self._starts)
         mean: Floats = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
         return mean
 
@@ -258,7 +258,7 @@ def detrended(series: npt.ArrayLike, keep: Bools) -> Floats:
 
 
 def seed_maps(
-    blocks: Blocks,
+    blocks: VoxelBlocks,
     seeds: Floats,
     regressors: denoise.Regressors,
     strategy: Strategy,
@@ -302,7 +302,7 @@ def seed_maps(
     return dict(zip(means, np.clip(np.hstack(parts), -1.0, 1.0), strict=True))
 
 
-def block_networks(blocks: Blocks, parcels: Parcellation) -> list[str]:
+def block_networks(blocks: VoxelBlocks, parcels: Parcellation) -> list[str]:
     """Name the network that the voxels of each block belong to; empty outside all regions.
 
     Parameters
@@ -325,8 +325,8 @@ def block_networks(blocks: Blocks, parcels: Parcellation) -> list[str]:
     counts = np.bincount(cell, minlength=blocks.index.size * len(names))
     counts = counts.reshape(blocks.index.size, len(names))
     most = counts.argmax(axis=1)
-    known = counts.max(axis=1) > 0
-    return [names[k] if there else "" for k, there in zip(most, known, strict=True)]
+    available = counts.max(axis=1) > 0
+    return [names[k] if there else "" for k, there in zip(most, available, strict=True)]
 
 
 def carpet_rows(

@@ -8,10 +8,10 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.model.centred_edges import Sample
+from circuitshift.pipeline.model.centred_edges import CentredEdges
 from circuitshift.pipeline.model.change_size import log_displacement
 from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
-from circuitshift.pipeline.model.families import Labels, Shared, Tester
+from circuitshift.pipeline.model.families import FamilyTest, Labels, Shared
 from circuitshift.pipeline.model.global_model import (
     TERM_UNITS,
     Deviation,
@@ -21,7 +21,7 @@ from circuitshift.pipeline.model.global_model import (
 )
 from circuitshift.pipeline.model.normalisation import naive_share
 from circuitshift.pipeline.model.verdict import Estimate, Verdict, decide
-from circuitshift.pipeline.stats.missing_edges import circuit_means, known_mean
+from circuitshift.pipeline.stats.missing_edges import circuit_means, nan_mean
 
 __all__ = ["Analysis", "Rules", "Visits", "analyse"]
 
@@ -49,7 +49,7 @@ class Analysis:
     verdict: Verdict
     response: Response
     deviation: Deviation
-    sample: Sample
+    sample: CentredEdges
 
 
 def analyse(
@@ -90,7 +90,7 @@ def analyse(
     rules = rules or Rules()
     _check_reference(visits)
     change = visits.change
-    sample = Sample.from_edges(
+    sample = CentredEdges.from_edges(
         change=change,
         baseline=visits.before,
         circuits=circuits,
@@ -105,7 +105,7 @@ def analyse(
     n_reference = 0 if visits.reference is None else len(visits.reference)
     estimates: list[Estimate] = []
     for question in questions_of(visits):
-        tester = Tester(question, rules, rng, n_reference)
+        tester = FamilyTest(question, rules, rng, n_reference)
         estimates += _global(tester, response, gsr=visits.global_signal_removed)
         estimates += _specific(tester, response, "specific")
         estimates += _specific(tester, adjusted, "specific, node-adjusted")
@@ -137,7 +137,7 @@ def _check_reference(visits: Visits) -> None:
         )
 
 
-def _global(tester: Tester, response: Response, *, gsr: bool) -> list[Estimate]:
+def _global(tester: FamilyTest, response: Response, *, gsr: bool) -> list[Estimate]:
     terms = response.terms
     tested = tuple(name for name in terms if name != "distance" and not gsr)
     out = []
@@ -158,7 +158,7 @@ def _global(tester: Tester, response: Response, *, gsr: bool) -> list[Estimate]:
     return out
 
 
-def _specific(tester: Tester, response: Response, family: str) -> list[Estimate]:
+def _specific(tester: FamilyTest, response: Response, family: str) -> list[Estimate]:
     columns = len(response.terms) + np.arange(len(response.circuits))
     labels = _circuit_labels(family, response.circuits, "beyond the global law", tester.rules)
     return tester.family(labels, response.specific, Shared(response, columns))
@@ -175,10 +175,12 @@ def _circuit_labels(family: str, names: tuple[str, ...], words: str, rules: Rule
     )
 
 
-def _naive(tester: Tester, visits: Visits, change: Floats, sample: Sample) -> list[Estimate]:
+def _naive(
+    tester: FamilyTest, visits: Visits, change: Floats, sample: CentredEdges
+) -> list[Estimate]:
     circuits, background = sample.circuits, sample.background
     names = tuple(circuits)
-    rest = known_mean(change, background)
+    rest = nan_mean(change, background)
     plain = circuit_means(change, circuits)
     contrast = "naive: circuit minus background"
     rows = [
@@ -193,7 +195,7 @@ def _naive(tester: Tester, visits: Visits, change: Floats, sample: Sample) -> li
     return [row for labels, y in rows for row in tester.family(labels, y)]
 
 
-def _size(tester: Tester, change: Floats, sample: Sample) -> list[Estimate]:
+def _size(tester: FamilyTest, change: Floats, sample: CentredEdges) -> list[Estimate]:
     """Compare how far the arms moved, whatever the direction; it needs a control arm."""
     if tester.question.flips:
         return []

@@ -16,14 +16,14 @@ from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.edges import n_regions_of
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.records import Background
-from circuitshift.pipeline.stats.missing_edges import blocks, column_mean, known_in_all
+from circuitshift.pipeline.stats.missing_edges import available_in_all, blocks, column_mean
 
-__all__ = ["MIN_EDGES", "MIN_KNOWN", "MIN_OTHERS", "People", "Residuals", "Sample"]
+__all__ = ["MIN_AVAILABLE", "MIN_EDGES", "MIN_OTHERS", "CentredEdges", "None", "Residuals"]
 
 
 MIN_OTHERS = 3  # people needed for a mean whose pairwise moments exist
 MIN_EDGES = 20  # background edges needed for a fit of at most five terms
-MIN_KNOWN = 0.25  # share of the background that a person must have
+MIN_AVAILABLE = 0.25  # share of the background that a person must have
 
 
 class Residuals(NamedTuple):
@@ -42,7 +42,7 @@ class Residuals(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class People:
+class ResidualisedEdges:
     """People whose edges are given without the fixed columns when they are asked for.
 
     Taking these out of every person first, rather than out of means, keeps person-wide noise from
@@ -82,7 +82,7 @@ class People:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class CentredEdges:
     """What the model is fitted to; rows of `change` belong to the first rows of `baseline`.
 
     Parameters
@@ -107,15 +107,15 @@ class Sample:
         Takes the fixed columns out of further edge vectors, shape (n, n_edges).
     """
 
-    change: People
-    baseline: People
-    strong: People
-    reference: People
+    change: ResidualisedEdges
+    baseline: ResidualisedEdges
+    strong: ResidualisedEdges
+    reference: ResidualisedEdges
     background: Bools
     circuits: Mapping[str, npt.NDArray[np.intp]]
     fixed: tuple[str, ...]
     basis: Floats
-    remove: Callable[..., People]
+    remove: Callable[..., ResidualisedEdges]
 
     @classmethod
     def from_edges(
@@ -128,7 +128,7 @@ class Sample:
         baseline_only: Floats | None = None,
         distance: Floats | None = None,
         background: Background = "all",
-    ) -> "Sample":
+    ) -> "CentredEdges":
         """Build from Fisher-z edges.
 
         Parameters
@@ -172,12 +172,12 @@ class Sample:
         basis = np.ones((1, n_edges))
         if length is not None:
             basis = np.array([basis[0], length - length[rest].mean()])
-        common = rest & known_in_all(change, pool, healthy)
+        common = rest & available_in_all(change, pool, healthy)
         remove = partial(
             _without_fixed,
             basis=basis,
             # the same edges for all, or people who lost strong ones would have other intercepts
-            over=common if common.sum() >= max(MIN_EDGES, MIN_KNOWN * rest.sum()) else rest,
+            over=common if common.sum() >= max(MIN_EDGES, MIN_AVAILABLE * rest.sum()) else rest,
         )
         return cls(
             change=remove(change),
@@ -210,8 +210,10 @@ def _background(
         touched = np.zeros(n_regions, bool)
         touched[i[inside]] = touched[j[inside]] = True
         return np.asarray(~(touched[i] | touched[j]))
-    everybody = (people[few] for people in groups for few in blocks(len(people)))
-    return _matched(inside, column_mean(everybody, unknown=0.0), length)
+    all_participants = (
+        participants[few] for participants in groups for few in blocks(len(participants))
+    )
+    return _matched(inside, column_mean(all_participants, unknown=0.0), length)
 
 
 def _strong(z: Floats) -> Floats:
@@ -255,7 +257,7 @@ def _without_fixed(
     basis: Floats,
     over: Bools,
     scale: Callable[[Floats], Floats] | None = None,
-) -> People:
+) -> ResidualisedEdges:
     """Fit the fixed columns to each row's known edges of `over`."""
     coefficients = np.zeros((len(values), len(basis)))
     whole = np.linalg.pinv(basis[:, over] @ basis[:, over].T)
@@ -266,4 +268,4 @@ def _without_fixed(
         complete = mask.sum() == over.sum()
         normal = whole if complete else np.linalg.pinv(basis[:, mask] @ basis[:, mask].T)
         coefficients[row] = normal @ rhs
-    return People(values, coefficients, basis, scale)
+    return ResidualisedEdges(values, coefficients, basis, scale)

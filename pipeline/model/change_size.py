@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.stats.missing_edges import blocks, known_in_all
+from circuitshift.pipeline.stats.missing_edges import available_in_all, blocks
 
 __all__ = ["identifiability", "log_displacement"]
 
@@ -38,9 +38,9 @@ def log_displacement(change: Floats, sets: Mapping[str, npt.NDArray[np.intp]]) -
         mean = np.full(len(change), np.nan)
         for few in blocks(len(change)):
             part = change[few][:, positions]
-            known = np.isfinite(part)
-            count = known.sum(axis=1)
-            squares = (np.where(known, part, 0.0) ** 2).sum(axis=1)
+            available = np.isfinite(part)
+            count = available.sum(axis=1)
+            squares = (np.where(available, part, 0.0) ** 2).sum(axis=1)
             enough = (count * 2 >= max(len(positions), 1)) & (squares > 0)
             np.divide(squares, count, out=mean[few], where=enough)
         out[name] = np.log(mean) / 2
@@ -64,7 +64,7 @@ def identifiability(baseline: Floats, followup: Floats) -> dict[str, float]:
         Goñi 2018, doi:10.1038/s41598-018-25089-1, there times 100). Empty for fewer than two
         people.
     """
-    whole = known_in_all(baseline, followup)
+    whole = available_in_all(baseline, followup)
     n = len(baseline)
     if n < 2 or whole.sum() < 2:
         return {}

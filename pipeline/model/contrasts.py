@@ -139,10 +139,10 @@ class Visits:
         if self.control_baseline is None:
             return self.baseline
         both = np.array([self.baseline, self.control_baseline])
-        known = np.isfinite(both)
+        available = np.isfinite(both)
         out = np.full(self.baseline.shape, np.nan)
-        total = np.where(known, both, 0.0).sum(axis=0)
-        np.divide(total, known.sum(axis=0), out=out, where=known.any(axis=0))
+        total = np.where(available, both, 0.0).sum(axis=0)
+        np.divide(total, available.sum(axis=0), out=out, where=available.any(axis=0))
         return out
 
     @property
@@ -211,9 +211,9 @@ class Question:
     blocks: npt.NDArray[np.intp] | None
     weights: Floats | None = None
 
-    def contrast(self, people: Bools) -> Contrast:
+    def contrast(self, participants: Bools) -> Contrast:
         """Contrast over some people, all of them with a known `interest`."""
-        interest = self.interest[people]
+        interest = self.interest[participants]
         for value in np.unique(interest) if self._is_binary() else ():
             if (interest == value).sum() < 2:
                 raise DesignError(
@@ -224,12 +224,12 @@ class Question:
             raise DesignError(f"{self.what}: everybody has the same value, nothing to compare")
         return contrast_of(
             interest,
-            nuisance=self.nuisance[people],
-            anchored=self.anchored[people],
-            group=self.group[people],
-            blocks=None if self.blocks is None else self.blocks[people],
+            nuisance=self.nuisance[participants],
+            anchored=self.anchored[participants],
+            group=self.group[participants],
+            blocks=None if self.blocks is None else self.blocks[participants],
             flips=self.flips,
-            weights=None if self.weights is None else self.weights[people],
+            weights=None if self.weights is None else self.weights[participants],
         )
 
     def _is_binary(self) -> bool:
@@ -240,11 +240,11 @@ class Question:
         """Who is asked."""
         return np.isfinite(self.interest)
 
-    def counts(self, people: Bools) -> tuple[int, int]:
+    def counts(self, participants: Bools) -> tuple[int, int]:
         """Return people on the positive side, and on the other; all and 0 unless two arms."""
         if not self._is_binary():
-            return int(people.sum()), 0
-        high = self.interest[people] == np.nanmax(self.interest)
+            return int(participants.sum()), 0
+        high = self.interest[participants] == np.nanmax(self.interest)
         return int(high.sum()), int((~high).sum())
 
 
@@ -309,6 +309,6 @@ def _filled(covariates: Floats | None, n: int) -> Floats:
     """Replace what is unknown by the mean of its column."""
     if covariates is None:
         return np.empty((n, 0))
-    known = np.isfinite(covariates)
-    mean = np.where(known, covariates, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    return np.where(known, covariates, mean)
+    available = np.isfinite(covariates)
+    mean = np.where(available, covariates, 0.0).sum(axis=0) / np.maximum(available.sum(axis=0), 1)
+    return np.where(available, covariates, mean)

@@ -15,11 +15,11 @@ from circuitshift.pipeline.stats.bayes_factor import bayes_factor
 from circuitshift.pipeline.stats.influence import normal_scores
 from circuitshift.pipeline.stats.permutation import Contrast, PermutationResult, permutation_test
 
-__all__ = ["MIN_PEOPLE", "Labels", "Shared", "Tester"]
+__all__ = ["MIN_PARTICIPANTS", "FamilyTest", "Labels", "Shared"]
 
 
-MIN_PEOPLE = 4  # fewer cannot be tested
-_TOO_FEW = f"known in both visits in fewer than {MIN_PEOPLE} people"
+MIN_PARTICIPANTS = 4  # fewer cannot be tested
+_TOO_FEW = f"known in both visits in fewer than {MIN_PARTICIPANTS} people"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Shared:
 
 
 @dataclass(frozen=True, slots=True)
-class Tester:
+class FamilyTest:
     """Puts one question to families of variables, whoever is missing.
 
     Parameters
@@ -99,37 +99,37 @@ class Tester:
             One for every variable; of those known in too few people, one that says so.
         """
         asked = self.question.asked
-        known = np.isfinite(y) & asked[:, None]
-        whole = (known == asked[:, None]).all(axis=0)
+        available = np.isfinite(y) & asked[:, None]
+        whole = (available == asked[:, None]).all(axis=0)
         batches = [np.flatnonzero(whole)] if whole.any() else []
         batches += [np.array([k]) for k in np.flatnonzero(~whole)]
         found: dict[int, Estimate] = {}
         notes: dict[int, str] = {}
         for columns in batches:
-            people = np.asarray(known[:, columns].all(axis=1))
-            if people.sum() < MIN_PEOPLE:
+            participants = np.asarray(available[:, columns].all(axis=1))
+            if participants.sum() < MIN_PARTICIPANTS:
                 continue
             question = replace(self.question, weights=None) if self.ranks else self.question
             try:
-                contrast = question.contrast(people)
+                contrast = question.contrast(participants)
             except DesignError as error:  # one variable's loss must not take the others along
-                if people.sum() == asked.sum() and not self.question.name:
+                if participants.sum() == asked.sum() and not self.question.name:
                     raise
                 notes |= dict.fromkeys(columns.tolist(), str(error))
                 continue
-            values = y[np.ix_(people, columns)]
+            values = y[np.ix_(participants, columns)]
             tested = permutation_test(
                 normal_scores(values, contrast) if self.ranks else values,
                 contrast,
                 rng=self.rng,
                 n_permutations=self.rules.n_permutations,
-                excess_variance=_excess(shared, contrast, people, columns),
+                excess_variance=_excess(shared, contrast, participants, columns),
                 sides=self._sides([labels.terms[k] for k in columns.tolist()], labels),
             )
             correction = len(labels.terms) / len(columns)
             for place, k in enumerate(columns.tolist()):
                 found[k] = self._estimate(
-                    labels, k, _Cell(tested, place, correction, people, contrast.weights)
+                    labels, k, _Cell(tested, place, correction, participants, contrast.weights)
                 )
         return [
             found.get(k)
@@ -147,9 +147,9 @@ class Tester:
 
     def _estimate(self, labels: Labels, k: int, cell: "_Cell") -> Estimate:
         t, at = cell.tested, cell.place
-        n, n_control = self.question.counts(cell.people)
+        n, n_control = self.question.counts(cell.participants)
         effective = 1 / float((cell.weights**2).sum())  # n; n1 n2 / (n1 + n2) of two arms
-        lost = int(self.question.asked.sum() - cell.people.sum())
+        missing = int(self.question.asked.sum() - cell.participants.sum())
         bound = labels.bounds[k] if self.question.name != "symptom" else np.nan
         equivalence = t.equivalence_p(np.full(len(t.estimate), bound))[at]
         low, high = (float(part[at]) for part in t.p_interval())
@@ -176,7 +176,7 @@ class Tester:
             n_control=n_control,
             n_reference=self.n_reference,
             method=self._method(t, *(self._sides([labels.terms[k]], labels) or ())),
-            note="" if not lost else f"unknown in {lost} people",
+            note="" if not missing else f"unknown in {missing} people",
         )
 
     def _method(self, tested: PermutationResult, side: Side = "two-sided") -> str:
@@ -202,18 +202,18 @@ class _Cell:
     tested: PermutationResult
     place: int
     correction: float
-    people: npt.NDArray[np.bool_]
+    participants: npt.NDArray[np.bool_]
     weights: Floats
 
 
 def _excess(
     shared: Shared | None,
     contrast: Contrast,
-    people: npt.NDArray[np.bool_],
+    participants: npt.NDArray[np.bool_],
     columns: npt.NDArray[np.intp],
 ) -> Floats | None:
     if shared is None:
         return None
-    weights = np.zeros(len(people))
-    weights[people] = contrast.weights * contrast.scale
+    weights = np.zeros(len(participants))
+    weights[participants] = contrast.weights * contrast.scale
     return shared.response.excess_variance(weights)[shared.columns[columns]]

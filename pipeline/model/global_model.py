@@ -28,12 +28,12 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.model.centred_edges import (
+    MIN_AVAILABLE,
     MIN_EDGES,
-    MIN_KNOWN,
     MIN_OTHERS,
-    People,
+    CentredEdges,
+    ResidualisedEdges,
     Residuals,
-    Sample,
 )
 from circuitshift.pipeline.model.regional_terms import RegionalTerms
 from circuitshift.pipeline.stats.missing_edges import blocks, column_mean
@@ -101,7 +101,7 @@ class Response:
     own, strong, reference : ndarray, shape (n, n_terms + n_circuits)
         What the estimators return for each pool member's deviation from m, from h, and each
         reference member's deviation from the reference mean: the influence functions.
-    n_people : int
+    n_participants : int
         Rows that have a change; the first rows of `own`.
     units : mapping of str to float
         Size in Fisher z of one unit of each term: 1 for the shift, the spread of m for the gain,
@@ -118,7 +118,7 @@ class Response:
     own: Floats
     strong: Floats
     reference: Floats
-    n_people: int
+    n_participants: int
     units: Mapping[str, float]
     curvature: bool
 
@@ -141,11 +141,11 @@ class Response:
         """
         gain, curve, share = weights @ self.slopes
         values = np.hstack([self.coefficients, self.specific])
-        known = np.isfinite(values)
-        mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        centred = np.where(known, values - mean, 0.0)
+        available = np.isfinite(values)
+        mean = np.where(available, values, 0.0).sum(axis=0) / np.maximum(available.sum(axis=0), 1)
+        centred = np.where(available, values - mean, 0.0)
         direct = np.zeros_like(self.own)
-        direct[: self.n_people] = weights[:, None] * centred
+        direct[: self.n_participants] = weights[:, None] * centred
         shared = -((gain - share) * self.own + curve * self.strong) / len(self.own)
         extra = ((direct + shared) ** 2 - direct**2).sum(axis=0)
         if len(self.reference):
@@ -157,7 +157,7 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sums:
+class _ReferenceSums:
     """Per-edge sums over the pool: first and second moments of z and h; and of fixed terms."""
 
     count: Floats
@@ -167,35 +167,35 @@ class _Sums:
     zh: Floats
     hh: Floats
     fixed: Floats  # mean fixed coefficients of z, shape (n_fixed,)
-    people: int
+    participants: int
 
     @classmethod
-    def of(cls, sample: Sample) -> "_Sums":
-        people = len(sample.baseline)
+    def of(cls, sample: CentredEdges) -> "_ReferenceSums":
+        participants = len(sample.baseline)
         sums = np.zeros((6, sample.background.size))
-        for few in blocks(people):
+        for few in blocks(participants):
             z, h = sample.baseline[few].edges, sample.strong[few].edges
-            known = np.isfinite(z)
-            z, h = np.where(known, z, 0.0), np.where(known, h, 0.0)
-            parts = (known, z, h, z * z, z * h, h * h)
+            available = np.isfinite(z)
+            z, h = np.where(available, z, 0.0), np.where(available, h, 0.0)
+            parts = (available, z, h, z * z, z * h, h * h)
             sums += np.array([part.sum(axis=0) for part in parts])
         count, z, h, zz, zh, hh = sums
-        return cls(count, z, h, zz, zh, hh, sample.baseline.fixed.sum(axis=0), people)
+        return cls(count, z, h, zz, zh, hh, sample.baseline.fixed.sum(axis=0), participants)
 
-    def without(self, sample: Sample, person: int) -> "_Sums":
+    def without(self, sample: CentredEdges, person: int) -> "_ReferenceSums":
         own = slice(person, person + 1)
         z, h = sample.baseline[own].edges[0], sample.strong[own].edges[0]
-        known = np.isfinite(z)
-        z, h = np.where(known, z, 0.0), np.where(known, h, 0.0)
-        return _Sums(
-            self.count - known,
+        available = np.isfinite(z)
+        z, h = np.where(available, z, 0.0), np.where(available, h, 0.0)
+        return _ReferenceSums(
+            self.count - available,
             self.z - z,
             self.h - h,
             self.zz - z * z,
             self.zh - z * h,
             self.hh - h * h,
             self.fixed - sample.baseline.fixed[person],
-            self.people - 1,
+            self.participants - 1,
         )
 
 
@@ -208,12 +208,12 @@ class _Healthy:
     fixed: Floats
 
     @classmethod
-    def of(cls, reference: People) -> "_Healthy":
+    def of(cls, reference: ResidualisedEdges) -> "_Healthy":
         count, total, squares = np.zeros((3, reference.basis.shape[1]))
         for edges, _ in reference.blocks():
-            known = np.isfinite(edges)
-            filled = np.where(known, edges, 0.0)
-            count += known.sum(axis=0)
+            available = np.isfinite(edges)
+            filled = np.where(available, edges, 0.0)
+            count += available.sum(axis=0)
             total += filled.sum(axis=0)
             squares += (filled**2).sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -260,7 +260,9 @@ class _Regressors:
         return found[..., : len(columns)], found[..., len(columns) :]
 
 
-def _regressors(sample: Sample, sums: _Sums, healthy: _Healthy | None, valid: Bools) -> _Regressors:
+def _regressors(
+    sample: CentredEdges, sums: _ReferenceSums, healthy: _Healthy | None, valid: Bools
+) -> _Regressors:
     """Regressors from the people in `sums`, on the background edges in `valid`."""
     count = sums.count
     used = valid & sample.background & (count >= MIN_OTHERS)
@@ -272,7 +274,7 @@ def _regressors(sample: Sample, sums: _Sums, healthy: _Healthy | None, valid: Bo
     names: tuple[str, ...] = ("m", "h")
     columns = [m, h]
     products = [[mm, mh], [mh, hh]]
-    fixed = [sums.fixed / sums.people, np.zeros_like(sums.fixed)]  # h only predicts circuits
+    fixed = [sums.fixed / sums.participants, np.zeros_like(sums.fixed)]  # h only predicts circuits
     if healthy is not None:
         r = healthy.mean
         used = used & np.isfinite(r)
@@ -288,7 +290,7 @@ def _regressors(sample: Sample, sums: _Sums, healthy: _Healthy | None, valid: Bo
 
 
 def global_response(
-    sample: Sample, *, with_deviation: bool, node_adjusted: bool = False
+    sample: CentredEdges, *, with_deviation: bool, node_adjusted: bool = False
 ) -> Response:
     """Fit the model to each person.
 
@@ -306,17 +308,17 @@ def global_response(
     -------
     Response
     """
-    sums = _Sums.of(sample)
+    sums = _ReferenceSums.of(sample)
     healthy = _Healthy.of(sample.reference) if with_deviation else None
     everyone = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
     curvature = _needs_curvature(everyone, sample)
-    fit = _Fit(sample, curvature=curvature, node_adjusted=node_adjusted)
-    n_people = len(sample.change)
-    coefficients = np.full((n_people, len(fit.terms(everyone))), np.nan)
-    specific = np.full((n_people, len(sample.circuits)), np.nan)
-    slopes = np.zeros((n_people, 3))
-    least = max(MIN_EDGES, MIN_KNOWN * sample.background.sum())
-    for i in range(n_people):
+    fit = _ResponseFit(sample, curvature=curvature, node_adjusted=node_adjusted)
+    n_participants = len(sample.change)
+    coefficients = np.full((n_participants, len(fit.terms(everyone))), np.nan)
+    specific = np.full((n_participants, len(sample.circuits)), np.nan)
+    slopes = np.zeros((n_participants, 3))
+    least = max(MIN_EDGES, MIN_AVAILABLE * sample.background.sum())
+    for i in range(n_participants):
         change = sample.change[i : i + 1]
         x = _regressors(sample, sums.without(sample, i), healthy, np.isfinite(change.edges[0]))
         if x.used.sum() < least:
@@ -332,15 +334,15 @@ def global_response(
         own=fit.influence(everyone, sample.baseline),
         strong=fit.influence(everyone, sample.strong),
         reference=fit.influence(everyone, sample.reference),
-        n_people=n_people,
+        n_participants=n_participants,
         units=_units(everyone, sample),
         curvature=curvature,
     )
 
 
 def level_response(
-    sample: Sample,
-    levels: People,
+    sample: CentredEdges,
+    levels: ResidualisedEdges,
     owner: npt.NDArray[np.intp],
     *,
     with_deviation: bool,
@@ -366,27 +368,27 @@ def level_response(
         Global terms, then circuits.
     values : ndarray, shape (n_visits, n_terms + n_circuits)
     """
-    sums = _Sums.of(sample)
+    sums = _ReferenceSums.of(sample)
     healthy = _Healthy.of(sample.reference) if with_deviation else None
     everyone = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
-    fit = _Fit(sample, curvature=_needs_curvature(everyone, sample))
+    fit = _ResponseFit(sample, curvature=_needs_curvature(everyone, sample))
     names = (*fit.terms(everyone), *sample.circuits)
     out = np.full((len(owner), len(names)), np.nan)
     for row, person in enumerate(owner.tolist()):
         visit = levels[row : row + 1]
         others = sums if person < 0 else sums.without(sample, person)
         x = _regressors(sample, others, healthy, np.isfinite(visit.edges[0]))
-        if x.used.sum() >= max(MIN_EDGES, MIN_KNOWN * sample.background.sum()):
+        if x.used.sum() >= max(MIN_EDGES, MIN_AVAILABLE * sample.background.sum()):
             beyond = fit.beyond(x, visit)[1]
             out[row] = np.hstack([fit.global_terms(x, visit), beyond])[0]
     return names, out
 
 
 @dataclass(frozen=True, slots=True)
-class _Fit:
+class _ResponseFit:
     """The estimators, as linear functions of one person's edge vector."""
 
-    sample: Sample
+    sample: CentredEdges
     curvature: bool
     node_adjusted: bool = False
 
@@ -422,9 +424,9 @@ class _Fit:
             part = values.edges[:, positions] - law
             if regional is not None:
                 part -= regional[:, positions]
-            known = np.isfinite(part)
-            count = known.sum(axis=1)
-            total = np.where(known, part, 0.0).sum(axis=1)
+            available = np.isfinite(part)
+            count = available.sum(axis=1)
+            total = np.where(available, part, 0.0).sum(axis=1)
             np.divide(total, count, out=out[:, k], where=count * 2 > len(positions))
         return slopes, out
 
@@ -440,12 +442,12 @@ class _Fit:
             beta, rest = x.solve(edges - np.nan_to_num(regional))
         return beta, rest, regional
 
-    def influence(self, x: _Regressors, people: People) -> Floats:
-        """Apply the estimators to each person's deviation from the mean of `people`."""
-        mean = column_mean((few.edges for few in people.blocks()), unknown=0.0)
-        centre = people.fixed.mean(axis=0) if len(people) else 0.0
+    def influence(self, x: _Regressors, participants: ResidualisedEdges) -> Floats:
+        """Apply the estimators to each person's deviation from the mean of `participants`."""
+        mean = column_mean((few.edges for few in participants.blocks()), unknown=0.0)
+        centre = participants.fixed.mean(axis=0) if len(participants) else 0.0
         out = [np.empty((0, len(self.terms(x)) + len(self.sample.circuits)))]
-        for edges, fixed in people.blocks():
+        for edges, fixed in participants.blocks():
             part = np.where(np.isfinite(edges), edges - mean, 0.0)
             deviations = Residuals(part, fixed - centre)
             # one turn: a variance needs no more
@@ -454,7 +456,7 @@ class _Fit:
         return np.vstack(out)
 
 
-def _needs_curvature(x: _Regressors, sample: Sample) -> bool:
+def _needs_curvature(x: _Regressors, sample: CentredEdges) -> bool:
     """Whether circuits are predicted with h.
 
     Where h, beyond the other columns, has more signal than noise on the background; and, however
@@ -481,15 +483,15 @@ def _left_over(moments: Floats, row: int) -> float:
     return float(moments[row, row] - cross @ np.linalg.pinv(block) @ cross)
 
 
-def _units(x: _Regressors, sample: Sample) -> dict[str, float]:
+def _units(x: _Regressors, sample: CentredEdges) -> dict[str, float]:
     n, row = x.used.sum(), x.names.index("m")
     units = {"shift": 1.0, "gain": float(np.sqrt(max(x.moments[row, row] / n, 1e-12)))}
     if "d" in x.names:
         row = x.names.index("d")
         # and the mean of d, without the noise of its square
         noise = sum(
-            people.fixed[:, 0].var(ddof=1) / len(people)
-            for people in (sample.baseline, sample.reference)
+            participants.fixed[:, 0].var(ddof=1) / len(participants)
+            for participants in (sample.baseline, sample.reference)
         )
         mean = max(x.fixed[row, 0] ** 2 - noise, 0.0)
         units["normalisation"] = float(np.sqrt(max(x.moments[row, row] / n + mean, 1e-12)))
@@ -500,7 +502,7 @@ def _units(x: _Regressors, sample: Sample) -> dict[str, float]:
 
 
 def identify_deviation(
-    sample: Sample, rng: np.random.Generator, *, n_permutations: int = 999
+    sample: CentredEdges, rng: np.random.Generator, *, n_permutations: int = 999
 ) -> Deviation:
     """Ask whether d is real on the background, beyond what a shift, m and distance explain.
 
@@ -540,15 +542,15 @@ def identify_deviation(
     return Deviation(True, reason, half, p, strength)
 
 
-def _residual_gram(sample: Sample) -> Floats:
+def _residual_gram(sample: CentredEdges) -> Floats:
     """Inner products between people on the background, after shift, m and distance are out."""
     groups = (sample.baseline, sample.reference)
     n_pool, n = len(groups[0]), sum(map(len, groups))
     centred = np.empty((n, int(sample.background.sum())))
-    for start, people in zip((0, n_pool), groups, strict=True):
-        for few in blocks(len(people)):
-            own = slice(start + few.start, min(start + few.stop, start + len(people)))
-            centred[own] = people[few].edges[:, sample.background]
+    for start, participants in zip((0, n_pool), groups, strict=True):
+        for few in blocks(len(participants)):
+            own = slice(start + few.start, min(start + few.stop, start + len(participants)))
+            centred[own] = participants[few].edges[:, sample.background]
     mean = column_mean(centred, unknown=0.0)
     length = max(float(mean @ mean), 1e-300)
     for few in blocks(n):

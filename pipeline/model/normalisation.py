@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.model.centred_edges import MIN_EDGES, MIN_OTHERS, Sample
-from circuitshift.pipeline.stats.missing_edges import blocks, column_mean, known_in_all
+from circuitshift.pipeline.model.centred_edges import MIN_EDGES, MIN_OTHERS, CentredEdges
+from circuitshift.pipeline.stats.missing_edges import available_in_all, blocks, column_mean
 from circuitshift.pipeline.stats.permutation import Contrast
 
 __all__ = ["CircuitShare", "circuit_shares", "naive_share", "split_half_share"]
@@ -85,10 +85,12 @@ def _share(name: str, values: tuple[Floats, Floats, Floats], c: Contrast) -> Cir
 
     change, pool, healthy = values
     n, nan = len(change), np.nan
-    lost = ~(np.isfinite(change) & np.isfinite(pool[:n]))
+    missing = ~(np.isfinite(change) & np.isfinite(pool[:n]))
     base, reference = pool[np.isfinite(pool)], healthy[np.isfinite(healthy)]
-    if lost.any() or min(len(base), len(reference)) < MIN_OTHERS + 1:
-        text = f"the circuit is lost in {lost.sum()} people" if lost.any() else "too few people"
+    if missing.any() or min(len(base), len(reference)) < MIN_OTHERS + 1:
+        text = (
+            f"the circuit is lost in {missing.sum()} people" if missing.any() else "too few people"
+        )
         return CircuitShare(name, nan, nan, nan, nan, nan, nan, identified=False, remark=text)
     a, d = float(c.weights @ change), float(reference.mean() - base.mean())
     var_d = reference.var(ddof=1) / len(reference) + base.var(ddof=1) / len(base)
@@ -105,9 +107,9 @@ def _share(name: str, values: tuple[Floats, Floats, Floats], c: Contrast) -> Cir
     df = len(base) + len(reference) - 2
     arms = np.unique(c.group, return_counts=True)[1]
     df_change = n - design.shape[1] if len(arms) == 1 else int(arms.min()) - 1
-    known = abs(d) > stdtrit(df, 1 - GUARD / 2) * np.sqrt(var_d)
+    available = abs(d) > stdtrit(df, 1 - GUARD / 2) * np.sqrt(var_d)
     given = (name, a, d, float(np.sqrt(var_d)))
-    if not known:
+    if not available:
         text = "patients do not differ reliably from the reference on this circuit"
         return CircuitShare(*given, nan, nan, nan, identified=False, remark=text)
     share = a / d
@@ -121,7 +123,9 @@ def _share(name: str, values: tuple[Floats, Floats, Floats], c: Contrast) -> Cir
     )
 
 
-def split_half_share(sample: Sample, rng: np.random.Generator, *, n_splits: int = 20) -> Floats:
+def split_half_share(
+    sample: CentredEdges, rng: np.random.Generator, *, n_splits: int = 20
+) -> Floats:
     """Share closed everywhere, by explicit split halves: the slow way to the same estimand.
 
     People are split at random in two; a person's change is regressed on m and d of one half of the
@@ -148,11 +152,11 @@ def split_half_share(sample: Sample, rng: np.random.Generator, *, n_splits: int 
     n, n_pool, n_healthy = map(len, groups)
     if n_pool < 8 or n_healthy < 4:
         raise DesignError("split halves need at least 8 patients and 4 reference people")
-    use = sample.background & known_in_all(*(people.values for people in groups))
+    use = sample.background & available_in_all(*(participants.values for participants in groups))
     if use.sum() < MIN_EDGES:
         raise DesignError("too few background edges are known in everybody for split halves")
     change, pool, healthy = (
-        np.vstack([few.edges[:, use] for few in people.blocks()]) for people in groups
+        np.vstack([few.edges[:, use] for few in participants.blocks()]) for participants in groups
     )
     left, right = np.zeros((n, 2, 2)), np.zeros((n, 2))
     for _ in range(n_splits):
@@ -162,9 +166,9 @@ def split_half_share(sample: Sample, rng: np.random.Generator, *, n_splits: int 
         for own, other in (sides, sides[::-1]):
             quarters = np.array_split(other, 2)
             x, z = (_regressors(pool[q], healthy[h]) for q, h in zip(quarters, halves, strict=True))
-            people = own[own < n]
-            left[people] += z @ x.T
-            right[people] += change[people] @ z.T
+            participants = own[own < n]
+            left[participants] += z @ x.T
+            right[participants] += change[participants] @ z.T
     return np.asarray(np.linalg.solve(left, right[:, :, None])[:, 1, 0])
 
 
@@ -196,6 +200,6 @@ def naive_share(
     out = np.empty(len(change))
     for few in blocks(len(change)):
         part = change[few][:, use]
-        known = np.isfinite(part)
-        out[few] = (np.where(known, part, 0.0) @ d) / (known @ d**2)
+        available = np.isfinite(part)
+        out[few] = (np.where(available, part, 0.0) @ d) / (available @ d**2)
     return out

@@ -19,7 +19,7 @@ from circuitshift.pipeline.preproc.brain_mask import brain_mask
 from circuitshift.pipeline.preproc.motion import align, head_mask
 from circuitshift.pipeline.preproc.template import Template
 
-__all__ = ["Anatomy", "Brain", "dice", "masked", "prepare_anatomy", "within_person_template"]
+__all__ = ["Anatomy", "Brain", "dice", "masked", "prepare_anatomy", "within_participant_template"]
 
 
 _RIGID_MM = 2.0
@@ -97,7 +97,7 @@ def prepare_anatomy(t1ws: Sequence[Image], template: Template) -> Anatomy:
     ImageError
         If there is no head in an image.
     """
-    person, mask, to_inputs = within_person_template(t1ws)
+    person, mask, to_inputs = within_participant_template(t1ws)
     person = register.bias_corrected(person, mask)
     warp = register.normalise(masked(person, mask), template.brain)
     where = warp.to_template(person.points())
@@ -123,11 +123,11 @@ def _similarity(person: Image, warp: register.Warp, template: Template) -> float
     points = grid.points()
     there = template.brain.at(points)
     inside = there > 0
-    own = person.at(warp.to_person(points[inside]))
+    own = person.at(warp.to_participant(points[inside]))
     return float(np.corrcoef(own, there[inside])[0, 1])
 
 
-def within_person_template(t1ws: Sequence[Image]) -> tuple[Image, Bools, tuple[Floats, ...]]:
+def within_participant_template(t1ws: Sequence[Image]) -> tuple[Image, Bools, tuple[Floats, ...]]:
     """Average the T1-weighted images of a person in the space half-way between them.
 
     Parameters

@@ -102,9 +102,9 @@ def estimate_motion(run: Image, *, n_dummy: int = 0) -> HeadMotion:
     reference = run.like(np.asarray(run.data[..., chosen], np.float32).mean(axis=3))
     centre = _centre(reference)
     for _ in range(2):
-        fit = _Fit.of(reference, centre)
+        fit = _MotionFit.of(reference, centre)
         reference = run.like(_mean(run, dict(fit.follow(run, chosen.tolist()))))
-    fit = _Fit.of(reference, centre)
+    fit = _MotionFit.of(reference, centre)
     matrices = np.empty((n, 4, 4))
     for number, matrix in fit.follow(run, range(n)):
         matrices[number] = matrix
@@ -125,7 +125,7 @@ def align(fixed: Image, moving: Image, start: Floats, centre_mm: Floats) -> Floa
     -------
     ndarray of shape (4, 4)
     """
-    fit = _Fit.of(fixed, centre_mm)
+    fit = _MotionFit.of(fixed, centre_mm)
     for level in fit.levels:
         start = fit.solve(level, moving, start)
     return start
@@ -182,14 +182,14 @@ class _Level:
 
 
 @dataclass(frozen=True, eq=False)
-class _Fit:
+class _MotionFit:
     """Fits volumes to one reference, first smoothed, then as they are."""
 
     levels: tuple[_Level, ...]
     centre: Floats
 
     @classmethod
-    def of(cls, reference: Image, centre: Floats) -> "_Fit":
+    def of(cls, reference: Image, centre: Floats) -> "_MotionFit":
         return cls(tuple(_Level.of(reference, centre, s) for s in (2.0, 0.0)), centre)
 
     def follow(self, run: Image, numbers: "list[int] | range") -> Iterator[tuple[int, Floats]]:

@@ -52,7 +52,7 @@ from circuitshift.pipeline.preproc.tissue_masks import noise_maps, noise_masks
 __all__ = [
     "Record",
     "estimate_run_motion",
-    "prepare_person_anatomy",
+    "prepare_participant_anatomy",
     "preprocess_run",
     "read_record",
     "voxel_size",
@@ -113,7 +113,7 @@ def _step(
 # ---------------------------------------------------------------------------------- anatomy
 
 
-def prepare_person_anatomy(
+def prepare_participant_anatomy(
     anats: Sequence[RawAnat], *, participant: str, template: str, out_dir: Path
 ) -> Record:
     """Prepare a person's anatomy and write it.
@@ -170,7 +170,7 @@ def _write_anatomy(
     for tissue, image in zip(_TISSUES, found.brain.tissues, strict=True):
         put(image, anat_path(label, "probseg", ("label", tissue)))
     grid = template.brain
-    points = found.warp.to_person(grid.points())
+    points = found.warp.to_participant(grid.points())
     space = ("space", name)
     moved = grid.like(found.brain.t1w.at(points, order=3).reshape(grid.grid))
     put(moved, anat_path(label, "T1w", space, desc), standard=True)
@@ -184,7 +184,7 @@ def _write_anatomy(
     for tissue, image in zip(_TISSUES, there, strict=True):
         put(image, anat_path(label, "probseg", space, ("label", tissue)), standard=True)
     for way, target, path in (
-        (found.warp.to_person, template.brain, warp_path(label, "T1w", name)),
+        (found.warp.to_participant, template.brain, warp_path(label, "T1w", name)),
         (found.warp.to_template, found.brain.t1w, warp_path(label, name, "T1w")),
     ):
         xfm.write_field(out_dir / path, xfm.sampled_field(way, grid_over(target, _FIELD_MM)))

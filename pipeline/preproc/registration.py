@@ -61,7 +61,7 @@ class Warp:
     forward: Image
     backward: Image
 
-    def to_person(self, points: Floats) -> Floats:
+    def to_participant(self, points: Floats) -> Floats:
         """Take template points (n, 3), mm, to the person."""
         moved = np.asarray(points + _displaced(self.forward, points), np.float64)
         return transforms.apply(self.affine, moved)

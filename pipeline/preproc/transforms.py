@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from circuitshift.atlases.whole import whole_binary
+from circuitshift.atlases.whole import atomic_binary
 from circuitshift.pipeline.arrays import Floats, Reals
 from circuitshift.pipeline.errors import ImageError, TableError
 from circuitshift.pipeline.io.images import Image
@@ -103,7 +103,7 @@ def write_field(path: Path, field: Field) -> None:
     header.set_qform(image.affine, code=1)
     header["magic"], header["vox_offset"] = b"n+1", 352
     raw = header.binaryblock + b"\0\0\0\0" + data.tobytes(order="F")
-    with whole_binary(path) as file:
+    with atomic_binary(path) as file:
         file.write(igzip.compress(raw, 2, mtime=0))
 
 

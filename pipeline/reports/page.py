@@ -21,10 +21,10 @@ from circuitshift.pipeline.reports.references import DOI
 __all__ = [
     "Figure",
     "Floats",
+    "None",
     "Row",
-    "Table",
     "in_time",
-    "mean_of_known",
+    "nan_mean",
     "render",
     "visit",
 ]
@@ -95,7 +95,7 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class PageTable:
     """Cells as text; the first column names the row.
 
     Parameters
@@ -146,7 +146,7 @@ def in_time(sessions: Iterable[str]) -> list[str]:
     return sorted(labels, key=order)
 
 
-def mean_of_known(values: Floats) -> float:
+def nan_mean(values: Floats) -> float:
     """Mean of the finite values; NaN when there is none."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else float("nan")
+    available = values[np.isfinite(values)]
+    return float(available.mean()) if available.size else float("nan")

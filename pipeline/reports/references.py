@@ -31,7 +31,7 @@ class Entry:
 
 
 @cache
-def _known() -> dict[str, Entry]:
+def _available() -> dict[str, Entry]:
     """Entries by DOI, in lower case."""
     path = Path(__file__).with_name("templates") / "references.bib"
     out = {}
@@ -56,16 +56,16 @@ def cited(texts: Sequence[str]) -> tuple[str, ...]:
 
 def listed(dois: Sequence[str]) -> list[str]:
     """Return one line a work; of works that are not in the list, the DOI alone."""
-    known = _known()
-    return [known[d.lower()].text if d.lower() in known else f"doi:{d}" for d in dois]
+    available = _available()
+    return [available[d.lower()].text if d.lower() in available else f"doi:{d}" for d in dois]
 
 
 def bibtex(dois: Sequence[str]) -> str:
     """Return the works as BibTeX; a work that is not in the list has its DOI alone."""
-    known = _known()
+    available = _available()
     entries = [
-        known[doi.lower()].bib
-        if doi.lower() in known
+        available[doi.lower()].bib
+        if doi.lower() in available
         else f"@misc{{doi{k}, doi={{{doi}}}, howpublished={{doi:{doi}}}}}"
         for k, doi in enumerate(dois, start=1)
     ]

@@ -132,10 +132,10 @@ def headline(verdict: str) -> str:
 def who(n: Mapping[str, Any]) -> str:
     """Say on whom the answer rests."""
     treated, control, reference = (int(n.get(k) or 0) for k in ("treated", "control", "reference"))
-    people = f"{count(treated, 'treated person', 'treated people')}"
+    participants = f"{count(treated, 'treated person', 'treated people')}"
     if control:
-        people += f" and {count(control, 'control person', 'control people')}"
-    text = f"{people} with both visits"
+        participants += f" and {count(control, 'control person', 'control people')}"
+    text = f"{participants} with both visits"
     return text + (
         f", and {count(reference, 'reference person', 'reference people')}." if reference else "."
     )

@@ -69,14 +69,14 @@ def harmonise_sites(z: Floats, site: Sequence[str], keep: Floats) -> Floats:
         raise InputError(
             "[model] harmonise needs the package neuroCombat: pip install 'circuitshift[harmonise]'"
         ) from None
-    known = np.isfinite(z).all(axis=0)
+    available = np.isfinite(z).all(axis=0)
     table = pd.DataFrame({"site": number + 1})
     columns = [f"kept {k}" for k in range(kept.shape[1])]
     table[columns] = kept
     out = np.full(z.shape, np.nan)
     with redirect_stdout(StringIO()):  # it prints its progress
         found = neuroCombat(
-            dat=z[:, known].T, covars=table, batch_col="site", continuous_cols=columns
+            dat=z[:, available].T, covars=table, batch_col="site", continuous_cols=columns
         )
-    out[:, known] = found["data"].T
+    out[:, available] = found["data"].T
     return out

@@ -40,7 +40,7 @@ def detectable(
     from scipy.special import stdtrit  # noqa: PLC0415 - half a second of import
 
     se, df = np.asarray(se, float), np.asarray(df, float)
-    known = np.isfinite(se) & (df > 0)
-    of = np.where(known, df, 1.0)
+    available = np.isfinite(se) & (df > 0)
+    of = np.where(available, df, 1.0)
     found = (stdtrit(of, 1 - alpha / 2) + stdtrit(of, power)) * se
-    return np.where(known, found, np.nan)
+    return np.where(available, found, np.nan)

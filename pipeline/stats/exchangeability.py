@@ -100,14 +100,14 @@ class Exchange:
                 return 1 - 2 * rng.integers(0, 2, (n, len(self.kinds))), False
             signs = 1 - 2 * rng.integers(0, 2, (n, len(self.members)))
             out = np.ones((n, len(self.kinds)), int)
-            for k, people in enumerate(self.members):
-                out[:, people] = signs[:, k : k + 1]
+            for k, participants in enumerate(self.members):
+                out[:, participants] = signs[:, k : k + 1]
             return out, False
         if self.whole:
             return np.array([self._exchange_blocks(rng) for _ in range(n)]), False
         out = np.tile(np.arange(len(self.kinds)), (n, 1))
-        for people in self.members:
-            out[:, people] = rng.permuted(out[:, people], axis=1)
+        for participants in self.members:
+            out[:, participants] = rng.permuted(out[:, participants], axis=1)
         return out, False
 
     # --- enumeration ------------------------------------------------------------------------------
@@ -115,15 +115,15 @@ class Exchange:
     def _units(self) -> list[Ints]:
         """Kinds of what may change places, for each set within which it may."""
         if not self.whole:
-            return [self.kinds[people] for people in self.members]
+            return [self.kinds[participants] for participants in self.members]
         return [self._block_kinds(blocks) for blocks in self._equal_blocks()]
 
     def _equal_blocks(self) -> list[list[Ints]]:
-        sizes = sorted({len(people) for people in self.members})
+        sizes = sorted({len(participants) for participants in self.members})
         return [[p for p in self.members if len(p) == size] for size in sizes]
 
     def _block_kinds(self, blocks: Sequence[Ints]) -> Ints:
-        rows = np.array([self.kinds[people] for people in blocks])
+        rows = np.array([self.kinds[participants] for participants in blocks])
         return np.asarray(np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1))
 
     def _all(self) -> Iterator[Ints]:
@@ -131,8 +131,8 @@ class Exchange:
             groups = self.members if self.whole else [np.array([k]) for k in range(len(self.kinds))]
             for number in range(2 ** len(groups)):
                 row = np.ones(len(self.kinds), int)
-                for bit, people in enumerate(groups):
-                    row[people] = -1 if number >> bit & 1 else 1
+                for bit, participants in enumerate(groups):
+                    row[participants] = -1 if number >> bit & 1 else 1
                 yield row
             return
         if self.whole:

@@ -10,27 +10,27 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Bools, Floats
 
-__all__ = ["blocks", "circuit_means", "column_mean", "known_in_all", "known_mean"]
+__all__ = ["available_in_all", "blocks", "circuit_means", "column_mean", "nan_mean"]
 
 
 _BLOCK = 64  # people
 
 
-def blocks(n_people: int) -> Iterator[slice]:
+def blocks(n_participants: int) -> Iterator[slice]:
     """Cut people into a few at a time.
 
     Parameters
     ----------
-    n_people : int
+    n_participants : int
 
     Yields
     ------
     slice
     """
-    return (slice(start, start + _BLOCK) for start in range(0, n_people, _BLOCK))
+    return (slice(start, start + _BLOCK) for start in range(0, n_participants, _BLOCK))
 
 
-def known_in_all(*groups: Floats) -> Bools:
+def available_in_all(*groups: Floats) -> Bools:
     """Tell which edges are known in everybody.
 
     Parameters
@@ -41,11 +41,11 @@ def known_in_all(*groups: Floats) -> Bools:
     -------
     ndarray of bool, shape (n_edges,)
     """
-    known = np.ones(groups[0].shape[1], bool)
-    for people in groups:
-        for few in blocks(len(people)):
-            known &= np.isfinite(people[few]).all(axis=0)
-    return known
+    available = np.ones(groups[0].shape[1], bool)
+    for participants in groups:
+        for few in blocks(len(participants)):
+            available &= np.isfinite(participants[few]).all(axis=0)
+    return available
 
 
 def column_mean(parts: Floats | Iterable[Floats], *, unknown: float = np.nan) -> Floats:
@@ -67,15 +67,15 @@ def column_mean(parts: Floats | Iterable[Floats], *, unknown: float = np.nan) ->
     count: Floats | float = 0.0
     total: Floats | float = 0.0
     for part in parts:
-        known = np.isfinite(part)
-        count = count + known.sum(axis=0)
-        total = total + np.where(known, part, 0.0).sum(axis=0)
+        available = np.isfinite(part)
+        count = count + available.sum(axis=0)
+        total = total + np.where(available, part, 0.0).sum(axis=0)
     out = np.full(np.shape(total), unknown)
     np.divide(total, count, out=out, where=np.asarray(count) > 0)
     return out
 
 
-def known_mean(values: Floats, edges: npt.NDArray[np.intp] | Bools) -> Floats:
+def nan_mean(values: Floats, edges: npt.NDArray[np.intp] | Bools) -> Floats:
     """Mean of each person over what is known of some edges; NaN when half or more is lost.
 
     Parameters
@@ -90,9 +90,9 @@ def known_mean(values: Floats, edges: npt.NDArray[np.intp] | Bools) -> Floats:
     out = np.full(len(values), np.nan)
     for few in blocks(len(values)):
         part = values[few][:, edges]
-        known = np.isfinite(part)
-        count = known.sum(axis=1)
-        total = np.where(known, part, 0.0).sum(axis=1)
+        available = np.isfinite(part)
+        count = available.sum(axis=1)
+        total = np.where(available, part, 0.0).sum(axis=1)
         np.divide(total, count, out=out[few], where=count * 2 > part.shape[1])
     return out
 
@@ -110,5 +110,5 @@ def circuit_means(values: Floats, circuits: Mapping[str, npt.NDArray[np.intp]]) 
     -------
     ndarray
     """
-    parts = [known_mean(values, positions) for positions in circuits.values()]
+    parts = [nan_mean(values, positions) for positions in circuits.values()]
     return np.array(parts).reshape(len(parts), len(values)).T

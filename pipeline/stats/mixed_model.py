@@ -60,7 +60,7 @@ class MixedResult:
         Satterthwaite's degrees of freedom.
     statistic, p : ndarray, shape (n_columns, n_variables)
         t, and its two-sided p.
-    residual_variance, person_variance : ndarray, shape (n_variables,)
+    residual_variance, participant_variance : ndarray, shape (n_variables,)
         In squared units of the variable.
     trouble : tuple of str, length n_variables
         "" or a short sentence. All numbers of a variable in trouble are NaN, unless the trouble
@@ -73,7 +73,7 @@ class MixedResult:
     statistic: Floats
     p: Floats
     residual_variance: Floats
-    person_variance: Floats
+    participant_variance: Floats
     trouble: tuple[str, ...]
 
 
@@ -139,7 +139,7 @@ def fit_mixed(
         statistic=statistic,
         p=np.asarray(2 * stdtr(df, -np.abs(statistic)), float),
         residual_variance=variances[0],
-        person_variance=variances[1],
+        participant_variance=variances[1],
         trouble=tuple(trouble.tolist()),
     )
 
@@ -182,15 +182,15 @@ def _rank(design: Floats) -> int:
 
 def _patterns(y: Floats) -> Iterator[tuple[Ints, Ints]]:
     """Yield known rows, and the variables that are known there and only there."""
-    known = ~np.isnan(y)
-    if known.all():
+    available = ~np.isnan(y)
+    if available.all():
         yield np.arange(len(y)), np.arange(y.shape[1])
         return
-    packed = np.ascontiguousarray(np.packbits(known, axis=0).T)
+    packed = np.ascontiguousarray(np.packbits(available, axis=0).T)
     number = np.unique(packed, axis=0, return_inverse=True)[1].reshape(-1)
     order = np.argsort(number, kind="stable")
     for which in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
-        yield np.flatnonzero(known[:, which[0]]), which
+        yield np.flatnonzero(available[:, which[0]]), which
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,7 @@ class _Frame:
     first: Ints  # (n_people,) first row of each
     rows: Ints  # (n_people,) number of rows of each
     sizes: Floats  # (n_sizes,) 0 for what is within people, then the distinct numbers of rows
-    people: Floats  # (n_sizes,) people who have as many; 0 for 0
+    participants: Floats  # (n_sizes,) people who have as many; 0 for 0
     basis: Floats  # (n, p) orthonormal, by person; columns within and between people apart
     back: Floats  # (p, p): coefficients of the design are back @ coefficients of the basis
     products: Floats  # (n_sizes, p, p): B_k of the basis
@@ -227,13 +227,13 @@ class _Frame:
             return _FEW
         basis = q @ turn
         sums = _split(basis, first, rows)[1]
-        sizes, people = np.unique(rows, return_counts=True)
+        sizes, participants = np.unique(rows, return_counts=True)
         return cls(
             order=order,
             first=first,
             rows=rows,
             sizes=np.array([0.0, *sizes]),
-            people=np.array([0.0, *people]),
+            participants=np.array([0.0, *participants]),
             basis=basis,
             back=np.linalg.solve(triangle, turn) / length[:, None],
             products=np.array(
@@ -363,14 +363,14 @@ def _grid(sums: Floats, frame: _Frame, *, reml: bool) -> Floats:
     b, c = total[:, :-1], total[:, -1]
     q = c - (b * np.linalg.solve(a, b)).sum(axis=1)
     freedom = len(frame.order) - len(frame.back) * reml
-    penalty = -np.log(h) @ frame.people + (np.linalg.slogdet(a)[1] if reml else 0.0)
+    penalty = -np.log(h) @ frame.participants + (np.linalg.slogdet(a)[1] if reml else 0.0)
     return np.asarray(freedom * np.log(np.maximum(q, 1e-300)) + penalty[:, None])
 
 
 def _slopes(sums: Floats, frame: _Frame, ratio: Floats, *, reml: bool) -> _Slopes:
     """Differentiate the profiled deviance, at one ratio for each variable."""
     n, p = frame.basis.shape
-    freedom, sizes, people = n - p * reml, frame.sizes[:, None], frame.people
+    freedom, sizes, participants = n - p * reml, frame.sizes[:, None], frame.participants
     h = 1 / (1 + ratio * sizes)
     weights = (h, -sizes * h**2, 2 * sizes**2 * h**3)
     flat = frame.products.reshape(len(sizes), -1)
@@ -384,8 +384,8 @@ def _slopes(sums: Floats, frame: _Frame, ratio: Floats, *, reml: bool) -> _Slope
     q1 = c1 - (beta * (b1 + slope)).sum(axis=1)
     q2 = c2 - (beta * (2 * b2 - _times(a2, beta))).sum(axis=1)
     q2 -= 2 * (slope * _times(inverse, slope)).sum(axis=1)
-    first = freedom * q1 / q + people @ (sizes * h)
-    second = freedom * (q2 / q - (q1 / q) ** 2) - people @ (sizes * h) ** 2
+    first = freedom * q1 / q + participants @ (sizes * h)
+    second = freedom * (q2 / q - (q1 / q) ** 2) - participants @ (sizes * h) ** 2
     turned = inverse @ a1
     if reml:
         first += np.trace(turned, axis1=1, axis2=2)

@@ -145,7 +145,7 @@ class PermutationResult:
 
 
 def mean_contrast(
-    n_people: int,
+    n_participants: int,
     *,
     treated: npt.NDArray[np.bool_] | None = None,
     covariates: Floats | None = None,
@@ -155,7 +155,7 @@ def mean_contrast(
 
     Parameters
     ----------
-    n_people : int
+    n_participants : int
     treated : ndarray of bool, shape (n_people,), optional
         None tests the mean of all.
     covariates : ndarray, shape (n_people, n_covariates), optional
@@ -174,8 +174,8 @@ def mean_contrast(
         freedom or determine the arm.
     """
     if treated is None:
-        group = np.zeros(n_people, np.intp)
-        return contrast_of(np.ones(n_people), nuisance=covariates, group=group, flips=True)
+        group = np.zeros(n_participants, np.intp)
+        return contrast_of(np.ones(n_participants), nuisance=covariates, group=group, flips=True)
     arms = np.array([treated.sum(), (~treated).sum()])
     if arms.min() < 2:
         raise DesignError(

@@ -70,23 +70,23 @@ def reliability(first: Floats, second: Floats) -> Reliability:
     >>> round(found.icc_consistency, 3), round(found.mdc, 2)
     (0.99, 0.43)
     """
-    known = np.isfinite(first) & np.isfinite(second)
-    n = int(known.sum())
+    available = np.isfinite(first) & np.isfinite(second)
+    n = int(available.sum())
     if n < 4:
         raise DesignError(f"{n} people have both measurements; reliability needs at least four")
-    pair = np.array([first[known], second[known]])
+    pair = np.array([first[available], second[available]])
     person, visit, mean = pair.mean(axis=0), pair.mean(axis=1), pair.mean()
-    ms_people = 2 * ((person - mean) ** 2).sum() / (n - 1)
+    ms_participants = 2 * ((person - mean) ** 2).sum() / (n - 1)
     ms_visits = n * ((visit - mean) ** 2).sum()
     left = pair - person - visit[:, None] + mean
     ms_error = (left**2).sum() / (n - 1)
     sem = float(np.sqrt(ms_error))
-    low, high = _interval(ms_people, ms_error, n)
-    agreement = ms_people + ms_error + 2 * (ms_visits - ms_error) / n
+    low, high = _interval(ms_participants, ms_error, n)
+    agreement = ms_participants + ms_error + 2 * (ms_visits - ms_error) / n
     return Reliability(
         n=n,
-        icc_agreement=_share(ms_people - ms_error, agreement),
-        icc_consistency=_share(ms_people - ms_error, ms_people + ms_error),
+        icc_agreement=_share(ms_participants - ms_error, agreement),
+        icc_consistency=_share(ms_participants - ms_error, ms_participants + ms_error),
         ci_low=low,
         ci_high=high,
         sem=sem,
@@ -98,12 +98,12 @@ def _share(part: float, whole: float) -> float:
     return float(part / whole) if whole > 0 else float("nan")
 
 
-def _interval(ms_people: float, ms_error: float, n: int) -> tuple[float, float]:
+def _interval(ms_participants: float, ms_error: float, n: int) -> tuple[float, float]:
     from scipy.special import fdtri  # noqa: PLC0415 - half a second of import
 
     if ms_error <= 0:
         return float("nan"), float("nan")
-    ratio = ms_people / ms_error
+    ratio = ms_participants / ms_error
     low, high = ratio / fdtri(n - 1, n - 1, 0.975), ratio * fdtri(n - 1, n - 1, 0.975)
     return float((low - 1) / (low + 1)), float((high - 1) / (high + 1))
 
@@ -125,8 +125,8 @@ def reliable_change(change: Floats, untreated: Floats) -> Floats:
         97.5 % point of t with n - 1 degrees of freedom (1.96 for many) it is a reliable change. NaN
         when fewer than four are untreated.
     """
-    known = untreated[np.isfinite(untreated)]
-    if len(known) < 4 or known.std() == 0:
+    available = untreated[np.isfinite(untreated)]
+    if len(available) < 4 or available.std() == 0:
         return np.full(len(change), np.nan)
-    spread = known.std(ddof=1) * np.sqrt(1 + 1 / len(known))
-    return np.asarray((change - known.mean()) / spread)
+    spread = available.std(ddof=1) * np.sqrt(1 + 1 / len(available))
+    return np.asarray((change - available.mean()) / spread)

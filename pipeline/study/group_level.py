@@ -14,13 +14,13 @@ import numpy as np
 from circuitshift.atlases.records import Atlas, Circuit
 from circuitshift.atlases.resolve import load_circuits
 from circuitshift.pipeline import edges as connectivity
-from circuitshift.pipeline.bids.participants import People, read_people
+from circuitshift.pipeline.bids.participants import ParticipantTable, read_participants
 from circuitshift.pipeline.errors import DesignError, InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.provenance import code_hash
 from circuitshift.pipeline.measure.atlas_files import read_atlas
 from circuitshift.pipeline.model import analyse as study
-from circuitshift.pipeline.records import AS_GIVEN, Design, Science
+from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, Design
 from circuitshift.pipeline.study import pairing as change
 from circuitshift.pipeline.study import tables as group_tables
 from circuitshift.pipeline.study.members import GroupInput, harmonised, study_members
@@ -42,7 +42,7 @@ __all__ = [
     "GroupFiles",
     "fit_study",
     "read_input",
-    "recorded_science",
+    "recorded_settings",
     "run_group",
     "state_design",
 ]
@@ -56,14 +56,14 @@ class DataSet:
     ----------
     outputs : Path
         Where its measurements are: folders ``sub-X`` with ``sub-X_runs.tsv``.
-    people : Path
+    participants : Path
         Folder with participants.tsv: the input data set.
     name : str
         Empty for the main one.
     """
 
     outputs: Path
-    people: Path
+    participants: Path
     name: str = ""
 
     def key(self, label: str) -> str:
@@ -102,7 +102,7 @@ def read_input(data_sets: Sequence[DataSet], ratings: Sequence[Rating] = ()) -> 
         If nothing was measured.
     """
     rows: list[dict[str, str]] = []
-    people: dict[str, People] = {}
+    participants: dict[str, ParticipantTable] = {}
     labels: dict[str, tuple[str, ...]] = {}
     notes: list[str] = []
     for data_set in data_sets:
@@ -117,14 +117,14 @@ def read_input(data_sets: Sequence[DataSet], ratings: Sequence[Rating] = ()) -> 
                 f"{data_set.outputs} holds no measured people (sub-*/sub-*_runs.tsv); run the "
                 "participant level first"
             )
-        found = read_people(data_set.people)
-        notes += [*found.notes, *map(str, found.faults)]
-        people[data_set.name] = found
+        found = read_participants(data_set.participants)
+        notes += [*found.notes, *map(str, found.problems)]
+        participants[data_set.name] = found
         labels[data_set.name] = tuple(sorted({*found.labels, *measured}))
     rated, doubts = _rated(rows, ratings)
     for rating, said in _without_effect(rows, ratings):
         (doubts if rating.rating == "exclude" else notes).append(said)
-    return GroupInput(tuple(rated), people, labels, tuple(notes), tuple(doubts))
+    return GroupInput(tuple(rated), participants, labels, tuple(notes), tuple(doubts))
 
 
 def _rated(
@@ -139,7 +139,9 @@ def _rated(
             code, reason = ("; ".join(dict.fromkeys(words)) for words in zip(*reasons, strict=True))
             row = row | {"status": "excluded", "code": code, "reason": reason}  # noqa: PLW2901
         elif row["status"] == "included":
-            where = group_tables.person_id(row["person"]) + (f", ses-{session}" if session else "")
+            where = group_tables.participant_id_of(row["person"]) + (
+                f", ses-{session}" if session else ""
+            )
             doubts += [f"{where} is in the analysis, but {said}." for said in doubted]
         out.append(row)
     return out, list(dict.fromkeys(doubts))
@@ -149,19 +151,19 @@ def _without_effect(
     rows: Sequence[Mapping[str, str]], ratings: Sequence[Rating]
 ) -> Iterable[tuple[Rating, str]]:
     """Name ratings of people and sessions that are not there, so that none is lost in silence."""
-    known = {(row["person"], row["session"]) for row in rows}
-    people = {person for person, _ in known}
+    available = {(row["person"], row["session"]) for row in rows}
+    participants = {person for person, _ in available}
     for rating in ratings:
-        what = group_tables.person_id(rating.person)
+        what = group_tables.participant_id_of(rating.person)
         if rating.session:
             what += f", ses-{rating.session}"
-        there = (rating.person, rating.session) in known if rating.session else None
-        if rating.person not in people or there is False:
+        there = (rating.person, rating.session) in available if rating.session else None
+        if rating.person not in participants or there is False:
             said = f"{what} was {rating.said()}; it was not measured, so this changes nothing."
             yield rating, said
 
 
-def recorded_science(data_sets: Sequence[DataSet]) -> Science:
+def recorded_settings(data_sets: Sequence[DataSet]) -> AnalysisSettings:
     """Return the settings that the participant level was run with.
 
     Parameters
@@ -177,18 +179,18 @@ def recorded_science(data_sets: Sequence[DataSet]) -> Science:
     InputError
         If people were measured with different settings; says who.
     """
-    people: dict[Science, list[str]] = {}
+    participants: dict[AnalysisSettings, list[str]] = {}
     for label, sidecar in _sidecars(data_sets):
-        found = Science.from_record(sidecar["Science"]).measuring()
-        people.setdefault(found, []).append(label)
-    if len(people) > 1:
-        groups = sorted(people.values(), key=len)
+        found = AnalysisSettings.from_record(sidecar["Science"]).measuring()
+        participants.setdefault(found, []).append(label)
+    if len(participants) > 1:
+        groups = sorted(participants.values(), key=len)
         raise InputError(
             "people were measured with different settings "
             f"({', '.join(groups[0][:5])} unlike {', '.join(groups[-1][:5])}); run the participant "
             "level again for all, with the same flags"
         )
-    return next(iter(people), Science())
+    return next(iter(participants), AnalysisSettings())
 
 
 def _sidecars(data_sets: Sequence[DataSet]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -205,7 +207,7 @@ def _sidecars(data_sets: Sequence[DataSet]) -> Iterator[tuple[str, Mapping[str, 
 def _other_code(data_sets: Sequence[DataSet]) -> list[str]:
     """Say who was measured by other code than the one that runs: numbers may not compare."""
     other = sorted(
-        group_tables.person_id(label)
+        group_tables.participant_id_of(label)
         for label, sidecar in _sidecars(data_sets)
         if sidecar.get("CodeHash") != code_hash()
     )
@@ -235,14 +237,14 @@ def state_design(given: GroupInput, stated: StudyFile) -> Design:
     for row in given.rows:
         if ":" not in row["person"] and row["session"] != tables.NOT_AVAILABLE:
             sessions.setdefault(row["person"], []).append(row["session"])
-    main = given.people[""]
+    main = given.participants[""]
     columns = {
         name: dict(zip(main.labels, values, strict=True)) for name, values in main.columns.items()
     }
     column = dict(stated.stated).get("group_column", "group")
     others = {
         name: sorted(set(found.columns.get(column, ())) - {tables.NOT_AVAILABLE})
-        for name, found in given.people.items()
+        for name, found in given.participants.items()
         if name
     }
     return infer_design(stated, Observed(sessions, columns, others, tuple(main.visits)))
@@ -252,7 +254,7 @@ def run_group(
     data_sets: Sequence[DataSet],
     stated: StudyFile,
     *,
-    science: Science,
+    settings: AnalysisSettings,
     out_dir: Path,
     ratings: Path | None = None,
 ) -> GroupFiles:
@@ -263,7 +265,7 @@ def run_group(
     data_sets : sequence of DataSet
         The main one first.
     stated : StudyFile
-    science : Science
+    settings : Science
         Its first atlas and first strategy give the verdict, the other strategies its sensitivity.
     out_dir : Path
         Root of the output data set; files go to ``group/``.
@@ -283,11 +285,11 @@ def run_group(
     judged = read_ratings(ratings or out_dir / FOLDER)
     for stale in ("verdict.json", "report.html"):  # a run that fails must not leave an old answer
         (out_dir / "group" / stale).unlink(missing_ok=True)
-    plan = plan_of(stated, science)
-    context, fitted, notes = _study(data_sets, stated, science, judged)
+    plan = plan_of(stated, settings)
+    context, fitted, notes = _study(data_sets, stated, settings, judged)
     given, atlas = context.given, context.atlas
-    twins = [s for s in science.strategies if fitted.strategy not in (s, AS_GIVEN)]
-    sensitivity = [(name, *_analyse_or_say(context, name)) for name in twins]
+    twins = [s for s in settings.strategies if fitted.strategy not in (s, AS_GIVEN)]
+    sensitivity = [(name, *_analyse_or_explain(context, name)) for name in twins]
     excluded = sorted(
         {*_run_exclusions(given, fitted.strategy, atlas.name), *fitted.cohort.exclusions}
     )
@@ -324,7 +326,7 @@ def run_group(
 
 
 def fit_study(
-    data_sets: Sequence[DataSet], stated: StudyFile, science: Science
+    data_sets: Sequence[DataSet], stated: StudyFile, settings: AnalysisSettings
 ) -> tuple[Context, Fitted]:
     """Read a measured study and fit the model under its primary strategy.
 
@@ -334,7 +336,7 @@ def fit_study(
     ----------
     data_sets : sequence of DataSet
     stated : StudyFile
-    science : Science
+    settings : Science
 
     Returns
     -------
@@ -347,20 +349,20 @@ def fit_study(
         If the study cannot be analysed as stated.
     """
     ratings = read_ratings(data_sets[0].outputs / FOLDER)
-    return _study(data_sets, stated, science, ratings)[:2]
+    return _study(data_sets, stated, settings, ratings)[:2]
 
 
 def _study(
     data_sets: Sequence[DataSet],
     stated: StudyFile,
-    science: Science,
+    settings: AnalysisSettings,
     ratings: Sequence[Rating] = (),
 ) -> tuple[Context, Fitted, list[str]]:
     given = read_input(data_sets, ratings)
     design = state_design(given, stated)
     members, design, notes = study_members(given, design)
     atlas = _primary_atlas(given, data_sets[0].outputs)
-    circuits = load_circuits(atlas, design.circuits, files=tuple(map(Path, science.circuits)))
+    circuits = load_circuits(atlas, design.circuits, files=tuple(map(Path, settings.circuits)))
     if not circuits.circuits:
         raise DesignError(
             f"no circuit can be found on atlas {atlas.name}: {' '.join(circuits.skipped[:3])} Give "
@@ -368,9 +370,9 @@ def _study(
         )
     _check_directions(design, circuits.circuits)
     context = Context(
-        given, members, design, atlas, circuits.circuits, science, tuple(circuits.skipped)
+        given, members, design, atlas, circuits.circuits, settings, tuple(circuits.skipped)
     )
-    return context, _fit(context, _primary_strategy(given, science)), notes
+    return context, _fit(context, _primary_strategy(given, settings)), notes
 
 
 def _paths(folder: Path) -> GroupFiles:
@@ -391,9 +393,9 @@ def _primary_atlas(given: GroupInput, out_dir: Path) -> Atlas:
     return read_atlas(out_dir, seen[0])
 
 
-def _primary_strategy(given: GroupInput, science: Science) -> str:
+def _primary_strategy(given: GroupInput, settings: AnalysisSettings) -> str:
     as_given = any(row["strategy"] == AS_GIVEN for row in given.rows)
-    return AS_GIVEN if as_given else science.strategies[0]
+    return AS_GIVEN if as_given else settings.strategies[0]
 
 
 def _check_directions(design: Design, circuits: Sequence[Circuit]) -> None:
@@ -458,7 +460,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
         symptom=cohort.symptom,
         blocks=cohort.site,
         weights=cohort.weights,
-        global_signal_removed=is_gsr(strategy, context.science),
+        global_signal_removed=is_gsr(strategy, context.settings),
     )
     rules = study.Rules(
         n_permutations=design.n_permutations,
@@ -472,7 +474,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
     return Fitted(strategy, cohort, sessions, visits, rules, analysis)
 
 
-def _analyse_or_say(context: Context, strategy: str) -> tuple[study.Analysis | None, str]:
+def _analyse_or_explain(context: Context, strategy: str) -> tuple[study.Analysis | None, str]:
     """Analyse a twin for sensitivity; a twin that cannot be analysed must not stop the study."""
     try:
         return _fit(context, strategy).analysis, ""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline.bids.participants import People
+from circuitshift.pipeline.bids.participants import ParticipantTable
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.records import Design
@@ -25,7 +25,7 @@ class GroupInput:
     ----------
     rows : tuple of dict
         Rows of every ``sub-X_runs.tsv``, with ``person`` and ``root``.
-    people : mapping of str to People
+    participants : mapping of str to People
         By data set name.
     labels : mapping of str to tuple of str
         Everybody, by data set name: participants.tsv and measured people together.
@@ -35,7 +35,7 @@ class GroupInput:
     """
 
     rows: tuple[dict[str, str], ...]
-    people: Mapping[str, People]
+    participants: Mapping[str, ParticipantTable]
     labels: Mapping[str, tuple[str, ...]]
     notes: tuple[str, ...]
     doubts: tuple[str, ...] = ()
@@ -45,13 +45,13 @@ def study_members(
     given: GroupInput, design: Design
 ) -> tuple[tuple[change.Member, ...], Design, list[str]]:
     """Give everybody a role; code words among the covariates as indicators."""
-    main = given.people[""]
+    main = given.participants[""]
     coded, notes = _code_covariates(main, design.covariates)
     members: list[change.Member] = []
     asked = _asked(main, design)
     for name, labels in given.labels.items():
-        groups = _column(given.people[name], design.group_column)
-        sites = _column(given.people[name], design.site) if name else {}
+        groups = _column(given.participants[name], design.group_column)
+        sites = _column(given.participants[name], design.site) if name else {}
         for label in labels:
             group = groups.get(label, tables.NOT_AVAILABLE)
             key = f"{name}:{label}" if name else label
@@ -84,14 +84,14 @@ def harmonised(
         Visit, arm, their product and reference are preserved; sessions without a site are left as
         they are.
     """
-    main = given.people[""]
+    main = given.participants[""]
     by_visit, fixed = main.visits.get(design.site, {}), _column(main, design.site)
     roles = {member.person: member.role for member in members}
-    known = (tables.NOT_AVAILABLE, "")
+    available = (tables.NOT_AVAILABLE, "")
     sites = {
         key: site
         for key in sessions
-        if (site := by_visit.get(key, fixed.get(key[0], ""))) not in known
+        if (site := by_visit.get(key, fixed.get(key[0], ""))) not in available
         and roles.get(key[0], "none") != "none"
     }
     keys = sorted(sites)
@@ -118,16 +118,16 @@ def _independent(columns: npt.NDArray[np.float64]) -> list[int]:
     return chosen
 
 
-def _asked(people: People, design: Design) -> dict[str, dict[str, Any]]:
+def _asked(participants: ParticipantTable, design: Design) -> dict[str, dict[str, Any]]:
     """Return level of the factor, change of the score, and site, by person."""
-    factor = _column(people, design.factor)
+    factor = _column(participants, design.factor)
     without, with_ = design.factor_levels if design.factor else ("", "")
-    scores = people.scores(design.symptom) if design.symptom else {}
-    sites = people.visits.get(design.site, {})
-    fixed = {} if sites else _column(people, design.site)
+    scores = participants.scores(design.symptom) if design.symptom else {}
+    sites = participants.visits.get(design.site, {})
+    fixed = {} if sites else _column(participants, design.site)
     visits = (design.baseline, design.followup)
     out: dict[str, dict[str, Any]] = {}
-    for label in people.labels:
+    for label in participants.labels:
         at = [sites.get((label, session), fixed.get(label, "")) for session in visits]
         level = factor.get(label, "")
         before, after = (scores.get((label, session), np.nan) for session in visits)
@@ -139,8 +139,12 @@ def _asked(people: People, design: Design) -> dict[str, dict[str, Any]]:
     return out
 
 
-def _column(people: People, name: str) -> dict[str, str]:
-    return dict(zip(people.labels, people.columns.get(name, ()), strict=False)) if name else {}
+def _column(participants: ParticipantTable, name: str) -> dict[str, str]:
+    return (
+        dict(zip(participants.labels, participants.columns.get(name, ()), strict=False))
+        if name
+        else {}
+    )
 
 
 def _role(group: str, data_set: str, design: Design) -> change.Role:
@@ -159,16 +163,16 @@ def _role(group: str, data_set: str, design: Design) -> change.Role:
 
 
 def _code_covariates(
-    people: People, names: Sequence[str]
+    participants: ParticipantTable, names: Sequence[str]
 ) -> tuple[dict[str, dict[str, float]], list[str]]:
     """Keep numbers; code words as one indicator for each but the first (treatment coding)."""
     out: dict[str, dict[str, float]] = {}
     notes = []
     for name in names:
-        words = _column(people, name)
+        words = _column(participants, name)
         try:
-            values = people.numbers(name)
-            out[name] = dict(zip(people.labels, map(float, values), strict=True))
+            values = participants.numbers(name)
+            out[name] = dict(zip(participants.labels, map(float, values), strict=True))
         except InputError:
             levels = sorted(set(words.values()) - {tables.NOT_AVAILABLE})
             for level in levels[1:]:

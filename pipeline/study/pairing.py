@@ -186,10 +186,10 @@ def _mean(runs: Sequence[Measured]) -> Measured:
         return runs[0]
     z = np.array([run.z for run in runs])
     weight = np.array([max(run.weight, 1e-9) for run in runs])
-    known = np.isfinite(z)
-    total = known.T @ weight
+    available = np.isfinite(z)
+    total = available.T @ weight
     mean = np.full(z.shape[1], np.nan)
-    np.divide(np.where(known, z, 0.0).T @ weight, total, out=mean, where=total > 0)
+    np.divide(np.where(available, z, 0.0).T @ weight, total, out=mean, where=total > 0)
     minutes = np.array([run.minutes for run in runs])
     fd = np.array([run.mean_fd_mm for run in runs])
     return Measured(
@@ -232,11 +232,11 @@ def assemble(
     pairs: list[Member] = []
     lone: list[Member] = []
     healthy: list[tuple[Member, Measured]] = []
-    of_person: dict[str, dict[str, Measured]] = {}
+    of_participant: dict[str, dict[str, Measured]] = {}
     for (person, session), measured in sessions.items():
-        of_person.setdefault(person, {})[session] = measured
+        of_participant.setdefault(person, {})[session] = measured
     for member in members:
-        visits = of_person.get(member.person, {})
+        visits = of_participant.get(member.person, {})
         if member.role == "reference":
             chosen = _only_visit(visits, design)
             if chosen is None:
@@ -476,14 +476,14 @@ def _covariates(
         columns[f"site: {level}"] = np.array([float(m.site == level) for m in pairs])
     for k, name in enumerate(design.covariates):
         values = np.array([m.covariates[k] for m in pairs])
-        known = np.isfinite(values)
-        if not known.any():
+        available = np.isfinite(values)
+        if not available.any():
             raise DesignError(f"covariate {name!r} is missing for everybody with both visits")
-        if not known.all():
-            notes.append(f"{name} is missing for {(~known).sum()} people: their mean was used.")
-        if np.ptp(values[known]) == 0:
+        if not available.all():
+            notes.append(f"{name} is missing for {(~available).sum()} people: their mean was used.")
+        if np.ptp(values[available]) == 0:
             notes.append(f"{name} is the same for everybody: it is no covariate.")
             continue
-        columns[name] = np.where(known, values, values[known].mean())
+        columns[name] = np.where(available, values, values[available].mean())
     matrix = np.array(list(columns.values())).T if columns else np.empty((len(pairs), 0))
     return matrix, tuple(columns), tuple(notes)

@@ -12,19 +12,19 @@ from circuitshift.pipeline import __version__
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.provenance import code_hash
-from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.study.study_file import StudyFile
 
 __all__ = ["compare_plan", "freeze_plan", "plan_of"]
 
 
-def plan_of(stated: StudyFile, science: Science) -> dict[str, Any]:
+def plan_of(stated: StudyFile, settings: AnalysisSettings) -> dict[str, Any]:
     """Return everything that decides the analysis and can be known without the data.
 
     Parameters
     ----------
     stated : StudyFile
-    science : Science
+    settings : Science
 
     Returns
     -------
@@ -32,12 +32,15 @@ def plan_of(stated: StudyFile, science: Science) -> dict[str, Any]:
         JSON only: study file, settings, content of files of circuits and strategies, code.
     """
     files = {
-        name: tables.read_text(Path(name)) for name in (*science.circuits, *science.strategy_files)
+        name: tables.read_text(Path(name))
+        for name in (*settings.circuits, *settings.strategy_files)
     }
-    settings = {k: v for k, v in asdict(science).items() if k not in ("circuits", "strategy_files")}
+    recorded = {
+        k: v for k, v in asdict(settings).items() if k not in ("circuits", "strategy_files")
+    }
     content = {
         "study file": {key: value for key, value in stated.stated},  # noqa: C416 - of any value
-        "settings": settings,
+        "settings": recorded,
         "files": {Path(name).name: _hash(text) for name, text in files.items()},
         "version": __version__,
         "code": code_hash(),

@@ -55,12 +55,12 @@ def compare_exclusion(counts: Mapping[str, tuple[int, int]]) -> float:
     0.002759
     """
     (a, b), (c, d) = counts.values()
-    first, lost, n = a + b, b + d, a + b + c + d
+    first, missing, n = a + b, b + d, a + b + c + d
     ways = [
-        comb(lost, k) * comb(n - lost, first - k)
-        for k in range(max(0, lost - (c + d)), min(lost, first) + 1)
+        comb(missing, k) * comb(n - missing, first - k)
+        for k in range(max(0, missing - (c + d)), min(missing, first) + 1)
     ]
-    observed = comb(lost, b) * comb(n - lost, first - b)
+    observed = comb(missing, b) * comb(n - missing, first - b)
     return float(sum(w for w in ways if w <= observed) / sum(ways))
 
 
@@ -81,8 +81,8 @@ def qcfc_edges(edges: Floats, motion: Sequence[float] | Floats) -> Floats:
         or with motion that does not vary.
     """
     fd = np.asarray(motion, float)
-    known = np.isfinite(fd)
-    edges, fd = edges[known], fd[known]
+    available = np.isfinite(fd)
+    edges, fd = edges[available], fd[available]
     out = np.full(edges.shape[1], np.nan)
     whole = np.isfinite(edges).all(axis=0)
     if len(fd) < 5 or not whole.any() or fd.std() == 0:
@@ -151,10 +151,10 @@ def distance_dependence(r: Floats, distance_mm: Floats) -> float:
     """
     from scipy.stats import rankdata  # noqa: PLC0415 - half a second of import
 
-    known = np.isfinite(r) & np.isfinite(distance_mm)
-    if known.sum() < 3:
+    available = np.isfinite(r) & np.isfinite(distance_mm)
+    if available.sum() < 3:
         return float("nan")
-    ranks = np.array([rankdata(r[known]), rankdata(distance_mm[known])])
+    ranks = np.array([rankdata(r[available]), rankdata(distance_mm[available])])
     if (np.ptp(ranks, axis=1) == 0).any():
         return float("nan")
     return float(np.corrcoef(ranks)[0, 1])

@@ -10,10 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from circuitshift.pipeline.errors import CircuitshiftError, Fault, FaultsError, InputError
+from circuitshift.pipeline.errors import (
+    CircuitshiftError,
+    InputError,
+    InputProblem,
+    InputProblemsError,
+)
 from circuitshift.pipeline.io import tables
 
-__all__ = ["FOLDER", "RATINGS", "Rating", "of_person", "read_ratings"]
+__all__ = ["FOLDER", "RATINGS", "Rating", "of_participant", "read_ratings"]
 
 #: Folder of the outputs where ratings are looked for.
 FOLDER = "ratings"
@@ -88,24 +93,26 @@ def read_ratings(folder: Path) -> tuple[Rating, ...]:
         If files cannot be understood; names all of them.
     """
     latest: dict[tuple[str, str, str], Rating] = {}
-    faults: list[Fault] = []
+    problems: list[InputProblem] = []
     files = folder.iterdir() if folder.is_dir() else ()
     for path in sorted(path for path in files if path.suffix.lower() == ".json"):
         try:
             rating = _rating(tables.read_json(path))
         except CircuitshiftError as error:
             what = str(error).removeprefix(f"{path}: ")
-            faults.append(Fault(str(path), what, "save it again from the page, or remove it"))
+            problems.append(
+                InputProblem(str(path), what, "save it again from the page, or remove it")
+            )
             continue
         key = (rating.person, rating.session, rating.rater)
         if key not in latest or _time(latest[key].rated) <= _time(rating.rated):
             latest[key] = rating
-    if faults:
-        raise FaultsError(f"ratings in {folder} cannot be used", faults)
+    if problems:
+        raise InputProblemsError(f"ratings in {folder} cannot be used", problems)
     return tuple(latest[key] for key in sorted(latest))
 
 
-def of_person(ratings: tuple[Rating, ...], person: str) -> tuple[Rating, ...]:
+def of_participant(ratings: tuple[Rating, ...], person: str) -> tuple[Rating, ...]:
     """Return the ratings of one person, all sessions."""
     return tuple(rating for rating in ratings if rating.person == person)
 

@@ -10,8 +10,12 @@ import numpy as np
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.model.analyse import analyse
 from circuitshift.pipeline.model.contrasts import questions_of
-from circuitshift.pipeline.model.secondary.edge_maps import Map, Maps, change_maps
-from circuitshift.pipeline.model.secondary.secondary import Beside, CircuitReliability, look_beside
+from circuitshift.pipeline.model.secondary.edge_maps import EdgeMap, EdgeMaps, change_maps
+from circuitshift.pipeline.model.secondary.secondary import (
+    CircuitReliability,
+    SecondaryResults,
+    secondary_analyses,
+)
 from circuitshift.pipeline.model.secondary.trajectories import Levels
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.records import Background
@@ -28,7 +32,7 @@ _SPECIFICATION_PERMUTATIONS = 1000  # enough for p near .05; the verdict's own a
 
 def beside_verdict(
     context: Context, fitted: Fitted, folder: Path
-) -> tuple[dict[str, Any], tuple[Estimate, ...], Maps | None]:
+) -> tuple[dict[str, Any], tuple[Estimate, ...], EdgeMaps | None]:
     """Look at what informs and decides nothing; write its tables.
 
     Parameters
@@ -50,7 +54,7 @@ def beside_verdict(
     # streams of their own: what is beside must not move the verdict's random numbers
     rng, of_maps, of_rows = np.random.default_rng([context.design.seed, 1]).spawn(3)
     n_regions = len(context.atlas.regions)
-    found = look_beside(
+    found = secondary_analyses(
         fitted.analysis,
         fitted.visits,
         n_regions=n_regions,
@@ -73,8 +77,10 @@ def beside_verdict(
     _write_maps(folder, maps, context)
     specification = _specification(context, fitted, of_rows)
     group_tables.write_rows(folder / "specification.tsv", specification, _SPECIFICATION)
-    people = [group_tables.person_id(m.person) for m in fitted.cohort.pairs]
-    content = _write(folder, found, people, [*found.reliabilities, *_within_visit(context, fitted)])
+    participants = [group_tables.participant_id_of(m.person) for m in fitted.cohort.pairs]
+    content = _write(
+        folder, found, participants, [*found.reliabilities, *_within_visit(context, fitted)]
+    )
     content["components"] = _components(maps, context)
     content["specification"] = _agreement(specification)
     return content | {"remarks": remarks}, found.estimates, maps
@@ -94,7 +100,7 @@ def _levels(context: Context, fitted: Fitted) -> Levels | None:
         if (member.person, name) in fitted.sessions
     ]
     members = [member for member, _, _ in rows]
-    people = sorted({m.person for m in members})
+    participants = sorted({m.person for m in members})
     motion = np.array([measured.mean_fd_mm for _, _, measured in rows])
     treated = np.array([m.role == "treated" for m in members])
     sites = sorted({m.site for m in members})
@@ -106,7 +112,7 @@ def _levels(context: Context, fitted: Fitted) -> Levels | None:
     days = dict(context.design.days)
     return Levels(
         z=np.array([measured.z for _, _, measured in rows]),
-        person=np.array([people.index(m.person) for m in members]),
+        person=np.array([participants.index(m.person) for m in members]),
         owner=np.array([pool.index(m.person) if m.person in pool else -1 for m in members]),
         visit=np.array([v for _, v, _ in rows]),
         names=names,
@@ -212,8 +218,8 @@ def _stepped_up(icc: float) -> float:
 
 def _write(
     folder: Path,
-    found: Beside,
-    people: Sequence[str],
+    found: SecondaryResults,
+    participants: Sequence[str],
     reliable: Sequence[CircuitReliability],
 ) -> dict[str, Any]:
     shares = [asdict(row) for row in found.shares]
@@ -232,7 +238,7 @@ def _write(
     spatial = [asdict(row) for row in found.spatial]
     influences = [
         asdict(row.found)
-        | {"family": row.family, "term": row.term, "participant_id": people[row.person]}
+        | {"family": row.family, "term": row.term, "participant_id": participants[row.person]}
         for row in found.influences
     ]
     for name, rows, about in (
@@ -247,7 +253,7 @@ def _write(
     about = {"participant_id": "Participant"} | dict.fromkeys(found.circuits, words)
     index = [
         dict(zip(about, (person, *values), strict=True))
-        for person, values in zip(people, found.reliable.tolist(), strict=True)
+        for person, values in zip(participants, found.reliable.tolist(), strict=True)
     ]
     group_tables.write_rows(folder / "reliable_change.tsv", index, about)
     best = max(models, key=lambda row: row["elpd"], default=None)
@@ -282,7 +288,7 @@ _NETWORKS = {
 }
 
 
-def _write_maps(folder: Path, maps: Maps | None, context: Context) -> None:
+def _write_maps(folder: Path, maps: EdgeMaps | None, context: Context) -> None:
     regions: list[dict[str, object]] = []
     networks: list[dict[str, object]] = []
     if maps is not None:
@@ -298,13 +304,13 @@ def _write_maps(folder: Path, maps: Maps | None, context: Context) -> None:
     group_tables.write_rows(folder / "networks.tsv", networks, _NETWORKS)
 
 
-def _rows(found: Map) -> list[dict[str, object]]:
+def _rows(found: EdgeMap) -> list[dict[str, object]]:
     names = ("estimate_z", "statistic", "p", "p_corrected")
     columns = (found.estimate, found.statistic, found.p, found.p_corrected)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _components(maps: Maps | None, context: Context, most: int = 20) -> list[dict[str, Any]]:
+def _components(maps: EdgeMaps | None, context: Context, most: int = 20) -> list[dict[str, Any]]:
     """Describe the components of NBS, the clearest first."""
     if maps is None:
         return []

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from circuitshift.pipeline.errors import DesignError, Fault, FaultsError, TableError
+from circuitshift.pipeline.errors import DesignError, InputProblem, InputProblemsError, TableError
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE, read_text
 from circuitshift.pipeline.records import Background, Design
 
@@ -127,45 +127,47 @@ def read_study_file(path: Path) -> StudyFile:
         content = tomllib.loads(read_text(path))
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         raise TableError(f"{path}: it is not TOML ({error})") from None
-    faults: list[Fault] = []
+    problems: list[InputProblem] = []
     stated: list[tuple[str, Any]] = []
     for name, table in content.items():
         if name not in STUDY_KEYS or not isinstance(table, dict):
-            faults.append(_unknown(path, f"table [{name}]", name, STUDY_KEYS))
+            problems.append(_unknown(path, f"table [{name}]", name, STUDY_KEYS))
             continue
         for key, value in table.items():
             wrong = _wrong_value(path, name, key, value)
             if wrong:
-                faults.append(wrong)
+                problems.append(wrong)
             else:
                 stated.append(("group_column" if key == "column" else key, _frozen(value)))
-    if faults:
-        raise FaultsError(f"{path.name} cannot be used", faults)
+    if problems:
+        raise InputProblemsError(f"{path.name} cannot be used", problems)
     return StudyFile(path, tuple(stated))
 
 
-def _unknown(path: Path, what: str, name: str, known: Iterable[str]) -> Fault:
-    near = difflib.get_close_matches(name, list(known), 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-    return Fault(str(path), f"{what} is unknown", hint)
+def _unknown(path: Path, what: str, name: str, available: Iterable[str]) -> InputProblem:
+    near = difflib.get_close_matches(name, list(available), 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(available)}"
+    return InputProblem(str(path), f"{what} is unknown", hint)
 
 
-def _wrong_value(path: Path, table: str, key: str, value: object) -> Fault | None:
-    known = STUDY_KEYS[table]
-    if key not in known:
-        return _unknown(path, f"key {key!r} of [{table}]", key, known)
-    kind, meaning = known[key]
+def _wrong_value(path: Path, table: str, key: str, value: object) -> InputProblem | None:
+    available = STUDY_KEYS[table]
+    if key not in available:
+        return _unknown(path, f"key {key!r} of [{table}]", key, available)
+    kind, meaning = available[key]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(_KINDS[k] for k in kinds)
-        return Fault(str(path), f"[{table}] {key} = {value!r}", f"give {names}: {meaning}")
+        return InputProblem(str(path), f"[{table}] {key} = {value!r}", f"give {names}: {meaning}")
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
-        return Fault(str(path), f"[{table}] {key} = {value!r}", "give a list of names in quotes")
+        return InputProblem(
+            str(path), f"[{table}] {key} = {value!r}", "give a list of names in quotes"
+        )
     if key in _ALLOWED:
         given = dict(value).items() if isinstance(value, dict) else [(key, value)]
         bad = {name: item for name, item in given if not _ALLOWED[key][0](item)}
         if bad:
-            return Fault(str(path), f"{key} = {bad}", f"give {_ALLOWED[key][1]}")
+            return InputProblem(str(path), f"{key} = {bad}", f"give {_ALLOWED[key][1]}")
     return None
 
 
@@ -222,9 +224,9 @@ def infer_design(study: StudyFile, observed: Observed) -> Design:
             f"{', '.join(observed.columns) or 'none'}; name one under [groups] column"
         )
     stated |= _reference_dataset(stated, observed, inferred)
-    faults = _faults(stated, observed)
-    if faults:
-        raise FaultsError("the study file does not fit the data", faults)
+    problems = _faults(stated, observed)
+    if problems:
+        raise InputProblemsError("the study file does not fit the data", problems)
     own = () if stated.get("reference_dataset") else stated.get("reference", ())
     if not any((stated.get("treated"), stated.get("control"), own)):
         stated |= _roles(stated, observed, inferred)
@@ -318,14 +320,14 @@ def _reference_dataset(
     return chosen | {"reference": healthy}
 
 
-def _faults(stated: Mapping[str, Any], observed: Observed) -> list[Fault]:
+def _faults(stated: Mapping[str, Any], observed: Observed) -> list[InputProblem]:
     """Say everything that the study file names and the data do not have."""
-    faults = []
+    problems = []
     labels = {s for sessions in observed.sessions.values() for s in sessions}
     for key in ("baseline", "followup", "control_baseline", "control_followup"):
         if stated.get(key) and stated[key] not in labels:
-            faults.append(_absent("study file", f"{key} session", stated[key], labels))
-    faults += [
+            problems.append(_absent("study file", f"{key} session", stated[key], labels))
+    problems += [
         _absent("study file", "visit", label, labels)
         for label in (*stated.get("visits", ()), *dict(stated.get("days", ())))
         if label not in labels
@@ -333,61 +335,61 @@ def _faults(stated: Mapping[str, Any], observed: Observed) -> list[Fault]:
     without = set(stated.get("visits", ())) - set(dict(stated.get("days", ())))
     if stated.get("days") and without:
         lines = ", ".join(sorted(without))
-        faults.append(
-            Fault("study file", f"days of {lines} are missing", "give days of all visits")
+        problems.append(
+            InputProblem("study file", f"days of {lines} are missing", "give days of all visits")
         )
-    faults += _model_faults(stated, observed)
+    problems += _model_faults(stated, observed)
     column = observed.columns.get(str(stated["group_column"]), {})
     groups = set(column.values()) - {NOT_AVAILABLE}
     other = str(stated.get("reference_dataset", ""))
     if other and other not in observed.reference_groups:
         names = observed.reference_groups
-        faults.append(_absent("study file", "reference_dataset", other, names))
+        problems.append(_absent("study file", "reference_dataset", other, names))
     for role in ("treated", "control", "reference"):
         there = (
             set(observed.reference_groups.get(other, groups))
             if role == "reference" and other
             else groups
         )
-        faults += [
+        problems += [
             _absent("study file", f"{role} group", group, there)
             for group in stated.get(role, ())
             if group not in there
         ]
-    faults += [
+    problems += [
         _absent("study file", "covariate", name, observed.columns)
         for name in stated.get("covariates", ())
         if name not in observed.columns
     ]
-    return faults
+    return problems
 
 
-def _model_faults(stated: Mapping[str, Any], observed: Observed) -> list[Fault]:
-    faults = []
+def _model_faults(stated: Mapping[str, Any], observed: Observed) -> list[InputProblem]:
+    problems = []
     site, factor, symptom = (str(stated.get(key, "")) for key in ("site", "factor", "symptom"))
     if site and site not in (*observed.columns, *observed.scores):
-        faults.append(_absent("study file", "site", site, (*observed.columns, *observed.scores)))
+        problems.append(_absent("study file", "site", site, (*observed.columns, *observed.scores)))
     if symptom and symptom not in observed.scores:
-        faults.append(_absent("study file", "symptom", symptom, observed.scores))
+        problems.append(_absent("study file", "symptom", symptom, observed.scores))
     if factor and factor not in observed.columns:
-        faults.append(_absent("study file", "factor", factor, observed.columns))
+        problems.append(_absent("study file", "factor", factor, observed.columns))
     elif factor:
         there = sorted(set(observed.columns[factor].values()) - {NOT_AVAILABLE})
         levels = stated.get("factor_levels", ())
         if len(levels) != 2 or not set(levels) <= set(there):
-            faults.append(
-                Fault(
+            problems.append(
+                InputProblem(
                     "study file",
                     f"factor {factor!r} has the levels {', '.join(there) or 'none'}",
                     "say which two are compared: factor_levels = [without, with]",
                 )
             )
-    return faults
+    return problems
 
 
-def _absent(where: str, what: str, name: str, known: Iterable[str]) -> Fault:
-    there = ", ".join(sorted(known)) or "none"
-    return Fault(where, f"{what} {name!r} is not in the data", f"the data have {there}")
+def _absent(where: str, what: str, name: str, available: Iterable[str]) -> InputProblem:
+    there = ", ".join(sorted(available)) or "none"
+    return InputProblem(where, f"{what} {name!r} is not in the data", f"the data have {there}")
 
 
 def _roles(

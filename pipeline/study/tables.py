@@ -12,7 +12,7 @@ from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.model import analyse as study
-from circuitshift.pipeline.model.secondary.edge_maps import Maps
+from circuitshift.pipeline.model.secondary.edge_maps import EdgeMaps
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.detectable import detectable
 from circuitshift.pipeline.study import pairing as change
@@ -20,7 +20,7 @@ from circuitshift.pipeline.study import pairing as change
 __all__ = [
     "Sensitivity",
     "Sessions",
-    "person_id",
+    "participant_id_of",
     "write_change",
     "write_circuits",
     "write_edges",
@@ -62,29 +62,29 @@ def write_circuits(
     circuits: Sequence[Circuit],
 ) -> None:
     """Write the value of every circuit in every session of everybody."""
-    by_person = {member.person: member for member in members}
+    by_participant = {member.person: member for member in members}
     columns: dict[str, list[object]] = {name: [] for name in _CIRCUIT_COLUMNS}
     for (person, session), measured in sessions.items():
         values = connectivity.circuit_values(measured.z, circuits)
         n_regions = connectivity.n_regions_of(measured.z.size)
         for circuit, value in zip(circuits, values, strict=True):
-            known = int(np.isfinite(measured.z[circuit.edges(n_regions)]).sum())
-            member = by_person[person]
+            available = int(np.isfinite(measured.z[circuit.edges(n_regions)]).sum())
+            member = by_participant[person]
             row = (
-                person_id(person),
+                participant_id_of(person),
                 member.group,
                 member.role,
                 session,
                 circuit.name,
                 value,
-                known,
+                available,
             )
             for column, cell in zip(columns.values(), row, strict=True):
                 column.append(cell)
     tables.write_table(path, columns, sidecar=_describe(_CIRCUIT_COLUMNS))
 
 
-def person_id(person: str) -> str:
+def participant_id_of(person: str) -> str:
     """``sub-01`` for ``01``, ``ds2:sub-01`` for ``ds2:01``."""
     name, _, label = person.rpartition(":")
     return f"{name}:sub-{label}" if name else f"sub-{label}"
@@ -152,7 +152,7 @@ def write_change(path: Path, cohort: change.Cohort, analysis: study.Analysis) ->
     response = analysis.response
     n = len(cohort.pairs)
     columns: dict[str, Sequence[object]] = {
-        "participant_id": [person_id(m.person) for m in cohort.pairs],
+        "participant_id": [participant_id_of(m.person) for m in cohort.pairs],
         "arm": [m.role for m in cohort.pairs],
     }
     about = {"participant_id": "Participant", "arm": "Role in the study"}
@@ -184,7 +184,7 @@ def write_exclusions(
     """Write who, or what part of somebody, is not in the analysis, and why."""
     roles = {member.person: member.role for member in members}
     columns: dict[str, list[object]] = {
-        "participant_id": [person_id(e.person) for e in exclusions],
+        "participant_id": [participant_id_of(e.person) for e in exclusions],
         "arm": [roles.get(e.person) for e in exclusions],
         "session": [e.session or None for e in exclusions],
         "stage": [e.stage for e in exclusions],
@@ -219,7 +219,7 @@ def write_edges(
     atlas: Atlas,
     *,
     circuits: Sequence[Circuit],
-    maps: Maps | None,
+    maps: EdgeMaps | None,
     motion: Mapping[str, Floats],
 ) -> None:
     """Write group means and exploratory tests of every edge, and how it goes with motion."""
@@ -254,8 +254,8 @@ def write_edges(
 
 def _short(values: Floats) -> list[object]:
     """Column means over whoever is known, rounded to what a mean of people can carry."""
-    known = np.isfinite(values)
-    count = known.sum(axis=0)
+    available = np.isfinite(values)
+    count = available.sum(axis=0)
     mean = np.full(values.shape[1], np.nan)
-    np.divide(np.where(known, values, 0.0).sum(axis=0), count, out=mean, where=count > 0)
+    np.divide(np.where(available, values, 0.0).sum(axis=0), count, out=mean, where=count > 0)
     return list(np.round(mean, 5))

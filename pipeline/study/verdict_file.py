@@ -17,7 +17,7 @@ from circuitshift.pipeline.io.provenance import code_hash, versions
 from circuitshift.pipeline.measure.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.model import analyse as study
 from circuitshift.pipeline.model.change_size import identifiability
-from circuitshift.pipeline.records import AS_GIVEN, Design, Science
+from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, Design
 from circuitshift.pipeline.study import pairing as change
 from circuitshift.pipeline.study import tables as group_tables
 from circuitshift.pipeline.study.members import GroupInput
@@ -42,7 +42,7 @@ class Context:
     design: Design
     atlas: Atlas
     circuits: tuple[Circuit, ...]
-    science: Science
+    settings: AnalysisSettings
     skipped: tuple[str, ...] = ()
 
     def positions(self) -> dict[str, npt.NDArray[np.intp]]:
@@ -72,29 +72,29 @@ class Fitted:
     analysis: study.Analysis
 
 
-def is_gsr(strategy: str, science: Science) -> bool:
+def is_gsr(strategy: str, settings: AnalysisSettings) -> bool:
     """Tell whether a strategy regresses the global signal out; series given as they are do not."""
     if strategy == AS_GIVEN:
         return False
-    known = load_strategies(tuple(map(Path, science.strategy_files)))
-    return get_strategy(strategy, known).gsr
+    available = load_strategies(tuple(map(Path, settings.strategy_files)))
+    return get_strategy(strategy, available).gsr
 
 
 def _sensitivity_row(
-    name: str, found: study.Analysis | None, said: str, science: Science
+    name: str, found: study.Analysis | None, said: str, settings: AnalysisSettings
 ) -> dict[str, object]:
     if found is None:
         return {"strategy": name, "verdict": None, "reason": said}
     return {
         "strategy": name,
-        "global_signal_removed": is_gsr(name, science),
+        "global_signal_removed": is_gsr(name, settings),
         "verdict": found.verdict.verdict,
         "reason": found.verdict.reason,
     }
 
 
 def _gsr_warning(
-    analysis: study.Analysis, sensitivity: group_tables.Sensitivity, science: Science
+    analysis: study.Analysis, sensitivity: group_tables.Sensitivity, settings: AnalysisSettings
 ) -> list[str]:
     """Say when global signal regression changes the answer."""
     ours = analysis.verdict.verdict
@@ -104,7 +104,7 @@ def _gsr_warning(
         "deserves suspicion."
         for name, found, _ in sensitivity
         if found is not None
-        and is_gsr(name, science)
+        and is_gsr(name, settings)
         and found.verdict.verdict != ours
         and "circuit-specific" in (found.verdict.verdict, ours)
     ]
@@ -162,10 +162,10 @@ def verdict_content(
     dict
         For verdict.json.
     """
-    cohort, analysis, science = fitted.cohort, fitted.analysis, context.science
+    cohort, analysis, settings = fitted.cohort, fitted.analysis, context.settings
     verdict, deviation = analysis.verdict, analysis.deviation
     roles = [m.role for m in cohort.pairs]
-    warnings = [*verdict.warnings, *_gsr_warning(analysis, sensitivity, science)]
+    warnings = [*verdict.warnings, *_gsr_warning(analysis, sensitivity, settings)]
     warnings += context.given.doubts
     warnings += _other_data_warning(context, cohort)
     excluded = _exclusion_by_arm(context.members, cohort)
@@ -199,7 +199,9 @@ def verdict_content(
         "size_of_change": _rows(analysis, "size of change"),
         "identifiability": _identifiability(cohort),
         "quality": _motion_confound(context, fitted),
-        "sensitivity": [_sensitivity_row(*twin, science) for twin in sensitivity],
+        "sensitivity": [
+            _sensitivity_row(*gsr_counterpart, settings) for gsr_counterpart in sensitivity
+        ],
         "exclusion_by_arm": excluded,
         "flow": _flow(context, cohort),
         "strategy": fitted.strategy,
@@ -207,8 +209,8 @@ def verdict_content(
             *cohort.covariate_names,
             *["change in mean framewise displacement"] * (cohort.motion_mm is not None),
         ],
-        "science": asdict(science),
-        "science_hash": science.digest(),
+        "science": asdict(settings),
+        "science_hash": settings.digest(),
         "design": asdict(context.design),
         "atlas": context.atlas.name,
         "n_regions": len(context.atlas.regions),
@@ -272,8 +274,8 @@ def _motion_pairs(context: Context, fitted: Fitted) -> dict[str, tuple[Floats, F
     """Edges and motion of treated and control people: at baseline, and the change of both."""
     cohort = fitted.cohort
     unknown = np.full(len(cohort.pairs), np.nan)
-    people = [member.person for member in (*cohort.pairs, *cohort.lone)]
-    visits = [fitted.sessions.get((person, context.design.baseline)) for person in people]
+    participants = [member.person for member in (*cohort.pairs, *cohort.lone)]
+    visits = [fitted.sessions.get((person, context.design.baseline)) for person in participants]
     fd = np.array([np.nan if found is None else found.mean_fd_mm for found in visits])
     return {
         "qcfc_r": (np.vstack([cohort.baseline, cohort.baseline_only]), fd),
@@ -323,8 +325,8 @@ def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] |
         None when the series of anybody are not there.
     """
     design = context.design
-    people = [member.person for member in fitted.cohort.pairs]
-    found: dict[str, list[tuple[Floats, Floats]]] = {person: [] for person in people}
+    participants = [member.person for member in fitted.cohort.pairs]
+    found: dict[str, list[tuple[Floats, Floats]]] = {person: [] for person in participants}
     for row in context.given.rows:
         wanted = (
             row["status"] == "included"
@@ -343,7 +345,7 @@ def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] |
     if not all(found.values()):
         return None
     first, second = (
-        np.array([np.mean([pair[k] for pair in found[person]], axis=0) for person in people])
+        np.array([np.mean([pair[k] for pair in found[person]], axis=0) for person in participants])
         for k in (0, 1)
     )
     return first, second

@@ -19,7 +19,7 @@ from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.model.analyse import analyse
 from circuitshift.pipeline.model.contrasts import Rules, Visits
-from circuitshift.pipeline.study.group_level import DataSet, fit_study, recorded_science
+from circuitshift.pipeline.study.group_level import DataSet, fit_study, recorded_settings
 from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
 from circuitshift.pipeline.study.verdict_file import baseline_halves
 from circuitshift.pipeline.validation.calibration import (
@@ -80,7 +80,7 @@ def own_table(
             "set: leave datasets/ out"
         )
     stated = read_study_file(study) if study else StudyFile()
-    context, fitted = fit_study(data_sets, stated, recorded_science(data_sets))
+    context, fitted = fit_study(data_sets, stated, recorded_settings(data_sets))
     own = replace(fitted.rules, n_permutations=rules.n_permutations)
     rows = partial(null_rows, rules=own, n_studies=n_studies, seed=seed, n_procs=n_procs)
     yield rows("sign flips", fitted.visits, context.positions())

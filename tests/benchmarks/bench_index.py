@@ -113,7 +113,7 @@ def ours(root: Path, *, check: bool) -> dict[str, list[object]]:
     from circuitshift.pipeline.bids.select_runs import check_run, find_runs
 
     found = find_runs(root)
-    assert not found.faults, found.faults[:3]
+    assert not found.problems, found.problems[:3]
     out: dict[str, list[object]] = {}
     for run in found.runs:
         entities = dict(run.entities)

@@ -69,9 +69,9 @@ def sizes(edges: np.ndarray, orders: np.ndarray) -> np.ndarray:
 def ours(edges: np.ndarray) -> tuple[float, np.ndarray]:
     """Observed size and null distribution."""
     rng = np.random.default_rng(SEED)
-    people = np.arange(len(edges))
-    orders = rng.permuted(np.tile(people, (N_OURS, 1)), axis=1)
-    found = sizes(edges, np.vstack([people, orders]))
+    participants = np.arange(len(edges))
+    orders = rng.permuted(np.tile(participants, (N_OURS, 1)), axis=1)
+    found = sizes(edges, np.vstack([participants, orders]))
     return float(found[0]), found[1:]
 
 

@@ -38,12 +38,12 @@ def make(folder: Path) -> None:
     from circuitshift.atlases.load import load_atlas
     from circuitshift.pipeline.validation.simulate.bold_run import make_grid
     from circuitshift.pipeline.validation.simulate.data_set import (
-        PhantomSpec,
         PlantedTruth,
-        write_phantom,
+        SimulationSpec,
+        write_simulated_data_set,
     )
 
-    spec = PhantomSpec(
+    spec = SimulationSpec(
         n_treated=N_PEOPLE // 2,
         n_control=N_PEOPLE // 2,
         n_reference=0,
@@ -53,7 +53,7 @@ def make(folder: Path) -> None:
         share_out_of_view=0.0,
         n_dummy=N_DUMMY,
     )
-    write_phantom(
+    write_simulated_data_set(
         folder / "ds", PlantedTruth("specific"), spec=spec, rng=np.random.default_rng(20260101)
     )
     atlas = load_atlas(spec.atlas)

@@ -77,7 +77,7 @@ def whole(n: int) -> float:
     from circuitshift.pipeline.model.analyse import analyse
     from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
     from circuitshift.pipeline.model.secondary.edge_maps import change_maps
-    from circuitshift.pipeline.model.secondary.secondary import look_beside
+    from circuitshift.pipeline.model.secondary.secondary import secondary_analyses
     from circuitshift.pipeline.validation.simulate.edges import TRUTHS, EdgeSpec, simulate_edges
 
     rng = np.random.default_rng(SEED)
@@ -94,7 +94,7 @@ def whole(n: int) -> float:
     rules = Rules(n_permutations=n)
     start = time.perf_counter()
     found = analyse(visits, study.circuits, rng=rng, rules=rules)
-    look_beside(found, visits, n_regions=300, rng=rng, rules=rules)
+    secondary_analyses(found, visits, n_regions=300, rng=rng, rules=rules)
     networks = [str(k % 9) for k in range(300)]
     change_maps(visits.change, questions_of(visits)[0], networks, rng=rng, n_permutations=n)
     return time.perf_counter() - start

@@ -123,9 +123,9 @@ def steps(root: Path, out: Path) -> dict[str, float]:
     for name, module, function in STEPS:
         setattr(module, function, timed(spent, name, getattr(module, function)))
     begin = time.perf_counter()
-    (found,) = find_raw(root, bids.Query()).people
+    (found,) = find_raw(root, bids.Query()).participants
     how = {"template": EMBEDDED, "out_dir": out}
-    made = person.prepare_person_anatomy(found.anats, participant="01", **how)
+    made = person.prepare_participant_anatomy(found.anats, participant="01", **how)
     for bold in found.bolds:
         motion = person.estimate_run_motion(bold, out_dir=out)
         size = person.voxel_size(found.bolds)
@@ -139,8 +139,8 @@ def steps(root: Path, out: Path) -> dict[str, float]:
 
 def error_mm(found: list[np.ndarray], run: BoldTruth) -> float:
     """Median error of head motion on the surface of a sphere of 50 mm, mm."""
-    known = [transforms.matrix_of(row, run.centre_mm) for row in run.motion]
-    offset = [np.linalg.inv(a) @ b for a, b in zip(known, found, strict=False)][run.n_dummy :]
+    available = [transforms.matrix_of(row, run.centre_mm) for row in run.motion]
+    offset = [np.linalg.inv(a) @ b for a, b in zip(available, found, strict=False)][run.n_dummy :]
     middle = np.linalg.inv(transforms.halfway(offset, run.centre_mm))
     rows = np.array([transforms.parameters_of(middle @ m, run.centre_mm) for m in offset])
     return float(np.median(np.abs(rows[:, :3]).sum(axis=1) + 50 * np.abs(rows[:, 3:]).sum(axis=1)))

@@ -41,16 +41,18 @@ def write_run(folder: Path, n_volumes: int, voxel_mm: float) -> int:
     import nibabel as nib
 
     from circuitshift.pipeline.validation.simulate.data_set import (
-        PhantomSpec,
         PlantedTruth,
-        write_phantom,
+        SimulationSpec,
+        write_simulated_data_set,
     )
 
-    spec = PhantomSpec(
+    spec = SimulationSpec(
         n_treated=1, n_control=0, n_reference=0, n_volumes=n_volumes, voxel_mm=voxel_mm,
         share_missing=0.0, share_out_of_view=0.0,
     )  # fmt: skip
-    write_phantom(folder / "ds", PlantedTruth("nothing"), spec=spec, rng=np.random.default_rng(1))
+    write_simulated_data_set(
+        folder / "ds", PlantedTruth("nothing"), spec=spec, rng=np.random.default_rng(1)
+    )
     image = next(folder.rglob("*ses-pre*_desc-preproc_bold.nii.gz"))
     return int(np.prod(nib.load(image).shape[:3]))
 
@@ -77,16 +79,16 @@ def child(folder: Path, atlas: Path | None, n_strategies: int) -> None:
 
     from circuitshift.pipeline.bids.select_runs import find_runs
     from circuitshift.pipeline.measure.atlas_files import prepare_atlases
-    from circuitshift.pipeline.measure.person import measure_person
-    from circuitshift.pipeline.records import Science
+    from circuitshift.pipeline.measure.person import measure_participant
+    from circuitshift.pipeline.records import AnalysisSettings
 
     if atlas is None:
         return
     runs = list(find_runs(folder / "ds/derivatives/fmriprep").runs)[:1]
-    science = Science(atlases=(str(atlas),), strategies=STRATEGIES[:n_strategies])
-    prepare_atlases(runs, science, folder / "out")
-    made = measure_person(
-        runs, [], participant=runs[0].participant, science=science, out_dir=folder / "out"
+    settings = AnalysisSettings(atlases=(str(atlas),), strategies=STRATEGIES[:n_strategies])
+    prepare_atlases(runs, settings, folder / "out")
+    made = measure_participant(
+        runs, [], participant=runs[0].participant, settings=settings, out_dir=folder / "out"
     )
     said = made.runs.read_text()
     if "failed" in said:

@@ -33,7 +33,7 @@ GIB = 2.0**30
 # --------------------------------------------------------------------------------------- data
 
 
-def write_study(root: Path, n_people: int, *, seed: int = 1) -> None:
+def write_study(root: Path, n_participants: int, *, seed: int = 1) -> None:
     """Write matrices of people, a third each treated, control and reference, two sessions each."""
     rng = np.random.default_rng(seed)
     labels = load_atlas(ATLAS).labels
@@ -45,7 +45,7 @@ def write_study(root: Path, n_people: int, *, seed: int = 1) -> None:
     rows = ["participant_id\tgroup\tage\tsex"]
     matrix = np.eye(n)
     line = "\t".join(["%.5f"] * n)
-    for k in range(n_people):
+    for k in range(n_participants):
         trait = typical + rng.normal(0, 0.1, len(i)) + rng.normal(0, 0.05)
         rows.append(f"sub-{k:04d}\t{groups[k % 3]}\t{20 + k % 50}\t{'FM'[k // 3 % 2]}")
         for session in SESSIONS:
@@ -133,9 +133,9 @@ def stages(root: Path, n_procs: int, *, whole: bool) -> dict[str, Spent]:
             words[0],
             str(root / "whole"),
         ]
-        machine = ["-w", str(root / "work"), "--nprocs", str(n_procs), "--skip-bids-validation"]
+        execution = ["-w", str(root / "work"), "--nprocs", str(n_procs), "--skip-bids-validation"]
         for name in ("participant level", "participant level again"):
-            spent[name] = spend([*app, "participant", *machine], root / "log.txt")
+            spent[name] = spend([*app, "participant", *execution], root / "log.txt")
             print(f"  {name}: {spent[name]}", flush=True)
     for name, code in _STAGES.items():
         spent[name] = spend([sys.executable, "-c", _HEAD + code, *words], root / "log.txt")
@@ -151,11 +151,11 @@ def exponent(sizes: list[int], values: list[float]) -> float:
 def compare(sizes: list[int], n_procs: int, folder: Path | None, *, whole: bool) -> None:
     """Measure every size, print the table, and fail when a goal is missed."""
     found = []
-    for n_people in sizes:
+    for n_participants in sizes:
         with tempfile.TemporaryDirectory(dir=folder) as name:
             root = Path(name)
-            print(f"{n_people} people", flush=True)
-            write_study(root / "data", n_people)
+            print(f"{n_participants} people", flush=True)
+            write_study(root / "data", n_participants)
             found.append(stages(root, n_procs, whole=whole))
             page = (root / "out/group/report.html").stat().st_size / 2**20
             print(f"  report.html: {page:.1f} MiB", flush=True)
@@ -184,4 +184,4 @@ if __name__ == "__main__":
     parser.add_argument("--folder", type=Path, help="where the temporary files go")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    compare(options.people, options.nprocs, options.folder, whole=options.whole)
+    compare(options.participants, options.nprocs, options.folder, whole=options.whole)

@@ -4,8 +4,8 @@ Run it as ``python tests/benchmarks/measure_resources.py > rows.toml`` (about tw
 3 GB of temporary files) and put the rows into ``workflows/cluster/resources.toml`` when the code
 of a level has changed; `tests/workflows/cluster/test_slurm.py` compares the rule with
 them. Each row is one whole process with one worker, as a task of an array runs it: peak resident
-memory of the process, and its processor time (user and system), which another program on the machine hardly changes.
-Images are noise inside a brain-sized mask, zero outside.
+memory of the process, and its processor time (user and system), which another program on the
+machine hardly changes. Images are noise inside a brain-sized mask, zero outside.
 """
 
 import argparse
@@ -24,10 +24,13 @@ import numpy as np
 from isal import igzip
 
 from circuitshift.pipeline.io.tables import write_matrix
-from circuitshift.pipeline.validation.simulate.data_set import write_phantom
+from circuitshift.pipeline.validation.simulate.data_set import write_simulated_data_set
 from circuitshift.pipeline.validation.simulate.head import HeadSpec
-from circuitshift.pipeline.validation.simulate.raw_data_set import RAW_STUDY, write_raw_phantom
-from circuitshift.pipeline.validation.simulate.truth import PhantomSpec, PlantedTruth
+from circuitshift.pipeline.validation.simulate.raw_data_set import (
+    RAW_STUDY,
+    write_simulated_raw_data_set,
+)
+from circuitshift.pipeline.validation.simulate.truth import PlantedTruth, SimulationSpec
 
 GRIDS = {3: (65, 77, 65), 2: (97, 115, 97)}
 STRATEGIES = ("24p+acompcor", "36p", "24p", "none")
@@ -37,7 +40,9 @@ RAW = (
     (480, 2.0, 3.0),
     (240, 1.0, 3.0),
 )  # volumes, mm of T1w, mm of runs
-ONE = PhantomSpec(n_treated=1, n_control=0, n_reference=0, share_missing=0.0, share_out_of_view=0.0)
+ONE = SimulationSpec(
+    n_treated=1, n_control=0, n_reference=0, share_missing=0.0, share_out_of_view=0.0
+)
 
 
 # A process's peak memory starts with that of the process it was forked from, which here holds
@@ -128,8 +133,8 @@ def persons(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object
         (2, 480, [(100, 2), (400, 2), (1000, 2), (1000, 5)]),
     ):
         data = folder / f"data{mm}-{n_volumes}"
-        spec = PhantomSpec(**{**_dict(ONE), "n_volumes": n_volumes})
-        write_phantom(data, PlantedTruth("nothing"), spec=spec, rng=rng)
+        spec = SimulationSpec(**{**_dict(ONE), "n_volumes": n_volumes})
+        write_simulated_data_set(data, PlantedTruth("nothing"), spec=spec, rng=rng)
         voxels = fill(data, mm, n_volumes, rng)
         for n_regions, n_strategies in cases:
             out = folder / "out"
@@ -152,7 +157,7 @@ def persons(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object
         shutil.rmtree(data)
 
 
-def _dict(spec: PhantomSpec) -> dict[str, object]:
+def _dict(spec: SimulationSpec) -> dict[str, object]:
     return {name: getattr(spec, name) for name in spec.__dataclass_fields__}
 
 
@@ -161,9 +166,9 @@ def raw_persons(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, ob
     for n_volumes, t1w_mm, bold_mm in RAW:
         data, out = folder / f"raw{n_volumes}", folder / "out"
         alone = {"n_treated": 1, "n_control": 0, "n_reference": 0, "n_volumes": n_volumes}
-        spec = PhantomSpec(**{**_dict(RAW_STUDY), **alone})
+        spec = SimulationSpec(**{**_dict(RAW_STUDY), **alone})
         head = HeadSpec(t1w_mm=t1w_mm, bold_mm=(bold_mm, bold_mm, bold_mm))
-        write_raw_phantom(data, PlantedTruth("nothing"), spec=spec, head=head, rng=rng)
+        write_simulated_raw_data_set(data, PlantedTruth("nothing"), spec=spec, head=head, rng=rng)
         bold = nib.load(next(data.rglob("*_bold.nii.gz")))
         anat = nib.load(next(data.rglob("*_T1w.nii.gz")))
         seconds, mib = app(data, out, "participant", "--skip-bids-validation")
@@ -182,13 +187,13 @@ def raw_persons(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, ob
 
 def groups(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object]]:
     """Analyse studies that enter by edge matrices; two visits each."""
-    for n_people, n_regions in ((40, 100), (40, 300), (160, 100), (160, 300)):
+    for n_participants, n_regions in ((40, 100), (40, 300), (160, 100), (160, 300)):
         data, out = folder / "edges", folder / "out"
-        write_edges(data, n_people, n_regions, rng)
+        write_edges(data, n_participants, n_regions, rng)
         app(data, out, "participant")
         seconds, mib = app(data, out, "group")
         yield {
-            "people": n_people,
+            "people": n_participants,
             "regions": n_regions,
             "seconds": round(seconds, 1),
             "mib": round(mib),
@@ -197,7 +202,9 @@ def groups(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object]
         shutil.rmtree(data)
 
 
-def write_edges(folder: Path, n_people: int, n_regions: int, rng: np.random.Generator) -> None:
+def write_edges(
+    folder: Path, n_participants: int, n_regions: int, rng: np.random.Generator
+) -> None:
     """Write correlations of noise that all regions share, half of the people a control group."""
     folder.mkdir()
     networks = ("Default", "DorsAttn", "Cont", "Vis")
@@ -206,7 +213,7 @@ def write_edges(folder: Path, n_people: int, n_regions: int, rng: np.random.Gene
         for k in range(n_regions)
     ]
     rows = ["participant_id\tgroup"]
-    for person in range(n_people):
+    for person in range(n_participants):
         rows.append(f"sub-{person:04d}\t{('drug', 'placebo')[person % 2]}")
         for session in ("pre", "post"):
             series = rng.standard_normal((200, n_regions)) + rng.standard_normal((200, 1))

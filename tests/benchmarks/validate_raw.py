@@ -39,19 +39,19 @@ from circuitshift.pipeline.measure.denoise import (
     load_strategies,
 )
 from circuitshift.pipeline.preproc import transforms
-from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.simulate.bold_run import draw_series
 from circuitshift.pipeline.validation.simulate.cohort import (
-    PhantomPerson,
+    SimulatedParticipant,
     draw_correlations,
     draw_study,
 )
 from circuitshift.pipeline.validation.simulate.head import HeadSpec, draw_head, draw_pose, draw_t1w
 from circuitshift.pipeline.validation.simulate.raw_data_set import BoldTruth, draw_bold
 from circuitshift.pipeline.validation.simulate.truth import (
-    PhantomSpec,
     PlantedTruth,
     Population,
+    SimulationSpec,
     plant,
 )
 
@@ -65,9 +65,9 @@ def write(
     """Scan a head three times; return the runs, and the edges of circuits."""
     rng = np.random.default_rng(seed)
     atlas = load_atlas("seitzman300")
-    study = draw_study(PhantomSpec(t_r_s=spec.t_r_s), PlantedTruth("specific"), atlas, rng)
-    before = next(draw_correlations(study, PhantomPerson("01", "treated"), [False], rng))
-    after = plant(before, study.truth, study.people, response=1.0)
+    study = draw_study(SimulationSpec(t_r_s=spec.t_r_s), PlantedTruth("specific"), atlas, rng)
+    before = next(draw_correlations(study, SimulatedParticipant("01", "treated"), [False], rng))
+    after = plant(before, study.truth, study.participants, response=1.0)
     head, runs = draw_head(spec, rng), {}
     for session, correlation in zip(SESSIONS, (before, before, after), strict=True):
         series = draw_series(correlation, n_volumes, spec.t_r_s, np.random.default_rng([seed, 1]))
@@ -87,7 +87,7 @@ def write(
         }
         tables.write_json(path.with_name(path.name.replace(".nii.gz", ".json")), sidecar)
         runs[session] = run
-    return runs, study.people
+    return runs, study.participants
 
 
 def measure(root: Path) -> Path:
@@ -104,7 +104,7 @@ def compare(out: Path, session: str, run: BoldTruth, t_r_s: float) -> dict[str, 
     """Return edges (Fisher z) found, of a perfect scan, and planted; and r of each series."""
     folder = out / "sub-01" / f"ses-{session}" / "func"
     (path,) = (p for p in folder.glob("*_stat-mean_timeseries.tsv") if "desc-" not in p.name)
-    strategy = get_strategy(Science().strategies[0], load_strategies())
+    strategy = get_strategy(AnalysisSettings().strategies[0], load_strategies())
     (confounds,) = (out / "preproc/sub-01" / f"ses-{session}").rglob("*confounds_timeseries.tsv")
     found = tables.read_series(path)[1]
     perfect = clean(run.carried, load_regressors(confounds, strategy), strategy, t_r_s)[0]
@@ -123,7 +123,7 @@ def head(seed: int, spec: HeadSpec, n_volumes: int) -> dict[str, float]:
     """Scan, preprocess and compare one head."""
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        runs, people = write(root / "raw", spec, n_volumes, seed)
+        runs, participants = write(root / "raw", spec, n_volumes, seed)
         out = measure(root)
         seen = {s: compare(out, s, run, spec.t_r_s) for s, run in runs.items()}
     one, again, changed = (seen[s] for s in SESSIONS)
@@ -131,7 +131,7 @@ def head(seed: int, spec: HeadSpec, n_volumes: int) -> dict[str, float]:
     null = {kind: again[kind] - one[kind] for kind in kinds}
     change = {kind: changed[kind] - one[kind] for kind in kinds}
     there = np.isfinite(change["found"])
-    rows = {"all edges": there, **people.circuits}
+    rows = {"all edges": there, **participants.circuits}
     first, second = np.triu_indices(one["r"].size, 1)
     signal = one["r"][first] * one["r"][second]
     said = {

@@ -20,9 +20,9 @@ import pytest
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.reports import wording
 from circuitshift.pipeline.validation.simulate.data_set import (
-    PhantomSpec,
     PlantedTruth,
-    write_phantom,
+    SimulationSpec,
+    write_simulated_data_set,
 )
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 
@@ -39,7 +39,7 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SPEC = PhantomSpec(
+SPEC = SimulationSpec(
     n_treated=5, n_control=5, n_reference=4, n_volumes=70, share_missing=0.2, share_out_of_view=0.2
 )
 STUDY = "[model]\nsymptom = 'madrs'\n[tests]\nn_permutations = 100\n"
@@ -68,16 +68,18 @@ def give_scores(folder):
 def study(tmp_path_factory):
     """A small study with a missing follow-up, lost regions, a broken image and a symptom score."""
     root = tmp_path_factory.mktemp("pages")
-    write_phantom(root / "data", PlantedTruth("specific"), spec=SPEC, rng=np.random.default_rng(8))
+    write_simulated_data_set(
+        root / "data", PlantedTruth("specific"), spec=SPEC, rng=np.random.default_rng(8)
+    )
     give_scores(root / "data")
-    people = sorted(root.glob("data/**/sub-*/ses-post"))
-    broken = next(people[-1].rglob("*_bold.nii.gz"))
+    participants = sorted(root.glob("data/**/sub-*/ses-post"))
+    broken = next(participants[-1].rglob("*_bold.nii.gz"))
     broken.write_bytes(b"an error page")
     (root / "study.toml").write_text(STUDY)
     words = ("-w", root / "work", "--nprocs", 2, "--study", root / "study.toml")
     codes = [run(root / "data", root / "out", level, *words) for level in ("participant", "group")]
     assert codes == [EXIT_PARTIAL, EXIT_PARTIAL]  # one image could not be read
-    return root, people[-1].parent.name
+    return root, participants[-1].parent.name
 
 
 class Tables(HTMLParser):
@@ -117,7 +119,7 @@ class Tables(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def group_page(study):
+def study_page(study):
     root, _ = study
     folder = root / "out/group"
     return folder, Tables((folder / "report.html").read_text(encoding="utf-8"))
@@ -142,8 +144,8 @@ def close(shown, value, *, text=""):
 # -- numbers --------------------------------------------------------------------------------------
 
 
-def test_every_estimate_of_the_page_is_that_of_the_table(group_page):
-    folder, page = group_page
+def test_every_estimate_of_the_page_is_that_of_the_table(study_page):
+    folder, page = study_page
     rows = list(tables.read_table(folder / "tests.tsv").rows())
     shown = page.found["Every estimate"][1:]
     assert len(shown) == len(rows)
@@ -164,8 +166,8 @@ def test_every_estimate_of_the_page_is_that_of_the_table(group_page):
         assert cells[11] == f"{row['n']} ({row['n_control']}, {row['n_reference']})"
 
 
-def test_circuits_people_networks_and_power_are_those_of_the_tables(group_page):
-    folder, page = group_page
+def test_circuits_people_networks_and_power_are_those_of_the_tables(study_page):
+    folder, page = study_page
     tests = {(r["family"], r["term"]): r for r in tables.read_table(folder / "tests.tsv").rows()}
     shown = page.found["Circuits, Fisher z"]
     reliability = list(tables.read_table(folder / "reliability.tsv").rows())
@@ -211,8 +213,8 @@ def test_circuits_people_networks_and_power_are_those_of_the_tables(group_page):
             close(cells[4], of_terms[cells[0]]["detectable_family"])
 
 
-def test_the_brain_that_turns_draws_the_numbers_of_the_edges(group_page):
-    folder, page = group_page
+def test_the_brain_that_turns_draws_the_numbers_of_the_edges(study_page):
+    folder, page = study_page
     data = page.data["connectome-data"]
     table = tables.read_table(folder / "edges.tsv")
     change = table.numbers("estimate_z")
@@ -253,9 +255,9 @@ def test_words_about_methods_are_of_the_objects_that_ran(study):
         "background": "matched", "sesoi_z": 0.17, "alpha": 0.01, "n_permutations": 77,
         "directions": [["dmn", "decrease"]], "weighted": True,
     }  # fmt: skip
-    science = content["science"] | {"estimator": "partial", "min_minutes": 3.5}
+    settings = content["science"] | {"estimator": "partial", "min_minutes": 3.5}
     for strategy, found in load_strategies().items():
-        other = content | {"design": design, "science": science, "strategy": strategy}
+        other = content | {"design": design, "science": settings, "strategy": strategy}
         said = " ".join(methods_group(other, atlas).text.split())
         assert " ".join(found.prose.split()) in said
         for words in (
@@ -313,9 +315,9 @@ def pages(study):
         if path.is_dir()
     }
     two, one = (next(name for name, n in visits.items() if n == k) for k in (2, 1))
-    people = {"two visits": two, "one visit": one, "broken image": broken}
+    participants = {"two visits": two, "one visit": one, "broken image": broken}
     return {"study": out / "group/report.html"} | {
-        name: out / f"{person}.html" for name, person in people.items()
+        name: out / f"{person}.html" for name, person in participants.items()
     }
 
 

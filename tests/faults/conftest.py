@@ -24,11 +24,11 @@ REGIONS = tuple(
 STUDY = "[tests]\nn_permutations = 50\n"
 
 
-def write_study(root, n_people=4, n_volumes=40):
+def write_study(root, n_participants=4, n_volumes=40):
     """Series of a few people, half of them treated, two sessions each."""
     rng = np.random.default_rng(11)
     rows = ["participant_id\tgroup\tage"]
-    for k in range(1, n_people + 1):
+    for k in range(1, n_participants + 1):
         rows.append(f"sub-{k:02d}\t{'active' if k % 2 else 'placebo'}\t{30 + k}")
         for session in ("pre", "post"):
             folder = root / f"sub-{k:02d}" / f"ses-{session}" / "func"

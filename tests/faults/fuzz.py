@@ -29,7 +29,7 @@ from circuitshift.atlases.load import load_atlas
 from circuitshift.atlases.resolve import load_circuits
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids import select_runs as bids
-from circuitshift.pipeline.bids.participants import read_people
+from circuitshift.pipeline.bids.participants import read_participants
 from circuitshift.pipeline.io import nifti, tables
 from circuitshift.pipeline.measure import denoise, extract
 from circuitshift.pipeline.records import Run
@@ -219,13 +219,13 @@ _ROOT = Path(__file__).resolve().parents[2]
 # ----------------------------------------------------------------------------------- readers
 
 
-def _run_of(folder: Path, door: str, path: Path) -> Run:
+def _run_of(folder: Path, input_type: str, path: Path) -> Run:
     mask = folder / "mask.nii"
     if not mask.exists():
         mask.write_bytes(right_image(1, mask=True))
     entities = (("sub", "01"), ("task", "rest"))
     confounds = folder / "confounds.tsv"
-    return Run("01", "", "rest", "", "MNI152NLin6Asym", "x", door, path, entities, mask=mask,
+    return Run("01", "", "rest", "", "MNI152NLin6Asym", "x", input_type, path, entities, mask=mask,
                confounds=confounds)  # fmt: skip
 
 
@@ -247,17 +247,17 @@ def _read_matrix(path: Path) -> None:
 
 
 def _read_people(path: Path) -> None:
-    found = read_people(path.parent)
+    found = read_participants(path.parent)
     for score in found.visits:
         with contextlib.suppress(CircuitshiftError):
             found.scores(score)
 
 
 def _read_confounds(path: Path) -> None:
-    known = denoise.load_strategies()
+    available = denoise.load_strategies()
     for name in ("24p+acompcor", "36p"):
         with contextlib.suppress(CircuitshiftError):
-            strategy = denoise.get_strategy(name, known)
+            strategy = denoise.get_strategy(name, available)
             found = denoise.load_regressors(path, strategy, n_volumes=60, dummy_scans=None)
             series = np.random.default_rng(1).normal(size=(60, 4))
             denoise.clean(series, found, strategy, 2.5)

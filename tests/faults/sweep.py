@@ -26,8 +26,8 @@ _SPEC.loader.exec_module(study)
 
 def _words(root: Path, out: Path, level: str) -> list[str]:
     more = ["--study", str(root / "study.toml")] if level == "group" else []
-    machine = ["-w", str(root / "work"), "--nprocs", "2"]
-    return study.command(root / "data", out, level, *machine, *more)
+    execution = ["-w", str(root / "work"), "--nprocs", "2"]
+    return study.command(root / "data", out, level, *execution, *more)
 
 
 def _go(words: list[str], seconds: float | None) -> bool:

@@ -19,15 +19,15 @@ import pytest
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.validation.simulate.data_set import (
-    PhantomSpec,
     PlantedTruth,
-    write_phantom,
+    SimulationSpec,
+    write_simulated_data_set,
 )
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 
 
-class Fault(NamedTuple):
+class InputProblem(NamedTuple):
     """What was broken, how, and what the user saw."""
 
     what: str
@@ -83,28 +83,40 @@ def many_columns(path):
 
 
 SERIES = [
-    Fault("series: cut within a line", cut(0.5), r"line \d+: \d+ numbers where the header has 30"),
-    Fault("series: empty file", text(b""), "empty", EXIT_PARTIAL),
-    Fault("series: binary", text(bytes(range(256)) * 40), "not UTF-8 text"),
-    Fault("series: a web page", text("<!DOCTYPE html><p>404"), "header and no rows"),
-    Fault(
+    InputProblem(
+        "series: cut within a line", cut(0.5), r"line \d+: \d+ numbers where the header has 30"
+    ),
+    InputProblem("series: empty file", text(b""), "empty", EXIT_PARTIAL),
+    InputProblem("series: binary", text(bytes(range(256)) * 40), "not UTF-8 text"),
+    InputProblem("series: a web page", text("<!DOCTYPE html><p>404"), "header and no rows"),
+    InputProblem(
         "series: never fetched", link_to("../.git/annex/objects/x"), "never fetched|leads nowhere"
     ),
-    Fault("series: a folder", replaced(Path.mkdir), "it is a folder, not a file; replace it"),
-    Fault("series: a pipe that nobody fills", replaced(os.mkfifo), "it is empty|it is no file"),
-    Fault("series: a column twice", first_line_twice, "is there more than once"),
-    Fault("series: a word among numbers", edited("0.", "zero "), "is not a number"),
-    Fault("series: 300 MB of nothing", sparse, "more than a table of a study can"),
-    Fault("series: 200,000 columns", many_columns, "columns are not in atlas|numbers where"),
+    InputProblem(
+        "series: a folder", replaced(Path.mkdir), "it is a folder, not a file; replace it"
+    ),
+    InputProblem(
+        "series: a pipe that nobody fills", replaced(os.mkfifo), "it is empty|it is no file"
+    ),
+    InputProblem("series: a column twice", first_line_twice, "is there more than once"),
+    InputProblem("series: a word among numbers", edited("0.", "zero "), "is not a number"),
+    InputProblem("series: 300 MB of nothing", sparse, "more than a table of a study can"),
+    InputProblem("series: 200,000 columns", many_columns, "columns are not in atlas|numbers where"),
 ]
 
 SIDECARS = [
-    Fault("sidecar: not JSON", text("{"), "it is not JSON"),
-    Fault("sidecar: a list", text("[1, 2]"), "must hold one JSON object"),
-    Fault("sidecar: 100,000 brackets", text("[" * 100_000), "not JSON that can be read"),
-    Fault("sidecar: a number of 5000 digits", text('{"a": ' + "9" * 5000 + "}"), "not JSON that"),
-    Fault("sidecar: a time in words", text('{"RepetitionTime": "2 s"}'), "write it as a positive"),
-    Fault("sidecar: no time", text('{"RepetitionTime": -1}'), "write it as a positive number"),
+    InputProblem("sidecar: not JSON", text("{"), "it is not JSON"),
+    InputProblem("sidecar: a list", text("[1, 2]"), "must hold one JSON object"),
+    InputProblem("sidecar: 100,000 brackets", text("[" * 100_000), "not JSON that can be read"),
+    InputProblem(
+        "sidecar: a number of 5000 digits", text('{"a": ' + "9" * 5000 + "}"), "not JSON that"
+    ),
+    InputProblem(
+        "sidecar: a time in words", text('{"RepetitionTime": "2 s"}'), "write it as a positive"
+    ),
+    InputProblem(
+        "sidecar: no time", text('{"RepetitionTime": -1}'), "write it as a positive number"
+    ),
 ]
 
 
@@ -130,12 +142,12 @@ def mended(bench, undisturbed, capsys):
     assert bench.differs(person="01") == []
 
 
-@pytest.mark.parametrize("fault", SERIES, ids=lambda fault: fault.what)
-def test_series(bench, undisturbed, capsys, fault):
-    fault.breaks(bench.series())
+@pytest.mark.parametrize("fault", SERIES, ids=lambda problem: problem.what)
+def test_series(bench, undisturbed, capsys, problem):
+    problem.breaks(bench.series())
     code, said = tried(bench, capsys)
-    assert code == fault.code, said
-    assert re.search(fault.said, said), said
+    assert code == problem.code, said
+    assert re.search(problem.said, said), said
     other = "sub-01/ses-post/func/"
     whole = {k: v for k, v in bench.whole.items() if k.startswith(other)}
     assert whole
@@ -146,12 +158,12 @@ def test_series(bench, undisturbed, capsys, fault):
     mended(bench, undisturbed, capsys)
 
 
-@pytest.mark.parametrize("fault", SIDECARS, ids=lambda fault: fault.what)
-def test_sidecars(bench, undisturbed, capsys, fault):
-    fault.breaks(bench.series().with_suffix(".json"))
+@pytest.mark.parametrize("fault", SIDECARS, ids=lambda problem: problem.what)
+def test_sidecars(bench, undisturbed, capsys, problem):
+    problem.breaks(bench.series().with_suffix(".json"))
     code, said = tried(bench, capsys)
-    assert code == fault.code, said
-    assert re.search(fault.said, said), said
+    assert code == problem.code, said
+    assert re.search(problem.said, said), said
     assert len(reasons(bench)) == 1
     mended(bench, undisturbed, capsys)
 
@@ -189,33 +201,33 @@ def test_a_disk_that_fails_while_reading(bench, undisturbed, capsys, monkeypatch
 
 
 PEOPLE = [
-    Fault("participants: gone", Path.unlink, "has no participants.tsv", EXIT_OK),
-    Fault(
+    InputProblem("participants: gone", Path.unlink, "has no participants.tsv", EXIT_OK),
+    InputProblem(
         "participants: not UTF-8",
         text(b"participant_id\tgroup\nsub-01\t\xff\n"),
         "not UTF-8",
         EXIT_OK,
     ),
-    Fault(
+    InputProblem(
         "participants: a row too long",
         edited("sub-01\t", "sub-01\tx\ty\t"),
         "line 2 has 5 cells",
         EXIT_OK,
     ),
-    Fault("participants: a web page", text("<html>404</html>"), "web page", EXIT_OK),
-    Fault(
+    InputProblem("participants: a web page", text("<html>404</html>"), "web page", EXIT_OK),
+    InputProblem(
         "participants: a cell of 200,000 letters, in quotes",
         text('participant_id,group\nsub-01,"' + "x" * 200_000 + '"\n'),
         "quoted cells",
         EXIT_OK,
     ),
-    Fault(
+    InputProblem(
         "participants: nobody known",
         text("participant_id\tgroup\nsub-99\ta\n"),
         "a folder but no row",
         EXIT_OK,
     ),
-    Fault(
+    InputProblem(
         "participants: commands for the terminal",
         edited("active", "act\x1b[2Jive"),
         "",
@@ -224,15 +236,15 @@ PEOPLE = [
 ]
 
 
-@pytest.mark.parametrize("fault", PEOPLE, ids=lambda fault: fault.what)
-def test_participants(done, capsys, fault):
+@pytest.mark.parametrize("fault", PEOPLE, ids=lambda problem: problem.what)
+def test_participants(done, capsys, problem):
     """A table of people costs what it says of them, and no measurement."""
     table = done.data / "participants.tsv"
     right = table.read_bytes()
-    fault.breaks(table)
+    problem.breaks(table)
     code, said = tried(done, capsys)
-    assert code == fault.code, said
-    assert re.search(fault.said, said), said
+    assert code == problem.code, said
+    assert re.search(problem.said, said), said
     assert "\x1b" not in said
     assert done.differs(person="01") == []
     table.write_bytes(right)
@@ -247,9 +259,9 @@ def test_participants(done, capsys, fault):
 def scanned(tmp_path_factory):
     """Images of one person, two visits, and what comes of them undisturbed."""
     root = tmp_path_factory.mktemp("scanned")
-    spec = PhantomSpec(n_treated=1, n_control=0, n_reference=0, n_volumes=70)
+    spec = SimulationSpec(n_treated=1, n_control=0, n_reference=0, n_volumes=70)
     rng = np.random.default_rng(2)
-    write_phantom(root / "data", PlantedTruth("nothing"), spec=spec, rng=rng)
+    write_simulated_data_set(root / "data", PlantedTruth("nothing"), spec=spec, rng=rng)
     words = [root / "data", root / "out", "participant", "-w", root / "work", "--nprocs", 1]
     words += ["--denoise", "24p+acompcor+gsr"]
     with pytest.raises(SystemExit) as ended:
@@ -280,38 +292,46 @@ def bomb(path):
 BOLD, MASK, CONFOUNDS = "*_desc-preproc_bold.nii.gz", "*mask.nii.gz", "*confounds_timeseries.tsv"
 NAN = np.full(12, np.nan, "<f4").tobytes()
 IMAGES = [
-    (BOLD, Fault("image: stream cut", cut(0.6), "truncated|damaged")),
+    (BOLD, InputProblem("image: stream cut", cut(0.6), "truncated|damaged")),
     (
         BOLD,
-        Fault(
+        InputProblem(
             "image: a byte of the stream flipped",
             lambda p: p.write_bytes(p.read_bytes()[:9000] + b"\xff\0\xff" + p.read_bytes()[9003:]),
             "damaged|truncated|more data",
         ),
     ),
-    (BOLD, Fault("image: empty", text(b""), "empty")),
-    (BOLD, Fault("image: a web page", text("<!DOCTYPE html>"), "web page")),
+    (BOLD, InputProblem("image: empty", text(b""), "empty")),
+    (BOLD, InputProblem("image: a web page", text("<!DOCTYPE html>"), "web page")),
     (
         BOLD,
-        Fault(
+        InputProblem(
             "image: claims 30,000 volumes", header_field(48, b"\x30\x75"), "claims|ends in volume"
         ),
     ),
-    (BOLD, Fault("image: claims fewer volumes", header_field(48, b"\x10\0"), "more data")),
-    (BOLD, Fault("image: its voxels lie nowhere", header_field(280, NAN), "where its voxels lie")),
-    (BOLD, Fault("image: complex numbers", header_field(70, b"\x20\0"), "not one real number")),
+    (BOLD, InputProblem("image: claims fewer volumes", header_field(48, b"\x10\0"), "more data")),
     (
         BOLD,
-        Fault(
+        InputProblem(
+            "image: its voxels lie nowhere", header_field(280, NAN), "where its voxels lie"
+        ),
+    ),
+    (
+        BOLD,
+        InputProblem("image: complex numbers", header_field(70, b"\x20\0"), "not one real number"),
+    ),
+    (
+        BOLD,
+        InputProblem(
             "image: data begin 2 GB on",
             header_field(108, np.float32(2e9).tobytes()),
             "claims|places",
         ),
     ),
-    (MASK, Fault("mask: a bomb of 3 GB a volume", bomb, "more than any brain image")),
+    (MASK, InputProblem("mask: a bomb of 3 GB a volume", bomb, "more than any brain image")),
     (
         MASK,
-        Fault(
+        InputProblem(
             "mask: empty of voxels",
             lambda p: p.write_bytes(
                 gzip.compress(
@@ -322,22 +342,22 @@ IMAGES = [
             "mask is empty",
         ),
     ),
-    (MASK, Fault("mask: gone", Path.unlink, "its brain mask .* is not beside it")),
-    (CONFOUNDS, Fault("confounds: rows lost", cut(0.5), "rows|cells")),
+    (MASK, InputProblem("mask: gone", Path.unlink, "its brain mask .* is not beside it")),
+    (CONFOUNDS, InputProblem("confounds: rows lost", cut(0.5), "rows|cells")),
     (
         CONFOUNDS,
-        Fault(
+        InputProblem(
             "confounds: columns lost",
             lambda p: p.write_text(p.read_text().replace("comp_cor_", "x_")),
             "comp_cor",
         ),
     ),
-    (CONFOUNDS, Fault("confounds: gone", Path.unlink, "confounds")),
+    (CONFOUNDS, InputProblem("confounds: gone", Path.unlink, "confounds")),
 ]
 
 
-@pytest.mark.parametrize(("name", "fault"), IMAGES, ids=[fault.what for _, fault in IMAGES])
-def test_images(scanned, tmp_path, capsys, content_of, name, fault):
+@pytest.mark.parametrize(("name", "fault"), IMAGES, ids=[problem.what for _, problem in IMAGES])
+def test_images(scanned, tmp_path, capsys, content_of, name, problem):
     """The other visit stays; a mended file brings back the bytes."""
     shutil.copytree(scanned / "data", tmp_path / "data")
     shutil.copytree(scanned / "out", tmp_path / "out")
@@ -351,11 +371,11 @@ def test_images(scanned, tmp_path, capsys, content_of, name, fault):
 
     folder = next((tmp_path / "data").glob("derivatives/fmriprep/sub-*/ses-pre/func"))
     victim = next(folder.glob(name))
-    fault.breaks(victim)
+    problem.breaks(victim)
     code, said = go()
     assert "Traceback" not in said
-    assert re.search(fault.said, said), said
-    assert code == fault.code, said
+    assert re.search(problem.said, said), said
+    assert code == problem.code, said
     page = next((tmp_path / "out").glob("sub-*.html")).read_text()
     assert "ses-post" in page
     shutil.copy2(scanned / victim.relative_to(tmp_path), victim, follow_symlinks=False)

@@ -17,7 +17,7 @@ import pytest
 
 from circuitshift.atlases import whole
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.reports.person import inputs as collect
 from circuitshift.pipeline.reports.study import inputs as collect_group
 from circuitshift.workflows.cli import terminal as voice
@@ -182,7 +182,7 @@ def test_what_a_killed_worker_left_beside_is_no_input_of_a_page(done):
     left.write_text("{")
     (done.out / "group" / f"{whole.PART}1-ab-tests.tsv").write_text("half of it")
     (done.out / "group" / f"{whole.PART}1-ab-tests.json").write_text("{}")
-    collect.report_person("01", Science(), done.out)
+    collect.report_participant("01", AnalysisSettings(), done.out)
     collect_group.report_group(done.out)
     assert done.differs() == [path.relative_to(done.out).as_posix() for path in (
         *sorted((done.out / "group").glob(f"{whole.PART}*")), left)]  # fmt: skip
@@ -198,7 +198,7 @@ def test_a_note_that_is_not_whole(done, capsys, content):
 
 def test_a_person_somebody_works_on_is_refused_others_are_not(done, capsys, monkeypatch):
     monkeypatch.setattr(claim, "_PATIENCE_S", 0.0)
-    with claim.claimed(done.out, ["sub-01"], say=print):
+    with claim.claimed(done.out, ["sub-01"], notify=print):
         assert done.run("participant", *ONE) == EXIT_FAILED
         told = capsys.readouterr().err.strip().splitlines()
         assert len(told) == 1
@@ -436,7 +436,7 @@ def test_last_words(tmp_path):
 
 
 def test_progress_is_plain_in_a_log_and_one_line_on_a_terminal(capsys, monkeypatch):
-    speaks = voice.Voice()
+    speaks = voice.Terminal()
     speaks.step(1, 2, "sub-01 \x1b[31mmeasure")
     speaks("a note")
     plain = capsys.readouterr().out

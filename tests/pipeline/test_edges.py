@@ -21,11 +21,11 @@ def test_lost_region_is_nan_and_moves_nothing(series: np.ndarray) -> None:
     whole = c.to_matrix(c.edges(series))
     series[:, 2] = np.nan
     series[:, 4] = 7.0  # without variance
-    lost = c.to_matrix(c.edges(series))
+    missing = c.to_matrix(c.edges(series))
     kept = [0, 1, 3, 5]
-    np.testing.assert_allclose(lost[np.ix_(kept, kept)], whole[np.ix_(kept, kept)], atol=1e-12)
-    assert np.isnan(lost[2, kept]).all()
-    assert np.isnan(lost[4, kept]).all()
+    np.testing.assert_allclose(missing[np.ix_(kept, kept)], whole[np.ix_(kept, kept)], atol=1e-12)
+    assert np.isnan(missing[2, kept]).all()
+    assert np.isnan(missing[4, kept]).all()
 
 
 def test_partial_correlation_equals_nilearn(series: np.ndarray) -> None:
@@ -65,8 +65,8 @@ def test_circuit_values_average_known_edges_only() -> None:
     z = np.array([0.1, 0.2, np.nan, 0.4, 0.5, 0.6])  # edges 01 02 03 12 13 23
     within = Circuit("w", "w", seeds=(0, 1, 2))
     between = Circuit("b", "b", seeds=(0,), targets=(2, 3))
-    lost = Circuit("l", "l", seeds=(0,), targets=(3,))
-    values = c.circuit_values(np.array([z, z]), [within, between, lost])
+    missing = Circuit("l", "l", seeds=(0,), targets=(3,))
+    values = c.circuit_values(np.array([z, z]), [within, between, missing])
     np.testing.assert_allclose(values[1, :2], [(0.1 + 0.2 + 0.4) / 3, 0.2])
     assert np.isnan(values[0, 2])
 

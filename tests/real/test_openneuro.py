@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.validation.simulate.data_set import PhantomSpec, write_layout
+from circuitshift.pipeline.validation.simulate.data_set import SimulationSpec, write_layout
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli.exit_status import EXIT_PARTIAL
 
@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(not RAW.is_dir(), reason="the real file lists are not on this machine"),
     pytest.mark.slow,
 ]
-SPEC = PhantomSpec(n_volumes=80, t_r_s=2.5)
+SPEC = SimulationSpec(n_volumes=80, t_r_s=2.5)
 RECIPES = resources.files("circuitshift.pipeline.validation.opendata") / "recipes"
 
 
@@ -55,12 +55,12 @@ def run(*words):
 
 def test_all_29_people_of_a_trial_with_the_controls_of_another_data_set(tmp_path, capsys):
     trial = rebuild(tmp_path, "ds003007")
-    people = tables.read_table(RAW / "ds002748/participants.tsv")
+    participants = tables.read_table(RAW / "ds002748/participants.tsv")
     # all controls and a few patients of the second data set, whose labels are those of the first
     chosen = {
         person
         for person, group in zip(
-            people.column("participant_id"), people.column("group"), strict=True
+            participants.column("participant_id"), participants.column("group"), strict=True
         )
         if group == "control" or person in ("sub-01", "sub-02")
     }
@@ -68,11 +68,11 @@ def test_all_29_people_of_a_trial_with_the_controls_of_another_data_set(tmp_path
     # two things a real study has: a follow-up that never came, and one that was not fetched
     func = trial / "derivatives/fmriprep/sub-03/ses-post/func"
     shutil.rmtree(func)
-    lost = next(
+    missing = next(
         (trial / "derivatives/fmriprep/sub-07/ses-post/func").glob("*2009*preproc_bold.nii.gz")
     )
-    lost.unlink()
-    lost.symlink_to("../../../../.git/annex/objects/xx")
+    missing.unlink()
+    missing.symlink_to("../../../../.git/annex/objects/xx")
     recipe = tmp_path / "ds003007.toml"
     recipe.write_text((RECIPES / recipe.name).read_text())
     study = (RECIPES / "ds003007.study.toml").read_text()

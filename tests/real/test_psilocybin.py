@@ -30,7 +30,7 @@ EXPECTED = {  # session: mean over all edges, and over the ten-region DMN, Fishe
 def test_means_agree_with_an_independent_computation():
     found = bids.find_runs(DATA, bids.Query())
     assert len(found.runs) == 36
-    assert not found.faults
+    assert not found.problems
     atlas = load_atlas(DATA / "atlas-AAL90_dseg.tsv")
     dmn = next(c for c in load_circuits(atlas).circuits if c.name == "dmn")
     assert {atlas.labels[k].rsplit("_", 1)[0] for k in dmn.seeds} == {

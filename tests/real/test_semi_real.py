@@ -25,7 +25,7 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.model.analyse import Rules, Visits
 from circuitshift.pipeline.model.analyse import analyse as analyse_edges
 from circuitshift.pipeline.validation.simulate.bold_run import make_grid
-from circuitshift.pipeline.validation.simulate.data_set import PhantomSpec, write_painted
+from circuitshift.pipeline.validation.simulate.data_set import SimulationSpec, write_painted
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli.exit_status import EXIT_OK
 
@@ -36,7 +36,7 @@ pytestmark = [
 ]
 N_REGIONS = 90
 EDGES = np.triu_indices(N_REGIONS, 1)
-SPEC = PhantomSpec(
+SPEC = SimulationSpec(
     t_r_s=3.0, voxel_mm=6.0, sessions=("psilocybinpre", "psilocybinpost"), share_out_of_view=0.0
 )
 PAIRS = {
@@ -136,7 +136,7 @@ def agreement(found, expected):
     return np.corrcoef(found, expected)[0, 1], slope, (found - expected).mean()
 
 
-def say(what, rows):
+def notify(what, rows):
     r, slope, bias = np.array(rows).T
     print(
         f"{what}: r {r.min():.3f} (median {np.median(r):.3f}), slope {slope.min():.3f} to "
@@ -175,11 +175,13 @@ def test_edges_come_back_from_images(edges):
         ]
         for name, other in (("directly", "directly"), ("given", "given"), ("not denoised", "given"))
     }
-    say("edges of a run, images against series with the same regressors removed", rows["directly"])
-    say("edges of a run, images against series as published", rows["given"])
-    say("edges of a run, images not denoised against series as published", rows["not denoised"])
+    notify(
+        "edges of a run, images against series with the same regressors removed", rows["directly"]
+    )
+    notify("edges of a run, images against series as published", rows["given"])
+    notify("edges of a run, images not denoised against series as published", rows["not denoised"])
     cost = [agreement(run["directly"], run["given"]) for run in edges.values()]
-    say("no image: series with regressors removed against series as published", cost)
+    notify("no image: series with regressors removed against series as published", cost)
     r, slope, bias = np.array(rows["directly"]).T
     assert len(r) == 36
     assert r.min() >= 0.98
@@ -192,16 +194,16 @@ def test_edges_come_back_from_images(edges):
 
 
 def test_changes_of_each_person_come_back(edges):
-    people = sorted({person for person, _ in edges})
-    assert len(people) == 9
+    participants = sorted({person for person, _ in edges})
+    assert len(participants) == 9
     for condition, (before, after) in PAIRS.items():
         change = {
-            kind: np.array([edges[p, after][kind] - edges[p, before][kind] for p in people])
+            kind: np.array([edges[p, after][kind] - edges[p, before][kind] for p in participants])
             for kind in ("images", "directly", "given")
         }
         pairs = list(zip(change["images"], change["directly"], strict=True))
-        rows = [agreement(found, known) for found, known in pairs]
-        say(f"{condition}: changes of edges, images against series", rows)
+        rows = [agreement(found, available) for found, available in pairs]
+        notify(f"{condition}: changes of edges, images against series", rows)
         means = [change[kind].mean() for kind in change]
         print(f"{condition}: mean change from images, directly, as published", np.round(means, 4))
         r, slope, bias = np.array(rows).T
@@ -216,15 +218,15 @@ def test_the_verdict_is_that_of_the_series(study, edges):
     content = tables.read_json(out / "group/verdict.json")
     atlas = load_atlas(next(root.glob("*_dseg.nii.gz")))
     circuits = {c.name: c.edges(N_REGIONS) for c in load_circuits(atlas).circuits}
-    people = sorted({person for person, _ in edges})
+    participants = sorted({person for person, _ in edges})
     fd = {
         (person, row["session"]): float(row["mean_fd_mm"])
-        for person in people
+        for person in participants
         for row in tables.read_table(out / f"sub-{person}/sub-{person}_runs.tsv").rows()
         if row["strategy"] == "24p+acompcor"
     }
     z = {
-        session: np.array([edges[person, session]["directly"] for person in people])
+        session: np.array([edges[person, session]["directly"] for person in participants])
         for pair in PAIRS.values()
         for session in pair
     }
@@ -233,7 +235,7 @@ def test_the_verdict_is_that_of_the_series(study, edges):
         - fd[p, "psilocybinpre"]
         - fd[p, "placebopost"]
         + fd[p, "placebopre"]
-        for p in people
+        for p in participants
     ]
     visits = Visits(
         z["psilocybinpre"],
@@ -245,16 +247,16 @@ def test_the_verdict_is_that_of_the_series(study, edges):
     )
     direct = analyse_edges(visits, circuits, rng=np.random.default_rng(1), rules=Rules())
     assert content["verdict"] == direct.verdict.verdict
-    known = {(row.family, row.term): row.estimate for row in direct.estimates}
+    available = {(row.family, row.term): row.estimate for row in direct.estimates}
     rows = tables.read_table(out / "group/tests.tsv").rows()
     found = {(row["family"], row["term"]): float(row["estimate"]) for row in rows}
-    assert set(known) <= set(found)
+    assert set(available) <= set(found)
     for term in ("shift", "gain"):
-        pair = found["global", term], known["global", term]
+        pair = found["global", term], available["global", term]
         print(f"{term}: from images {pair[0]:.3f}, from the series {pair[1]:.3f}")
         assert pair[0] == pytest.approx(pair[1], abs=0.02)
-    apart = max(abs(found[key] - known[key]) for key in known)
-    print(f"largest difference of {len(known)} estimates: {apart:.3f}")
+    apart = max(abs(found[key] - available[key]) for key in available)
+    print(f"largest difference of {len(available)} estimates: {apart:.3f}")
     assert apart <= 0.03
 
 

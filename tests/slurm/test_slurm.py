@@ -11,14 +11,14 @@ import pytest
 
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.validation.simulate.data_set import (
-    PhantomSpec,
     PlantedTruth,
-    write_phantom,
+    SimulationSpec,
+    write_simulated_data_set,
 )
 
 pytestmark = pytest.mark.slurm
 
-SPEC = PhantomSpec(
+SPEC = SimulationSpec(
     n_treated=4, n_control=4, n_reference=0, n_volumes=70, share_missing=0.0, share_out_of_view=0.0
 )
 STUDY = """\
@@ -65,8 +65,8 @@ def jobs(node):
 
 
 def simulate(folder, **changes):
-    spec = PhantomSpec(**{n: getattr(SPEC, n) for n in SPEC.__dataclass_fields__} | changes)
-    write_phantom(folder, PlantedTruth("shift"), spec=spec, rng=np.random.default_rng(3))
+    spec = SimulationSpec(**{n: getattr(SPEC, n) for n in SPEC.__dataclass_fields__} | changes)
+    write_simulated_data_set(folder, PlantedTruth("shift"), spec=spec, rng=np.random.default_rng(3))
     (folder.parent / "study.toml").write_text(STUDY)
 
 
@@ -107,8 +107,8 @@ def test_a_study_from_images_to_verdict(node, study):
     assert most <= 2  # the throttle
 
     done = jobs(node)
-    people = [state for name, state in done.values() if name == "circuitshift"]
-    assert people == ["COMPLETED"] * 8
+    participants = [state for name, state in done.values() if name == "circuitshift"]
+    assert participants == ["COMPLETED"] * 8
     assert [s for name, s in done.values() if name == "circuitshift-group"] == ["COMPLETED"]
     assert list(done.values())[-1][0] == "circuitshift-group"
     assert len(list((study / "out/logs/slurm/001").glob("*_*.log"))) == 9

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from nipype.interfaces.base import isdefined
 
-from circuitshift.pipeline.bids.raw import RawAnat, RawBold, RawPerson
-from circuitshift.pipeline.records import Machine, Run, Science
+from circuitshift.pipeline.bids.raw import RawAnat, RawBold, RawParticipant
+from circuitshift.pipeline.records import AnalysisSettings, ExecutionSettings, Run
 from circuitshift.pipeline.study.group_level import DataSet
 from circuitshift.pipeline.study.study_file import StudyFile
 from circuitshift.workflows.group import init_group_wf
 from circuitshift.workflows.participant import init_participant_wf
-from circuitshift.workflows.plan import PersonPlan
+from circuitshift.workflows.plan import ParticipantPlan
 
 RUN = Run("01", "pre", "rest", "", "", "", "timeseries", Path("x.tsv"), (("sub", "01"),))
 
@@ -34,11 +34,13 @@ def names(graph):
 
 @pytest.mark.parametrize("reports_only", [False, True])
 def test_participant_level(tmp_path, reports_only):
-    people = [
-        PersonPlan("01", "", (RUN,), (), tmp_path),
-        PersonPlan("01", "ds2", (RUN,), (), tmp_path / "datasets" / "ds2"),
+    participants = [
+        ParticipantPlan("01", "", (RUN,), (), tmp_path),
+        ParticipantPlan("01", "ds2", (RUN,), (), tmp_path / "datasets" / "ds2"),
     ]
-    workflow = init_participant_wf(people, Science(), Machine(tmp_path), reports_only=reports_only)
+    workflow = init_participant_wf(
+        participants, AnalysisSettings(), ExecutionSettings(tmp_path), reports_only=reports_only
+    )
     graph = flat(workflow)
     steps = ["report"] if reports_only else ["measure", "report"]
     assert names(graph) == [
@@ -57,8 +59,8 @@ def test_group_level(tmp_path, reports_only):
     workflow = init_group_wf(
         [DataSet(tmp_path, tmp_path)],
         StudyFile(),
-        science=Science(),
-        machine=Machine(tmp_path),
+        settings=AnalysisSettings(),
+        execution=ExecutionSettings(tmp_path),
         out_dir=tmp_path,
         reports_only=reports_only,
     )
@@ -86,8 +88,10 @@ def test_raw_person(tmp_path):
         for s in ("pre", "post")
     )
     anat = RawAnat("01", "pre", Path("t.nii.gz"), (("sub", "01"), ("ses", "pre")))
-    person = PersonPlan("01", "", (), (), tmp_path, RawPerson("01", (anat,), bolds))
-    graph = flat(init_participant_wf([person], Science(dummy_scans=2), Machine(tmp_path)))
+    person = ParticipantPlan("01", "", (), (), tmp_path, RawParticipant("01", (anat,), bolds))
+    graph = flat(
+        init_participant_wf([person], AnalysisSettings(dummy_scans=2), ExecutionSettings(tmp_path))
+    )
     assert [name.rpartition(".")[2] for name in names(graph)] == [
         "measure",
         "anatomy",
@@ -103,5 +107,7 @@ def test_raw_person(tmp_path):
     assert by_name["run1"].inputs.voxel_mm == 3.0
     # head motion does not wait for the anatomy
     assert not list(graph.predecessors(by_name["motion1"]))
-    only = init_participant_wf([person], Science(), Machine(tmp_path), preproc_only=True)
+    only = init_participant_wf(
+        [person], AnalysisSettings(), ExecutionSettings(tmp_path), preproc_only=True
+    )
     assert "report" not in {node.name for node in flat(only).nodes()}

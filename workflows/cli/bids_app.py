@@ -14,9 +14,9 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure import person as measure
 from circuitshift.pipeline.measure import run_quality as quality
 from circuitshift.pipeline.measure.outputs import command_record, runs_table
-from circuitshift.pipeline.records import AS_GIVEN, Machine, Science
+from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, ExecutionSettings
 from circuitshift.pipeline.reports.person import inputs as collect
-from circuitshift.pipeline.study.group_level import DataSet, recorded_science
+from circuitshift.pipeline.study.group_level import DataSet, recorded_settings
 from circuitshift.pipeline.study.preregistration import freeze_plan, plan_of
 from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
@@ -24,19 +24,19 @@ from circuitshift.workflows.cli.preflight import prepare_outputs, validate_input
 from circuitshift.workflows.cli.request import (
     check_folders,
     check_writable,
-    count_people,
+    count_participants,
     data_sets_of,
+    execution_settings_of,
     input_folders,
-    machine_of,
     make_absolute,
     query_of,
-    science_of,
+    settings_of,
 )
-from circuitshift.workflows.cli.terminal import say
+from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.engine.crashes import explain
 from circuitshift.workflows.engine.locks import claimed, scratch
 from circuitshift.workflows.engine.log import log_line
-from circuitshift.workflows.plan import PersonPlan, StudyPlan, describe, make_plan
+from circuitshift.workflows.plan import ParticipantPlan, StudyPlan, describe, make_plan
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
@@ -49,8 +49,8 @@ __all__ = ["app"]
 def app(options: argparse.Namespace) -> int:
     """Run the BIDS App at one level; return the exit status."""
     make_absolute(options)
-    given, machine = science_of(options), machine_of(options)
-    science = replace(Science(), **given)
+    given, execution = settings_of(options), execution_settings_of(options)
+    settings = replace(AnalysisSettings(), **given)
     folders = input_folders(options)
     check_folders(options, folders)
     stated = read_study_file(options.study) if options.study else StudyFile()
@@ -62,33 +62,35 @@ def app(options: argparse.Namespace) -> int:
         and not options.dry_run
         and _is_measured(options, data_sets)
     ):
-        science = _as_measured(given, data_sets)
-        with _at_work(options, None, machine) as machine:
-            return _group(data_sets, stated, plan=(science, machine), options=options)
-    plan = make_plan(folders, query_of(options), science=science, out_dir=options.output_dir)
+        settings = _as_measured(given, data_sets)
+        with _at_work(options, None, execution) as execution:
+            return _group(data_sets, stated, plan=(settings, execution), options=options)
+    plan = make_plan(folders, query_of(options), settings=settings, out_dir=options.output_dir)
     if options.dry_run:
-        say(describe(plan, science, level=options.analysis_level))
+        notify(describe(plan, settings, level=options.analysis_level))
         return EXIT_OK
     if not options.skip_bids_validation:
         validate_input(options.bids_dir)
     if options.analysis_level == "participant":
-        people = [_key(person, options.output_dir) for person in plan.people]
-        with _at_work(options, people, machine) as machine:
-            return _participants(plan, science, machine, options)
-    if any(p.raw or any(run.door == "bold" for run in p.runs) for p in plan.people):
+        participants = [_key(person, options.output_dir) for person in plan.participants]
+        with _at_work(options, participants, execution) as execution:
+            return _participants(plan, settings, execution, options)
+    if any(p.raw or any(run.input_type == "bold" for run in p.runs) for p in plan.participants):
         raise InputError(
             f"{options.output_dir} holds no measured people; run the participant level first: "
             f"circuitshift {options.bids_dir} {options.output_dir} participant"
         )
-    with _at_work(options, None, machine) as machine:
-        first = _participants(plan, science, machine, options)
-        return max(first, _group(plan.data_sets, stated, plan=(science, machine), options=options))
+    with _at_work(options, None, execution) as execution:
+        first = _participants(plan, settings, execution, options)
+        return max(
+            first, _group(plan.data_sets, stated, plan=(settings, execution), options=options)
+        )
 
 
 @contextmanager
 def _at_work(
-    options: argparse.Namespace, people: Sequence[str] | None, machine: Machine
-) -> Iterator[Machine]:
+    options: argparse.Namespace, participants: Sequence[str] | None, execution: ExecutionSettings
+) -> Iterator[ExecutionSettings]:
     """Hold people of the output folder, and make scratch space for this run alone."""
     from circuitshift.workflows.engine.run import only_submits  # noqa: PLC0415
 
@@ -96,15 +98,15 @@ def _at_work(
     check_writable("OUTPUT_DIR", options.output_dir)
     check_writable("--work-dir", options.work_dir)
     with (
-        claimed(options.output_dir, people, say=say),
+        claimed(options.output_dir, participants, notify=notify),
         scratch(
-            machine.work_dir, empty=options.clean_workdir, stays=only_submits(machine)
+            execution.work_dir, empty=options.clean_workdir, stays=only_submits(execution)
         ) as folder,
     ):
-        yield replace(machine, work_dir=folder)
+        yield replace(execution, work_dir=folder)
 
 
-def _key(person: PersonPlan, out_dir: Path) -> str:
+def _key(person: ParticipantPlan, out_dir: Path) -> str:
     """Folder of a person below the output folder."""
     return (person.out_dir / f"sub-{person.participant}").relative_to(out_dir).as_posix()
 
@@ -118,9 +120,9 @@ def _freeze(
     """Write the plan; neither people nor groups are read."""
     check_writable("OUTPUT_DIR", options.output_dir)
     measured = any(data_set.outputs.glob("sub-*/sub-*_runs.tsv") for data_set in data_sets)
-    science = _as_measured(given, data_sets) if measured else replace(Science(), **given)
-    path = freeze_plan(options.output_dir / "group", plan_of(stated, science))
-    say(f"frozen: {path} (hash {tables.read_json(path)['hash']})")
+    settings = _as_measured(given, data_sets) if measured else replace(AnalysisSettings(), **given)
+    path = freeze_plan(options.output_dir / "group", plan_of(stated, settings))
+    notify(f"frozen: {path} (hash {tables.read_json(path)['hash']})")
     return EXIT_OK
 
 
@@ -139,9 +141,9 @@ def _is_measured(options: argparse.Namespace, data_sets: Sequence[DataSet]) -> b
     return True
 
 
-def _as_measured(given: dict[str, Any], data_sets: Sequence[DataSet]) -> Science:
+def _as_measured(given: dict[str, Any], data_sets: Sequence[DataSet]) -> AnalysisSettings:
     """Take the settings of the participant level; refuse flags that contradict them."""
-    recorded = recorded_science(data_sets)
+    recorded = recorded_settings(data_sets)
     unlike = [
         f"{name} = {value} (measured with {getattr(recorded, name)})"
         for name, value in given.items()
@@ -156,74 +158,81 @@ def _as_measured(given: dict[str, Any], data_sets: Sequence[DataSet]) -> Science
 
 
 def _participants(
-    plan: StudyPlan, science: Science, machine: Machine, options: argparse.Namespace
+    plan: StudyPlan,
+    settings: AnalysisSettings,
+    execution: ExecutionSettings,
+    options: argparse.Namespace,
 ) -> int:
     """Measure everybody and write a report for each."""
     from circuitshift.workflows.engine.run import only_submits, resources, run_workflow  # noqa: PLC0415
     from circuitshift.workflows.participant import init_participant_wf  # noqa: PLC0415
 
-    submits = only_submits(machine)
+    submits = only_submits(execution)
     if submits and options.clean_workdir:
         raise InputError("--clean-workdir would take away what the submitted jobs read")
     for note in plan.notes:
-        say(f"note: {note}")
-    for fault in plan.faults:
-        say(f"fault: {fault}")
+        notify(f"note: {note}")
+    for problem in plan.problems:
+        notify(f"fault: {problem}")
     start = time.monotonic()
-    prepare_outputs(plan, science, preproc_only=options.preproc_only)
+    prepare_outputs(plan, settings, preproc_only=options.preproc_only)
     log_dir = options.output_dir.resolve() / "logs"
 
     def build() -> "Workflow":
         return init_participant_wf(
-            plan.people,
-            science,
-            machine,
+            plan.participants,
+            settings,
+            execution,
             reports_only=options.reports_only,
             preproc_only=options.preproc_only,
         )
 
     if not options.reports_only:
         tables.write_json(command_record(options.output_dir), {"command": options.command})
-    crashes = run_workflow(build, machine, log_dir=log_dir, say=say, tell=say.step)
+    crashes = run_workflow(build, execution, log_dir=log_dir, notify=notify, on_step=notify.step)
     if submits:
-        say(
-            f"{count_people(len(plan.people))}: submitted and not waited for; who is done: "
+        notify(
+            f"{count_participants(len(plan.participants))}: submitted and not waited for; "
+            "who is done: "
             "circuitshift slurm BIDS_DIR OUTPUT_DIR --status"
         )
         return EXIT_OK
-    _record_crashes(crashes, plan, science)
+    _record_crashes(crashes, plan, settings)
     failed = _failed(plan, log_dir)
     for line in failed:
-        say(line)
-    if machine.resource_monitor:
-        say(resources(log_dir / "resources.json"))
-    say(
-        f"{count_people(len(plan.people))} in {time.monotonic() - start:.0f} s; reports: "
+        notify(line)
+    if execution.resource_monitor:
+        notify(resources(log_dir / "resources.json"))
+    notify(
+        f"{count_participants(len(plan.participants))} in {time.monotonic() - start:.0f} s; "
+        f"reports: "
         f"{options.output_dir / 'sub-*.html'}"
     )
     return EXIT_PARTIAL if crashes or failed else EXIT_OK
 
 
-def _record_crashes(crashes: Sequence["Crash"], plan: StudyPlan, science: Science) -> None:
+def _record_crashes(
+    crashes: Sequence["Crash"], plan: StudyPlan, settings: AnalysisSettings
+) -> None:
     """Give everybody whose step crashed a row, and a page, that say so."""
-    by_node = {person.node_name: person for person in plan.people}
+    by_node = {person.node_name: person for person in plan.participants}
     unsaid: list[OutputError] = []
     for crash in crashes:
         person = next(by_node[part] for part in crash.node.split(".") if part in by_node)
         step = crash.node.rpartition(".")[2]
-        sentence, foreseen = explain(crash.file)
+        sentence, expected = explain(crash.file)
         seen = f"; see {crash.file}" if crash.file else ""
-        reason = sentence if foreseen else f"unforeseen error in {step} ({sentence}){seen}"
-        say(f"sub-{person.participant}: {reason}")
+        reason = sentence if expected else f"unforeseen error in {step} ({sentence}){seen}"
+        notify(f"sub-{person.participant}: {reason}")
         if step == "report":
             continue
         try:
             measure.record_crash(person.participant, reason, out_dir=person.out_dir)
-            collect.report_person(person.participant, science, person.out_dir)
+            collect.report_participant(person.participant, settings, person.out_dir)
         except OutputError as error:  # a full disk, which is no fault of this person
             unsaid.append(error)
         except Exception as error:
-            say(f"sub-{person.participant}: its page could not be written ({error})")
+            notify(f"sub-{person.participant}: its page could not be written ({error})")
     if unsaid:
         raise unsaid[0]
 
@@ -231,7 +240,7 @@ def _record_crashes(crashes: Sequence["Crash"], plan: StudyPlan, science: Scienc
 def _failed(plan: StudyPlan, log_dir: Path) -> list[str]:
     """Name runs that could not be measured; what came of each run goes to the log of its person."""
     lines = []
-    for person in plan.people:
+    for person in plan.participants:
         path = runs_table(person.participant, person.out_dir)
         if not path.exists():
             continue
@@ -249,15 +258,15 @@ def _group(
     data_sets: Sequence[DataSet],
     stated: StudyFile,
     *,
-    plan: tuple[Science, Machine],
+    plan: tuple[AnalysisSettings, ExecutionSettings],
     options: argparse.Namespace,
 ) -> int:
     """Analyse the study and print its verdict."""
-    science, machine = plan
+    settings, execution = plan
     from circuitshift.workflows.engine.run import only_submits, run_workflow  # noqa: PLC0415
     from circuitshift.workflows.group import init_group_wf  # noqa: PLC0415
 
-    if only_submits(machine):
+    if only_submits(execution):
         raise InputError("the group level needs a plugin that waits for its jobs, such as SLURM")
     out_dir = options.output_dir
 
@@ -265,35 +274,37 @@ def _group(
         return init_group_wf(
             data_sets,
             stated,
-            science=science,
-            machine=machine,
+            settings=settings,
+            execution=execution,
             out_dir=out_dir,
             ratings=options.ratings,
             reports_only=options.reports_only,
         )
 
     # two nodes, one after the other: no pool of processes is needed
-    alone = replace(machine, n_procs=1)
-    crashes = run_workflow(build, alone, log_dir=out_dir.resolve() / "logs", say=say, tell=say.step)
+    alone = replace(execution, n_procs=1)
+    crashes = run_workflow(
+        build, alone, log_dir=out_dir.resolve() / "logs", notify=notify, on_step=notify.step
+    )
     if crashes:
-        sentence, foreseen = explain(crashes[0].file)
-        if foreseen:
+        sentence, expected = explain(crashes[0].file)
+        if expected:
             Path(crashes[0].file).unlink()  # nothing crashed: the sentence says it all
             raise InputError(sentence)
         seen = f"; see {crashes[0].file}" if crashes[0].file else ""
         raise InputError(f"the group level failed unforeseen ({sentence}){seen}")
     content = tables.read_json(out_dir / "group" / "verdict.json")
     for sentence in content["design"]["inferred"]:
-        say(f"inferred: {sentence}")
-    say(f"\nverdict: {content['verdict']}\n  {content['sentence']}\n  {content['reason']}")
+        notify(f"inferred: {sentence}")
+    notify(f"\nverdict: {content['verdict']}\n  {content['sentence']}\n  {content['reason']}")
     for warning in content["warnings"]:
-        say(f"  warning: {warning}")
-    say(f"report: {out_dir / 'group' / 'report.html'}")
+        notify(f"  warning: {warning}")
+    notify(f"report: {out_dir / 'group' / 'report.html'}")
     failed = [
         row
         for row in tables.read_table(out_dir / "group" / "exclusions.tsv").rows()
         if row["stage"] == "participant" and not set(row["code"].split("; ")) <= set(quality.CODES)
     ]
     for row in failed:
-        say(f"left out after a failure: {row['participant_id']}: {row['reason']}")
+        notify(f"left out after a failure: {row['participant_id']}: {row['reason']}")
     return EXIT_PARTIAL if failed else EXIT_OK

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         print("circuitshift: interrupted; run it again to go on", file=sys.stderr)  # noqa: T201
         code = 130
     except Exception as error:
-        _say_why(error, getattr(options, "output_dir", None))
+        _print_reason(error, getattr(options, "output_dir", None))
         code = EXIT_FAILED
     sys.exit(code)
 
@@ -93,7 +93,7 @@ def _refuse_little_memory() -> None:
         )
 
 
-def _say_why(error: Exception, out_dir: Path | None) -> None:
+def _print_reason(error: Exception, out_dir: Path | None) -> None:
     """Print one sentence; what nobody foresaw goes to a file as a whole."""
     from circuitshift.atlases.errors import CircuitshiftError  # noqa: PLC0415 - when it is needed
     from circuitshift.workflows.engine.crashes import last_words  # noqa: PLC0415

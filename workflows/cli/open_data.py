@@ -6,7 +6,7 @@ from pathlib import Path
 
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.opendata.compare import account, compare, write_comparison
 from circuitshift.pipeline.validation.opendata.fetch import fetch as fetch_files
 from circuitshift.pipeline.validation.opendata.fetch import is_fetched, published_sources
@@ -20,7 +20,7 @@ from circuitshift.pipeline.validation.opendata.recipe import (
 from circuitshift.workflows.cli.bids_app import app
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
 from circuitshift.workflows.cli.parsers import app_parser
-from circuitshift.workflows.cli.terminal import say
+from circuitshift.workflows.cli.terminal import notify
 
 __all__ = ["fetch", "validate"]
 
@@ -41,14 +41,16 @@ def fetch(options: argparse.Namespace) -> int:
         wanted,
         tag=options.tag,
         derivatives=options.derivatives,
-        say=say,
+        notify=notify,
         dry_run=options.dry_run,
     )
     commits = {"raw": found.commit or "not told", **found.derivatives}
     told = ", ".join(f"{name} {commit}" for name, commit in commits.items())
-    say(f"version {found.tag}; commits: {told}")
+    notify(f"version {found.tag}; commits: {told}")
     if not options.dry_run:
-        say(f"{found.n_files} files are whole ({time.monotonic() - start:.0f} s): {found.folder}")
+        notify(
+            f"{found.n_files} files are whole ({time.monotonic() - start:.0f} s): {found.folder}"
+        )
     return EXIT_OK
 
 
@@ -56,7 +58,7 @@ def validate(options: argparse.Namespace) -> int:
     """Fetch what a recipe needs, run both levels, compare with what was published."""
     if options.recipe == "list":
         for name in recipe_names():
-            say(f"{name}  {load_recipe(name).title}")
+            notify(f"{name}  {load_recipe(name).title}")
         return EXIT_OK
     start = time.monotonic()
     recipe = load_recipe(options.recipe)
@@ -91,7 +93,7 @@ def _settle(out: Path, recipe: Recipe, data: Path, *, replica: bool) -> None:
 
 def _fetch_missing(data_set: RecipeData, folder: Path) -> None:
     if is_fetched(folder):
-        say(f"{data_set.accession}: using what is in {folder}")
+        notify(f"{data_set.accession}: using what is in {folder}")
         return
     derivatives = (data_set.derivatives, "") if data_set.derivatives else None
     fetch_files(
@@ -100,7 +102,7 @@ def _fetch_missing(data_set: RecipeData, folder: Path) -> None:
         data_set.wanted,
         tag=data_set.tag,
         derivatives=derivatives,
-        say=say,
+        notify=notify,
     )
 
 
@@ -118,7 +120,7 @@ def _run_levels(recipe: Recipe, data: Path, out: Path, options: argparse.Namespa
         more += ["--nprocs", str(options.nprocs)]
     status = EXIT_OK
     for level in ("participant", "group"):
-        say(f"\n$ circuitshift {' '.join([*words, level, *more])}")
+        notify(f"\n$ circuitshift {' '.join([*words, level, *more])}")
         status = max(status, app(app_parser().parse_args([*words, level, *more])))
     return status
 
@@ -131,16 +133,16 @@ def _input_of(data_set: RecipeData, data: Path, out: Path) -> Path:
     from circuitshift.pipeline.validation.opendata.image_series import write_image_series  # noqa: PLC0415
 
     folder = out / "series"
-    n_runs, faults = write_image_series(
+    n_runs, problems = write_image_series(
         root,
         folder,
         space=data_set.series_space,
-        atlas=Science().atlases[0],
+        atlas=AnalysisSettings().atlases[0],
         runs=data_set.runs,
     )
-    say(f"{n_runs} runs as regional series: {folder}")
-    for fault in faults:
-        say(f"  {fault}")
+    notify(f"{n_runs} runs as regional series: {folder}")
+    for problem in problems:
+        notify(f"  {problem}")
     return folder
 
 
@@ -160,12 +162,13 @@ def _compare(recipe: Recipe, data: Path, out: Path, start: float, *, simulated: 
         sources={name: published_sources(folder) for name, folder in folders.items()},
         simulated=simulated,
     )
-    say(f"\n{'simulated images' if simulated else 'published data'}: {recipe.title}")
+    notify(f"\n{'simulated images' if simulated else 'published data'}: {recipe.title}")
     for row in rows:
-        say(f"  {row.quantity}: published {row.published}; here {row.ours}; {row.agreement}")
-    say(
-        f"{accounted.known} people: {accounted.analysed} in the results, {accounted.excluded} "
-        f"excluded with a reason, {len(accounted.lost)} nowhere ({time.monotonic() - start:.0f} s)"
+        notify(f"  {row.quantity}: published {row.published}; here {row.ours}; {row.agreement}")
+    notify(
+        f"{accounted.available} people: {accounted.analysed} in the results, {accounted.excluded} "
+        f"excluded with a reason, {len(accounted.missing)} nowhere "
+        f"({time.monotonic() - start:.0f} s)"
     )
-    say(f"comparison: {page}")
-    return EXIT_FAILED if accounted.lost else EXIT_OK
+    notify(f"comparison: {page}")
+    return EXIT_FAILED if accounted.missing else EXIT_OK

@@ -75,8 +75,8 @@ def app_parser() -> argparse.ArgumentParser:
     parser.add_argument("output_dir", type=Path, help="where results go")
     parser.add_argument("analysis_level", choices=("participant", "group"))
     _add_selection(parser)
-    _add_science(parser)
-    _add_machine(parser)
+    _add_settings(parser)
+    _add_execution(parser)
     parser.add_argument("--version", action="version", version=_version())
     parser.set_defaults(command="circuitshift")
     return parser
@@ -142,7 +142,7 @@ def _add_selection(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_science(parser: argparse.ArgumentParser) -> None:
+def _add_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is measured and tested (may change numbers)")
     group.add_argument(
         "--atlas",
@@ -233,7 +233,7 @@ def _add_science(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_machine(parser: argparse.ArgumentParser) -> None:
+def _add_execution(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("where and how it runs (changes no number)")
     group.add_argument(
         "--work-dir",
@@ -488,8 +488,8 @@ def _slurm_parser() -> argparse.ArgumentParser:
     )
     jobs.add_argument("--no-group", action="store_true", help="people only")
     _add_selection(parser)
-    _add_science(parser)
-    _add_machine(parser)
+    _add_settings(parser)
+    _add_execution(parser)
     return parser
 
 

@@ -13,11 +13,11 @@ from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure.atlas_files import prepare_atlases
 from circuitshift.pipeline.preproc.template import load_template
-from circuitshift.pipeline.records import Run, Science
+from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study.group_level import DataSet
 from circuitshift.pipeline.validation.opendata.fetch import published_sources
-from circuitshift.workflows.cli.terminal import say
-from circuitshift.workflows.plan import PersonPlan, StudyPlan
+from circuitshift.workflows.cli.terminal import notify
+from circuitshift.workflows.plan import ParticipantPlan, StudyPlan
 
 if TYPE_CHECKING:
     pass
@@ -38,51 +38,51 @@ def validate_input(bids_dir: Path) -> None:
     try:
         issues = json.loads(done.stdout)["issues"]["issues"]
     except (json.JSONDecodeError, KeyError, TypeError):
-        say("bids-validator-deno did not answer as expected; its result is not used")
+        notify("bids-validator-deno did not answer as expected; its result is not used")
         return
     errors = sorted({i["code"] for i in issues if i.get("severity") == "error"})
     if errors:
-        say(
+        notify(
             f"warning: {bids_dir} is not valid BIDS ({', '.join(errors[:6])}); go on, since what "
             "is read is checked by itself (--skip-bids-validation leaves this out)"
         )
 
 
-def prepare_outputs(plan: StudyPlan, science: Science, *, preproc_only: bool) -> None:
+def prepare_outputs(plan: StudyPlan, settings: AnalysisSettings, *, preproc_only: bool) -> None:
     """Write what all people of a data set share."""
     for data_set in plan.data_sets:
-        people = [p for p in plan.people if p.data_set == data_set.name]
-        runs = [*(r for p in people for r in p.runs), *_future_runs(people, science)]
+        participants = [p for p in plan.participants if p.data_set == data_set.name]
+        runs = [*(r for p in participants for r in p.runs), *_future_runs(participants, settings)]
         if not preproc_only:
-            prepare_atlases(runs, science, data_set.outputs)
-        if any(person.raw for person in people):
-            _prepare_raw(science, data_set)
+            prepare_atlases(runs, settings, data_set.outputs)
+        if any(person.raw for person in participants):
+            _prepare_raw(settings, data_set)
         bids.write_dataset_description(
             data_set.outputs,
             name="circuitshift",
-            sources=(str(data_set.people), *published_sources(data_set.people)),
+            sources=(str(data_set.participants), *published_sources(data_set.participants)),
         )
 
 
-def _future_runs(people: Sequence[PersonPlan], science: Science) -> list[Run]:
+def _future_runs(participants: Sequence[ParticipantPlan], settings: AnalysisSettings) -> list[Run]:
     """Make the records of runs that preprocessing will write, for their space."""
     return [
-        Run(p.participant, b.session, "", "", science.template, "", "bold", b.path, b.entities)
-        for p in people
+        Run(p.participant, b.session, "", "", settings.template, "", "bold", b.path, b.entities)
+        for p in participants
         for b in p.bolds[:1]
     ]
 
 
-def _prepare_raw(science: Science, data_set: DataSet) -> None:
+def _prepare_raw(settings: AnalysisSettings, data_set: DataSet) -> None:
     """See that the template is there before anybody's hours are spent; describe the derivative."""
     if importlib.util.find_spec("ants") is None:
         raise InputError(
             "raw images are preprocessed with ANTs, which is not installed; pip install "
             "'circuitshift[preproc]', or give output of fMRIPrep"
         )
-    load_template(science.template)
+    load_template(settings.template)
     bids.write_dataset_description(
         data_set.outputs / "preproc",
         name="circuitshift: preprocessed images",
-        sources=(str(data_set.people),),
+        sources=(str(data_set.participants),),
     )

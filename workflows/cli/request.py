@@ -10,20 +10,20 @@ from typing import Any
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.measure.denoise import get_strategy, load_strategies
-from circuitshift.pipeline.records import Machine
+from circuitshift.pipeline.records import ExecutionSettings
 from circuitshift.pipeline.study.group_level import DataSet
 from circuitshift.workflows.plan import InputFolder
 
 __all__ = [
     "check_folders",
     "check_writable",
-    "count_people",
+    "count_participants",
     "data_sets_of",
+    "execution_settings_of",
     "input_folders",
-    "machine_of",
     "make_absolute",
     "query_of",
-    "science_of",
+    "settings_of",
 ]
 
 
@@ -59,7 +59,7 @@ def check_folders(options: argparse.Namespace, folders: Sequence[InputFolder]) -
     if options.ratings is not None and not options.ratings.is_dir():
         raise InputError(f"--ratings {options.ratings}: there is no such folder")
     for folder in folders:
-        for path in {folder.people, folder.files}:
+        for path in {folder.participants, folder.files}:
             if not path.is_dir():
                 raise InputError(f"{path}: there is no such folder")
         if folder.name and not folder.name.isalnum():
@@ -86,7 +86,8 @@ def data_sets_of(options: argparse.Namespace, folders: Sequence[InputFolder]) ->
     """Pair each input folder with its output folder."""
     root = options.output_dir
     return [
-        DataSet(root / "datasets" / f.name if f.name else root, f.people, f.name) for f in folders
+        DataSet(root / "datasets" / f.name if f.name else root, f.participants, f.name)
+        for f in folders
     ]
 
 
@@ -98,12 +99,12 @@ def query_of(options: argparse.Namespace) -> bids.Query:
         sessions=tuple(options.session_label),
         tasks=tuple(options.task_id),
         spaces=tuple(options.space),
-        doors=tuple(options.input_type),
+        input_types=tuple(options.input_type),
         filters=filters,
     )
 
 
-def science_of(options: argparse.Namespace) -> dict[str, Any]:
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """Take the settings that were given; what was not given keeps its default."""
     given = {
         "atlases": tuple(options.atlas) if options.atlas else None,
@@ -114,29 +115,31 @@ def science_of(options: argparse.Namespace) -> dict[str, Any]:
         "min_coverage": options.min_coverage,
         "min_minutes": options.min_minutes,
         "max_mean_fd_mm": options.max_mean_fd,
-        "strategies": _with_twin(options.denoise, options.denoise_file),
+        "strategies": _with_gsr_counterpart(options.denoise, options.denoise_file),
         "template": options.output_space,
         "slice_timing": False if "slicetiming" in options.ignore else None,
     }
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _with_twin(names: Sequence[str] | None, files: Sequence[Path]) -> tuple[str, ...] | None:
+def _with_gsr_counterpart(
+    names: Sequence[str] | None, files: Sequence[Path]
+) -> tuple[str, ...] | None:
     """Add the twin with global signal regression of the first strategy, or without it."""
     if not names:
         return None
-    known = load_strategies(tuple(files))
-    first = get_strategy(names[0], known)
+    available = load_strategies(tuple(files))
+    first = get_strategy(names[0], available)
     for name in names[1:]:
-        get_strategy(name, known)
-    twin = f"{first.name}+gsr"
-    added = (twin,) if not first.gsr and twin in known else ()
+        get_strategy(name, available)
+    gsr_counterpart = f"{first.name}+gsr"
+    added = (gsr_counterpart,) if not first.gsr and gsr_counterpart in available else ()
     return tuple(dict.fromkeys((*names, *added)))
 
 
-def machine_of(options: argparse.Namespace) -> Machine:
+def execution_settings_of(options: argparse.Namespace) -> ExecutionSettings:
     """Collect what changes speed and place, never numbers."""
-    return Machine(
+    return ExecutionSettings(
         work_dir=options.work_dir.resolve() / _work_name(),
         n_procs=options.nprocs or os.cpu_count() or 1,
         omp_nthreads=options.omp_nthreads or 1,
@@ -155,6 +158,6 @@ def _work_name() -> str:
     return f"circuitshift_{__version__}".replace(".", "_")
 
 
-def count_people(n: int) -> str:
+def count_participants(n: int) -> str:
     """Write a number of participants."""
     return f"{n} {'person' if n == 1 else 'people'}"

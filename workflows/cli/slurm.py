@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.study.study_file import read_study_file
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.parsers import tool_parsers
-from circuitshift.workflows.cli.terminal import say
+from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.plan import StudyPlan, make_plan
 
 if TYPE_CHECKING:
@@ -20,11 +20,11 @@ from circuitshift.workflows.cli.preflight import prepare_outputs, validate_input
 from circuitshift.workflows.cli.request import (
     check_folders,
     check_writable,
-    count_people,
+    count_participants,
     input_folders,
     make_absolute,
     query_of,
-    science_of,
+    settings_of,
 )
 
 __all__ = ["slurm"]
@@ -38,24 +38,24 @@ def slurm(options: argparse.Namespace) -> int:
 
     _refuse_for_jobs(options)
     make_absolute(options)
-    science = replace(Science(), **science_of(options))
+    settings = replace(AnalysisSettings(), **settings_of(options))
     folders = input_folders(options)
     check_folders(options, folders)
     if options.study:
         read_study_file(options.study)  # its faults now, not after the people
-    plan = make_plan(folders, query_of(options), science=science, out_dir=options.output_dir)
-    found = list(states(plan.people, science, preproc_only=options.preproc_only))
+    plan = make_plan(folders, query_of(options), settings=settings, out_dir=options.output_dir)
+    found = list(states(plan.participants, settings, preproc_only=options.preproc_only))
     if options.status:
-        return _say_states(found, plan, options)
+        return _print_states(found, plan, options)
     left = tuple(state.person for state in found if state.word != "done")
     if not left and _is_group_done(plan, options):
-        say(f"{count_people(len(found))}: all is done, nothing to submit")
+        notify(f"{count_participants(len(found))}: all is done, nothing to submit")
         return EXIT_OK
     parser = tool_parsers()["slurm"]
-    batch = make_batch(parser, options, plan=plan, people=left, science=science)
+    batch = make_batch(parser, options, plan=plan, participants=left, settings=settings)
     if options.dry_run:
         for name, text in jobs.scripts(batch, options.output_dir / "logs/slurm/001").items():
-            say(f"--- {name}\n{text.expandtabs(20)}")
+            notify(f"--- {name}\n{text.expandtabs(20)}")
         return EXIT_OK
     if queued := jobs.waiting(options.output_dir):
         raise InputError(
@@ -67,14 +67,16 @@ def slurm(options: argparse.Namespace) -> int:
     if not options.skip_bids_validation:
         validate_input(options.bids_dir)
     if options.container is None:  # here, since nodes may have no network; an image has its own
-        prepare_outputs(plan, science, preproc_only=options.preproc_only)
+        prepare_outputs(plan, settings, preproc_only=options.preproc_only)
     script = jobs.write_batch(batch)
-    say(
-        f"{count_people(len(left))} to do, {len(found) - len(left)} done; "
-        f"{batch.for_person.mib} MiB and {batch.for_person.minutes} min each, "
+    notify(
+        f"{count_participants(len(left))} to do, {len(found) - len(left)} done; "
+        f"{batch.for_participant.mib} MiB and {batch.for_participant.minutes} min each, "
         f"{batch.at_once} at a time"
     )
-    say(jobs.submit(script) if options.submit else f"submit with: bash {shlex.quote(str(script))}")
+    notify(
+        jobs.submit(script) if options.submit else f"submit with: bash {shlex.quote(str(script))}"
+    )
     return EXIT_OK
 
 
@@ -82,7 +84,7 @@ def _is_group_done(plan: StudyPlan, options: argparse.Namespace) -> bool:
     from circuitshift.workflows.cluster.status import group_state  # noqa: PLC0415
 
     no_group = options.no_group or options.preproc_only
-    return no_group or group_state(options.output_dir, plan.people)[0]
+    return no_group or group_state(options.output_dir, plan.participants)[0]
 
 
 def _refuse_for_jobs(options: argparse.Namespace) -> None:
@@ -99,20 +101,20 @@ def _refuse_for_jobs(options: argparse.Namespace) -> None:
         raise InputError(f"--container: {options.container} is not there")
 
 
-def _say_states(found: Sequence["State"], plan: StudyPlan, options: argparse.Namespace) -> int:
+def _print_states(found: Sequence["State"], plan: StudyPlan, options: argparse.Namespace) -> int:
     """Print who is done; everybody done, and the group level, is 0."""
     from circuitshift.workflows.cluster.status import group_state  # noqa: PLC0415
 
     n = {word: sum(s.word == word for s in found) for word in ("done", "failed", "missing")}
-    say(
-        f"{count_people(len(found))}: {n['done']} done, {n['failed']} failed, "
+    notify(
+        f"{count_participants(len(found))}: {n['done']} done, {n['failed']} failed, "
         f"{n['missing']} missing"
     )
     for state in found:
         if state.word != "done":
-            say(f"  {state.label}: {state.word}: {state.reason}")
+            notify(f"  {state.label}: {state.word}: {state.reason}")
     is_done = True
     if not (options.no_group or options.preproc_only):
-        is_done, sentence = group_state(options.output_dir, plan.people)
-        say(f"group: {sentence}")
+        is_done, sentence = group_state(options.output_dir, plan.participants)
+        notify(f"group: {sentence}")
     return EXIT_OK if is_done and n["done"] == len(found) else EXIT_PARTIAL

@@ -6,11 +6,11 @@ import time
 from circuitshift.workflows.engine.log import plain
 
 __all__ = [
-    "Voice",
+    "Terminal",
 ]
 
 
-class Voice:
+class Terminal:
     """Prints lines; on a terminal steps share one line that is written over."""
 
     def __init__(self) -> None:
@@ -62,4 +62,4 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-say = Voice()
+notify = Terminal()

@@ -13,7 +13,7 @@ from circuitshift.pipeline.io import tables
 from circuitshift.workflows.cli.bids_app import app
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
 from circuitshift.workflows.cli.parsers import app_parser
-from circuitshift.workflows.cli.terminal import say
+from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.engine.locks import staged
 
 __all__ = ["calibrate", "demo", "power", "simulate"]
@@ -25,7 +25,7 @@ def simulate(options: argparse.Namespace) -> int:
         _simulate_layout(options)
     else:
         expected = _write(options, options.output_dir)
-        say(f"planted: {options.truth}; the right verdict is {' or '.join(expected)}")
+        notify(f"planted: {options.truth}; the right verdict is {' or '.join(expected)}")
     return EXIT_OK
 
 
@@ -39,11 +39,11 @@ def _simulate_layout(options: argparse.Namespace) -> None:
     written = phantom.write_layout(
         options.output_dir,
         options.layout,
-        spec=phantom.PhantomSpec(),
+        spec=phantom.SimulationSpec(),
         rng=np.random.default_rng(options.seed),
         participants=options.participants,
     )
-    say(f"{written.n_people} people, {written.n_runs} runs: {options.output_dir}")
+    notify(f"{written.n_participants} people, {written.n_runs} runs: {options.output_dir}")
 
 
 def _write(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
@@ -51,27 +51,27 @@ def _write(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
     import numpy as np  # noqa: PLC0415 - after the thread limits
 
     from circuitshift.pipeline.validation.simulate.cohort import refuse_full  # noqa: PLC0415
-    from circuitshift.pipeline.validation.simulate.data_set import write_phantom  # noqa: PLC0415
+    from circuitshift.pipeline.validation.simulate.data_set import write_simulated_data_set  # noqa: PLC0415
     from circuitshift.pipeline.validation.simulate.raw_data_set import (  # noqa: PLC0415
         RAW_STUDY,
         raw_truth,
-        write_raw_phantom,
+        write_simulated_raw_data_set,
     )
-    from circuitshift.pipeline.validation.simulate.truth import PhantomSpec, PlantedTruth  # noqa: PLC0415
+    from circuitshift.pipeline.validation.simulate.truth import PlantedTruth, SimulationSpec  # noqa: PLC0415
 
     given = {
         name: number
         for name in ("n_treated", "n_control", "n_reference")
         if (number := getattr(options, name)) is not None
     }
-    spec = replace(RAW_STUDY if options.raw else PhantomSpec(), **given)
-    write = write_raw_phantom if options.raw else write_phantom
+    spec = replace(RAW_STUDY if options.raw else SimulationSpec(), **given)
+    write = write_simulated_raw_data_set if options.raw else write_simulated_data_set
     rng = np.random.default_rng(options.seed)
     truth = (raw_truth if options.raw else PlantedTruth)(options.truth)
     refuse_full(folder)
     with staged(folder) as stage:
         written = write(stage, truth, spec=spec, rng=rng)
-    say(f"{written.n_people} people, {written.n_runs} runs: {folder}")
+    notify(f"{written.n_participants} people, {written.n_runs} runs: {folder}")
     return written.expected
 
 
@@ -87,9 +87,9 @@ def _simulated(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
             raise InputError(
                 f"{folder.parent} holds a demo with other options ({note}); name another folder"
             )
-        say(f"using the study that is simulated in {folder} already")
+        notify(f"using the study that is simulated in {folder} already")
         return EXPECTED[options.truth]
-    say(f"simulating a study with planted truth {options.truth!r} in {folder}")
+    notify(f"simulating a study with planted truth {options.truth!r} in {folder}")
     expected = _write(options, folder)
     tables.write_json(note, wanted)
     return expected
@@ -106,17 +106,17 @@ def demo(options: argparse.Namespace) -> int:
     status = EXIT_OK
     for level in ("participant", "group"):
         words = [*common, level, *rest]
-        say(f"\n$ circuitshift {' '.join(words)}")
+        notify(f"\n$ circuitshift {' '.join(words)}")
         stated = app_parser().parse_args(words)
         stated.command = shlex.join(["circuitshift", *words])
         status = max(status, app(stated))
     found = tables.read_json(root / "results" / "group" / "verdict.json")["verdict"]
     right = found in expected
-    say(
+    notify(
         f"\nplanted: {options.truth}; right: {' or '.join(expected)}; found: {found} "
         f"-> {'as planted' if right else 'NOT as planted'} ({time.monotonic() - start:.0f} s)"
     )
-    say(f"a person's report: {min((root / 'results').glob('sub-*.html'), default='none')}")
+    notify(f"a person's report: {min((root / 'results').glob('sub-*.html'), default='none')}")
     return status if right else EXIT_FAILED
 
 
@@ -149,7 +149,7 @@ def calibrate(options: argparse.Namespace) -> int:
     for row in found:
         rows.append(row)
         print(f"{row.name}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
-    say(markdown_table(rows))
+    notify(markdown_table(rows))
     return EXIT_OK
 
 
@@ -176,6 +176,6 @@ def power(options: argparse.Namespace) -> int:
         rows.append(row)
         print(f"n = {row.n}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
     table, figure = write_power(options.output_dir, question, rows)
-    say(table.read_text(encoding="utf-8"))
-    say(f"{table}\n{figure}")
+    notify(table.read_text(encoding="utf-8"))
+    notify(f"{table}\n{figure}")
     return EXIT_OK

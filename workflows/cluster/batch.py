@@ -11,10 +11,10 @@ from circuitshift.pipeline.errors import CircuitshiftError, InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.nifti import Header, read_header
 from circuitshift.pipeline.measure.atlas_files import atlas_for
-from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.workflows.cluster.resources import Kind, Request, request
 from circuitshift.workflows.cluster.slurm import Batch, Container, DataSetCall
-from circuitshift.workflows.plan import PersonPlan, StudyPlan
+from circuitshift.workflows.plan import ParticipantPlan, StudyPlan
 
 __all__ = ["flags_of", "make_batch"]
 
@@ -38,8 +38,8 @@ def make_batch(
     options: argparse.Namespace,
     *,
     plan: StudyPlan,
-    people: Sequence[PersonPlan],
-    science: Science,
+    participants: Sequence[ParticipantPlan],
+    settings: AnalysisSettings,
 ) -> Batch:
     """Turn the options of ``circuitshift slurm`` into what the scripts say.
 
@@ -50,9 +50,9 @@ def make_batch(
     options : Namespace
         With absolute paths.
     plan : StudyPlan
-    people : sequence of PersonPlan
+    participants : sequence of PersonPlan
         Who is to be done.
-    science : Science
+    settings : Science
 
     Returns
     -------
@@ -62,7 +62,7 @@ def make_batch(
     calls = []
     for data_set in plan.data_sets:
         without = _OF_THE_JOB | (_OF_THE_MAIN_SET if data_set.name else set())
-        start = (str(data_set.people), str(data_set.outputs), "participant")
+        start = (str(data_set.participants), str(data_set.outputs), "participant")
         words = (*start, _UNVALIDATED, *own, *flags_of(parser, options, without=without))
         calls.append(DataSetCall(data_set.name, words))
     group = None
@@ -71,14 +71,14 @@ def make_batch(
         flags = flags_of(parser, options, without=kept)
         start = (str(options.bids_dir), str(options.output_dir), "group")
         group = (*start, _UNVALIDATED, "--nprocs=1", *flags)
-    measured, for_group = _requests(plan, people, science)
+    measured, for_group = _requests(plan, participants, settings)
     return Batch(
         out_dir=options.output_dir,
         work_dir=options.work_dir,
-        people=tuple(people),
+        participants=tuple(participants),
         calls=tuple(calls),
         group=group,
-        for_person=_asked(measured, options.mem_gb, options.time),
+        for_participant=_asked(measured, options.mem_gb, options.time),
         for_group=_asked(for_group, options.group_mem_gb, options.group_time),
         cpus=options.nprocs or 1,
         at_once=options.array_limit,
@@ -107,39 +107,39 @@ def _asked(measured: Request, mem_gb: float | None, minutes: int | None) -> Requ
 
 
 def _requests(
-    plan: StudyPlan, people: Sequence[PersonPlan], science: Science
+    plan: StudyPlan, participants: Sequence[ParticipantPlan], settings: AnalysisSettings
 ) -> tuple[Request, Request]:
     """Ask for what the largest person of the array needs, and for the group level."""
-    n_regions = _n_regions(plan, science)
-    shared = {"regions": n_regions, "strategies": len(science.strategies)}
-    kinds: list[Kind] = ["raw" if person.raw else "person" for person in people]
-    sizes = [_size(person) | shared for person in people]
+    n_regions = _n_regions(plan, settings)
+    shared = {"regions": n_regions, "strategies": len(settings.strategies)}
+    kinds: list[Kind] = ["raw" if person.raw else "person" for person in participants]
+    sizes = [_size(person) | shared for person in participants]
     requests = [request(kind, size) for kind, size in zip(kinds, sizes, strict=True)]
     person = Request(
         max((r.mib for r in requests), default=0), max((r.minutes for r in requests), default=0)
     )
-    size = {"one": 1, "people": len(plan.people), "edges": n_regions * (n_regions - 1) / 2}
+    size = {"one": 1, "people": len(plan.participants), "edges": n_regions * (n_regions - 1) / 2}
     return person, request("group", size)
 
 
-def _n_regions(plan: StudyPlan, science: Science) -> int:
+def _n_regions(plan: StudyPlan, settings: AnalysisSettings) -> int:
     """Regions of all atlases together, or of the widest series or matrix."""
-    spaces = {run.space for p in plan.people for run in p.runs if run.door == "bold"}
-    if any(person.raw for person in plan.people):
-        spaces.add(science.template)
+    spaces = {run.space for p in plan.participants for run in p.runs if run.input_type == "bold"}
+    if any(person.raw for person in plan.participants):
+        spaces.add(settings.template)
     if spaces:
         return max(
-            sum(len(atlas_for(source, space).regions) for source in science.atlases)
+            sum(len(atlas_for(source, space).regions) for source in settings.atlases)
             for space in spaces
         )
-    first = next(run for person in plan.people for run in person.runs)
-    read = tables.read_series if first.door == "timeseries" else tables.read_matrix
+    first = next(run for person in plan.participants for run in person.runs)
+    read = tables.read_series if first.input_type == "timeseries" else tables.read_matrix
     return len(read(first.path)[0])
 
 
-def _size(person: PersonPlan) -> dict[str, float]:
+def _size(person: ParticipantPlan) -> dict[str, float]:
     """Add up a person's images: voxels of all volumes, and of anatomies."""
-    images = [_header(run.path) for run in person.runs if run.door == "bold"]
+    images = [_header(run.path) for run in person.runs if run.input_type == "bold"]
     shapes = [(math.prod(b.grid), b.n_volumes) for b in person.bolds]
     shapes += [(math.prod(h.grid), h.n_volumes) for h in images if h is not None]
     anats = person.raw.anats if person.raw is not None else ()
@@ -165,7 +165,7 @@ def _header(path: Path) -> Header | None:
 def _container(options: argparse.Namespace, plan: StudyPlan) -> Container:
     """Find every folder that the options and the links of images lead to."""
     named = [options.bids_dir]
-    named += [d.people for d in plan.data_sets]
+    named += [d.participants for d in plan.data_sets]
     named += [options.derivatives[1]] if options.derivatives else []
     files = [options.study, options.bids_filter_file, *options.circuits, *options.denoise_file]
     files += [Path(s) for s in options.atlas or () if Path(s).is_absolute()]
@@ -182,11 +182,13 @@ def _container(options: argparse.Namespace, plan: StudyPlan) -> Container:
 
 def _linked(plan: StudyPlan) -> list[Path]:
     """Folders that links inside a data set lead to, as those of an annex may."""
-    files = [f for p in plan.people for r in p.runs for f in (r.path, r.mask, r.confounds) if f]
-    files += [bold.path for p in plan.people for bold in p.bolds]
-    files += [anat.path for p in plan.people if p.raw for anat in p.raw.anats]
+    files = [
+        f for p in plan.participants for r in p.runs for f in (r.path, r.mask, r.confounds) if f
+    ]
+    files += [bold.path for p in plan.participants for bold in p.bolds]
+    files += [anat.path for p in plan.participants if p.raw for anat in p.raw.anats]
     folders = {Path(os.path.realpath(file)).parent for file in files}
-    roots = [data_set.people.resolve() for data_set in plan.data_sets]
+    roots = [data_set.participants.resolve() for data_set in plan.data_sets]
     outside = {f for f in folders if not any(f.is_relative_to(root) for root in roots)}
     if len(outside) <= _MAX_LINKED:
         return sorted(outside)
@@ -220,8 +222,8 @@ def flags_of(
     words: list[str] = []
     for action in parser._actions:
         value = getattr(options, action.dest, None)
-        known = action.option_strings and action.dest not in (*without, "help")
-        if not known or value == action.default:
+        available = action.option_strings and action.dest not in (*without, "help")
+        if not available or value == action.default:
             continue
         flag = max(action.option_strings, key=len)
         if isinstance(action, argparse._CountAction):

@@ -18,7 +18,7 @@ from pathlib import Path
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.workflows.cluster.resources import Request
-from circuitshift.workflows.plan import PersonPlan
+from circuitshift.workflows.plan import ParticipantPlan
 
 __all__ = [
     "Batch",
@@ -76,12 +76,12 @@ class Batch:
     ----------
     out_dir, work_dir : Path
         Root of the output data set, and the scratch folder; each task has its own in it.
-    people : tuple of PersonPlan
+    participants : tuple of PersonPlan
         One task each; may be empty.
     calls : tuple of DataSetCall
     group : tuple of str, optional
         What follows ``circuitshift`` at the group level; None for participants only.
-    for_person, for_group : Request
+    for_participant, for_group : Request
     cpus : int
         Of each task.
     at_once : int
@@ -96,10 +96,10 @@ class Batch:
 
     out_dir: Path
     work_dir: Path
-    people: tuple[PersonPlan, ...]
+    participants: tuple[ParticipantPlan, ...]
     calls: tuple[DataSetCall, ...]
     group: tuple[str, ...] | None
-    for_person: Request
+    for_participant: Request
     for_group: Request
     cpus: int = 1
     at_once: int = 20
@@ -150,8 +150,8 @@ def scripts(batch: Batch, folder: Path) -> dict[str, str]:
         File name and content.
     """
     texts = {"submit.sh": _submit_text(batch, folder)}
-    if batch.people:
-        texts["people.tsv"] = _people_text(batch.people)
+    if batch.participants:
+        texts["people.tsv"] = _participants_text(batch.participants)
         texts["participant.sbatch"] = _participant_text(batch, folder)
     if batch.group is not None:
         texts["group.sbatch"] = _group_text(batch)
@@ -181,8 +181,8 @@ def _refuse_line_breaks(batch: Batch) -> None:
         raise InputError(f"{wrong[0]!r}: a line break in a path or option; rename it")
 
 
-def _people_text(people: Sequence[PersonPlan]) -> str:
-    lines = [f"{person.participant}\t{person.data_set}" for person in people]
+def _participants_text(participants: Sequence[ParticipantPlan]) -> str:
+    lines = [f"{person.participant}\t{person.data_set}" for person in participants]
     return "\n".join(["participant_id\tdata_set", *lines]) + "\n"
 
 
@@ -202,14 +202,14 @@ def _head(job: str, request: Request, cpus: int) -> list[str]:
 
 
 def _participant_text(batch: Batch, folder: Path) -> str:
-    people = shlex.quote(str(folder / "people.tsv"))
+    participants = shlex.quote(str(folder / "people.tsv"))
     work = shlex.quote(str(batch.work_dir))
-    lines = _head("circuitshift", batch.for_person, batch.cpus)
+    lines = _head("circuitshift", batch.for_participant, batch.cpus)
     lines += _runner(batch.container)
     lines += [
         "# the task's person: its line of people.tsv, below the header and the arrays before",
         "line=$((${1:-0} + SLURM_ARRAY_TASK_ID + 1))",
-        f"IFS=$'\\t' read -r participant data_set < <(sed -n \"${{line}}p\" {people}) || {{",
+        f"IFS=$'\\t' read -r participant data_set < <(sed -n \"${{line}}p\" {participants}) || {{",
         '    echo "people.tsv has no line $line" >&2',
         "    exit 1",
         "}",
@@ -317,8 +317,8 @@ def _submit_text(batch: Batch, folder: Path) -> str:
     ]
     further = "".join(f"{shlex.quote(word)} " for word in batch.sbatch_args)
     after = ""
-    for first in range(0, len(batch.people), batch.array_size):
-        n_tasks = min(batch.array_size, len(batch.people) - first)
+    for first in range(0, len(batch.participants), batch.array_size):
+        n_tasks = min(batch.array_size, len(batch.participants) - first)
         lines += [
             f"job=$(sbatch --parsable {_log(folder, '%A_%a')} {further}{after}"
             f"--array=1-{n_tasks}%{batch.at_once} participant.sbatch {first})",
@@ -393,7 +393,7 @@ def waiting(out_dir: Path) -> tuple[str, ...]:
     tuple of str
         Job numbers; empty where there is no Slurm.
     """
-    known = sorted(
+    available = sorted(
         {
             line
             for path in (out_dir / _FOLDER).glob("*/jobs.txt")
@@ -402,7 +402,7 @@ def waiting(out_dir: Path) -> tuple[str, ...]:
         },
         key=int,
     )
-    if not known or shutil.which("squeue") is None:
+    if not available or shutil.which("squeue") is None:
         return ()
     # every job of this user: a job that Slurm has forgotten would be an error by its number
     command = ["squeue", "--noheader", "--format=%F", f"--user={os.geteuid()}"]
@@ -410,4 +410,4 @@ def waiting(out_dir: Path) -> tuple[str, ...]:
     if done.returncode:
         raise InputError(f"the queue cannot be read: {' '.join(done.stderr.split())}")
     queued = set(done.stdout.split())
-    return tuple(job for job in known if job in queued)
+    return tuple(job for job in available if job in queued)

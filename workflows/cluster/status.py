@@ -12,9 +12,9 @@ from circuitshift.pipeline.measure import person as measure
 from circuitshift.pipeline.measure.outputs import runs_table
 from circuitshift.pipeline.preproc.output_names import bold_record
 from circuitshift.pipeline.preproc.person import read_record
-from circuitshift.pipeline.records import Run, Science
+from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study import ratings
-from circuitshift.workflows.plan import PersonPlan
+from circuitshift.workflows.plan import ParticipantPlan
 
 __all__ = ["State", "group_state", "states"]
 
@@ -33,7 +33,7 @@ class State:
         One sentence; empty when done.
     """
 
-    person: PersonPlan
+    person: ParticipantPlan
     word: Literal["done", "failed", "missing"]
     reason: str = ""
 
@@ -45,14 +45,17 @@ class State:
 
 
 def states(
-    people: Sequence[PersonPlan], science: Science, *, preproc_only: bool = False
+    participants: Sequence[ParticipantPlan],
+    settings: AnalysisSettings,
+    *,
+    preproc_only: bool = False,
 ) -> Iterator[State]:
     """Read how far everybody is.
 
     Parameters
     ----------
-    people : sequence of PersonPlan
-    science : Science
+    participants : sequence of PersonPlan
+    settings : Science
         Outputs made with other settings do not count.
     preproc_only : bool
         Whether preprocessed images are all that is wanted.
@@ -60,27 +63,27 @@ def states(
     Yields
     ------
     State
-        In the order of `people`.
+        In the order of `participants`.
     """
-    for person in people:
+    for person in participants:
         try:
-            yield _preprocessed(person) if preproc_only else _measured(person, science)
+            yield _preprocessed(person) if preproc_only else _measured(person, settings)
         except CircuitshiftError as error:  # an output that cannot be read is to be made again
             yield State(person, "missing", str(error))
 
 
-def _preprocessed(person: PersonPlan) -> State:
+def _preprocessed(person: ParticipantPlan) -> State:
     for bold in person.bolds:
         record = person.preproc_dir / bold_record(bold)
         if not record.exists():
             return State(person, "missing", f"{record.stem} is not preprocessed")
-        fault = read_record(record).get("fault")
-        if fault:
-            return State(person, "failed", f"{record.stem}: {fault}")
+        problem = read_record(record).get("fault")
+        if problem:
+            return State(person, "failed", f"{record.stem}: {problem}")
     return State(person, "done")
 
 
-def _measured(person: PersonPlan, science: Science) -> State:
+def _measured(person: ParticipantPlan, settings: AnalysisSettings) -> State:
     table = runs_table(person.participant, person.out_dir)
     if not table.exists():
         return State(person, "missing", f"there is no {table.name}")
@@ -88,8 +91,8 @@ def _measured(person: PersonPlan, science: Science) -> State:
     failed = [f"{row['run']}: {row['reason']}" for row in rows if row["status"] == "failed"]
     if failed:
         return State(person, "failed", failed[0])
-    for run in _runs(person, science):
-        if not measure.is_measured(run, science, person.out_dir):
+    for run in _runs(person, settings):
+        if not measure.is_measured(run, settings, person.out_dir):
             return State(person, "missing", f"{run.path.name} is not measured as asked")
     measured = {row["run"] for row in rows}
     for bold in person.bolds:
@@ -100,22 +103,22 @@ def _measured(person: PersonPlan, science: Science) -> State:
     return State(person, "done") if report.exists() else State(person, "missing", "no report")
 
 
-def _runs(person: PersonPlan, science: Science) -> Sequence[Run]:
+def _runs(person: ParticipantPlan, settings: AnalysisSettings) -> Sequence[Run]:
     """Preprocessed runs: the person's own, or those made of raw ones."""
     if person.raw is None or not person.preproc_dir.is_dir():
         return person.runs
-    query = bids.Query((person.participant,), spaces=(science.template,), doors=("bold",))
+    query = bids.Query((person.participant,), spaces=(settings.template,), input_types=("bold",))
     return bids.find_runs(person.preproc_dir, query, dataset=person.data_set).runs
 
 
-def group_state(out_dir: Path, people: Sequence[PersonPlan]) -> tuple[bool, str]:
+def group_state(out_dir: Path, participants: Sequence[ParticipantPlan]) -> tuple[bool, str]:
     """Read whether the group level is done.
 
     Parameters
     ----------
     out_dir : Path
         Root of the output data set.
-    people : sequence of PersonPlan
+    participants : sequence of PersonPlan
         Whoever may be newer than the verdict.
 
     Returns
@@ -127,7 +130,7 @@ def group_state(out_dir: Path, people: Sequence[PersonPlan]) -> tuple[bool, str]
     if not verdict.exists():
         return False, "no verdict yet"
     made = verdict.stat().st_mtime_ns
-    tables_of = [runs_table(person.participant, person.out_dir) for person in people]
+    tables_of = [runs_table(person.participant, person.out_dir) for person in participants]
     newer = sum(path.exists() and path.stat().st_mtime_ns > made for path in tables_of)
     if newer:
         return False, f"the verdict is older than the outputs of {newer} of these people"

@@ -26,7 +26,7 @@ def explain(file: str) -> tuple[str, bool]:
     -------
     sentence : str
         Of an error that circuitshift raised on purpose the whole text, else type and message.
-    foreseen : bool
+    expected : bool
         Whether it is such an error.
     """
     try:
@@ -36,9 +36,9 @@ def explain(file: str) -> tuple[str, bool]:
     except OSError:
         lines = []
     found = [(k, match) for k, line in enumerate(lines) if (match := _LAST.match(line))]
-    foreseen = [(k, m) for k, m in found if m[1].startswith("circuitshift.")]
-    if foreseen:
-        k, match = foreseen[-1]
+    expected = [(k, m) for k, m in found if m[1].startswith("circuitshift.")]
+    if expected:
+        k, match = expected[-1]
         more = [line.removeprefix("\t") for line in lines[k + 1 :]]
         return "\n".join([match[2] or "", *(x for x in more if x.startswith("  - "))]), True
     if not found:

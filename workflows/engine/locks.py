@@ -32,26 +32,34 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """Who works on whom; `people` is None for everybody."""
+    """Who works on whom; `participants` is None for everybody."""
 
     host: str
     pid: int
     started: str
-    people: tuple[str, ...] | None
+    participants: tuple[str, ...] | None
 
-    def shares(self, people: Collection[str] | None) -> bool:
+    def shares(self, participants: Collection[str] | None) -> bool:
         """Tell whether two runs want the same person."""
-        return self.people is None or people is None or not set(self.people).isdisjoint(people)
+        return (
+            self.participants is None
+            or participants is None
+            or not set(self.participants).isdisjoint(participants)
+        )
 
     def __str__(self) -> str:
-        names = "everybody" if self.people is None else ", ".join(self.people[:5])
-        more = f" and {len(self.people) - 5} more" if self.people and len(self.people) > 5 else ""
+        names = "everybody" if self.participants is None else ", ".join(self.participants[:5])
+        more = (
+            f" and {len(self.participants) - 5} more"
+            if self.participants and len(self.participants) > 5
+            else ""
+        )
         return f"process {self.pid} on {self.host}, since {self.started}, on {names}{more}"
 
 
 @contextmanager
 def claimed(
-    out_dir: Path, people: Collection[str] | None, *, say: Callable[[str], None]
+    out_dir: Path, participants: Collection[str] | None, *, notify: Callable[[str], None]
 ) -> Iterator[None]:
     """Hold people of an output folder for one run.
 
@@ -59,10 +67,10 @@ def claimed(
     ----------
     out_dir : Path
         Notes are in its ``logs/running``.
-    people : collection of str or None
+    participants : collection of str or None
         Folders of the people this run writes, relative to `out_dir`: ``sub-X``; None for all, and
         what they share.
-    say : callable
+    notify : callable
         Takes one line.
 
     Yields
@@ -81,7 +89,7 @@ def claimed(
     note = folder / f"{gethostname()}-{os.getpid()}-{secrets.token_hex(3)}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = _register(note, people, out_dir=out_dir, say=say)
+        file = _register(note, participants, out_dir=out_dir, notify=notify)
     except OSError as error:
         raise OutputError(
             f"{folder}: it cannot be written ({error.strerror}); free space there, or choose "
@@ -91,27 +99,31 @@ def claimed(
         yield
     finally:
         with suppress(OSError):
-            _sweep(out_dir, people)  # of workers that were killed
+            _sweep(out_dir, participants)  # of workers that were killed
             note.unlink(missing_ok=True)
         file.close()
 
 
 def _register(
-    note: Path, people: Collection[str] | None, *, out_dir: Path, say: Callable[[str], None]
+    note: Path,
+    participants: Collection[str] | None,
+    *,
+    out_dir: Path,
+    notify: Callable[[str], None],
 ) -> IO[str]:
     """Write the note while nobody else does, unless somebody has one of these people."""
     give_up = time.monotonic() + _PATIENCE_S
     while True:
         with _locked(note.with_name("door"), wait=True) as can_lock:
             if not can_lock:
-                say(f"note: {note.parent} cannot be locked; start one run at a time")
+                notify(f"note: {note.parent} cannot be locked; start one run at a time")
             dead, alive = _others(note.parent) if can_lock else ([], [])
-            taken = [other for other in alive if other.shares(people)]
+            taken = [other for other in alive if other.shares(participants)]
             if not taken:
                 for path, left in dead:
-                    _sweep(out_dir, left.people if alive else None)
+                    _sweep(out_dir, left.participants if alive else None)
                     path.unlink(missing_ok=True)
-                return _write_note(note, people)
+                return _write_note(note, participants)
         if time.monotonic() > give_up:
             raise InputError(
                 f"{out_dir} is being written to by another run ({taken[0]}); wait for it to end, "
@@ -120,7 +132,7 @@ def _register(
         time.sleep(0.2)
 
 
-def _write_note(path: Path, people: Collection[str] | None) -> IO[str]:
+def _write_note(path: Path, participants: Collection[str] | None) -> IO[str]:
     """Write a note and keep it locked; the lock is there before the name is."""
     part = path.with_name(f"{PART}{path.name}")
     file = part.open("w", encoding="utf-8")
@@ -130,7 +142,7 @@ def _write_note(path: Path, people: Collection[str] | None) -> IO[str]:
         "host": gethostname(),
         "pid": os.getpid(),
         "started": time.strftime("%Y-%m-%d %H:%M"),
-        "people": None if people is None else sorted(people),
+        "people": None if participants is None else sorted(participants),
     }
     json.dump(content, file)
     file.flush()
@@ -155,8 +167,8 @@ def _read_note(path: Path) -> _Note:
     """Read a note; one that is not whole stands for a run on everybody."""
     try:
         content = json.loads(path.read_text("utf-8"))
-        people = content["people"]
-        named = None if people is None else tuple(map(str, people))
+        participants = content["people"]
+        named = None if participants is None else tuple(map(str, participants))
         return _Note(str(content["host"]), int(content["pid"]), str(content["started"]), named)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return _Note("an unknown host", 0, "an unknown time", None)
@@ -178,13 +190,13 @@ def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
             yield True
 
 
-def _sweep(out_dir: Path, people: Collection[str] | None) -> None:
+def _sweep(out_dir: Path, participants: Collection[str] | None) -> None:
     """Remove what killed runs had not finished to write: of some people, or all of it."""
-    if people is None:
+    if participants is None:
         left = list(out_dir.rglob(f"{PART}*"))
     else:
         left = []
-        for person in map(out_dir.joinpath, people):
+        for person in map(out_dir.joinpath, participants):
             for root in (person.parent, person.parent / "preproc"):
                 left += root.glob(f"{PART}*-{person.name}.html")
                 left += (root / person.name).rglob(f"{PART}*")

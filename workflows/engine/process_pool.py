@@ -35,7 +35,7 @@ class PoolPlugin(MultiProcPlugin):  # type: ignore[misc] # Nipype has no types
     Parameters
     ----------
     plugin_args : dict
-        As of `MultiProc`; and `say`, a callable that takes one line.
+        As of `MultiProc`; and `notify`, a callable that takes one line.
     """
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:

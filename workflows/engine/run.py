@@ -30,15 +30,15 @@ from nipype.pipeline.plugins.base import GraphPluginBase, SGELikeBatchManagerBas
 
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io.tables import read_json, read_text, write_text
-from circuitshift.pipeline.records import Machine
+from circuitshift.pipeline.records import ExecutionSettings
 from circuitshift.workflows.engine.log import log_line
 from circuitshift.workflows.engine.process_pool import PoolPlugin
 
 __all__ = ["Crash", "only_submits", "resources", "run_workflow"]
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 #: Takes the number of steps that have ended, that of all, and which step it was.
-Tell = Callable[[int, int, str], None]
+OnStep = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ class Crash:
 class _Progress:
     """Counts nodes as they end; Nipype calls it with each change of state."""
 
-    def __init__(self, n_nodes: int, tell: Tell, log_dir: Path) -> None:
-        self.n_nodes, self.tell, self.log_dir, self.done = n_nodes, tell, log_dir, 0
+    def __init__(self, n_nodes: int, on_step: OnStep, log_dir: Path) -> None:
+        self.n_nodes, self.on_step, self.log_dir, self.done = n_nodes, on_step, log_dir, 0
         self.started: dict[str, float] = {}
         self.failed: list[str] = []
 
@@ -77,7 +77,7 @@ class _Progress:
         self.done += 1
         if status == "exception":
             self.failed.append(node.fullname)
-        self.tell(self.done, self.n_nodes, label + " FAILED" * (status == "exception"))
+        self.on_step(self.done, self.n_nodes, label + " FAILED" * (status == "exception"))
         took = time.monotonic() - self.started[node.fullname]
         whose, _, step = label.partition(" ")
         how = "failed" if status == "exception" else "done"
@@ -89,11 +89,11 @@ class _Progress:
 
 def run_workflow(
     build: Callable[[], pe.Workflow],
-    machine: Machine,
+    execution: ExecutionSettings,
     *,
     log_dir: Path,
-    say: Say,
-    tell: Tell | None = None,
+    notify: Notify,
+    on_step: OnStep | None = None,
 ) -> tuple[Crash, ...]:
     """Run a workflow to its end, whoever fails.
 
@@ -101,13 +101,13 @@ def run_workflow(
     ----------
     build : callable
         Makes the workflow; called after Nipype is configured, since nodes copy its configuration.
-    machine : Machine
+    execution : Machine
     log_dir : Path
         Where crash files go.
-    say : callable
+    notify : callable
         Takes one line.
-    tell : callable, optional
-        Takes progress; without it `say` does.
+    on_step : callable, optional
+        Takes progress; without it `notify` does.
 
     Returns
     -------
@@ -121,21 +121,21 @@ def run_workflow(
     RuntimeError
         What Nipype raises when it could not run at all.
     """
-    plugin, arguments = _plugin(machine)
-    _refuse_unquoted(plugin, machine.work_dir)
-    _configure(machine, log_dir)
+    plugin, arguments = _plugin(execution)
+    _refuse_unquoted(plugin, execution.work_dir)
+    _configure(execution, log_dir)
     workflow = build()
-    tell = tell or (lambda done, total, text: say(f"[{done}/{total}] {text}"))
-    progress = _Progress(_count(workflow), tell, log_dir)
+    on_step = on_step or (lambda done, total, text: notify(f"[{done}/{total}] {text}"))
+    progress = _Progress(_count(workflow), on_step, log_dir)
     arguments["status_callback"] = progress
-    if machine.write_graph:
-        _write_graph(workflow, log_dir, say)
+    if execution.write_graph:
+        _write_graph(workflow, log_dir, notify)
     before = set(log_dir.glob("crash-*"))
     try:
         # the resource monitor leaves its notes in the current folder
-        with chdir(machine.work_dir), _stopping_at_once(say):
+        with chdir(execution.work_dir), _stopping_at_once(notify):
             if plugin == "MultiProc":
-                workflow.run(plugin=PoolPlugin(arguments | {"say": say}))
+                workflow.run(plugin=PoolPlugin(arguments | {"say": notify}))
             else:
                 workflow.run(plugin=plugin, plugin_args=arguments)
     except Exception:
@@ -172,7 +172,7 @@ def resources(path: Path) -> str:
 
 
 @contextmanager
-def _stopping_at_once(say: Say) -> Iterator[None]:
+def _stopping_at_once(notify: Notify) -> Iterator[None]:
     """Let Ctrl-C end the process: Nipype would take it for the failure of one node and go on.
 
     Nothing is lost, since every output is written whole or not at all.
@@ -186,7 +186,7 @@ def _stopping_at_once(say: Say) -> Iterator[None]:
     def stop(*_: object) -> None:
         if os.getpid() != own:  # a worker, which inherits this
             os._exit(130)
-        say("interrupted; run it again to go on")
+        notify("interrupted; run it again to go on")
         for child in multiprocessing.active_children():
             child.terminate()
         os._exit(130)
@@ -213,12 +213,12 @@ def _file_of(node: str, files: list[Path]) -> str:
     return ""
 
 
-def _configure(machine: Machine, log_dir: Path) -> None:
+def _configure(execution: ExecutionSettings, log_dir: Path) -> None:
     """Set what Nipype reads from its global configuration."""
     log_dir.mkdir(parents=True, exist_ok=True)
     # a percent sign in a path is no reference to another setting
     nipype_config._config._interpolation = Interpolation()
-    level = "INFO" if machine.verbosity > 1 else "CRITICAL"
+    level = "INFO" if execution.verbosity > 1 else "CRITICAL"
     nipype_config.update_config(
         {
             "logging": {
@@ -230,7 +230,7 @@ def _configure(machine: Machine, log_dir: Path) -> None:
             "execution": {
                 "crashdump_dir": str(log_dir),
                 "crashfile_format": "txt",
-                "stop_on_first_crash": str(machine.stop_on_first_crash).lower(),
+                "stop_on_first_crash": str(execution.stop_on_first_crash).lower(),
                 "check_version": "false",
                 "hash_method": "content",
                 "poll_sleep_duration": "0.1",
@@ -244,24 +244,24 @@ def _configure(machine: Machine, log_dir: Path) -> None:
     except InputError:
         summary.unlink(missing_ok=True)
     nipype_config.set("monitoring", "summary_file", str(summary))
-    if machine.resource_monitor:  # `update_config` does not reach these settings
+    if execution.resource_monitor:  # `update_config` does not reach these settings
         nipype_config.enable_resource_monitor()
     else:
         nipype_config.disable_resource_monitor()
     nipype_logging.update_logging(nipype_config)
-    if machine.verbosity < 2:
+    if execution.verbosity < 2:
         logging.getLogger("nipype").setLevel(logging.CRITICAL)
 
 
-def _plugin(machine: Machine) -> tuple[str, dict[str, Any]]:
+def _plugin(execution: ExecutionSettings) -> tuple[str, dict[str, Any]]:
     """Choose Nipype's plugin: the user's file, else MultiProc, else Linear for one process."""
-    if machine.plugin_file is not None:
-        return _plugin_from(machine.plugin_file)
-    if machine.n_procs == 1:
+    if execution.plugin_file is not None:
+        return _plugin_from(execution.plugin_file)
+    if execution.n_procs == 1:
         return "Linear", {}
-    arguments: dict[str, Any] = {"n_procs": machine.n_procs, "raise_insufficient": False}
-    if machine.mem_gb is not None:
-        arguments["memory_gb"] = machine.mem_gb
+    arguments: dict[str, Any] = {"n_procs": execution.n_procs, "raise_insufficient": False}
+    if execution.mem_gb is not None:
+        arguments["memory_gb"] = execution.mem_gb
     return "MultiProc", arguments
 
 
@@ -278,27 +278,27 @@ def _plugin_from(path: Path) -> tuple[str, dict[str, Any]]:
         raise InputError(f"{path}: it must say `plugin: NAME`, and may say `plugin_args: ...`")
     name, arguments = content["plugin"], content.get("plugin_args") or {}
     if not hasattr(plugins, f"{name}Plugin"):
-        known = sorted(item.removesuffix("Plugin") for item in dir(plugins) if _is_plugin(item))
-        raise InputError(f"{path}: Nipype has no plugin {name!r}; it has {', '.join(known)}")
+        available = sorted(item.removesuffix("Plugin") for item in dir(plugins) if _is_plugin(item))
+        raise InputError(f"{path}: Nipype has no plugin {name!r}; it has {', '.join(available)}")
     if not isinstance(arguments, dict):
         raise InputError(f"{path}: plugin_args must be a table of names and values")
     return name, dict(arguments)
 
 
-def only_submits(machine: Machine) -> bool:
+def only_submits(execution: ExecutionSettings) -> bool:
     """Tell whether the plugin submits jobs and does not wait for them.
 
     Parameters
     ----------
-    machine : Machine
+    execution : Machine
 
     Returns
     -------
     bool
     """
-    if machine.plugin_file is None:
+    if execution.plugin_file is None:
         return False
-    name, _ = _plugin_from(machine.plugin_file)
+    name, _ = _plugin_from(execution.plugin_file)
     return issubclass(getattr(plugins, f"{name}Plugin"), GraphPluginBase)
 
 
@@ -318,7 +318,7 @@ def _is_plugin(name: str) -> bool:
     return name.endswith("Plugin") and name != "Plugin"
 
 
-def _write_graph(workflow: pe.Workflow, log_dir: Path, say: Say) -> None:
+def _write_graph(workflow: pe.Workflow, log_dir: Path, notify: Notify) -> None:
     """Write the graph of the workflow, as a picture, too, when graphviz is there.
 
     Nipype's own way hands the name of the file to a shell.
@@ -329,13 +329,13 @@ def _write_graph(workflow: pe.Workflow, log_dir: Path, say: Say) -> None:
     write_text(target, to_pydot(_named(workflow._create_flat_graph())).to_string())
     program = shutil.which("dot")
     if program is None:
-        say("graphviz (dot) is not installed: the graph is written as text only")
+        notify("graphviz (dot) is not installed: the graph is written as text only")
     else:
         picture = target.with_suffix(".svg")
         command = [program, "-Tsvg", "-o", str(picture), str(target)]
         done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - no shell
         target = picture if done.returncode == 0 else target
-    say(f"graph: {target}")
+    notify(f"graph: {target}")
 
 
 def _named(graph: Any) -> Any:  # noqa: ANN401 - a networkx graph

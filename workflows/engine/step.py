@@ -43,7 +43,7 @@ def step(func: Callable[..., Any]) -> type[SimpleInterface]:
     Returns
     -------
     type
-        Named after the function: ``measure_person`` becomes ``MeasurePerson``.
+        Named after the function: ``measure_participant`` becomes ``MeasureParticipant``.
 
     Raises
     ------

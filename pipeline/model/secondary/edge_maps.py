@@ -9,7 +9,7 @@ import numpy.typing as npt
 from circuitshift.pipeline.arrays import Floats, Reals
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.model.contrasts import Question
-from circuitshift.pipeline.model.families import MIN_PEOPLE
+from circuitshift.pipeline.model.families import MIN_PARTICIPANTS
 from circuitshift.pipeline.stats.edge_components import (
     By,
     component_labels,
@@ -23,7 +23,7 @@ from circuitshift.pipeline.stats.permutation import (
     t_statistics,
 )
 
-__all__ = ["Component", "Map", "Maps", "change_maps"]
+__all__ = ["Component", "None", "change_maps"]
 
 
 #: Height of |t| that makes a component for NBS: about p = .001, two-sided, with 60 people.
@@ -34,7 +34,7 @@ _STEPS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Map:
+class EdgeMap:
     """One family of variables; arrays of shape (n_variables,), NaN where unknown.
 
     Parameters
@@ -74,7 +74,7 @@ class Component:
 
 
 @dataclass(frozen=True, slots=True)
-class Maps:
+class EdgeMaps:
     """Everything of one loop.
 
     Parameters
@@ -88,19 +88,19 @@ class Maps:
     threshold : float
         Of components.
     n_permutations : int
-    n_edges_known : int
+    n_edges_available : int
         Edges known in everybody; the others are not tested.
     """
 
-    edges: Map
-    regions: Map
-    networks: Map
+    edges: EdgeMap
+    regions: EdgeMap
+    networks: EdgeMap
     network_pairs: tuple[tuple[str, str], ...]
     tfnbs_p: Floats
     components: tuple[Component, ...]
     threshold: float
     n_permutations: int
-    n_edges_known: int
+    n_edges_available: int
 
 
 def change_maps(
@@ -111,7 +111,7 @@ def change_maps(
     rng: np.random.Generator,
     n_permutations: int = 5000,
     threshold: float = NBS_THRESHOLD,
-) -> Maps:
+) -> EdgeMaps:
     """Test every edge, region and pair of networks.
 
     Parameters
@@ -135,23 +135,24 @@ def change_maps(
     DesignError
         If fewer than four people or three edges are known.
     """
-    people = question.asked
-    known = np.asarray(np.isfinite(change[people]).all(axis=0))
-    if people.sum() < MIN_PEOPLE or known.sum() < 3:
+    participants = question.asked
+    available = np.asarray(np.isfinite(change[participants]).all(axis=0))
+    if participants.sum() < MIN_PARTICIPANTS or available.sum() < 3:
         raise DesignError(
-            f"{people.sum()} people and {known.sum()} edges known in everybody are too few for maps"
+            f"{participants.sum()} participants and {available.sum()} edges available in all "
+            "participants are too few for maps"
         )
-    n_regions, contrast = len(networks), question.contrast(people)
-    sets = _sets(known, networks)
-    n_known = int(known.sum())
-    everything = np.empty((people.sum(), n_known + len(sets.members)))
-    y = everything[:, :n_known]
-    y[:] = change[np.ix_(people, known)]
-    for k, own in enumerate(sets.members, n_known):
+    n_regions, contrast = len(networks), question.contrast(participants)
+    sets = _sets(available, networks)
+    n_available = int(available.sum())
+    everything = np.empty((participants.sum(), n_available + len(sets.members)))
+    y = everything[:, :n_available]
+    y[:] = change[np.ix_(participants, available)]
+    for k, own in enumerate(sets.members, n_available):
         everything[:, k] = y[:, own].mean(axis=1)
     cuts = np.cumsum([y.shape[1], len(sets.region_at), len(sets.pairs)])
     families = np.split(np.arange(cuts[-1]), cuts[:2])
-    graph = _Graph(known, n_regions, threshold, t_statistics(y, contrast))
+    graph = _Graph(available, n_regions, threshold, t_statistics(y, contrast))
     tested = permutation_test(
         everything,
         contrast,
@@ -160,8 +161,8 @@ def change_maps(
         families=[f for f in families if len(f)],
         watch=graph.watch,
     )
-    return Maps(
-        edges=_map(tested, families[0], known.size, np.flatnonzero(known)),
+    return EdgeMaps(
+        edges=_map(tested, families[0], available.size, np.flatnonzero(available)),
         regions=_map(tested, families[1], n_regions, sets.region_at),
         networks=_map(tested, families[2], len(sets.pairs), np.arange(len(sets.pairs))),
         network_pairs=sets.pairs,
@@ -169,7 +170,7 @@ def change_maps(
         components=graph.components(exact=tested.exact),
         threshold=threshold,
         n_permutations=tested.n_permutations,
-        n_edges_known=n_known,
+        n_edges_available=n_available,
     )
 
 
@@ -182,8 +183,8 @@ class _Sets:
     pairs: tuple[tuple[str, str], ...]
 
 
-def _sets(known: npt.NDArray[np.bool_], networks: Sequence[str]) -> _Sets:
-    i, j = (ends[known] for ends in np.triu_indices(len(networks), 1))
+def _sets(available: npt.NDArray[np.bool_], networks: Sequence[str]) -> _Sets:
+    i, j = (ends[available] for ends in np.triu_indices(len(networks), 1))
     members, regions = [], []
     for region in range(len(networks)):
         own = np.flatnonzero((i == region) | (j == region))
@@ -208,21 +209,21 @@ def _map(
     columns: npt.NDArray[np.intp],
     size: int,
     at: npt.NDArray[np.intp],
-) -> Map:
+) -> EdgeMap:
     """Put results of some variables at their places."""
     out = []
     for values in (tested.estimate, tested.statistic, tested.p, tested.p_corrected):
         full = np.full(size, np.nan)
         full[at] = values[columns]
         out.append(full)
-    return Map(*out)
+    return EdgeMap(*out)
 
 
 @dataclass(slots=True)
 class _Graph:
     """Collects, from each block of relabellings, what the edge graph needs."""
 
-    known: npt.NDArray[np.bool_]
+    available: npt.NDArray[np.bool_]
     n_regions: int
     threshold: float
     observed: Floats
@@ -230,7 +231,7 @@ class _Graph:
     scores: list[Floats] = field(default_factory=list)
 
     def watch(self, block: Reals) -> None:
-        rows = self._whole(block)
+        rows = self._complete(block)
         by: By
         for by, found in self.largest.items():
             sides = [
@@ -240,12 +241,12 @@ class _Graph:
             found.append(np.maximum(*sides))
         self.scores.append(self._tfnbs(rows).max(axis=1))
 
-    def _whole(self, statistic: Reals) -> Reals:
+    def _complete(self, statistic: Reals) -> Reals:
         part = statistic[..., : len(self.observed)]
-        if self.known.all():
+        if self.available.all():
             return part
-        out = np.full((*part.shape[:-1], self.known.size), np.nan, part.dtype)
-        out[..., self.known] = part
+        out = np.full((*part.shape[:-1], self.available.size), np.nan, part.dtype)
+        out[..., self.available] = part
         return out
 
     def _tfnbs(self, rows: Reals) -> Floats:
@@ -255,15 +256,15 @@ class _Graph:
         return tfnbs(np.nan_to_num(np.abs(rows)), self.n_regions, step=step)
 
     def tfnbs_p(self, *, exact: bool) -> Floats:
-        score = self._tfnbs(self._whole(self.observed[None]))[0]
+        score = self._tfnbs(self._complete(self.observed[None]))[0]
         p = _p(score, np.concatenate(self.scores), exact=exact)
-        return np.where(self.known, p, np.nan)
+        return np.where(self.available, p, np.nan)
 
     def components(self, *, exact: bool) -> tuple[Component, ...]:
         out = []
         null = {by: np.concatenate(found) for by, found in self.largest.items()}
         for direction, sign in (("increase", 1.0), ("decrease", -1.0)):
-            statistic = self._whole(sign * self.observed)
+            statistic = self._complete(sign * self.observed)
             with np.errstate(invalid="ignore"):
                 labels = component_labels((statistic > self.threshold)[None], self.n_regions)[0]
             h = self.threshold

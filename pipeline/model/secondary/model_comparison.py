@@ -69,8 +69,8 @@ def compare_models(
     """
     values = np.hstack([coefficients, specific])
     arm = np.ones(len(values), bool) if treated is None else treated
-    known = np.isfinite(values).all(axis=1)
-    values, arm = values[known], arm[known]
+    available = np.isfinite(values).all(axis=1)
+    values, arm = values[available], arm[available]
     if len(values) < 6 or min(arm.sum(), len(arm) if treated is None else (~arm).sum()) < 3:
         raise DesignError(
             f"{len(values)} people have all numbers; the comparison needs six, three of each arm"

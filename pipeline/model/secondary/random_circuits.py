@@ -94,15 +94,15 @@ def spatial_null(
         table = np.array(features)
         chosen = np.argsort(_distance(table, np.array(target)), kind="stable")[:n_kept]
         null = _mean(values, edges[chosen], kept[chosen])
-        known = positions[np.isfinite(values[positions])]
-        value = float(values[known].mean()) if len(known) else float("nan")
+        available = positions[np.isfinite(values[positions])]
+        value = float(values[available].mean()) if len(available) else float("nan")
         reached = int((np.abs(null) >= abs(value)).sum())
         nan = float("nan")
         out.append(
             SpatialTest(
                 circuit=name,
                 value=value,
-                rank=(1 + reached) / (1 + len(null)) if len(known) and len(null) else nan,
+                rank=(1 + reached) / (1 + len(null)) if len(available) and len(null) else nan,
                 n_random=len(null),
                 strength=target[0],
                 strength_random=float(table[0, chosen].mean()) if len(null) else nan,

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.model.analyse import Analysis
-from circuitshift.pipeline.model.centred_edges import Sample
+from circuitshift.pipeline.model.centred_edges import CentredEdges
 from circuitshift.pipeline.model.contrasts import Question, Rules, Visits, questions_of
-from circuitshift.pipeline.model.families import Labels, Tester
+from circuitshift.pipeline.model.families import FamilyTest, Labels
 from circuitshift.pipeline.model.global_model import Response
 from circuitshift.pipeline.model.normalisation import CircuitShare, circuit_shares, split_half_share
 from circuitshift.pipeline.model.secondary.model_comparison import Prediction, compare_models
@@ -22,7 +22,7 @@ from circuitshift.pipeline.stats.influence import Influence, influence
 from circuitshift.pipeline.stats.missing_edges import blocks, circuit_means, column_mean
 from circuitshift.pipeline.stats.reliability import Reliability, reliability, reliable_change
 
-__all__ = ["Beside", "CircuitReliability", "TermInfluence", "look_beside"]
+__all__ = ["CircuitReliability", "SecondaryResults", "TermInfluence", "secondary_analyses"]
 
 #: Share of the variance of change that must be reliable before an effect is disattenuated.
 MIN_RELIABLE = 0.2
@@ -76,7 +76,7 @@ class TermInfluence:
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class SecondaryResults:
     """Everything beside the verdict.
 
     Parameters
@@ -108,7 +108,7 @@ class Beside:
     remarks: tuple[str, ...]
 
 
-def look_beside(
+def secondary_analyses(
     analysis: Analysis,
     visits: Visits,
     *,
@@ -116,7 +116,7 @@ def look_beside(
     rng: np.random.Generator,
     rules: Rules | None = None,
     levels: Levels | None = None,
-) -> Beside:
+) -> SecondaryResults:
     """Look at everything that informs a reader but does not decide.
 
     Parameters
@@ -137,7 +137,7 @@ def look_beside(
     rules = rules or Rules()
     circuits = analysis.sample.circuits
     question = replace(questions_of(visits)[0], weights=None)  # each person counts once here
-    tester = Tester(question, rules, rng, len(analysis.sample.reference))
+    tester = FamilyTest(question, rules, rng, len(analysis.sample.reference))
     remarks: list[str] = []
     estimates = _rank_rows(tester, analysis.response, visits.global_signal_removed)
     if analysis.deviation.identified:
@@ -169,7 +169,7 @@ def look_beside(
             "Reliability: nobody was scanned twice without treatment (control arm, control "
             "condition, or second visits of the reference)."
         )
-    return Beside(
+    return SecondaryResults(
         shares=tuple(_shares(visits, circuits, question)),
         reliabilities=tuple(reliabilities),
         circuits=tuple(circuits),
@@ -186,7 +186,7 @@ def _one(family: str, unit: str) -> Labels:
     return Labels(family, ("normalisation",), (family,), (unit,), (np.nan,), sided=False)
 
 
-def _rank_rows(tester: Tester, response: Response, gsr: bool) -> list[Estimate]:
+def _rank_rows(tester: FamilyTest, response: Response, gsr: bool) -> list[Estimate]:
     """Repeat the tests of the verdict on ranks."""
     by_rank = replace(tester, ranks=True)
     terms = [name for name in response.terms if name != "distance" and not gsr]
@@ -260,11 +260,11 @@ def _untreated(visits: Visits) -> tuple[str, Floats | None, Floats | None]:
 
 def _effect_d(y: Floats, question: Question) -> tuple[float, float]:
     """Return the standardised effect, and the standard deviation it is standardised by."""
-    people = question.asked & np.isfinite(y)
-    if people.sum() < 4:
+    participants = question.asked & np.isfinite(y)
+    if participants.sum() < 4:
         return float("nan"), float("nan")
-    contrast = question.contrast(people)
-    values = y[people]
+    contrast = question.contrast(participants)
+    values = y[participants]
     fitted = contrast.design @ (np.linalg.pinv(contrast.design) @ values)
     df = len(values) - contrast.design.shape[1]
     spread = float(np.sqrt(((values - fitted) ** 2).sum() / df))
@@ -291,7 +291,7 @@ def _spatial(
     )
 
 
-def residual_map(sample: Sample, response: Response, question: Question) -> Floats:
+def residual_map(sample: CentredEdges, response: Response, question: Question) -> Floats:
     """Change by treatment beyond the global law, on every edge.
 
     Parameters
@@ -330,10 +330,10 @@ def _influences(analysis: Analysis, question: Question) -> list[TermInfluence]:
     )
     for family, names, values in families:
         for k, name in enumerate(names):
-            people = question.asked & np.isfinite(values[:, k])
-            if name == "distance" or people.sum() < 6:
+            participants = question.asked & np.isfinite(values[:, k])
+            if name == "distance" or participants.sum() < 6:
                 continue
-            found = influence(values[people, k], question.contrast(people))
-            row = int(np.flatnonzero(people)[found.person])
+            found = influence(values[participants, k], question.contrast(participants))
+            row = int(np.flatnonzero(participants)[found.person])
             out.append(TermInfluence(family, name, row, found))
     return out

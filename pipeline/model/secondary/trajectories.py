@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.model.centred_edges import Sample
+from circuitshift.pipeline.model.centred_edges import CentredEdges
 from circuitshift.pipeline.model.global_model import TERM_UNITS, level_response
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.mixed_model import MixedResult, fit_mixed
@@ -51,7 +51,7 @@ class Levels:
     covariates: Floats
 
 
-def trajectories(levels: Levels, sample: Sample, *, with_deviation: bool) -> list[Estimate]:
+def trajectories(levels: Levels, sample: CentredEdges, *, with_deviation: bool) -> list[Estimate]:
     """Test change at every visit, late against early change, and the slope on days.
 
     The per-visit response (`level_response`) has a random intercept for each person; visits that
@@ -114,11 +114,11 @@ def _codings(levels: Levels) -> list[tuple[list[str], Floats, Floats]]:
     if levels.motion_mm is not None:
         extra.append((levels.motion_mm - levels.motion_mm.mean())[:, None])
     varying = np.ptp(levels.covariates, axis=0) > 0 if levels.covariates.size else []
-    people = (
+    participants = (
         levels.covariates[:, varying] if levels.covariates.size else np.empty((len(dummies), 0))
     )
-    people = people - people.mean(axis=0) if people.size else people
-    extra.append(people)
+    participants = participants - participants.mean(axis=0) if participants.size else participants
+    extra.append(participants)
     if arm is not None:
         extra.append(arm[:, None])
     always = np.hstack(extra)
@@ -126,7 +126,7 @@ def _codings(levels: Levels) -> list[tuple[list[str], Floats, Floats]]:
     def coding(what: list[str], own: Floats, rest: Floats) -> tuple[list[str], Floats, Floats]:
         time = np.hstack([own, rest])
         # covariates act on change, as in the test of differences
-        moved = [people * column[:, None] for column in time.T]
+        moved = [participants * column[:, None] for column in time.T]
         if arm is None:
             return what, own, np.hstack([rest, always, *moved])
         crossed = arm[:, None]
@@ -153,7 +153,7 @@ def _estimate(
     estimate, se, df = (float(v[at]) for v in (fitted.estimate, fitted.se, fitted.df))
     p = float(fitted.p[at])
     half = float(stdtrit(df, 0.975)) * se
-    people = len(np.unique(levels.person))
+    participants = len(np.unique(levels.person))
     control = 0
     if levels.treated is not None:
         control = len(np.unique(levels.person[~levels.treated]))
@@ -171,7 +171,7 @@ def _estimate(
         p=p,
         p_low=p,
         p_high=p,
-        n=people - control,
+        n=participants - control,
         n_control=control,
         method="mixed model, random intercept (visits of a person equally correlated), "
         f"Satterthwaite; {len(levels.visit)} visits",

@@ -104,10 +104,10 @@ def _box(typical: Floats, changes: Sequence[Floats]) -> _Box:
     """Limits that hold nearly all edges."""
 
     def ends(values: Floats) -> tuple[float, float]:
-        known = values[np.isfinite(values)]
-        if not known.size:
+        available = values[np.isfinite(values)]
+        if not available.size:
             return -1.0, 1.0
-        low, high = np.percentile(known, [0.2, 99.8])
+        low, high = np.percentile(available, [0.2, 99.8])
         room = 0.08 * (high - low) or 0.1
         return float(low - room), float(high + room)
 

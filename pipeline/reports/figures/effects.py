@@ -245,7 +245,7 @@ def spaghetti(
         ax = figure.add_axes(
             ((left + column * each) / WIDTH, bottom / height, (each - 0.42) / WIDTH, 1.2 / height)
         )
-        _people(ax, circuit, as_pixels=n_lines > _MAX_LINES)
+        _participants_list(ax, circuit, as_pixels=n_lines > _MAX_LINES)
         ax.set(xlim=(-0.3, 1.3))
         ax.set_xticks([0, 1], [short_name(s, 9) for s in sessions])
         ax.tick_params(labelsize=7)
@@ -273,7 +273,7 @@ def spaghetti(
     return to_svg(figure, key=key, alt=alt)
 
 
-def _people(ax: Axes, circuit: Spaghetti, *, as_pixels: bool) -> None:
+def _participants_list(ax: Axes, circuit: Spaghetti, *, as_pixels: bool) -> None:
     healthy = circuit.reference[np.isfinite(circuit.reference)]
     if healthy.size > 1:
         mean, spread = float(healthy.mean()), float(healthy.std(ddof=1))
@@ -388,11 +388,11 @@ def quality_by_arm(
     for ax, (label, columns) in zip(axes, panels, strict=True):
         for k, (arm, _, values) in enumerate(columns):
             colour, marker = ARM_LOOKS.get(arm, (SOFT, "o"))
-            known = np.sort(values[np.isfinite(values)])
-            spread = (np.arange(len(known)) * 0.618 % 1 - 0.5) * 0.5
-            ax.plot(k + spread, known, marker, color=colour, markersize=3, alpha=0.6)
-            if known.size:
-                ax.plot([k - 0.36, k + 0.36], [np.median(known)] * 2, color=INK, linewidth=1.6)
+            available = np.sort(values[np.isfinite(values)])
+            spread = (np.arange(len(available)) * 0.618 % 1 - 0.5) * 0.5
+            ax.plot(k + spread, available, marker, color=colour, markersize=3, alpha=0.6)
+            if available.size:
+                ax.plot([k - 0.36, k + 0.36], [np.median(available)] * 2, color=INK, linewidth=1.6)
         names = [short_name(f"{arm} {session}".strip(), 19) for arm, session, _ in columns]
         ax.set_xticks(range(len(columns)), names, rotation=58, ha="right", rotation_mode="anchor")
         ax.set(xlim=(-0.6, n_columns - 0.4), ylabel=label)

@@ -17,7 +17,7 @@ from circuitshift.pipeline.io.images import Image, to_ras
 from circuitshift.pipeline.reports.figures.style import (
     CONTROL,
     INK,
-    LOST,
+    MISSING,
     PAPER,
     REFERENCE,
     SOFT,
@@ -30,15 +30,15 @@ from circuitshift.pipeline.reports.figures.style import (
     styled,
     to_svg,
 )
-from circuitshift.pipeline.reports.figures.timeseries import Blocks, block_means, colours
-from circuitshift.pipeline.reports.person.content import Carpet, Map
+from circuitshift.pipeline.reports.figures.timeseries import NetworkOrder, block_means, colours
+from circuitshift.pipeline.reports.person.content import Carpet, VoxelMap
 
 __all__ = ["Scale", "brain_maps", "carpets", "confound_matrices", "coverage", "outlined_slices"]
 
 _SLICES = 8
 _STEP_MM = 3.0  # of a pixel
 #: Shapes and colours of runs, in order.
-_LOOKS = ((CONTROL, "o"), (TREATED, "D"), (REFERENCE, "s"), (LOST, "^"), (SOFT, "v"))
+_LOOKS = ((CONTROL, "o"), (TREATED, "D"), (REFERENCE, "s"), (MISSING, "^"), (SOFT, "v"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Scale:
 
 @styled
 def brain_maps(
-    rows: Sequence[tuple[str, Map | None, Map]], scale: Scale, *, key: str, alt: str
+    rows: Sequence[tuple[str, VoxelMap | None, VoxelMap]], scale: Scale, *, key: str, alt: str
 ) -> str:
     """Axial slices, one row for each map, over the mean image in grey. Left is left.
 
@@ -122,7 +122,7 @@ def brain_maps(
     return to_svg(figure, key=key, alt=alt)
 
 
-def _ras(values: Map | None) -> Image | None:
+def _ras(values: VoxelMap | None) -> Image | None:
     return None if values is None else to_ras(Image(values.data, values.affine))
 
 
@@ -189,7 +189,7 @@ def carpets(
         SVG.
     """
     first = next(c for _, before, after in columns for c in (before, after) if c is not None)
-    blocks = Blocks.of(first.kinds)
+    blocks = NetworkOrder.of(first.kinds)
     high, left, gap, head, foot, right = 1.75, 1.35, 0.22, 0.28, 0.45, 0.7
     wide = (WIDTH - left - right - gap * (len(columns) - 1)) / len(columns)
     total = 2 * (high + head) + foot
@@ -269,7 +269,7 @@ def coverage(
     str
         SVG.
     """
-    blocks = Blocks.of(networks)
+    blocks = NetworkOrder.of(networks)
     n = len(blocks.names)
     shown = [(short_name(title, 40), values) for title, values in shares[: len(_LOOKS)]]
     columns, lines = legend_columns([title for title, _ in shown], WIDTH - 1.9)
@@ -277,7 +277,7 @@ def coverage(
     each = 0.24 if n > 1 else 0.4
     figure = canvas(WIDTH, 0.6 + head + each * n, (1.7, 0.2, head, 0.45))
     ax = figure.add_subplot()
-    ax.axvspan(-4, 100 * least, color=LOST, alpha=0.18, linewidth=0)
+    ax.axvspan(-4, 100 * least, color=MISSING, alpha=0.18, linewidth=0)
     ax.axvline(100 * least, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     for k, (title, values) in enumerate(shown):
         colour, marker = _LOOKS[k]

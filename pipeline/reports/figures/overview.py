@@ -15,7 +15,7 @@ from circuitshift.pipeline.reports.figures.style import (
     ARM_LOOKS,
     CONTROL,
     INK,
-    LOST,
+    MISSING,
     PAPER,
     SOFT,
     TREATED,
@@ -51,8 +51,8 @@ def one_scale(groups: Sequence[tuple[str, Sequence[ForestRow]]], *, key: str, al
     n_lines = sum(len(rows) + 1 for _, rows in groups)
     figure = canvas(WIDTH, 1.1 + 0.27 * n_lines, (2.6, 1.95, 0.4, 0.6))
     ax = figure.add_subplot()
-    known = [row for _, rows in groups for row in rows if np.isfinite(row.estimate)]
-    ends = [abs(v) / r.bound for r in known for v in (r.low, r.high) if np.isfinite(v)]
+    available = [row for _, rows in groups for row in rows if np.isfinite(row.estimate)]
+    ends = [abs(v) / r.bound for r in available for v in (r.low, r.high) if np.isfinite(v)]
     reach = min(_FARTHEST, 1.08 * max([*ends, 1.3]))
     ax.axvspan(-1, 1, color=SOFT, alpha=0.2, linewidth=0)
     for x in (-1, 0, 1):
@@ -116,13 +116,13 @@ class FlowArm:
     name : str
     steps : sequence of (str, int)
         What was there, and of how many people, in order.
-    lost : sequence of str
+    missing : sequence of str
         Lines on who is not in the analysis.
     """
 
     name: str
     steps: Sequence[tuple[str, int]]
-    lost: Sequence[str]
+    missing: Sequence[str]
 
 
 @styled
@@ -143,8 +143,8 @@ def flow(arms: Sequence[FlowArm], *, key: str, alt: str) -> str:
     """
     tall, gap, top = 0.42, 0.2, 0.3
     n_steps = max(len(arm.steps) for arm in arms)
-    n_lost = max(len(arm.lost) for arm in arms)
-    foot = 0.3 + 0.17 * n_lost if n_lost else 0.05
+    n_missing = max(len(arm.missing) for arm in arms)
+    foot = 0.3 + 0.17 * n_missing if n_missing else 0.05
     height = top + n_steps * (tall + gap) + foot
     figure = Figure(figsize=(WIDTH, height))
     ax = figure.add_axes((0, 0, 1, 1))
@@ -171,7 +171,7 @@ def flow(arms: Sequence[FlowArm], *, key: str, alt: str) -> str:
                 )  # fmt: skip
                 ax.add_patch(arrow)
             y += tall + gap
-        for line, words in enumerate(arm.lost):
+        for line, words in enumerate(arm.missing):
             bold = "bold" if line == 0 else "normal"
             ax.text(
                 middle - wide / 2, y + 0.05 + 0.17 * line, short_name(words, 42), va="center",
@@ -213,7 +213,10 @@ def two_ways(
     reach = 1.08 * max([*ends, 1e-9])
     ax.axvline(0, color=SOFT, linewidth=0.8)
     for y, (_, usual, ours) in enumerate(rows):
-        for row, nudge, colour, marker in ((usual, -0.16, LOST, "s"), (ours, 0.16, CONTROL, "o")):
+        for row, nudge, colour, marker in (
+            (usual, -0.16, MISSING, "s"),
+            (ours, 0.16, CONTROL, "o"),
+        ):
             if not np.isfinite(row.estimate):
                 continue
             ax.plot([row.low, row.high], [y + nudge] * 2, color=colour, linewidth=1.8)
@@ -233,7 +236,7 @@ def two_ways(
     ax.grid(visible=True, axis="x")
     ax.set_axisbelow(True)
     handles = [
-        Line2D([], [], color=LOST, marker="s", linewidth=1.8, label=labels[0]),
+        Line2D([], [], color=MISSING, marker="s", linewidth=1.8, label=labels[0]),
         Line2D([], [], color=CONTROL, marker="o", linewidth=1.8, label=labels[1]),
     ]
     figure.legend(handles=handles, loc="upper left", ncols=2)

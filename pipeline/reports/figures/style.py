@@ -21,17 +21,11 @@ from circuitshift.pipeline.arrays import Bools, Floats
 
 __all__ = [
     "ARM_LOOKS",
-    "CONTROL",
-    "GRID",
-    "INK",
-    "LOST",
-    "PAPER",
-    "REFERENCE",
-    "SOFT",
-    "TREATED",
+    "MISSING",
     "WIDTH",
     "Bools",
     "Floats",
+    "None",
     "canvas",
     "legend_above",
     "legend_columns",
@@ -44,7 +38,7 @@ P = ParamSpec("P")
 
 # Each colour stands for a CSS variable of the page; its value here is the light one.
 INK, SOFT, GRID, PAPER = "#1b1f24", "#5a6470", "#d4d9df", "#fefefe"
-TREATED, CONTROL, REFERENCE, LOST = "#d55e01", "#0072b3", "#018f68", "#cc79a8"
+TREATED, CONTROL, REFERENCE, MISSING = "#d55e01", "#0072b3", "#018f68", "#cc79a8"
 _VARIABLES = {
     INK: "--ink",
     SOFT: "--soft",
@@ -53,7 +47,7 @@ _VARIABLES = {
     TREATED: "--treated",
     CONTROL: "--control",
     REFERENCE: "--reference",
-    LOST: "--lost",
+    MISSING: "--lost",
 }
 ARM_LOOKS = {"treated": (TREATED, "o"), "control": (CONTROL, "s"), "reference": (REFERENCE, "D")}
 _RC = {

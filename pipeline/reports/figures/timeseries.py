@@ -20,7 +20,7 @@ from circuitshift.pipeline.reports.figures.style import (
     CONTROL,
     GRID,
     INK,
-    LOST,
+    MISSING,
     REFERENCE,
     SOFT,
     TREATED,
@@ -34,8 +34,8 @@ from circuitshift.pipeline.reports.figures.style import (
 )
 
 __all__ = [
-    "Blocks",
     "Motion",
+    "None",
     "block_means",
     "carpet",
     "circuit_values",
@@ -127,14 +127,14 @@ def motion(runs: Sequence[Motion], *, threshold_mm: float | None, key: str, alt:
         label = f"DVARS {_DVARS_LIMIT:g}: marked by fMRIPrep, not censored"
         legend.append(Line2D([], [], color=SOFT, linestyle=(0, (1, 2)), label=label))
     if not all(run.keep.all() for run in runs):
-        legend.append(Line2D([], [], color=LOST, linewidth=6, alpha=0.35, label="not used"))
+        legend.append(Line2D([], [], color=MISSING, linewidth=6, alpha=0.35, label="not used"))
     legend_above(axes[0, 0], legend, y=1 + 0.24 / 1.15)
     return to_svg(figure, key=key, alt=alt)
 
 
 def _trace(ax: Axes, run: Motion, line: Floats | None, limit: float | None) -> None:
     for start, stop in _stretches(~run.keep):
-        ax.axvspan(start + 0.5, stop + 0.5, color=LOST, alpha=0.35, linewidth=0)
+        ax.axvspan(start + 0.5, stop + 0.5, color=MISSING, alpha=0.35, linewidth=0)
     if line is None:
         ax.text(0.5, 0.5, "not available", transform=ax.transAxes, ha="center", va="center")
     else:
@@ -147,8 +147,8 @@ def _trace(ax: Axes, run: Motion, line: Floats | None, limit: float | None) -> N
 
 
 def _top(lines: Sequence[Floats], limit: float | None) -> float:
-    known = np.concatenate([line[np.isfinite(line)] for line in lines])
-    top = max(0.5, 1.08 * float(known.max())) if known.size else 0.5
+    available = np.concatenate([line[np.isfinite(line)] for line in lines])
+    top = max(0.5, 1.08 * float(available.max())) if available.size else 0.5
     return top if limit is None else max(top, 1.3 * limit)
 
 
@@ -183,7 +183,7 @@ def retained(
     figure = canvas(WIDTH, 0.85 + 0.27 * len(labels), (2.9, 0.2, 0.3, 0.45))
     ax = figure.add_subplot()
     rows = np.arange(len(labels))
-    parts = (("used", CONTROL, 1.0), ("censored for motion", LOST, 1.0), ("start", SOFT, 0.7))
+    parts = (("used", CONTROL, 1.0), ("censored for motion", MISSING, 1.0), ("start", SOFT, 0.7))
     left = np.zeros(len(labels))
     for k, (label, colour, alpha) in enumerate(parts):
         width = np.array([c[k] for c in counts], float)
@@ -197,7 +197,7 @@ def retained(
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
+class NetworkOrder:
     """Regions sorted by network.
 
     Parameters
@@ -213,7 +213,7 @@ class Blocks:
     starts: npt.NDArray[np.intp]  # (n_blocks + 1,)
 
     @classmethod
-    def of(cls, networks: Sequence[str]) -> "Blocks":
+    def of(cls, networks: Sequence[str]) -> "NetworkOrder":
         """Sort; networks keep the order in which they come first, the unnamed are last."""
         names = list(dict.fromkeys(networks))
         names.sort(key=lambda name: name == "")
@@ -292,7 +292,7 @@ def carpet(series: Floats, keep: Bools, networks: Sequence[str], *, key: str, al
         SVG.
     """
     whole = _all_volumes(np.asarray(series, float), keep)
-    blocks = Blocks.of(networks)
+    blocks = NetworkOrder.of(networks)
     n_volumes, n_regions = whole.shape
     step = -(-n_volumes // _MAX_COLUMNS)
     image = _standardised(whole)[:, blocks.order]
@@ -328,7 +328,7 @@ def _all_volumes(series: Floats, keep: Bools) -> Floats:
     return out
 
 
-def _known(values: Floats, axis: int) -> tuple[Floats, Floats]:
+def _available(values: Floats, axis: int) -> tuple[Floats, Floats]:
     """Mean and standard deviation over what is known, NaN (without a warning) where nothing is."""
     there = np.isfinite(values)
     count = there.sum(axis=axis, keepdims=True)
@@ -341,7 +341,7 @@ def _known(values: Floats, axis: int) -> tuple[Floats, Floats]:
 
 
 def _standardised(series: Floats) -> Floats:
-    mean, spread = _known(series, 0)
+    mean, spread = _available(series, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((series - mean) / np.where(spread > 0, spread, np.nan))
 
@@ -353,7 +353,7 @@ def block_means(values: Floats, step: int) -> Floats:
     rows = -(-len(values) // step)
     padded = np.full((rows * step, values.shape[1]), np.nan)
     padded[: len(values)] = values
-    return _known(padded.reshape(rows, step, -1), 1)[0][:, 0]
+    return _available(padded.reshape(rows, step, -1), 1)[0][:, 0]
 
 
 @styled
@@ -376,7 +376,7 @@ def matrices(
     str
         SVG.
     """
-    blocks = Blocks.of(networks)
+    blocks = NetworkOrder.of(networks)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     side, left, gap, foot = (1.95 if columns == 3 else 2.4), 1.3, 0.1, 0.5
@@ -458,11 +458,11 @@ def circuit_values(
             ax.barh(
                 row, high - low, left=low, height=0.66, color=SOFT, alpha=0.3, zorder=0, label=label
             )
-    known = np.isfinite(values)
-    for row in rows[known.sum(axis=1) > 1]:
-        there = values[row][known[row]]
+    available = np.isfinite(values)
+    for row in rows[available.sum(axis=1) > 1]:
+        there = values[row][available[row]]
         ax.plot([there.min(), there.max()], [row, row], color=GRID, linewidth=3, zorder=1)
-    looks = ((CONTROL, "o"), (TREATED, "D"), (REFERENCE, "s"), (LOST, "^"), (SOFT, "v"))
+    looks = ((CONTROL, "o"), (TREATED, "D"), (REFERENCE, "s"), (MISSING, "^"), (SOFT, "v"))
     for k, label in enumerate(labels):
         colour, marker = looks[k % len(looks)]
         ax.plot(values[:, k], rows, marker, color=colour, markersize=5, label=label, zorder=2)

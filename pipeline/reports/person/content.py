@@ -12,14 +12,14 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.nifti import read_image
 from circuitshift.pipeline.measure import voxelwise as voxels
 from circuitshift.pipeline.measure.quality_images import _LIMIT_SD
-from circuitshift.pipeline.records import Kept
+from circuitshift.pipeline.records import RetainedData
 from circuitshift.pipeline.reports.person.preprocessing_inputs import PreprocView
 from circuitshift.pipeline.reports.person.problems import Problem
 from circuitshift.pipeline.study.ratings import Rating
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Map:
+class VoxelMap:
     """Values on a grid of blocks of voxels; 0 outside the brain.
 
     Parameters
@@ -70,9 +70,9 @@ class RunViews:
         Names, and their correlations over the volumes that were used.
     """
 
-    mean: Map | None = None
-    tsnr: Map | None = None
-    seeds: Mapping[str, Map] = field(default_factory=dict)
+    mean: VoxelMap | None = None
+    tsnr: VoxelMap | None = None
+    seeds: Mapping[str, VoxelMap] = field(default_factory=dict)
     before: Carpet | None = None
     after: Carpet | None = None
     confounds: tuple[tuple[str, ...], Floats] | None = None
@@ -111,9 +111,9 @@ def read_views(names: Sequence[str], out_dir: Path) -> RunViews:
     )
 
 
-def _read_map(path: Path) -> Map:
+def _read_map(path: Path) -> VoxelMap:
     values, header = read_image(path)
-    return Map(np.asarray(values, float), header.affine)
+    return VoxelMap(np.asarray(values, float), header.affine)
 
 
 def _read_carpet(path: Path) -> Carpet:
@@ -168,7 +168,7 @@ class RunQuality:
     session: str
     fd_mm: Floats
     keep: npt.NDArray[np.bool_]
-    kept: Kept
+    kept: RetainedData
     coverage: Floats
     coverage_labels: Sequence[str]
     below_coverage: tuple[str, ...]
@@ -198,7 +198,7 @@ class Removed:
 
     run: str
     strategy: str
-    kept: Kept
+    kept: RetainedData
     usable: bool
 
 
@@ -210,13 +210,13 @@ class Others:
     ----------
     session : str
         In which session.
-    n_people : int
+    n_participants : int
     ranges : mapping of str to (float, float)
         5th and 95th percentile of mean Fisher z, by circuit.
     """
 
     session: str
-    n_people: int
+    n_participants: int
     ranges: Mapping[str, tuple[float, float]]
 
 
@@ -239,7 +239,7 @@ class SessionEdges:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PersonReport:
+class ParticipantReport:
     """Everything the page of one person shows.
 
     Parameters
@@ -253,7 +253,7 @@ class PersonReport:
         Mean Fisher z by circuit and session.
     notes : tuple of str
         Remarks.
-    faults : tuple of Problem
+    problems : tuple of Problem
         What could not be measured.
     left_out : tuple of Problem
         What was measured and does not enter the analysis.
@@ -276,7 +276,7 @@ class PersonReport:
     edges: tuple[SessionEdges, ...]
     circuits: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
-    faults: tuple[Problem, ...]
+    problems: tuple[Problem, ...]
     provenance: Mapping[str, str]
     preproc: PreprocView | None = None
     left_out: tuple[Problem, ...] = ()

@@ -7,11 +7,11 @@ import numpy as np
 from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.reports.person.content import Others
-from circuitshift.pipeline.study.ratings import FOLDER, Rating, of_person, read_ratings
+from circuitshift.pipeline.study.ratings import FOLDER, Rating, of_participant, read_ratings
 
 __all__ = ["others_of", "ratings_of", "seed_of", "study_root"]
 
-_LEAST_PEOPLE = 5  # for a range
+_MIN_PARTICIPANTS = 5  # for a range
 
 
 def study_root(out_dir: Path) -> tuple[Path, str]:
@@ -51,20 +51,20 @@ def others_of(participant: str, out_dir: Path, session: str) -> Others | None:
     own = f"{name}:sub-{participant}" if name else f"sub-{participant}"
     wanted = session or tables.NOT_AVAILABLE
     values: dict[str, list[float]] = {}
-    people: set[str] = set()
+    participants: set[str] = set()
     for row in tables.read_table(path).rows():
-        known = row["value_z"] != tables.NOT_AVAILABLE
-        if row["participant_id"] != own and row["session"] == wanted and known:
+        available = row["value_z"] != tables.NOT_AVAILABLE
+        if row["participant_id"] != own and row["session"] == wanted and available:
             values.setdefault(row["circuit"], []).append(float(row["value_z"]))
-            people.add(row["participant_id"])
-    if len(people) < _LEAST_PEOPLE:
+            participants.add(row["participant_id"])
+    if len(participants) < _MIN_PARTICIPANTS:
         return None
     ranges = {}
     for circuit, seen in values.items():
-        if len(seen) >= _LEAST_PEOPLE:
+        if len(seen) >= _MIN_PARTICIPANTS:
             low, high = np.percentile(seen, [5, 95])
             ranges[circuit] = (float(low), float(high))
-    return Others(session, len(people), ranges)
+    return Others(session, len(participants), ranges)
 
 
 def ratings_of(participant: str, out_dir: Path) -> tuple[tuple[Rating, ...], tuple[str, ...]]:
@@ -74,7 +74,7 @@ def ratings_of(participant: str, out_dir: Path) -> tuple[tuple[Rating, ...], tup
         found = read_ratings(root / FOLDER)
     except CircuitshiftError as error:  # the group level refuses; a page only says so
         return (), (f"Ratings are not shown: {' '.join(str(error).split())}",)
-    return of_person(found, f"{name}:{participant}" if name else participant), ()
+    return of_participant(found, f"{name}:{participant}" if name else participant), ()
 
 
 def seed_of(out_dir: Path) -> str:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from circuitshift.atlases.records import Atlas
 from circuitshift.atlases.resolve import load_circuits
-from circuitshift.atlases.whole import are_whole
+from circuitshift.atlases.whole import are_complete
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import InputError
@@ -19,24 +19,24 @@ from circuitshift.pipeline.io.provenance import code_hash, inputs_hash, page_has
 from circuitshift.pipeline.measure.atlas_files import read_atlas
 from circuitshift.pipeline.measure.denoise import denoising_prose, get_strategy, load_strategies
 from circuitshift.pipeline.measure.outputs import command_record, runs_table
-from circuitshift.pipeline.records import AS_GIVEN, Kept, Science
+from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, RetainedData
 from circuitshift.pipeline.reports.page import in_time
 from circuitshift.pipeline.reports.person.content import (
-    PersonReport,
+    ParticipantReport,
     Removed,
     RunQuality,
     SessionEdges,
     read_views,
 )
 from circuitshift.pipeline.reports.person.context import others_of, ratings_of, seed_of, study_root
-from circuitshift.pipeline.reports.person.methods import person_bibtex
-from circuitshift.pipeline.reports.person.page import write_person_report
+from circuitshift.pipeline.reports.person.methods import participant_bibtex
+from circuitshift.pipeline.reports.person.page import write_participant_report
 from circuitshift.pipeline.reports.person.preprocessing_inputs import view_preproc
 from circuitshift.pipeline.reports.person.problems import problems_of
 from circuitshift.pipeline.reports.study.methods import EDGE_WORDS
 from circuitshift.pipeline.study import pairing as change
 
-__all__ = ["ReportFile", "report_person"]
+__all__ = ["ReportFile", "report_participant"]
 
 _Row = Mapping[str, str]
 
@@ -47,9 +47,9 @@ class ReportFile(NamedTuple):
     report: Path
 
 
-def report_person(
+def report_participant(
     participant: str,
-    science: Science,
+    settings: AnalysisSettings,
     out_dir: Path,
     runs: Path | None = None,
     *,
@@ -61,7 +61,7 @@ def report_person(
     ----------
     participant : str
         Label without ``sub-``.
-    science : Science
+    settings : Science
     out_dir : Path
         Root of the output data set.
     runs : Path, optional
@@ -83,30 +83,30 @@ def report_person(
         raise InputError(f"{path} is not there; run the participant level for sub-{participant}")
     target = out_dir / f"sub-{participant}.html"
     bib = path.with_name(f"sub-{participant}_references.bib")
-    key = _page_key(participant, path, science, out_dir)
+    key = _page_key(participant, path, settings, out_dir)
     there = target.exists() and bib.exists()
     if not again and there and key in target.read_text(encoding="utf-8"):
         return ReportFile(target)
     rows = list(tables.read_table(path).rows())
     usable = [row for row in rows if row["status"] != "failed"]
     failed = [row for row in rows if row["status"] == "failed"]
-    first = _first_kind(usable, science)
+    first = _first_kind(usable, settings)
     primary = [row for row in usable if (row["atlas"], row["strategy"]) == first]
     edges, circuits = _sessions(primary, out_dir)
     sessions = in_time(e.session for e in edges)
     ratings, unread = ratings_of(participant, out_dir)
     root, data_set = study_root(out_dir)
-    content = PersonReport(
+    content = ParticipantReport(
         participant=participant,
-        runs=tuple(_run_quality(row, science, out_dir) for row in primary),
+        runs=tuple(_run_quality(row, settings, out_dir) for row in primary),
         edges=edges,
         circuits=circuits,
         notes=(
             *dict.fromkeys(note for row in primary for note in _notes(row, out_dir)),
             *unread,
         ),
-        faults=problems_of(failed, root / "logs"),
-        provenance={**_provenance(primary, science, out_dir), "inputs hash": key},
+        problems=problems_of(failed, root / "logs"),
+        provenance={**_provenance(primary, settings, out_dir), "inputs hash": key},
         preproc=view_preproc(participant, out_dir / "preproc"),
         left_out=problems_of(primary, root / "logs"),
         removed=tuple(
@@ -118,12 +118,12 @@ def report_person(
         ratings=ratings,
         data_set=data_set,
     )
-    write_person_report(target, content)
-    tables.write_text(bib, person_bibtex(content))
+    write_participant_report(target, content)
+    tables.write_text(bib, participant_bibtex(content))
     return ReportFile(target)
 
 
-def _page_key(participant: str, runs: Path, science: Science, out_dir: Path) -> str:
+def _page_key(participant: str, runs: Path, settings: AnalysisSettings, out_dir: Path) -> str:
     """Hash of everything that a person's page shows of the person.
 
     The group level is left out: its numbers are added when pages are asked for again.
@@ -131,22 +131,22 @@ def _page_key(participant: str, runs: Path, science: Science, out_dir: Path) -> 
     # sidecars hold the checksums of their tables, and no date: the same results, the same page
     files = [*runs.parent.rglob("func/*.json"), *runs.parent.rglob("figures/*")]
     files += (runs.parent.parent / "preproc" / runs.parent.name / "log").glob("*.json")
-    whole = are_whole(path for path in files if path.is_file())
+    whole = are_complete(path for path in files if path.is_file())
     seen = sorted((path.name, tables.checksum(path)) for path in whole)
     ratings = ratings_of(participant, out_dir)
-    return inputs_hash((), seen, tables.read_text(runs), science.digest(), page_hash(), ratings)
+    return inputs_hash((), seen, tables.read_text(runs), settings.digest(), page_hash(), ratings)
 
 
 def _removed(row: _Row) -> Removed:
     return Removed(row["run"], row["strategy"], _kept(row), row["status"] == "included")
 
 
-def _first_kind(rows: Sequence[_Row], science: Science) -> tuple[str, str]:
+def _first_kind(rows: Sequence[_Row], settings: AnalysisSettings) -> tuple[str, str]:
     """Atlas and strategy that the report shows."""
     if not rows:
         return "", ""
     names = {row["strategy"] for row in rows}
-    strategy = science.strategies[0] if science.strategies[0] in names else rows[0]["strategy"]
+    strategy = settings.strategies[0] if settings.strategies[0] in names else rows[0]["strategy"]
     return rows[0]["atlas"], strategy
 
 
@@ -177,14 +177,14 @@ def _beside(row: _Row, suffix: str) -> str:
     return name.removesuffix("relmat.tsv") + f"{'bold' if suffix == 'coverage' else suffix}.tsv"
 
 
-def _run_quality(row: _Row, science: Science, out_dir: Path) -> RunQuality:
+def _run_quality(row: _Row, settings: AnalysisSettings, out_dir: Path) -> RunQuality:
     atlas = read_atlas(out_dir, row["atlas"])
     fd, keep, dvars = _motion(row, out_dir)
     sidecar = _sidecar(row, out_dir)
     coverage = _coverage(row, atlas, out_dir)
     series = out_dir / _beside(row, "timeseries")
-    below = [n for n, c in zip(atlas.labels, coverage, strict=True) if c < science.min_coverage]
-    threshold = _threshold(row["strategy"], science)
+    below = [n for n, c in zip(atlas.labels, coverage, strict=True) if c < settings.min_coverage]
+    threshold = _threshold(row["strategy"], settings)
     return RunQuality(
         label=row["run"],
         session="" if row["session"] == tables.NOT_AVAILABLE else row["session"],
@@ -194,7 +194,7 @@ def _run_quality(row: _Row, science: Science, out_dir: Path) -> RunQuality:
         coverage=coverage,
         coverage_labels=atlas.labels,
         below_coverage=tuple(below),
-        min_coverage=science.min_coverage,
+        min_coverage=settings.min_coverage,
         excluded=tuple(row["reason"].split("; ")) if row["status"] == "excluded" else (),
         strategy=row["strategy"],
         series=tables.read_series(series)[1] if series.exists() else None,
@@ -207,20 +207,20 @@ def _run_quality(row: _Row, science: Science, out_dir: Path) -> RunQuality:
     )
 
 
-def _threshold(strategy: str, science: Science) -> float | None:
+def _threshold(strategy: str, settings: AnalysisSettings) -> float | None:
     """Framewise displacement above which volumes were censored, mm."""
     if strategy == AS_GIVEN:
         return None
-    known = load_strategies(tuple(map(Path, science.strategy_files)))
-    return get_strategy(strategy, known).fd_threshold_mm
+    available = load_strategies(tuple(map(Path, settings.strategy_files)))
+    return get_strategy(strategy, available).fd_threshold_mm
 
 
-def _kept(row: _Row) -> Kept:
+def _kept(row: _Row) -> RetainedData:
     counts = ("n_volumes", "n_dummy", "n_censored", "n_retained", "n_regressors")
     values: dict[str, Any] = {name: int(_number(row[name])) for name in counts}
     measured = ("minutes", "residual_dof", "mean_fd_mm", "variance_removed")
     values |= {name: _number(row[name]) for name in measured}
-    return Kept(**values)
+    return RetainedData(**values)
 
 
 def _motion(row: _Row, out_dir: Path) -> tuple[Floats, npt.NDArray[np.bool_], Floats | None]:
@@ -238,8 +238,8 @@ def _coverage(row: _Row, atlas: Atlas, out_dir: Path) -> Floats:
     path = out_dir / _beside(row, "coverage")
     if path.exists():
         return tables.read_table(path).numbers("coverage")
-    lost = set(_sidecar(row, out_dir).get("RegionsLost") or [])
-    return np.array([0.0 if label in lost else 1.0 for label in atlas.labels])
+    missing = set(_sidecar(row, out_dir).get("RegionsLost") or [])
+    return np.array([0.0 if label in missing else 1.0 for label in atlas.labels])
 
 
 def _sessions(
@@ -265,8 +265,8 @@ def _sessions(
         for row in included
     )
     networks = tuple(region.network for region in atlas.regions)
-    science = _sidecar(included[0], out_dir).get("Science") or {}
-    circuits = load_circuits(atlas, files=tuple(map(Path, science.get("circuits", ())))).circuits
+    settings = _sidecar(included[0], out_dir).get("Science") or {}
+    circuits = load_circuits(atlas, files=tuple(map(Path, settings.get("circuits", ())))).circuits
     values: dict[str, dict[str, float]] = {}
     edges = []
     for (_, session), measured in means.items():
@@ -277,12 +277,12 @@ def _sessions(
     return tuple(edges), values
 
 
-def _provenance(rows: Sequence[_Row], science: Science, out_dir: Path) -> dict[str, str]:
+def _provenance(rows: Sequence[_Row], settings: AnalysisSettings, out_dir: Path) -> dict[str, str]:
     out = {f"version of {name}": value for name, value in versions().items()}
     record = command_record(study_root(out_dir)[0])
     if record.exists():
         out["command"] = str(tables.read_json(record)["command"])
-    out |= {"seed": seed_of(out_dir), "code hash": code_hash(), "science hash": science.digest()}
+    out |= {"seed": seed_of(out_dir), "code hash": code_hash(), "science hash": settings.digest()}
     if rows:
         sidecar = _sidecar(rows[0], out_dir)
         if sidecar.get("Preprocessing"):
@@ -291,7 +291,7 @@ def _provenance(rows: Sequence[_Row], science: Science, out_dir: Path) -> dict[s
             out["atlas reference"] = str(sidecar["AtlasReference"])
         out |= {
             "atlas": rows[0]["atlas"],
-            "denoising": denoising_prose(rows[0]["strategy"], science),
-            "edges": EDGE_WORDS[science.estimator],
+            "denoising": denoising_prose(rows[0]["strategy"], settings),
+            "edges": EDGE_WORDS[settings.estimator],
         }
     return out

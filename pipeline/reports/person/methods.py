@@ -5,11 +5,11 @@ from urllib.parse import quote
 
 from circuitshift.pipeline.measure.voxelwise import SEED_RADIUS_MM, SEEDS
 from circuitshift.pipeline.reports import wording
-from circuitshift.pipeline.reports.person.content import PersonReport
+from circuitshift.pipeline.reports.person.content import ParticipantReport
 from circuitshift.pipeline.reports.person.preprocessing import preproc_methods
 from circuitshift.pipeline.reports.references import bibtex, cited, listed
 
-__all__ = ["methods_section", "person_bibtex", "person_methods"]
+__all__ = ["methods_section", "participant_bibtex", "participant_methods"]
 
 #: Software whose authors ask to be cited.
 _SOFTWARE = (
@@ -19,7 +19,7 @@ _SOFTWARE = (
 )
 
 
-def person_methods(report: PersonReport) -> list[str]:
+def participant_methods(report: ParticipantReport) -> list[str]:
     """Write the text, one sentence or paragraph a part, from the objects that ran.
 
     Parameters
@@ -53,7 +53,7 @@ def person_methods(report: PersonReport) -> list[str]:
     return out
 
 
-def _edges(report: PersonReport) -> list[str]:
+def _edges(report: ParticipantReport) -> list[str]:
     if not report.runs:
         return []
     run, said = report.runs[0], report.provenance
@@ -68,7 +68,7 @@ def _edges(report: PersonReport) -> list[str]:
     ]
 
 
-def _images(report: PersonReport) -> list[str]:
+def _images(report: ParticipantReport) -> list[str]:
     if not any(run.views.tsnr for run in report.runs):
         return []
     out = [
@@ -86,16 +86,16 @@ def _images(report: PersonReport) -> list[str]:
     return out
 
 
-def _widths(report: PersonReport) -> str:
+def _widths(report: ParticipantReport) -> str:
     maps = [run.views.mean for run in report.runs if run.views.mean]
     return " and ".join(sorted({wording.show(found.block_mm, 1) for found in maps}))
 
 
-def _cited(report: PersonReport) -> tuple[str, ...]:
-    return cited(person_methods(report))
+def _cited(report: ParticipantReport) -> tuple[str, ...]:
+    return cited(participant_methods(report))
 
 
-def person_bibtex(report: PersonReport) -> str:
+def participant_bibtex(report: ParticipantReport) -> str:
     """Return the references of the methods text as BibTeX.
 
     Parameters
@@ -105,7 +105,7 @@ def person_bibtex(report: PersonReport) -> str:
     return bibtex(_cited(report))
 
 
-def methods_section(report: PersonReport) -> dict[str, Any]:
+def methods_section(report: ParticipantReport) -> dict[str, Any]:
     """Make the content of the section.
 
     Parameters
@@ -118,8 +118,8 @@ def methods_section(report: PersonReport) -> dict[str, Any]:
         Names that ``templates/person.html`` uses.
     """
     return {
-        "methods": person_methods(report),
+        "methods": participant_methods(report),
         "references": listed(_cited(report)),
-        "bib": f"data:text/x-bibtex;charset=utf-8,{quote(person_bibtex(report), safe='')}",
+        "bib": f"data:text/x-bibtex;charset=utf-8,{quote(participant_bibtex(report), safe='')}",
         "bib_name": f"sub-{report.participant}_references.bib",
     }

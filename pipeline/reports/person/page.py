@@ -9,8 +9,8 @@ import numpy as np
 
 from circuitshift.pipeline.io.tables import write_text
 from circuitshift.pipeline.reports import wording
-from circuitshift.pipeline.reports.page import Figure, Table, in_time, mean_of_known, render, visit
-from circuitshift.pipeline.reports.person.content import PersonReport, RunQuality, SessionEdges
+from circuitshift.pipeline.reports.page import Figure, PageTable, in_time, nan_mean, render, visit
+from circuitshift.pipeline.reports.person.content import ParticipantReport, RunQuality, SessionEdges
 from circuitshift.pipeline.reports.person.methods import methods_section
 from circuitshift.pipeline.reports.person.preprocessing import preproc_section
 from circuitshift.pipeline.reports.person.runs import (
@@ -23,10 +23,10 @@ from circuitshift.pipeline.reports.person.runs import (
     tsnr_figure,
 )
 
-__all__ = ["person_page", "person_warnings", "write_person_report"]
+__all__ = ["participant_page", "participant_warnings", "write_participant_report"]
 
 
-def person_page(report: PersonReport) -> dict[str, Any]:
+def participant_page(report: ParticipantReport) -> dict[str, Any]:
     """Content of the page of one person, for ``templates/person.html``.
 
     Parameters
@@ -42,8 +42,8 @@ def person_page(report: PersonReport) -> dict[str, Any]:
     return {
         "title": f"sub-{report.participant}: quality and connectivity",
         "participant": report.participant,
-        "summary": _person_summary(report),
-        "faults": report.faults,
+        "summary": _participant_summary(report),
+        "faults": report.problems,
         "left_out": report.left_out,
         "notes": report.notes,
         "runs": report.runs,
@@ -68,7 +68,7 @@ def person_page(report: PersonReport) -> dict[str, Any]:
     }
 
 
-def _rating_form(report: PersonReport) -> dict[str, Any]:
+def _rating_form(report: ParticipantReport) -> dict[str, Any]:
     """Make what the form of the page starts from."""
     name = f"{report.data_set}:" if report.data_set else ""
     sessions = in_time(run.session for run in report.runs if run.session)
@@ -88,7 +88,7 @@ def _rating_form(report: PersonReport) -> dict[str, Any]:
     }
 
 
-def _preprocessed_elsewhere(report: PersonReport) -> dict[str, Any] | None:
+def _preprocessed_elsewhere(report: ParticipantReport) -> dict[str, Any] | None:
     """Name the program that preprocessed the images, and its own reports of this person."""
     if report.preproc is not None:
         return None
@@ -97,7 +97,7 @@ def _preprocessed_elsewhere(report: PersonReport) -> dict[str, Any] | None:
     return {"by": made, "links": list(links)} if made or links else None
 
 
-def _sorted_in_time(report: PersonReport) -> PersonReport:
+def _sorted_in_time(report: ParticipantReport) -> ParticipantReport:
     times = in_time([*(r.session for r in report.runs), *(e.session for e in report.edges)])
     runs = sorted(report.runs, key=lambda run: times.index(run.session))
     order = {run.label: k for k, run in enumerate(runs)}
@@ -109,31 +109,33 @@ def _sorted_in_time(report: PersonReport) -> PersonReport:
     )
 
 
-def _person_summary(report: PersonReport) -> dict[str, Any]:
+def _participant_summary(report: ParticipantReport) -> dict[str, Any]:
     """Say what is usable, what is not, and why."""
     usable = [run for run in report.runs if not run.excluded]
     out_by_rating = [rating for rating in report.ratings if rating.rating == "exclude"]
     if not report.runs:
         head = "Nothing could be measured."
     elif len(usable) == len(report.runs):
-        head = "All data are usable." if not report.faults else "What could be measured is usable."
+        head = (
+            "All data are usable." if not report.problems else "What could be measured is usable."
+        )
     elif usable:
         head = "Part of the data is usable."
     else:
         head = "No run is usable; this person does not enter the analysis."
     if out_by_rating and usable:
         head += " A rater excluded data nevertheless."
-    whole = bool(usable) and len(usable) == len(report.runs) and not report.faults
+    whole = bool(usable) and len(usable) == len(report.runs) and not report.problems
     return {
         "head": head,
         "good": whole and not out_by_rating,
         "lines": _data_lines(report, usable),
-        "warnings": person_warnings(report),
+        "warnings": participant_warnings(report),
         "excluded": [(run.label, run.excluded) for run in report.runs if run.excluded],
     }
 
 
-def _data_lines(report: PersonReport, usable: Sequence[RunQuality]) -> list[str]:
+def _data_lines(report: ParticipantReport, usable: Sequence[RunQuality]) -> list[str]:
     sessions = [e.session for e in report.edges]
     minutes: dict[str, float] = {}
     for run in usable:
@@ -149,10 +151,10 @@ def _data_lines(report: PersonReport, usable: Sequence[RunQuality]) -> list[str]
         )
     elif len(sessions) > 1:
         lines.append(f"Change can be computed over {len(sessions)} sessions.")
-    lost = sorted({label for run in usable for label in run.below_coverage})
-    if lost:
+    missing = sorted({label for run in usable for label in run.below_coverage})
+    if missing:
         lines.append(
-            f"{wording.count(len(lost), 'region')} of {len(usable[0].coverage_labels)} "
+            f"{wording.count(len(missing), 'region')} of {len(usable[0].coverage_labels)} "
             "carry too little signal in at least one run; their edges are not available."
         )
     return lines
@@ -164,7 +166,7 @@ _UNLIKE = 1.5  # ratio of two visits that makes somebody look
 _LEAST_FD_MM = 0.05  # smaller differences of motion are of no consequence
 
 
-def person_warnings(report: PersonReport) -> list[str]:
+def participant_warnings(report: ParticipantReport) -> list[str]:
     """Name in plain words what should make a reader look twice.
 
     Parameters
@@ -232,7 +234,7 @@ def _retained_figure(runs: Sequence[RunQuality]) -> Figure | None:
     return Figure(svg, "Volumes of each run: used, censored for motion, dropped at the start.")
 
 
-def _kept_table(runs: Sequence[RunQuality]) -> Table:
+def _kept_table(runs: Sequence[RunQuality]) -> PageTable:
     head = (
         "Run",
         "Volumes",
@@ -260,7 +262,7 @@ def _kept_table(runs: Sequence[RunQuality]) -> Table:
         )
         for run in runs
     ]
-    return Table("What denoising left of each run", head, rows)
+    return PageTable("What denoising left of each run", head, rows)
 
 
 def _coverage_words(run: RunQuality) -> dict[str, Any]:
@@ -270,15 +272,15 @@ def _coverage_words(run: RunQuality) -> dict[str, Any]:
         f"{label} ({wording.show(100 * share[label], 0)} %)" if label in share else label
         for label in run.below_coverage
     ]
-    total, lost = len(run.coverage_labels), len(named)
-    if not lost:
+    total, missing = len(run.coverage_labels), len(named)
+    if not missing:
         text = (
             f"all {total} regions carry signal in at least {100 * run.min_coverage:g} % of their "
             "voxels."
         )
     else:
         text = (
-            f"{lost} of {total} regions carry signal in less than {100 * run.min_coverage:g} % "
+            f"{missing} of {total} regions carry signal in less than {100 * run.min_coverage:g} % "
             "of their voxels; their edges are not available:"
         )
     return {"label": run.label, "text": text, "named": named}
@@ -299,9 +301,9 @@ def _matrix_figure(edges: Sequence[SessionEdges]) -> Figure | None:
         (f"{visit(e.session)} minus {visit(first.session)}", e.matrix - first.matrix)
         for e in edges[1:]
     ]
-    known = ~np.eye(len(first.matrix), dtype=bool)
+    available = ~np.eye(len(first.matrix), dtype=bool)
     means = [
-        f"{title}: mean {wording.show(mean_of_known(matrix[known]), 3)}" for title, matrix in panels
+        f"{title}: mean {wording.show(nan_mean(matrix[available]), 3)}" for title, matrix in panels
     ]
     svg = figures.matrices(
         panels,
@@ -318,12 +320,12 @@ def _matrix_figure(edges: Sequence[SessionEdges]) -> Figure | None:
     return Figure(svg, caption)
 
 
-def _sessions_of(report: PersonReport) -> list[str]:
+def _sessions_of(report: ParticipantReport) -> list[str]:
     seen = [e.session for e in report.edges]
     return in_time([*seen, *(s for values in report.circuits.values() for s in values)])
 
 
-def _circuit_figure(report: PersonReport) -> Figure | None:
+def _circuit_figure(report: ParticipantReport) -> Figure | None:
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     if not report.circuits:
@@ -341,7 +343,8 @@ def _circuit_figure(report: PersonReport) -> Figure | None:
     )
     if report.others:
         caption += (
-            f" Grey: 5th to 95th percentile of {report.others.n_people} other people of the study "
+            f" Grey: 5th to 95th percentile of {report.others.n_participants} other "
+            "participants of the study "
             f"in {visit(report.others.session)}."
         )
     else:
@@ -349,7 +352,7 @@ def _circuit_figure(report: PersonReport) -> Figure | None:
     return Figure(svg, caption)
 
 
-def _circuit_table(report: PersonReport) -> Table:
+def _circuit_table(report: ParticipantReport) -> PageTable:
     sessions = _sessions_of(report)
     pair = sessions if len(sessions) > 1 else []
     head = ["Circuit", *map(visit, sessions), *(["Change, first to last"] if pair else [])]
@@ -365,10 +368,10 @@ def _circuit_table(report: PersonReport) -> Table:
         if others:
             row += [wording.show(v, 3) for v in others.ranges.get(name, (np.nan, np.nan))]
         rows.append(row)
-    return Table("Mean Fisher z over each circuit's edges", head, rows)
+    return PageTable("Mean Fisher z over each circuit's edges", head, rows)
 
 
-def write_person_report(path: Path, report: PersonReport) -> None:
+def write_participant_report(path: Path, report: ParticipantReport) -> None:
     """Write the page of one person.
 
     Parameters
@@ -376,4 +379,4 @@ def write_person_report(path: Path, report: PersonReport) -> None:
     path : Path
     report : PersonReport
     """
-    write_text(path, render("person.html", person_page(report)))
+    write_text(path, render("person.html", participant_page(report)))

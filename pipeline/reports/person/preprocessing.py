@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from circuitshift.pipeline.reports import wording
-from circuitshift.pipeline.reports.page import Figure, Table, in_time
+from circuitshift.pipeline.reports.page import Figure, PageTable, in_time
 from circuitshift.pipeline.reports.person.preprocessing_inputs import Overlay, PreprocView, RunView
 
 __all__ = ["SIMPLER", "preproc_methods", "preproc_section", "preproc_warnings"]
@@ -154,7 +154,7 @@ def _run_figure(run: RunView, number: int) -> Figure:
     )
 
 
-def _table(view: PreprocView) -> Table:
+def _table(view: PreprocView) -> PageTable:
     head = (
         "Run",
         "Volumes",
@@ -169,7 +169,7 @@ def _table(view: PreprocView) -> Table:
         "Voxels of white matter",
     )
     rows = [(run.label, *_cells(run, run.quality)) for run in view.runs]
-    return Table("What preprocessing made of each run", head, rows)
+    return PageTable("What preprocessing made of each run", head, rows)
 
 
 def _cells(run: RunView, quality: Mapping[str, float]) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ import numpy as np
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.measure.voxelwise import SEED_RADIUS_MM, SEEDS, Seed
 from circuitshift.pipeline.reports import wording
-from circuitshift.pipeline.reports.page import Figure, Table
-from circuitshift.pipeline.reports.person.content import Map, Removed, RunQuality
+from circuitshift.pipeline.reports.page import Figure, PageTable
+from circuitshift.pipeline.reports.person.content import Removed, RunQuality, VoxelMap
 
 __all__ = [
     "carpet_figures",
@@ -99,18 +99,18 @@ def coverage_figure(runs: Sequence[RunQuality]) -> Figure | None:
     """
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
-    known = [run for run in runs if len(run.networks) == len(run.coverage) > 0]
-    if not known:
+    available = [run for run in runs if len(run.networks) == len(run.coverage) > 0]
+    if not available:
         return None
-    least = known[0].min_coverage
-    lost = "; ".join(
+    least = available[0].min_coverage
+    missing = "; ".join(
         f"{run.label}: {len(run.below_coverage)} of {len(run.coverage_labels)} regions"
-        for run in known
+        for run in available
     )
-    said = f"Regions below the threshold of {100 * least:g} %: {lost}."
+    said = f"Regions below the threshold of {100 * least:g} %: {missing}."
     svg = figures.coverage(
-        [(_short(run), np.asarray(run.coverage, float)) for run in known],
-        known[0].networks,
+        [(_short(run), np.asarray(run.coverage, float)) for run in available],
+        available[0].networks,
         least=least,
         key="coverage",
         alt=f"Share of every region that carries signal, one row a network. {said}",
@@ -183,14 +183,14 @@ def tsnr_figure(runs: Sequence[RunQuality]) -> Figure | None:
     """
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
-    known = [(run, run.views.tsnr) for run in runs if run.views.tsnr is not None][:_MAX_MAPS]
-    if not known:
+    available = [(run, run.views.tsnr) for run in runs if run.views.tsnr is not None][:_MAX_MAPS]
+    if not available:
         return None
-    shown = np.concatenate([values.data[values.data > 0] for _, values in known])
+    shown = np.concatenate([values.data[values.data > 0] for _, values in available])
     top = np.percentile(shown, 98) if shown.size else 1.0
-    medians = "; ".join(f"{run.label}: {wording.show(run.median_tsnr, 0)}" for run, _ in known)
+    medians = "; ".join(f"{run.label}: {wording.show(run.median_tsnr, 0)}" for run, _ in available)
     svg = figures.brain_maps(
-        [(_short(run), run.views.mean, values) for run, values in known],
+        [(_short(run), run.views.mean, values) for run, values in available],
         figures.Scale("temporal signal-to-noise ratio", 0.0, max(float(np.ceil(top)), 1.0)),
         key="tsnr",
         alt=f"Axial slices coloured by temporal signal-to-noise ratio. Medians: {medians}.",
@@ -216,7 +216,7 @@ def seed_figures(runs: Sequence[RunQuality]) -> list[Figure]:
 def _seed_figure(seed: Seed, runs: Sequence[RunQuality]) -> Figure | None:
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
-    rows: list[tuple[str, Map | None, Map]] = [
+    rows: list[tuple[str, VoxelMap | None, VoxelMap]] = [
         (_short(run), run.views.mean, run.views.seeds[seed.name])
         for run in runs
         if seed.name in run.views.seeds
@@ -250,8 +250,8 @@ def confound_figures(runs: Sequence[RunQuality]) -> list[Figure]:
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     out = []
-    known = [run for run in runs if run.views.confounds is not None]
-    for k, pair in enumerate(_pairs(known)):
+    available = [run for run in runs if run.views.confounds is not None]
+    for k, pair in enumerate(_pairs(available)):
         given = [(_short(run), run.views.confounds) for run in pair if run.views.confounds]
         strongest = "; ".join(f"{label}: {_strongest(*found)}" for label, found in given)
         svg = figures.confound_matrices(
@@ -278,7 +278,7 @@ def _strongest(names: tuple[str, ...], matrix: Floats) -> str:
     return f"{names[at]}, r = {wording.show(row[at])}"
 
 
-def removed_table(removed: Sequence[Removed]) -> Table:
+def removed_table(removed: Sequence[Removed]) -> PageTable:
     """Tabulate what every denoising strategy took out of every run.
 
     Parameters
@@ -306,4 +306,4 @@ def removed_table(removed: Sequence[Removed]) -> Table:
         )
         for found in removed
     ]
-    return Table("What each denoising took out: median over regions", head, rows)
+    return PageTable("What each denoising took out: median over regions", head, rows)

@@ -8,8 +8,8 @@ import numpy as np
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.reports import wording
-from circuitshift.pipeline.reports.page import Figure, Row, Table
-from circuitshift.pipeline.reports.study.content import GroupReport
+from circuitshift.pipeline.reports.page import Figure, PageTable, Row
+from circuitshift.pipeline.reports.study.content import StudyReport
 from circuitshift.pipeline.reports.study.tables import (
     ARMS,
     NO_ROLE,
@@ -74,7 +74,7 @@ def short_title(verdict: Row, name: str, most: int = _LONGEST_TITLE) -> str:
     return title if len(title) <= most else name
 
 
-def scale_figure(report: GroupReport, alpha: float) -> Figure | None:
+def scale_figure(report: StudyReport, alpha: float) -> Figure | None:
     """Draw global terms and circuits on one scale, with the bounds of equivalence."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -110,7 +110,7 @@ def scale_figure(report: GroupReport, alpha: float) -> Figure | None:
     )
 
 
-def reference_words(report: GroupReport, alpha: float) -> list[str]:
+def reference_words(report: StudyReport, alpha: float) -> list[str]:
     """Say which changed circuits moved toward, or away from, the reference group."""
     changed = {
         r.get("term") for r in of_family(report.tests, "specific") if wording.is_below(r, alpha)
@@ -132,7 +132,7 @@ def reference_words(report: GroupReport, alpha: float) -> list[str]:
 # -- flow of people -------------------------------------------------------------------------------
 
 
-def flow_figure(report: GroupReport) -> Figure | None:
+def flow_figure(report: StudyReport) -> Figure | None:
     """Draw who was enrolled, measured at each visit, and analysed, by arm."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -150,35 +150,35 @@ def flow_figure(report: GroupReport) -> Figure | None:
     )
 
 
-def _flow_arm(report: GroupReport, arm: str, counts: Row) -> "FlowArm":
+def _flow_arm(report: StudyReport, arm: str, counts: Row) -> "FlowArm":
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     steps = [("Enrolled", int(counts.get("known", 0)))]
     steps.append(("Measured at least once", int(counts.get("measured", 0))))
     for session in visits_of(report):
-        people = {
+        participants = {
             row.get("participant_id")
-            for row in report.people
+            for row in report.participants
             if row.get("arm") == arm and row.get("session") == session
         }
         if arm in ("treated", "control"):
-            steps.append((f"Usable at ses-{session}", len(people)))
+            steps.append((f"Usable at ses-{session}", len(participants)))
     steps.append(("Analysed", int(counts.get("analysed", 0))))
-    lost = steps[0][1] - steps[-1][1]
+    missing = steps[0][1] - steps[-1][1]
     codes: dict[str, set[object]] = {}
     for row in report.exclusions:
         if row.get("arm") == arm:
             code = wording.cell(row.get("code"))
             codes.setdefault(code, set()).add(row.get("participant_id"))
-    reasons = [f"{code}: {len(people)}" for code, people in sorted(codes.items())]
-    words = [f"Not analysed: {lost}", *reasons] if lost or reasons else []
+    reasons = [f"{code}: {len(participants)}" for code, participants in sorted(codes.items())]
+    words = [f"Not analysed: {missing}", *reasons] if missing or reasons else []
     return figures.FlowArm(arm if arm != "none" else "no role", steps, words)
 
 
 # -- usual and corrected --------------------------------------------------------------------------
 
 
-def naive_figure(report: GroupReport, alpha: float) -> Figure | None:
+def naive_figure(report: StudyReport, alpha: float) -> Figure | None:
     """Draw the usual contrast of each circuit beside what is beyond the global law."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -217,7 +217,7 @@ def naive_figure(report: GroupReport, alpha: float) -> Figure | None:
 # -- specification curve --------------------------------------------------------------------------
 
 
-def specification_figure(report: GroupReport, alpha: float) -> Figure | None:
+def specification_figure(report: StudyReport, alpha: float) -> Figure | None:
     """Draw the clearest results under all other choices."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -251,7 +251,7 @@ def specification_figure(report: GroupReport, alpha: float) -> Figure | None:
     )
 
 
-def _specified(report: GroupReport, row: Row, alpha: float) -> "list[Specified]":
+def _specified(report: StudyReport, row: Row, alpha: float) -> "list[Specified]":
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     family, term = row.get("family"), row.get("term")
@@ -276,8 +276,8 @@ def _specified(report: GroupReport, row: Row, alpha: float) -> "list[Specified]"
                     choices | {"denoising": primary},
                 )
             )
-    for twin in verdict.get("sensitivity") or ():
-        name = str(twin.get("strategy"))
+    for gsr_counterpart in verdict.get("sensitivity") or ():
+        name = str(gsr_counterpart.get("strategy"))
         out += [
             figures.Specified(
                 wording.number(other.get("estimate")),
@@ -293,7 +293,7 @@ def _specified(report: GroupReport, row: Row, alpha: float) -> "list[Specified]"
 # -- symptoms, power, outliers --------------------------------------------------------------------
 
 
-def symptom_part(report: GroupReport, alpha: float) -> tuple[str, Figure | None, list[Row]]:
+def symptom_part(report: StudyReport, alpha: float) -> tuple[str, Figure | None, list[Row]]:
     """Words, figure and tests of the change of symptoms; no words when no score was given."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -305,7 +305,7 @@ def symptom_part(report: GroupReport, alpha: float) -> tuple[str, Figure | None,
     ]
     if not score:
         return "", None, tests
-    people = [
+    participants = [
         r for r in report.beside.get("change") or ()
         if math.isfinite(wording.number(r.get("symptom_change")))
     ]  # fmt: skip
@@ -314,11 +314,11 @@ def symptom_part(report: GroupReport, alpha: float) -> tuple[str, Figure | None,
     for row in ranked:
         kind = "global" if row.get("family") == "symptom: global" else "specific"
         column = f"{kind}_{row.get('term')}"
-        if len(panels) < _SYMPTOM_PANELS and people and column in people[0]:
+        if len(panels) < _SYMPTOM_PANELS and participants and column in participants[0]:
             arms = {
-                arm: (_of(people, arm, "symptom_change"), _of(people, arm, column))
+                arm: (_of(participants, arm, "symptom_change"), _of(participants, arm, column))
                 for arm in ("treated", "control")
-                if any(r.get("arm") == arm for r in people)
+                if any(r.get("arm") == arm for r in participants)
             }
             panels.append((short_title(report.verdict, str(row.get("term")), 30), arms))
     hits = [str(row.get("term")) for row in tests if wording.is_below(row, alpha)]
@@ -327,7 +327,7 @@ def symptom_part(report: GroupReport, alpha: float) -> tuple[str, Figure | None,
         if hits
         else (f"No change of connectivity was found to go with change of {score}.")
     )
-    have = wording.count(len(people), "person has", "people have")
+    have = wording.count(len(participants), "person has", "people have")
     words = f"{found} {have} the score at both visits."
     if not panels:
         return words, None, tests
@@ -347,11 +347,11 @@ def symptom_part(report: GroupReport, alpha: float) -> tuple[str, Figure | None,
     )
 
 
-def _of(people: Sequence[Row], arm: str, column: str) -> Floats:
-    return np.array([wording.number(r.get(column)) for r in people if r.get("arm") == arm])
+def _of(participants: Sequence[Row], arm: str, column: str) -> Floats:
+    return np.array([wording.number(r.get(column)) for r in participants if r.get("arm") == arm])
 
 
-def power_tables(report: GroupReport) -> list[Table]:
+def power_tables(report: StudyReport) -> list[PageTable]:
     """List what this study could have seen: detectable effects of each test that decides."""
     out = []
     for family, caption in (("global", "Global terms"), ("specific", "Circuits")):
@@ -378,7 +378,7 @@ def power_tables(report: GroupReport) -> list[Table]:
             "Would that have been found?",
         )
         if rows:
-            out.append(Table(caption, head, rows))
+            out.append(PageTable(caption, head, rows))
     return out
 
 
@@ -391,7 +391,7 @@ def _enough(row: Row) -> str:
     return "by one test alone" if wording.number(row.get("detectable")) <= bound else "no"
 
 
-def outlier_table(report: GroupReport) -> list[tuple[str, str, str]]:
+def outlier_table(report: StudyReport) -> list[tuple[str, str, str]]:
     """Name people to look at: link to the page (empty when there is none), name, and why."""
     why: dict[str, list[str]] = {}
     for (arm, session), rows in by_arm(report.quality, visits_of(report)).items():
@@ -401,12 +401,12 @@ def outlier_table(report: GroupReport) -> list[tuple[str, str, str]]:
             told = f"moves {wording.show(values[k], 3)} mm at ses-{session}, far from the others"
             why.setdefault(who, []).append(f"{told} of arm {arm}" if session else told)
         for row in rows:
-            lost = wording.number(row.get("n_regions_lost"))
-            if lost > 0:
+            missing = wording.number(row.get("n_regions_lost"))
+            if missing > 0:
                 who = str(row.get("participant_id"))
                 at = f" at ses-{session}" if session else ""
                 why.setdefault(who, []).append(
-                    f"{wording.count(int(lost), 'region')} without enough signal{at}"
+                    f"{wording.count(int(missing), 'region')} without enough signal{at}"
                 )
     for row in report.beside.get("influence") or ():
         who = str(row.get("participant_id"))
@@ -427,9 +427,9 @@ def outlier_table(report: GroupReport) -> list[tuple[str, str, str]]:
 
 def _far(values: Floats) -> Iterable[int]:
     """Positions above the median by more than three scaled median absolute deviations."""
-    known = values[np.isfinite(values)]
-    if known.size < 5:
+    available = values[np.isfinite(values)]
+    if available.size < 5:
         return []
-    middle = float(np.median(known))
-    spread = 1.4826 * float(np.median(np.abs(known - middle)))
+    middle = float(np.median(available))
+    spread = 1.4826 * float(np.median(np.abs(available - middle)))
     return np.flatnonzero(values > middle + 3 * spread).tolist() if spread > 0 else []

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.reports import wording
-from circuitshift.pipeline.reports.page import Figure, Row, Table
+from circuitshift.pipeline.reports.page import Figure, PageTable, Row
 from circuitshift.pipeline.reports.study.answer import short_title
-from circuitshift.pipeline.reports.study.content import GroupReport
+from circuitshift.pipeline.reports.study.content import StudyReport
 from circuitshift.pipeline.reports.study.tables import of_family
 
 __all__ = [
@@ -28,7 +28,7 @@ _DRAWN = 150  # edges of the map of the whole brain
 _MOST_OF_CIRCUIT = 400  # edges of one circuit; more are a ball of wool
 
 
-def ranked(report: GroupReport, alpha: float) -> list[Row]:
+def ranked(report: StudyReport, alpha: float) -> list[Row]:
     """Circuits, the clearest first."""
 
     def order(row: Row) -> tuple[bool, float]:
@@ -38,7 +38,7 @@ def ranked(report: GroupReport, alpha: float) -> list[Row]:
     return sorted(of_family(report.tests, "specific"), key=order)
 
 
-def _numbers(report: GroupReport, name: str) -> Floats | None:
+def _numbers(report: StudyReport, name: str) -> Floats | None:
     """Column of edges.tsv; None when it is not there or nothing in it is known."""
     given = (report.change_by_strength or {}).get(name)
     if given is None:
@@ -50,7 +50,7 @@ def _numbers(report: GroupReport, name: str) -> Floats | None:
 # -- why ------------------------------------------------------------------------------------------
 
 
-def strength_figure(report: GroupReport, alpha: float) -> Figure | None:
+def strength_figure(report: StudyReport, alpha: float) -> Figure | None:
     """Draw change of every edge against its typical strength."""
     typical = _numbers(report, "typical_z")
     if typical is None:
@@ -70,7 +70,7 @@ def strength_figure(report: GroupReport, alpha: float) -> Figure | None:
     )
 
 
-def deviation_figure(report: GroupReport, alpha: float) -> Figure | None:
+def deviation_figure(report: StudyReport, alpha: float) -> Figure | None:
     """Draw change of every edge against the deviation that treatment would have to close."""
     typical, reference = _numbers(report, "typical_z"), _numbers(report, "reference_z")
     if typical is None or reference is None:
@@ -89,7 +89,7 @@ def deviation_figure(report: GroupReport, alpha: float) -> Figure | None:
 
 
 def _against(
-    report: GroupReport, alpha: float, x: Floats, *, key: str, across: str, caption: str
+    report: StudyReport, alpha: float, x: Floats, *, key: str, across: str, caption: str
 ) -> Figure:
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -134,7 +134,7 @@ def _members(given: Mapping[str, Any], order: Sequence[str]) -> dict[str, npt.ND
 # -- networks -------------------------------------------------------------------------------------
 
 
-def network_figure(report: GroupReport, alpha: float) -> Figure | None:
+def network_figure(report: StudyReport, alpha: float) -> Figure | None:
     """Draw the mean change within and between networks."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -171,7 +171,7 @@ def network_figure(report: GroupReport, alpha: float) -> Figure | None:
     )
 
 
-def network_table(report: GroupReport) -> Table:
+def network_table(report: StudyReport) -> PageTable:
     """All pairs of networks."""
     rows = [
         (
@@ -183,7 +183,7 @@ def network_table(report: GroupReport) -> Table:
         )
         for row in report.beside.get("networks") or ()
     ]
-    return Table(
+    return PageTable(
         "Change within and between networks, Fisher z",
         ("Networks", "Change", "Statistic", "p", "p corrected"),
         rows,
@@ -193,12 +193,12 @@ def network_table(report: GroupReport) -> Table:
 # -- connectome -----------------------------------------------------------------------------------
 
 
-def _centres(report: GroupReport) -> Floats:
+def _centres(report: StudyReport) -> Floats:
     nan = (np.nan,) * 3
     return np.array([r.xyz_mm or nan for r in report.regions], float).reshape(-1, 3)
 
 
-def _ends(report: GroupReport) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats] | None:
+def _ends(report: StudyReport) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats] | None:
     """Regions of every edge, and its change by treatment; None where nothing can be drawn."""
     change = _numbers(report, "estimate_z")
     n = len(report.regions)
@@ -207,18 +207,18 @@ def _ends(report: GroupReport) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int
     first, second = np.triu_indices(n, 1)
     centres = _centres(report)
     unplaced = np.isnan(centres[first] + centres[second]).any(axis=1)
-    known = np.where(unplaced, np.nan, change)
-    return (first, second, known) if np.isfinite(known).any() else None
+    available = np.where(unplaced, np.nan, change)
+    return (first, second, available) if np.isfinite(available).any() else None
 
 
 def _strongest(values: Floats, positions: npt.NDArray[np.intp], most: int) -> list[int]:
     """Positions of the largest values, of those that are known."""
-    known = positions[np.isfinite(values[positions])]
-    order = np.argsort(-np.abs(values[known]), kind="stable")
-    return [int(k) for k in known[order][:most]]
+    available = positions[np.isfinite(values[positions])]
+    order = np.argsort(-np.abs(values[available]), kind="stable")
+    return [int(k) for k in available[order][:most]]
 
 
-def connectome_figure(report: GroupReport) -> Figure | None:
+def connectome_figure(report: StudyReport) -> Figure | None:
     """Draw the edges with the largest statistics on a glass brain."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -246,13 +246,13 @@ def connectome_figure(report: GroupReport) -> Figure | None:
     )
 
 
-def _whole_brain(report: GroupReport, change: Floats) -> list[int]:
+def _whole_brain(report: StudyReport, change: Floats) -> list[int]:
     statistic = _numbers(report, "statistic")
     by = change if statistic is None else np.where(np.isfinite(change), statistic, np.nan)
     return _strongest(by, np.arange(len(change)), _DRAWN)
 
 
-def connectome_data(report: GroupReport, alpha: float) -> dict[str, Any] | None:
+def connectome_data(report: StudyReport, alpha: float) -> dict[str, Any] | None:
     """Return what the turning brain draws; None where centres or changes are unknown.
 
     Parameters
@@ -308,7 +308,7 @@ def connectome_data(report: GroupReport, alpha: float) -> dict[str, Any] | None:
 # -- motion ---------------------------------------------------------------------------------------
 
 
-def length_figure(report: GroupReport) -> Figure | None:
+def length_figure(report: StudyReport) -> Figure | None:
     """Draw QC-FC of every edge against its length, for connectivity and for its change."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ from circuitshift.pipeline.reports.page import Row
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GroupReport:
+class StudyReport:
     """Everything the page of one study shows.
 
     Parameters
@@ -18,7 +18,7 @@ class GroupReport:
         Content of verdict.json.
     tests : sequence of dict
         Rows of tests.tsv.
-    people : sequence of dict
+    participants : sequence of dict
         Rows of circuits.tsv.
     exclusions : sequence of dict
         Rows of exclusions.tsv.
@@ -45,7 +45,7 @@ class GroupReport:
 
     verdict: Row
     tests: Sequence[Row]
-    people: Sequence[Row]
+    participants: Sequence[Row]
     exclusions: Sequence[Row]
     quality: Sequence[Row]
     change_by_strength: Mapping[str, Any] | None

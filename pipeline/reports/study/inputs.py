@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from circuitshift.atlases.whole import are_whole
+from circuitshift.atlases.whole import are_complete
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure.atlas_files import read_atlas
 from circuitshift.pipeline.reports.page import Row
 from circuitshift.pipeline.reports.person.inputs import ReportFile
-from circuitshift.pipeline.reports.study.content import GroupReport
+from circuitshift.pipeline.reports.study.content import StudyReport
 from circuitshift.pipeline.reports.study.methods import methods_group
-from circuitshift.pipeline.reports.study.page import write_group_report
+from circuitshift.pipeline.reports.study.page import write_study_report
 
 __all__ = ["report_group"]
 
@@ -67,20 +67,20 @@ def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
     if not path.exists():
         raise InputError(f"{path} is not there; run the group level first")
     content = tables.read_json(path)
-    people = _rows(folder / "circuits.tsv")
+    participants = _rows(folder / "circuits.tsv")
     exclusions = _rows(folder / "exclusions.tsv")
     atlas = read_atlas(out_dir, str(content["atlas"]))
     methods = methods_group(content, atlas)
     tables.write_text(folder / "references.bib", methods.bib)
     target = folder / "report.html"
-    write_group_report(
+    write_study_report(
         target,
-        GroupReport(
+        StudyReport(
             verdict=content,
             tests=_rows(folder / "tests.tsv"),
-            people=people,
+            participants=participants,
             exclusions=exclusions,
-            quality=_quality(out_dir, content, [*exclusions, *people]),
+            quality=_quality(out_dir, content, [*exclusions, *participants]),
             change_by_strength=_edges(folder / "edges.tsv"),
             notes=tuple(content.get("notes") or ()),
             methods=methods.text,
@@ -100,9 +100,9 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return [dict(row) for row in tables.read_table(path).rows()]
 
 
-def _quality(out_dir: Path, content: Row, known: Sequence[Row]) -> list[dict[str, object]]:
+def _quality(out_dir: Path, content: Row, available: Sequence[Row]) -> list[dict[str, object]]:
     """Motion, minutes and coverage of every measured run of the primary analysis."""
-    arms = {row["participant_id"]: row["arm"] for row in known}
+    arms = {row["participant_id"]: row["arm"] for row in available}
     out: list[dict[str, object]] = []
     for path in sorted(out_dir.glob("**/sub-*/sub-*_runs.tsv")):
         parts = path.relative_to(out_dir).parts
@@ -145,6 +145,6 @@ def _files(folder: Path) -> Mapping[str, Sequence[str]]:
     """Tables beside the page, and the columns of each."""
     return {
         path.name: tuple(tables.read_json(path.with_suffix(".json")))
-        for path in are_whole(folder.glob("*.tsv"))
+        for path in are_complete(folder.glob("*.tsv"))
         if path.with_suffix(".json").exists()
     } | {"verdict.json": (), "references.bib": ()}

@@ -10,7 +10,7 @@ from typing import Any
 
 from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline.measure.denoise import denoising_prose
-from circuitshift.pipeline.records import AS_GIVEN, Science
+from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
 from circuitshift.pipeline.reports import wording
 from circuitshift.pipeline.reports.references import bibtex, cited, listed
 from circuitshift.pipeline.stats.bayes_factor import R_MEDIUM
@@ -72,7 +72,12 @@ def methods_group(verdict: Row, atlas: Atlas) -> StudyMethods:
     -------
     StudyMethods
     """
-    parts = (_measured(verdict, atlas), _people(verdict), _model(verdict), _inference(verdict))
+    parts = (
+        _measured(verdict, atlas),
+        _participants_list(verdict),
+        _model(verdict),
+        _inference(verdict),
+    )
     text = " ".join(part for part in parts if part)
     circuits = (verdict.get("circuits") or {}).values()
     more = [str(row.get(key) or "") for row in circuits for key in ("reference", "why")]
@@ -86,28 +91,28 @@ def methods_group(verdict: Row, atlas: Atlas) -> StudyMethods:
 
 
 def _measured(verdict: Row, atlas: Atlas) -> str:
-    science = Science.from_record(verdict["science"])
+    settings = AnalysisSettings.from_record(verdict["science"])
     strategy = str(verdict["strategy"])
     source = f" ({atlas.reference})" if atlas.reference else ""
     rules = (
-        f"Runs with less than {science.min_minutes:g} minutes left or a mean framewise "
-        f"displacement above {science.max_mean_fd_mm:g} mm were excluded; regions with signal in "
-        f"less than {science.min_coverage:.0%} of their voxels were treated as missing."
+        f"Runs with less than {settings.min_minutes:g} minutes left or a mean framewise "
+        f"displacement above {settings.max_mean_fd_mm:g} mm were excluded; regions with signal in "
+        f"less than {settings.min_coverage:.0%} of their voxels were treated as missing."
         if strategy != AS_GIVEN
-        else f"Runs known to have less than {science.min_minutes:g} minutes or a mean framewise "
-        f"displacement above {science.max_mean_fd_mm:g} mm were excluded."
+        else f"Runs known to have less than {settings.min_minutes:g} minutes or a mean framewise "
+        f"displacement above {settings.max_mean_fd_mm:g} mm were excluded."
     )
     return (
         f"Connectivity was analysed with circuitshift {verdict['versions']['circuitshift']} on the "
         f"{verdict['n_regions']} regions of the atlas {verdict['atlas']}{source}. "
-        f"{denoising_prose(strategy, science)} {rules} "
-        f"Edges were {EDGE_WORDS[science.estimator]} of regional mean series, Fisher-z "
+        f"{denoising_prose(strategy, settings)} {rules} "
+        f"Edges were {EDGE_WORDS[settings.estimator]} of regional mean series, Fisher-z "
         "transformed; runs of a session were averaged with their residual degrees of freedom as "
         "weights."
     )
 
 
-def _people(verdict: Row) -> str:
+def _participants_list(verdict: Row) -> str:
     design, n = verdict["design"], verdict["n"]
     arms = f"{n['treated']} treated" + f" and {n['control']} control" * bool(n["control"])
     reference = f", with {n['reference']} reference people" if n["reference"] else ""
@@ -250,17 +255,17 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
         Topic, item, and the answer; empty when the files do not tell.
     """
     n, design = verdict.get("n") or {}, verdict.get("design") or {}
-    science = verdict.get("science") or {}
+    settings = verdict.get("science") or {}
     given = verdict.get("strategy") == AS_GIVEN
     counts = ", ".join(f"{n[k]} {k}" for k in ("treated", "control", "reference") if n.get(k))
-    lost = (verdict.get("exclusion_by_arm") or {}).get("analysed_and_lost") or {}
+    missing = (verdict.get("exclusion_by_arm") or {}).get("analysed_and_lost") or {}
     found = (verdict.get("quality") or {}).get("qcfc_median_abs_r")
     plan = verdict.get("plan") or {}
     versions = verdict.get("versions") or {}
     of_circuits = [row for row in tests if row.get("family") == "specific"]
     rows = (
         ("Participants", "Number analysed, by group", counts),
-        ("Participants", "Number lost, by group", _pairs({k: v[1] for k, v in lost.items()})),
+        ("Participants", "Number lost, by group", _pairs({k: v[1] for k, v in missing.items()})),
         ("Participants", "Inclusion and exclusion criteria, consent, demographics, diagnosis", ""),
         ("Design", "Visits compared", _visits(design)),
         ("Design", "Random assignment and blinding", ""),
@@ -268,7 +273,7 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
         ("Acquisition", "Scanner, sequence, repetition time, instructions", ""),
         ("Preprocessing", "Software and steps before denoising", ""),
         ("Preprocessing", "Denoising", "" if given else str(verdict.get("strategy") or "")),
-        ("Preprocessing", "Exclusion of data", "" if given else _thresholds(science)),
+        ("Preprocessing", "Exclusion of data", "" if given else _thresholds(settings)),
         (
             "Preprocessing",
             "Residual relation to motion",
@@ -278,7 +283,7 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
         (
             "Modelling",
             "Dependent variable",
-            EDGE_WORDS.get(str(science.get("estimator")), "").split(" (")[0],
+            EDGE_WORDS.get(str(settings.get("estimator")), "").split(" (")[0],
         ),
         ("Modelling", "Hypotheses stated as circuits", ", ".join(verdict.get("circuits") or {})),
         ("Modelling", "Covariates", ", ".join(verdict.get("covariates") or ()) or "none"),
@@ -317,21 +322,22 @@ def _visits(design: Row) -> str:
 
 
 def _power(rows: Sequence[Row]) -> str:
-    known = [v for row in rows if (v := wording.number(row.get("detectable_family"))) > 0]
-    if not known:
+    available = [v for row in rows if (v := wording.number(row.get("detectable_family"))) > 0]
+    if not available:
         return ""
     return (
-        f"detectable with 80 % power: {wording.show(min(known))} to {wording.show(max(known))} "
+        f"detectable with 80 % power: {wording.show(min(available))} to "
+        f"{wording.show(max(available))} "
         "Fisher z, by circuit"
     )
 
 
-def _thresholds(science: Row) -> str:
-    if "min_minutes" not in science:
+def _thresholds(settings: Row) -> str:
+    if "min_minutes" not in settings:
         return ""
     return (
-        f"at least {science['min_minutes']:g} minutes, mean framewise displacement at most "
-        f"{science['max_mean_fd_mm']:g} mm, coverage at least {science['min_coverage']:.0%}"
+        f"at least {settings['min_minutes']:g} minutes, mean framewise displacement at most "
+        f"{settings['max_mean_fd_mm']:g} mm, coverage at least {settings['min_coverage']:.0%}"
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.io.tables import write_text
 from circuitshift.pipeline.reports import wording
-from circuitshift.pipeline.reports.page import Figure, Row, Table, mean_of_known, render
+from circuitshift.pipeline.reports.page import Figure, PageTable, Row, nan_mean, render
 from circuitshift.pipeline.reports.study.answer import (
     flow_figure,
     forest_row,
@@ -32,12 +32,11 @@ from circuitshift.pipeline.reports.study.brain import (
     ranked,
     strength_figure,
 )
-from circuitshift.pipeline.reports.study.content import GroupReport
+from circuitshift.pipeline.reports.study.content import StudyReport
 from circuitshift.pipeline.reports.study.methods import checklist, limits
 from circuitshift.pipeline.reports.study.tables import (
     ARMS,
     QUALITY,
-    beside_tables,
     by_arm,
     circuit_table,
     exclusion_table,
@@ -45,6 +44,7 @@ from circuitshift.pipeline.reports.study.tables import (
     naive,
     of_family,
     quality_table,
+    secondary_tables,
     sensitivity_estimates,
     sensitivity_table,
     tests_table,
@@ -52,12 +52,12 @@ from circuitshift.pipeline.reports.study.tables import (
     visits_of,
 )
 
-__all__ = ["group_page", "write_group_report"]
+__all__ = ["study_page", "write_study_report"]
 
 _MOST_PANELS = 24  # of the figure of people; the table holds all
 
 
-def group_page(report: GroupReport) -> dict[str, Any]:
+def study_page(report: StudyReport) -> dict[str, Any]:
     """Content of the page of one study, for ``templates/group.html``.
 
     Parameters
@@ -116,7 +116,7 @@ def group_page(report: GroupReport) -> dict[str, Any]:
         "outliers": outlier_table(report),
         "sensitivity": sensitivity_table(report),
         "sensitivity_tests": sensitivity_estimates(report),
-        "beside": beside_tables(report),
+        "beside": secondary_tables(report),
         "best_model": str((verdict.get("beside") or {}).get("best_predicting_model") or ""),
         "naive_figure": naive_figure(report, alpha),
         "naive": tests_table(naive(report.tests), "What is usually reported"),
@@ -138,7 +138,7 @@ def group_page(report: GroupReport) -> dict[str, Any]:
     }
 
 
-def _global_figure(report: GroupReport, alpha: float) -> Figure | None:
+def _global_figure(report: StudyReport, alpha: float) -> Figure | None:
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     tests = of_family(report.tests, "global")
@@ -156,7 +156,7 @@ def _global_figure(report: GroupReport, alpha: float) -> Figure | None:
     )
 
 
-def _forest_figure(report: GroupReport, alpha: float) -> Figure | None:
+def _forest_figure(report: StudyReport, alpha: float) -> Figure | None:
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     tests = of_family(report.tests, "specific")
@@ -225,7 +225,7 @@ def _deviation_words(verdict: Row) -> str:
     return f"{start}: {found.get('reason')}" + ("." if p == wording.MISSING else f"; p {p}.")
 
 
-def _spaghetti_figure(report: GroupReport, alpha: float) -> Figure | None:
+def _spaghetti_figure(report: StudyReport, alpha: float) -> Figure | None:
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     visits = visits_of(report)
@@ -233,14 +233,14 @@ def _spaghetti_figure(report: GroupReport, alpha: float) -> Figure | None:
     hits = {str(row.get("term")) for row in order if wording.is_below(row, alpha)}
     values: dict[str, dict[str, dict[str, Floats]]] = {str(row.get("term")): {} for row in order}
     healthy: dict[str, dict[str, list[float]]] = {}
-    for row in report.people:
+    for row in report.participants:
         circuit, arm = str(row.get("circuit")), str(row.get("arm"))
         person, z = str(row.get("participant_id")), wording.number(row.get("value_z"))
         if arm == "reference":
             healthy.setdefault(circuit, {}).setdefault(person, []).append(z)
         elif row.get("session") in visits and arm in ARMS:
-            people = values.setdefault(circuit, {}).setdefault(arm, {})
-            pair = people.setdefault(person, np.full(2, np.nan))
+            participants = values.setdefault(circuit, {}).setdefault(arm, {})
+            pair = participants.setdefault(person, np.full(2, np.nan))
             pair[visits.index(str(row.get("session")))] = z
     shown = {name: arms for name, arms in values.items() if arms}
     if not shown:
@@ -249,7 +249,7 @@ def _spaghetti_figure(report: GroupReport, alpha: float) -> Figure | None:
         figures.Spaghetti(
             short_title(report.verdict, name, 24),
             {arm: np.array(list(arms[arm].values())) for arm in ARMS if arm in arms},
-            np.array([mean_of_known(np.array(z)) for z in healthy.get(name, {}).values()], float),
+            np.array([nan_mean(np.array(z)) for z in healthy.get(name, {}).values()], float),
             hit=name in hits,
         )
         for name, arms in list(shown.items())[:_MOST_PANELS]
@@ -272,7 +272,7 @@ def _spaghetti_figure(report: GroupReport, alpha: float) -> Figure | None:
     )
 
 
-def _quality_figure(report: GroupReport) -> Figure | None:
+def _quality_figure(report: StudyReport) -> Figure | None:
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     groups = by_arm(report.quality, visits_of(report))
@@ -318,7 +318,7 @@ def _confound_words(verdict: Row) -> list[str]:
     return out
 
 
-def _share_table(report: GroupReport) -> Table:
+def _share_table(report: StudyReport) -> PageTable:
     """Share of the deviation closed everywhere, the usual way and corrected."""
     rows = []
     for family, words in (
@@ -337,7 +337,7 @@ def _share_table(report: GroupReport) -> Table:
             if row.get("term") == "normalisation"
         ]
     head = ("Share closed everywhere", "Estimate", "95 % interval", "p")
-    return Table("Regression to the mean: one question, three ways", head, rows)
+    return PageTable("Regression to the mean: one question, three ways", head, rows)
 
 
 #: What is meant by parts of the design that the study file leaves out.
@@ -360,7 +360,7 @@ def _group_provenance(verdict: Row) -> dict[str, str]:
     return out
 
 
-def write_group_report(path: Path, report: GroupReport) -> None:
+def write_study_report(path: Path, report: StudyReport) -> None:
     """Write the page of one study.
 
     Parameters
@@ -368,4 +368,4 @@ def write_group_report(path: Path, report: GroupReport) -> None:
     path : Path
     report : GroupReport
     """
-    write_text(path, render("group.html", group_page(report)))
+    write_text(path, render("group.html", study_page(report)))

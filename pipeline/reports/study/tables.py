@@ -5,14 +5,13 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from circuitshift.pipeline.reports import wording
-from circuitshift.pipeline.reports.page import Row, Table, in_time
-from circuitshift.pipeline.reports.study.content import GroupReport
+from circuitshift.pipeline.reports.page import PageTable, Row, in_time
+from circuitshift.pipeline.reports.study.content import StudyReport
 
 __all__ = [
     "ARMS",
     "NO_ROLE",
     "QUALITY",
-    "beside_tables",
     "by_arm",
     "circuit_table",
     "exclusion_table",
@@ -20,6 +19,7 @@ __all__ = [
     "naive",
     "of_family",
     "quality_table",
+    "secondary_tables",
     "sensitivity_estimates",
     "sensitivity_table",
     "tests_table",
@@ -52,7 +52,7 @@ def naive(tests: Iterable[Row]) -> list[Row]:
     ]
 
 
-def tests_table(rows: Iterable[Row], caption: str) -> Table:
+def tests_table(rows: Iterable[Row], caption: str) -> PageTable:
     """One row per estimate, with all its numbers."""
     head = (
         "Test",
@@ -89,7 +89,7 @@ def tests_table(rows: Iterable[Row], caption: str) -> Table:
         )
         for row in rows
     ]
-    return Table(caption, head, body)
+    return PageTable(caption, head, body)
 
 
 def _digits(row: Row) -> int:
@@ -108,7 +108,7 @@ def _interval(row: Row) -> str:
     )
 
 
-def circuit_table(report: GroupReport) -> Table:
+def circuit_table(report: StudyReport) -> PageTable:
     """One row per circuit: plain change, what is beyond the law, and the usual contrast."""
     families = ("specific", "specific, node-adjusted", "circuit change")
     found = {f: {row.get("term"): row for row in of_family(report.tests, f)} for f in families}
@@ -147,7 +147,7 @@ def circuit_table(report: GroupReport) -> Table:
         "Node-adjusted",
         "p corrected, node-adjusted",
     )
-    return Table("Circuits, Fisher z", head, rows)
+    return PageTable("Circuits, Fisher z", head, rows)
 
 
 def _share(row: Row) -> str:
@@ -158,7 +158,7 @@ def _share(row: Row) -> str:
     return f"{wording.show(row.get('share'))} [{', '.join(ends)}]"
 
 
-def _reliability(report: GroupReport, term: str) -> str:
+def _reliability(report: StudyReport, term: str) -> str:
     """ICC(C,1) of two visits without treatment; of halves of one visit when there are none."""
     found = [r for r in report.beside.get("reliability") or () if r.get("circuit") == term]
     found.sort(key=lambda row: str(row.get("source")).startswith("halves"))
@@ -177,7 +177,7 @@ def _both(verdict: Row, name: str) -> str:
     return title if title == name else f"{title} ({name})"
 
 
-def flow_table(report: GroupReport) -> Table:
+def flow_table(report: StudyReport) -> PageTable:
     """Who is in, by arm."""
     flow = report.verdict.get("flow") or {}
     rows = [
@@ -186,24 +186,24 @@ def flow_table(report: GroupReport) -> Table:
         if arm in flow
     ]
     head = ("Arm", "Enrolled", "Measured at least once", "Analysed")
-    return Table("People by arm", head, rows)
+    return PageTable("People by arm", head, rows)
 
 
-def visits_of(report: GroupReport) -> tuple[str, str]:
+def visits_of(report: StudyReport) -> tuple[str, str]:
     """Sessions of the two visits; the first and last seen when the design names none."""
     design = report.verdict.get("design") or {}
-    sessions = list(dict.fromkeys(str(r.get("session")) for r in report.people))
+    sessions = list(dict.fromkeys(str(r.get("session")) for r in report.participants))
     return (
         str(design.get("baseline") or (sessions[0] if sessions else "baseline")),
         str(design.get("followup") or (sessions[-1] if sessions else "follow-up")),
     )
 
 
-def values_table(report: GroupReport) -> Table:
+def values_table(report: StudyReport) -> PageTable:
     """Circuit values, one row per person and session."""
-    circuits = list(dict.fromkeys(str(row.get("circuit")) for row in report.people))
+    circuits = list(dict.fromkeys(str(row.get("circuit")) for row in report.participants))
     by: dict[tuple[str, ...], dict[str, object]] = {}
-    for row in report.people:
+    for row in report.participants:
         key = tuple(wording.cell(row.get(k)) for k in ("participant_id", "group", "arm", "session"))
         by.setdefault(key, {})[str(row.get("circuit"))] = row.get("value_z")
     rank = {session: k for k, session in enumerate(visits_of(report))}
@@ -215,16 +215,16 @@ def values_table(report: GroupReport) -> Table:
         (*key, *(wording.show(values.get(c), 3) for c in circuits))
         for key, values in sorted(by.items(), key=order)
     ]
-    return Table(
+    return PageTable(
         "Mean Fisher z of each circuit", ("Participant", "Group", "Arm", "Session", *circuits), rows
     )
 
 
-def exclusion_table(report: GroupReport, *, no_role: bool = False) -> Table:
+def exclusion_table(report: StudyReport, *, no_role: bool = False) -> PageTable:
     """Who or what is left out, by arm; or only people whose group has no role in the study."""
     arms = {
         row.get("participant_id"): row.get("arm")
-        for row in [*report.quality, *report.people]
+        for row in [*report.quality, *report.participants]
         if wording.cell(row.get("arm")) != wording.MISSING
     }
     rows = [
@@ -242,7 +242,7 @@ def exclusion_table(report: GroupReport, *, no_role: bool = False) -> Table:
     rows.sort(key=lambda row: (row[1], row[0], row[2]))
     head = ("Participant", "Arm", "Session", "Stage", "Code", "Reason")
     title = "People of groups without a role" if no_role else "Who or what is not in the analysis"
-    return Table(title, head, rows)
+    return PageTable(title, head, rows)
 
 
 def _arm(value: object) -> str:
@@ -269,18 +269,18 @@ def by_arm(quality: Sequence[Row], visits: tuple[str, str]) -> dict[tuple[str, s
     return {key: out[key] for key in sorted(out, key=order)}
 
 
-def quality_table(report: GroupReport) -> Table:
+def quality_table(report: StudyReport) -> PageTable:
     """Medians of quality by arm and session."""
     rows = []
     for (arm, session), part in by_arm(report.quality, visits_of(report)).items():
         row = [arm, session or "only", str(len(part))]
         for column, _, digits in QUALITY:
             values = np.array([wording.number(r.get(column)) for r in part])
-            known = values[np.isfinite(values)]
-            row.append(wording.show(np.median(known) if known.size else None, digits))
+            available = values[np.isfinite(values)]
+            row.append(wording.show(np.median(available) if available.size else None, digits))
         rows.append(row)
     head = ("Arm", "Session", "Runs", *(f"Median {label}" for _, label, _ in QUALITY))
-    return Table("Quality by arm and session", head, rows)
+    return PageTable("Quality by arm and session", head, rows)
 
 
 _BESIDE = {
@@ -294,7 +294,7 @@ _BESIDE = {
 }
 
 
-def beside_tables(report: GroupReport) -> list[Table]:
+def secondary_tables(report: StudyReport) -> list[PageTable]:
     """Tables of what informs and decides nothing, as they are in their files."""
     out = []
     for name, caption in _BESIDE.items():
@@ -303,7 +303,7 @@ def beside_tables(report: GroupReport) -> list[Table]:
             head = tuple(rows[0])
             body = [tuple(_plain(row.get(column)) for column in head) for row in rows]
             words = tuple(column.replace("_", " ") for column in head)
-            out.append(Table(f"{caption} ({name}.tsv)", words, body))
+            out.append(PageTable(f"{caption} ({name}.tsv)", words, body))
     return out
 
 
@@ -312,7 +312,7 @@ def _plain(value: object) -> str:
     return "\N{EN DASH}" if text == wording.MISSING else text
 
 
-def sensitivity_table(report: GroupReport) -> Table:
+def sensitivity_table(report: StudyReport) -> PageTable:
     """Verdicts under the other denoising strategies."""
     verdict = report.verdict
     rows = [
@@ -331,12 +331,12 @@ def sensitivity_table(report: GroupReport) -> Table:
         )
         for row in verdict.get("sensitivity") or ()
     ]
-    return Table(
+    return PageTable(
         "The same question, denoised differently", ("Denoising", "Verdict", "Reason"), rows
     )
 
 
-def sensitivity_estimates(report: GroupReport) -> Table | None:
+def sensitivity_estimates(report: StudyReport) -> PageTable | None:
     """Specific response of each circuit under each twin, beside the primary one."""
     names = [str(row.get("strategy")) for row in report.verdict.get("sensitivity") or ()]
     twins = {
@@ -349,7 +349,12 @@ def sensitivity_estimates(report: GroupReport) -> Table | None:
     rows = []
     for row in of_family(report.tests, "specific"):
         cells = [title_of(report.verdict, str(row.get("term"))), wording.estimate_text(row)]
-        cells += [wording.estimate_text(twin.get(row.get("term")) or {}) for twin in twins.values()]
+        cells += [
+            wording.estimate_text(gsr_counterpart.get(row.get("term")) or {})
+            for gsr_counterpart in twins.values()
+        ]
         rows.append(cells)
     head = ("Circuit", str(report.verdict.get("strategy") or "primary"), *twins)
-    return Table("Change beyond the global law, Fisher z [95 % interval], corrected p", head, rows)
+    return PageTable(
+        "Change beyond the global law, Fisher z [95 % interval], corrected p", head, rows
+    )

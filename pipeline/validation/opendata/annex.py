@@ -16,7 +16,7 @@ __all__ = ["SOURCE", "clone", "commit_of", "drop", "get", "sizes_of"]
 #: Where preprocessed data sets of OpenNeuro are.
 SOURCE = "https://github.com/OpenNeuroDerivatives/{dataset}-{name}.git"
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 _REACH_S = 30.0  # for the first answer of the server
 _AT_ONCE = 400  # paths on one command line
 # A connection slower than 1 kB/s for 30 s is broken off and tried again.
@@ -81,7 +81,7 @@ def sizes_of(folder: Path) -> dict[str, int | None]:
     return out
 
 
-def get(folder: Path, paths: Sequence[str], *, say: Say) -> dict[str, str]:
+def get(folder: Path, paths: Sequence[str], *, notify: Notify) -> dict[str, str]:
     """Fetch the content of files; what is here already is left as it is.
 
     Parameters
@@ -89,7 +89,7 @@ def get(folder: Path, paths: Sequence[str], *, say: Say) -> dict[str, str]:
     folder : Path
         Clone.
     paths : sequence of str
-    say : callable
+    notify : callable
         Takes one line of progress.
 
     Returns
@@ -103,7 +103,7 @@ def get(folder: Path, paths: Sequence[str], *, say: Say) -> dict[str, str]:
         path = str(record.get("file") or "")
         if record.get("success"):
             done += 1
-            say(f"[{done}] {path}")
+            notify(f"[{done}] {path}")
         elif path:
             said = " ".join(map(str, record.get("error-messages") or ())) or "no reason was given"
             failed[path] = " ".join(said.split())[:300]

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from circuitshift.pipeline.bids.participants import read_people
+from circuitshift.pipeline.bids.participants import read_participants
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.reports.page import Table, render
+from circuitshift.pipeline.reports.page import PageTable, render
 from circuitshift.pipeline.validation.opendata.recipe import Published, Recipe
 
 __all__ = ["Accounted", "Comparison", "account", "compare", "write_comparison"]
@@ -48,18 +48,18 @@ class Accounted:
 
     Parameters
     ----------
-    known : int
+    available : int
         People of participants.tsv and of folders, over all data sets.
     analysed, excluded : int
         People with results of the group level; others, who are named in exclusions.tsv.
-    lost : tuple of str
+    missing : tuple of str
         People who are in neither.
     """
 
-    known: int
+    available: int
     analysed: int
     excluded: int
-    lost: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 def account(group_dir: Path, data_sets: Sequence[tuple[str, Path]]) -> Accounted:
@@ -76,19 +76,21 @@ def account(group_dir: Path, data_sets: Sequence[tuple[str, Path]]) -> Accounted
     -------
     Accounted
     """
-    known = set()
+    available = set()
     for name, folder in data_sets:
-        labels = {*read_people(folder).labels}
+        labels = {*read_participants(folder).labels}
         labels |= {path.name[4:] for path in folder.glob("sub-*") if path.is_dir()}
-        known |= {f"{name}:sub-{label}" if name else f"sub-{label}" for label in labels}
+        available |= {f"{name}:sub-{label}" if name else f"sub-{label}" for label in labels}
     seen = {
         str(row["participant_id"])
         for file in ("circuits.tsv", "change.tsv")
         for row in tables.read_table(group_dir / file).rows()
     }
     named = {r["participant_id"] for r in tables.read_table(group_dir / "exclusions.tsv").rows()}
-    analysed, excluded = known & seen, (known & named) - seen
-    return Accounted(len(known), len(analysed), len(excluded), tuple(sorted(known - seen - named)))
+    analysed, excluded = available & seen, (available & named) - seen
+    return Accounted(
+        len(available), len(analysed), len(excluded), tuple(sorted(available - seen - named))
+    )
 
 
 def compare(recipe: Recipe, group_dir: Path, *, simulated: bool = False) -> list[Comparison]:
@@ -213,7 +215,7 @@ def write_comparison(
         "recipe": recipe,
         "about": " ".join(recipe.about.split()),
         "simulated": simulated,
-        "comparison": Table("Every row of the recipe", head, cells),
+        "comparison": PageTable("Every row of the recipe", head, cells),
         "accounted": accounted,
         "sources": {
             name: list(told) or ["simulated" if simulated else "not fetched by circuitshift"]

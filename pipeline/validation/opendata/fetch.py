@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from circuitshift.pipeline.errors import CircuitshiftError, Fault, FaultsError, InputError
+from circuitshift.pipeline.errors import (
+    CircuitshiftError,
+    InputError,
+    InputProblem,
+    InputProblemsError,
+)
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.validation.opendata import annex, openneuro
 from circuitshift.pipeline.validation.opendata.needed_files import EVERYTHING, Wanted, needed_files
@@ -20,7 +25,7 @@ from circuitshift.pipeline.validation.opendata.verify import what_is_wrong
 
 __all__ = ["Fetched", "fetch", "is_fetched", "published_sources"]
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 _RECORD = ".fetch.json"
 _DATASET = re.compile(r"ds\d{6}")
@@ -81,7 +86,7 @@ def fetch(
     *,
     tag: str = "",
     derivatives: tuple[str, str] | None = None,
-    say: Say,
+    notify: Notify,
     dry_run: bool = False,
     api: str = "",
 ) -> Fetched:
@@ -101,7 +106,7 @@ def fetch(
         Name, such as ``fmriprep``, and address of the git-annex repository (empty:
         OpenNeuroDerivatives). Its images are then fetched into ``derivatives/NAME``, and of the
         raw data set only the tables.
-    say : callable
+    notify : callable
         Takes one line.
     dry_run : bool
         Only say what would be fetched. A derivative is cloned for that, without its images.
@@ -128,20 +133,20 @@ def fetch(
     parts: list[_Part] = []
     made_from = ""
     if derivatives:
-        part, about = _derivative(dataset, folder, derivatives, wanted, say=say)
+        part, about = _derivative(dataset, folder, derivatives, wanted, notify=notify)
         made_from = about.pop("made_from")
         record.setdefault("derivatives", {})[derivatives[0]] = about
         parts.append(part)
     snapshot = openneuro.read_snapshot(dataset, tag or record.get("tag") or made_from, api=api)
     if made_from and made_from != snapshot.tag:
-        say(f"note: the derivative was made from version {made_from}, tables are {snapshot.tag}")
+        notify(f"note: the derivative was made from version {made_from}, tables are {snapshot.tag}")
     parts.insert(0, _raw(snapshot, folder, wanted, "tables" if derivatives else "raw"))
     record |= {"dataset": dataset, "tag": snapshot.tag, "commit": snapshot.commit}
     missing = [_missing(part, folder, record) for part in parts]
-    _announce(snapshot, parts, missing, folder, say=say)
+    _announce(snapshot, parts, missing, folder, notify=notify)
     if not dry_run:
         folder.mkdir(parents=True, exist_ok=True)
-        _fill(parts, missing, folder, record, say=say)
+        _fill(parts, missing, folder, record, notify=notify)
     return _fetched(folder, record, parts)
 
 
@@ -190,19 +195,19 @@ def _opened(folder: Path, dataset: str, tag: str) -> dict[str, Any]:
 
 
 def _derivative(
-    dataset: str, folder: Path, named: tuple[str, str], wanted: Wanted, *, say: Say
+    dataset: str, folder: Path, named: tuple[str, str], wanted: Wanted, *, notify: Notify
 ) -> tuple[_Part, dict[str, str]]:
     name, url = named
     url = url or annex.SOURCE.format(dataset=dataset, name=name)
     root = folder / "derivatives" / name
-    say(f"{url}: names and sizes")
+    notify(f"{url}: names and sizes")
     annex.clone(url, root)
     sizes = annex.sizes_of(root)
     chosen = {path: sizes[path] for path in needed_files(sizes, wanted, "derivatives")}
     about = {"url": url, "commit": annex.commit_of(root), "made_from": _made_from(root, dataset)}
 
     def get(paths: Sequence[str]) -> dict[str, str]:
-        return annex.get(root, paths, say=say)
+        return annex.get(root, paths, notify=notify)
 
     return _Part(root, chosen, get, lambda paths: annex.drop(root, paths)), about
 
@@ -242,12 +247,12 @@ def _stamp(path: Path) -> list[int]:
 
 def _missing(part: _Part, folder: Path, record: Mapping[str, Any]) -> list[str]:
     """Files that are not here, or were not found whole yet."""
-    known = record.get("files", {})
+    available = record.get("files", {})
     return [
         path
         for path in part.sizes
         if not (part.root / path).exists()
-        or known.get(_key(part, path, folder)) != _stamp(part.root / path)
+        or available.get(_key(part, path, folder)) != _stamp(part.root / path)
     ]
 
 
@@ -260,7 +265,7 @@ def _announce(
     missing: Sequence[Sequence[str]],
     folder: Path,
     *,
-    say: Say,
+    notify: Notify,
 ) -> None:
     """Say how much there is before anything starts; refuse when the disk cannot hold it."""
     n_files = sum(len(part.sizes) for part in parts)
@@ -269,7 +274,7 @@ def _announce(
         part.sizes[path] or 0 for part, some in zip(parts, missing, strict=True) for path in some
     ]
     unknown = sum(size is None for part in parts for size in part.sizes.values())
-    say(
+    notify(
         f"{snapshot.dataset} {snapshot.tag}: {n_files} files, {n_bytes / _GB:.3g} GB; to fetch: "
         f"{len(to_do)} files, {sum(to_do) / _GB:.3g} GB"
         + (f" (and {unknown} files whose size is not known)" if unknown else "")
@@ -289,31 +294,33 @@ def _fill(
     folder: Path,
     record: dict[str, Any],
     *,
-    say: Say,
+    notify: Notify,
 ) -> None:
     """Fetch and verify, again what proved wrong; name what remains."""
     files: dict[str, list[int]] = record.setdefault("files", {})
     tables.write_json(folder / _RECORD, record | {"complete": False})
-    faults: list[Fault] = []
+    problems: list[InputProblem] = []
     for part, some in zip(parts, missing, strict=True):
-        wrong, said = _until_whole(part, some, folder, files, say=say)
+        wrong, said = _until_complete(part, some, folder, files, notify=notify)
         tables.write_json(folder / _RECORD, record | {"complete": False})
         for path, what in wrong.items():
             reason = said.get(path) or said.get("", "")
             told = f"{what} ({reason})" if reason else what
-            faults.append(Fault(str(part.root / path), told, "run the same command again"))
-    tables.write_json(folder / _RECORD, record | {"complete": not faults})
-    if faults:
-        raise FaultsError(f"{len(faults)} files of {folder} could not be fetched whole", faults)
+            problems.append(InputProblem(str(part.root / path), told, "run the same command again"))
+    tables.write_json(folder / _RECORD, record | {"complete": not problems})
+    if problems:
+        raise InputProblemsError(
+            f"{len(problems)} files of {folder} could not be fetched whole", problems
+        )
 
 
-def _until_whole(
+def _until_complete(
     part: _Part,
     paths: Sequence[str],
     folder: Path,
     files: dict[str, list[int]],
     *,
-    say: Say,
+    notify: Notify,
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Fetch some files of one source; return what is wrong with those that remain, and why."""
     wrong = _look(part, paths, folder, files)
@@ -322,7 +329,7 @@ def _until_whole(
         if not wrong:
             break
         if number:
-            say(f"fetching again: {'; '.join(f'{p}: {w}' for p, w in list(wrong.items())[:5])}")
+            notify(f"fetching again: {'; '.join(f'{p}: {w}' for p, w in list(wrong.items())[:5])}")
         part.drop([path for path in wrong if not _may_go_on(part.root / path, part.sizes[path])])
         said = part.get(list(wrong))
         wrong = _look(part, list(wrong), folder, files)

@@ -10,7 +10,7 @@ from pathlib import Path
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.bids.filters import plain_label
 from circuitshift.pipeline.bids.names import Name, parse_name
-from circuitshift.pipeline.errors import CircuitshiftError, Fault, InputError
+from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.nifti import read_header
 from circuitshift.pipeline.io.provenance import inputs_hash
@@ -24,7 +24,7 @@ _LEAST_COVERAGE = 0.5  # as that of runs that are denoised here
 
 def write_image_series(
     root: Path, out_dir: Path, *, space: str, atlas: str, runs: Sequence[str] = ()
-) -> tuple[int, list[Fault]]:
+) -> tuple[int, list[InputProblem]]:
     """Write the regional series of every ``*_bold.nii.gz`` of a data set.
 
     Parameters
@@ -45,7 +45,7 @@ def write_image_series(
     -------
     n_runs : int
         Runs that have series now.
-    faults : list of Fault
+    problems : list of Fault
         Images that cannot be read; their runs have none.
 
     Raises
@@ -61,7 +61,7 @@ def write_image_series(
     ]
     if not found:
         raise InputError(f"{root} holds no image sub-*/func/*_bold.nii.gz; fetch it")
-    faults: list[Fault] = []
+    problems: list[InputProblem] = []
     for path, name in found:
         added = [("space", space), ("atlas", regions.name), ("stat", "mean")]
         target = out_dir / bids.build_path([*name.entities, *added], "timeseries", ".tsv")
@@ -75,8 +75,8 @@ def write_image_series(
             taken = extract(path, [part])
         except CircuitshiftError as error:
             person = name.get("sub")
-            faults.append(
-                Fault(str(path), str(error).removeprefix(f"{path}: "), "fetch it", person)
+            problems.append(
+                InputProblem(str(path), str(error).removeprefix(f"{path}: "), "fetch it", person)
             )
             continue
         series = taken.series[0].copy()
@@ -86,7 +86,7 @@ def write_image_series(
             about["RepetitionTime"] = header.t_r_s
         target.parent.mkdir(parents=True, exist_ok=True)
         tables.write_series(target, regions.labels, series, sidecar=about)
-    return len(found) - len(faults), faults
+    return len(found) - len(problems), problems
 
 
 def _is_asked(name: Name, runs: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from circuitshift.pipeline.errors import Fault, FaultsError, InputError, TableError
+from circuitshift.pipeline.errors import InputError, InputProblem, InputProblemsError, TableError
 from circuitshift.pipeline.io.tables import read_text
 from circuitshift.pipeline.validation.opendata.needed_files import Wanted
 
@@ -178,12 +178,14 @@ def load_recipe(name: str) -> Recipe:
         content = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
         raise TableError(f"{path}: it is not TOML ({error})") from None
-    faults: list[Fault] = []
+    problems: list[InputProblem] = []
     where = str(path)
-    data_sets = [_data_set(where, table, faults) for table in content.pop("dataset", ())]
-    published = [_made(Published, where, table, faults) for table in content.pop("published", ())]
-    faults += [
-        Fault(where, f"rule {row.rule!r} of {row.quantity!r} is unknown", f"give one of {_RULES}")
+    data_sets = [_data_set(where, table, problems) for table in content.pop("dataset", ())]
+    published = [_made(Published, where, table, problems) for table in content.pop("published", ())]
+    problems += [
+        InputProblem(
+            where, f"rule {row.rule!r} of {row.quantity!r} is unknown", f"give one of {_RULES}"
+        )
         for row in published
         if row is not None and row.rule not in _RULES
     ]
@@ -193,41 +195,47 @@ def load_recipe(name: str) -> Recipe:
         "data_sets": tuple(data_sets),
         "published": tuple(published),
     }
-    recipe = _made(Recipe, where, content | more, faults)
+    recipe = _made(Recipe, where, content | more, problems)
     if not data_sets:
-        faults.append(Fault(where, "it names no data set", "write [[dataset]]"))
-    if faults or recipe is None:
-        raise FaultsError(f"{path.name} cannot be used", faults)
+        problems.append(InputProblem(where, "it names no data set", "write [[dataset]]"))
+    if problems or recipe is None:
+        raise InputProblemsError(f"{path.name} cannot be used", problems)
     return recipe
 
 
-def _data_set(where: str, table: dict[str, Any], faults: list[Fault]) -> RecipeData | None:
-    replica = _made(Replica, where, table.pop("replica", {}), faults)
-    return _made(RecipeData, where, table | {"replica": replica}, faults)
+def _data_set(where: str, table: dict[str, Any], problems: list[InputProblem]) -> RecipeData | None:
+    replica = _made(Replica, where, table.pop("replica", {}), problems)
+    return _made(RecipeData, where, table | {"replica": replica}, problems)
 
 
-def _made(kind: type[_T], where: str, table: Mapping[str, Any], faults: list[Fault]) -> _T | None:
+def _made(
+    kind: type[_T], where: str, table: Mapping[str, Any], problems: list[InputProblem]
+) -> _T | None:
     """Make a record of a table; unknown and missing keys are faults."""
-    known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
+    available = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     what = kind.__name__
-    before = len(faults)
-    faults += _key_faults(where, what, table, known)
-    if len(faults) > before:
+    before = len(problems)
+    problems += _key_faults(where, what, table, available)
+    if len(problems) > before:
         return None
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
     try:
         return kind(**values)
     except TypeError as error:
         missing = str(error).partition(": ")[2] or str(error)
-        faults.append(Fault(where, f"a {what} lacks {missing}", "write it"))
+        problems.append(InputProblem(where, f"a {what} lacks {missing}", "write it"))
         return None
 
 
 def _key_faults(
-    where: str, what: str, table: Mapping[str, Any], known: Mapping[str, Any]
-) -> Iterable[Fault]:
+    where: str, what: str, table: Mapping[str, Any], available: Mapping[str, Any]
+) -> Iterable[InputProblem]:
     for key, value in table.items():
-        if key not in known:
-            yield Fault(where, f"key {key!r} of a {what} is unknown", f"known: {', '.join(known)}")
-        elif known[key].type is str and not isinstance(value, str):
-            yield Fault(where, f"{key} = {value!r} of a {what} is no text", "write it in quotes")
+        if key not in available:
+            yield InputProblem(
+                where, f"key {key!r} of a {what} is unknown", f"known: {', '.join(available)}"
+            )
+        elif available[key].type is str and not isinstance(value, str):
+            yield InputProblem(
+                where, f"{key} = {value!r} of a {what} is no text", "write it in quotes"
+            )

@@ -14,16 +14,16 @@ import numpy as np
 from circuitshift.pipeline.io.tables import write_json, write_table, write_text
 from circuitshift.pipeline.validation.opendata.recipe import Recipe, RecipeData, Replica
 from circuitshift.pipeline.validation.simulate.cohort import Role, write_description
-from circuitshift.pipeline.validation.simulate.data_set import PhantomSpec, write_layout
+from circuitshift.pipeline.validation.simulate.data_set import SimulationSpec, write_layout
 
 __all__ = ["write_replica"]
 
-_SPEC = PhantomSpec(n_volumes=64, share_out_of_view=0.0)
+_SPEC = SimulationSpec(n_volumes=64, share_out_of_view=0.0)
 _HEALTHY = ("control", "HC", "healthy")
 
 
 @dataclass(frozen=True, slots=True)
-class _Person:
+class _Participant:
     label: str
     group: str
     sessions: tuple[str, ...]
@@ -47,13 +47,13 @@ def write_replica(recipe: Recipe, folder: Path, *, seed: int = 1, every: int = 1
         if not root.exists():
             part = folder / f".{data_set.accession}.part"
             shutil.rmtree(part, ignore_errors=True)
-            people = _people(data_set.replica, rng, every)
-            _write(data_set, people, part, rng)
+            participants = _participants_list(data_set.replica, rng, every)
+            _write(data_set, participants, part, rng)
             part.rename(root)
 
 
-def _people(about: Replica, rng: np.random.Generator, every: int) -> list[_Person]:
-    people = []
+def _participants_list(about: Replica, rng: np.random.Generator, every: int) -> list[_Participant]:
+    participants = []
     number = 0
     for group, size in about.groups.items():
         for k in range(size):
@@ -62,24 +62,25 @@ def _people(about: Replica, rng: np.random.Generator, every: int) -> list[_Perso
             # the first five of a group have every visit, so that no arm is too small to analyse
             came = [s for s, share in shares.items() if k < 5 * every or rng.random() < share]
             if k % every == 0:
-                people.append(_Person(about.label.format(number), group, tuple(came)))
-    return people
+                participants.append(_Participant(about.label.format(number), group, tuple(came)))
+    return participants
 
 
 def _write(
-    data_set: RecipeData, people: list[_Person], root: Path, rng: np.random.Generator
+    data_set: RecipeData, participants: list[_Participant], root: Path, rng: np.random.Generator
 ) -> None:
     about = data_set.replica
     root.mkdir(parents=True)
     wanted = {label.removeprefix("sub-") for label in data_set.participants}
-    scanned = [p for p in people if not wanted or p.label in wanted]
+    scanned = [p for p in participants if not wanted or p.label in wanted]
     listed = root / "FILELIST.txt"
     write_text(listed, "\n".join(_names(scanned, data_set)) + "\n")
     derived = root / "derivatives" / "fmriprep" if about.space else root
     visits = [*(about.sessions or {}), "", ""][:2]
     spec = replace(_SPEC, t_r_s=about.t_r_s, sessions=(visits[0], visits[1] or "none"))
     roles: dict[str, Role] = {
-        p.label: "reference" if p.group in _HEALTHY and about.column else "control" for p in people
+        p.label: "reference" if p.group in _HEALTHY and about.column else "control"
+        for p in participants
     }
     write_layout(derived, listed, spec=spec, rng=rng, roles=roles)
     listed.unlink()
@@ -89,15 +90,15 @@ def _write(
     else:
         _as_published(root)
     if about.column:
-        _write_people(root, people, about, rng)
+        _write_participants(root, participants, about, rng)
 
 
-def _names(people: list[_Person], data_set: RecipeData) -> Iterator[str]:
+def _names(participants: list[_Participant], data_set: RecipeData) -> Iterator[str]:
     """Names of images, masks and confounds of everybody."""
     about = data_set.replica
     space = about.space or f"space-{data_set.series_space}"
     runs = data_set.runs if "{run}" in about.stem else ("",)
-    for person in people:
+    for person in participants:
         for session in person.sessions:
             parts = [f"sub-{person.label}", *([f"ses-{session}"] if session else [])]
             for run in runs:
@@ -119,39 +120,39 @@ def _as_published(root: Path) -> None:
             plain.with_name(f"._{plain.name}").write_bytes(b"\x00\x05\x16\x07" * 1024)
 
 
-def _write_people(
-    root: Path, people: list[_Person], about: Replica, rng: np.random.Generator
+def _write_participants(
+    root: Path, participants: list[_Participant], about: Replica, rng: np.random.Generator
 ) -> None:
     """Write participants.tsv, and scores by session."""
-    n = len(people)
+    n = len(participants)
     columns: dict[str, list[object]] = {
-        "participant_id": [f"sub-{p.label}" for p in people],
+        "participant_id": [f"sub-{p.label}" for p in participants],
         "age": list(rng.integers(20, 50, n)),
         "gender": list(rng.choice(["f", "m"], n)),
         "sex": list(rng.choice(["F", "M"], n)),
-        about.column: [p.group for p in people],
+        about.column: [p.group for p in participants],
     }
     sessions = list(about.sessions or {})
     scores = {
         (p.label, session): 28 - 4 * k + int(rng.integers(-5, 5))
-        for p in people
+        for p in participants
         for k, session in enumerate(sessions)
     }
     if about.score:
-        rows = [(p, s) for p in people for s in sessions]
+        rows = [(p, s) for p in participants for s in sessions]
         long: dict[str, list[object]] = {
             "participant_id": [f"sub-{p.label}" for p, _ in rows],
             "session_id": [f"ses-{s}" for _, s in rows],
             about.score: [scores[p.label, s] if s in p.sessions else "n/a" for p, s in rows],
         }
         write_table(root / "phenotype" / "phenotype.tsv", long)
-        first = [str(rng.choice(["ketamine", "placebo"])) for _ in people]
+        first = [str(rng.choice(["ketamine", "placebo"])) for _ in participants]
         columns["infusion_1"] = list(first)
         columns["infusion_2"] = ["placebo" if f == "ketamine" else "ketamine" for f in first]
     else:
         for session in sessions:
             columns[f"BDI_ses-{session}"] = [
-                scores[p.label, session] if session in p.sessions else "n/a" for p in people
+                scores[p.label, session] if session in p.sessions else "n/a" for p in participants
             ]
     write_table(root / "participants.tsv", columns)
     write_json(root / "participants.json", {"age": {"Units": "years"}})

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.atlases.records import Atlas
-from circuitshift.atlases.whole import whole_binary
+from circuitshift.atlases.whole import atomic_binary
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.preproc.confounds import (
@@ -120,10 +120,10 @@ def make_grid(atlas: Atlas, voxel_mm: float) -> Grid:
     region = flat[voxels]
     count = np.bincount(region, minlength=len(atlas.regions))
     if not count.all():
-        lost = [atlas.labels[k] for k in np.flatnonzero(count == 0)]
+        missing = [atlas.labels[k] for k in np.flatnonzero(count == 0)]
         raise InputError(
-            f"atlas {atlas.name}: {len(lost)} regions have no voxel at {voxel_mm:g} mm "
-            f"({', '.join(lost[:5])}); simulate with smaller voxels"
+            f"atlas {atlas.name}: {len(missing)} regions have no voxel at {voxel_mm:g} mm "
+            f"({', '.join(missing[:5])}); simulate with smaller voxels"
         )
     inside = ((xyz - [0.0, -17.0, 6.0]) / [72.0, 91.0, 77.0]) ** 2
     where = xyz.reshape(-1, 3)[voxels]
@@ -403,7 +403,7 @@ def write_image(path: Path, data: npt.NDArray[Any], grid: Grid, t_r_s: float | N
     header["vox_offset"] = 352
     header["scl_slope"], header["scl_inter"] = 1, 0
     raw = b"".join([header.binaryblock, b"\0\0\0\0", np.ascontiguousarray(data).data])
-    with whole_binary(path) as file:
+    with atomic_binary(path) as file:
         file.write(igzip.compress(raw, 2, mtime=0))
 
 

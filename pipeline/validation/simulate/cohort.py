@@ -17,19 +17,19 @@ from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io.tables import write_json, write_table, write_text
 from circuitshift.pipeline.validation.simulate.truth import (
     EXPECTED,
-    PhantomSpec,
     PlantedTruth,
     Population,
-    person_correlation,
+    SimulationSpec,
+    participant_correlation,
     plant,
     population,
     wander,
 )
 
 __all__ = [
-    "PhantomPerson",
-    "PhantomStudy",
     "Role",
+    "SimulatedCohort",
+    "SimulatedParticipant",
     "draw_cohort",
     "draw_correlations",
     "draw_mean_fd",
@@ -44,7 +44,7 @@ Role = Literal["treated", "control", "reference"]
 
 
 @dataclass(frozen=True, slots=True)
-class PhantomPerson:
+class SimulatedParticipant:
     """Somebody in the study.
 
     Parameters
@@ -64,27 +64,27 @@ class PhantomPerson:
 
 
 @dataclass(slots=True)
-class PhantomStudy:
+class SimulatedCohort:
     """What every run of a study needs, and the sum of realised changes.
 
     Parameters
     ----------
     spec : PhantomSpec
     truth : PlantedTruth
-    people : Population
+    participants : Population
     change : ndarray of shape (n_edges,)
         Sum over the treated, Fisher z; filled as their runs are drawn.
     n_changed : int
     """
 
-    spec: PhantomSpec
+    spec: SimulationSpec
     truth: PlantedTruth
-    people: Population
+    participants: Population
     change: Floats = field(init=False)
     n_changed: int = 0
 
     def __post_init__(self) -> None:
-        self.change = np.zeros(self.people.edges[0].size)
+        self.change = np.zeros(self.participants.edges[0].size)
 
 
 def refuse_full(out_dir: Path) -> None:
@@ -94,8 +94,8 @@ def refuse_full(out_dir: Path) -> None:
 
 
 def draw_study(
-    spec: PhantomSpec, truth: PlantedTruth, atlas: Atlas, rng: np.random.Generator
-) -> PhantomStudy:
+    spec: SimulationSpec, truth: PlantedTruth, atlas: Atlas, rng: np.random.Generator
+) -> SimulatedCohort:
     """Draw the population.
 
     Parameters
@@ -110,10 +110,10 @@ def draw_study(
     -------
     PhantomStudy
     """
-    return PhantomStudy(spec, truth, population(atlas, truth.circuits, rng))
+    return SimulatedCohort(spec, truth, population(atlas, truth.circuits, rng))
 
 
-def draw_cohort(spec: PhantomSpec, rng: np.random.Generator) -> list[PhantomPerson]:
+def draw_cohort(spec: SimulationSpec, rng: np.random.Generator) -> list[SimulatedParticipant]:
     """Draw the people, in random order of groups, as a study enrols them.
 
     Parameters
@@ -133,21 +133,21 @@ def draw_cohort(spec: PhantomSpec, rng: np.random.Generator) -> list[PhantomPers
         "reference": spec.n_reference,
     }
     for role, size in sizes.items():
-        lost = size if role == "reference" else round(spec.share_missing * size)
+        missing = size if role == "reference" else round(spec.share_missing * size)
         roles += [role] * size
-        returns += rng.permutation(np.arange(size) >= lost).tolist()
+        returns += rng.permutation(np.arange(size) >= missing).tolist()
     order = rng.permutation(len(roles))
     width = max(2, len(str(len(roles))))
     response = 1 + spec.response_sd * rng.standard_normal(len(roles))
     return [
-        PhantomPerson(f"{k + 1:0{width}d}", roles[at], float(response[at]), returns[at])
+        SimulatedParticipant(f"{k + 1:0{width}d}", roles[at], float(response[at]), returns[at])
         for k, at in enumerate(order)
     ]
 
 
 def draw_correlations(
-    study: PhantomStudy,
-    person: PhantomPerson,
+    study: SimulatedCohort,
+    person: SimulatedParticipant,
     followups: Sequence[bool],
     rng: np.random.Generator,
 ) -> Iterator[Floats]:
@@ -165,15 +165,15 @@ def draw_correlations(
     ------
     ndarray of shape (n_regions, n_regions)
     """
-    spec, people = study.spec, study.people
-    own = wander(people.loadings.shape, people, spec.trait_sd, rng)
+    spec, participants = study.spec, study.participants
+    own = wander(participants.loadings.shape, participants, spec.trait_sd, rng)
     patient = person.role != "reference"
     for followup in followups:
-        state = wander(people.loadings.shape, people, spec.state_sd, rng)
-        correlation = person_correlation(people, own, state, patient=patient)
+        state = wander(participants.loadings.shape, participants, spec.state_sd, rng)
+        correlation = participant_correlation(participants, own, state, patient=patient)
         if followup and person.role == "treated":
-            after = plant(correlation, study.truth, people, response=person.response)
-            before_z, after_z = (np.arctanh(r[people.edges]) for r in (correlation, after))
+            after = plant(correlation, study.truth, participants, response=person.response)
+            before_z, after_z = (np.arctanh(r[participants.edges]) for r in (correlation, after))
             study.change += after_z - before_z
             study.n_changed += 1
             correlation = after
@@ -181,7 +181,7 @@ def draw_correlations(
 
 
 def draw_mean_fd(
-    spec: PhantomSpec, person: PhantomPerson, *, followup: bool, rng: np.random.Generator
+    spec: SimulationSpec, person: SimulatedParticipant, *, followup: bool, rng: np.random.Generator
 ) -> float:
     """Draw how much somebody moves in a run: mean framewise displacement, mm."""
     kind = (1 if person.role == "treated" else 2) if followup else 0
@@ -192,7 +192,10 @@ def draw_mean_fd(
 
 
 def write_participants(
-    out_dir: Path, cohort: Sequence[PhantomPerson], spec: PhantomSpec, rng: np.random.Generator
+    out_dir: Path,
+    cohort: Sequence[SimulatedParticipant],
+    spec: SimulationSpec,
+    rng: np.random.Generator,
 ) -> None:
     """Write ``participants.tsv`` with groups, age, sex and scores, and its sidecar."""
     n = len(cohort)
@@ -255,8 +258,8 @@ def write_description(folder: Path, title: str, kind: Literal["raw", "derivative
 
 def write_truth(
     out_dir: Path,
-    study: PhantomStudy,
-    cohort: Sequence[PhantomPerson],
+    study: SimulatedCohort,
+    cohort: Sequence[SimulatedParticipant],
     rng: np.random.Generator,
     *,
     images: Mapping[str, object] | None = None,
@@ -295,7 +298,7 @@ def write_truth(
     write_json(out_dir / "truth.json", report)
 
 
-def _realised(study: PhantomStudy) -> dict[str, object]:
+def _realised(study: SimulatedCohort) -> dict[str, object]:
     """Mean change of the treated after the matrix was made valid, in Fisher z.
 
     Over background edges (in no circuit of the truth) the change is regressed on the typical
@@ -303,16 +306,19 @@ def _realised(study: PhantomStudy) -> dict[str, object]:
     """
     if study.n_changed == 0:
         return {"n_treated": 0}
-    change, people = study.change / study.n_changed, study.people
-    hit = np.unique(np.concatenate(list(people.circuits.values())))
+    change, participants = study.change / study.n_changed, study.participants
+    hit = np.unique(np.concatenate(list(participants.circuits.values())))
     background = np.setdiff1d(np.arange(change.size), hit)
-    typical, toward = people.typical_z()[background], -people.deviation_z()[background]
+    typical, toward = participants.typical_z()[background], -participants.deviation_z()[background]
     design = np.column_stack([np.ones(background.size), typical - typical.mean(), toward])
     shift, gain, share = np.linalg.lstsq(design, change[background], rcond=None)[0]
     return {
         "n_treated": study.n_changed,
         "mean_change_z": {"background": round(float(change[background].mean()), 6)}
-        | {name: round(float(change[edges].mean()), 6) for name, edges in people.circuits.items()},
+        | {
+            name: round(float(change[edges].mean()), 6)
+            for name, edges in participants.circuits.items()
+        },
         "shift_z": round(float(shift), 6),
         "gain": round(float(gain), 6),
         "share_closed": round(float(share), 6),

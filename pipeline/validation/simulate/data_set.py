@@ -30,9 +30,9 @@ from circuitshift.pipeline.validation.simulate.bold_run import (
     write_image,
 )
 from circuitshift.pipeline.validation.simulate.cohort import (
-    PhantomPerson,
-    PhantomStudy,
     Role,
+    SimulatedCohort,
+    SimulatedParticipant,
     draw_cohort,
     draw_correlations,
     draw_mean_fd,
@@ -42,15 +42,15 @@ from circuitshift.pipeline.validation.simulate.cohort import (
     write_participants,
     write_truth,
 )
-from circuitshift.pipeline.validation.simulate.truth import EXPECTED, PhantomSpec, PlantedTruth
+from circuitshift.pipeline.validation.simulate.truth import EXPECTED, PlantedTruth, SimulationSpec
 
 __all__ = [
-    "Phantom",
-    "PhantomSpec",
     "PlantedTruth",
+    "SimulatedDataSet",
+    "SimulationSpec",
     "write_layout",
     "write_painted",
-    "write_phantom",
+    "write_simulated_data_set",
 ]
 
 SPACE = "MNI152NLin2009cAsym"
@@ -60,7 +60,7 @@ SPACE = "MNI152NLin2009cAsym"
 
 
 @dataclass(frozen=True, slots=True)
-class Phantom:
+class SimulatedDataSet:
     """What was written.
 
     Parameters
@@ -69,14 +69,14 @@ class Phantom:
         BIDS root, or the derivative folder of `write_layout`.
     derivatives : Path
         fMRIPrep-like derivative.
-    n_people, n_runs : int
+    n_participants, n_runs : int
     expected : tuple of str
         Verdicts that are right for the truth planted.
     """
 
     root: Path
     derivatives: Path
-    n_people: int
+    n_participants: int
     n_runs: int
     expected: tuple[str, ...]
 
@@ -92,9 +92,9 @@ class _Files:
 
 
 def _draw_runs(
-    study: PhantomStudy,
+    study: SimulatedCohort,
     grid: Grid,
-    person: PhantomPerson,
+    person: SimulatedParticipant,
     followups: Sequence[bool],
     *,
     rng: np.random.Generator,
@@ -107,7 +107,7 @@ def _draw_runs(
 
 
 def _draw_run(
-    spec: PhantomSpec, grid: Grid, correlation: Floats, *, fd_mm: float, rng: np.random.Generator
+    spec: SimulationSpec, grid: Grid, correlation: Floats, *, fd_mm: float, rng: np.random.Generator
 ) -> _Files:
     nuisance = draw_nuisance(
         grid, spec.n_volumes, spec.t_r_s, fd_mm=fd_mm, spikes=spec.spikes, rng=rng
@@ -117,7 +117,12 @@ def _draw_run(
 
 
 def _paint_run(
-    spec: PhantomSpec, grid: Grid, series: Floats, nuisance: Nuisance, *, rng: np.random.Generator
+    spec: SimulationSpec,
+    grid: Grid,
+    series: Floats,
+    nuisance: Nuisance,
+    *,
+    rng: np.random.Generator,
 ) -> _Files:
     seen = np.ones(grid.brain.shape, bool)
     if rng.random() < spec.share_out_of_view:
@@ -127,7 +132,7 @@ def _paint_run(
     return _Files(image, (grid.brain & seen).astype(np.uint8), columns, meta)
 
 
-def _bold_sidecar(spec: PhantomSpec) -> dict[str, object]:
+def _bold_sidecar(spec: SimulationSpec) -> dict[str, object]:
     return {
         "RepetitionTime": spec.t_r_s,
         "SkullStripped": False,
@@ -139,9 +144,9 @@ def _bold_sidecar(spec: PhantomSpec) -> dict[str, object]:
 # ------------------------------------------------------------------------------ the study
 
 
-def write_phantom(
-    out_dir: Path, truth: PlantedTruth, *, spec: PhantomSpec, rng: np.random.Generator
-) -> Phantom:
+def write_simulated_data_set(
+    out_dir: Path, truth: PlantedTruth, *, spec: SimulationSpec, rng: np.random.Generator
+) -> SimulatedDataSet:
     """Simulate a longitudinal study and write it.
 
     Parameters
@@ -188,17 +193,17 @@ def write_phantom(
         "truth.json.\n",
     )
     write_truth(out_dir, study, cohort, rng)
-    return Phantom(out_dir, derivatives, len(cohort), n_runs, EXPECTED[truth.name])
+    return SimulatedDataSet(out_dir, derivatives, len(cohort), n_runs, EXPECTED[truth.name])
 
 
 def _study(
-    spec: PhantomSpec, truth: PlantedTruth, rng: np.random.Generator
-) -> tuple[PhantomStudy, Grid]:
+    spec: SimulationSpec, truth: PlantedTruth, rng: np.random.Generator
+) -> tuple[SimulatedCohort, Grid]:
     atlas = load_atlas(spec.atlas)
     return draw_study(spec, truth, atlas, rng), make_grid(atlas, spec.voxel_mm)
 
 
-def _write_run(folder: Path, stem: str, files: _Files, *, grid: Grid, spec: PhantomSpec) -> None:
+def _write_run(folder: Path, stem: str, files: _Files, *, grid: Grid, spec: SimulationSpec) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     spaced = f"{stem}_space-{SPACE}"
     bold = folder / f"{spaced}_desc-preproc_bold.nii.gz"
@@ -210,7 +215,7 @@ def _write_run(folder: Path, stem: str, files: _Files, *, grid: Grid, spec: Phan
 
 
 def _write_descriptions(
-    out_dir: Path, derivatives: Path, spec: PhantomSpec, *, name: str, readme: str
+    out_dir: Path, derivatives: Path, spec: SimulationSpec, *, name: str, readme: str
 ) -> None:
     write_description(out_dir, name, "raw")
     write_description(derivatives, f"{name}: derivatives", "derivative")
@@ -226,18 +231,19 @@ def write_painted(
     out_dir: Path,
     series: Mapping[tuple[str, str], Floats],
     *,
-    spec: PhantomSpec,
+    spec: SimulationSpec,
     rng: np.random.Generator,
-) -> Phantom:
+) -> SimulatedDataSet:
     """Paint given regional series, such as real ones, into images of a study.
 
     Series are standardised, motion and physiology leak into them, and voxel noise is independent
-    from voxel to voxel: other than in `write_phantom`, it does not vanish in a region's mean.
+    from voxel to voxel: other than in `write_simulated_data_set`, it does not vanish in a region's
+    mean.
 
     Parameters
     ----------
     out_dir : Path
-        New or empty folder; becomes the BIDS root, as in `write_phantom`.
+        New or empty folder; becomes the BIDS root, as in `write_simulated_data_set`.
     series : mapping of (str, str) to ndarray, shape (n_volumes, n_regions)
         By labels of person and session; columns in the order of the atlas.
     spec : PhantomSpec
@@ -274,7 +280,7 @@ def write_painted(
     for ((label, session), given), own_rng in zip(
         sorted(series.items()), rng.spawn(len(series)), strict=True
     ):
-        person = PhantomPerson(label, "treated")
+        person = SimulatedParticipant(label, "treated")
         fd_mm = draw_mean_fd(spec, person, followup=session == spec.sessions[1], rng=own_rng)
         nuisance = draw_nuisance(
             grid, len(given), spec.t_r_s, fd_mm=fd_mm, spikes=spec.spikes, rng=own_rng
@@ -293,8 +299,8 @@ def write_painted(
         readme="Images were simulated by circuitshift around regional series that it was given. "
         "There are\nno raw images; the simulated ones are in derivatives/fmriprep.\n",
     )
-    people = {label for label, _ in series}
-    return Phantom(out_dir, derivatives, len(people), len(series), ())
+    participants = {label for label, _ in series}
+    return SimulatedDataSet(out_dir, derivatives, len(participants), len(series), ())
 
 
 # ------------------------------------------------------------------------------ real layouts
@@ -311,13 +317,13 @@ def write_layout(
     out_dir: Path,
     filelist: Path,
     *,
-    spec: PhantomSpec,
+    spec: SimulationSpec,
     rng: np.random.Generator,
     truth: PlantedTruth | None = None,
     roles: Mapping[str, Role] | None = None,
     participants: Path | None = None,
     sidecars: Path | None = None,
-) -> Phantom:
+) -> SimulatedDataSet:
     """Rebuild the layout of a real fMRIPrep derivative with small simulated images.
 
     Every preprocessed image and mask in an MNI space, and every confounds table, becomes a small
@@ -359,7 +365,7 @@ def write_layout(
             shutil.copyfile(source, out_dir / source.name)
     study, grid = _study(spec, truth, rng)
     for (label, own), own_rng in zip(sorted(runs.items()), rng.spawn(len(runs)), strict=True):
-        person = PhantomPerson(label, (roles or {}).get(label, "control"))
+        person = SimulatedParticipant(label, (roles or {}).get(label, "control"))
         stems = sorted(own, key=lambda stem: (f"_ses-{spec.sessions[1]}_" in stem, stem))
         followups = [f"_ses-{spec.sessions[1]}_" in stem for stem in stems]
         for stem, files in zip(
@@ -368,7 +374,7 @@ def write_layout(
             for path in own[stem]:
                 _write_part(out_dir / path, files, grid, spec)
     n_runs = sum(len(own) for own in runs.values())
-    return Phantom(out_dir, out_dir, len(runs), n_runs, EXPECTED[truth.name])
+    return SimulatedDataSet(out_dir, out_dir, len(runs), n_runs, EXPECTED[truth.name])
 
 
 def _listed(filelist: Path) -> list[PurePosixPath]:
@@ -404,7 +410,7 @@ def _lay_out(
     return runs
 
 
-def _write_part(target: Path, files: _Files, grid: Grid, spec: PhantomSpec) -> None:
+def _write_part(target: Path, files: _Files, grid: Grid, spec: SimulationSpec) -> None:
     """Write the part of a run that a file name asks for."""
     name = target.name
     if name.endswith("bold.nii.gz"):

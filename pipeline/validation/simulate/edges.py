@@ -185,36 +185,36 @@ def simulate_edges(truth: Truth, spec: EdgeSpec, rng: np.random.Generator) -> Ed
     distance = np.linalg.norm(centres[i] - centres[j], axis=1)
     hub = np.where(np.arange(n) < round(spec.hubs * n), 4.0, 1.0)[::-1]
 
-    def noise(people: int, sd: tuple[float, float, float, float]) -> Floats:
-        node = rng.normal(0, sd[1], (people, n)) * hub
-        block = rng.normal(0, sd[2], (people, 9, 9))
+    def noise(participants: int, sd: tuple[float, float, float, float]) -> Floats:
+        node = rng.normal(0, sd[1], (participants, n)) * hub
+        block = rng.normal(0, sd[2], (participants, 9, 9))
         return np.asarray(
-            rng.normal(0, sd[0], (people, 1))
+            rng.normal(0, sd[0], (participants, 1))
             + node[:, i]
             + node[:, j]
             + block[:, np.minimum(network[i], network[j]), np.maximum(network[i], network[j])]
-            + rng.normal(0, sd[3], (people, i.size))
+            + rng.normal(0, sd[3], (participants, i.size))
         )
 
-    people = spec.n_treated + spec.n_control
-    own = typical - deviation + noise(people, spec.trait_sd)
+    participants = spec.n_treated + spec.n_control
+    own = typical - deviation + noise(participants, spec.trait_sd)
     after = own.copy()
-    treated = np.arange(people) < spec.n_treated
+    treated = np.arange(participants) < spec.n_treated
     after[treated] = _apply(truth, own[treated], deviation, inside)
     after[treated] = _local(truth, after[treated], distance, i == 0)
     scale = np.where(treated, 1.0, spec.control_noise)[:, None]
     if spec.tails_df:
-        scale = scale * np.sqrt(spec.tails_df / rng.chisquare(spec.tails_df, people))[:, None]
-    before = own + scale * noise(people, spec.state_sd)
-    after = after + scale * noise(people, spec.state_sd)
+        scale = scale * np.sqrt(spec.tails_df / rng.chisquare(spec.tails_df, participants))[:, None]
+    before = own + scale * noise(participants, spec.state_sd)
+    after = after + scale * noise(participants, spec.state_sd)
     healthy = (
         typical + noise(spec.n_reference, spec.trait_sd) + noise(spec.n_reference, spec.state_sd)
     )
     motion = _motion(spec, treated, rng)
     after = after + motion[:, None] * (0.3 - 0.006 * (distance - distance.mean()))
-    stayed = np.ones(people, bool)
+    stayed = np.ones(participants, bool)
     if spec.missing:
-        stayed[rng.permutation(people)[: round(spec.missing * people)]] = False
+        stayed[rng.permutation(participants)[: round(spec.missing * participants)]] = False
     return EdgeStudy(
         baseline=before[stayed],
         followup=after[stayed],

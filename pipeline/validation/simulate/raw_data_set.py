@@ -25,8 +25,8 @@ from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.preproc.confounds import HEAD_MM, framewise_displacement
 from circuitshift.pipeline.validation.simulate.bold_run import draw_series
 from circuitshift.pipeline.validation.simulate.cohort import (
-    PhantomPerson,
-    PhantomStudy,
+    SimulatedCohort,
+    SimulatedParticipant,
     draw_cohort,
     draw_correlations,
     draw_mean_fd,
@@ -43,25 +43,25 @@ from circuitshift.pipeline.validation.simulate.head import (
     draw_pose,
     draw_t1w,
 )
-from circuitshift.pipeline.validation.simulate.truth import EXPECTED, PhantomSpec, PlantedTruth
+from circuitshift.pipeline.validation.simulate.truth import EXPECTED, PlantedTruth, SimulationSpec
 
 __all__ = [
     "RAW_HEAD",
     "RAW_STUDY",
     "BoldTruth",
-    "RawPhantom",
+    "SimulatedRawDataSet",
     "brain_centre",
     "draw_bold",
     "draw_motion",
     "raw_truth",
     "region_map",
-    "write_raw_phantom",
+    "write_simulated_raw_data_set",
 ]
 
 
 #: A study that is preprocessed in minutes: few people and three minutes a run, so that what is
 #: planted has to be larger (`raw_truth`) to be seen.
-RAW_STUDY = PhantomSpec(
+RAW_STUDY = SimulationSpec(
     n_treated=8,
     n_control=0,
     n_reference=3,
@@ -118,20 +118,20 @@ class BoldTruth:
 
 
 @dataclass(frozen=True, slots=True)
-class RawPhantom:
+class SimulatedRawDataSet:
     """What was written.
 
     Parameters
     ----------
     root : Path
         BIDS root.
-    n_people, n_runs : int
+    n_participants, n_runs : int
     expected : tuple of str
         Verdicts that are right for the truth planted.
     """
 
     root: Path
-    n_people: int
+    n_participants: int
     n_runs: int
     expected: tuple[str, ...]
 
@@ -387,14 +387,14 @@ def raw_truth(name: str) -> PlantedTruth:
     return PlantedTruth(name, shift_z=0.2, gain=1.5, specific_z=0.4)
 
 
-def write_raw_phantom(
+def write_simulated_raw_data_set(
     out_dir: Path,
     truth: PlantedTruth,
     *,
     rng: np.random.Generator,
-    spec: PhantomSpec = RAW_STUDY,
+    spec: SimulationSpec = RAW_STUDY,
     head: HeadSpec = RAW_HEAD,
-) -> RawPhantom:
+) -> SimulatedRawDataSet:
     """Simulate a longitudinal study and write it as raw BIDS.
 
     Parameters
@@ -425,20 +425,20 @@ def write_raw_phantom(
     cohort = draw_cohort(spec, rng)
     runs: dict[str, object] = {}
     for person, own_rng in zip(cohort, rng.spawn(len(cohort)), strict=True):
-        for stem, run in _person_runs(out_dir, study, scan, person, atlas=atlas, rng=own_rng):
+        for stem, run in _participant_runs(out_dir, study, scan, person, atlas=atlas, rng=own_rng):
             runs[stem] = _truth_of(run)
     write_participants(out_dir, cohort, spec, rng)
     _write_descriptions(out_dir)
     images = {"head": asdict(scan), "runs": runs}
     write_truth(out_dir, study, cohort, rng, images=images)
-    return RawPhantom(out_dir, len(cohort), len(runs), EXPECTED[truth.name])
+    return SimulatedRawDataSet(out_dir, len(cohort), len(runs), EXPECTED[truth.name])
 
 
-def _person_runs(
+def _participant_runs(
     out_dir: Path,
-    study: PhantomStudy,
+    study: SimulatedCohort,
     scan: HeadSpec,
-    person: PhantomPerson,
+    person: SimulatedParticipant,
     *,
     atlas: Atlas,
     rng: np.random.Generator,
@@ -468,7 +468,7 @@ def _write_t1w(folder: Path, stem: str, image: Image) -> None:
     write_json(folder / f"{stem}_T1w.json", {"MagneticFieldStrength": 3, "Modality": "MR"})
 
 
-def _write_bold(folder: Path, stem: str, run: BoldTruth, spec: PhantomSpec) -> None:
+def _write_bold(folder: Path, stem: str, run: BoldTruth, spec: SimulationSpec) -> None:
     write(folder / f"{stem}.nii.gz", run.image, t_r_s=spec.t_r_s)
     sidecar = {
         "EchoTime": 0.03,

@@ -21,12 +21,12 @@ from circuitshift.pipeline.errors import InputError
 
 __all__ = [
     "EXPECTED",
-    "PhantomSpec",
     "PlantedTruth",
     "Population",
+    "SimulationSpec",
     "Wander",
     "nearest_correlation",
-    "person_correlation",
+    "participant_correlation",
     "plant",
     "population",
     "wander",
@@ -88,7 +88,7 @@ class PlantedTruth:
 
 
 @dataclass(frozen=True, slots=True)
-class PhantomSpec:
+class SimulationSpec:
     """Size, noise and misfortunes of a simulated study.
 
     Parameters
@@ -281,21 +281,25 @@ def _cap(loadings: Floats, most: float = 0.8) -> Floats:
 
 def wander(
     shape: tuple[int, int],
-    people: Population,
+    participants: Population,
     sd: tuple[float, float, float],
     rng: np.random.Generator,
 ) -> Wander:
     """Relative strength and change of loadings of one person or session."""
-    shared = people.networks @ rng.normal(0, sd[1], (people.networks.shape[1], shape[1]))
+    shared = participants.networks @ rng.normal(
+        0, sd[1], (participants.networks.shape[1], shape[1])
+    )
     return float(rng.normal(0, sd[0])), shared + rng.normal(0, sd[2], shape)
 
 
-def person_correlation(people: Population, own: Wander, state: Wander, *, patient: bool) -> Floats:
+def participant_correlation(
+    participants: Population, own: Wander, state: Wander, *, patient: bool
+) -> Floats:
     """Correlation matrix of one session, before any treatment.
 
     Parameters
     ----------
-    people : Population
+    participants : Population
     own, state : tuple of (float, ndarray)
         Relative strength, and change of the loadings, of the person and of the session.
     patient : bool
@@ -305,9 +309,9 @@ def person_correlation(people: Population, own: Wander, state: Wander, *, patien
     ndarray, shape (n_regions, n_regions)
         Positive definite, unit diagonal.
     """
-    loadings = (people.loadings + own[1] + state[1]) * (1 + own[0] + state[0])
+    loadings = (participants.loadings + own[1] + state[1]) * (1 + own[0] + state[0])
     if patient:
-        loadings = np.concatenate([loadings, people.deviation], axis=1)
+        loadings = np.concatenate([loadings, participants.deviation], axis=1)
     loadings = _cap(loadings)
     correlation = np.asarray(loadings @ loadings.T)
     np.fill_diagonal(correlation, 1.0)
@@ -342,7 +346,7 @@ def nearest_correlation(correlation: Floats, *, least: float = 0.02) -> Floats:
 
 
 def plant(
-    correlation: Floats, truth: PlantedTruth, people: Population, *, response: float = 1.0
+    correlation: Floats, truth: PlantedTruth, participants: Population, *, response: float = 1.0
 ) -> Floats:
     """Correlation matrix after treatment.
 
@@ -351,7 +355,7 @@ def plant(
     correlation : ndarray, shape (n_regions, n_regions)
         What the follow-up would be without treatment.
     truth : PlantedTruth
-    people : Population
+    participants : Population
     response : float
         Multiplies every size.
 
@@ -360,17 +364,17 @@ def plant(
     ndarray
         Nearest valid correlation matrix to the one planted.
     """
-    z = np.arctanh(correlation[people.edges])
+    z = np.arctanh(correlation[participants.edges])
     if truth.name in ("shift", "both"):
         z += response * truth.shift_z
     if truth.name in ("specific", "both"):
-        hit = np.unique(np.concatenate([people.circuits[name] for name in truth.circuits]))
+        hit = np.unique(np.concatenate([participants.circuits[name] for name in truth.circuits]))
         z[hit] += response * truth.specific_z
     if truth.name == "normalisation":
-        z -= response * truth.normalisation * people.deviation_z()
+        z -= response * truth.normalisation * participants.deviation_z()
     r = np.tanh(z)
     if truth.name == "gain":
         r *= 1 + response * (truth.gain - 1)
     out = np.eye(len(correlation)) / 2
-    out[people.edges] = r
+    out[participants.edges] = r
     return nearest_correlation(out + out.T)

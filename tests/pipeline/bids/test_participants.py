@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from circuitshift.pipeline.bids.participants import read_people
+from circuitshift.pipeline.bids.participants import read_participants
 from circuitshift.pipeline.errors import InputError, TableError
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared/data"
@@ -46,26 +46,26 @@ def need(*parts):
 
 
 def test_real_table_with_scores_by_session():
-    people = read_people(need("openneuro", "ds003007"))
-    assert (len(people.labels), people.faults, people.notes) == (29, (), ())
-    assert people.labels[:2] == ("01", "02")
-    counts = dict(zip(*np.unique(people.columns["group"], return_counts=True), strict=True))
+    participants = read_participants(need("openneuro", "ds003007"))
+    assert (len(participants.labels), participants.problems, participants.notes) == (29, (), ())
+    assert participants.labels[:2] == ("01", "02")
+    counts = dict(zip(*np.unique(participants.columns["group"], return_counts=True), strict=True))
     assert counts == {"depr_cbt": 8, "depr_nfb": 6, "depr_no_treatment": 15}
-    scores = people.scores("BDI")
+    scores = participants.scores("BDI")
     assert (scores["01", "pre"], scores["01", "post"]) == (14, 10)
     assert ("02", "pre") not in scores
-    assert people.scores("RRS-sum")["01", "post"] == 42
-    assert people.numbers("age")[:3].tolist() == [44, 28, 44]
+    assert participants.scores("RRS-sum")["01", "post"] == 42
+    assert participants.numbers("age")[:3].tolist() == [44, 28, 44]
     with pytest.raises(TableError, match=r"sub-01, ses-pre: ICD-10 is 'F32.0', not a number"):
-        people.scores("ICD-10")
+        participants.scores("ICD-10")
 
 
 def test_real_table_of_one_session():
-    people = read_people(need("openneuro", "ds002748"))
-    assert (len(people.labels), people.faults) == (72, ())
-    assert sorted(set(people.columns["group"])) == ["control", "depr"]
-    assert people.visits == {}
-    assert np.isnan(people.numbers("MADRS")).any()
+    participants = read_participants(need("openneuro", "ds002748"))
+    assert (len(participants.labels), participants.problems) == (72, ())
+    assert sorted(set(participants.columns["group"])) == ["control", "depr"]
+    assert participants.visits == {}
+    assert np.isnan(participants.numbers("MADRS")).any()
 
 
 # --- forms that are understood
@@ -93,35 +93,35 @@ def test_real_table_of_one_session():
 )
 def test_forms_that_are_understood(root, change, note):
     put(root / "participants.tsv", change(GOOD))
-    people = read_people(root)
-    assert people.labels == LABELS
-    assert people.faults == ()
-    assert people.columns["group"] == ("treated", "control", "treated", "control", "control")
-    assert people.columns["age"][3] == "n/a"
-    np.testing.assert_array_equal(people.numbers("age"), [31, 42, 53, np.nan, 25])
-    assert people.scores("BDI")["03", "post"] == 10.5
-    assert len(people.scores("BDI")) == 9
+    participants = read_participants(root)
+    assert participants.labels == LABELS
+    assert participants.problems == ()
+    assert participants.columns["group"] == ("treated", "control", "treated", "control", "control")
+    assert participants.columns["age"][3] == "n/a"
+    np.testing.assert_array_equal(participants.numbers("age"), [31, 42, 53, np.nan, 25])
+    assert participants.scores("BDI")["03", "post"] == 10.5
+    assert len(participants.scores("BDI")) == 9
     if note is None:
-        assert people.notes == ()
+        assert participants.notes == ()
     else:
-        assert any(note in text for text in people.notes)
+        assert any(note in text for text in participants.notes)
 
 
 def test_people_without_a_row_are_kept_and_said(root):
     (root / "sub-06").mkdir()
-    people = read_people(root)
-    assert people.labels == (*LABELS, "06")
-    assert people.columns["group"][-1] == "n/a"
-    assert people.notes == (
+    participants = read_participants(root)
+    assert participants.labels == (*LABELS, "06")
+    assert participants.columns["group"][-1] == "n/a"
+    assert participants.notes == (
         f"sub-06: a folder but no row in {root / 'participants.tsv'}; every column is n/a.",
     )
 
 
 def test_people_come_from_folders_without_a_table(root):
     (root / "participants.tsv").unlink()
-    people = read_people(root)
-    assert (people.labels, people.columns, people.faults) == (LABELS, {}, ())
-    assert "has no participants.tsv; people are those with a folder" in people.notes[0]
+    participants = read_participants(root)
+    assert (participants.labels, participants.columns, participants.problems) == (LABELS, {}, ())
+    assert "has no participants.tsv; people are those with a folder" in participants.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -140,26 +140,26 @@ def test_a_derivative_takes_the_table_of_its_source(root, tmp_path, origin):
     if origin == "sourcedata":
         (made / "sourcedata").mkdir()
         (made / "sourcedata/raw").symlink_to(root)
-    people = read_people(made)
-    assert people.columns["group"] == ("treated", "control", "treated", "control", "control")
-    assert len(people.scores("BDI")) == 9
-    assert "participants.tsv is that of " in people.notes[0]
+    participants = read_participants(made)
+    assert participants.columns["group"] == ("treated", "control", "treated", "control", "control")
+    assert len(participants.scores("BDI")) == 9
+    assert "participants.tsv is that of " in participants.notes[0]
 
 
 def test_the_source_may_have_a_table_and_no_folders(root):
     for label in LABELS:
         (root / f"sub-{label}").rmdir()
     (root / "derivatives/fmriprep/sub-02").mkdir(parents=True)
-    people = read_people(root / "derivatives/fmriprep")
-    assert people.labels == LABELS
-    assert people.columns["group"][1] == "control"
+    participants = read_participants(root / "derivatives/fmriprep")
+    assert participants.labels == LABELS
+    assert participants.columns["group"][1] == "control"
 
 
 def test_a_table_of_other_people_above_is_not_taken(root):
     made = root / "derivatives/fmriprep"
     (made / "sub-x9").mkdir(parents=True)
-    people = read_people(made)
-    assert (people.labels, people.columns) == (("x9",), {})
+    participants = read_participants(made)
+    assert (participants.labels, participants.columns) == (("x9",), {})
 
 
 # --- scores by session
@@ -175,37 +175,41 @@ def test_scores_from_every_kind_of_table(root):
     )
     put(root / "phenotype/gad7.tsv", "participant_id\ttotal\nsub-01\t5\n")
     put(root / "phenotype/._gad7.tsv", "junk")
-    people = read_people(root)
-    assert (people.faults, people.notes) == ((), ())
-    assert people.scores("MADRS") == {("01", "pre"): 30, ("01", "post"): 12, ("02", "post"): 22}
-    assert people.scores("HAMD") == {("03", "pre"): 17}
-    assert people.scores("phq9_total") == {("01", "pre"): 8, ("04", "pre"): 9}
-    assert people.scores("item1") == {("01", "pre"): 1, ("04", "pre"): 2}
-    assert people.scores("gad7_total") == {("01", ""): 5}
+    participants = read_participants(root)
+    assert (participants.problems, participants.notes) == ((), ())
+    assert participants.scores("MADRS") == {
+        ("01", "pre"): 30,
+        ("01", "post"): 12,
+        ("02", "post"): 22,
+    }
+    assert participants.scores("HAMD") == {("03", "pre"): 17}
+    assert participants.scores("phq9_total") == {("01", "pre"): 8, ("04", "pre"): 9}
+    assert participants.scores("item1") == {("01", "pre"): 1, ("04", "pre"): 2}
+    assert participants.scores("gad7_total") == {("01", ""): 5}
 
 
 def test_equal_values_from_two_tables_agree(root):
     put(root / "sub-01/sub-01_sessions.tsv", "session_id\tBDI\nses-pre\t20.0\nses-post\t9\n")
-    people = read_people(root)
-    assert people.faults == ()
-    assert people.scores("BDI")["01", "pre"] == 20
+    participants = read_participants(root)
+    assert participants.problems == ()
+    assert participants.scores("BDI")["01", "pre"] == 20
 
 
 def test_a_score_that_is_missing_everywhere_is_known(root):
     put(root / "participants.tsv", "participant_id\tX_ses-pre\nsub-01\tn/a\n")
-    assert read_people(root).scores("X") == {}
+    assert read_participants(root).scores("X") == {}
 
 
 def test_unknown_names_are_told_with_the_nearest(root):
-    people = read_people(root)
+    participants = read_participants(root)
     with pytest.raises(TableError, match=r"no score 'BDJ' by session; correct it \(nearest: BDI\)"):
-        people.scores("BDJ")
+        participants.scores("BDJ")
     with pytest.raises(TableError, match=r"no column 'groups'; correct it \(nearest: group\)"):
-        people.numbers("groups")
+        participants.numbers("groups")
     with pytest.raises(TableError, match="sub-01, column group: 'treated' is not a number"):
-        people.numbers("group")
+        participants.numbers("group")
     with pytest.raises(InputError, match="it is no folder"):
-        read_people(root / "nowhere")
+        read_participants(root / "nowhere")
 
 
 # --- broken tables: a bad row costs one person, a bad table leaves the folders
@@ -262,15 +266,15 @@ BROKEN_ROWS = {
 @pytest.mark.parametrize(("name", "text", "sentence"), BROKEN_ROWS.values(), ids=BROKEN_ROWS)
 def test_a_bad_row_costs_one_person(root, name, text, sentence):
     put(root / name, text)
-    people = read_people(root)
-    assert sorted(people.labels) == list(LABELS)
-    (fault,) = people.faults
-    assert fault.person == "02"
-    assert str(fault).startswith(f"{root}")
-    assert sentence in str(fault)
-    ages = dict(zip(people.labels, people.numbers("age"), strict=True))
+    participants = read_participants(root)
+    assert sorted(participants.labels) == list(LABELS)
+    (problem,) = participants.problems
+    assert problem.person == "02"
+    assert str(problem).startswith(f"{root}")
+    assert sentence in str(problem)
+    ages = dict(zip(participants.labels, participants.numbers("age"), strict=True))
     assert {label: ages[label] for label in ("01", "03", "05")} == {"01": 31, "03": 53, "05": 25}
-    scores = people.scores("BDI")
+    scores = participants.scores("BDI")
     assert [scores[label, "pre"] for label in ("01", "03", "04", "05")] == [20, 24, 26, 21]
 
 
@@ -288,39 +292,41 @@ def test_a_bad_row_costs_one_person(root, name, text, sentence):
 )
 def test_a_table_that_cannot_be_read_leaves_the_folders(root, text, sentence):
     put(root / TABLE, text)
-    people = read_people(root)
-    assert people.labels == LABELS
-    (fault,) = people.faults
-    assert (fault.person, str(fault)) == ("", f"{root / TABLE}: {sentence}")
+    participants = read_participants(root)
+    assert participants.labels == LABELS
+    (problem,) = participants.problems
+    assert (problem.person, str(problem)) == ("", f"{root / TABLE}: {sentence}")
 
 
 def test_a_table_that_is_no_text_or_was_never_fetched(root):
     (root / TABLE).write_bytes(b"participant_id\tage\nsub-01\t\xe9\n")
-    (fault,) = read_people(root).faults
-    assert "it is not UTF-8 text (byte 26); save it as UTF-8" in str(fault)
+    (problem,) = read_participants(root).problems
+    assert "it is not UTF-8 text (byte 26); save it as UTF-8" in str(problem)
     (root / TABLE).unlink()
     (root / TABLE).symlink_to(".git/annex/objects/x")
-    people = read_people(root)
-    (fault,) = people.faults
-    assert "its content was never fetched (the link leads nowhere); run `datalad get`" in str(fault)
-    assert people.labels == LABELS
+    participants = read_participants(root)
+    (problem,) = participants.problems
+    assert "its content was never fetched (the link leads nowhere); run `datalad get`" in str(
+        problem
+    )
+    assert participants.labels == LABELS
 
 
 @pytest.mark.parametrize("label", ["", "n/a", "sub-", "sub-0 1", "sub_01"])
 def test_a_row_without_a_usable_label(root, label):
     put(root / TABLE, GOOD + f"{label}\t31\ttreated\t1\t2\n")
-    people = read_people(root)
-    (fault,) = people.faults
-    assert "line 7 has no usable label" in str(fault)
-    assert people.labels == LABELS
+    participants = read_participants(root)
+    (problem,) = participants.problems
+    assert "line 7 has no usable label" in str(problem)
+    assert participants.labels == LABELS
 
 
 def test_a_sessions_table_without_its_key(root):
     put(root / SESSIONS, "visit\tBDI\npre\t1\n")
     put(root / "phenotype/x.tsv", "age\n3\n")
-    people = read_people(root)
-    assert [str(fault) for fault in people.faults] == [
+    participants = read_participants(root)
+    assert [str(problem) for problem in participants.problems] == [
         f"{root / name}: it has no column {key}; name the column of labels so"
         for name, key in (("phenotype/x.tsv", "participant_id"), (SESSIONS, "session_id"))
     ]
-    assert len(people.scores("BDI")) == 9
+    assert len(participants.scores("BDI")) == 9

@@ -62,16 +62,16 @@ def root(tmp_path):
 
 def only_run(root):
     found = find_raw(root)
-    assert not found.faults
-    return found.people[0].bolds[0]
+    assert not found.problems
+    return found.participants[0].bolds[0]
 
 
 def only_fault(root, *, person="01"):
     found = find_raw(root)
-    assert not found.people
-    (fault,) = found.faults
-    assert fault.person == person
-    return fault
+    assert not found.participants
+    (problem,) = found.problems
+    assert problem.person == person
+    return problem
 
 
 def restate(root, **changes):
@@ -84,8 +84,8 @@ def restate(root, **changes):
 
 def test_a_sound_data_set_has_no_faults_and_no_notes(root):
     found = find_raw(root)
-    assert (found.faults, found.notes) == ((), ())
-    (person,) = found.people
+    assert (found.problems, found.notes) == ((), ())
+    (person,) = found.participants
     assert [anat.path.name for anat in person.anats] == ["sub-01_T1w.nii.gz"]
     (bold,) = person.bolds
     assert bold == RawBold(
@@ -105,7 +105,7 @@ def test_a_sound_data_set_has_no_faults_and_no_notes(root):
 
 
 def test_records_cross_node_boundaries(root):
-    person = find_raw(root).people[0]
+    person = find_raw(root).participants[0]
     assert pickle.loads(pickle.dumps(person)) == person  # noqa: S301
     assert hash(person) == hash(pickle.loads(pickle.dumps(person)))  # noqa: S301
     for field in fields(RawBold):
@@ -135,8 +135,8 @@ def test_all_is_sorted(tmp_path):
                 name = f"sub-{person}_ses-{session}_{run}_bold"
                 add_bold(tmp_path, name, sidecar=SIDECAR)
     found = find_raw(tmp_path)
-    assert [person.participant for person in found.people] == ["01", "02"]
-    for person in found.people:
+    assert [person.participant for person in found.participants] == ["01", "02"]
+    for person in found.participants:
         assert [anat.session for anat in person.anats] == ["post", "pre"]
         assert [(b.session, b.task, b.run) for b in person.bolds] == [
             (session, *run)
@@ -153,35 +153,39 @@ def test_the_query_chooses_runs_but_not_t1w_images(tmp_path):
     filters = (("bold", (("run", "1"),)),)
     query = Query(("sub-01",), ("ses-post",), ("rest",), filters=filters)
     found = find_raw(tmp_path, query)
-    (person,) = found.people
+    (person,) = found.participants
     assert [(b.session, b.task, b.run) for b in person.bolds] == [("post", "rest", "01")]
     assert [anat.session for anat in person.anats] == ["post", "pre"]
-    assert not found.faults
+    assert not found.problems
 
 
 def test_labels_that_nothing_carries_are_named(root):
     found = find_raw(root, Query(("01", "03"), tasks=("rset",)))
-    assert not found.people
-    assert [fault.where for fault in found.faults] == [str(root / "sub-01"), "sub-03", "task-rset"]
-    assert "asked for" in found.faults[0].what
-    assert "nearest: rest" in found.faults[2].fix
-    assert not find_raw(root, Query(("01",))).faults
+    assert not found.participants
+    assert [problem.where for problem in found.problems] == [
+        str(root / "sub-01"),
+        "sub-03",
+        "task-rset",
+    ]
+    assert "asked for" in found.problems[0].what
+    assert "nearest: rest" in found.problems[2].fix
+    assert not find_raw(root, Query(("01",))).problems
 
 
 def test_people_who_are_not_asked_for_are_not_read(root):
     write(root / "sub-02/func/sub-02_task-rest_bold.nii.gz", GRID).write_bytes(b"")
     (root / "sub-03").symlink_to(root / "nowhere")
     found = find_raw(root, Query(("01",)))
-    assert [person.participant for person in found.people] == ["01"]
-    assert not found.faults
-    assert {fault.person for fault in find_raw(root).faults} == {"02", "03"}
+    assert [person.participant for person in found.participants] == ["01"]
+    assert not found.problems
+    assert {problem.person for problem in find_raw(root).problems} == {"02", "03"}
 
 
 def test_a_folder_that_is_none_and_one_without_people(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         find_raw(tmp_path / "absent")
-    (fault,) = find_raw(tmp_path).faults
-    assert "nobody" in fault.what
+    (problem,) = find_raw(tmp_path).problems
+    assert "nobody" in problem.what
 
 
 def test_other_images_are_passed_over(root):
@@ -191,18 +195,18 @@ def test_other_images_are_passed_over(root):
     add_anat(root, "sub-01_T2w")
     (root / "sub-01/func/._sub-01_task-rest_bold.nii.gz").write_text("macOS")
     found = find_raw(root)
-    assert not found.faults
-    assert len(found.people[0].anats) == len(found.people[0].bolds) == 1
+    assert not found.problems
+    assert len(found.participants[0].anats) == len(found.participants[0].bolds) == 1
 
 
 def test_names_that_do_not_fit_are_not_lost(root):
     add_bold(root, "sub-01_task-re_st_bold")
     write(root / "sub-01/func/sub-02_task-rest_bold.nii.gz", (*GRID, 12))
     found = find_raw(root)
-    assert len(found.people[0].bolds) == 1
-    assert [fault.person for fault in found.faults] == ["01", "01"]
-    assert "key-value" in found.faults[0].what
-    assert "sub-01 of the folder" in found.faults[1].what
+    assert len(found.participants[0].bolds) == 1
+    assert [problem.person for problem in found.problems] == ["01", "01"]
+    assert "key-value" in found.problems[0].what
+    assert "sub-01 of the folder" in found.problems[1].what
 
 
 # ---------------------------------------------------------------------------------- T1w
@@ -212,7 +216,7 @@ def test_runs_of_one_kind_are_all_taken(root):
     for run in (1, 2):
         add_anat(root, f"sub-01_run-{run}_T1w")
     found = find_raw(root)
-    assert len(found.people[0].anats) == 3
+    assert len(found.participants[0].anats) == 3
     assert not found.notes
 
 
@@ -221,7 +225,7 @@ def test_of_several_kinds_one_is_taken_in_each_session(tmp_path):
         add_anat(tmp_path, f"sub-01_{name}_T1w")
     add_bold(tmp_path, "sub-01_ses-1_task-rest_bold", sidecar=SIDECAR)
     found = find_raw(tmp_path)
-    assert [anat.path.name for anat in found.people[0].anats] == [
+    assert [anat.path.name for anat in found.participants[0].anats] == [
         "sub-01_ses-1_rec-norm_run-1_T1w.nii.gz",
         "sub-01_ses-1_rec-norm_run-2_T1w.nii.gz",
         "sub-01_ses-2_acq-a_T1w.nii.gz",
@@ -237,8 +241,8 @@ def test_without_t1w_or_without_bold_nobody_is_lost(tmp_path):
     add_anat(tmp_path, "sub-04_T1w")
     add_bold(tmp_path, "sub-04_task-rest_part-phase_bold")
     found = find_raw(tmp_path)
-    assert not found.people
-    assert [(f.person, f.what.split()[-2]) for f in found.faults] == [
+    assert not found.participants
+    assert [(f.person, f.what.split()[-2]) for f in found.problems] == [
         ("01", "functional"),
         ("02", "T1w"),
         ("03", "T1w"),
@@ -258,7 +262,7 @@ def test_t1w_must_be_one_whole_head(root, shape, what):
 def test_t1w_may_have_a_fourth_axis_of_one_and_coarse_voxels(root):
     add_anat(root, shape=(16, 16, 16, 1), voxel=4.0)
     found = find_raw(root)
-    assert len(found.people) == 1
+    assert len(found.participants) == 1
     (note,) = found.notes
     assert "above 3 mm" in note
 
@@ -277,9 +281,9 @@ def test_t1w_may_have_a_fourth_axis_of_one_and_coarse_voxels(root):
 )
 def test_geometry_must_be_stated(root, add, kwargs, what):
     path = add(root, **kwargs)
-    fault = only_fault(root)
-    assert fault.where == str(path)
-    assert what in fault.what
+    problem = only_fault(root)
+    assert problem.where == str(path)
+    assert what in problem.what
 
 
 @pytest.mark.parametrize("kind", ["anat/sub-01_T1w", "func/sub-01_task-rest_bold"])
@@ -300,9 +304,9 @@ def test_what_cannot_be_read(root, kind, content, what):
         path.symlink_to(".git/annex/objects/nothing")
     else:
         path.write_bytes(content)
-    fault = only_fault(root)
-    assert fault.where == str(path)
-    assert what in f"{fault.what}; {fault.fix}"
+    problem = only_fault(root)
+    assert problem.where == str(path)
+    assert what in f"{problem.what}; {problem.fix}"
 
 
 @pytest.mark.parametrize(("n", "what"), [(0, "one volume"), (1, "one volume"), (9, "9 volumes")])
@@ -313,8 +317,8 @@ def test_runs_must_be_series(root, n, what):
 
 def test_all_that_is_wrong_with_a_run_is_said_at_once(root):
     add_bold(root, n=5, code=0, voxel=0.1, sidecar={"RepetitionTime": -1})
-    whats = " ".join(fault.what for fault in find_raw(root).faults)
-    assert len(find_raw(root).faults) == 4
+    whats = " ".join(problem.what for problem in find_raw(root).problems)
+    assert len(find_raw(root).problems) == 4
     for word in ("oriented", "units", "5 volumes", "RepetitionTime is -1"):
         assert word in whats
 
@@ -322,8 +326,8 @@ def test_all_that_is_wrong_with_a_run_is_said_at_once(root):
 def test_a_bad_run_leaves_the_others(root):
     add_bold(root, "sub-01_task-rest_run-2_bold", n=3)
     found = find_raw(root)
-    assert len(found.people[0].bolds) == 1
-    assert len(found.faults) == 1
+    assert len(found.participants[0].bolds) == 1
+    assert len(found.problems) == 1
 
 
 @pytest.mark.parametrize("second", ["sub-01_task-rest_run-1_bold", "sub-01_task-rest_run-01_bold"])
@@ -331,19 +335,19 @@ def test_the_same_run_twice(root, second):
     add_bold(root, "sub-01_task-rest_run-01_bold", sidecar=SIDECAR, end=".nii")
     add_bold(root, second, sidecar=SIDECAR)
     found = find_raw(root)
-    (fault,) = found.faults
-    assert len(found.people[0].bolds) == 2
-    (taken,) = [bold.path for bold in found.people[0].bolds if bold.run]
-    assert taken.name in fault.what
-    assert "run-" in fault.where
-    assert fault.where != str(taken)
+    (problem,) = found.problems
+    assert len(found.participants[0].bolds) == 2
+    (taken,) = [bold.path for bold in found.participants[0].bolds if bold.run]
+    assert taken.name in problem.what
+    assert "run-" in problem.where
+    assert problem.where != str(taken)
 
 
 def test_the_same_t1w_twice(root):
     add_anat(root, end=".nii")
     found = find_raw(root)
-    assert len(found.people[0].anats) == 1
-    assert "same entities" in found.faults[0].what
+    assert len(found.participants[0].anats) == 1
+    assert "same entities" in found.problems[0].what
 
 
 def test_multi_echo_is_one_fault_a_run(root):
@@ -351,10 +355,10 @@ def test_multi_echo_is_one_fault_a_run(root):
         for echo in (1, 2, 3):
             add_bold(root, f"sub-01_task-rest_run-{run}_echo-{echo}_bold")
     found = find_raw(root)
-    assert len(found.faults) == 2
-    assert all("multi-echo data (3 echoes)" in fault.what for fault in found.faults)
-    assert all("fMRIPrep" in fault.fix for fault in found.faults)
-    assert len(found.people[0].bolds) == 1
+    assert len(found.problems) == 2
+    assert all("multi-echo data (3 echoes)" in problem.what for problem in found.problems)
+    assert all("fMRIPrep" in problem.fix for problem in found.problems)
+    assert len(found.participants[0].bolds) == 1
 
 
 # ---------------------------------------------------------------------------------- sidecars
@@ -367,7 +371,7 @@ def test_sidecars_are_inherited_and_the_nearest_holds(tmp_path):
     (tmp_path / "task-rest_bold.json").write_text(json.dumps(SIDECAR))
     nearer = {"RepetitionTime": 1.5}
     (tmp_path / "sub-02/sub-02_task-rest_bold.json").write_text(json.dumps(nearer))
-    first, second = (person.bolds[0] for person in find_raw(tmp_path).people)
+    first, second = (person.bolds[0] for person in find_raw(tmp_path).participants)
     assert (first.t_r_s, second.t_r_s) == (2.0, 1.5)
     assert first.slice_times_s == second.slice_times_s == tuple(TIMES)
     assert "the JSON is followed" in first.notes[0]
@@ -411,9 +415,9 @@ def test_no_delay_is_not_sparse(root):
 def test_broken_sidecars_are_faults(root):
     path = root / "sub-01/func/sub-01_task-rest_bold.json"
     path.write_text("{,}")
-    fault = only_fault(root)
-    assert fault.where.startswith(str(path))
-    assert "not JSON" in fault.what + fault.fix
+    problem = only_fault(root)
+    assert problem.where.startswith(str(path))
+    assert "not JSON" in problem.what + problem.fix
 
 
 @pytest.mark.parametrize(
@@ -464,7 +468,7 @@ def test_phase_encoding(root):
     assert "PhaseEncodingDirection is 'y'" in run.notes[0]
     restate(root, PhaseEncodingDirection=None)
     found = find_raw(root)
-    assert found.people[0].bolds[0].notes == ()
+    assert found.participants[0].bolds[0].notes == ()
     assert len(found.notes) == 1
     assert "PhaseEncodingDirection is not stated" in found.notes[0]
 
@@ -478,9 +482,9 @@ def test_what_concerns_many_is_said_once_and_nobody_is_lost(tmp_path):
         for run in (1, 2):
             add_bold(tmp_path, f"sub-{person}_task-rest_run-{run}_bold", t_r_s=0.0)
     found = find_raw(tmp_path)
-    assert not found.people
-    assert {fault.person for fault in found.faults} == set("12345")
-    assert len(found.faults) == 10
+    assert not found.participants
+    assert {problem.person for problem in found.problems} == set("12345")
+    assert len(found.problems) == 10
     (note,) = found.notes
     assert note.startswith("10 times in 5 people, first ")
     assert "sub-1_task-rest_run-1_bold" in note
@@ -493,7 +497,7 @@ def test_notes_are_counted(tmp_path):
         add_bold(tmp_path, f"sub-{person}_task-rest_bold")
     (tmp_path / "task-rest_bold.json").write_text('{"RepetitionTime": 2000}')
     found = find_raw(tmp_path)
-    assert not found.faults
+    assert not found.problems
     assert len(found.notes) == 3  # milliseconds, slice timing, phase encoding
     for note in found.notes:
         assert note.startswith("5 images (first sub-1_task-rest_bold.nii.gz): ")
@@ -504,7 +508,7 @@ def test_three_people_are_not_many(tmp_path):
     for person in range(1, 4):
         add_anat(tmp_path, f"sub-{person}_T1w")
     found = find_raw(tmp_path)
-    assert len(found.faults) == 3
+    assert len(found.problems) == 3
     assert not found.notes
 
 
@@ -513,8 +517,8 @@ def test_a_real_data_set():
         pytest.skip(f"the shared test data are not here: {REAL}")
     assert is_raw(REAL)
     found = find_raw(REAL)
-    assert (found.faults, found.notes) == ((), ())
-    (person,) = found.people
+    assert (found.problems, found.notes) == ((), ())
+    (person,) = found.participants
     assert person.participant == "001"
     assert len(person.anats) == 1
     (bold,) = person.bolds

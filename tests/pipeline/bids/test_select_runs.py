@@ -157,25 +157,25 @@ def test_parts_of_a_name():
 @pytest.mark.parametrize(
     ("data_set", "n_people", "n_runs"), [("ds003007", 29, 58), ("ds002748", 72, 72)]
 )
-def test_every_run_of_a_real_fmriprep_tree(tmp_path, data_set, n_people, n_runs):
+def test_every_run_of_a_real_fmriprep_tree(tmp_path, data_set, n_participants, n_runs):
     listed = need("openneuro-fmriprep", f"{data_set}-fmriprep", "FILELIST.txt").read_text().split()
     root = tmp_path / "perf" / "sub-x" / data_set
     for line in listed:
         touch(root / line)
     found = find_runs(root, dataset="main")
-    assert found.faults == ()
+    assert found.problems == ()
     wanted = {line for line in listed if line.endswith(f"{SPACE}_desc-preproc_bold.nii.gz")}
     assert {str(run.path.relative_to(root)) for run in found.runs} == wanted
     assert len(found.runs) == n_runs
-    assert len({run.person for run in found.runs}) == n_people
+    assert len({run.person for run in found.runs}) == n_participants
     raw = need("openneuro", data_set, "FILELIST.txt").read_text().split()
-    people = {tuple(line.split("/")[:-2]) for line in raw if line.endswith("bold.nii.gz")}
+    participants = {tuple(line.split("/")[:-2]) for line in raw if line.endswith("bold.nii.gz")}
     expected = {tuple(run.path.relative_to(root).parts[:-2]) for run in found.runs}
-    assert expected == people
+    assert expected == participants
     for run in found.runs:
         assert run.mask.is_file()
         assert run.confounds.is_file()
-        assert (run.door, run.space, run.res) == ("bold", "MNI152NLin2009cAsym", "2")
+        assert (run.input_type, run.space, run.res) == ("bold", "MNI152NLin2009cAsym", "2")
         assert run.person == f"main:{run.participant}"
 
 
@@ -191,24 +191,24 @@ def test_real_sidecars_state_the_repetition_time(tmp_path):
     found = find_runs(root)
     assert len(found.runs) == 6
     for run in found.runs:
-        checked, faults, notes = bids.check_run(run)
-        assert (checked.t_r_s, faults, notes) == (2.5, (), ())
+        checked, problems, notes = bids.check_run(run)
+        assert (checked.t_r_s, problems, notes) == (2.5, (), ())
 
 
 def test_real_time_series():
     root = need("psilocybin-aal90")
     found = find_runs(root)
-    assert (len(found.runs), found.faults, found.notes) == (36, (), ())
+    assert (len(found.runs), found.problems, found.notes) == (36, (), ())
     assert {run.atlas for run in found.runs} == {"AAL90"}
-    run, faults, notes = bids.check_run(found.runs[0])
-    assert (run.door, run.t_r_s, faults, notes) == ("timeseries", 3.0, (), ())
+    run, problems, notes = bids.check_run(found.runs[0])
+    assert (run.input_type, run.t_r_s, problems, notes) == ("timeseries", 3.0, (), ())
 
 
 def test_raw_data_alone_has_no_run():
     root = need("raw-bids-one-subject")
     found = find_runs(root)
     assert found.runs == ()
-    assert [str(fault) for fault in found.faults] == [
+    assert [str(problem) for problem in found.problems] == [
         f"{root}: nobody in it has any preprocessed image, time series or matrix; give the folder "
         "with fMRIPrep's output"
     ]
@@ -217,7 +217,7 @@ def test_raw_data_alone_has_no_run():
 def test_names_of_folders_above_do_not_matter(tree):
     found = find_runs(tree)
     assert visits(found) == ALL
-    assert (found.faults, found.notes) == ((), ())
+    assert (found.problems, found.notes) == ((), ())
     assert {(r.task, r.run, r.dataset, r.atlas) for r in found.runs} == {("rest", "", "", "")}
 
 
@@ -255,7 +255,7 @@ def test_derivatives_of_a_raw_data_set(tmp_path, below):
     found = find_runs(tmp_path)
     assert visits(found) == [("01", "")]
     assert found.notes == (f"Preprocessed files were found in {below}, below {tmp_path}.",)
-    assert found.faults == ()
+    assert found.problems == ()
 
 
 def test_fmriprep_goes_before_other_derivatives_and_own_output_is_no_input(tmp_path):
@@ -268,7 +268,7 @@ def test_fmriprep_goes_before_other_derivatives_and_own_output_is_no_input(tmp_p
     assert [run.path for run in found.runs] == [first]
     assert any("derivatives/fmriprep is used" in note for note in found.notes)
     assert any("is output of circuitshift" in note for note in found.notes)
-    assert found.faults == ()
+    assert found.problems == ()
 
 
 def test_a_subdataset_that_was_not_installed_is_said(tmp_path):
@@ -276,7 +276,7 @@ def test_a_subdataset_that_was_not_installed_is_said(tmp_path):
     found = find_runs(tmp_path)
     assert found.runs == ()
     assert "is empty; if it is a DataLad subdataset, run `datalad get -n`" in found.notes[0]
-    assert "nobody in it has any" in str(found.faults[0])
+    assert "nobody in it has any" in str(found.problems[0])
 
 
 def test_two_versions_of_fmriprep_must_be_chosen_between(tmp_path):
@@ -285,9 +285,9 @@ def test_two_versions_of_fmriprep_must_be_chosen_between(tmp_path):
             add_run(tmp_path / "derivatives" / version, f"sub-{person}_task-rest")
     found = find_runs(tmp_path)
     assert found.runs == ()
-    (fault,) = found.faults
-    assert "they hold the same runs; name the one to use by --derivatives" in str(fault)
-    assert fault.person == ""
+    (problem,) = found.problems
+    assert "they hold the same runs; name the one to use by --derivatives" in str(problem)
+    assert problem.person == ""
 
 
 def test_series_may_lie_flat_in_one_folder(tmp_path):
@@ -297,7 +297,7 @@ def test_series_may_lie_flat_in_one_folder(tmp_path):
     found = find_runs(tmp_path)
     assert visits(found) == [("01", "pre"), ("02", "pre")]
     assert {run.atlas for run in found.runs} == {"AAL"}
-    assert found.faults == ()
+    assert found.problems == ()
 
 
 def test_output_of_xcpd(tmp_path):
@@ -319,7 +319,7 @@ def test_output_of_xcpd(tmp_path):
     for tail in tails:
         touch(stem.with_name(f"{stem.name}_{tail}"))
     found = find_runs(tmp_path)
-    assert [(r.door, r.atlas, r.run) for r in found.runs] == [
+    assert [(r.input_type, r.atlas, r.run) for r in found.runs] == [
         ("timeseries", "Gordon", "1"),
         ("relmat", "Tian", "1"),
         ("timeseries", "Gordon", "2"),
@@ -329,7 +329,7 @@ def test_output_of_xcpd(tmp_path):
     assert "1 relmat file(s) are passed over for the time series" in text
     assert "1 table(s) without atlas- or seg-" in text
     assert "1 table(s) are passed over that are neither means" in text
-    assert found.faults == ()
+    assert found.problems == ()
 
 
 @pytest.mark.parametrize(
@@ -339,28 +339,30 @@ def test_output_of_xcpd(tmp_path):
         ("meas-PearsonCorrelation_desc-denoiseSimple_relmat.tsv", "relmat"),
     ],
 )
-def test_names_of_giga_connectome(tmp_path, tail, door):
+def test_names_of_giga_connectome(tmp_path, tail, input_type):
     func = tmp_path / "sub-1/ses-pre/func"
     func.mkdir(parents=True)
     stem = "sub-1_ses-pre_task-rest_run-01_seg-Schaefer2018100Parcels7Networks"
     (func / f"{stem}_{tail}").write_text("A\tB\n1\t.5\n.5\t1\n")
     found = bids.find_runs(tmp_path)
-    assert [(r.door, r.atlas) for r in found.runs] == [(door, "Schaefer2018100Parcels7Networks")]
-    assert not found.faults
+    assert [(r.input_type, r.atlas) for r in found.runs] == [
+        (input_type, "Schaefer2018100Parcels7Networks")
+    ]
+    assert not found.problems
 
 
 def test_of_a_run_at_several_doors_the_image_is_taken(tree):
     series = tree / "sub-01/ses-pre/func/sub-01_ses-pre_task-rest_space-S_atlas-A_stat-mean"
     touch(series.with_name(f"{series.name}_timeseries.tsv"))
     found = find_runs(tree)
-    assert {run.door for run in found.runs} == {"bold"}
+    assert {run.input_type for run in found.runs} == {"bold"}
     assert found.notes == (
         "1 timeseries file(s) are passed over for the preprocessed image of the same run.",
     )
-    asked = find_runs(tree, Query(doors=("timeseries",)))
-    assert [(run.door, run.participant) for run in asked.runs] == [("timeseries", "01")]
-    assert [fault.person for fault in asked.faults] == ["02", "03"]
-    assert all("no run of the kind asked for (timeseries)" in str(f) for f in asked.faults)
+    asked = find_runs(tree, Query(input_types=("timeseries",)))
+    assert [(run.input_type, run.participant) for run in asked.runs] == [("timeseries", "01")]
+    assert [problem.person for problem in asked.problems] == ["02", "03"]
+    assert all("no run of the kind asked for (timeseries)" in str(f) for f in asked.problems)
 
 
 def test_people_at_different_doors_are_said(tree):
@@ -383,7 +385,7 @@ def test_one_space_for_all_people(tree):
     found = find_runs(tree)
     assert {(run.space, run.res) for run in found.runs} == {("MNI152NLin2009cAsym", "2")}
     assert len(found.runs) == 6
-    assert found.faults == ()
+    assert found.problems == ()
     text = "\n".join(found.notes)
     assert "space-MNI152NLin2009cAsym is taken" in text
     assert "res-2 is taken" in text
@@ -427,7 +429,7 @@ def test_leftovers_are_passed_over(tree):
     found = find_runs(tree)
     assert visits(found) == ALL
     assert len(found.runs) == 6
-    assert found.faults == ()
+    assert found.problems == ()
     assert found.notes == (
         "3 file(s) left by macOS or Windows (._*, .DS_Store, Thumbs.db) are passed over.",
         "1 image(s) of single echoes are passed over for their optimal combination.",
@@ -492,13 +494,13 @@ def test_queries_with_and_without_prefixes(tree):
     ],
 )
 def test_what_is_asked_for_and_not_there_is_named(tree, query, sentence, person):
-    faults = {str(fault): fault.person for fault in find_runs(tree, query).faults}
-    assert faults[sentence.format(tree)] == person
+    problems = {str(problem): problem.person for problem in find_runs(tree, query).problems}
+    assert problems[sentence.format(tree)] == person
 
 
 def test_unknown_door_and_folder(tree):
     with pytest.raises(InputError, match="no door 'image'; the doors are bold, timeseries, relmat"):
-        find_runs(tree, Query(doors=("image",)))
+        find_runs(tree, Query(input_types=("image",)))
     with pytest.raises(InputError, match="there is no such folder; give the folder"):
         find_runs(tree / "nowhere")
     with pytest.raises(InputError, match="it is a file, not a folder"):
@@ -723,9 +725,9 @@ BROKEN_TREES = {
 def test_a_broken_file_costs_one_person(tree, breaks, sentence):
     breaks(tree)
     found = find_runs(tree)
-    assert {fault.person for fault in found.faults} == {"02"}
-    assert any(sentence in str(fault) for fault in found.faults), found.faults
-    assert not any("\n" in str(fault) for fault in found.faults)
+    assert {problem.person for problem in found.problems} == {"02"}
+    assert any(sentence in str(problem) for problem in found.problems), found.problems
+    assert not any("\n" in str(problem) for problem in found.problems)
     others = [(run.participant, run.session) for run in found.runs if run.participant != "02"]
     assert others == [visit for visit in ALL if visit[0] != "02"]
     broken = [run for run in found.runs if (run.participant, run.session) == ("02", "pre")]
@@ -742,9 +744,9 @@ def test_a_folder_that_may_not_be_listed(tree, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", refuse)
     found = find_runs(tree)
-    (fault,) = found.faults
-    assert fault.person == "02"
-    assert "the folder cannot be listed (Permission denied)" in str(fault)
+    (problem,) = found.problems
+    assert problem.person == "02"
+    assert "the folder cannot be listed (Permission denied)" in str(problem)
     assert visits(found) == [visit for visit in ALL if visit != ("02", "pre")]
 
 
@@ -818,19 +820,19 @@ BROKEN_FILES = {
 def test_broken_content_costs_one_run(images, breaks, sentence):
     breaks(images)
     found = find_runs(images)
-    assert (len(found.runs), found.faults) == (3, ())
+    assert (len(found.runs), found.problems) == (3, ())
     checked = [bids.check_run(run) for run in found.runs]
-    assert [faults for _, faults, _ in checked][::2] == [(), ()]
+    assert [problems for _, problems, _ in checked][::2] == [(), ()]
     assert [run.t_r_s for run, _, _ in checked][::2] == [T_R_S, T_R_S]
-    (fault,) = checked[1][1]
-    assert fault.person == "02"
-    assert sentence in str(fault)
-    assert "\n" not in str(fault)
+    (problem,) = checked[1][1]
+    assert problem.person == "02"
+    assert sentence in str(problem)
+    assert "\n" not in str(problem)
 
 
 def t_r_of(root):
-    run, faults, notes = bids.check_run(find_runs(root, Query(participants=("02",))).runs[0])
-    assert faults == ()
+    run, problems, notes = bids.check_run(find_runs(root, Query(participants=("02",))).runs[0])
+    assert problems == ()
     return run.t_r_s, " ".join(notes)
 
 

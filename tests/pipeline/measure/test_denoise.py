@@ -10,8 +10,8 @@ import pytest
 
 from circuitshift.pipeline.errors import (
     ConfoundsError,
-    FaultsError,
     InputError,
+    InputProblemsError,
     TableError,
     TooLittleDataError,
 )
@@ -339,7 +339,7 @@ def test_strategies_of_the_user(tmp_path):
 )
 def test_broken_strategy_files(tmp_path, text, sentence):
     (tmp_path / "s.toml").write_text(text)
-    with pytest.raises(FaultsError, match=sentence):
+    with pytest.raises(InputProblemsError, match=sentence):
         denoise.load_strategies([tmp_path / "s.toml"])
 
 

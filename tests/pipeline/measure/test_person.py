@@ -11,7 +11,7 @@ from circuitshift.pipeline.errors import AtlasError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure import person as measure
 from circuitshift.pipeline.measure.atlas_files import prepare_atlases, read_atlas
-from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.records import AnalysisSettings
 
 LABELS = ("Precuneus_L", "Precuneus_R", "Angular_L", "Angular_R", "Insula_L", "Insula_R")
 
@@ -30,13 +30,15 @@ def write_run(root, person, values, labels=LABELS, *, suffix="timeseries", sessi
     return path
 
 
-def measure_all(root, out, science=Science()):  # noqa: B008 - frozen
+def measure_all(root, out, settings=AnalysisSettings()):  # noqa: B008 - frozen
     found = bids.find_runs(root, bids.Query())
-    prepare_atlases(found.runs, science, out)
+    prepare_atlases(found.runs, settings, out)
     rows = {}
     for person in sorted({run.participant for run in found.runs}):
         runs = [run for run in found.runs if run.participant == person]
-        made = measure.measure_person(runs, (), participant=person, science=science, out_dir=out)
+        made = measure.measure_participant(
+            runs, (), participant=person, settings=settings, out_dir=out
+        )
         rows[person] = list(tables.read_table(made.runs).rows())
     return rows
 
@@ -44,7 +46,7 @@ def measure_all(root, out, science=Science()):  # noqa: B008 - frozen
 @pytest.mark.parametrize("estimator", ["pearson", "partial"])
 def test_series_become_edges(tmp_path, series, estimator):
     write_run(tmp_path / "in", "01", series)
-    rows = measure_all(tmp_path / "in", tmp_path / "out", Science(estimator=estimator))
+    rows = measure_all(tmp_path / "in", tmp_path / "out", AnalysisSettings(estimator=estimator))
     (row,) = rows["01"]
     assert (row["status"], row["strategy"], row["minutes"]) == ("included", "as given", "2")
     assert f"_stat-{estimator}correlation_relmat.tsv" in row["relmat"]
@@ -100,7 +102,7 @@ def test_an_output_is_made_again_when_its_input_or_the_settings_change(tmp_path,
     measure_all(tmp_path / "in", out)
     second = stamp()
     assert second != first
-    rows = measure_all(tmp_path / "in", out, Science(min_minutes=3.0))
+    rows = measure_all(tmp_path / "in", out, AnalysisSettings(min_minutes=3.0))
     assert stamp() != second
     assert rows["01"][0]["code"] == "too-short"
 
@@ -110,7 +112,9 @@ def test_an_atlas_that_does_not_fit_is_refused(tmp_path, series):
     (tmp_path / "other_dseg.tsv").write_text("index\tlabel\n1\tA\n2\tB\n")
     with pytest.raises(AtlasError, match="none of the atlases given by --atlas"):
         measure_all(
-            tmp_path / "in", tmp_path / "out", Science(atlases=(str(tmp_path / "other_dseg.tsv"),))
+            tmp_path / "in",
+            tmp_path / "out",
+            AnalysisSettings(atlases=(str(tmp_path / "other_dseg.tsv"),)),
         )
 
 

@@ -19,7 +19,7 @@ from circuitshift.pipeline.measure import person as measure
 from circuitshift.pipeline.measure import quality_images as views
 from circuitshift.pipeline.measure import voxelwise as voxels
 from circuitshift.pipeline.measure.atlas_files import prepare_atlases
-from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.reports.person import inputs as collect
 from circuitshift.pipeline.reports.person.content import _read_carpet, read_views
 from circuitshift.pipeline.validation.simulate import data_set as phantom
@@ -138,26 +138,28 @@ def test_blocks_have_the_network_of_most_of_their_voxels_and_rows_are_shared_fai
 def person(tmp_path_factory):
     """A person with two visits, measured and reported; and one with a single visit."""
     root = tmp_path_factory.mktemp("views")
-    spec = phantom.PhantomSpec(n_treated=1, n_control=0, n_reference=1, n_volumes=80)
+    spec = phantom.SimulationSpec(n_treated=1, n_control=0, n_reference=1, n_volumes=80)
     rng = np.random.default_rng(2)
-    phantom.write_phantom(root / "data", phantom.PlantedTruth("nothing"), spec=spec, rng=rng)
+    phantom.write_simulated_data_set(
+        root / "data", phantom.PlantedTruth("nothing"), spec=spec, rng=rng
+    )
     derivative = root / "data" / "derivatives" / "fmriprep"
-    science = Science()
+    settings = AnalysisSettings()
     out = root / "out"
     found = find_runs(derivative, Query())
-    by_person = {}
+    by_participant = {}
     for each in found.runs:
-        by_person.setdefault(each.participant, []).append(each)
-    both = next(label for label, runs in by_person.items() if len(runs) == 2)
-    lone = next(label for label, runs in by_person.items() if len(runs) == 1)
+        by_participant.setdefault(each.participant, []).append(each)
+    both = next(label for label, runs in by_participant.items() if len(runs) == 2)
+    lone = next(label for label, runs in by_participant.items() if len(runs) == 1)
     (derivative / f"sub-{both}.html").write_text("<html></html>")
-    prepare_atlases(found.runs, science, out)
+    prepare_atlases(found.runs, settings, out)
     for label in (both, lone):
-        measure.measure_person(
-            by_person[label], (), participant=label, science=science, out_dir=out
+        measure.measure_participant(
+            by_participant[label], (), participant=label, settings=settings, out_dir=out
         )
-        collect.report_person(label, science, out)
-    return out, both, lone, by_person
+        collect.report_participant(label, settings, out)
+    return out, both, lone, by_participant
 
 
 def cells(page, caption):
@@ -224,7 +226,7 @@ def test_the_range_of_others_and_the_circuits_are_those_of_the_group_table(perso
     columns = {name: [row[name] for row in rows] for name in rows[0]}
     tables.write_table(out / "group" / "circuits.tsv", columns)
     tables.write_json(out / "group" / "verdict.json", {"seed": 4711})
-    collect.report_person(both, Science(), out, again=True)
+    collect.report_participant(both, AnalysisSettings(), out, again=True)
     page = (out / f"sub-{both}.html").read_text()
     (out / "group" / "circuits.tsv").unlink()
     (out / "group" / "verdict.json").unlink()
@@ -266,21 +268,23 @@ def test_the_page_of_two_visits_has_everything_and_that_of_one_renders(person):
 
 
 def test_a_view_that_was_deleted_comes_back_and_the_page_needs_no_images(person):
-    out, both, _, by_person = person
+    out, both, _, by_participant = person
     made = sorted((out / f"sub-{both}").rglob("*_carpet.png"))
     assert len(made) == 4
     content = made[0].read_bytes()
     made[0].unlink()
-    collect.report_person(both, Science(), out)
+    collect.report_participant(both, AnalysisSettings(), out)
     assert "not available" in (out / f"sub-{both}.html").read_text()
-    measure.measure_person(by_person[both], (), participant=both, science=Science(), out_dir=out)
+    measure.measure_participant(
+        by_participant[both], (), participant=both, settings=AnalysisSettings(), out_dir=out
+    )
     assert made[0].read_bytes() == content  # same data, same bytes
-    collect.report_person(both, Science(), out)
+    collect.report_participant(both, AnalysisSettings(), out)
 
 
 def test_tissues_order_the_carpet_when_a_segmentation_is_there(person, tmp_path):
-    _, both, _, by_person = person
-    run = by_person[both][0]
+    _, both, _, by_participant = person
+    run = by_participant[both][0]
     mask = images.read(run.mask)
     folder = tmp_path / f"sub-{both}"
     (folder / "func").mkdir(parents=True)

@@ -34,8 +34,8 @@ def test_equals_a_plain_rendering():
     change[2] = 0
     found = log_displacement(change, {"a": np.arange(12), "b": np.array([9, 11])})
     for person in (0, 3, 4):
-        known = change[person][np.isfinite(change[person])]
-        assert found["a"][person] == pytest.approx(np.log(np.sqrt(np.mean(known**2))))
+        available = change[person][np.isfinite(change[person])]
+        assert found["a"][person] == pytest.approx(np.log(np.sqrt(np.mean(available**2))))
     assert np.isnan(found["a"][[1, 2]]).all()
     assert found["b"][1] == pytest.approx(np.log(np.sqrt(np.mean(change[1, [9, 11]] ** 2))))
 

@@ -8,7 +8,7 @@ import statsmodels.api as sm
 
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.model.analyse import Analysis, analyse
-from circuitshift.pipeline.model.centred_edges import Sample
+from circuitshift.pipeline.model.centred_edges import CentredEdges
 from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
 from circuitshift.pipeline.stats.permutation import contrast_of, permutation_test
 from circuitshift.pipeline.validation.simulate.edges import EdgeSpec, Truth, simulate_edges
@@ -57,9 +57,9 @@ def test_a_crossover_takes_out_what_both_conditions_share() -> None:
 
 def test_before_keeps_an_edge_that_one_visit_knows() -> None:
     z = np.zeros((2, 3))
-    lost = z.copy()
-    lost[0, 1] = np.nan
-    visits = Visits(lost, z, control_baseline=z + 2, control_followup=z)
+    missing = z.copy()
+    missing[0, 1] = np.nan
+    visits = Visits(missing, z, control_baseline=z + 2, control_followup=z)
     assert visits.before[0, 1] == 2
     assert np.isnan(visits.change[0, 1])
 
@@ -113,9 +113,9 @@ def test_symptom_change_within_arms() -> None:
     assert row.unit == "Fisher z per point"
     assert (row.n, row.n_control) == (47, 0)
     assert np.isnan(row.equivalence_p)
-    known = np.isfinite(symptom)
-    x = np.column_stack([symptom, np.ones(48), study.treated])[known]
-    y = analysis.response.specific[known, 0]
+    available = np.isfinite(symptom)
+    x = np.column_stack([symptom, np.ones(48), study.treated])[available]
+    y = analysis.response.specific[available, 0]
     assert row.estimate == pytest.approx(np.linalg.lstsq(x, y, rcond=None)[0][0])
 
 
@@ -139,7 +139,7 @@ def test_what_each_background_holds() -> None:
         "distance": study.distance,
     }
     everything, disjoint, matched = (
-        Sample.from_edges(**given, background=kind).background
+        CentredEdges.from_edges(**given, background=kind).background
         for kind in ("all", "disjoint", "matched")
     )
     i, j = np.triu_indices(120, 1)

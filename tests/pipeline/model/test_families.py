@@ -1,6 +1,7 @@
 """One contract for every family of tests: what holds for one must hold for all.
 
-Families come from `analyse` and `look_beside` themselves, so that a new one is under the contract
+Families come from `analyse` and `secondary_analyses` themselves, so that a new one is under the
+contract
 without being named here.
 """
 
@@ -13,7 +14,7 @@ from scipy import stats
 
 from circuitshift.pipeline.model.analyse import Analysis, analyse
 from circuitshift.pipeline.model.contrasts import Rules, Visits
-from circuitshift.pipeline.model.secondary.secondary import look_beside
+from circuitshift.pipeline.model.secondary.secondary import secondary_analyses
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.validation.simulate.edges import (
     EdgeSpec,
@@ -65,7 +66,7 @@ def everything(
 ) -> tuple[Analysis, list[Estimate]]:
     rng = np.random.default_rng(seed)
     analysis = analyse(visits, circuits or CIRCUITS, rng=rng, rules=rules)
-    beside = look_beside(analysis, visits, n_regions=N, rng=rng, rules=rules)
+    beside = secondary_analyses(analysis, visits, n_regions=N, rng=rng, rules=rules)
     return analysis, [*analysis.estimates, *beside.estimates]
 
 
@@ -167,11 +168,11 @@ def test_a_region_lost_in_one_person_moves_nobody_s_row_away(rows: dict) -> None
     study = draw(1)
     i, j = np.triu_indices(N, 1)
     study.followup[3, (i == 2) | (j == 2)] = np.nan
-    lost = by_term(visits_of(study))
-    assert set(lost) == set(rows) or set(rows) - set(lost) == {
+    missing = by_term(visits_of(study))
+    assert set(missing) == set(rows) or set(rows) - set(missing) == {
         key for key in rows if "split-half" in key[0]
     }
-    for key, e in lost.items():
+    for key, e in missing.items():
         assert np.isfinite(e.estimate), key
         assert abs(e.estimate - rows[key].estimate) < 4 * e.se, key
 

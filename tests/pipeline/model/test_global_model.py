@@ -8,7 +8,7 @@ import pytest
 
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.model.analyse import Rules, Visits, analyse
-from circuitshift.pipeline.model.centred_edges import Sample
+from circuitshift.pipeline.model.centred_edges import CentredEdges
 from circuitshift.pipeline.model.global_model import global_response, identify_deviation
 from circuitshift.pipeline.validation.simulate.edges import (
     EdgeSpec,
@@ -20,8 +20,8 @@ from circuitshift.pipeline.validation.simulate.edges import (
 SMALL = EdgeSpec(n_regions=40, n_circuit=8, n_treated=12, n_reference=10)
 
 
-def sample_of(study: EdgeStudy, **more: object) -> Sample:
-    return Sample.from_edges(
+def sample_of(study: EdgeStudy, **more: object) -> CentredEdges:
+    return CentredEdges.from_edges(
         change=study.followup - study.baseline,
         baseline=study.baseline,
         circuits={"c": study.circuit},
@@ -153,24 +153,24 @@ def test_missing_edges_of_some_people_do_not_move_the_others() -> None:
     i, j = np.triu_indices(40, 1)
     region[(i == 20) | (j == 20)] = True
     study.followup[0, region] = np.nan
-    lost = global_response(sample_of(study), with_deviation=True)
-    assert np.isfinite(lost.coefficients).all()
+    missing = global_response(sample_of(study), with_deviation=True)
+    assert np.isfinite(missing.coefficients).all()
     # the shift is the change at the strength of edges that all people have: it moves a little
-    moved = np.abs(lost.coefficients[1:] - whole.coefficients[1:]).max(axis=0)
+    moved = np.abs(missing.coefficients[1:] - whole.coefficients[1:]).max(axis=0)
     assert (moved < 0.03 * whole.coefficients.std(axis=0)).all()
-    assert lost.coefficients[0, 0] == pytest.approx(whole.coefficients[0, 0], abs=0.03)
+    assert missing.coefficients[0, 0] == pytest.approx(whole.coefficients[0, 0], abs=0.03)
 
 
 @pytest.mark.parametrize("n_lost", [0, 5, 10])
-def test_lost_strong_regions_do_not_bias_gain_or_circuits(n_lost: int) -> None:
+def test_lost_strong_regions_do_not_bias_gain_or_circuits(n_missing: int) -> None:
     """D = .2 m without noise, the strongest regions lost in half of the people."""
     rng = np.random.default_rng(0)
     i, j = np.triu_indices(60, 1)
     m = 0.12 + 0.3 * (i // 6 == j // 6) + rng.normal(0, 0.1, i.size) + 0.25 * (j >= 50)
     baseline = np.tile(m, (12, 1))
-    baseline[:6, (i >= 60 - n_lost) | (j >= 60 - n_lost)] = np.nan
+    baseline[:6, (i >= 60 - n_missing) | (j >= 60 - n_missing)] = np.nan
     circuit = {"c": np.flatnonzero((i < 6) & (j < 6))}
-    sample = Sample.from_edges(change=0.2 * baseline, baseline=baseline, circuits=circuit)
+    sample = CentredEdges.from_edges(change=0.2 * baseline, baseline=baseline, circuits=circuit)
     found = global_response(sample, with_deviation=False)
     np.testing.assert_allclose(found.coefficients[:, 1], 0.2, atol=1e-9)
     np.testing.assert_allclose(found.coefficients[:, 0], found.coefficients[0, 0], atol=1e-9)
@@ -257,7 +257,7 @@ def test_edges_of_everybody_are_not_copied() -> None:
     study = simulate_edges(Truth(shift=0.1), spec, np.random.default_rng(0))
     change = study.followup - study.baseline
     tracemalloc.start()
-    sample = Sample.from_edges(
+    sample = CentredEdges.from_edges(
         change=change,
         baseline=study.baseline,
         circuits={"c": study.circuit},
@@ -275,11 +275,11 @@ def test_edges_of_everybody_are_not_copied() -> None:
 def test_too_little_is_refused() -> None:
     study = simulate_edges(Truth(), SMALL, np.random.default_rng(7))
     with pytest.raises(DesignError, match="3 people"):
-        Sample.from_edges(
+        CentredEdges.from_edges(
             change=study.baseline[:3], baseline=study.baseline[:3], circuits={"c": study.circuit}
         )
     everything = np.arange(study.distance.size)
     with pytest.raises(DesignError, match="0 background edges"):
-        Sample.from_edges(
+        CentredEdges.from_edges(
             change=study.baseline, baseline=study.baseline, circuits={"c": everything}
         )

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import t
 
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.model.centred_edges import Sample
+from circuitshift.pipeline.model.centred_edges import CentredEdges
 from circuitshift.pipeline.model.global_model import global_response
 from circuitshift.pipeline.model.normalisation import circuit_shares, split_half_share
 from circuitshift.pipeline.stats.permutation import mean_contrast
@@ -34,11 +34,11 @@ def test_estimate_is_unbiased_and_covered(share, n_control, n_reference):
         circuit_shares(*draw(rng, share, n_control=n_control, n_reference=n_reference))[0]
         for _ in range(600)
     ]
-    known = [f for f in found if f.identified]
-    assert len(known) > 370
+    available = [f for f in found if f.identified]
+    assert len(available) > 370
     # the median: a ratio has no finite mean
-    assert np.median([f.share for f in known]) == pytest.approx(share, abs=0.05)
-    covered = np.mean([f.ci_low <= share <= f.ci_high for f in known])
+    assert np.median([f.share for f in available]) == pytest.approx(share, abs=0.05)
+    covered = np.mean([f.ci_low <= share <= f.ci_high for f in available])
     assert 0.93 <= covered <= 0.98
 
 
@@ -72,9 +72,9 @@ def test_over_normalisation_and_loss_are_said():
     assert "beyond the reference" in beyond.remark
     change, pool, healthy, contrast = draw(rng, 0.5)
     change["c"][2] = np.nan
-    lost = circuit_shares(change, pool, healthy, contrast)[0]
-    assert not lost.identified
-    assert lost.remark == "the circuit is lost in 1 people"
+    missing = circuit_shares(change, pool, healthy, contrast)[0]
+    assert not missing.identified
+    assert missing.remark == "the circuit is lost in 1 people"
 
 
 def test_split_halves_agree_with_pairs():
@@ -82,7 +82,7 @@ def test_split_halves_agree_with_pairs():
     halves, pairs = [], []
     for seed in range(10):
         study = simulate_edges(Truth(normalisation=0.5), spec, np.random.default_rng(seed))
-        sample = Sample.from_edges(
+        sample = CentredEdges.from_edges(
             change=study.followup - study.baseline,
             baseline=study.baseline,
             circuits=study.circuits,
@@ -97,7 +97,7 @@ def test_split_halves_agree_with_pairs():
     assert np.mean(pairs) == pytest.approx(0.5, abs=0.04)
     assert np.corrcoef(halves, pairs)[0, 1] > 0.9
     small = simulate_edges(Truth(), replace(spec, n_reference=3), np.random.default_rng(0))
-    few = Sample.from_edges(
+    few = CentredEdges.from_edges(
         change=small.followup - small.baseline,
         baseline=small.baseline,
         circuits=small.circuits,

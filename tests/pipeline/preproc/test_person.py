@@ -31,10 +31,10 @@ from circuitshift.pipeline.preproc import transforms as xfm
 from circuitshift.pipeline.preproc.anatomy import dice
 from circuitshift.pipeline.preproc.confounds import framewise_displacement
 from circuitshift.pipeline.preproc.template import load_template
-from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.simulate.bold_run import draw_series
 from circuitshift.pipeline.validation.simulate.cohort import (
-    PhantomPerson,
+    SimulatedParticipant,
     draw_correlations,
     draw_study,
 )
@@ -46,7 +46,7 @@ from circuitshift.pipeline.validation.simulate.head import (
     draw_t1w,
 )
 from circuitshift.pipeline.validation.simulate.raw_data_set import BoldTruth, draw_bold
-from circuitshift.pipeline.validation.simulate.truth import PhantomSpec, PlantedTruth, plant
+from circuitshift.pipeline.validation.simulate.truth import PlantedTruth, SimulationSpec, plant
 
 pytestmark = pytest.mark.slow
 
@@ -114,9 +114,9 @@ def run_cli(raw: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str
 def truth() -> Truth:
     rng = np.random.default_rng(31)
     atlas = load_atlas("seitzman300")
-    study = draw_study(PhantomSpec(t_r_s=SPEC.t_r_s), PlantedTruth("specific"), atlas, rng)
-    before = next(draw_correlations(study, PhantomPerson("01", "treated"), [False], rng))
-    after = plant(before, study.truth, study.people, response=1.0)
+    study = draw_study(SimulationSpec(t_r_s=SPEC.t_r_s), PlantedTruth("specific"), atlas, rng)
+    before = next(draw_correlations(study, SimulatedParticipant("01", "treated"), [False], rng))
+    after = plant(before, study.truth, study.participants, response=1.0)
     head = draw_head(SPEC, rng)
     scans = []
     for correlation in (before, after):
@@ -126,7 +126,7 @@ def truth() -> Truth:
         moved = transforms.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
         noise = np.random.default_rng(33)
         scans.append(Scan(t1w, pose, draw_bold(head, SPEC, series, atlas, pose=moved, rng=noise)))
-    return Truth(head, (scans[0], scans[1]), study.people.circuits)
+    return Truth(head, (scans[0], scans[1]), study.participants.circuits)
 
 
 def made_of(truth: Truth, sessions: tuple[str, str], root: Path) -> Made:
@@ -147,8 +147,8 @@ def test_motion_is_recovered(truth: Truth, made: Made, number: int) -> None:
     run, session = truth.scans[number].run, SESSIONS[number]
     name = "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt"
     found = xfm.read_affines(made.func(session, name))
-    known = [transforms.matrix_of(row, run.centre_mm) for row in run.motion]
-    offset = [np.linalg.inv(a) @ b for a, b in zip(known, found, strict=True)][run.n_dummy :]
+    available = [transforms.matrix_of(row, run.centre_mm) for row in run.motion]
+    offset = [np.linalg.inv(a) @ b for a, b in zip(available, found, strict=True)][run.n_dummy :]
     # the reference is a mean of volumes: where it lies is free
     middle = np.linalg.inv(transforms.halfway(offset, run.centre_mm))
     error = np.array([transforms.parameters_of(middle @ m, run.centre_mm) for m in offset])
@@ -217,7 +217,7 @@ def test_change_is_recovered_without_bias(truth: Truth, made: Made) -> None:
     shares of variance that are signal (Spearman 1904): here r of one series times r of the other.
     Bounds are four standard deviations between the ten heads of tests/benchmarks/validate_raw.py.
     """
-    strategy = get_strategy(Science().strategies[0], load_strategies())
+    strategy = get_strategy(AnalysisSettings().strategies[0], load_strategies())
     found, perfect, r = [], [], []
     for session, scan in zip(SESSIONS, truth.scans, strict=True):
         series = tables.read_series(made.measured(session, "stat-mean_timeseries.tsv"))[1]
@@ -230,14 +230,14 @@ def test_change_is_recovered_without_bias(truth: Truth, made: Made) -> None:
         r.append([np.corrcoef(a, b)[0, 1] for a, b in zip(series.T, ideal.T, strict=True)])
     first, second = np.triu_indices(len(r[0]), 1)
     kept = float(np.nanmedian([np.array(one)[first] * np.array(one)[second] for one in r]))
-    change, known = found[1] - found[0], perfect[1] - perfect[0]
+    change, available = found[1] - found[0], perfect[1] - perfect[0]
     there = np.isfinite(change)
     assert there.mean() > 0.95
-    slope, offset = np.polyfit(known[there], change[there], 1)
+    slope, offset = np.polyfit(available[there], change[there], 1)
     assert slope == pytest.approx(kept, abs=0.09)
     assert abs(offset) < 0.01
     for name, edges in truth.circuits.items():
-        expected = kept * np.nanmean(known[edges])
+        expected = kept * np.nanmean(available[edges])
         assert np.nanmean(change[edges]) == pytest.approx(expected, abs=0.03), name
 
 
@@ -261,8 +261,8 @@ def test_the_sessions_exchanged(
         if path.suffix not in (".gz", ".tsv", ".txt") or path.name.endswith("_runs.tsv"):
             continue
         name = str(path.relative_to(made.out))
-        twin = other.out / re.sub("|".join(swap), lambda m: swap[m[0]], name)
-        assert twin.read_bytes() == path.read_bytes(), name
+        gsr_counterpart = other.out / re.sub("|".join(swap), lambda m: swap[m[0]], name)
+        assert gsr_counterpart.read_bytes() == path.read_bytes(), name
         compared += 1
     assert compared > 40
 
@@ -308,7 +308,7 @@ def test_a_run_that_failed_is_a_row(tmp_path: Path) -> None:
         [record, tmp_path / "sub-01_task-other_bold.json"],
         [],
         participant="01",
-        science=Science(),
+        settings=AnalysisSettings(),
         preproc_dir=tmp_path / "preproc",
         data_set="",
         out_dir=tmp_path,

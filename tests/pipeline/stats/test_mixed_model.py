@@ -19,10 +19,10 @@ PER_COEFFICIENT = ("estimate", "se", "df", "statistic", "p")
 ALL = (*PER_COEFFICIENT, "residual_variance", "person_variance")
 
 
-def visits(n_people, n_visits, missing, rng):
+def visits(n_participants, n_visits, missing, rng):
     """Design (constant, time, arm, arm x time) and people, with visits missing at random."""
-    person = np.repeat(np.arange(n_people), n_visits)
-    time = np.tile(np.arange(float(n_visits)), n_people)
+    person = np.repeat(np.arange(n_participants), n_visits)
+    time = np.tile(np.arange(float(n_visits)), n_participants)
     keep = rng.random(len(person)) >= missing
     person, time = person[keep], time[keep]
     arm = (person % 2).astype(float)
@@ -68,7 +68,7 @@ def test_equals_statsmodels(reml):
         np.testing.assert_allclose(ours.estimate[:, j], peer.fe_params, rtol=0, atol=1e-6)
         between = float(np.asarray(peer.cov_re).item())
         assert ours.residual_variance[j] == pytest.approx(peer.scale, rel=1e-5)
-        assert ours.person_variance[j] == pytest.approx(between, rel=1e-4)
+        assert ours.participant_variance[j] == pytest.approx(between, rel=1e-4)
         # `peer.bse_fe` holds the covariance of coefficients and variances that the observed
         # information has by chance; the usual formula, as in lme4, is that of least squares.
         covariance = peer.scale * np.eye(len(person)) + between * same
@@ -102,7 +102,7 @@ def test_two_balanced_visits_are_a_paired_t_test(person_sd):
     design, person = visits(20, 2, 0, rng)
     y = simulate(person, 50, rng, person_sd=person_sd) + 0.3 * design[:, [1]]
     ours = fit_mixed(y, design[:, :2], person)
-    free = np.flatnonzero(ours.person_variance > 0)
+    free = np.flatnonzero(ours.participant_variance > 0)
     assert len(free) > 40
     before, after = y[::2, free], y[1::2, free]
     expected = stats.ttest_rel(after, before)
@@ -118,7 +118,7 @@ def test_arm_by_time_is_the_t_test_of_differences():
     design, person = visits(21, 2, 0, rng)
     y = simulate(person, 50, rng, person_sd=1)
     ours = fit_mixed(y, design, person)
-    free = np.flatnonzero(ours.person_variance > 0)
+    free = np.flatnonzero(ours.participant_variance > 0)
     assert len(free) > 40
     difference = (y[1::2] - y[::2])[:, free]
     treated = design[::2, 2] == 1
@@ -135,8 +135,8 @@ def test_without_variance_between_people_it_is_least_squares():
     ours = fit_mixed(y, design, person)
     flat = np.array(ours.trouble) == BOUNDARY
     assert 10 < flat.sum() < 50
-    assert not ours.person_variance[flat].any()
-    assert (ours.person_variance[~flat] > 0).all()
+    assert not ours.participant_variance[flat].any()
+    assert (ours.participant_variance[~flat] > 0).all()
     coefficients, rss = np.linalg.lstsq(design, y[:, flat])[:2]
     n, p = design.shape
     np.testing.assert_allclose(ours.estimate[:, flat], coefficients, atol=1e-12)
@@ -264,7 +264,7 @@ def test_designs_that_cannot_be_fitted():
     collinear = np.column_stack([design, design[:, 1] - design[:, 2]])
     infinite = y.copy()
     infinite[0, 0] = np.inf
-    faults = [
+    problems = [
         ("12, 12 and 11 rows", (y, design, person[1:])),
         ("12, 11 and 12 rows", (y, design[1:], person)),
         ("11, 12 and 12 rows", (y[1:], design, person)),
@@ -277,6 +277,6 @@ def test_designs_that_cannot_be_fitted():
         ("collinear", (y, design * np.array([1, 1, 1, 0]), person)),
         ("nobody has two rows", (y, design, np.arange(12))),
     ]
-    for message, given in faults:
+    for message, given in problems:
         with pytest.raises(DesignError, match=message):
             fit_mixed(*given)

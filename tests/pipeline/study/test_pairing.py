@@ -21,8 +21,8 @@ def measured(person, session, z, weight=10.0, fd=0.1, name="run"):
 
 
 def study():
-    people = {"a": "treated", "b": "treated", "c": "control", "d": "treated", "e": "treated"}
-    members = [Member(p, r, r, (30.0 + k,)) for k, (p, r) in enumerate(people.items())]
+    participants = {"a": "treated", "b": "treated", "c": "control", "d": "treated", "e": "treated"}
+    members = [Member(p, r, r, (30.0 + k,)) for k, (p, r) in enumerate(participants.items())]
     members += [Member("h", "hc", "reference", (40.0,)), Member("x", "other", "none", (1.0,))]
     members += [Member("g", "hc", "reference", (40.0,))]
     visits = [
@@ -60,8 +60,10 @@ def test_everybody_is_accounted_for():
     assert said["e"] == ("pre", "missing-visit", "no usable baseline")
     assert said["g"] == ("", "missing-visit", "no usable visit")
     assert said["x"][1] == "no-role"
-    everybody = {m.person for m in (*cohort.pairs, *cohort.lone, *cohort.healthy)} | set(said)
-    assert everybody == {m.person for m in members}
+    all_participants = {m.person for m in (*cohort.pairs, *cohort.lone, *cohort.healthy)} | set(
+        said
+    )
+    assert all_participants == {m.person for m in members}
 
 
 def test_arms_and_covariates():

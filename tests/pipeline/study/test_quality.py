@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from circuitshift.pipeline.measure import run_quality as quality
-from circuitshift.pipeline.records import Kept, Science
+from circuitshift.pipeline.records import AnalysisSettings, RetainedData
 from circuitshift.pipeline.study.quality import (
     compare_exclusion,
     distance_dependence,
@@ -15,25 +15,25 @@ from circuitshift.pipeline.study.quality import (
     qcfc_edges,
 )
 
-GOOD = Kept(150, 0, 0, 150, 5.0, 30, 120.0, 0.2)
+GOOD = RetainedData(150, 0, 0, 150, 5.0, 30, 120.0, 0.2)
 ALL = np.ones(10)
 
 
 def test_a_good_run_may_enter_and_unknown_numbers_exclude_nobody():
-    assert quality.exclude_run(GOOD, Science(), ALL) == []
+    assert quality.exclude_run(GOOD, AnalysisSettings(), ALL) == []
     unknown = replace(GOOD, minutes=np.nan, mean_fd_mm=np.nan)
-    assert quality.exclude_run(unknown, Science(), ALL) == []
+    assert quality.exclude_run(unknown, AnalysisSettings(), ALL) == []
 
 
 def test_every_reason_is_said_at_once():
     bad = replace(GOOD, minutes=1.5, mean_fd_mm=0.8)
     coverage = np.r_[np.full(6, 0.2), np.full(3, 1.0), np.nan]
-    assert quality.exclude_run(bad, Science(), coverage) == [
+    assert quality.exclude_run(bad, AnalysisSettings(), coverage) == [
         ("too-short", "1.5 minutes are left of it, fewer than 2"),
         ("motion", "mean framewise displacement 0.800 mm is above 0.5"),
         ("coverage", "70% of the regions carry too little signal"),
     ]
-    assert quality.exclude_run(bad, Science(min_minutes=1, max_mean_fd_mm=1.0), ALL) == []
+    assert quality.exclude_run(bad, AnalysisSettings(min_minutes=1, max_mean_fd_mm=1.0), ALL) == []
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_qcfc_is_told_with_the_length_of_edges():
 def test_people_of_unknown_motion_are_left_out_of_qcfc():
     rng = np.random.default_rng(5)
     motion, edges = rng.normal(size=30), rng.normal(size=(30, 50))
-    lost = motion.copy()
-    lost[:4] = np.nan
-    np.testing.assert_allclose(qcfc_edges(edges, lost), qcfc_edges(edges[4:], motion[4:]))
+    missing = motion.copy()
+    missing[:4] = np.nan
+    np.testing.assert_allclose(qcfc_edges(edges, missing), qcfc_edges(edges[4:], motion[4:]))
     edges[9, 3] = np.nan
-    r = qcfc_edges(edges, lost)
+    r = qcfc_edges(edges, missing)
     assert np.isnan(r[3])
     assert np.isfinite(np.delete(r, 3)).all()
-    assert qcfc(edges, lost)["qcfc_n_people"] == 26
+    assert qcfc(edges, missing)["qcfc_n_people"] == 26
     assert qcfc(edges, np.full(30, np.nan)) == {}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from circuitshift.pipeline.errors import FaultsError
+from circuitshift.pipeline.errors import InputProblemsError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure import run_quality as quality
 from circuitshift.pipeline.measure.person import RUNS_COLUMNS
@@ -72,7 +72,7 @@ def test_every_file_that_cannot_be_used_is_named_at_once(tmp_path):
     save(tmp_path, "c.json", participant_id=1, rating="keep")
     (tmp_path / "d.json").write_text("{")
     save(tmp_path, "e.json", participant_id="sub-01", rating="keep")
-    with pytest.raises(FaultsError) as caught:
+    with pytest.raises(InputProblemsError) as caught:
         ratings.read_ratings(tmp_path)
     said = str(caught.value)
     assert all(f"{name}.json" in said for name in "abcd")

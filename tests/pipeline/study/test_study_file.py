@@ -2,7 +2,7 @@
 
 import pytest
 
-from circuitshift.pipeline.errors import DesignError, FaultsError, TableError
+from circuitshift.pipeline.errors import DesignError, InputProblemsError, TableError
 from circuitshift.pipeline.study.study_file import (
     Observed,
     StudyFile,
@@ -12,10 +12,10 @@ from circuitshift.pipeline.study.study_file import (
 
 
 def observed(groups, sessions=("pre", "post"), reference_groups=None, **columns):
-    people = [f"{k:02d}" for k in range(1, len(groups) + 1)]
-    named = {"group": dict(zip(people, groups, strict=True))} if any(groups) else {}
-    named |= {k: dict.fromkeys(people, v) for k, v in columns.items()}
-    return Observed(dict.fromkeys(people, sessions), named, reference_groups or {})
+    participants = [f"{k:02d}" for k in range(1, len(groups) + 1)]
+    named = {"group": dict(zip(participants, groups, strict=True))} if any(groups) else {}
+    named |= {k: dict.fromkeys(participants, v) for k, v in columns.items()}
+    return Observed(dict.fromkeys(participants, sessions), named, reference_groups or {})
 
 
 def stated(**keys):
@@ -152,7 +152,7 @@ def test_stated_control_makes_the_others_treated():
     ],
 )
 def test_what_does_not_fit_is_refused(study, seen, sentence):
-    with pytest.raises((DesignError, FaultsError), match=sentence):
+    with pytest.raises((DesignError, InputProblemsError), match=sentence):
         infer_design(study, seen)
 
 
@@ -176,10 +176,10 @@ def test_every_fault_of_a_study_file_is_said_at_once(tmp_path):
         "[session]\nbaseline = 'pre'\n[tests]\nseed = 'x'\npermutations = 3\n"
         "[groups]\ntreated = [1]\ncontrol = 'x'\n[hypotheses]\ndirections = {dmn = 'down'}\n"
     )
-    with pytest.raises(FaultsError) as caught:
+    with pytest.raises(InputProblemsError) as caught:
         read_study_file(path)
     text = str(caught.value)
-    assert len(caught.value.faults) == 6
+    assert len(caught.value.problems) == 6
     assert "did you mean 'sessions'" in text
     assert "did you mean 'n_permutations'" in text
     assert "give a whole number: seed" in text
@@ -228,7 +228,7 @@ def test_groups_that_no_role_names_take_the_role_of_their_name_or_none():
     ],
 )
 def test_values_out_of_range_are_refused(keys, sentence):
-    with pytest.raises((DesignError, FaultsError), match=sentence):
+    with pytest.raises((DesignError, InputProblemsError), match=sentence):
         infer_design(stated(**keys), observed(["drug", "placebo"]))
 
 
@@ -238,7 +238,7 @@ def test_wrong_kinds_of_values(tmp_path):
         '[sessions]\ndays = {pre = "zero"}\n[model]\nbackground = "half"\nfactor = 3\n'
         '[hypotheses]\ndirections = {dmn = "down"}\n'
     )
-    with pytest.raises(FaultsError) as caught:
+    with pytest.raises(InputProblemsError) as caught:
         read_study_file(path)
     said = str(caught.value)
     for text in ("give numbers of days", "'matched'", "give a text", "'increase' or 'decrease'"):

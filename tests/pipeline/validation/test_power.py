@@ -11,7 +11,7 @@ from scipy import stats
 from circuitshift.pipeline.errors import DesignError, InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.model.contrasts import Rules, Visits
-from circuitshift.pipeline.records import Science
+from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.stats.detectable import detectable
 from circuitshift.pipeline.study.preregistration import compare_plan, freeze_plan, plan_of
 from circuitshift.pipeline.study.study_file import StudyFile
@@ -28,7 +28,7 @@ STATED = StudyFile(None, (("baseline", "pre"), ("sesoi_z", 0.1), ("days", (("pre
 
 
 def test_a_frozen_plan_is_followed_or_not(tmp_path):
-    plan = plan_of(STATED, Science())
+    plan = plan_of(STATED, AnalysisSettings())
     assert compare_plan(tmp_path, plan)["frozen"] is False
     path = freeze_plan(tmp_path, plan)
     first = path.read_bytes()
@@ -37,7 +37,7 @@ def test_a_frozen_plan_is_followed_or_not(tmp_path):
     assert found["followed"]
     assert "this analysis follows it" in found["sentence"]
     other = StudyFile(None, (("baseline", "pre"), ("sesoi_z", 0.05)))
-    departed = compare_plan(tmp_path, plan_of(other, Science(min_minutes=3)))
+    departed = compare_plan(tmp_path, plan_of(other, AnalysisSettings(min_minutes=3)))
     assert not departed["followed"]
     assert departed["departures"] == [
         "settings: min_minutes",
@@ -45,16 +45,16 @@ def test_a_frozen_plan_is_followed_or_not(tmp_path):
         "study file: sesoi_z",
     ]
     with pytest.raises(InputError, match="a plan is frozen once"):
-        freeze_plan(tmp_path, plan_of(other, Science()))
+        freeze_plan(tmp_path, plan_of(other, AnalysisSettings()))
 
 
 def test_an_edited_plan_and_a_late_one_are_told(tmp_path):
-    plan = plan_of(STATED, Science())
+    plan = plan_of(STATED, AnalysisSettings())
     path = freeze_plan(tmp_path, plan)
     content = json.loads(path.read_text())
     content["plan"]["study file"]["sesoi_z"] = 0.2
     path.write_text(json.dumps(content))
-    found = compare_plan(tmp_path, plan_of(StudyFile(None, ()), Science()))
+    found = compare_plan(tmp_path, plan_of(StudyFile(None, ()), AnalysisSettings()))
     assert "plan.json was edited since" in found["sentence"]
     path.unlink()
     (tmp_path / "tests.tsv").write_text("test\n")
@@ -67,10 +67,10 @@ def test_an_edited_plan_and_a_late_one_are_told(tmp_path):
 def test_files_of_circuits_are_part_of_the_plan(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text("a = 1\n")
-    science = Science(circuits=(str(path),))
-    before = plan_of(STATED, science)
+    settings = AnalysisSettings(circuits=(str(path),))
+    before = plan_of(STATED, settings)
     path.write_text("a = 2\n")
-    assert before != plan_of(STATED, science)
+    assert before != plan_of(STATED, settings)
     assert list(before["files"]) == ["mine.toml"]
 
 

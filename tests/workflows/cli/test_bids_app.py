@@ -13,15 +13,15 @@ import pytest
 
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.validation.simulate.data_set import (
-    PhantomSpec,
     PlantedTruth,
-    write_phantom,
+    SimulationSpec,
+    write_simulated_data_set,
 )
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cluster.status import group_state
 
-SPEC = PhantomSpec(
+SPEC = SimulationSpec(
     n_treated=5, n_control=5, n_reference=5, n_volumes=70, share_missing=0.2, share_out_of_view=0.2
 )
 STUDY = "[tests]\nn_permutations = 100\n"
@@ -46,7 +46,9 @@ def seen(folder):
 def study(tmp_path_factory):
     """A small study, run once through both levels."""
     root = tmp_path_factory.mktemp("study")
-    write_phantom(root / "data", PlantedTruth("shift"), spec=SPEC, rng=np.random.default_rng(5))
+    write_simulated_data_set(
+        root / "data", PlantedTruth("shift"), spec=SPEC, rng=np.random.default_rng(5)
+    )
     (root / "study.toml").write_text(STUDY)
     before = seen(root / "data")
     codes = [
@@ -74,9 +76,9 @@ def verdict(root):
 def test_everybody_is_measured_and_reported(study):
     root, codes = study
     assert codes == [EXIT_OK, EXIT_OK]
-    people = tables.read_table(root / "data/participants.tsv").column("participant_id")
-    assert len(people) == 15
-    for person in people:
+    participants = tables.read_table(root / "data/participants.tsv").column("participant_id")
+    assert len(participants) == 15
+    for person in participants:
         assert (root / "out" / f"{person}.html").stat().st_size > 10_000
         rows = list(tables.read_table(root / f"out/{person}/{person}_runs.tsv").rows())
         assert {row["status"] for row in rows} <= {"included", "excluded"}
@@ -107,21 +109,21 @@ def test_edges_are_the_correlations_of_the_series(study):
     labels, matrix = tables.read_matrix(next(func.glob("*Seitzman300_stat-pearson*n_relmat.tsv")))
     names, series = tables.read_series(next(func.glob("*Seitzman300_stat-mean_timeseries.tsv")))
     assert labels == names
-    known = np.isfinite(series).all(axis=0)
+    available = np.isfinite(series).all(axis=0)
     np.testing.assert_allclose(
-        matrix[np.ix_(known, known)], np.corrcoef(series[:, known].T), atol=1e-6
+        matrix[np.ix_(available, available)], np.corrcoef(series[:, available].T), atol=1e-6
     )
-    assert np.isnan(matrix[~known]).all()
+    assert np.isnan(matrix[~available]).all()
 
 
 def test_a_lost_region_stays_a_column(study):
     root, _ = study
-    lost = 0
+    missing = 0
     for path in (root / "out").glob("sub-*/ses-*/func/*Seitzman300_stat-mean_timeseries.tsv"):
         labels, series = tables.read_series(path)
         assert len(labels) == 300
-        lost += int(np.isnan(series).all(axis=0).sum())
-    assert lost > 0  # some runs were simulated with their lowest slices out of view
+        missing += int(np.isnan(series).all(axis=0).sum())
+    assert missing > 0  # some runs were simulated with their lowest slices out of view
 
 
 def test_the_verdict_says_what_was_done(study):

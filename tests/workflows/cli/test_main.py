@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.records import Machine
+from circuitshift.pipeline.records import ExecutionSettings
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli import parsers
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED
@@ -132,7 +132,7 @@ def test_why_no_raw_run_is_usable_is_said(tmp_path, capsys):
 def test_plugin_files_that_cannot_be_used(tmp_path, content, sentence):
     path = tmp_path / "plugin.yml"
     path.write_text(content)
-    machine = Machine(work_dir=tmp_path, plugin_file=path)
+    execution = ExecutionSettings(work_dir=tmp_path, plugin_file=path)
     with pytest.raises(InputError, match=re.escape(sentence)) as caught:
-        run_workflow(pytest.fail, machine, log_dir=tmp_path / "logs", say=print)
+        run_workflow(pytest.fail, execution, log_dir=tmp_path / "logs", notify=print)
     assert "\n" not in str(caught.value)

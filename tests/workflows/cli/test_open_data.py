@@ -25,17 +25,17 @@ def run(*words):
         ("ds003037", 6, 8, {"treated": 4, "control": 4, "reference": 0}),
     ],
 )
-def test_a_recipe_runs_on_its_replica_to_the_report(tmp_path, capsys, name, every, known, arms):
+def test_a_recipe_runs_on_its_replica_to_the_report(tmp_path, capsys, name, every, available, arms):
     recipe = load_recipe(name)
     write_replica(recipe, tmp_path / "data", every=every)
     words = (name, tmp_path / "out", "--data", tmp_path / "data", "--replica", "--nprocs", 2)
     assert run("validate", *words) == EXIT_OK
     said = capsys.readouterr().out
-    assert f"{known} people:" in said
+    assert f"{available} people:" in said
     assert "0 nowhere" in said
     found = tables.read_json(tmp_path / "out/results/group/verdict.json")
     assert {arm: found["n"][arm] for arm in arms} == arms
-    assert found["n"]["known"] == known
+    assert found["n"]["known"] == available
     page = (tmp_path / "out/validation.html").read_text()
     assert "simulated images" in page
     for row in recipe.published:

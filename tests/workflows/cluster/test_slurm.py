@@ -34,11 +34,11 @@ def run(*words):
     return ended.value.code
 
 
-def matrices(folder, people=("01", "02", "03"), n_regions=12):
+def matrices(folder, participants=("01", "02", "03"), n_regions=12):
     """A small data set that enters by its edges."""
     rng = np.random.default_rng(1)
     names = [f"LH_Default_PFC_{k}" for k in range(n_regions)]
-    for label in people:
+    for label in participants:
         for session in ("pre", "post"):
             func = folder / f"sub-{label}" / f"ses-{session}" / "func"
             func.mkdir(parents=True)
@@ -294,7 +294,7 @@ def test_what_nipypes_plugins_cannot_do_is_refused(
     tmp_path, monkeypatch, capsys, plugin, level, words, sentence
 ):
     monkeypatch.chdir(tmp_path)
-    matrices(tmp_path / "data", people=("01",))
+    matrices(tmp_path / "data", participants=("01",))
     (tmp_path / "plugin.json").write_text(json.dumps({"plugin": plugin}))
     if level == "group":  # as after a participant level with images
         runs = tmp_path / "out/sub-01/sub-01_runs.tsv"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from nipype.pipeline import engine as pe
 
-from circuitshift.pipeline.records import Run, Science
+from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.workflows.engine import step as module
 from circuitshift.workflows.engine.step import step
 
@@ -29,7 +29,7 @@ class WithArray:
 def write_words(
     words: list[str],
     out_dir: Path,
-    science: Science,
+    settings: AnalysisSettings,
     *,
     ending: Literal["!", "?"] = "!",
     times: int = 1,
@@ -41,7 +41,7 @@ def write_words(
         ("" if before is None else before.name)
         + " ".join(words) * times
         + ending
-        + science.atlases[0]
+        + settings.atlases[0]
     )
     return Made(path)
 
@@ -52,7 +52,9 @@ WriteWords = step(write_words)
 @pytest.mark.parametrize("plugin", ["Linear", "MultiProc"])
 def test_a_function_runs_as_a_node(tmp_path, plugin):
     node = pe.Node(
-        WriteWords(words=["a", "b"], out_dir=str(tmp_path), science=Science(), ending="?"),
+        WriteWords(
+            words=["a", "b"], out_dir=str(tmp_path), settings=AnalysisSettings(), ending="?"
+        ),
         name="write",
     )
     workflow = pe.Workflow("toy_wf", base_dir=str(tmp_path / "work"))
@@ -63,17 +65,17 @@ def test_a_function_runs_as_a_node(tmp_path, plugin):
 
 def test_the_hash_covers_inputs_and_code(monkeypatch):
     def hashed(**more):
-        inputs = WriteWords(words=["a"], out_dir="x", science=Science(), **more).inputs
+        inputs = WriteWords(words=["a"], out_dir="x", settings=AnalysisSettings(), **more).inputs
         return inputs.get_hashval(hash_method="content")[1]
 
     first = hashed()
     assert hashed() == first
     assert hashed(times=2) != first
     assert hashed(ending="?") != first
-    other = WriteWords(words=["a"], out_dir="x", science=Science(min_minutes=3.0)).inputs
+    other = WriteWords(words=["a"], out_dir="x", settings=AnalysisSettings(min_minutes=3.0)).inputs
     assert other.get_hashval(hash_method="content")[1] != first
     monkeypatch.setattr(module, "code_hash", lambda: "edited")
-    edited = step(write_words)(words=["a"], out_dir="x", science=Science()).inputs
+    edited = step(write_words)(words=["a"], out_dir="x", settings=AnalysisSettings()).inputs
     assert edited.get_hashval(hash_method="content")[1] != first
 
 
@@ -90,13 +92,13 @@ def test_what_may_not_cross_is_refused_when_the_class_is_made():
 
 
 def test_records_of_the_pipeline_may_cross():
-    def runs_in(runs: list[Run], science: Science) -> Made: ...
+    def runs_in(runs: list[Run], settings: AnalysisSettings) -> Made: ...
 
     assert set(step(runs_in).input_spec().get()) == {"runs", "science", "code"}
 
 
 def test_an_optional_path_may_be_left_out_or_given(tmp_path):
-    given = {"words": ["a"], "out_dir": str(tmp_path), "science": Science()}
+    given = {"words": ["a"], "out_dir": str(tmp_path), "science": AnalysisSettings()}
     WriteWords(**given).run()
     assert (tmp_path / "words.txt").read_text() == "a!seitzman300"
     WriteWords(**given, before="x/y").run()
@@ -105,4 +107,4 @@ def test_an_optional_path_may_be_left_out_or_given(tmp_path):
 
 def test_a_missing_input_is_named():
     with pytest.raises(ValueError, match="requires a value for input 'words'"):
-        WriteWords(out_dir="x", science=Science()).run()
+        WriteWords(out_dir="x", settings=AnalysisSettings()).run()

@@ -97,12 +97,12 @@ def test_error_rates_of_all_maps():
 
 def test_an_unknown_edge_is_not_tested_and_the_rest_unmoved():
     change = np.random.default_rng(3).normal(0.3, 1, (12, FIRST.size))
-    lost = change.copy()
-    lost[4, 10] = np.nan
-    found, whole = maps(lost), maps(change)
+    missing = change.copy()
+    missing[4, 10] = np.nan
+    found, whole = maps(missing), maps(change)
     assert np.isnan(found.edges.p[10])
     assert np.isnan(found.tfnbs_p[10])
-    assert found.n_edges_known == FIRST.size - 1
+    assert found.n_edges_available == FIRST.size - 1
     keep = np.arange(FIRST.size) != 10
     np.testing.assert_allclose(found.edges.statistic[keep], whole.edges.statistic[keep])
     with pytest.raises(DesignError, match="too few for maps"):

@@ -21,23 +21,23 @@ import pytest
 from circuitshift.atlases import remote, seitzman
 from circuitshift.pipeline.measure.denoise import load_strategies
 from circuitshift.pipeline.measure.voxelwise import SEEDS
-from circuitshift.pipeline.records import Kept
+from circuitshift.pipeline.records import RetainedData
 from circuitshift.pipeline.reports import figures, references, wording
 from circuitshift.pipeline.reports.figures import edges as figures_edges
 from circuitshift.pipeline.reports.figures import timeseries as figures_person
 from circuitshift.pipeline.reports.page import in_time
 from circuitshift.pipeline.reports.person import problems
 from circuitshift.pipeline.reports.person.content import (
-    PersonReport,
+    ParticipantReport,
     Removed,
     RunQuality,
     SessionEdges,
 )
-from circuitshift.pipeline.reports.person.methods import person_bibtex, person_methods
-from circuitshift.pipeline.reports.person.page import person_warnings, write_person_report
+from circuitshift.pipeline.reports.person.methods import participant_bibtex, participant_methods
+from circuitshift.pipeline.reports.person.page import participant_warnings, write_participant_report
 from circuitshift.pipeline.reports.person.problems import Problem
-from circuitshift.pipeline.reports.study.content import GroupReport
-from circuitshift.pipeline.reports.study.page import write_group_report
+from circuitshift.pipeline.reports.study.content import StudyReport
+from circuitshift.pipeline.reports.study.page import write_study_report
 from circuitshift.pipeline.study.ratings import Rating, read_ratings
 from circuitshift.workflows.cli.parsers import app_parser
 
@@ -122,7 +122,7 @@ def check(page: Page) -> None:
         assert not re.search(rf"(?<![\w-]){word}(?![\w-])", page.text), word
 
 
-def person(n_regions: int = 20, sessions=("pre", "post"), n_volumes: int = 60) -> PersonReport:
+def person(n_regions: int = 20, sessions=("pre", "post"), n_volumes: int = 60) -> ParticipantReport:
     rng = np.random.default_rng(1)
     networks = tuple(f"Network{k % 4}" for k in range(n_regions))
     labels = tuple(f"region{k}" for k in range(n_regions))
@@ -144,7 +144,7 @@ def person(n_regions: int = 20, sessions=("pre", "post"), n_volumes: int = 60) -
                 session=session,
                 fd_mm=fd,
                 keep=keep,
-                kept=Kept(n_volumes, 3, 3, int(keep.sum()), 1.8, 12, 30.5, 0.11),
+                kept=RetainedData(n_volumes, 3, 3, int(keep.sum()), 1.8, 12, 30.5, 0.11),
                 coverage=np.where(np.arange(n_regions) == 3, 0.21, 1.0),
                 coverage_labels=labels,
                 below_coverage=("region3",),
@@ -157,7 +157,9 @@ def person(n_regions: int = 20, sessions=("pre", "post"), n_volumes: int = 60) -
             )
         )
     circuits = {"dmn": {s: 0.3 + k for k, s in enumerate(sessions)}, "tpn": {sessions[0]: NAN}}
-    return PersonReport("01", tuple(runs), tuple(edges), circuits, (), (), {"code hash": "abc"})
+    return ParticipantReport(
+        "01", tuple(runs), tuple(edges), circuits, (), (), {"code hash": "abc"}
+    )
 
 
 def estimate(term: str, family: str, value: float = 0.02, p: float = 0.4, **more) -> dict:
@@ -193,7 +195,7 @@ def group(circuits=("dmn", "tpn"), *, arms=("treated", "control", "reference"), 
         for family in ("specific", "specific, node-adjusted", "circuit change"):
             tests.append(estimate(name, family, value, p))
         tests.append(estimate(name, "sensitivity: 24p+gsr: specific", value, p))
-    people, quality = [], []
+    participants, quality = [], []
     for arm in arms:
         for k in range(4):
             who = {"participant_id": f"sub-{arm[0]}{k}", "arm": arm}
@@ -204,15 +206,15 @@ def group(circuits=("dmn", "tpn"), *, arms=("treated", "control", "reference"), 
                 )
                 for name in circuits:
                     more = {"group": arm, "session": session, "circuit": name, "n_edges": 45}
-                    people.append(who | more | {"value_z": rng.normal(0.3, 0.1)})
-    people[-1]["value_z"] = "n/a"
+                    participants.append(who | more | {"value_z": rng.normal(0.3, 0.1)})
+    participants[-1]["value_z"] = "n/a"
     m = rng.normal(0.2, 0.2, 190)
     names = [circuits[k % len(circuits)] if k % 9 == 0 and circuits else "n/a" for k in range(190)]
-    lost = np.full(190, np.nan)
+    missing = np.full(190, np.nan)
     change = {
         "typical_z": m,
         "change_treated_z": 0.1 + 0.2 * m + rng.normal(0, 0.02, 190),
-        "change_control_z": rng.normal(0, 0.02, 190) if "control" in arms else lost,
+        "change_control_z": rng.normal(0, 0.02, 190) if "control" in arms else missing,
         "is_circuit": np.array([name != "n/a" for name in names]),
         "circuits": names,
     }
@@ -248,17 +250,17 @@ def group(circuits=("dmn", "tpn"), *, arms=("treated", "control", "reference"), 
          "reason": "no follow-up"},
     ]  # fmt: skip
     beside = {"models": [{"model": "nothing", "elpd": "-9.5", "difference": "n/a"}]}
-    return GroupReport(
-        verdict, tests, people, exclusions, quality, change, (), "The methods.", beside
+    return StudyReport(
+        verdict, tests, participants, exclusions, quality, change, (), "The methods.", beside
     )
 
 
-def write(report: PersonReport | GroupReport, tmp_path: Path, name: str = "r.html") -> Page:
+def write(report: ParticipantReport | StudyReport, tmp_path: Path, name: str = "r.html") -> Page:
     path = tmp_path / name
-    if isinstance(report, PersonReport):
-        write_person_report(path, report)
+    if isinstance(report, ParticipantReport):
+        write_participant_report(path, report)
     else:
-        write_group_report(path, report)
+        write_study_report(path, report)
     page = Page(path.read_text(encoding="utf-8"))
     check(page)
     return page
@@ -332,7 +334,7 @@ def test_an_excluded_run_says_why_and_its_minutes_do_not_count(tmp_path: Path) -
 
 
 def test_nothing_measured_is_a_page_that_says_so(tmp_path: Path) -> None:
-    empty = PersonReport(
+    empty = ParticipantReport(
         "01", (), (), {}, (), (Problem("sub-01_bold.nii.gz", "it is empty; fetch it"),), {}
     )
     page = write(empty, tmp_path)
@@ -343,7 +345,7 @@ def test_nothing_measured_is_a_page_that_says_so(tmp_path: Path) -> None:
 
 def test_matrices_of_other_software_carry_no_motion_no_coverage_no_networks(tmp_path: Path) -> None:
     report = person(sessions=("",))
-    nothing = Kept(0, 0, 0, 0, NAN, 0, NAN, NAN)
+    nothing = RetainedData(0, 0, 0, 0, NAN, 0, NAN, NAN)
     run = replace(
         report.runs[0],
         fd_mm=np.empty(0),
@@ -364,8 +366,8 @@ def test_a_region_lost_everywhere_and_a_flat_series_draw_without_warnings(tmp_pa
     report = person()
     dead = np.zeros_like(report.runs[0].series)
     run = replace(report.runs[0], series=dead)
-    lost = replace(report.edges[0], matrix=np.full((20, 20), np.nan))
-    page = write(replace(report, runs=(run,), edges=(lost, report.edges[1])), tmp_path)
+    missing = replace(report.edges[0], matrix=np.full((20, 20), np.nan))
+    page = write(replace(report, runs=(run,), edges=(missing, report.edges[1])), tmp_path)
     assert "ses-pre: mean not available" in page.text
 
 
@@ -399,7 +401,7 @@ def test_what_went_wrong_is_said_once_with_a_flag_that_exists(tmp_path: Path) ->
     assert "--min-minutes" in third.advice
     flags = set(app_parser()._option_string_actions)
     assert {f for said in problems.ADVICE.values() for f in re.findall("--[a-z-]+", said)} <= flags
-    page = write(replace(person(), faults=(first, second), left_out=(third,)), tmp_path)
+    page = write(replace(person(), problems=(first, second), left_out=(third,)), tmp_path)
     assert "Likely to help: --denoise" in page.text
     assert "ValueError: the last line" in page.text
 
@@ -409,8 +411,8 @@ def test_warnings_are_in_plain_words(tmp_path: Path) -> None:
     calm = replace(report.runs[0], kept=replace(report.runs[0].kept, minutes=9.0), median_tsnr=50.0)
     moved = replace(calm.kept, mean_fd_mm=0.4, residual_dof=12.0)
     loud = replace(calm, session="post", label="run post", kept=moved, median_tsnr=20.0)
-    assert person_warnings(replace(report, runs=(calm, replace(calm, session="post")))) == []
-    said = " ".join(person_warnings(replace(report, runs=(calm, loud))))
+    assert participant_warnings(replace(report, runs=(calm, replace(calm, session="post")))) == []
+    said = " ".join(participant_warnings(replace(report, runs=(calm, loud))))
     for words in (
         "run post: denoising left 12 degrees of freedom",
         "Motion differs between visits",
@@ -418,9 +420,9 @@ def test_warnings_are_in_plain_words(tmp_path: Path) -> None:
         "The signal-to-noise ratio differs between visits",
     ):
         assert words in said
-    assert "ses-pre has 1.8 minutes" in " ".join(person_warnings(report))
+    assert "ses-pre has 1.8 minutes" in " ".join(participant_warnings(report))
     rated = replace(report, ratings=(Rating("01", "post", "exclude", "AB", "stripes"),))
-    assert "ses-post was rated exclude by AB: stripes." in person_warnings(rated)
+    assert "ses-post was rated exclude by AB: stripes." in participant_warnings(rated)
     page = write(rated, tmp_path)
     assert "All data are usable. A rater excluded data nevertheless." in page.text
 
@@ -442,9 +444,9 @@ def test_the_methods_text_names_what_ran_and_its_references(tmp_path: Path) -> N
     assert "Seed maps" not in page.text  # there are none
     (link,) = [a for a in page.all("a") if "download" in a]
     bib = unquote(link["href"].partition(",")[2])
-    assert bib == person_bibtex(report)
+    assert bib == participant_bibtex(report)
     assert "doi={10.9999/nobody.knows}" in bib
-    assert bib.count("@") == len(references.cited([" ".join(person_methods(report))])) == 8
+    assert bib.count("@") == len(references.cited([" ".join(participant_methods(report))])) == 8
     assert "References (8)" in page.text
 
 
@@ -556,10 +558,10 @@ def test_no_significant_circuit_is_not_called_absence_unless_equivalence_says_so
 
 def test_a_circuit_that_could_not_be_tested_is_named_and_drawn(tmp_path: Path) -> None:
     report = group()
-    lost = ("estimate", "ci_low", "ci_high", "p", "p_corrected", "equivalence_p")
+    missing = ("estimate", "ci_low", "ci_high", "p", "p_corrected", "equivalence_p")
     for row in report.tests:
         if row["term"] == "tpn":
-            row.update(dict.fromkeys(lost, "n/a"))
+            row.update(dict.fromkeys(missing, "n/a"))
     report.verdict["circuits"]["tpn"] |= dict.fromkeys(("estimate", "p", "p_corrected"))
     page = write(report, tmp_path)
     assert "Not tested, for lack of people or coverage: Title of tpn." in page.text
@@ -578,7 +580,7 @@ def test_sixty_circuits_with_long_names_stay_legible_and_whole(tmp_path: Path) -
 
 def test_a_study_of_nothing_still_has_its_page(tmp_path: Path) -> None:
     verdict = {"verdict": "undetermined", "sentence": "The data do not decide.", "warnings": []}
-    page = write(GroupReport(verdict, [], [], [], [], None, (), ""), tmp_path)
+    page = write(StudyReport(verdict, [], [], [], [], None, (), ""), tmp_path)
     assert "Undecided" in page.text
     for said in ("Global terms were not tested", "No circuit was tested", "Nobody and nothing"):
         assert said in page.text
@@ -639,7 +641,7 @@ def test_hostile_text_is_shown_and_never_run(tmp_path: Path) -> None:
             edges=(edges,),
             circuits={HOSTILE: {HOSTILE: 0.1}},
             notes=(HOSTILE,),
-            faults=(Problem(HOSTILE, HOSTILE, HOSTILE, HOSTILE),),
+            problems=(Problem(HOSTILE, HOSTILE, HOSTILE, HOSTILE),),
             left_out=(Problem(HOSTILE, HOSTILE),),
             ratings=(Rating(HOSTILE, HOSTILE, "doubt", HOSTILE, HOSTILE, HOSTILE),),
             removed=(Removed(HOSTILE, HOSTILE, run.kept, True),),
@@ -660,12 +662,12 @@ def test_hostile_text_is_shown_and_never_run(tmp_path: Path) -> None:
 
 
 def test_links_are_dois_without_the_brackets_around_them(tmp_path: Path) -> None:
-    known = ("10.1016/j.x.2007.04", "10.1016/0006-3223(95)00541-2")
-    text = f"As before (doi:{known[0]}), and doi:{known[1]}."
+    available = ("10.1016/j.x.2007.04", "10.1016/0006-3223(95)00541-2")
+    text = f"As before (doi:{available[0]}), and doi:{available[1]}."
     page = write(replace(person(), notes=(text,)), tmp_path)
-    given = [f"https://doi.org/{doi}" for doi in known]
+    given = [f"https://doi.org/{doi}" for doi in available]
     links = [a["href"] for a in page.all("a") if a["href"] in given]
-    assert links == [f"https://doi.org/{doi}" for doi in known]
+    assert links == [f"https://doi.org/{doi}" for doi in available]
     assert "".join(text.split()) in "".join(page.text.split())
 
 

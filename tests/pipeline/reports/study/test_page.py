@@ -13,9 +13,9 @@ from circuitshift.pipeline.reports.references import cited, listed
 from circuitshift.pipeline.reports.study import answer as report_answer
 from circuitshift.pipeline.reports.study import brain as report_brain
 from circuitshift.pipeline.reports.study import tables as report_tables
-from circuitshift.pipeline.reports.study.content import GroupReport
+from circuitshift.pipeline.reports.study.content import StudyReport
 from circuitshift.pipeline.reports.study.methods import checklist, limits
-from circuitshift.pipeline.reports.study.page import write_group_report
+from circuitshift.pipeline.reports.study.page import write_study_report
 
 NAN = float("nan")
 DESIGN = {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1}
@@ -38,7 +38,7 @@ def study(verdict=None, **more):
         "tests": [], "people": [], "exclusions": [], "quality": [], "change_by_strength": None,
         "notes": (), "methods": "",
     }  # fmt: skip
-    return GroupReport(**(given | more))
+    return StudyReport(**(given | more))
 
 
 def rows(svg):
@@ -93,8 +93,8 @@ def test_one_scale_is_in_units_of_each_own_bound(monkeypatch):
 def test_intervals_that_go_on_are_cut_with_an_arrow():
     far = figures.ForestRow("far", 0.2, -5.0, 9.0, 0.1, "text")
     near = figures.ForestRow("near", 0.2, 0.1, 0.3, 0.1, "text")
-    lost = figures.ForestRow("lost", NAN, NAN, NAN, 0.1, "not available")
-    svg = figures.one_scale([("Circuits", [far, near, lost])], key="k", alt="Three circuits.")
+    missing = figures.ForestRow("lost", NAN, NAN, NAN, 0.1, "not available")
+    svg = figures.one_scale([("Circuits", [far, near, missing])], key="k", alt="Three circuits.")
     ticks = [float(t.replace("\N{MINUS SIGN}", "-")) for t in rows(svg) if re.search(r"^.?\d+$", t)]
     assert max(ticks) == 6
     assert "not tested" in rows(svg)
@@ -104,7 +104,7 @@ def test_intervals_that_go_on_are_cut_with_an_arrow():
 
 
 def test_the_flow_counts_people_at_each_visit_and_names_reasons():
-    people = [
+    participants = [
         {"participant_id": f"sub-{k}", "arm": "treated", "session": session, "circuit": circuit}
         for k in range(5)
         for session in ("pre", "post")[: 1 if k == 4 else 2]
@@ -121,7 +121,9 @@ def test_the_flow_counts_people_at_each_visit_and_names_reasons():
         "reference": {"known": 3, "measured": 3, "analysed": 3},
         "none": {"known": 1, "measured": 0, "analysed": 0},
     }
-    found = report_answer.flow_figure(study({"flow": flow}, people=people, exclusions=exclusions))
+    found = report_answer.flow_figure(
+        study({"flow": flow}, participants=participants, exclusions=exclusions)
+    )
     text = rows(found.svg)
     for words in (
         "Enrolled: 7", "Measured at least once: 6", "Usable at ses-pre: 5", "Usable at ses-post: 4",
@@ -257,8 +259,8 @@ def test_the_brain_leaves_out_edges_and_regions_that_are_not_known(tmp_path):
     given = brain()
     change = given.change_by_strength["estimate_z"].copy()
     change[4] = NAN
-    lost = Region(2, "lost")
-    regions = [*given.regions[:2], lost, *given.regions[3:]]
+    missing = Region(2, "lost")
+    regions = [*given.regions[:2], missing, *given.regions[3:]]
     given = study(
         tests=given.tests, regions=regions,
         change_by_strength=given.change_by_strength | {"estimate_z": change},
@@ -273,7 +275,7 @@ def test_the_brain_leaves_out_edges_and_regions_that_are_not_known(tmp_path):
     assert [part["title"] for part in data["sets"]] == [
         "Largest statistics of the whole brain", "dmn",
     ]  # fmt: skip
-    write_group_report(tmp_path / "r.html", given)
+    write_study_report(tmp_path / "r.html", given)
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
     (held,) = re.findall(r'id="connectome-data">(.*?)</script>', text, re.DOTALL)
     assert json.loads(held)["nodes"][0][3] == "</script><b>0"
@@ -289,7 +291,7 @@ def test_a_brain_without_centres_or_changes_is_not_drawn(tmp_path):
     ):
         assert report_brain.connectome_data(given, 0.05) is None
         assert report_brain.connectome_figure(given) is None
-        write_group_report(tmp_path / "r.html", given)
+        write_study_report(tmp_path / "r.html", given)
         text = (tmp_path / "r.html").read_text(encoding="utf-8")
         assert "Edges cannot be drawn on a brain" in text
         assert "<script" not in text

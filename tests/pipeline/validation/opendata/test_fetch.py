@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from circuitshift.pipeline.errors import FaultsError, InputError
+from circuitshift.pipeline.errors import InputError, InputProblemsError
 from circuitshift.pipeline.validation.opendata import openneuro
 from circuitshift.pipeline.validation.opendata.fetch import fetch, is_fetched, published_sources
 from circuitshift.pipeline.validation.opendata.needed_files import Wanted
@@ -77,8 +77,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         stand = self.server.stand
         query = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if stand.faults.get("api", 0) > 0:
-            stand.faults["api"] -= 1
+        if stand.problems.get("api", 0) > 0:
+            stand.problems["api"] -= 1
             self.send(503, b"busy")
         else:
             self.send(200, json.dumps(stand.answer(query["query"])).encode(), "application/json")
@@ -92,10 +92,10 @@ class Handler(BaseHTTPRequestHandler):
         content, span = stand.files[path], self.headers.get("Range", "")
         start = int(span[6:].rstrip("-") or 0) if span else 0
         stand.asked.append((path, span))
-        fault, left = stand.faults.get(path, ("", 0))
+        problem, left = stand.problems.get(path, ("", 0))
         if left:
-            stand.faults[path] = (fault, left - 1)
-            self.misbehave(fault, content[start:])
+            stand.problems[path] = (problem, left - 1)
+            self.misbehave(problem, content[start:])
         else:
             self.send(206 if start else 200, content[start:], **self.tags(content))
 
@@ -103,12 +103,12 @@ class Handler(BaseHTTPRequestHandler):
         digest = hashlib.md5(content).hexdigest()  # noqa: S324 - as S3 does
         return {"ETag": f'"{digest}"'} if self.server.stand.etag else {}
 
-    def misbehave(self, fault, content):
-        if fault == "500":
+    def misbehave(self, problem, content):
+        if problem == "500":
             self.send(500, b"oops")
-        elif fault == "html":
+        elif problem == "html":
             self.send(200, PAGE, "text/html")
-        elif fault == "empty":
+        elif problem == "empty":
             self.send(200, b"")
         else:  # the connection breaks off, or stalls, after a third
             self.send_response(200)
@@ -116,15 +116,15 @@ class Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(content[: len(content) // 3])
             self.wfile.flush()
-            time.sleep(7 if fault == "stall" else 0)
+            time.sleep(7 if problem == "stall" else 0)
             self.close_connection = True
 
 
 class StandIn:
-    """OpenNeuro's API and file store on loopback; `faults`: what happens to a path, how often."""
+    """OpenNeuro's API and file store on loopback; `problems`: what happens to a path, how often."""
 
-    def __init__(self, files, faults=(), etag=True):
-        self.files, self.faults, self.etag = files, dict(faults), etag
+    def __init__(self, files, problems=(), etag=True):
+        self.files, self.problems, self.etag = files, dict(problems), etag
         self.asked: list[tuple[str, str]] = []
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
@@ -168,8 +168,8 @@ def stand_in(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     import openneuro._download as theirs
 
-    def start(files=None, faults=(), **more):
-        server = StandIn(files or raw_files(), faults, **more)
+    def start(files=None, problems=(), **more):
+        server = StandIn(files or raw_files(), problems, **more)
         monkeypatch.setattr(theirs, "gql_url", f"{server.url}/crn/graphql")
         monkeypatch.setattr(openneuro, "API", f"{server.url}/crn/graphql")
         monkeypatch.setattr(openneuro, "_PAUSE_S", 0.01)
@@ -197,7 +197,7 @@ def there(folder):
 
 def test_only_what_the_analysis_needs_comes_and_is_recorded(stand_in, tmp_path):
     server, said = stand_in(), []
-    found = fetch(DATASET, tmp_path / "ds", Wanted(tasks=("rest",)), say=said.append)
+    found = fetch(DATASET, tmp_path / "ds", Wanted(tasks=("rest",)), notify=said.append)
     expected = {
         path for path in server.files if not any(word in path for word in ("dwi", "._", "nback"))
     }
@@ -213,12 +213,12 @@ def test_only_what_the_analysis_needs_comes_and_is_recorded(stand_in, tmp_path):
 def test_nothing_is_fetched_twice_and_what_was_lost_comes_back(stand_in, tmp_path):
     server, wanted = stand_in(), Wanted(participants=("01",), tasks=("rest",))
     folder = tmp_path / "ds"
-    fetch(DATASET, folder, wanted, say=lambda _: None)
+    fetch(DATASET, folder, wanted, notify=lambda _: None)
     server.asked.clear()
-    fetch(DATASET, folder, wanted, say=lambda _: None)
+    fetch(DATASET, folder, wanted, notify=lambda _: None)
     assert server.asked == []
     (folder / PRE).write_bytes(server.files[PRE][:5000])
-    fetch(DATASET, folder, wanted, say=lambda _: None)
+    fetch(DATASET, folder, wanted, notify=lambda _: None)
     assert (PRE, "bytes=5000-") in server.asked  # it goes on where it stopped
     assert {path for path, _ in server.asked} <= {
         PRE,
@@ -232,7 +232,7 @@ def test_nothing_is_fetched_twice_and_what_was_lost_comes_back(stand_in, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("etag", [True, False])
 def test_every_fault_is_survived(stand_in, tmp_path, etag):
-    faults = {
+    problems = {
         "api": 2,
         PRE: ("truncated", 2),
         POST: ("html", 1),
@@ -241,9 +241,9 @@ def test_every_fault_is_survived(stand_in, tmp_path, etag):
         RUN.format("pre", "pre").replace("01", "02"): ("500", 2),
     }
     if etag:  # 5 s, until openneuro-py gives the connection up
-        faults[RUN.format("post", "post").replace("01", "02")] = ("stall", 1)
-    server = stand_in(faults=faults, etag=etag)
-    fetch(DATASET, tmp_path / "ds", Wanted(tasks=("rest",)), say=lambda _: None)
+        problems[RUN.format("post", "post").replace("01", "02")] = ("stall", 1)
+    server = stand_in(problems=problems, etag=etag)
+    fetch(DATASET, tmp_path / "ds", Wanted(tasks=("rest",)), notify=lambda _: None)
     for path in there(tmp_path / "ds"):
         assert (tmp_path / "ds" / path).read_bytes() == server.files[path], path
 
@@ -253,11 +253,12 @@ def test_what_cannot_be_had_is_named_and_the_rest_is_there(stand_in, tmp_path, m
     monkeypatch.setattr(openneuro, "_RETRIES", 1)
     files = raw_files() | {T1W: b""}  # empty on the server, too
     server = stand_in(files, {PRE: ("html", 100), POST: ("500", 100)})
-    with pytest.raises(FaultsError) as caught:
-        fetch(DATASET, tmp_path / "ds", Wanted(tasks=("rest",)), say=lambda _: None)
+    with pytest.raises(InputProblemsError) as caught:
+        fetch(DATASET, tmp_path / "ds", Wanted(tasks=("rest",)), notify=lambda _: None)
     said = str(caught.value)
     named = {
-        Path(fault.where).relative_to(tmp_path / "ds").as_posix() for fault in caught.value.faults
+        Path(problem.where).relative_to(tmp_path / "ds").as_posix()
+        for problem in caught.value.problems
     }
     assert named == {PRE, POST, T1W}
     assert "run the same command again" in said
@@ -265,32 +266,32 @@ def test_what_cannot_be_had_is_named_and_the_rest_is_there(stand_in, tmp_path, m
     assert not is_fetched(tmp_path / "ds")
     other = PRE.replace("01", "02")
     assert (tmp_path / "ds" / other).read_bytes() == server.files[other]
-    server.faults.clear()
+    server.problems.clear()
     server.files[T1W] = image(3, n=1)
-    fetch(DATASET, tmp_path / "ds", Wanted(tasks=("rest",)), say=lambda _: None)
+    fetch(DATASET, tmp_path / "ds", Wanted(tasks=("rest",)), notify=lambda _: None)
     assert is_fetched(tmp_path / "ds")
 
 
 def test_versions_and_folders_are_not_mixed(stand_in, tmp_path):
     stand_in()
     with pytest.raises(InputError, match=r"no version 9; name one of 1.0.0, 1.0.1"):
-        fetch(DATASET, tmp_path / "ds", tag="9", say=lambda _: None)
+        fetch(DATASET, tmp_path / "ds", tag="9", notify=lambda _: None)
     wanted = Wanted(include=("sub-02/ses-pre/anat/*",))
-    fetch(DATASET, tmp_path / "ds", wanted, say=lambda _: None)
+    fetch(DATASET, tmp_path / "ds", wanted, notify=lambda _: None)
     with pytest.raises(InputError, match=r"holds ds000001 1.0.1; name another"):
-        fetch(DATASET, tmp_path / "ds", wanted, tag="1.0.0", say=lambda _: None)
+        fetch(DATASET, tmp_path / "ds", wanted, tag="1.0.0", notify=lambda _: None)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("words")
     with pytest.raises(InputError, match="was not fetched"):
-        fetch(DATASET, tmp_path / "full", say=lambda _: None)
+        fetch(DATASET, tmp_path / "full", notify=lambda _: None)
     with pytest.raises(InputError, match="no run that fits"):
-        fetch(DATASET, tmp_path / "new", Wanted(tasks=("stroop",)), say=lambda _: None)
+        fetch(DATASET, tmp_path / "new", Wanted(tasks=("stroop",)), notify=lambda _: None)
 
 
 def test_a_dry_run_says_how_much_and_writes_nothing(stand_in, tmp_path):
     stand_in()
     said = []
-    fetch(DATASET, tmp_path / "ds", dry_run=True, say=said.append)
+    fetch(DATASET, tmp_path / "ds", dry_run=True, notify=said.append)
     assert "GB" in said[0]
     assert not (tmp_path / "ds").exists()
 
@@ -306,14 +307,14 @@ def test_without_a_network_it_ends_soon_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(openneuro, "_TIMEOUT_S", 0.3)  # 12 s otherwise
     for url in ("http://127.0.0.1:9/", f"http://127.0.0.1:{silent.getsockname()[1]}/"):
         with pytest.raises(InputError, match="run this again where there is a network"):
-            fetch(DATASET, tmp_path / "ds", api=url, say=lambda _: None)
+            fetch(DATASET, tmp_path / "ds", api=url, notify=lambda _: None)
     silent.close()
     with pytest.raises(InputError, match="cannot be used"):
         fetch(
             DATASET,
             tmp_path / "ds",
             derivatives=("fmriprep", "http://127.0.0.1:9/x.git"),
-            say=lambda _: None,
+            notify=lambda _: None,
         )
 
 
@@ -381,7 +382,7 @@ def test_a_derivative_comes_from_git_annex_in_one_space(stand_in, tmp_path):
         DATASET,
         tmp_path / "ds",
         derivatives=("fmriprep", str(tmp_path / "source")),
-        say=said.append,
+        notify=said.append,
     )
     root = tmp_path / "ds/derivatives/fmriprep"
     expected = {
@@ -421,38 +422,38 @@ def test_a_derivative_comes_from_git_annex_in_one_space(stand_in, tmp_path):
         DATASET,
         tmp_path / "ds",
         derivatives=("fmriprep", str(tmp_path / "source")),
-        say=said.append,
+        notify=said.append,
     )
     assert victim.read_bytes() == files[str(victim.relative_to(root))]
     assert [line for line in said if line.startswith("[")] == [f"[1] {victim.relative_to(root)}"]
     with pytest.raises(InputError, match="is a clone of"):
-        fetch(DATASET, tmp_path / "ds", derivatives=("fmriprep", str(tmp_path)), say=said.append)
+        fetch(DATASET, tmp_path / "ds", derivatives=("fmriprep", str(tmp_path)), notify=said.append)
 
 
 @pytest.mark.slow
 def test_faults_of_an_annex_are_named(stand_in, tmp_path):
     stand_in()
     files = derived_files()
-    lost = f"{SPACED.format('01', 'pre', 'preproc')}_bold.nii.gz"
+    missing = f"{SPACED.format('01', 'pre', 'preproc')}_bold.nii.gz"
     page = f"{SPACED.format('01', 'post', 'preproc')}_bold.nii.gz"
     short = f"{SPACED.format('02', 'pre', 'preproc')}_bold.nii.gz"
     files[page] = PAGE * 5  # as it was stored
     git = annex_repository(tmp_path / "source", files)
-    git("annex", "drop", "--force", lost)
+    git("annex", "drop", "--force", missing)
     stored = (tmp_path / "source" / short).resolve()
     stored.parent.chmod(0o755)
     stored.chmod(0o644)
     stored.write_bytes(stored.read_bytes()[:1000])
-    with pytest.raises(FaultsError) as caught:
+    with pytest.raises(InputProblemsError) as caught:
         fetch(
             DATASET,
             tmp_path / "ds",
             derivatives=("fmriprep", str(tmp_path / "source")),
-            say=lambda _: None,
+            notify=lambda _: None,
         )
     root = tmp_path / "ds/derivatives/fmriprep"
-    named = {Path(fault.where).relative_to(root).as_posix() for fault in caught.value.faults}
-    assert named == {lost, page, short}
+    named = {Path(problem.where).relative_to(root).as_posix() for problem in caught.value.problems}
+    assert named == {missing, page, short}
     assert "web page" in str(caught.value)
     whole = f"{SPACED.format('02', 'post', 'preproc')}_bold.nii.gz"
     assert (root / whole).read_bytes() == files[whole]

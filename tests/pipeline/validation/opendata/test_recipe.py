@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from circuitshift.pipeline.errors import FaultsError, InputError
+from circuitshift.pipeline.errors import InputError, InputProblemsError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.study.study_file import read_study_file
 from circuitshift.pipeline.validation.opendata.compare import account, compare, write_comparison
@@ -57,7 +57,7 @@ def test_a_recipe_of_ones_own_and_all_its_faults(tmp_path):
     assert load_recipe(written(tmp_path, RECIPE)).data_sets[0].wanted == Wanted()
     bad = RECIPE.replace("tag =", "tga =").replace('title = "A"', "title = 3")
     bad += DRUG.replace("at most", "about")
-    with pytest.raises(FaultsError) as caught:
+    with pytest.raises(InputProblemsError) as caught:
         load_recipe(written(tmp_path, bad))
     said = str(caught.value)
     for word in ("'tga'", "title = 3", "rule 'about'"):
@@ -128,8 +128,8 @@ def test_somebody_who_is_nowhere_is_named(tmp_path):
     tables.write_table(group / "circuits.tsv", {"participant_id": ["sub-01", "b:sub-01"]})
     tables.write_table(group / "exclusions.tsv", {"participant_id": ["sub-01", "sub-02"]})
     found = account(group, [("", tmp_path / "a"), ("b", tmp_path / "b")])
-    assert (found.known, found.analysed, found.excluded) == (5, 2, 1)
-    assert found.lost == ("sub-03", "sub-04")
+    assert (found.available, found.analysed, found.excluded) == (5, 2, 1)
+    assert found.missing == ("sub-03", "sub-04")
     rows = compare(recipe, group)
     page = write_comparison(
         tmp_path, recipe, rows, found, sources={"ds000001": ["doi:10.1000/y"]}, simulated=False

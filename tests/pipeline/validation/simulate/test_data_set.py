@@ -22,24 +22,24 @@ from circuitshift.pipeline.validation.simulate.bold_run import (
     paint,
 )
 from circuitshift.pipeline.validation.simulate.data_set import (
-    PhantomSpec,
     PlantedTruth,
+    SimulationSpec,
     write_layout,
     write_painted,
-    write_phantom,
+    write_simulated_data_set,
 )
 from circuitshift.pipeline.validation.simulate.truth import (
     EXPECTED,
     Population,
     nearest_correlation,
-    person_correlation,
+    participant_correlation,
     plant,
     population,
     wander,
 )
 
 DATA = Path(__file__).resolve().parents[4].parent / "shared/data"
-TINY = PhantomSpec(
+TINY = SimulationSpec(
     n_treated=2,
     n_control=2,
     n_reference=1,
@@ -61,23 +61,25 @@ def grid(atlas: Atlas) -> Grid:
 
 
 @pytest.fixture(scope="module")
-def people(atlas: Atlas) -> Population:
+def participants(atlas: Atlas) -> Population:
     return population(atlas, ("dmn", "dmn_tpn"), np.random.default_rng(1))
 
 
 @pytest.fixture(scope="module")
-def baseline(people: Population) -> np.ndarray:
+def baseline(participants: Population) -> np.ndarray:
     rng = np.random.default_rng(2)
-    spec = PhantomSpec()
-    own = wander(people.loadings.shape, people, spec.trait_sd, rng)
-    state = wander(people.loadings.shape, people, spec.state_sd, rng)
-    return person_correlation(people, own, state, patient=True)
+    spec = SimulationSpec()
+    own = wander(participants.loadings.shape, participants, spec.trait_sd, rng)
+    state = wander(participants.loadings.shape, participants, spec.state_sd, rng)
+    return participant_correlation(participants, own, state, patient=True)
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("phantom") / "study"
-    write_phantom(root, PlantedTruth("specific"), spec=TINY, rng=np.random.default_rng(5))
+    write_simulated_data_set(
+        root, PlantedTruth("specific"), spec=TINY, rng=np.random.default_rng(5)
+    )
     return root
 
 
@@ -85,10 +87,10 @@ def edges_z(series: np.ndarray) -> np.ndarray:
     return np.arctanh(np.corrcoef(series.T)[np.triu_indices(series.shape[1], 1)])
 
 
-def split(people: Population) -> tuple[np.ndarray, np.ndarray]:
+def split(participants: Population) -> tuple[np.ndarray, np.ndarray]:
     """Edges in a circuit of the truth, and background edges, as masks."""
-    hit = np.zeros(people.edges[0].size, bool)
-    for edges in people.circuits.values():
+    hit = np.zeros(participants.edges[0].size, bool)
+    for edges in participants.circuits.values():
         hit[edges] = True
     return hit, ~hit
 
@@ -100,16 +102,16 @@ def test_unknown_truth_and_bad_numbers_are_refused_at_once() -> None:
     with pytest.raises(InputError, match="'strange' is unknown; choose one of nothing, shift"):
         PlantedTruth("strange")
     with pytest.raises(InputError, match=r"n_treated = 0 .*n_volumes = 3 .*spikes = 2"):
-        PhantomSpec(n_treated=0, n_volumes=3, spikes=2)
+        SimulationSpec(n_treated=0, n_volumes=3, spikes=2)
 
 
-def test_patients_deviate_over_the_whole_brain(people: Population) -> None:
-    hit, background = split(people)
-    deviation, typical = people.deviation_z(), people.typical_z()
+def test_patients_deviate_over_the_whole_brain(participants: Population) -> None:
+    hit, background = split(participants)
+    deviation, typical = participants.deviation_z(), participants.typical_z()
     assert deviation[background].std() > 0.05
-    assert deviation[people.circuits["dmn"]].mean() > 0.05
-    assert typical[people.circuits["dmn"]].mean() > typical[background].mean() + 0.1
-    assert typical[people.circuits["dmn_tpn"]].mean() < typical[background].mean()
+    assert deviation[participants.circuits["dmn"]].mean() > 0.05
+    assert typical[participants.circuits["dmn"]].mean() > typical[background].mean() + 0.1
+    assert typical[participants.circuits["dmn_tpn"]].mean() < typical[background].mean()
     # what the slope on deviation measures must not be the slope on strength
     assert abs(np.corrcoef(typical[background], deviation[background])[0, 1]) < 0.6
     assert 0 < hit.mean() < 0.3
@@ -122,12 +124,14 @@ def test_a_session_is_a_valid_correlation_matrix(baseline: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_what_is_planted_is_realised(name: str, people: Population, baseline: np.ndarray) -> None:
+def test_what_is_planted_is_realised(
+    name: str, participants: Population, baseline: np.ndarray
+) -> None:
     truth = PlantedTruth(name)
-    after = plant(baseline, truth, people)
+    after = plant(baseline, truth, participants)
     assert np.linalg.eigvalsh(after)[0] > 0
-    change = np.arctanh(after[people.edges]) - np.arctanh(baseline[people.edges])
-    hit, background = split(people)
+    change = np.arctanh(after[participants.edges]) - np.arctanh(baseline[participants.edges])
+    hit, background = split(participants)
     planted = {
         "nothing": (0, 0),
         "shift": (truth.shift_z, truth.shift_z),
@@ -140,18 +144,18 @@ def test_what_is_planted_is_realised(name: str, people: Population, baseline: np
         assert change[hit].mean() == pytest.approx(inside, abs=0.004)
         assert change[background].std() < 0.01
     elif name == "gain":
-        r, before = after[people.edges], baseline[people.edges]
+        r, before = after[participants.edges], baseline[participants.edges]
         assert (r @ before) / (before @ before) == pytest.approx(truth.gain, abs=0.01)
     else:
-        toward = -people.deviation_z()
+        toward = -participants.deviation_z()
         share = (change @ toward) / (toward @ toward)
         assert share == pytest.approx(truth.normalisation, abs=0.02)
         assert np.corrcoef(change, toward)[0, 1] > 0.99
 
 
-def test_a_response_scales_what_is_planted(people: Population, baseline: np.ndarray) -> None:
-    after = plant(baseline, PlantedTruth("shift"), people, response=0.5)
-    change = np.arctanh(after[people.edges]) - np.arctanh(baseline[people.edges])
+def test_a_response_scales_what_is_planted(participants: Population, baseline: np.ndarray) -> None:
+    after = plant(baseline, PlantedTruth("shift"), participants, response=0.5)
+    change = np.arctanh(after[participants.edges]) - np.arctanh(baseline[participants.edges])
     assert change == pytest.approx(0.04)
 
 
@@ -167,22 +171,22 @@ def test_nearest_correlation_repairs_only_what_is_broken() -> None:
     assert 0 < fixed[0, 1] < 0.9
 
 
-def test_effects_show_in_a_group_test_and_nothing_does_not(people: Population) -> None:
+def test_effects_show_in_a_group_test_and_nothing_does_not(participants: Population) -> None:
     """14 treated and 14 control people, series of 150 volumes at 2 s."""
-    spec, rng = PhantomSpec(), np.random.default_rng(3)
-    hit, background = split(people)
-    shape = people.loadings.shape
+    spec, rng = SimulationSpec(), np.random.default_rng(3)
+    hit, background = split(participants)
+    shape = participants.loadings.shape
     change: dict[str, list[tuple[float, float]]] = {"control": [], "nothing": [], "both": []}
     for kind, found in change.items():
         truth = PlantedTruth("nothing" if kind == "control" else kind)
         for _ in range(14):
-            own = wander(shape, people, spec.trait_sd, rng)
+            own = wander(shape, participants, spec.trait_sd, rng)
             z = []
             for session in range(2):
-                state = wander(shape, people, spec.state_sd, rng)
-                r = person_correlation(people, own, state, patient=True)
+                state = wander(shape, participants, spec.state_sd, rng)
+                r = participant_correlation(participants, own, state, patient=True)
                 if session:
-                    r = plant(r, truth, people)
+                    r = plant(r, truth, participants)
                 z.append(edges_z(draw_series(r, spec.n_volumes, spec.t_r_s, rng)))
             d = z[1] - z[0]
             found.append((d[background].mean(), d[hit].mean() - d[background].mean()))
@@ -283,9 +287,11 @@ def test_out_of_view_is_zero_and_dummies_are_bright(grid: Grid, baseline: np.nda
     assert level[0] > level[1] > 1.05 * level[2:].mean()
 
 
-def test_motion_raises_raw_edges_and_denoising_takes_it_out(grid: Grid, people: Population) -> None:
-    still = (0.0, np.zeros_like(people.loadings))
-    truth = person_correlation(people, still, still, patient=True)
+def test_motion_raises_raw_edges_and_denoising_takes_it_out(
+    grid: Grid, participants: Population
+) -> None:
+    still = (0.0, np.zeros_like(participants.loadings))
+    truth = participant_correlation(participants, still, still, patient=True)
     found: dict[float, list[tuple[float, float]]] = {0.1: [], 0.4: []}
     for fd_mm, means in found.items():
         for seed in range(8):
@@ -303,7 +309,7 @@ def test_motion_raises_raw_edges_and_denoising_takes_it_out(grid: Grid, people: 
     little, much = np.mean(found[0.1], axis=0), np.mean(found[0.4], axis=0)
     assert much[0] > little[0] + 0.03
     assert abs(much[1] - little[1]) < 0.005
-    assert much[1] == pytest.approx(np.arctanh(truth[people.edges]).mean(), abs=0.02)
+    assert much[1] == pytest.approx(np.arctanh(truth[participants.edges]).mean(), abs=0.02)
 
 
 # ------------------------------------------------------------------------------ the study
@@ -367,9 +373,9 @@ def test_truth_json_says_what_was_realised(tiny: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
-    spec = PhantomSpec(n_treated=1, n_control=0, n_reference=1, n_volumes=20, voxel_mm=5)
+    spec = SimulationSpec(n_treated=1, n_control=0, n_reference=1, n_volumes=20, voxel_mm=5)
     for name in ("a", "b"):
-        write_phantom(
+        write_simulated_data_set(
             tmp_path / name, PlantedTruth("gain"), spec=spec, rng=np.random.default_rng(9)
         )
     files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*"))
@@ -382,7 +388,9 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_a_folder_with_something_in_it_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(InputError, match="is not empty; name a new folder"):
-        write_phantom(tmp_path, PlantedTruth("shift"), spec=TINY, rng=np.random.default_rng(0))
+        write_simulated_data_set(
+            tmp_path, PlantedTruth("shift"), spec=TINY, rng=np.random.default_rng(0)
+        )
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
 
@@ -390,11 +398,11 @@ def test_a_folder_with_something_in_it_is_not_touched(tmp_path: Path) -> None:
 def test_nilearn_loads_the_confounds(tmp_path: Path, n_dummy: int) -> None:
     from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
 
-    spec = PhantomSpec(
+    spec = SimulationSpec(
         n_treated=1, n_control=0, n_reference=0, n_volumes=80, voxel_mm=5, n_dummy=n_dummy
     )
     root = tmp_path / "study"
-    write_phantom(root, PlantedTruth("nothing"), spec=spec, rng=np.random.default_rng(4))
+    write_simulated_data_set(root, PlantedTruth("nothing"), spec=spec, rng=np.random.default_rng(4))
     image = str(next(root.rglob("*ses-pre*_desc-preproc_bold.nii.gz")))
     for strategy, least in (("simple", 26), ("scrubbing", 32), ("compcor", 30)):
         confounds, kept = load_confounds_strategy(image, denoise_strategy=strategy)
@@ -447,7 +455,7 @@ def test_a_small_layout_is_rebuilt(tmp_path: Path) -> None:
     real.parent.mkdir(parents=True)
     real.write_text('{"RepetitionTime": 2.5}')
     out = tmp_path / "out"
-    spec = PhantomSpec(n_volumes=20, voxel_mm=5, t_r_s=2.5)
+    spec = SimulationSpec(n_volumes=20, voxel_mm=5, t_r_s=2.5)
     made = write_layout(
         out,
         tmp_path / "list.txt",
@@ -457,7 +465,7 @@ def test_a_small_layout_is_rebuilt(tmp_path: Path) -> None:
         roles={"07": "treated"},
         sidecars=tmp_path / "real",
     )
-    assert (made.n_people, made.n_runs, made.expected) == (1, 2, ("global",))
+    assert (made.n_participants, made.n_runs, made.expected) == (1, 2, ("global",))
     assert sorted(str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()) == sorted(names)
     assert json.loads((out / names[4]).read_text()) == {"RepetitionTime": 2.5}
     assert json.loads((out / names[10]).read_text())["RepetitionTime"] == 2.5
@@ -479,19 +487,21 @@ def test_a_list_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "n_people", "n_runs"), [("ds003007", 29, 58), ("ds002748", 72, 72)]
 )
-def test_real_layouts_are_rebuilt(tmp_path: Path, name: str, n_people: int, n_runs: int) -> None:
+def test_real_layouts_are_rebuilt(
+    tmp_path: Path, name: str, n_participants: int, n_runs: int
+) -> None:
     real = DATA / f"openneuro-fmriprep/{name}-fmriprep"
     if not real.is_dir():
         pytest.skip(f"{real} is absent")
     made = write_layout(
         tmp_path,
         real / "FILELIST.txt",
-        spec=PhantomSpec(n_volumes=20, t_r_s=2.5, voxel_mm=5),
+        spec=SimulationSpec(n_volumes=20, t_r_s=2.5, voxel_mm=5),
         rng=np.random.default_rng(0),
         participants=DATA / f"openneuro/{name}/participants.tsv",
         sidecars=real,
     )
-    assert (made.n_people, made.n_runs) == (n_people, n_runs)
+    assert (made.n_participants, made.n_runs) == (n_participants, n_runs)
     listed = set((real / "FILELIST.txt").read_text().split())
     there = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
     assert there - listed == {"participants.tsv", "participants.json"}
@@ -511,13 +521,13 @@ def test_real_layouts_are_rebuilt(tmp_path: Path, name: str, n_people: int, n_ru
 def test_given_series_are_in_the_images_beside_noise_and_what_leaks(
     tmp_path: Path, atlas: Atlas, grid: Grid
 ) -> None:
-    spec = PhantomSpec(spikes=0.0, share_out_of_view=0.0)
+    spec = SimulationSpec(spikes=0.0, share_out_of_view=0.0)
     series = np.random.default_rng(3).normal(700, 5, (60, len(atlas.regions)))
     for name in ("one", "two"):
         made = write_painted(
             tmp_path / name, {("x", "pre"): series}, spec=spec, rng=np.random.default_rng(4)
         )
-    assert (made.n_people, made.n_runs, made.expected) == (1, 1, ())
+    assert (made.n_participants, made.n_runs, made.expected) == (1, 1, ())
     files = sorted(p.relative_to(made.root) for p in made.root.rglob("*") if p.is_file())
     for path in files:
         assert (made.root / path).read_bytes() == (tmp_path / "one" / path).read_bytes()
@@ -529,8 +539,8 @@ def test_given_series_are_in_the_images_beside_noise_and_what_leaks(
         table, names=True, delimiter="\t", missing_values="n/a", filling_values=0
     )
     names = [n for n in columns.dtype.names if n.startswith(("trans", "rot", "a_comp", "cosine"))]
-    known = np.column_stack([np.ones(60), *(columns[n] for n in names)])
-    left = [y - known @ np.linalg.lstsq(known, y, rcond=None)[0] for y in (found, series)]
+    available = np.column_stack([np.ones(60), *(columns[n] for n in names)])
+    left = [y - available @ np.linalg.lstsq(available, y, rcond=None)[0] for y in (found, series)]
     r = [np.corrcoef(a, b)[0, 1] for a, b in zip(left[0].T, left[1].T, strict=True)]
     plain = [np.corrcoef(a, b)[0, 1] for a, b in zip(found.T, series.T, strict=True)]
     assert np.median(r) > 0.95
@@ -540,6 +550,6 @@ def test_given_series_are_in_the_images_beside_noise_and_what_leaks(
 def test_series_that_do_not_fit_are_named_all_at_once(tmp_path: Path) -> None:
     series = {("a", "pre"): np.ones((20, 300)), ("b", "pre"): np.eye(30, 299)}
     with pytest.raises(InputError, match=r"sub-a ses-pre.*sub-b ses-pre.*300 regions") as raised:
-        write_painted(tmp_path / "x", series, spec=PhantomSpec(), rng=np.random.default_rng(1))
+        write_painted(tmp_path / "x", series, spec=SimulationSpec(), rng=np.random.default_rng(1))
     assert "none constant" in str(raised.value)
     assert not (tmp_path / "x").exists()

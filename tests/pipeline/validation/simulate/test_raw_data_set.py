@@ -32,13 +32,13 @@ from circuitshift.pipeline.validation.simulate.raw_data_set import (
     draw_bold,
     draw_motion,
     region_map,
-    write_raw_phantom,
+    write_simulated_raw_data_set,
 )
-from circuitshift.pipeline.validation.simulate.truth import PhantomSpec, PlantedTruth
+from circuitshift.pipeline.validation.simulate.truth import PlantedTruth, SimulationSpec
 
 SPEC = HeadSpec(bold_mm=(4.0, 4.0, 4.0))
 QUIET = replace(SPEC, noise=0.0, amplitude=0.0, n_dummy=0)
-SMALL = PhantomSpec(
+SMALL = SimulationSpec(
     n_treated=1,
     n_control=0,
     n_reference=1,
@@ -319,14 +319,14 @@ def test_a_long_run_is_quick(head, atlas, capsys):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw") / "study"
-    return write_raw_phantom(
+    return write_simulated_raw_data_set(
         folder, PlantedTruth("shift"), rng=np.random.default_rng(7), spec=SMALL, head=SPEC
     )
 
 
 @pytest.mark.slow
 def test_files_of_the_study(study):
-    assert (study.n_people, study.n_runs, study.expected) == (2, 3, ("global",))
+    assert (study.n_participants, study.n_runs, study.expected) == (2, 3, ("global",))
     images = sorted(p.name for p in study.root.rglob("*.nii.gz"))
     assert len([n for n in images if n.endswith("_T1w.nii.gz")]) == 3
     assert len([n for n in images if n.endswith("_task-rest_bold.nii.gz")]) == 3
@@ -347,12 +347,14 @@ def test_files_of_the_study(study):
 @pytest.mark.slow  # as it may be the first to make the study
 def test_a_study_is_not_written_over_another(study):
     with pytest.raises(InputError, match="not empty"):
-        write_raw_phantom(study.root, PlantedTruth("shift"), rng=np.random.default_rng(7))
+        write_simulated_raw_data_set(
+            study.root, PlantedTruth("shift"), rng=np.random.default_rng(7)
+        )
 
 
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_study(study, tmp_path):
-    again = write_raw_phantom(
+    again = write_simulated_raw_data_set(
         tmp_path / "b", PlantedTruth("shift"), rng=np.random.default_rng(7), spec=SMALL, head=SPEC
     )
     for path in sorted(p for p in study.root.rglob("*") if p.is_file()):
