@@ -7,7 +7,7 @@ TRUTH ?= specific
 RAW ?=
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test fault-test audit lint browser bench bench-peers calibration slurm-test image-test clean
+.PHONY: demo test graph fault-test audit lint browser bench bench-peers calibration slurm-test image-test clean
 
 $(VENV)/.run: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -47,7 +47,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=tests/_typing $(BIN)/lint-imports
+
+graph: $(VENV)/.test  ## draw docs/rooms.svg from the imports
+	PYTHONPATH=tests/_typing $(BIN)/python tests/rooms.py
 
 # without it `make test` skips the tests of reports in a browser, and says so
 browser: $(VENV)/.test  ## Debian's chromium; needs root for apt-get
