@@ -17,7 +17,7 @@ from typing import Any
 
 from circuitshift.atlases.errors import AtlasError
 
-__all__ = ["None", "find", "known_names"]
+__all__ = ["AtlasFiles", "find", "known_names"]
 
 SCHAEFER_SIZES = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
 # templateflow does not hold these two; nilearn does

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem, TableError
 from circuitshift.pipeline.io import tables
 
-__all__ = ["None", "read_participants"]
+__all__ = ["ParticipantTable", "read_participants"]
 
 Visit = tuple[str, str]  # (participant, session), labels without sub- and ses-
 

@@ -31,8 +31,8 @@ from circuitshift.pipeline.records import InputType, Run
 __all__ = [
     "ANY",
     "NONE",
+    "FoundRuns",
     "Name",
-    "None",
     "Query",
     "build_path",
     "check_run",

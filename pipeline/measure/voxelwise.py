@@ -22,8 +22,8 @@ from circuitshift.pipeline.records import Strategy
 __all__ = [
     "SEEDS",
     "SEED_RADIUS_MM",
-    "None",
     "Seed",
+    "VoxelBlocks",
     "VoxelPass",
     "block_networks",
     "carpet_rows",

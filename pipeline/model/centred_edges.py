@@ -18,7 +18,14 @@ from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.records import Background
 from circuitshift.pipeline.stats.missing_edges import available_in_all, blocks, column_mean
 
-__all__ = ["MIN_AVAILABLE", "MIN_EDGES", "MIN_OTHERS", "CentredEdges", "None", "Residuals"]
+__all__ = [
+    "MIN_AVAILABLE",
+    "MIN_EDGES",
+    "MIN_OTHERS",
+    "CentredEdges",
+    "ResidualisedEdges",
+    "Residuals",
+]
 
 
 MIN_OTHERS = 3  # people needed for a mean whose pairwise moments exist

@@ -21,7 +21,7 @@ from circuitshift.pipeline.reports.references import DOI
 __all__ = [
     "Figure",
     "Floats",
-    "None",
+    "PageTable",
     "Row",
     "in_time",
     "nan_mean",

@@ -23,7 +23,7 @@ from circuitshift.pipeline.stats.permutation import (
     t_statistics,
 )
 
-__all__ = ["Component", "None", "change_maps"]
+__all__ = ["Component", "EdgeMap", "EdgeMaps", "change_maps"]
 
 
 #: Height of |t| that makes a component for NBS: about p = .001, two-sided, with 60 people.

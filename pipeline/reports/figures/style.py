@@ -17,15 +17,17 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from circuitshift.pipeline.arrays import Bools, Floats
-
 __all__ = [
     "ARM_LOOKS",
+    "CONTROL",
+    "GRID",
+    "INK",
     "MISSING",
+    "PAPER",
+    "REFERENCE",
+    "SOFT",
+    "TREATED",
     "WIDTH",
-    "Bools",
-    "Floats",
-    "None",
     "canvas",
     "legend_above",
     "legend_columns",

@@ -35,7 +35,7 @@ from circuitshift.pipeline.reports.figures.style import (
 
 __all__ = [
     "Motion",
-    "None",
+    "NetworkOrder",
     "block_means",
     "carpet",
     "circuit_values",
