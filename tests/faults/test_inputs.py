@@ -142,7 +142,7 @@ def mended(bench, undisturbed, capsys):
     assert bench.differs(person="01") == []
 
 
-@pytest.mark.parametrize("fault", SERIES, ids=lambda problem: problem.what)
+@pytest.mark.parametrize("problem", SERIES, ids=lambda problem: problem.what)
 def test_series(bench, undisturbed, capsys, problem):
     problem.breaks(bench.series())
     code, said = tried(bench, capsys)
@@ -158,7 +158,7 @@ def test_series(bench, undisturbed, capsys, problem):
     mended(bench, undisturbed, capsys)
 
 
-@pytest.mark.parametrize("fault", SIDECARS, ids=lambda problem: problem.what)
+@pytest.mark.parametrize("problem", SIDECARS, ids=lambda problem: problem.what)
 def test_sidecars(bench, undisturbed, capsys, problem):
     problem.breaks(bench.series().with_suffix(".json"))
     code, said = tried(bench, capsys)
@@ -236,7 +236,7 @@ PEOPLE = [
 ]
 
 
-@pytest.mark.parametrize("fault", PEOPLE, ids=lambda problem: problem.what)
+@pytest.mark.parametrize("problem", PEOPLE, ids=lambda problem: problem.what)
 def test_participants(done, capsys, problem):
     """A table of people costs what it says of them, and no measurement."""
     table = done.data / "participants.tsv"
@@ -356,7 +356,7 @@ IMAGES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "fault"), IMAGES, ids=[problem.what for _, problem in IMAGES])
+@pytest.mark.parametrize(("name", "problem"), IMAGES, ids=[problem.what for _, problem in IMAGES])
 def test_images(scanned, tmp_path, capsys, content_of, name, problem):
     """The other visit stays; a mended file brings back the bytes."""
     shutil.copytree(scanned / "data", tmp_path / "data")

@@ -155,7 +155,7 @@ def test_parts_of_a_name():
 
 
 @pytest.mark.parametrize(
-    ("data_set", "n_people", "n_runs"), [("ds003007", 29, 58), ("ds002748", 72, 72)]
+    ("data_set", "n_participants", "n_runs"), [("ds003007", 29, 58), ("ds002748", 72, 72)]
 )
 def test_every_run_of_a_real_fmriprep_tree(tmp_path, data_set, n_participants, n_runs):
     listed = need("openneuro-fmriprep", f"{data_set}-fmriprep", "FILELIST.txt").read_text().split()
@@ -333,7 +333,7 @@ def test_output_of_xcpd(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("tail", "door"),
+    ("tail", "input_type"),
     [
         ("desc-denoiseSimple_timeseries.tsv", "timeseries"),
         ("meas-PearsonCorrelation_desc-denoiseSimple_relmat.tsv", "relmat"),

@@ -161,7 +161,7 @@ def test_missing_edges_of_some_people_do_not_move_the_others() -> None:
     assert missing.coefficients[0, 0] == pytest.approx(whole.coefficients[0, 0], abs=0.03)
 
 
-@pytest.mark.parametrize("n_lost", [0, 5, 10])
+@pytest.mark.parametrize("n_missing", [0, 5, 10])
 def test_lost_strong_regions_do_not_bias_gain_or_circuits(n_missing: int) -> None:
     """D = .2 m without noise, the strongest regions lost in half of the people."""
     rng = np.random.default_rng(0)

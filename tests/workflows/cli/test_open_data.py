@@ -17,7 +17,7 @@ def run(*words):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "every", "known", "arms"),
+    ("name", "every", "available", "arms"),
     [
         ("ds003007", 5, 23, {"treated": 4, "control": 3, "reference": 5}),
         ("ds003059", 4, 4, {"treated": 4, "control": 0, "reference": 0}),

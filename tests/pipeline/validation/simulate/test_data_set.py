@@ -485,7 +485,7 @@ def test_a_list_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "n_people", "n_runs"), [("ds003007", 29, 58), ("ds002748", 72, 72)]
+    ("name", "n_participants", "n_runs"), [("ds003007", 29, 58), ("ds002748", 72, 72)]
 )
 def test_real_layouts_are_rebuilt(
     tmp_path: Path, name: str, n_participants: int, n_runs: int
