@@ -114,7 +114,7 @@ def descriptor(parser: argparse.ArgumentParser) -> dict[str, object]:
             _output("report", "group/report.html", optional=True),
         ],
         "error-codes": [
-            {"code": 1, "description": "Nothing could be computed"},
+            {"code": 1, "description": "Stopped with an error"},
             {"code": 2, "description": "Wrong usage of the command line"},
             {"code": 3, "description": "Finished, but some participants or runs failed"},
         ],
