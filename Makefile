@@ -1,4 +1,4 @@
-# Every target sets itself up: only python3 (3.11 or later, with venv) and make are needed.
+# Each target installs what it needs into .venv. Required: python3 (3.11 or later, with venv) and make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -22,7 +22,7 @@ $(VENV)/.test: $(VENV)/.run pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $@
 
-# simulate a study, run participant and group levels, print the verdict; RAW=1: from raw images
+# Simulate a study, run the participant and group levels, print the verdict. RAW=1 starts from raw images.
 ifeq ($(RAW),)
 demo: $(VENV)/.run
 	$(BIN)/circuitshift demo $(DEMO_DIR)/$(TRUTH) --truth $(TRUTH)
@@ -31,14 +31,14 @@ demo: $(VENV)/.raw
 	$(BIN)/circuitshift demo $(DEMO_DIR)/raw-$(TRUTH) --raw --truth $(TRUTH)
 endif
 
-test: lint  ## lint, types, import contracts, then the whole suite
+test: lint  ## run linter, type checks, import contracts and all tests
 	$(BIN)/python -m pytest -n 2 --dist loadscope
 
-fault-test: $(VENV)/.test  ## kill -9 at random moments, and 10,000 malformed files; four minutes
+fault-test: $(VENV)/.test  ## kill runs at random times, read 10,000 malformed files (four minutes)
 	$(BIN)/python tests/faults/fuzz.py --cases 10000
 	$(BIN)/python tests/faults/sweep.py --seconds 120
 
-audit: $(VENV)/.run  ## weaknesses of our own code, and known ones of the libraries (needs pypi.org)
+audit: $(VENV)/.run  ## search for weaknesses in the code and published vulnerabilities of the dependencies (needs pypi.org)
 	$(BIN)/python -m pip install --quiet pip-audit bandit
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml pipeline workflows atlases
 	$(BIN)/pip-audit --skip-editable
@@ -52,27 +52,27 @@ lint: $(VENV)/.test
 graph: $(VENV)/.test  ## draw docs/rooms.svg from the imports
 	PYTHONPATH=tests/_typing $(BIN)/python tests/rooms.py
 
-# without it `make test` skips the tests of reports in a browser, and says so
-browser: $(VENV)/.test  ## Debian's chromium; needs root for apt-get
+# Without chromium, `make test` skips the browser tests of the reports and prints the reason.
+browser: $(VENV)/.test  ## install Debian's chromium (needs root for apt-get)
 	command -v chromium >/dev/null || { apt-get update -qq && \
 	  apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }
 
-slurm-test: $(VENV)/.test  ## jobs of a real Slurm of one node, which is installed (Debian) and started
+slurm-test: $(VENV)/.test  ## install and start a Slurm of one node (Debian) and run its tests
 	tests/slurm/one_node.sh install
 	$(BIN)/python -m pytest -m slurm tests/slurm
 
-image-test: $(VENV)/.test  ## builds the container and runs it without network (Debian, as root)
+image-test: $(VENV)/.test  ## build the container and run it without a network (Debian, as root)
 	tests/image/engine.sh install
 	$(BIN)/python -m pytest -m image -s tests/image
 
-bench: $(VENV)/.test  ## side by side with peers, as ratios
+bench: $(VENV)/.test  ## compare time and memory with other programs, as ratios
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	for file in tests/benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
-bench-peers: $(VENV)/.test  ## the same inputs through nilearn by hand: equal numbers, time, memory
+bench-peers: $(VENV)/.test  ## compare results, time and memory with an nilearn script
 	$(BIN)/python tests/benchmarks/bench_peers.py
 
-calibration: $(VENV)/.run  ## the calibration table of the README, with this code
+calibration: $(VENV)/.run  ## print the calibration table for known effects (200 studies per row)
 	$(BIN)/circuitshift calibrate
 
 clean:

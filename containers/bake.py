@@ -1,7 +1,8 @@
-"""Fetch the templates and atlases that an image carries beyond those in nilearn.
+"""Download templates and atlases that nilearn does not include into a container image.
 
-Run while an image is built, with TEMPLATEFLOW_HOME set. What cannot be reached is named and left
-out: the default template and the default atlas come with nilearn, so the image works without.
+The script runs while an image is built, with TEMPLATEFLOW_HOME set. Files that cannot be downloaded
+are reported and omitted: the default template and the default atlas are part of nilearn, so the
+image works without them.
 """
 
 from circuitshift.atlases.load import load_atlas
@@ -9,12 +10,12 @@ from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.preproc.template import load_template
 
 SPACE = "MNI152NLin2009cAsym"
-#: Their licences let them be passed on: ICBM's (template), MIT (Schaefer 2018).
+#: Their licences permit redistribution: ICBM's (template), MIT (Schaefer 2018).
 ATLASES = tuple(f"Schaefer2018_{n}Parcels_7Networks" for n in (100, 200, 400))
 
 
 def main() -> None:
-    """Fetch all, or stop at the first that cannot be reached."""
+    """Download all files, or stop at the first that cannot be downloaded."""
     for name in (SPACE, *ATLASES):
         try:
             if name == SPACE:
@@ -22,9 +23,9 @@ def main() -> None:
             else:
                 load_atlas(name, space=SPACE)
         except CircuitshiftError as error:
-            print(f"left out of the image: {name} and what follows ({error})")
+            print(f"not included in the image: {name} and the following files ({error})")
             return
-        print(f"in the image: {name}")
+        print(f"included in the image: {name}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Write what follows from elsewhere: the Apptainer definition and the Boutiques descriptor.
+"""Generate the Apptainer definition and the Boutiques descriptor.
 
-Run it as ``python containers/derive.py`` after each change of the Dockerfile or of a flag;
-``tests/test_containers.py`` compares. The definition is made from the Dockerfile, of which it
-knows the instructions that are used there and refuses others; the descriptor from the parser of
-the command line.
+Run ``python containers/derive.py`` after each change of the Dockerfile or of a flag;
+``tests/test_containers.py`` compares the generated files. The definition is generated from the
+Dockerfile; instructions that the Dockerfile does not use at present are refused. The descriptor is
+generated from the command-line parser.
 """
 
 import argparse
@@ -17,22 +17,22 @@ from circuitshift.workflows.cli.parsers import app_parser
 
 HERE = Path(__file__).parent
 HEAD = """\
-# Made from containers/Dockerfile by containers/derive.py. From the project's root:
+# Generated from containers/Dockerfile by containers/derive.py. From the project's root:
 #   apptainer build circuitshift.sif containers/circuitshift.def
 """
-#: Of no use in Apptainer: whoever runs an image is the user, and --pwd names the folder.
+#: Not needed in Apptainer: the user is the one who runs the image, and --pwd sets the folder.
 WITHOUT_MEANING = ("USER", "WORKDIR")
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Split a Dockerfile into words and what follows them; comments go, lines are joined."""
+    """Split a Dockerfile into instructions and their arguments, without comments."""
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     joined = re.sub(r"\\\n\s*", " ", "\n".join(lines))
     return [(w, rest) for w, _, rest in (line.partition(" ") for line in joined.splitlines())]
 
 
 def definition(text: str) -> str:
-    """Turn the text of a Dockerfile into that of a definition."""
+    """Convert the text of a Dockerfile into an Apptainer definition."""
     base = ""
     stages: list[dict[str, list[str]]] = []
     heads: list[str] = []
@@ -93,15 +93,15 @@ SECTIONS = {
 
 
 def descriptor(parser: argparse.ArgumentParser) -> dict[str, object]:
-    """Turn the parser of the BIDS App into a Boutiques descriptor."""
+    """Convert the parser of the BIDS App into a Boutiques descriptor."""
     actions = [a for a in parser._actions if a.dest not in ("help", "version")]
     inputs = [_input(action) for action in actions]
     line = " ".join(["circuitshift", *(str(item["value-key"]) for item in inputs)])
     return {
         "name": "circuitshift",
         "description": (
-            "Tells whether a treatment's change of brain connectivity is global or "
-            "circuit-specific, from longitudinal BIDS fMRI."
+            "Test whether a treatment's effect on brain connectivity is global or "
+            "circuit-specific, with longitudinal BIDS fMRI."
         ),
         "tool-version": __version__,
         "schema-version": "0.5",
@@ -114,15 +114,15 @@ def descriptor(parser: argparse.ArgumentParser) -> dict[str, object]:
             _output("report", "group/report.html", optional=True),
         ],
         "error-codes": [
-            {"code": 1, "description": "Nothing could be done"},
-            {"code": 2, "description": "Wrong usage"},
-            {"code": 3, "description": "Finished, but some people or runs failed"},
+            {"code": 1, "description": "Stopped with an error"},
+            {"code": 2, "description": "Wrong usage of the command line"},
+            {"code": 3, "description": "Finished, but some participants or runs failed"},
         ],
         "tags": {"field-of-study": ["neuroscience"], "application-type": ["BIDS App"]},
     }
 
 
-#: What is read; a path that is written, or that may carry a name, is text.
+#: Arguments that are input files. Output paths, and paths that can include a name, are strings.
 FILES = {
     *("bids_dir", "bids_filter_file", "circuits", "denoise_file", "study"),
     "nipype_plugin_file",
@@ -161,7 +161,7 @@ def _output(name: str, path: str, *, optional: bool) -> dict[str, object]:
 
 
 def derived() -> dict[str, str]:
-    """Return the text of each file that follows from others."""
+    """Return the text of each generated file."""
     recipe = (HERE / "Dockerfile").read_text(encoding="utf-8")
     return {
         "circuitshift.def": definition(recipe),
