@@ -17,7 +17,6 @@ from circuitshift.pipeline.errors import (
 )
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure import denoise
-from circuitshift.pipeline.measure import filters as filtering
 
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "confounds"
 STRATEGIES = denoise.load_strategies()
@@ -46,20 +45,6 @@ def regressors(n, k, rng, keep=None, n_dummy=0):
     keep = np.ones(n, bool) if keep is None else keep
     values = rng.standard_normal((n, k)).cumsum(axis=0)
     return denoise.Regressors(values, tuple(f"c{i}" for i in range(k)), keep, np.zeros(n), n_dummy)
-
-
-@pytest.mark.parametrize("t_r_s", [0.8, 2.0, 2.5])
-@pytest.mark.parametrize(
-    "band", [(0.1, None), (None, 0.01), (0.08, 0.008), (0.15, 0.009), (0.09, 0.07)]
-)
-def test_filter_equals_nilearn(t_r_s, band):
-    from nilearn.signal import butterworth
-
-    low, high = band
-    x = np.random.default_rng(0).standard_normal((150, 5)).cumsum(axis=0)
-    expected = butterworth(x.copy(), 1 / t_r_s, low_pass=low, high_pass=high)
-    found = filtering.butterworth(x, t_r_s, low_pass_hz=low, high_pass_hz=high)
-    np.testing.assert_allclose(found, expected, atol=1e-10 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("band", [(None, None), (0.1, None), (None, 0.01), (0.1, 0.01)])
