@@ -5,6 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from circuitshift.pipeline.bids.entities import ENTITIES
 from circuitshift.pipeline.bids.names import ORDER, Name
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
@@ -17,24 +18,8 @@ Filters = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 NONE = "Query.NONE"  # in a filter: the entity must be absent
 ANY = "Query.ANY"  # in a filter: the entity must be there, with any value
 
-_LONG_NAMES = {
-    "subject": "sub",
-    "session": "ses",
-    "acquisition": "acq",
-    "nucleus": "nuc",
-    "volume": "voi",
-    "ceagent": "ce",
-    "tracer": "trc",
-    "staining": "stain",
-    "reconstruction": "rec",
-    "direction": "dir",
-    "modality": "mod",
-    "resolution": "res",
-    "density": "den",
-    "segmentation": "seg",
-    "statistic": "stat",
-    "description": "desc",
-}
+# fMRIPrep's filter files also use PyBIDS's name of stain, and XCP-D's entity stat.
+_LONG_NAMES = {name: key for key, name, _ in ENTITIES} | {"staining": "stain", "statistic": "stat"}
 _FILTER_KEYS = {**{key: key for key in ORDER}, **_LONG_NAMES}
 _FILTER_QUERIES = (  # what the filter files of fMRIPrep, sMRIPrep and XCP-D may hold
     *("bold", "t1w", "t2w", "flair", "sbref", "fmap", "roi", "dwi", "pet", "asl", "m0scan"),
@@ -46,7 +31,8 @@ _FILTER_CONSTANTS = {
     "suffix": ("bold", "timeseries", "relmat"),
     "extension": (".nii.gz", ".nii", "nii.gz", "nii", ".tsv", "tsv"),
 }
-_NUMBERED = frozenset({"run", "echo", "flip", "inv", "split", "chunk", "res"})
+# res is a label by the schema, but fMRIPrep's are numbers
+_NUMBERED = frozenset({"res"} | {key for key, _, form in ENTITIES if form == "index"})
 
 
 def load_filters(path: Path) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:

@@ -5,26 +5,36 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from circuitshift.pipeline.bids.entities import ENTITIES, LABEL
 from circuitshift.pipeline.errors import InputError
 
 __all__ = ["ORDER", "PARCELS", "VARIANT", "Name", "build_path", "is_junk", "parse_name"]
 
-# Order of entities in a file name: the BIDS schema's, with res and den straight after space as
-# fMRIPrep writes them and atlas after those.
-ORDER = (
-    *("sub", "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain"),
-    *("rec", "dir", "run", "mod", "echo", "flip", "inv", "mt", "part", "proc", "hemi"),
-    *("space", "cohort", "res", "den", "split", "recording", "chunk"),
-    *("atlas", "seg", "scale", "label", "stat", "desc"),
-)
+
+def _order() -> tuple[str, ...]:
+    """Return the schema's order of entities, but for those that fMRIPrep and XCP-D write elsewhere.
+
+    fMRIPrep writes ``cohort``, ``res`` and ``den`` straight after ``space``; ``stat`` is XCP-D's
+    and not in the schema.
+    """
+    moved = ("cohort", "res", "den")
+    keys = [key for key, _, _ in ENTITIES if key not in moved]
+    place = keys.index("space") + 1
+    keys[place:place] = moved
+    keys.insert(keys.index("desc"), "stat")
+    return tuple(keys)
+
+
+#: Keys in the order in which they stand in a file name.
+ORDER = _order()
 _PLACE = {key: place for place, key in enumerate(ORDER)}
 # Entities that tell versions of one acquired run apart, and those that tell its parcels apart.
 VARIANT = frozenset({"space", "cohort", "res", "den", "desc", "stat", "meas"})
 PARCELS = ("atlas", "seg", "scale", "label")
 _NAME = re.compile(
-    r"((?:[a-zA-Z0-9]+-[a-zA-Z0-9+]+_)+)([a-zA-Z0-9]+)(\.[a-zA-Z0-9]+(?:\.[a-zA-Z0-9]+)*)"
+    rf"((?:[a-zA-Z0-9]+-{LABEL}_)+)([a-zA-Z0-9]+)(\.[a-zA-Z0-9]+(?:\.[a-zA-Z0-9]+)*)"
 )
-_LABEL = re.compile(r"[a-zA-Z0-9+]+")
+_LABEL = re.compile(LABEL)
 _JUNK = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 
 
