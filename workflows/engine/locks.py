@@ -1,13 +1,19 @@
-"""One run at a time for each person of an output folder, and nothing left of runs that died.
+"""Per-participant locks on the output folder; removes partial files left by killed runs.
 
-Tasks of a job array share an output folder and work on different people; a group level needs all
-of them at rest. Each run leaves a note that says who works on whom, and holds a lock on it. The
-kernel drops the lock when the last process of the run ends, however it ends, so a note without a
-lock is that of a run that was killed: it is removed, and with it files that were not whole yet.
+Tasks of a job array share an output folder and work on different participants; a group level needs
+all of them at rest. Each run writes a note that states who works on whom, and holds a lock on it.
+The kernel releases the lock when the last process of the run ends, however it ends, so a note
+without a lock belongs to a run that was killed: it is removed, and with it files that were not
+complete yet.
+
+The lock is `filelock.lock_descriptor` (``flock``) on a file of our own, because `filelock.FileLock`
+lacks three things: its lock is not shared with forked workers, which may outlive a parent that was
+killed; it cannot lock a folder (`staged`); and it cannot name the participants in the message. On
+NFS the kernel passes these locks to the server, so that they hold between nodes; a file system
+that knows no locks gives a note, and runs must then be started one at a time.
 """
 
 import errno
-import fcntl
 import json
 import os
 import secrets
@@ -19,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from socket import gethostname
 from typing import IO
+
+from filelock import lock_descriptor
 
 from circuitshift.atlases.whole import PART
 from circuitshift.pipeline.errors import InputError, OutputError
@@ -136,8 +144,8 @@ def _write_note(path: Path, participants: Collection[str] | None) -> IO[str]:
     """Write a note and keep it locked; the lock is there before the name is."""
     part = path.with_name(f"{PART}{path.name}")
     file = part.open("w", encoding="utf-8")
-    with suppress(OSError):  # where nothing can be locked that was said
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with suppress(OSError):  # where nothing can be locked that was reported
+        lock_descriptor(file.fileno(), blocking=False)
     content = {
         "host": gethostname(),
         "pid": os.getpid(),
@@ -179,15 +187,12 @@ def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
     """Lock a file; yields whether that was possible."""
     with path.open("a") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
+            is_ours = lock_descriptor(file.fileno(), blocking=wait)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            yield False
-        else:
-            yield True
+            is_ours = False
+        yield is_ours
 
 
 def _sweep(out_dir: Path, participants: Collection[str] | None) -> None:
@@ -241,7 +246,7 @@ def scratch(work_dir: Path, *, empty: bool, stays: bool = False) -> Iterator[Pat
         new.mkdir(mode=0o700)
         file = (new / ".lock").open("w")
         with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_descriptor(file.fileno(), blocking=False)
         new.rename(folder)
     except OSError as error:
         raise OutputError(f"{work_dir}: it cannot be written ({error.strerror})") from error
@@ -282,20 +287,21 @@ def staged(folder: Path) -> Iterator[Path]:
     stage = folder.with_name(f"{PART}{folder.name}")
     try:
         stage.mkdir(parents=True, exist_ok=True)
-        lock = os.open(stage, os.O_RDONLY)
+        descriptor = os.open(stage, os.O_RDONLY)
     except OSError as error:
         raise OutputError(f"{folder}: it cannot be made ({error.strerror})") from error
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(f"{folder} is being written to by another run; wait for it") from None
+            is_ours = lock_descriptor(descriptor, blocking=False)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
+            is_ours = True
+        if not is_ours:
+            raise InputError(f"{folder} is being written to by another run; wait for it")
         for left in stage.iterdir():  # of a run that was killed
             shutil.rmtree(left) if left.is_dir() else left.unlink()
         yield stage
         stage.replace(folder)
     finally:
-        os.close(lock)
+        os.close(descriptor)

@@ -1,0 +1,172 @@
+"""Locks of participants: who is refused and why, and what is left when a run is killed."""
+
+import errno
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from circuitshift.atlases.whole import PART
+from circuitshift.pipeline.errors import InputError, OutputError
+from circuitshift.workflows.engine import locks
+
+#: Takes a participant, forks a worker that lives on, prints its process number, and waits.
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from circuitshift.workflows.engine.locks import claimed
+with claimed(Path(sys.argv[1]), ["sub-01"], notify=print):
+    worker = os.fork()
+    if not worker:
+        time.sleep(60)
+        os._exit(0)
+    print(worker, flush=True)
+    time.sleep(60)
+"""
+
+
+def take(out, participants):
+    """Take participants and give them back."""
+    with locks.claimed(out, participants, notify=pytest.fail):
+        pass
+
+
+def is_taken(out, participants):
+    try:
+        take(out, participants)
+    except InputError:
+        return True
+    return False
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(locks, "_PATIENCE_S", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        (["sub-01"], ["sub-01"], True),
+        (["sub-01", "sub-02"], ["sub-02", "sub-03"], True),
+        (["sub-01"], ["sub-02"], False),
+        (["sub-01"], None, True),
+        (None, ["sub-01"], True),
+        (None, None, True),
+    ],
+)
+def test_a_participant_is_held_by_one_run_at_a_time(tmp_path, first, second, refused):
+    with locks.claimed(tmp_path, first, notify=pytest.fail):
+        assert is_taken(tmp_path, second) is refused
+    assert not is_taken(tmp_path, second)
+    assert not list((tmp_path / "logs/running").glob("*.json"))
+
+
+def test_the_message_names_the_holder_and_what_to_do(tmp_path):
+    held = [f"sub-{k:02d}" for k in range(1, 8)]
+    with (
+        locks.claimed(tmp_path, held, notify=pytest.fail),
+        pytest.raises(InputError) as refused,
+    ):
+        take(tmp_path, ["sub-07"])
+    said = str(refused.value)
+    assert f"process {os.getpid()} on " in said
+    assert "sub-01, sub-02, sub-03, sub-04, sub-05 and 2 more" in said
+    assert "--participant-label" in said
+
+
+def test_the_lock_outlives_a_killed_parent_until_its_worker_ends(tmp_path):
+    """Workers may still write; `filelock.FileLock` would be free at once."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        worker = int(holder.stdout.readline())
+        assert is_taken(tmp_path, ["sub-01"])
+        holder.kill()
+        holder.wait()
+        assert is_taken(tmp_path, ["sub-01"])
+        os.kill(worker, signal.SIGKILL)
+        end = time.monotonic() + 20
+        while is_taken(tmp_path, ["sub-01"]) and time.monotonic() < end:
+            time.sleep(0.05)
+    assert not is_taken(tmp_path, ["sub-01"])
+
+
+def dead_note(out, participants):
+    folder = out / "logs" / "running"
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {"host": "x", "pid": 1, "started": "2026-01-01 00:00", "people": participants}
+    (folder / "x-1-ab.json").write_text(json.dumps(content))
+
+
+def test_partial_files_of_a_killed_run_are_removed(tmp_path):
+    parts = [tmp_path / f"sub-{k}" / "func" / f"{PART}1-ab-x.tsv" for k in ("01", "02")]
+    for part in parts:
+        part.parent.mkdir(parents=True)
+        part.write_text("half of it")
+    whole = parts[0].with_name("x.tsv")
+    whole.write_text("all of it")
+    dead_note(tmp_path, ["sub-01"])
+    with locks.claimed(tmp_path, ["sub-02"], notify=pytest.fail):
+        # another run is alive: only what the dead one held is removed
+        dead_note(tmp_path, ["sub-01"])
+        parts[0].write_text("half of it")
+        parts[1].write_text("being written")
+        take(tmp_path, ["sub-03"])
+        assert not parts[0].exists()
+        assert parts[1].exists()
+    assert whole.read_text() == "all of it"
+    assert not list(tmp_path.rglob(f"{PART}*"))
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+def test_a_file_system_without_locks_gives_a_note(tmp_path, monkeypatch, code):
+    def refuses(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    notes = []
+    with locks.claimed(tmp_path, ["sub-01"], notify=notes.append):
+        pass
+    assert len(notes) == 1
+    assert "cannot be locked; start one run at a time" in notes[0]
+    with locks.staged(tmp_path / "x") as stage:
+        (stage / "file").write_text("")
+    with locks.scratch(tmp_path / "work", empty=False) as folder:
+        assert folder.is_dir()
+    assert (tmp_path / "x" / "file").exists()
+
+
+def test_another_error_of_the_lock_is_reported(tmp_path, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", fails)
+    with pytest.raises(OutputError, match="Input/output error"):
+        take(tmp_path, ["sub-01"])
+
+
+def test_a_stage_is_held_emptied_and_renamed(tmp_path):
+    left = tmp_path / f"{PART}x" / "sub-01"
+    left.mkdir(parents=True)
+    with locks.staged(tmp_path / "x") as stage:
+        assert not left.exists()
+        (stage / "file").write_text("")
+        with pytest.raises(InputError, match="being written to by another run"):
+            locks.staged(tmp_path / "x").__enter__()
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    assert [path.name for path in (tmp_path / "x").iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_scratch_stays_after_an_error_unless_it_is_to_be_emptied(tmp_path, empty):
+    with (
+        pytest.raises(ZeroDivisionError),
+        locks.scratch(tmp_path, empty=empty) as folder,
+    ):
+        raise ZeroDivisionError
+    assert folder.exists() is not empty
