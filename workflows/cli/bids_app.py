@@ -1,12 +1,11 @@
-"""What each command does, once its options are parsed."""
+"""The BIDS App: both levels, once the command line has become a request."""
 
-import argparse
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.errors import InputError, OutputError
@@ -20,19 +19,14 @@ from circuitshift.pipeline.study.group_level import DataSet, recorded_settings
 from circuitshift.pipeline.study.preregistration import freeze_plan, plan_of
 from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
-from circuitshift.workflows.cli.preflight import prepare_outputs, validate_input
-from circuitshift.workflows.cli.request import (
+from circuitshift.workflows.cli.preflight import (
     check_folders,
     check_writable,
-    count_participants,
-    data_sets_of,
-    execution_settings_of,
-    input_folders,
-    make_absolute,
-    query_of,
-    settings_of,
+    prepare_outputs,
+    validate_input,
 )
-from circuitshift.workflows.cli.terminal import notify
+from circuitshift.workflows.cli.request import Request
+from circuitshift.workflows.cli.terminal import count_participants, notify
 from circuitshift.workflows.engine.crashes import explain
 from circuitshift.workflows.engine.locks import claimed, scratch
 from circuitshift.workflows.engine.log import log_line
@@ -46,61 +40,63 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 
-def app(options: argparse.Namespace) -> int:
-    """Run the BIDS App at one level; return the exit status."""
-    make_absolute(options)
-    given, execution = settings_of(options), execution_settings_of(options)
-    settings = replace(AnalysisSettings(), **given)
-    folders = input_folders(options)
-    check_folders(options, folders)
-    stated = read_study_file(options.study) if options.study else StudyFile()
-    data_sets = data_sets_of(options, folders)
-    if options.freeze_plan:
-        return _freeze(options, stated, data_sets, given)
-    if (
-        options.analysis_level == "group"
-        and not options.dry_run
-        and _is_measured(options, data_sets)
-    ):
-        settings = _as_measured(given, data_sets)
-        with _at_work(options, None, execution) as execution:
-            return _group(data_sets, stated, plan=(settings, execution), options=options)
-    plan = make_plan(folders, query_of(options), settings=settings, out_dir=options.output_dir)
-    if options.dry_run:
-        notify(describe(plan, settings, level=options.analysis_level))
+def app(request: Request) -> int:
+    """Run the BIDS App at one level.
+
+    Parameters
+    ----------
+    request : Request
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    check_folders(request)
+    stated = read_study_file(request.study_file) if request.study_file else StudyFile()
+    if request.freeze_plan:
+        return _freeze(request, stated)
+    is_group = request.analysis_level == "group"
+    if is_group and not request.dry_run and _is_measured(request):
+        settings = _as_measured(request)
+        with _at_work(request, None) as execution:
+            plan = (settings, execution)
+            return _group(request.data_sets, stated, plan=plan, request=request)
+    settings = request.settings
+    study = make_plan(request.folders, request.query, settings=settings, out_dir=request.output_dir)
+    if request.dry_run:
+        notify(describe(study, settings, level=request.analysis_level))
         return EXIT_OK
-    if not options.skip_bids_validation:
-        validate_input(options.bids_dir)
-    if options.analysis_level == "participant":
-        participants = [_key(person, options.output_dir) for person in plan.participants]
-        with _at_work(options, participants, execution) as execution:
-            return _participants(plan, settings, execution, options)
-    if any(p.raw or any(run.input_type == "bold" for run in p.runs) for p in plan.participants):
+    if not request.skip_bids_validation:
+        validate_input(request.bids_dir)
+    if not is_group:
+        participants = [_key(person, request.output_dir) for person in study.participants]
+        with _at_work(request, participants) as execution:
+            return _participants(study, settings, execution, request)
+    if any(p.raw or any(run.input_type == "bold" for run in p.runs) for p in study.participants):
         raise InputError(
-            f"{options.output_dir} holds no measured people; run the participant level first: "
-            f"circuitshift {options.bids_dir} {options.output_dir} participant"
+            f"{request.output_dir} holds no measured people; run the participant level first: "
+            f"circuitshift {request.bids_dir} {request.output_dir} participant"
         )
-    with _at_work(options, None, execution) as execution:
-        first = _participants(plan, settings, execution, options)
-        return max(
-            first, _group(plan.data_sets, stated, plan=(settings, execution), options=options)
-        )
+    with _at_work(request, None) as execution:
+        first = _participants(study, settings, execution, request)
+        plan = (settings, execution)
+        return max(first, _group(study.data_sets, stated, plan=plan, request=request))
 
 
 @contextmanager
-def _at_work(
-    options: argparse.Namespace, participants: Sequence[str] | None, execution: ExecutionSettings
-) -> Iterator[ExecutionSettings]:
+def _at_work(request: Request, participants: Sequence[str] | None) -> Iterator[ExecutionSettings]:
     """Hold people of the output folder, and make scratch space for this run alone."""
     from circuitshift.workflows.engine.run import only_submits  # noqa: PLC0415
 
-    bids.refuse_foreign(options.output_dir)
-    check_writable("OUTPUT_DIR", options.output_dir)
-    check_writable("--work-dir", options.work_dir)
+    execution = request.execution
+    bids.refuse_foreign(request.output_dir)
+    check_writable("OUTPUT_DIR", request.output_dir)
+    check_writable("--work-dir", request.work_dir)
     with (
-        claimed(options.output_dir, participants, notify=notify),
+        claimed(request.output_dir, participants, notify=notify),
         scratch(
-            execution.work_dir, empty=options.clean_workdir, stays=only_submits(execution)
+            execution.work_dir, empty=request.clean_workdir, stays=only_submits(execution)
         ) as folder,
     ):
         yield replace(execution, work_dir=folder)
@@ -111,42 +107,37 @@ def _key(person: ParticipantPlan, out_dir: Path) -> str:
     return (person.out_dir / f"sub-{person.participant}").relative_to(out_dir).as_posix()
 
 
-def _freeze(
-    options: argparse.Namespace,
-    stated: StudyFile,
-    data_sets: Sequence[DataSet],
-    given: dict[str, Any],
-) -> int:
+def _freeze(request: Request, stated: StudyFile) -> int:
     """Write the plan; neither people nor groups are read."""
-    check_writable("OUTPUT_DIR", options.output_dir)
-    measured = any(data_set.outputs.glob("sub-*/sub-*_runs.tsv") for data_set in data_sets)
-    settings = _as_measured(given, data_sets) if measured else replace(AnalysisSettings(), **given)
-    path = freeze_plan(options.output_dir / "group", plan_of(stated, settings))
+    check_writable("OUTPUT_DIR", request.output_dir)
+    measured = any(d.outputs.glob("sub-*/sub-*_runs.tsv") for d in request.data_sets)
+    settings = _as_measured(request) if measured else request.settings
+    path = freeze_plan(request.output_dir / "group", plan_of(stated, settings))
     notify(f"frozen: {path} (hash {tables.read_json(path)['hash']})")
     return EXIT_OK
 
 
-def _is_measured(options: argparse.Namespace, data_sets: Sequence[DataSet]) -> bool:
+def _is_measured(request: Request) -> bool:
     """Tell whether the participant level has been run for every data set.
 
     Series and matrices count as not measured: looking at them again costs next to nothing, and an
     input that changed is then never missed. Where only reports are made again nothing is measured.
     """
-    if options.reports_only:
+    if request.reports_only:
         return True
-    for data_set in data_sets:
+    for data_set in request.data_sets:
         first = next(data_set.outputs.glob("sub-*/sub-*_runs.tsv"), None)
         if first is None or AS_GIVEN in tables.read_table(first).column("strategy"):
             return False
     return True
 
 
-def _as_measured(given: dict[str, Any], data_sets: Sequence[DataSet]) -> AnalysisSettings:
+def _as_measured(request: Request) -> AnalysisSettings:
     """Take the settings of the participant level; refuse flags that contradict them."""
-    recorded = recorded_settings(data_sets)
+    recorded = recorded_settings(request.data_sets)
     unlike = [
         f"{name} = {value} (measured with {getattr(recorded, name)})"
-        for name, value in given.items()
+        for name, value in request.given
         if name != "circuits" and value != getattr(recorded, name)
     ]
     if unlike:
@@ -154,41 +145,41 @@ def _as_measured(given: dict[str, Any], data_sets: Sequence[DataSet]) -> Analysi
             f"the participant level was run with other settings: {'; '.join(unlike)}; run it again "
             "with these flags, or leave them out here"
         )
-    return replace(recorded, circuits=given.get("circuits", ()))
+    return replace(recorded, circuits=request.settings.circuits)
 
 
 def _participants(
     plan: StudyPlan,
     settings: AnalysisSettings,
     execution: ExecutionSettings,
-    options: argparse.Namespace,
+    request: Request,
 ) -> int:
     """Measure everybody and write a report for each."""
     from circuitshift.workflows.engine.run import only_submits, resources, run_workflow  # noqa: PLC0415
     from circuitshift.workflows.participant import init_participant_wf  # noqa: PLC0415
 
     submits = only_submits(execution)
-    if submits and options.clean_workdir:
+    if submits and request.clean_workdir:
         raise InputError("--clean-workdir would take away what the submitted jobs read")
     for note in plan.notes:
         notify(f"note: {note}")
     for problem in plan.problems:
         notify(f"fault: {problem}")
     start = time.monotonic()
-    prepare_outputs(plan, settings, preproc_only=options.preproc_only)
-    log_dir = options.output_dir.resolve() / "logs"
+    prepare_outputs(plan, settings, preproc_only=request.preproc_only)
+    log_dir = request.output_dir.resolve() / "logs"
 
     def build() -> "Workflow":
         return init_participant_wf(
             plan.participants,
             settings,
             execution,
-            reports_only=options.reports_only,
-            preproc_only=options.preproc_only,
+            reports_only=request.reports_only,
+            preproc_only=request.preproc_only,
         )
 
-    if not options.reports_only:
-        tables.write_json(command_record(options.output_dir), {"command": options.command})
+    if not request.reports_only:
+        tables.write_json(command_record(request.output_dir), {"command": request.command})
     crashes = run_workflow(build, execution, log_dir=log_dir, notify=notify, on_step=notify.step)
     if submits:
         notify(
@@ -206,7 +197,7 @@ def _participants(
     notify(
         f"{count_participants(len(plan.participants))} in {time.monotonic() - start:.0f} s; "
         f"reports: "
-        f"{options.output_dir / 'sub-*.html'}"
+        f"{request.output_dir / 'sub-*.html'}"
     )
     return EXIT_PARTIAL if crashes or failed else EXIT_OK
 
@@ -259,7 +250,7 @@ def _group(
     stated: StudyFile,
     *,
     plan: tuple[AnalysisSettings, ExecutionSettings],
-    options: argparse.Namespace,
+    request: Request,
 ) -> int:
     """Analyse the study and print its verdict."""
     settings, execution = plan
@@ -268,7 +259,7 @@ def _group(
 
     if only_submits(execution):
         raise InputError("the group level needs a plugin that waits for its jobs, such as SLURM")
-    out_dir = options.output_dir
+    out_dir = request.output_dir
 
     def build() -> "Workflow":
         return init_group_wf(
@@ -277,8 +268,8 @@ def _group(
             settings=settings,
             execution=execution,
             out_dir=out_dir,
-            ratings=options.ratings,
-            reports_only=options.reports_only,
+            ratings=request.ratings,
+            reports_only=request.reports_only,
         )
 
     # two nodes, one after the other: no pool of processes is needed

@@ -21,25 +21,31 @@ __all__ = ["main"]
 _LEAST_MEMORY = 2**30  # address space; loading the libraries alone takes some 700 MB
 
 _TOOLS = ("demo", "simulate", "calibrate", "power", "slurm", "fetch", "validate")
-_OPEN_DATA = ("fetch", "validate")
 
 
-def _run(tool: str, options: argparse.Namespace) -> int:
-    if tool in _OPEN_DATA:
-        from circuitshift.workflows.cli import open_data  # noqa: PLC0415
+def _run(
+    tool: str, parser: argparse.ArgumentParser, options: argparse.Namespace, command: str
+) -> int:
+    """Make the request and hand it to its command; what is heavy is imported here."""
+    from circuitshift.workflows.cli import request as requests  # noqa: PLC0415
+    from circuitshift.workflows.cli import tool_requests  # noqa: PLC0415
 
-        return int(getattr(open_data, tool)(options))
-    if tool == "slurm":
-        from circuitshift.workflows.cli import slurm  # noqa: PLC0415
+    request = requests.make_request(tool, parser, options, command=command)
+    if isinstance(request, requests.Request):
+        from circuitshift.workflows.cli.bids_app import app  # noqa: PLC0415
 
-        return slurm.slurm(options)
-    if tool:
-        from circuitshift.workflows.cli import tools  # noqa: PLC0415
+        return app(request)
+    if isinstance(request, requests.SlurmRequest):
+        from circuitshift.workflows.cli.slurm import slurm  # noqa: PLC0415
 
-        return int(getattr(tools, tool)(options))
-    from circuitshift.workflows.cli import bids_app  # noqa: PLC0415
+        return slurm(request)
+    if isinstance(request, tool_requests.FetchRequest | tool_requests.ValidateRequest):
+        from circuitshift.workflows.cli.open_data import run_open_data  # noqa: PLC0415
 
-    return bids_app.app(options)
+        return run_open_data(request)
+    from circuitshift.workflows.cli.tools import run_tool  # noqa: PLC0415
+
+    return run_tool(request)
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -62,11 +68,11 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # names of files need not fit the terminal
             stream.reconfigure(errors="backslashreplace")
     options = parser.parse_args(rest)
-    options.command = shlex.join(["circuitshift", *words])
     _limit_threads(getattr(options, "omp_nthreads", None))
     try:
         _refuse_little_memory()
-        code = _run(words[0] if tools else "", options)
+        command = shlex.join(["circuitshift", *words])
+        code = _run(words[0] if tools else "", parser, options, command)
     except BrokenPipeError:  # `circuitshift ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_OK

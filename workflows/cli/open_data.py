@@ -1,6 +1,5 @@
 """What the tools for published data do: fetch and validate."""
 
-import argparse
 import time
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.opendata.compare import account, compare, write_comparison
 from circuitshift.pipeline.validation.opendata.fetch import fetch as fetch_files
 from circuitshift.pipeline.validation.opendata.fetch import is_fetched, published_sources
-from circuitshift.pipeline.validation.opendata.needed_files import Wanted
 from circuitshift.pipeline.validation.opendata.recipe import (
     Recipe,
     RecipeData,
@@ -19,60 +17,59 @@ from circuitshift.pipeline.validation.opendata.recipe import (
 )
 from circuitshift.workflows.cli.bids_app import app
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
-from circuitshift.workflows.cli.parsers import app_parser
+from circuitshift.workflows.cli.request import app_request
 from circuitshift.workflows.cli.terminal import notify
+from circuitshift.workflows.cli.tool_requests import FetchRequest, ValidateRequest
 
-__all__ = ["fetch", "validate"]
+__all__ = ["fetch", "run_open_data", "validate"]
 
 
-def fetch(options: argparse.Namespace) -> int:
-    """Fetch what an analysis needs of one data set."""
+def run_open_data(request: FetchRequest | ValidateRequest) -> int:
+    """Run the tool that a request is for; return the exit status."""
+    return fetch(request) if isinstance(request, FetchRequest) else validate(request)
+
+
+def fetch(request: FetchRequest) -> int:
+    """Fetch what an analysis needs of one data set; return the exit status."""
     start = time.monotonic()
-    wanted = Wanted(
-        participants=tuple(options.participant_label),
-        sessions=tuple(options.session_label),
-        tasks=tuple(options.task_id),
-        spaces=tuple(options.space),
-        include=tuple(options.include),
-    )
     found = fetch_files(
-        options.dataset,
-        options.folder.absolute(),
-        wanted,
-        tag=options.tag,
-        derivatives=options.derivatives,
+        request.dataset,
+        request.folder,
+        request.wanted,
+        tag=request.tag,
+        derivatives=request.derivatives,
         notify=notify,
-        dry_run=options.dry_run,
+        dry_run=request.dry_run,
     )
     commits = {"raw": found.commit or "not told", **found.derivatives}
     told = ", ".join(f"{name} {commit}" for name, commit in commits.items())
     notify(f"version {found.tag}; commits: {told}")
-    if not options.dry_run:
+    if not request.dry_run:
         notify(
             f"{found.n_files} files are whole ({time.monotonic() - start:.0f} s): {found.folder}"
         )
     return EXIT_OK
 
 
-def validate(options: argparse.Namespace) -> int:
+def validate(request: ValidateRequest) -> int:
     """Fetch what a recipe needs, run both levels, compare with what was published."""
-    if options.recipe == "list":
+    if request.recipe == "list":
         for name in recipe_names():
             notify(f"{name}  {load_recipe(name).title}")
         return EXIT_OK
     start = time.monotonic()
-    recipe = load_recipe(options.recipe)
-    out: Path = (options.output_dir or Path("validation") / recipe.name).absolute()
-    data: Path = (options.data or out / "data").absolute()
-    _settle(out, recipe, data, replica=options.replica)
-    if options.replica:
+    recipe = load_recipe(request.recipe)
+    out = (request.output_dir or Path("validation") / recipe.name).absolute()
+    data = (request.data or out / "data").absolute()
+    _settle(out, recipe, data, replica=request.replica)
+    if request.replica:
         from circuitshift.pipeline.validation.opendata.replica import write_replica  # noqa: PLC0415
 
         write_replica(recipe, data)
     for data_set in recipe.data_sets:
         _fetch_missing(data_set, data / data_set.accession)
-    status = _run_levels(recipe, data, out, options)
-    return max(status, _compare(recipe, data, out, start, simulated=options.replica))
+    status = _run_levels(recipe, data, out, request)
+    return max(status, _compare(recipe, data, out, start, simulated=request.replica))
 
 
 def _settle(out: Path, recipe: Recipe, data: Path, *, replica: bool) -> None:
@@ -106,22 +103,22 @@ def _fetch_missing(data_set: RecipeData, folder: Path) -> None:
     )
 
 
-def _run_levels(recipe: Recipe, data: Path, out: Path, options: argparse.Namespace) -> int:
+def _run_levels(recipe: Recipe, data: Path, out: Path, request: ValidateRequest) -> int:
     """Run the participant and the group level as a user would."""
     first = recipe.data_sets[0]
     words = [str(_input_of(first, data, out)), str(out / "results")]
     more = ["--study", str(out / "study.toml"), "--skip-bids-validation"]
-    more += ["-w", str(options.work_dir or out / "work")]
+    more += ["-w", str(request.work_dir or out / "work")]
     more += ["--task-id", *first.tasks] if first.tasks else []
     more += ["--session-label", *first.sessions] if first.sessions else []
     for other in recipe.data_sets[1:]:
         more += ["--reference-dataset", f"{other.accession}={data / other.accession}"]
-    if options.nprocs:
-        more += ["--nprocs", str(options.nprocs)]
+    if request.nprocs:
+        more += ["--nprocs", str(request.nprocs)]
     status = EXIT_OK
     for level in ("participant", "group"):
         notify(f"\n$ circuitshift {' '.join([*words, level, *more])}")
-        status = max(status, app(app_parser().parse_args([*words, level, *more])))
+        status = max(status, app(app_request([*words, level, *more])))
     return status
 
 

@@ -78,7 +78,6 @@ def app_parser() -> argparse.ArgumentParser:
     _add_settings(parser)
     _add_execution(parser)
     parser.add_argument("--version", action="version", version=_version())
-    parser.set_defaults(command="circuitshift")
     return parser
 
 

@@ -1,12 +1,12 @@
-"""What happens before anything is measured: the input is validated, atlases are prepared."""
+"""What happens before anything is measured: folders and input are checked, atlases prepared."""
 
 import importlib.util
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.errors import InputError
@@ -16,13 +16,39 @@ from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study.group_level import DataSet
 from circuitshift.pipeline.validation.opendata.fetch import published_sources
+from circuitshift.workflows.cli.request import Request
 from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.plan import ParticipantPlan, StudyPlan
 
-if TYPE_CHECKING:
-    pass
+__all__ = ["check_folders", "check_writable", "prepare_outputs", "validate_input"]
 
-__all__ = ["prepare_outputs", "validate_input"]
+
+def check_folders(request: Request) -> None:
+    """Refuse folders that are missing, or an output folder that is the input."""
+    if request.ratings is not None and not request.ratings.is_dir():
+        raise InputError(f"--ratings {request.ratings}: there is no such folder")
+    for folder in request.folders:
+        for path in {folder.participants, folder.files}:
+            if not path.is_dir():
+                raise InputError(f"{path}: there is no such folder")
+        if folder.name and not folder.name.isalnum():
+            raise InputError(
+                f"data set name {folder.name!r}: use letters and digits, --reference-dataset "
+                "NAME=PATH"
+            )
+    if request.output_dir.resolve() == request.bids_dir.resolve():
+        raise InputError("OUTPUT_DIR must not be BIDS_DIR: nothing is ever written into the input")
+
+
+def check_writable(name: str, folder: Path) -> None:
+    """Refuse a folder that cannot be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{name}: cannot write into {folder} ({reason})") from None
 
 
 def validate_input(bids_dir: Path) -> None:

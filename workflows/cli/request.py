@@ -1,98 +1,241 @@
-"""Options of a command -> what the pipeline takes: folders, selection, settings."""
+"""Frozen requests, made of the parsed command line: what every command takes.
+
+Only this module, the parsers and `main` know argparse. A request is complete: paths of a study are
+absolute, files that a flag names have been read where they decide what is asked for, and nothing
+behind it looks at the command line again.
+"""
 
 import argparse
 import os
-import tempfile
-from collections.abc import Sequence
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.measure.denoise import get_strategy, load_strategies
-from circuitshift.pipeline.records import ExecutionSettings
+from circuitshift.pipeline.records import AnalysisSettings, ExecutionSettings
 from circuitshift.pipeline.study.group_level import DataSet
+from circuitshift.workflows.cli.parsers import app_parser
+from circuitshift.workflows.cli.tool_requests import (
+    CalibrateRequest,
+    DemoRequest,
+    FetchRequest,
+    PowerRequest,
+    SimulateRequest,
+    ValidateRequest,
+)
+from circuitshift.workflows.cluster.batch import Flag, JobRequest
 from circuitshift.workflows.plan import InputFolder
 
-__all__ = [
-    "check_folders",
-    "check_writable",
-    "count_participants",
-    "data_sets_of",
-    "execution_settings_of",
-    "input_folders",
-    "make_absolute",
-    "query_of",
-    "settings_of",
-]
+__all__ = ["AnyRequest", "Request", "SlurmRequest", "app_request", "flags_of", "make_request"]
 
 
-def make_absolute(options: argparse.Namespace) -> None:
-    """Nodes run in folders of their own, where a relative path would lead elsewhere."""
-    for name, value in vars(options).items():
-        if isinstance(value, Path):
-            setattr(options, name, value.absolute())
-        elif isinstance(value, tuple):  # NAME=PATH
-            setattr(options, name, (value[0], value[1].absolute()))
-        elif isinstance(value, list):
-            made = [item.absolute() if isinstance(item, Path) else item for item in value]
-            setattr(options, name, made)
-    if options.atlas:
-        options.atlas = [
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one call of the BIDS App asks for.
+
+    Parameters
+    ----------
+    bids_dir, output_dir, work_dir : Path
+        Absolute; `work_dir` as named, of which `execution` has a folder for this version.
+    analysis_level : {"participant", "group"}
+    folders : tuple of InputFolder
+        Data sets, the main one first.
+    query : Query
+        Selection of runs.
+    given : tuple of (str, value)
+        Fields of `AnalysisSettings` that the command line states; the others keep their defaults.
+    execution : ExecutionSettings
+    study_file : Path, optional
+    ratings : Path, optional
+        Folder of ratings; None for the one in `output_dir`.
+    skip_bids_validation, dry_run, reports_only, preproc_only, clean_workdir, freeze_plan : bool
+        Flags of the same names.
+    command : str
+        The command line, for reports.
+    """
+
+    bids_dir: Path
+    output_dir: Path
+    work_dir: Path
+    analysis_level: Literal["participant", "group"]
+    folders: tuple[InputFolder, ...]
+    query: bids.Query
+    given: tuple[tuple[str, Any], ...]
+    execution: ExecutionSettings
+    study_file: Path | None
+    ratings: Path | None
+    skip_bids_validation: bool
+    dry_run: bool
+    reports_only: bool
+    preproc_only: bool
+    clean_workdir: bool
+    freeze_plan: bool
+    command: str
+
+    @property
+    def settings(self) -> AnalysisSettings:
+        """The settings that are given, and defaults for the others."""
+        return replace(AnalysisSettings(), **dict(self.given))
+
+    @property
+    def data_sets(self) -> tuple[DataSet, ...]:
+        """Each input folder with its output folder."""
+        root = self.output_dir
+        return tuple(
+            DataSet(root / "datasets" / f.name if f.name else root, f.participants, f.name)
+            for f in self.folders
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SlurmRequest:
+    """What ``circuitshift slurm`` asks for.
+
+    Parameters
+    ----------
+    app : Request
+        What the jobs do; its level is that of the array, the participant level.
+    jobs : JobRequest
+    submit, status : bool
+        Whether to submit the scripts; whether to report progress only.
+    """
+
+    app: Request
+    jobs: JobRequest
+    submit: bool
+    status: bool
+
+
+#: What `make_request` may return.
+AnyRequest = (
+    Request
+    | SlurmRequest
+    | SimulateRequest
+    | DemoRequest
+    | CalibrateRequest
+    | PowerRequest
+    | FetchRequest
+    | ValidateRequest
+)
+_Simple = TypeVar("_Simple", SimulateRequest, CalibrateRequest, ValidateRequest)
+
+
+def make_request(
+    tool: str, parser: argparse.ArgumentParser, options: argparse.Namespace, *, command: str
+) -> AnyRequest:
+    """Turn the options of a command into its request.
+
+    Parameters
+    ----------
+    tool : str
+        Name of a tool; empty for the BIDS App.
+    parser : ArgumentParser
+        The parser of `options`.
+    options : Namespace
+    command : str
+        The command line as it was typed.
+
+    Returns
+    -------
+    Request, or the request of the tool
+
+    Raises
+    ------
+    InputError
+        If options contradict each other, or a file that decides what is asked for is missing or
+        damaged.
+    """
+    if not tool:
+        return _study_request(_absolute(options), options.analysis_level, command)
+    if tool == "slurm":
+        return _slurm_request(parser, _absolute(options), command)
+    return _TOOLS[tool](options)
+
+
+def app_request(words: Sequence[str]) -> Request:
+    """Make the request of a command line of the BIDS App, which a tool puts together.
+
+    Parameters
+    ----------
+    words : sequence of str
+        What follows ``circuitshift``.
+
+    Returns
+    -------
+    Request
+    """
+    options = _absolute(app_parser().parse_args(list(words)))
+    command = shlex.join(["circuitshift", *words])
+    return _study_request(options, options.analysis_level, command)
+
+
+# ------------------------------------------------------------------------------- paths
+
+
+def _absolute(options: argparse.Namespace) -> argparse.Namespace:
+    """Make every path absolute: nodes run in folders of their own."""
+    found: dict[str, Any] = {n: _absolute_value(value) for n, value in vars(options).items()}
+    if found["atlas"]:
+        found["atlas"] = [
             str(Path(source).absolute()) if Path(source).exists() else source
-            for source in options.atlas
+            for source in found["atlas"]
         ]
+    return argparse.Namespace(**found)
 
 
-def input_folders(options: argparse.Namespace) -> list[InputFolder]:
+def _absolute_value(value: object) -> object:
+    if isinstance(value, Path):
+        return value.absolute()
+    if isinstance(value, tuple):  # NAME=PATH
+        return (value[0], value[1].absolute())
+    if isinstance(value, list):
+        return [item.absolute() if isinstance(item, Path) else item for item in value]
+    return value
+
+
+# ------------------------------------------------------------------ BIDS App and Slurm
+
+
+def _study_request(
+    options: argparse.Namespace, level: Literal["participant", "group"], command: str
+) -> Request:
+    return Request(
+        bids_dir=options.bids_dir,
+        output_dir=options.output_dir,
+        work_dir=options.work_dir,
+        analysis_level=level,
+        folders=_folders(options),
+        query=_query(options),
+        given=_given_settings(options),
+        execution=_execution(options),
+        study_file=options.study,
+        ratings=options.ratings,
+        skip_bids_validation=options.skip_bids_validation,
+        dry_run=options.dry_run,
+        reports_only=options.reports_only,
+        preproc_only=options.preproc_only,
+        clean_workdir=options.clean_workdir,
+        freeze_plan=options.freeze_plan,
+        command=command,
+    )
+
+
+def _folders(options: argparse.Namespace) -> tuple[InputFolder, ...]:
     """Find the folders that the positional arguments and flags name."""
     files = options.derivatives[1] if options.derivatives else options.bids_dir
-    folders = [InputFolder(options.bids_dir, files)]
-    if options.reference_dataset:
-        name, path = options.reference_dataset
-        folders.append(InputFolder(path, path, name or path.resolve().name))
-    return folders
+    main = InputFolder(options.bids_dir, files)
+    if not options.reference_dataset:
+        return (main,)
+    name, path = options.reference_dataset
+    return (main, InputFolder(path, path, name or path.resolve().name))
 
 
-def check_folders(options: argparse.Namespace, folders: Sequence[InputFolder]) -> None:
-    """Refuse folders that are missing, or an output folder that is the input."""
-    if options.ratings is not None and not options.ratings.is_dir():
-        raise InputError(f"--ratings {options.ratings}: there is no such folder")
-    for folder in folders:
-        for path in {folder.participants, folder.files}:
-            if not path.is_dir():
-                raise InputError(f"{path}: there is no such folder")
-        if folder.name and not folder.name.isalnum():
-            raise InputError(
-                f"data set name {folder.name!r}: use letters and digits, --reference-dataset "
-                "NAME=PATH"
-            )
-    if options.output_dir.resolve() == options.bids_dir.resolve():
-        raise InputError("OUTPUT_DIR must not be BIDS_DIR: nothing is ever written into the input")
-
-
-def check_writable(name: str, folder: Path) -> None:
-    """Refuse at the door a folder that cannot be written to."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{name}: cannot write into {folder} ({reason})") from None
-
-
-def data_sets_of(options: argparse.Namespace, folders: Sequence[InputFolder]) -> list[DataSet]:
-    """Pair each input folder with its output folder."""
-    root = options.output_dir
-    return [
-        DataSet(root / "datasets" / f.name if f.name else root, f.participants, f.name)
-        for f in folders
-    ]
-
-
-def query_of(options: argparse.Namespace) -> bids.Query:
-    """Build the selection of runs from the flags."""
+def _query(options: argparse.Namespace) -> bids.Query:
+    """Build the selection of runs."""
     filters = bids.load_filters(options.bids_filter_file) if options.bids_filter_file else ()
     return bids.Query(
         participants=tuple(options.participant_label),
@@ -104,9 +247,9 @@ def query_of(options: argparse.Namespace) -> bids.Query:
     )
 
 
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Take the settings that were given; what was not given keeps its default."""
-    given = {
+def _given_settings(options: argparse.Namespace) -> tuple[tuple[str, Any], ...]:
+    """Take the settings that are stated; the others keep their defaults."""
+    values = {
         "atlases": tuple(options.atlas) if options.atlas else None,
         "circuits": tuple(map(str, options.circuits)) or None,
         "strategy_files": tuple(map(str, options.denoise_file)) or None,
@@ -119,13 +262,13 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         "template": options.output_space,
         "slice_timing": False if "slicetiming" in options.ignore else None,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return tuple((name, value) for name, value in values.items() if value is not None)
 
 
 def _with_gsr_counterpart(
     names: Sequence[str] | None, files: Sequence[Path]
 ) -> tuple[str, ...] | None:
-    """Add the twin with global signal regression of the first strategy, or without it."""
+    """Add the counterpart of the first strategy with global signal regression."""
     if not names:
         return None
     available = load_strategies(tuple(files))
@@ -137,10 +280,13 @@ def _with_gsr_counterpart(
     return tuple(dict.fromkeys((*names, *added)))
 
 
-def execution_settings_of(options: argparse.Namespace) -> ExecutionSettings:
+def _execution(options: argparse.Namespace) -> ExecutionSettings:
     """Collect what changes speed and place, never numbers."""
+    from circuitshift.pipeline import __version__  # noqa: PLC0415
+
+    version = f"circuitshift_{__version__}".replace(".", "_")
     return ExecutionSettings(
-        work_dir=options.work_dir.resolve() / _work_name(),
+        work_dir=options.work_dir.resolve() / version,
         n_procs=options.nprocs or os.cpu_count() or 1,
         omp_nthreads=options.omp_nthreads or 1,
         mem_gb=options.mem_gb,
@@ -152,12 +298,155 @@ def execution_settings_of(options: argparse.Namespace) -> ExecutionSettings:
     )
 
 
-def _work_name() -> str:
-    from circuitshift.pipeline import __version__  # noqa: PLC0415
+def _slurm_request(
+    parser: argparse.ArgumentParser, options: argparse.Namespace, command: str
+) -> SlurmRequest:
+    app = _study_request(options, "participant", command)
+    _refuse_for_jobs(options)
+    jobs = JobRequest(
+        bids_dir=options.bids_dir,
+        output_dir=options.output_dir,
+        work_dir=options.work_dir,
+        flags=flags_of(parser, options),
+        named=tuple(_named(options)),
+        with_group=not (options.no_group or options.preproc_only),
+        nprocs=options.nprocs or 1,
+        mem_gb=options.mem_gb,
+        minutes=options.time,
+        group_mem_gb=options.group_mem_gb,
+        group_minutes=options.group_time,
+        array_limit=options.array_limit,
+        array_size=options.array_size,
+        sbatch_args=_sbatch_words(options.sbatch_args),
+        container=options.container,
+    )
+    return SlurmRequest(app, jobs, submit=options.submit, status=options.status)
 
-    return f"circuitshift_{__version__}".replace(".", "_")
+
+def _refuse_for_jobs(options: argparse.Namespace) -> None:
+    """Refuse what has no meaning for jobs."""
+    for name, why in (
+        ("nipype_plugin_file", "each task is one person; give the plugin to the BIDS App instead"),
+        ("freeze_plan", "freeze the plan with the BIDS App, before the jobs"),
+    ):
+        if getattr(options, name):
+            raise InputError(f"circuitshift slurm takes no --{name.replace('_', '-')}: {why}")
+    if options.status and options.submit:
+        raise InputError("circuitshift slurm --status submits nothing; leave out --submit")
+    if options.container is not None and not options.container.exists():
+        raise InputError(f"--container: {options.container} is not there")
 
 
-def count_participants(n: int) -> str:
-    """Write a number of participants."""
-    return f"{n} {'person' if n == 1 else 'people'}"
+def _sbatch_words(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise InputError(f"--sbatch-args: {text!r} cannot be read ({error})") from None
+
+
+def _named(options: argparse.Namespace) -> Iterator[Path]:
+    """Yield the folders that hold what the command line names, for a container to see."""
+    written = ("output_dir", "work_dir", "container")
+    for name, value in vars(options).items():
+        if name in written:
+            continue
+        for item in value if isinstance(value, list | tuple) else (value,):
+            path = Path(item) if name == "atlas" and item is not None else item
+            if isinstance(path, Path) and path.is_absolute():
+                # an atlas's table lies beside its image
+                yield path if path.is_dir() else path.parent
+
+
+def flags_of(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[Flag, ...]:
+    """Turn options that differ from their defaults back into words.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+    options : Namespace
+        Of `parser`; paths may have been made absolute.
+
+    Returns
+    -------
+    tuple of Flag
+        In the order of the parser.
+    """
+    found = []
+    for action in parser._actions:
+        value = getattr(options, action.dest, None)
+        if not action.option_strings or action.dest == "help" or value == action.default:
+            continue
+        flag = max(action.option_strings, key=len)
+        found.append(Flag(action.dest, tuple(_words(flag, action, value))))
+    return tuple(found)
+
+
+def _words(flag: str, action: argparse.Action, value: object) -> list[str]:
+    """Write one flag with its value."""
+    if isinstance(action, argparse._CountAction):
+        return [flag] * int(str(value))
+    if value is True:
+        return [flag]
+    if isinstance(value, list):
+        return [flag, *map(str, value)]
+    if isinstance(value, tuple):
+        return [f"{flag}={value[0]}={value[1]}"]  # NAME=PATH; the name may be empty
+    return [f"{flag}={value}"]
+
+
+# ------------------------------------------------------------------------------- tools
+
+
+def _simple(cls: type[_Simple], options: argparse.Namespace) -> _Simple:
+    """Take the options that have the names of the fields of a request."""
+    values = vars(options)
+    return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
+
+
+def _demo_request(options: argparse.Namespace) -> DemoRequest:
+    return DemoRequest(_simple(SimulateRequest, options), options.nprocs)
+
+
+def _power_request(options: argparse.Namespace) -> PowerRequest:
+    from circuitshift.pipeline.validation.power import PowerQuestion  # noqa: PLC0415 - this tool only
+
+    question = PowerQuestion(
+        specific=options.specific,
+        shift=options.shift,
+        gain=options.gain,
+        arms=options.arms,
+        reliability=options.reliability,
+        minutes=options.minutes,
+    )
+    sizes = tuple(options.n)
+    return PowerRequest(options.output_dir, question, sizes, options.studies, options.seed)
+
+
+def _fetch_request(options: argparse.Namespace) -> FetchRequest:
+    from circuitshift.pipeline.validation.opendata.needed_files import Wanted  # noqa: PLC0415 - this tool only
+
+    wanted = Wanted(
+        participants=tuple(options.participant_label),
+        sessions=tuple(options.session_label),
+        tasks=tuple(options.task_id),
+        spaces=tuple(options.space),
+        include=tuple(options.include),
+    )
+    return FetchRequest(
+        options.dataset,
+        options.folder.absolute(),
+        wanted,
+        options.derivatives,
+        options.tag,
+        options.dry_run,
+    )
+
+
+_TOOLS: dict[str, Callable[[argparse.Namespace], AnyRequest]] = {
+    "demo": _demo_request,
+    "simulate": lambda options: _simple(SimulateRequest, options),
+    "calibrate": lambda options: _simple(CalibrateRequest, options),
+    "power": _power_request,
+    "fetch": _fetch_request,
+    "validate": lambda options: _simple(ValidateRequest, options),
+}

@@ -5,9 +5,7 @@ import time
 
 from circuitshift.workflows.engine.log import plain
 
-__all__ = [
-    "Terminal",
-]
+__all__ = ["Terminal", "count_participants", "notify"]
 
 
 class Terminal:
@@ -60,6 +58,11 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def count_participants(n: int) -> str:
+    """Write a number of participants."""
+    return f"{n} {'person' if n == 1 else 'people'}"
 
 
 notify = Terminal()

@@ -1,52 +1,72 @@
 """What the tools beside the BIDS App do: demo, simulate, calibrate, power."""
 
-import argparse
 import os
-import shlex
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.workflows.cli.bids_app import app
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
-from circuitshift.workflows.cli.parsers import app_parser
+from circuitshift.workflows.cli.request import app_request
 from circuitshift.workflows.cli.terminal import notify
+from circuitshift.workflows.cli.tool_requests import (
+    CalibrateRequest,
+    DemoRequest,
+    PowerRequest,
+    SimulateRequest,
+)
 from circuitshift.workflows.engine.locks import staged
 
-__all__ = ["calibrate", "demo", "power", "simulate"]
+__all__ = ["calibrate", "demo", "power", "run_tool", "simulate"]
+
+_NUMBERS = ("n_treated", "n_control", "n_reference")
 
 
-def simulate(options: argparse.Namespace) -> int:
-    """Write a simulated data set."""
-    if options.layout:
-        _simulate_layout(options)
+def run_tool(request: SimulateRequest | DemoRequest | CalibrateRequest | PowerRequest) -> int:
+    """Run the tool that a request is for; return the exit status."""
+    match request:
+        case SimulateRequest():
+            return simulate(request)
+        case DemoRequest():
+            return demo(request)
+        case CalibrateRequest():
+            return calibrate(request)
+        case PowerRequest():
+            return power(request)
+
+
+def simulate(request: SimulateRequest) -> int:
+    """Write a simulated data set; return the exit status."""
+    if request.layout:
+        _simulate_layout(request, request.layout)
     else:
-        expected = _write(options, options.output_dir)
-        notify(f"planted: {options.truth}; the right verdict is {' or '.join(expected)}")
+        expected = _write(request, request.output_dir)
+        notify(f"planted: {request.truth}; the right verdict is {' or '.join(expected)}")
     return EXIT_OK
 
 
-def _simulate_layout(options: argparse.Namespace) -> None:
+def _simulate_layout(request: SimulateRequest, layout: Path) -> None:
     import numpy as np  # noqa: PLC0415 - after the thread limits
 
     from circuitshift.pipeline.validation.simulate import data_set as phantom  # noqa: PLC0415
 
-    if options.raw:
+    if request.raw:
         raise InputError("--layout lists preprocessed files; leave --raw out")
     written = phantom.write_layout(
-        options.output_dir,
-        options.layout,
+        request.output_dir,
+        layout,
         spec=phantom.SimulationSpec(),
-        rng=np.random.default_rng(options.seed),
-        participants=options.participants,
+        rng=np.random.default_rng(request.seed),
+        participants=request.participants,
     )
-    notify(f"{written.n_participants} people, {written.n_runs} runs: {options.output_dir}")
+    notify(f"{written.n_participants} people, {written.n_runs} runs: {request.output_dir}")
 
 
-def _write(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
+def _write(request: SimulateRequest, folder: Path) -> tuple[str, ...]:
     """Simulate into a folder; return the verdicts that are right."""
     import numpy as np  # noqa: PLC0415 - after the thread limits
 
@@ -59,15 +79,12 @@ def _write(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
     )
     from circuitshift.pipeline.validation.simulate.truth import PlantedTruth, SimulationSpec  # noqa: PLC0415
 
-    given = {
-        name: number
-        for name in ("n_treated", "n_control", "n_reference")
-        if (number := getattr(options, name)) is not None
-    }
-    spec = replace(RAW_STUDY if options.raw else SimulationSpec(), **given)
-    write = write_simulated_raw_data_set if options.raw else write_simulated_data_set
-    rng = np.random.default_rng(options.seed)
-    truth = (raw_truth if options.raw else PlantedTruth)(options.truth)
+    stated = asdict(request)
+    given = {name: stated[name] for name in _NUMBERS if stated[name] is not None}
+    spec = replace(RAW_STUDY if request.raw else SimulationSpec(), **given)
+    write = write_simulated_raw_data_set if request.raw else write_simulated_data_set
+    rng = np.random.default_rng(request.seed)
+    truth = (raw_truth if request.raw else PlantedTruth)(request.truth)
     refuse_full(folder)
     with staged(folder) as stage:
         written = write(stage, truth, spec=spec, rng=rng)
@@ -75,12 +92,12 @@ def _write(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
     return written.expected
 
 
-def _simulated(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
+def _simulated(request: SimulateRequest, folder: Path) -> tuple[str, ...]:
     """Simulate into a folder, or take what a former demo with the same options left there."""
     from circuitshift.pipeline.validation.simulate.truth import EXPECTED  # noqa: PLC0415
 
-    names = ("truth", "seed", "raw", "n_treated", "n_control", "n_reference")
-    wanted = {name: getattr(options, name) for name in names}
+    stated = asdict(request)
+    wanted = {name: stated[name] for name in ("truth", "seed", "raw", *_NUMBERS)}
     note = folder.parent / "demo.json"
     if note.exists():
         if tables.read_json(note) != wanted:
@@ -88,39 +105,37 @@ def _simulated(options: argparse.Namespace, folder: Path) -> tuple[str, ...]:
                 f"{folder.parent} holds a demo with other options ({note}); name another folder"
             )
         notify(f"using the study that is simulated in {folder} already")
-        return EXPECTED[options.truth]
-    notify(f"simulating a study with planted truth {options.truth!r} in {folder}")
-    expected = _write(options, folder)
+        return EXPECTED[request.truth]
+    notify(f"simulating a study with planted truth {request.truth!r} in {folder}")
+    expected = _write(request, folder)
     tables.write_json(note, wanted)
     return expected
 
 
-def demo(options: argparse.Namespace) -> int:
+def demo(request: DemoRequest) -> int:
     """Simulate, run both levels, and compare the verdict with what was planted."""
-    root: Path = options.output_dir
+    root, truth = request.simulation.output_dir, request.simulation.truth
     start = time.monotonic()
-    expected = _simulated(options, root / "data")
+    expected = _simulated(request.simulation, root / "data")
     common = [str(root / "data"), str(root / "results")]
-    procs = ["--nprocs", str(options.nprocs)] if options.nprocs else []
+    procs = ["--nprocs", str(request.nprocs)] if request.nprocs else []
     rest = ["-w", str(root / "work"), *procs]
     status = EXIT_OK
     for level in ("participant", "group"):
         words = [*common, level, *rest]
         notify(f"\n$ circuitshift {' '.join(words)}")
-        stated = app_parser().parse_args(words)
-        stated.command = shlex.join(["circuitshift", *words])
-        status = max(status, app(stated))
+        status = max(status, app(app_request(words)))
     found = tables.read_json(root / "results" / "group" / "verdict.json")["verdict"]
     right = found in expected
     notify(
-        f"\nplanted: {options.truth}; right: {' or '.join(expected)}; found: {found} "
+        f"\nplanted: {truth}; right: {' or '.join(expected)}; found: {found} "
         f"-> {'as planted' if right else 'NOT as planted'} ({time.monotonic() - start:.0f} s)"
     )
     notify(f"a person's report: {min((root / 'results').glob('sub-*.html'), default='none')}")
     return status if right else EXIT_FAILED
 
 
-def calibrate(options: argparse.Namespace) -> int:
+def calibrate(request: CalibrateRequest) -> int:
     """Print a calibration table: of simulated studies, or of the user's own design and noise."""
     from circuitshift.pipeline.model.analyse import Rules  # noqa: PLC0415
     from circuitshift.pipeline.validation.calibration import (  # noqa: PLC0415
@@ -130,22 +145,22 @@ def calibrate(options: argparse.Namespace) -> int:
     )
     from circuitshift.pipeline.validation.simulate.scenarios import TABLES  # noqa: PLC0415
 
-    rules = Rules(n_permutations=options.n_permutations)
-    given = {
-        "n_studies": options.studies,
-        "seed": options.seed,
+    rules = Rules(n_permutations=request.n_permutations)
+    given: dict[str, Any] = {
+        "n_studies": request.studies,
+        "seed": request.seed,
         "rules": rules,
         "n_procs": os.cpu_count() or 1,
     }
     rows: list[CalibrationRow] = []
-    if options.bids_dir is None:
-        found = calibration_table(TABLES[options.table], **given)
-    elif options.output_dir is None:
+    if request.bids_dir is None:
+        found = calibration_table(TABLES[request.table], **given)
+    elif request.output_dir is None:
         raise InputError("calibrate BIDS_DIR OUTPUT_DIR: name the folder of results, too")
     else:
         from circuitshift.pipeline.validation.calibration_own_data import own_table  # noqa: PLC0415
 
-        found = own_table(options.bids_dir, options.output_dir, options.study, **given)
+        found = own_table(request.bids_dir, request.output_dir, request.study, **given)
     for row in found:
         rows.append(row)
         print(f"{row.name}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
@@ -153,29 +168,21 @@ def calibrate(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def power(options: argparse.Namespace) -> int:
+def power(request: PowerRequest) -> int:
     """Print a power table, and write it with a figure."""
-    from circuitshift.pipeline.validation.power import PowerQuestion, power_table, write_power  # noqa: PLC0415
+    from circuitshift.pipeline.validation.power import power_table, write_power  # noqa: PLC0415
 
-    question = PowerQuestion(
-        specific=options.specific,
-        shift=options.shift,
-        gain=options.gain,
-        arms=options.arms,
-        reliability=options.reliability,
-        minutes=options.minutes,
-    )
     rows = []
     for row in power_table(
-        question,
-        options.n,
-        n_studies=options.studies,
-        seed=options.seed,
+        request.question,
+        request.sizes,
+        n_studies=request.studies,
+        seed=request.seed,
         n_procs=os.cpu_count() or 1,
     ):
         rows.append(row)
         print(f"n = {row.n}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
-    table, figure = write_power(options.output_dir, question, rows)
+    table, figure = write_power(request.output_dir, request.question, rows)
     notify(table.read_text(encoding="utf-8"))
     notify(f"{table}\n{figure}")
     return EXIT_OK

@@ -1,10 +1,9 @@
-"""From the options of ``circuitshift slurm`` to what its scripts say: calls, requests, binds."""
+"""From a request of jobs to what their scripts say: calls, resources, folders to bind."""
 
-import argparse
 import math
 import os
-import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from circuitshift.pipeline.errors import CircuitshiftError, InputError
@@ -16,88 +15,145 @@ from circuitshift.workflows.cluster.resources import Kind, Request, request
 from circuitshift.workflows.cluster.slurm import Batch, Container, DataSetCall
 from circuitshift.workflows.plan import ParticipantPlan, StudyPlan
 
-__all__ = ["flags_of", "make_batch"]
+__all__ = ["Flag", "JobRequest", "make_batch"]
 
 _UNVALIDATED = "--skip-bids-validation"  # it is validated once, not by every task
 _MAX_LINKED = 20  # folders to bind one by one
 
-#: What a task is not told: it has one person, a scratch folder and a data set of its own.
+#: Flags that a task does not repeat: it has one participant, scratch folder and data set.
 _OF_THE_JOB = frozenset(
     (
-        *("help", "submit", "status", "container", "array_limit", "array_size", "sbatch_args"),
+        *("submit", "status", "container", "array_limit", "array_size", "sbatch_args"),
         *("time", "mem_gb", "nprocs", "group_time", "group_mem_gb", "no_group", "dry_run"),
         *("participant_label", "reference_dataset", "study", "work_dir", "skip_bids_validation"),
     )
 )
-#: Nor is a person of a reference data set, whose sessions and derivatives are its own.
+#: Nor does a participant of a reference data set, whose sessions and derivatives are its own.
 _OF_THE_MAIN_SET = frozenset({"derivatives", "session_label"})
+#: Flags that the group level repeats although a task does not.
+_OF_THE_GROUP = frozenset({"participant_label", "reference_dataset", "study"})
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag of the command line, as words that say the same again.
+
+    Parameters
+    ----------
+    name : str
+        Name of its option, such as ``mem_gb``.
+    words : tuple of str
+        The flag and its values.
+    """
+
+    name: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What the jobs of a study are asked to be.
+
+    Parameters
+    ----------
+    bids_dir, output_dir, work_dir : Path
+        Absolute.
+    flags : tuple of Flag
+        All that the command line states; tasks repeat those of the BIDS App.
+    named : tuple of Path
+        Folders that hold what `flags` and `bids_dir` name, for a container to see.
+    with_group : bool
+        Whether the group level follows.
+    nprocs : int
+        Processors of a task.
+    mem_gb, group_mem_gb : float, optional
+        Memory of a task and of the group level; None for what measurements predict.
+    minutes, group_minutes : int, optional
+        Their time limits; None for what measurements predict.
+    array_limit, array_size : int
+        Tasks at the same time, and tasks per array.
+    sbatch_args : tuple of str
+        Further words for ``sbatch``.
+    container : Path, optional
+        Apptainer image; None for this Python.
+    """
+
+    bids_dir: Path
+    output_dir: Path
+    work_dir: Path
+    flags: tuple[Flag, ...] = ()
+    named: tuple[Path, ...] = ()
+    with_group: bool = True
+    nprocs: int = 1
+    mem_gb: float | None = None
+    minutes: int | None = None
+    group_mem_gb: float | None = None
+    group_minutes: int | None = None
+    array_limit: int = 20
+    array_size: int = 1000
+    sbatch_args: tuple[str, ...] = ()
+    container: Path | None = None
 
 
 def make_batch(
-    parser: argparse.ArgumentParser,
-    options: argparse.Namespace,
+    jobs: JobRequest,
     *,
     plan: StudyPlan,
     participants: Sequence[ParticipantPlan],
     settings: AnalysisSettings,
 ) -> Batch:
-    """Turn the options of ``circuitshift slurm`` into what the scripts say.
+    """Turn a request into what the scripts say.
 
     Parameters
     ----------
-    parser : ArgumentParser
-        That of `options`.
-    options : Namespace
-        With absolute paths.
+    jobs : JobRequest
     plan : StudyPlan
-    participants : sequence of PersonPlan
-        Who is to be done.
-    settings : Science
+    participants : sequence of ParticipantPlan
+        Participants who are left to be processed.
+    settings : AnalysisSettings
 
     Returns
     -------
     Batch
+
+    Raises
+    ------
+    InputError
+        If links of the data set lead to places that cannot be bound together.
     """
-    own = _own_words(options)
+    own = [f"--nprocs={jobs.nprocs}"]
+    own += [] if jobs.mem_gb is None else [f"--mem-gb={jobs.mem_gb:g}"]
     calls = []
     for data_set in plan.data_sets:
         without = _OF_THE_JOB | (_OF_THE_MAIN_SET if data_set.name else set())
         start = (str(data_set.participants), str(data_set.outputs), "participant")
-        words = (*start, _UNVALIDATED, *own, *flags_of(parser, options, without=without))
+        words = (*start, _UNVALIDATED, *own, *_repeated(jobs.flags, without))
         calls.append(DataSetCall(data_set.name, words))
     group = None
-    if not (options.no_group or options.preproc_only):
-        kept = _OF_THE_JOB - {"participant_label", "reference_dataset", "study"}
-        flags = flags_of(parser, options, without=kept)
-        start = (str(options.bids_dir), str(options.output_dir), "group")
+    if jobs.with_group:
+        start = (str(jobs.bids_dir), str(jobs.output_dir), "group")
+        flags = _repeated(jobs.flags, _OF_THE_JOB - _OF_THE_GROUP)
         group = (*start, _UNVALIDATED, "--nprocs=1", *flags)
     measured, for_group = _requests(plan, participants, settings)
     return Batch(
-        out_dir=options.output_dir,
-        work_dir=options.work_dir,
+        out_dir=jobs.output_dir,
+        work_dir=jobs.work_dir,
         participants=tuple(participants),
         calls=tuple(calls),
         group=group,
-        for_participant=_asked(measured, options.mem_gb, options.time),
-        for_group=_asked(for_group, options.group_mem_gb, options.group_time),
-        cpus=options.nprocs or 1,
-        at_once=options.array_limit,
-        array_size=options.array_size,
-        sbatch_args=_sbatch_words(options.sbatch_args),
-        container=_container(options, plan) if options.container else None,
+        for_participant=_asked(measured, jobs.mem_gb, jobs.minutes),
+        for_group=_asked(for_group, jobs.group_mem_gb, jobs.group_minutes),
+        cpus=jobs.nprocs,
+        at_once=jobs.array_limit,
+        array_size=jobs.array_size,
+        sbatch_args=jobs.sbatch_args,
+        container=None if jobs.container is None else _container(jobs, jobs.container, plan),
     )
 
 
-def _own_words(options: argparse.Namespace) -> list[str]:
-    words = [f"--nprocs={options.nprocs or 1}"]
-    return words if options.mem_gb is None else [*words, f"--mem-gb={options.mem_gb:g}"]
-
-
-def _sbatch_words(text: str) -> tuple[str, ...]:
-    try:
-        return tuple(shlex.split(text))
-    except ValueError as error:
-        raise InputError(f"--sbatch-args: {text!r} cannot be read ({error})") from None
+def _repeated(flags: Sequence[Flag], without: Collection[str]) -> list[str]:
+    """Write the flags that a job repeats."""
+    return [word for flag in flags if flag.name not in without for word in flag.words]
 
 
 def _asked(measured: Request, mem_gb: float | None, minutes: int | None) -> Request:
@@ -162,20 +218,15 @@ def _header(path: Path) -> Header | None:
         return None
 
 
-def _container(options: argparse.Namespace, plan: StudyPlan) -> Container:
-    """Find every folder that the options and the links of images lead to."""
-    named = [options.bids_dir]
-    named += [d.participants for d in plan.data_sets]
-    named += [options.derivatives[1]] if options.derivatives else []
-    files = [options.study, options.bids_filter_file, *options.circuits, *options.denoise_file]
-    files += [Path(s) for s in options.atlas or () if Path(s).is_absolute()]
-    named += [path.parent for path in files if path is not None]  # an atlas's table lies beside it
+def _container(jobs: JobRequest, image: Path, plan: StudyPlan) -> Container:
+    """Find every folder that the request and the links of images lead to."""
+    folders = (*jobs.named, *(d.participants for d in plan.data_sets), *_linked(plan))
     home = os.environ.get("TEMPLATEFLOW_HOME")
     flow = Path(home).absolute() if home and Path(home).is_dir() else None
     return Container(
-        image=options.container,
-        read_only=tuple(folder for folder in (*named, *_linked(plan)) if folder.is_dir()),
-        writable=(options.output_dir, options.work_dir),
+        image=image,
+        read_only=tuple(folder for folder in folders if folder.is_dir()),
+        writable=(jobs.output_dir, jobs.work_dir),
         templateflow_home=flow,
     )
 
@@ -199,41 +250,3 @@ def _linked(plan: StudyPlan) -> list[Path]:
             "common; bind them by APPTAINER_BIND in the scripts, or use a data set without links"
         )
     return [common]
-
-
-def flags_of(
-    parser: argparse.ArgumentParser, options: argparse.Namespace, *, without: Iterable[str]
-) -> list[str]:
-    """Turn parsed options back into words.
-
-    Parameters
-    ----------
-    parser : ArgumentParser
-    options : Namespace
-        Of `parser`; paths may have been made absolute.
-    without : iterable of str
-        Destinations that are left out.
-
-    Returns
-    -------
-    list of str
-        What is unlike its default.
-    """
-    words: list[str] = []
-    for action in parser._actions:
-        value = getattr(options, action.dest, None)
-        available = action.option_strings and action.dest not in (*without, "help")
-        if not available or value == action.default:
-            continue
-        flag = max(action.option_strings, key=len)
-        if isinstance(action, argparse._CountAction):
-            words += [flag] * int(value or 0)
-        elif value is True:
-            words.append(flag)
-        elif isinstance(value, list):
-            words += [flag, *map(str, value)]
-        elif isinstance(value, tuple):
-            words.append(f"{flag}={value[0]}={value[1]}")  # NAME=PATH; the name may be empty
-        else:
-            words.append(f"{flag}={value}")
-    return words

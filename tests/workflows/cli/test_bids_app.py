@@ -17,6 +17,7 @@ from circuitshift.pipeline.validation.simulate.data_set import (
     SimulationSpec,
     write_simulated_data_set,
 )
+from circuitshift.workflows.cli import bids_app
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cluster.status import group_state
@@ -510,3 +511,38 @@ def test_a_crash_nobody_foresaw_costs_one_person(study, tmp_path, monkeypatch):
     assert "Nothing could be measured." in page
     assert "nobody foresaw this" in page  # the end of the crash file
     assert "--verbose shows more" in page
+
+
+def one_matrix(folder):
+    """A data set of one participant that enters by its edges."""
+    matrix = np.corrcoef(np.random.default_rng(1).standard_normal((12, 60)))
+    path = folder / "sub-01/ses-pre/func/sub-01_ses-pre_task-rest_atlas-A"
+    path.parent.mkdir(parents=True)
+    tables.write_matrix(
+        path.with_name(f"{path.name}_stat-pearsoncorrelation_relmat.tsv"),
+        [f"LH_Default_PFC_{k}" for k in range(12)],
+        matrix,
+    )
+
+
+@pytest.mark.parametrize(
+    ("plugin", "level", "words", "sentence"),
+    [
+        ("SLURM", "participant", ["-w", "a b"], "Nipype's plugin SLURM cannot have ' ' in it"),
+        ("SLURMGraph", "participant", ["--clean-workdir"], "would take away what"),
+        ("SLURMGraph", "group", [], "a plugin that waits for its jobs"),
+    ],
+)
+def test_what_nipypes_plugins_cannot_do_is_refused(
+    tmp_path, monkeypatch, capsys, plugin, level, words, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    one_matrix(tmp_path / "data")
+    (tmp_path / "plugin.json").write_text(json.dumps({"plugin": plugin}))
+    if level == "group":  # as after a participant level with images
+        runs = tmp_path / "out/sub-01/sub-01_runs.tsv"
+        runs.parent.mkdir(parents=True)
+        runs.write_text("strategy\n24p\n")
+        monkeypatch.setattr(bids_app, "_as_measured", lambda *_: None)
+    assert run("data", "out", level, "--nipype-plugin-file", "plugin.json", *words) == 1
+    assert sentence in capsys.readouterr().err

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -15,12 +14,9 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.io.tables import write_matrix
-from circuitshift.workflows.cli import bids_app as commands
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli import parsers
-from circuitshift.workflows.cli.exit_status import EXIT_PARTIAL
 from circuitshift.workflows.cluster import resources, slurm
-from circuitshift.workflows.cluster.batch import flags_of
 
 ROOT = Path(__file__).resolve().parents[3]
 TABLE = tomllib.loads((ROOT / "workflows/cluster/resources.toml").read_text())
@@ -223,96 +219,6 @@ def test_without_apptainer_a_task_says_so(hostile, capsys):
     )
     assert done.returncode == 1
     assert "neither apptainer nor singularity is on the PATH of" in done.stderr
-
-
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["--container", "no.sif"], "no.sif is not there"),
-        (["--freeze-plan"], "slurm takes no --freeze-plan"),
-        (["--nipype-plugin-file", "x"], "slurm takes no --nipype-plugin-file"),
-        (["--status", "--submit"], "--status submits nothing"),
-        (["--sbatch-args='a"], "cannot be read"),
-        (["--sbatch-args='a\nb'"], "a line break"),
-        (["--study", "no.toml"], "no.toml"),
-        (["--participant-label", "99"], "has no usable run"),
-    ],
-)
-def test_what_cannot_be_a_job_is_one_sentence(tmp_path, capsys, words, sentence):
-    matrices(tmp_path / "data")
-    assert run("slurm", tmp_path / "data", tmp_path / "out", "-w", tmp_path / "w", *words) == 1
-    said = capsys.readouterr().err
-    assert sentence in said
-    assert "Traceback" not in said
-    assert not list(tmp_path.rglob("submit.sh"))
-
-
-def test_a_dry_run_writes_nothing(tmp_path, capsys):
-    matrices(tmp_path / "data")
-    assert run("slurm", tmp_path / "data", tmp_path / "out", "--dry-run") == 0
-    said = capsys.readouterr().out
-    assert "#SBATCH --mem=" in said
-    assert re.search(r"participant_id +data_set\n01", said)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_who_is_done_is_left_out_and_each_call_has_a_folder(tmp_path, capsys):
-    matrices(tmp_path / "data")
-    common = [tmp_path / "data", tmp_path / "out", "-w", tmp_path / "w"]
-    assert run("slurm", *common) == 0
-    assert run(*common[:2], "participant", *common[2:], "--nprocs", 1) == 0
-    (tmp_path / "out/sub-02.html").unlink()
-    capsys.readouterr()
-    assert run("slurm", *common, "--status") == EXIT_PARTIAL
-    assert capsys.readouterr().out.splitlines() == [
-        *("3 people: 2 done, 0 failed, 1 missing", "  sub-02: missing: no report"),
-        "group: no verdict yet",
-    ]
-    assert run("slurm", *common) == 0
-    lists = sorted((tmp_path / "out/logs/slurm").glob("*/people.tsv"))
-    assert [path.parent.name for path in lists] == ["001", "002"]
-    assert lists[1].read_text() == "participant_id\tdata_set\n02\t\n"
-    # other settings: nobody is done
-    assert run("slurm", *common, "--status", "--estimator", "partial") == EXIT_PARTIAL
-    assert "3 people: 0 done" in capsys.readouterr().out.split("submit with")[1]
-    assert run(*common[:2], "participant", *common[2:], "--nprocs", 1) == 0
-    assert run("slurm", *common, "--no-group") == 0
-    assert "3 people: all is done, nothing to submit" in capsys.readouterr().out
-    assert len(list((tmp_path / "out/logs/slurm").iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    ("plugin", "level", "words", "sentence"),
-    [
-        ("SLURM", "participant", ["-w", "a b"], "Nipype's plugin SLURM cannot have ' ' in it"),
-        ("SLURMGraph", "participant", ["--clean-workdir"], "would take away what"),
-        ("SLURMGraph", "group", [], "a plugin that waits for its jobs"),
-    ],
-)
-def test_what_nipypes_plugins_cannot_do_is_refused(
-    tmp_path, monkeypatch, capsys, plugin, level, words, sentence
-):
-    monkeypatch.chdir(tmp_path)
-    matrices(tmp_path / "data", participants=("01",))
-    (tmp_path / "plugin.json").write_text(json.dumps({"plugin": plugin}))
-    if level == "group":  # as after a participant level with images
-        runs = tmp_path / "out/sub-01/sub-01_runs.tsv"
-        runs.parent.mkdir(parents=True)
-        runs.write_text("strategy\n24p\n")
-        monkeypatch.setattr(commands, "_as_measured", lambda *_: None)
-    assert run("data", "out", level, "--nipype-plugin-file", "plugin.json", *words) == 1
-    assert sentence in capsys.readouterr().err
-
-
-def test_flags_are_read_back_as_they_were():
-    parser = parsers.tool_parsers()["slurm"]
-    words = ["in", "out", "--participant-label", "01", "02", "--derivatives", "/a=b/c"]
-    words += ["--atlas", "x", "y", "--denoise", "24p", "-vv", "--min-coverage", "0.25"]
-    words += ["--notrack", "--ignore", "slicetiming"]
-    options = parser.parse_args(words)
-    again = flags_of(parser, options, without={"bids_dir", "output_dir"})
-    assert parser.parse_args(["in", "out", *again]) == options
 
 
 # ------------------------------------------------------------------------ what jobs ask for

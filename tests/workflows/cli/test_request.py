@@ -1,0 +1,272 @@
+"""Requests: complete, frozen, with absolute paths; argparse is known to the command line only."""
+
+import argparse
+import ast
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from circuitshift.pipeline.errors import CircuitshiftError, InputError
+from circuitshift.pipeline.records import AnalysisSettings
+from circuitshift.workflows.cli import parsers
+from circuitshift.workflows.cli.request import (
+    Request,
+    SlurmRequest,
+    app_request,
+    flags_of,
+    make_request,
+)
+
+ROOT = Path(__file__).resolve().parents[3]
+#: The only modules that may know how the command line is parsed.
+PARSING = {"workflows/cli/main.py", "workflows/cli/parsers.py", "workflows/cli/request.py"}
+
+
+def modules():
+    for folder in ("pipeline", "workflows", "atlases"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+
+
+def slurm_request(*words):
+    parser = parsers.tool_parsers()["slurm"]
+    options = parser.parse_args(["in", "out", *map(str, words)])
+    return make_request("slurm", parser, options, command="circuitshift slurm in out")
+
+
+def app(*words, level="participant"):
+    return app_request(["in", "out", level, *map(str, words)])
+
+
+# ------------------------------------------------------------------- who knows argparse
+
+
+def test_a_namespace_is_used_by_the_parsers_and_the_request_only():
+    users = set()
+    for name, tree in modules():
+        for node in ast.walk(tree):
+            words = [getattr(node, key, None) for key in ("id", "attr", "arg")]
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                words += [alias.name for alias in node.names]
+                words.append(getattr(node, "module", None))
+            if {"argparse", "Namespace"} & set(words):
+                users.add(name)
+    assert users == PARSING
+
+
+def test_options_are_never_changed():
+    for name, tree in modules():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setattr":
+                pytest.fail(f"{name}:{node.lineno}: setattr")
+            targets = getattr(node, "targets", ()) if isinstance(node, ast.Assign) else ()
+            for target in targets:
+                owner = (
+                    getattr(target, "value", None) if isinstance(target, ast.Attribute) else None
+                )
+                assert getattr(owner, "id", "") not in ("options", "request"), (
+                    f"{name}:{node.lineno}"
+                )
+
+
+def test_a_request_cannot_be_changed_and_holds_nothing_that_can():
+    request = slurm_request("--atlas", "a", "--participant-label", "01", "--circuits", "c.toml")
+    pending = [request]
+    while pending:
+        item = pending.pop()
+        assert not isinstance(item, list | dict | set | argparse.Namespace)
+        if dataclasses.is_dataclass(item):
+            name = dataclasses.fields(item)[0].name
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(item, name, None)
+            pending += [getattr(item, field.name) for field in dataclasses.fields(item)]
+        elif isinstance(item, tuple):
+            pending += item
+    hash(request)
+
+
+# ----------------------------------------------------------------------------- BIDS App
+
+
+def test_paths_are_absolute_and_the_rest_is_as_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.nii").write_text("")
+    words = ("-w", "w", "--study", "s.toml", "--ratings", "r", "--circuits", "c.toml")
+    words += ("--atlas", "own.nii", "seitzman300", "--nipype-plugin-file", "p.yml")
+    words += ("--derivatives", "prep=d", "--reference-dataset", "b=other")
+    request = app(*words, level="group")
+    assert request.analysis_level == "group"
+    assert (request.bids_dir, request.output_dir) == (tmp_path / "in", tmp_path / "out")
+    assert request.work_dir == tmp_path / "w"
+    assert request.execution.work_dir.parent == tmp_path / "w"
+    assert request.execution.plugin_file == tmp_path / "p.yml"
+    assert (request.study_file, request.ratings) == (tmp_path / "s.toml", tmp_path / "r")
+    assert request.settings.atlases == (str(tmp_path / "own.nii"), "seitzman300")
+    assert request.settings.circuits == (str(tmp_path / "c.toml"),)
+    main, other = request.folders
+    assert (main.participants, main.files, main.name) == (tmp_path / "in", tmp_path / "d", "")
+    assert (other.participants, other.files, other.name) == (*[tmp_path / "other"] * 2, "b")
+    outputs = [data_set.outputs for data_set in request.data_sets]
+    assert outputs == [tmp_path / "out", tmp_path / "out/datasets/b"]
+    assert request.command.startswith("circuitshift in out group -w w")
+
+
+def test_a_reference_data_set_is_named_after_its_folder():
+    assert app("--reference-dataset", "x/healthy").folders[1].name == "healthy"
+
+
+def test_only_stated_settings_are_given():
+    assert app().given == ()
+    assert app().settings == AnalysisSettings()
+    request = app("--min-minutes", 3, "--ignore", "slicetiming", "--estimator", "partial")
+    assert dict(request.given) == {
+        "estimator": "partial",
+        "min_minutes": 3.0,
+        "slice_timing": False,
+    }
+    assert request.settings.slice_timing is False
+    zero = app("--dummy-scans", 0, "--max-mean-fd", 0)  # 0 is a value, too
+    assert dict(zero.given) == {"dummy_scans": 0, "max_mean_fd_mm": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken"),
+    [
+        (["24p"], ("24p", "24p+gsr")),
+        (["24p+gsr"], ("24p+gsr",)),
+        (["36p"], ("36p",)),
+        (["24p", "36p", "24p+gsr"], ("24p", "36p", "24p+gsr")),
+    ],
+)
+def test_the_first_strategy_gets_its_gsr_counterpart(asked, taken):
+    assert app("--denoise", *asked).settings.strategies == taken
+
+
+def test_the_selection_is_complete(tmp_path):
+    path = tmp_path / "filter.json"
+    path.write_text(json.dumps({"bold": {"acquisition": "a"}}))
+    words = ("--participant-label", "01", "sub-02", "--session-id", "pre", "-t", "rest")
+    words += ("--space", "MNI152NLin6Asym", "--input-type", "bold", "relmat")
+    query = app(*words, "--bids-filter-file", path).query
+    assert query.participants == ("01", "sub-02")
+    assert (query.sessions, query.tasks) == (("pre",), ("rest",))
+    assert (query.spaces, query.input_types) == (("MNI152NLin6Asym",), ("bold", "relmat"))
+    assert query.filters == (("bold", (("acquisition", "a"),)),)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--denoise", "24q"], "24q"),
+        (["--denoise-file", "no.toml", "--denoise", "24p"], "no.toml"),
+        (["--bids-filter-file", "no.json"], "no.json"),
+    ],
+)
+def test_files_and_names_that_decide_are_checked_at_once(tmp_path, monkeypatch, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CircuitshiftError, match=sentence):
+        app(*words)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["skip_bids_validation", "dry_run", "reports_only", "preproc_only", "clean_workdir",
+     "freeze_plan"],
+)  # fmt: skip
+def test_each_switch_reaches_its_field(name):
+    assert getattr(app(), name) is False
+    assert getattr(app(f"--{name.replace('_', '-')}"), name) is True
+
+
+def test_execution_changes_no_setting():
+    words = ("--nprocs", 3, "--omp-nthreads", 2, "--mem-gb", 4, "--stop-on-first-crash", "-vv")
+    request = app(*words, "--write-graph", "--resource-monitor", "--notrack")
+    found = request.execution
+    assert (found.n_procs, found.omp_nthreads, found.mem_gb, found.verbosity) == (3, 2, 4.0, 2)
+    assert found.stop_on_first_crash
+    assert found.write_graph
+    assert found.resource_monitor
+    assert request.given == ()
+
+
+def test_a_command_that_a_tool_puts_together_is_that_of_the_command_line():
+    words = ["in", "out", "participant", "--task-id", "a b", "--nprocs", "2"]
+    parser = parsers.app_parser()
+    command = "circuitshift in out participant --task-id 'a b' --nprocs 2"
+    typed = make_request("", parser, parser.parse_args(words), command=command)
+    assert isinstance(typed, Request)
+    assert app_request(words) == typed
+
+
+# -------------------------------------------------------------------------------- Slurm
+
+
+def test_flags_are_read_back_as_they_were():
+    parser = parsers.tool_parsers()["slurm"]
+    words = ["in", "out", "--participant-label", "01", "02", "--derivatives", "/a=b/c"]
+    words += ["--atlas", "x", "y", "--denoise", "24p", "-vv", "--min-coverage", "0.25"]
+    words += ["--notrack", "--ignore", "slicetiming", "--reference-dataset", "n=/p"]
+    options = parser.parse_args(words)
+    flags = flags_of(parser, options)
+    again = [word for flag in flags for word in flag.words]
+    assert parser.parse_args(["in", "out", *again]) == options
+    assert {flag.name for flag in flags} == {
+        *("participant_label", "derivatives", "atlas", "denoise", "verbose", "min_coverage"),
+        *("notrack", "ignore", "reference_dataset"),
+    }
+    assert flags_of(parser, parser.parse_args(["in", "out"])) == ()
+
+
+def test_what_jobs_are_asked_to_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "image.sif").write_text("")
+    words = ("--nprocs", 3, "--mem-gb", 5, "--time", 60, "--group-mem-gb", 7, "--group-time", 9)
+    words += ("--array-limit", 4, "--array-size", 50, "--container", "image.sif", "-w", "w")
+    request = slurm_request(*words, "--sbatch-args=--account='a b' -p long", "--submit")
+    assert isinstance(request, SlurmRequest)
+    jobs = request.jobs
+    assert (jobs.nprocs, jobs.mem_gb, jobs.minutes) == (3, 5.0, 60)
+    assert (jobs.group_mem_gb, jobs.group_minutes) == (7.0, 9)
+    assert (jobs.array_limit, jobs.array_size) == (4, 50)
+    assert jobs.container == tmp_path / "image.sif"
+    assert jobs.work_dir == request.app.work_dir == tmp_path / "w"
+    assert jobs.sbatch_args == ("--account=a b", "-p", "long")
+    assert jobs.with_group
+    assert request.submit
+    assert not request.status
+
+
+@pytest.mark.parametrize("flag", ["--no-group", "--preproc-only"])
+def test_some_jobs_have_no_group_level(flag):
+    assert slurm_request(flag).jobs.with_group is False
+
+
+def test_every_folder_that_is_named_is_known_to_the_container(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("in", "prep", "ratings", "atlas", "more"):
+        (tmp_path / folder).mkdir()
+    for file in ("more/c.toml", "more/d.toml", "atlas/own.nii", "filter.json"):
+        (tmp_path / file).write_text("{}")
+    words = ("--derivatives", "prep", "--ratings", "ratings", "--atlas", "atlas/own.nii", "tian")
+    words += ("--circuits", "more/c.toml", "--bids-filter-file", "filter.json", "--study", "x/s")
+    named = set(slurm_request(*words).jobs.named)
+    assert named == {
+        tmp_path / name for name in ("in", "prep", "ratings", "atlas", "more", "x", "")
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--container", "no.sif"], "no.sif is not there"),
+        (["--freeze-plan"], "slurm takes no --freeze-plan"),
+        (["--nipype-plugin-file", "x"], "slurm takes no --nipype-plugin-file"),
+        (["--status", "--submit"], "--status submits nothing"),
+        (["--sbatch-args='a"], "cannot be read"),
+    ],
+)
+def test_what_has_no_meaning_for_jobs_is_refused(words, sentence):
+    with pytest.raises(InputError, match=sentence):
+        slurm_request(*words)

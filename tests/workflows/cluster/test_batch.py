@@ -1,0 +1,86 @@
+"""From a request of jobs to the words of their commands and to what they ask for."""
+
+import pytest
+
+from circuitshift.pipeline.records import AnalysisSettings, Run
+from circuitshift.pipeline.study.group_level import DataSet
+from circuitshift.workflows.cluster.batch import Flag, JobRequest, make_batch
+from circuitshift.workflows.plan import ParticipantPlan, StudyPlan
+
+FLAGS = (
+    Flag("participant_label", ("--participant-label", "01")),
+    Flag("session_label", ("--session-label", "pre")),
+    Flag("derivatives", ("--derivatives=prep=/d",)),
+    Flag("reference_dataset", ("--reference-dataset=b=/b",)),
+    Flag("atlas", ("--atlas", "x", "y")),
+    Flag("study", ("--study=/s.toml",)),
+    Flag("mem_gb", ("--mem-gb=8.0",)),
+    Flag("group_mem_gb", ("--group-mem-gb=1",)),
+    Flag("nprocs", ("--nprocs=3",)),
+    Flag("submit", ("--submit",)),
+    Flag("notrack", ("--notrack",)),
+)
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Two data sets of one participant each, who enter by a small matrix."""
+    path = tmp_path / "in" / "x_relmat.tsv"
+    path.parent.mkdir()
+    path.write_text("A\tB\n1\t0.5\n0.5\t1\n")
+    participants = []
+    for name in ("", "b"):
+        run = Run("01", "pre", "rest", "", "", "", "relmat", path, (), dataset=name, atlas="A")
+        participants.append(ParticipantPlan("01", name, (run,), (), tmp_path / "out"))
+    data_sets = (
+        DataSet(tmp_path / "out", tmp_path / "in", ""),
+        DataSet(tmp_path / "out/datasets/b", tmp_path / "in", "b"),
+    )
+    return StudyPlan(tuple(participants), data_sets)
+
+
+def batch_of(plan, tmp_path, **more):
+    jobs = JobRequest(tmp_path / "in", tmp_path / "out", tmp_path / "work", FLAGS, **more)
+    return make_batch(jobs, plan=plan, participants=plan.participants, settings=AnalysisSettings())
+
+
+def test_a_task_repeats_what_concerns_its_data_set(plan, tmp_path):
+    batch = batch_of(plan, tmp_path, nprocs=3, mem_gb=8.0)
+    main, other = (list(call.words) for call in batch.calls)
+    start = [str(tmp_path / "in"), str(tmp_path / "out"), "participant", "--skip-bids-validation"]
+    own = ["--nprocs=3", "--mem-gb=8"]
+    of_the_main_set = ["--session-label", "pre", "--derivatives=prep=/d"]
+    shared = ["--atlas", "x", "y", "--notrack"]
+    assert main == [*start, *own, *of_the_main_set, *shared]
+    start[1] = str(tmp_path / "out/datasets/b")
+    assert other == [*start, *own, *shared]
+
+
+def test_the_group_level_repeats_the_selection_and_the_study_file(plan, tmp_path):
+    group = list(batch_of(plan, tmp_path, nprocs=3).group)
+    assert group[2:5] == ["group", "--skip-bids-validation", "--nprocs=1"]
+    for flag in FLAGS[:6]:
+        assert set(flag.words) <= set(group), flag
+    assert not {word for word in group if word.startswith(("--mem", "--group", "--submit"))}
+    assert batch_of(plan, tmp_path, with_group=False).group is None
+
+
+def test_what_is_stated_replaces_what_was_measured(plan, tmp_path):
+    measured = batch_of(plan, tmp_path)
+    stated = batch_of(plan, tmp_path, mem_gb=8.0, minutes=7, group_mem_gb=2.0, group_minutes=5)
+    assert stated.for_participant.mib == round(8e9 / 2**20)
+    assert (stated.for_participant.minutes, stated.for_group.minutes) == (7, 5)
+    assert stated.for_group.mib == round(2e9 / 2**20)
+    assert measured.for_participant.mib > 0
+    assert measured.for_participant.minutes > 0
+
+
+def test_a_container_sees_named_folders_and_data_sets(plan, tmp_path):
+    (tmp_path / "more").mkdir()
+    image = tmp_path / "image.sif"
+    named = (tmp_path / "more", tmp_path / "gone")
+    batch = batch_of(plan, tmp_path, container=image, named=named)
+    assert batch.container.image == image
+    assert set(batch.container.read_only) == {tmp_path / "more", tmp_path / "in"}
+    assert batch.container.writable == (tmp_path / "out", tmp_path / "work")
+    assert batch_of(plan, tmp_path).container is None
