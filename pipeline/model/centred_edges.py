@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Bools, Floats
-from circuitshift.pipeline.edges import n_regions_of
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.records import Background
 from circuitshift.pipeline.stats.missing_edges import available_in_all, blocks, column_mean
 
@@ -99,13 +99,15 @@ class CentredEdges:
     baseline : People
         Baseline of the same people, then of patients without follow-up.
     strong : People
-        sinh(2z)/2 of the baseline.
+        sinh(2z)/2 of the baseline; 0 for features that are not Fisher z.
     reference : People
         Healthy people; no rows when there is no reference group.
     background : ndarray of bool, shape (n_edges,)
         Edges in no hypothesised circuit.
     circuits : mapping of str to ndarray of int
         Edge positions of each circuit.
+    features : FeatureSpace
+        What the columns are.
     fixed : tuple of str
         Names of the fixed columns: ``shift`` and ``distance``.
     basis : ndarray, shape (n_fixed, n_edges)
@@ -120,6 +122,7 @@ class CentredEdges:
     reference: ResidualisedEdges
     background: Bools
     circuits: Mapping[str, npt.NDArray[np.intp]]
+    features: FeatureSpace
     fixed: tuple[str, ...]
     basis: Floats
     remove: Callable[..., ResidualisedEdges]
@@ -131,23 +134,23 @@ class CentredEdges:
         change: Floats,
         baseline: Floats,
         circuits: Mapping[str, npt.NDArray[np.intp]],
+        features: FeatureSpace,
         reference: Floats | None = None,
         baseline_only: Floats | None = None,
-        distance: Floats | None = None,
         background: Background = "all",
     ) -> "CentredEdges":
-        """Build from Fisher-z edges.
+        """Build from the values of features.
 
         Parameters
         ----------
         change, baseline : ndarray, shape (n_people, n_edges)
         circuits : mapping of str to ndarray of int
             Their union is kept out of the background.
+        features : FeatureSpace
+            Gives the edge length, unless that is unknown for an edge.
         reference : ndarray, shape (n_reference, n_edges), optional
         baseline_only : ndarray, shape (n_more, n_edges), optional
             Patients who did not come back: they sharpen the means.
-        distance : ndarray, shape (n_edges,), optional
-            Edge length, mm; left out when None or not known for every edge.
         background : {"all", "disjoint", "matched"}
             All edges in no circuit; those that share no region with a circuit's edges; or those
             whose strength and length are distributed as the circuits'.
@@ -159,13 +162,16 @@ class CentredEdges:
         Raises
         ------
         DesignError
-            If fewer than four people or 20 background edges are there.
+            If fewer than four people or 20 background features are there, or arrays or circuits
+            do not fit the features.
         """
-        n_edges = baseline.shape[1]
+        n_edges = features.n_features
+        features.check_shape("baseline", baseline)
+        features.check_positions(circuits)
         pool = baseline if baseline_only is None else np.vstack([baseline, baseline_only])
         healthy = np.empty((0, n_edges)) if reference is None else reference
-        length = distance if distance is not None and np.isfinite(distance).all() else None
-        rest = _background(background, circuits, (pool, healthy), length)
+        length = None if features.reason_to_omit("distance") else features.length_mm
+        rest = _background(background, circuits, (pool, healthy), features)
         if len(baseline) < MIN_OTHERS + 1:
             raise DesignError(
                 f"{len(baseline)} {'person has' if len(baseline) == 1 else 'people have'} both "
@@ -173,8 +179,8 @@ class CentredEdges:
             )
         if rest.sum() < MIN_EDGES:
             raise DesignError(
-                f"the circuits leave {rest.sum()} background edges; name fewer circuits "
-                "under [hypotheses] of the study file or take a finer atlas"
+                f"the circuits leave {rest.sum()} background {features.plural}; name fewer "
+                "circuits under [hypotheses] of the study file or take a finer atlas"
             )
         basis = np.ones((1, n_edges))
         if length is not None:
@@ -189,10 +195,11 @@ class CentredEdges:
         return cls(
             change=remove(change),
             baseline=remove(pool),
-            strong=remove(pool, scale=_strong),
+            strong=remove(pool, scale=_strong if features.is_fisher_z else np.zeros_like),
             reference=remove(healthy),
             background=rest,
             circuits=dict(circuits),
+            features=features,
             fixed=("shift", "distance")[: len(basis)],
             basis=basis,
             remove=remove,
@@ -203,23 +210,20 @@ def _background(
     kind: str,
     circuits: Mapping[str, npt.NDArray[np.intp]],
     groups: tuple[Floats, ...],
-    length: Floats | None,
+    features: FeatureSpace,
 ) -> Bools:
-    """Choose the edges that define the global law."""
-    inside = np.zeros(groups[0].shape[1], bool)
+    """Choose the features that define the global law."""
+    inside = np.zeros(features.n_features, bool)
     for positions in circuits.values():
         inside[positions] = True
     if kind == "all":
         return ~inside
     if kind == "disjoint":
-        n_regions = n_regions_of(inside.size)
-        i, j = np.triu_indices(n_regions, 1)
-        touched = np.zeros(n_regions, bool)
-        touched[i[inside]] = touched[j[inside]] = True
-        return np.asarray(~(touched[i] | touched[j]))
+        return np.asarray(~features.sharing_regions(inside))
     all_participants = (
         participants[few] for participants in groups for few in blocks(len(participants))
     )
+    length = None if features.reason_to_omit("distance") else features.length_mm
     return _matched(inside, column_mean(all_participants, unknown=0.0), length)
 
 

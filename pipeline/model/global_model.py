@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Bools, Floats
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.centred_edges import (
     MIN_AVAILABLE,
     MIN_EDGES,
@@ -39,23 +40,37 @@ from circuitshift.pipeline.model.regional_terms import RegionalTerms
 from circuitshift.pipeline.stats.missing_edges import blocks, column_mean
 
 __all__ = [
-    "TERM_UNITS",
     "Deviation",
     "Response",
     "global_response",
     "identify_deviation",
     "level_response",
+    "term_unit",
 ]
 
 
 _TURNS = 3  # of fitting the law and regional terms; the first leaves about a tenth, the last .04
 
-TERM_UNITS = {
-    "shift": "Fisher z",
-    "gain": "proportion of typical strength",
-    "normalisation": "share of the deviation closed",
-    "distance": "Fisher z per mm",
-}
+
+def term_unit(term: str, features: FeatureSpace) -> str:
+    """Return the unit of a global term, or of a circuit's response.
+
+    Parameters
+    ----------
+    term : str
+    features : FeatureSpace
+
+    Returns
+    -------
+    str
+    """
+    typical = "typical strength" if features.kind == "edge" else "the typical value"
+    units = {
+        "gain": f"proportion of {typical}",
+        "normalisation": "share of the deviation closed",
+        "distance": f"{features.unit} per mm",
+    }
+    return units.get(term, features.unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,7 +449,7 @@ class _ResponseFit:
         self, x: _Regressors, values: Residuals, law: tuple[Floats, Floats], *, turns: int
     ) -> tuple[Floats, Floats, Floats]:
         """Fit the law and regional terms in turns, which converges to fitting them together."""
-        terms = RegionalTerms.of(x.columns[0], x.used)
+        terms = RegionalTerms.of(x.columns[0], x.used, self.sample.features)
         edges = np.nan_to_num(values.edges)  # `used` edges are known in the person of a fit
         beta, rest = law
         for _ in range(turns):
@@ -463,6 +478,8 @@ def _needs_curvature(x: _Regressors, sample: CentredEdges) -> bool:
     noisy it is there, where a circuit is stronger or weaker than 99 % of the background: a straight
     law would miss it, and call a loss of signal-to-noise specific.
     """
+    if sample.features.reason_to_omit("curvature"):
+        return False
     m = x.columns[0]
     low, high = np.quantile(m[x.used], [0.005, 0.995])
     strengths = [np.nanmean(m[k]) for k in sample.circuits.values() if np.isfinite(m[k]).any()]

@@ -112,7 +112,6 @@ def secondary_analyses(
     analysis: Analysis,
     visits: Visits,
     *,
-    n_regions: int,
     rng: np.random.Generator,
     rules: Rules | None = None,
     levels: Levels | None = None,
@@ -124,7 +123,6 @@ def secondary_analyses(
     analysis : Analysis
         Of `visits`.
     visits : Visits
-    n_regions : int
     rng : numpy.random.Generator
     rules : Rules, optional
     levels : Levels, optional
@@ -137,8 +135,9 @@ def secondary_analyses(
     rules = rules or Rules()
     circuits = analysis.sample.circuits
     question = replace(questions_of(visits)[0], weights=None)  # each person counts once here
-    tester = FamilyTest(question, rules, rng, len(analysis.sample.reference))
-    remarks: list[str] = []
+    features = visits.features
+    tester = FamilyTest(question, rules, rng, len(analysis.sample.reference), unit=features.unit)
+    remarks = [reason for reason in (features.reason_to_omit("random circuits"),) if reason]
     estimates = _rank_rows(tester, analysis.response, visits.global_signal_removed)
     if analysis.deviation.identified:
         try:
@@ -175,7 +174,7 @@ def secondary_analyses(
         circuits=tuple(circuits),
         reliable=reliable,
         predictions=tuple(predictions),
-        spatial=tuple(_spatial(analysis, visits, question, n_regions=n_regions, rng=rng)),
+        spatial=tuple(_spatial(analysis, visits, question, rng)),
         influences=tuple(_influences(analysis, question)),
         estimates=tuple(estimates),
         remarks=tuple(remarks),
@@ -273,21 +272,21 @@ def _effect_d(y: Floats, question: Question) -> tuple[float, float]:
 
 
 def _spatial(
-    analysis: Analysis,
-    visits: Visits,
-    question: Question,
-    *,
-    n_regions: int,
-    rng: np.random.Generator,
+    analysis: Analysis, visits: Visits, question: Question, rng: np.random.Generator
 ) -> list[SpatialTest]:
-    sample = analysis.sample
+    features, sample = visits.features, analysis.sample
+    if features.reason_to_omit("random circuits"):
+        return []
     beyond = residual_map(sample, analysis.response, question)
     strength = np.nan_to_num(column_mean(visits.before))
-    length = visits.distance
-    if length is not None and not np.isfinite(length).all():
-        length = None
+    length = None if features.reason_to_omit("distance") else features.length_mm
     return spatial_null(
-        beyond, sample.circuits, n_regions=n_regions, strength=strength, length=length, rng=rng
+        beyond,
+        sample.circuits,
+        n_regions=features.n_regions,
+        strength=strength,
+        length=length,
+        rng=rng,
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import t
 
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.centred_edges import CentredEdges
 from circuitshift.pipeline.model.global_model import global_response
 from circuitshift.pipeline.model.normalisation import circuit_shares, split_half_share
@@ -87,7 +88,7 @@ def test_split_halves_agree_with_pairs():
             baseline=study.baseline,
             circuits=study.circuits,
             reference=study.reference,
-            distance=study.distance,
+            features=study.features,
         )
         halves.append(split_half_share(sample, np.random.default_rng(0)).mean())
         response = global_response(sample, with_deviation=True)
@@ -101,6 +102,7 @@ def test_split_halves_agree_with_pairs():
         change=small.followup - small.baseline,
         baseline=small.baseline,
         circuits=small.circuits,
+        features=FeatureSpace.of_edges(60),
         reference=small.reference,
     )
     with pytest.raises(DesignError, match="split halves need"):

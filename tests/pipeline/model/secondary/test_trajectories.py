@@ -21,7 +21,7 @@ def sample_of(study):
         baseline=study.baseline,
         circuits=study.circuits,
         reference=study.reference,
-        distance=study.distance,
+        features=study.features,
     )
 
 
