@@ -9,7 +9,7 @@ import numpy.typing as npt
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace, OptionalPart
-from circuitshift.pipeline.model.centred_edges import CentredEdges
+from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.change_size import log_displacement
 from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
 from circuitshift.pipeline.model.families import FamilyTest, Labels, Shared
@@ -22,7 +22,7 @@ from circuitshift.pipeline.model.global_model import (
 )
 from circuitshift.pipeline.model.normalisation import naive_share
 from circuitshift.pipeline.model.verdict import Estimate, Verdict, decide
-from circuitshift.pipeline.stats.missing_edges import circuit_means, nan_mean
+from circuitshift.pipeline.stats.missing_values import circuit_means, nan_mean
 
 __all__ = ["Analysis", "Rules", "Visits", "analyse"]
 
@@ -42,7 +42,7 @@ class Analysis:
         Per-person coefficients.
     deviation : Deviation
         Whether normalisation could be asked about.
-    sample : Sample
+    sample : CentredFeatures
         What the model was fitted to.
     omitted : tuple of str
         Sentences on parts of the analysis that the features do not allow, and why.
@@ -52,7 +52,7 @@ class Analysis:
     verdict: Verdict
     response: Response
     deviation: Deviation
-    sample: CentredEdges
+    sample: CentredFeatures
     omitted: tuple[str, ...] = ()
 
 
@@ -100,7 +100,7 @@ def analyse(
     rules = rules or Rules()
     _check_reference(visits)
     change = visits.change
-    sample = CentredEdges.from_edges(
+    sample = CentredFeatures.from_values(
         change=change,
         baseline=visits.before,
         circuits=circuits,
@@ -214,7 +214,7 @@ def _circuit_labels(
 
 
 def _naive(
-    tester: FamilyTest, visits: Visits, change: Floats, sample: CentredEdges
+    tester: FamilyTest, visits: Visits, change: Floats, sample: CentredFeatures
 ) -> list[Estimate]:
     circuits, background = sample.circuits, sample.background
     names = tuple(circuits)
@@ -235,7 +235,7 @@ def _naive(
     return [row for labels, y in rows for row in tester.family(labels, y)]
 
 
-def _size(tester: FamilyTest, change: Floats, sample: CentredEdges) -> list[Estimate]:
+def _size(tester: FamilyTest, change: Floats, sample: CentredFeatures) -> list[Estimate]:
     """Compare how far the arms moved, whatever the direction; it needs a control arm."""
     if tester.question.flips:
         return []

@@ -19,7 +19,7 @@ from circuitshift.pipeline.model.secondary.secondary import (
 from circuitshift.pipeline.model.secondary.trajectories import Levels
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.records import Background
-from circuitshift.pipeline.stats.missing_edges import circuit_means
+from circuitshift.pipeline.stats.missing_values import circuit_means
 from circuitshift.pipeline.stats.reliability import reliability
 from circuitshift.pipeline.study import pairing as change
 from circuitshift.pipeline.study import tables as group_tables

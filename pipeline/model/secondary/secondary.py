@@ -9,7 +9,7 @@ import numpy.typing as npt
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.model.analyse import Analysis
-from circuitshift.pipeline.model.centred_edges import CentredEdges
+from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.contrasts import Question, Rules, Visits, questions_of
 from circuitshift.pipeline.model.families import FamilyTest, Labels
 from circuitshift.pipeline.model.global_model import Response
@@ -19,7 +19,7 @@ from circuitshift.pipeline.model.secondary.random_circuits import SpatialTest, s
 from circuitshift.pipeline.model.secondary.trajectories import Levels, trajectories
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.influence import Influence, influence
-from circuitshift.pipeline.stats.missing_edges import blocks, circuit_means, column_mean
+from circuitshift.pipeline.stats.missing_values import blocks, circuit_means, column_mean
 from circuitshift.pipeline.stats.reliability import Reliability, reliability, reliable_change
 
 __all__ = ["CircuitReliability", "SecondaryResults", "TermInfluence", "secondary_analyses"]
@@ -290,7 +290,7 @@ def _spatial(
     )
 
 
-def residual_map(sample: CentredEdges, response: Response, question: Question) -> Floats:
+def residual_map(sample: CentredFeatures, response: Response, question: Question) -> Floats:
     """Change by treatment beyond the global law, on every edge.
 
     Parameters
@@ -307,16 +307,18 @@ def residual_map(sample: CentredEdges, response: Response, question: Question) -
     """
     weights = np.zeros(len(question.interest))
     weights[question.asked] = question.contrast(question.asked).weights
-    m, h = (column_mean(few.edges for few in p.blocks()) for p in (sample.baseline, sample.strong))
+    m, h = (
+        column_mean(few.residual for few in p.blocks()) for p in (sample.baseline, sample.strong)
+    )
     columns = [m, h, np.zeros_like(m)]
     if len(sample.reference):
-        columns[2] = column_mean(few.edges for few in sample.reference.blocks()) - m
+        columns[2] = column_mean(few.residual for few in sample.reference.blocks()) - m
     slopes = weights @ response.slopes
     predicted = np.nansum([s * c for s, c in zip(slopes, columns, strict=True)], axis=0)
     change = np.zeros_like(m)
     for few in blocks(len(weights)):
         asked = question.asked[few]
-        change += weights[few][asked] @ sample.change[few].edges[asked]
+        change += weights[few][asked] @ sample.change[few].residual[asked]
     return np.asarray(change - predicted)
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.model.centred_edges import CentredEdges
+from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import level_response, term_unit
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.mixed_model import MixedResult, fit_mixed
@@ -51,7 +51,9 @@ class Levels:
     covariates: Floats
 
 
-def trajectories(levels: Levels, sample: CentredEdges, *, with_deviation: bool) -> list[Estimate]:
+def trajectories(
+    levels: Levels, sample: CentredFeatures, *, with_deviation: bool
+) -> list[Estimate]:
     """Test change at every visit, late against early change, and the slope on days.
 
     The per-visit response (`level_response`) has a random intercept for each person; visits that

@@ -9,7 +9,7 @@ import statsmodels.api as sm
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Analysis, analyse
-from circuitshift.pipeline.model.centred_edges import CentredEdges
+from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
 from circuitshift.pipeline.stats.permutation import contrast_of, permutation_test
 from circuitshift.pipeline.validation.simulate.edges import EdgeSpec, Truth, simulate_edges
@@ -144,7 +144,7 @@ def test_what_each_background_holds() -> None:
         "features": study.features,
     }
     everything, disjoint, matched = (
-        CentredEdges.from_edges(**given, background=kind).background
+        CentredFeatures.from_values(**given, background=kind).background
         for kind in ("all", "disjoint", "matched")
     )
     i, j = np.triu_indices(120, 1)

@@ -9,7 +9,7 @@ import pytest
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Rules, Visits, analyse
-from circuitshift.pipeline.model.centred_edges import CentredEdges
+from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import global_response, identify_deviation
 from circuitshift.pipeline.validation.simulate.edges import (
     EdgeSpec,
@@ -21,8 +21,8 @@ from circuitshift.pipeline.validation.simulate.edges import (
 SMALL = EdgeSpec(n_regions=40, n_circuit=8, n_treated=12, n_reference=10)
 
 
-def sample_of(study: EdgeStudy, **more: object) -> CentredEdges:
-    return CentredEdges.from_edges(
+def sample_of(study: EdgeStudy, **more: object) -> CentredFeatures:
+    return CentredFeatures.from_values(
         change=study.followup - study.baseline,
         baseline=study.baseline,
         circuits={"c": study.circuit},
@@ -76,8 +76,8 @@ def test_split_half_instruments_average_to_the_closed_form() -> None:
     sample = sample_of(study)
     i, rng = 0, np.random.default_rng(1)
     background = sample.background
-    others = np.delete(sample.baseline[:].edges, i, axis=0)[:, background]
-    healthy = sample.reference[:].edges[:, background]
+    others = np.delete(sample.baseline[:].residual, i, axis=0)[:, background]
+    healthy = sample.reference[:].residual[:, background]
     moments, rhs = np.zeros((2, 2)), np.zeros(2)
     for _ in range(4000):
         a, b = np.array_split(rng.permutation(len(others)), 2)
@@ -85,7 +85,7 @@ def test_split_half_instruments_average_to_the_closed_form() -> None:
         x = np.array([others[a].mean(0), healthy[c].mean(0) - others[a].mean(0)])
         z = np.array([others[b].mean(0), healthy[d].mean(0) - others[b].mean(0)])
         moments += z @ x.T + x @ z.T
-        rhs += (z + x) @ sample.change[:].edges[i, background]
+        rhs += (z + x) @ sample.change[:].residual[i, background]
     response = global_response(sample, with_deviation=True)
     np.testing.assert_allclose(
         np.linalg.solve(moments, rhs), response.coefficients[i, 1:3], rtol=0.03
@@ -170,7 +170,7 @@ def test_lost_strong_regions_do_not_bias_gain_or_circuits(n_missing: int) -> Non
     baseline = np.tile(m, (12, 1))
     baseline[:6, (i >= 60 - n_missing) | (j >= 60 - n_missing)] = np.nan
     circuit = {"c": np.flatnonzero((i < 6) & (j < 6))}
-    sample = CentredEdges.from_edges(
+    sample = CentredFeatures.from_values(
         change=0.2 * baseline,
         baseline=baseline,
         circuits=circuit,
@@ -263,7 +263,7 @@ def test_edges_of_everybody_are_not_copied() -> None:
     study = simulate_edges(Truth(shift=0.1), spec, np.random.default_rng(0))
     change = study.followup - study.baseline
     tracemalloc.start()
-    sample = CentredEdges.from_edges(
+    sample = CentredFeatures.from_values(
         change=change,
         baseline=study.baseline,
         circuits={"c": study.circuit},
@@ -282,7 +282,7 @@ def test_edges_of_everybody_are_not_copied() -> None:
 def test_too_little_is_refused() -> None:
     study = simulate_edges(Truth(), SMALL, np.random.default_rng(7))
     with pytest.raises(DesignError, match="3 people"):
-        CentredEdges.from_edges(
+        CentredFeatures.from_values(
             change=study.baseline[:3],
             baseline=study.baseline[:3],
             circuits={"c": study.circuit},
@@ -290,7 +290,7 @@ def test_too_little_is_refused() -> None:
         )
     everything = np.arange(study.features.n_features)
     with pytest.raises(DesignError, match="0 background edges"):
-        CentredEdges.from_edges(
+        CentredFeatures.from_values(
             change=study.baseline,
             baseline=study.baseline,
             circuits={"c": everything},

@@ -8,7 +8,7 @@ from scipy.stats import t
 
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace
-from circuitshift.pipeline.model.centred_edges import CentredEdges
+from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import global_response
 from circuitshift.pipeline.model.normalisation import circuit_shares, split_half_share
 from circuitshift.pipeline.stats.permutation import mean_contrast
@@ -83,7 +83,7 @@ def test_split_halves_agree_with_pairs():
     halves, pairs = [], []
     for seed in range(10):
         study = simulate_edges(Truth(normalisation=0.5), spec, np.random.default_rng(seed))
-        sample = CentredEdges.from_edges(
+        sample = CentredFeatures.from_values(
             change=study.followup - study.baseline,
             baseline=study.baseline,
             circuits=study.circuits,
@@ -98,7 +98,7 @@ def test_split_halves_agree_with_pairs():
     assert np.mean(pairs) == pytest.approx(0.5, abs=0.04)
     assert np.corrcoef(halves, pairs)[0, 1] > 0.9
     small = simulate_edges(Truth(), replace(spec, n_reference=3), np.random.default_rng(0))
-    few = CentredEdges.from_edges(
+    few = CentredFeatures.from_values(
         change=small.followup - small.baseline,
         baseline=small.baseline,
         circuits=small.circuits,
