@@ -1,29 +1,28 @@
-"""Parcel series -> edges, and edges -> circuit values.
+"""Regional series -> edges.
 
 Edges of R regions are vectors in the order of ``numpy.triu_indices(R, 1)``; a lost region gives NaN
 edges, never fewer edges.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.atlases.records import Circuit
-from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.arrays import Floats, Ints
 from circuitshift.pipeline.errors import TooLittleDataError
 
 __all__ = [
     "ESTIMATORS",
     "Estimator",
-    "circuit_values",
     "correlation",
     "distances",
+    "edge_ends",
     "edges",
     "fisher_z",
     "from_matrix",
-    "n_regions_of",
     "tangent_edges",
     "to_matrix",
 ]
@@ -103,28 +102,50 @@ def _partial(unit: Floats) -> Floats:
 
 def from_matrix(matrix: Floats) -> Floats:
     """Upper triangle of a square matrix as an edge vector, shape (n_edges,)."""
-    return np.asarray(matrix[np.triu_indices(matrix.shape[0], 1)], float)
+    return np.asarray(matrix[edge_ends(matrix.shape[0])], float)
 
 
-def n_regions_of(n_edges: int) -> int:
-    """Regions that give so many edges.
+@lru_cache(maxsize=8)
+def edge_ends(n_regions: int) -> tuple[Ints, Ints]:
+    """Return the regions that each edge connects, the lower position first.
 
-    Examples
-    --------
-    >>> n_regions_of(44850)
-    300
+    Parameters
+    ----------
+    n_regions : int
+
+    Returns
+    -------
+    tuple of two ndarray of int, shape (n_edges,)
+        ``numpy.triu_indices(n_regions, 1)``, read-only, since every caller shares them.
     """
-    n = (1 + int(np.sqrt(1 + 8 * n_edges) + 0.5)) // 2
-    if n * (n - 1) // 2 != n_edges:
-        raise ValueError(f"{n_edges} is no number of edges of a complete graph")
-    return n
+    first, second = np.triu_indices(n_regions, 1)
+    for end in (first, second):
+        end.setflags(write=False)
+    return first, second
 
 
-def to_matrix(vector: Floats, diagonal: float = 0.0) -> Floats:
-    """Symmetric matrix of an edge vector; the inverse of `from_matrix`."""
-    n = n_regions_of(vector.size)
-    out = np.full((n, n), diagonal)
-    i, j = np.triu_indices(n, 1)
+def to_matrix(vector: Floats, n_regions: int, diagonal: float = 0.0) -> Floats:
+    """Symmetric matrix of an edge vector; the inverse of `from_matrix`.
+
+    Parameters
+    ----------
+    vector : ndarray, shape (n_edges,)
+    n_regions : int
+    diagonal : float
+
+    Returns
+    -------
+    ndarray, shape (n_regions, n_regions)
+
+    Raises
+    ------
+    ValueError
+        If so many regions have another number of edges.
+    """
+    i, j = edge_ends(n_regions)
+    if vector.shape != i.shape:
+        raise ValueError(f"{n_regions} regions have {i.size} edges, not {vector.shape}")
+    out = np.full((n_regions, n_regions), diagonal)
     out[i, j] = out[j, i] = vector
     return out
 
@@ -170,31 +191,6 @@ def tangent_edges(series: Sequence[Floats]) -> Floats:
     return np.array([from_matrix(matrix) for matrix in full])
 
 
-def circuit_values(z: Floats, circuits: Sequence[Circuit]) -> Floats:
-    """Mean edge of each circuit.
-
-    Parameters
-    ----------
-    z : ndarray, shape (..., n_edges)
-        NaN edges are left out of the mean.
-    circuits : sequence of Circuit
-
-    Returns
-    -------
-    ndarray, shape (..., n_circuits)
-        NaN when no edge of the circuit is known.
-    """
-    n_regions = n_regions_of(z.shape[-1])
-    out = np.full((*z.shape[:-1], len(circuits)), np.nan)
-    for k, circuit in enumerate(circuits):
-        part = z[..., circuit.edges(n_regions)]
-        available = np.isfinite(part)
-        count = available.sum(axis=-1)
-        total = np.where(available, part, 0.0).sum(axis=-1)
-        np.divide(total, count, out=out[..., k], where=count > 0)
-    return out
-
-
 def distances(centres_mm: Floats) -> Floats:
     """Euclidean length of each edge, mm.
 
@@ -207,5 +203,5 @@ def distances(centres_mm: Floats) -> Floats:
     ndarray, shape (n_edges,)
         NaN where a centre is unknown.
     """
-    i, j = np.triu_indices(len(centres_mm), 1)
+    i, j = edge_ends(len(centres_mm))
     return np.asarray(np.linalg.norm(centres_mm[i] - centres_mm[j], axis=1), float)

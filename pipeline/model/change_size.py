@@ -10,28 +10,28 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.stats.missing_edges import available_in_all, blocks
+from circuitshift.pipeline.stats.missing_values import available_in_all, blocks
 
 __all__ = ["identifiability", "log_displacement"]
 
 
 def log_displacement(change: Floats, sets: Mapping[str, npt.NDArray[np.intp]]) -> dict[str, Floats]:
-    """Log root-mean-square change of each person over sets of edges.
+    """Log root-mean-square change of each person over sets of features.
 
     Noise of two scans moves everybody, so the number means something only against people who were
     scanned twice without treatment. The log makes a proportional difference additive.
 
     Parameters
     ----------
-    change : ndarray of shape (n_people, n_edges)
-        Follow-up minus baseline, Fisher z; NaN where an edge is lost.
+    change : ndarray of shape (n_people, n_features)
+        Follow-up minus baseline; NaN where a feature is missing.
     sets : mapping of str to ndarray of int
-        Edge positions.
+        Positions of features.
 
     Returns
     -------
     dict of str to ndarray of shape (n_people,)
-        NaN when fewer than half of the edges are known, or nothing moved at all.
+        NaN when fewer than half of the features are available, or nothing moved at all.
     """
     out = {}
     for name, positions in sets.items():
@@ -52,8 +52,8 @@ def identifiability(baseline: Floats, followup: Floats) -> dict[str, float]:
 
     Parameters
     ----------
-    baseline, followup : ndarray of shape (n_people, n_edges)
-        The same people in the same order; edges unknown in anybody are left out.
+    baseline, followup : ndarray of shape (n_people, n_features)
+        The same people in the same order; features that one participant lacks are left out.
 
     Returns
     -------

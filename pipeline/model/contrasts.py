@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.records import Background
 from circuitshift.pipeline.stats.permutation import Contrast, contrast_of
 
@@ -17,25 +18,27 @@ __all__ = ["Question", "Rules", "Side", "Visits", "questions_of"]
 Side = Literal["two-sided", "increase", "decrease"]
 
 
+_SESOI_Z = 0.1  # the default smallest effect of interest, Fisher z
+
 _PER_PERSON = ("treated", "covariates", "motion_mm", "factor", "symptom", "blocks", "weights")
 
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """Edges of one study, Fisher z, shape (n, n_edges); NaN where an edge is lost.
+    """Features of one study, each of shape (n, n_features); NaN where a feature is missing.
 
     Parameters
     ----------
     baseline, followup : ndarray
         The same people in the same order. In a crossover: before and after the treatment.
+    features : FeatureSpace
+        What the columns are: edges or regions, with their unit and, for edges, their length.
     treated : ndarray of bool, optional
         Who was treated; None when everybody was (one arm, crossover).
     reference, reference_again : ndarray, optional
         Healthy people; their second visit, in the same order, NaN for whoever has none.
     baseline_only : ndarray, optional
         Patients without follow-up; they sharpen the means.
-    distance : ndarray, shape (n_edges,), optional
-        Edge length, mm.
     covariates : ndarray, shape (n, n_covariates), optional
         Nuisance; centred by the model. NaN is replaced by the column's mean.
     motion_mm : ndarray, shape (n,), optional
@@ -57,10 +60,10 @@ class Visits:
 
     baseline: Floats
     followup: Floats
+    features: FeatureSpace
     treated: Bools | None = None
     reference: Floats | None = None
     baseline_only: Floats | None = None
-    distance: Floats | None = None
     covariates: Floats | None = None
     motion_mm: Floats | None = None
     control_baseline: Floats | None = None
@@ -74,17 +77,18 @@ class Visits:
 
     def __post_init__(self) -> None:
         shape = self.baseline.shape
+        if len(shape) != 2:
+            raise DesignError(f"baseline has shape {shape}; give one row per participant")
         if shape != self.followup.shape:
             raise DesignError(
                 f"baseline has shape {shape}, follow-up {self.followup.shape}; "
-                "they must hold the same people and edges in the same order"
+                f"they must hold the same people and {self.features.plural} in the same order"
             )
-        for name in ("reference", "baseline_only", "reference_again"):
+        for name in ("baseline", "followup", "reference", "baseline_only", "reference_again"):
             other = getattr(self, name)
-            if other is not None and other.shape[1] != shape[1]:
-                raise DesignError(
-                    f"{name} has {other.shape[1]} edges, baseline {shape[1]}; use one atlas for all"
-                )
+            if other is not None:
+                self.features.check_shape(name, other)
+                self.features.check_range(name, other)
         for name in (
             "treated",
             "covariates",
@@ -120,8 +124,11 @@ class Visits:
             if part is not None and part.shape != self.baseline.shape:
                 raise DesignError(
                     f"the control condition has shape {part.shape}, the treatment "
-                    f"{self.baseline.shape}; they must hold the same people and edges"
+                    f"{self.baseline.shape}; they must hold the same people and "
+                    f"{self.features.plural}"
                 )
+            if part is not None:
+                self.features.check_range("the control condition", part)
 
     @property
     def is_crossover(self) -> bool:
@@ -135,7 +142,7 @@ class Visits:
 
     @property
     def before(self) -> Floats:
-        """Baseline; in a crossover the mean of both, an edge known in one taken from it."""
+        """Baseline; in a crossover the mean of both, or the available one of a feature."""
         if self.control_baseline is None:
             return self.baseline
         both = np.array([self.baseline, self.control_baseline])
@@ -163,21 +170,38 @@ class Rules:
     n_permutations : int
     alpha : float
         Family-wise error rate.
-    sesoi_z : float
-        Smallest effect of interest, Fisher z: of a typical background edge for global terms, of
-        the circuit's mean edge for specific ones.
+    sesoi : float, optional
+        Smallest effect of interest in the unit of the features: of a typical background feature
+        for global terms, of the circuit's mean for specific ones. The default is .1 for Fisher z;
+        for other units equivalence is not tested without it.
     sides : mapping of str to {"increase", "decrease"}
         Circuits whose direction was fixed beforehand; the others are tested two-sided.
     background : {"all", "disjoint", "matched"}
-        Edges that define the global law: all that are in no circuit; those that also share no
+        Features that define the global law: all that are in no circuit; those that also share no
         region with one; or those whose strength and length are like the circuits'.
     """
 
     n_permutations: int = 5000
     alpha: float = 0.05
-    sesoi_z: float = 0.1
+    sesoi: float | None = None
     sides: Mapping[str, Side] = field(default_factory=dict)
     background: Background = "all"
+
+    def smallest_effect(self, features: FeatureSpace) -> float:
+        """Return the smallest effect of interest in the unit of some features.
+
+        Parameters
+        ----------
+        features : FeatureSpace
+
+        Returns
+        -------
+        float
+            NaN when none is stated for a unit other than Fisher z.
+        """
+        if self.sesoi is not None:
+            return self.sesoi
+        return _SESOI_Z if features.is_fisher_z else float("nan")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FISHER_Z
 from circuitshift.pipeline.model.contrasts import Question, Rules, Side
 from circuitshift.pipeline.model.global_model import Response
 from circuitshift.pipeline.model.verdict import Estimate
@@ -71,6 +72,8 @@ class FamilyTest:
         People of the reference group, for the table.
     ranks : bool
         Test ranks instead of values (`rank_test`).
+    unit : str
+        Unit of the features, for variables that could not be tested.
     """
 
     question: Question
@@ -78,6 +81,7 @@ class FamilyTest:
     rng: np.random.Generator
     n_reference: int = 0
     ranks: bool = False
+    unit: str = FISHER_Z
 
     def family(self, labels: Labels, y: Floats, shared: Shared | None = None) -> list[Estimate]:
         """Test variables as one family.
@@ -133,7 +137,9 @@ class FamilyTest:
                 )
         return [
             found.get(k)
-            or Estimate.unknown(self._name(labels.family), term, notes.get(k, _TOO_FEW))
+            or Estimate.unknown(
+                self._name(labels.family), term, notes.get(k, _TOO_FEW), unit=self.unit
+            )
             for k, term in enumerate(labels.terms)
         ]
 

@@ -1,14 +1,15 @@
-"""The global response model: one law for all edges, and what a circuit does beyond it.
+"""The global response model: one law for all features, and what a circuit does beyond it.
 
-For each person, over background edges (in no hypothesised circuit),
+For each person, over background features e (in no hypothesised circuit; edges, or regions),
 
     D(e) = a + g m(e) + q h(e) + n d(e) + c l(e) + residual(e),
 
 D = follow-up minus baseline, m = mean baseline of the *other* patients, h = their mean of
-sinh(2z)/2, d = reference mean minus m, l = edge length; all in Fisher z. a is a shift, g a gain, n
-the share of the deviation closed everywhere. A change of signal-to-noise multiplies correlations,
-r' = k r, so that dz/dk = sinh(2z)/2 at k = 1: with g m + q h both laws are covered. The specific
-response of a circuit is the mean over its edges of D minus the prediction.
+sinh(2z)/2, d = reference mean minus m, l = edge length; all in the unit of the features. a is a
+shift, g a gain, n the share of the deviation closed everywhere. A change of signal-to-noise
+multiplies correlations, r' = k r, so that dz/dk = sinh(2z)/2 at k = 1: with g m + q h both laws are
+covered. h exists for Fisher z and l for edges only (`FeatureSpace.reason_to_omit`). The specific
+response of a circuit is the mean over its features of D minus the prediction.
 
 m, h and d are estimates. Used as plain regressors their noise would shrink the coefficients, and
 the noise that d shares with D would make n significant when nothing happened (regression to the
@@ -27,35 +28,50 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Bools, Floats
-from circuitshift.pipeline.model.centred_edges import (
+from circuitshift.pipeline.features import FeatureSpace
+from circuitshift.pipeline.model.centred_features import (
     MIN_AVAILABLE,
-    MIN_EDGES,
+    MIN_FEATURES,
     MIN_OTHERS,
-    CentredEdges,
-    ResidualisedEdges,
+    CentredFeatures,
+    ResidualisedFeatures,
     Residuals,
 )
 from circuitshift.pipeline.model.regional_terms import RegionalTerms
-from circuitshift.pipeline.stats.missing_edges import blocks, column_mean
+from circuitshift.pipeline.stats.missing_values import blocks, column_mean
 
 __all__ = [
-    "TERM_UNITS",
     "Deviation",
     "Response",
     "global_response",
     "identify_deviation",
     "level_response",
+    "term_unit",
 ]
 
 
 _TURNS = 3  # of fitting the law and regional terms; the first leaves about a tenth, the last .04
 
-TERM_UNITS = {
-    "shift": "Fisher z",
-    "gain": "proportion of typical strength",
-    "normalisation": "share of the deviation closed",
-    "distance": "Fisher z per mm",
-}
+
+def term_unit(term: str, features: FeatureSpace) -> str:
+    """Return the unit of a global term, or of a circuit's response.
+
+    Parameters
+    ----------
+    term : str
+    features : FeatureSpace
+
+    Returns
+    -------
+    str
+    """
+    typical = "typical strength" if features.kind == "edge" else "the typical value"
+    units = {
+        "gain": f"proportion of {typical}",
+        "normalisation": "share of the deviation closed",
+        "distance": f"{features.unit} per mm",
+    }
+    return units.get(term, features.unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +85,7 @@ class Deviation:
     reason : str
         One sentence.
     split_half_r : float
-        Expected correlation, over background edges, of d from two halves of the people.
+        Expected correlation, over background features, of d from two halves of the people.
     p : float
         Permutation p of "patients and reference differ on the background" (group labels shuffled).
     strength : float
@@ -95,7 +111,7 @@ class Response:
         Of the model without curvature; the shift is the change at average background strength.
     circuits : tuple of str
     specific : ndarray, shape (n_people, n_circuits)
-        Change beyond the prediction of the full model; NaN when half of the edges are lost.
+        Change beyond the prediction of the full model; NaN when half of the features are missing.
     slopes : ndarray, shape (n_people, 3)
         g, q and n of the full model (0 where a term is absent).
     own, strong, reference : ndarray, shape (n, n_terms + n_circuits)
@@ -158,7 +174,7 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class _ReferenceSums:
-    """Per-edge sums over the pool: first and second moments of z and h; and of fixed terms."""
+    """Sums over the pool: first and second moments of z and h of each feature; fixed terms."""
 
     count: Floats
     z: Floats
@@ -170,11 +186,11 @@ class _ReferenceSums:
     participants: int
 
     @classmethod
-    def of(cls, sample: CentredEdges) -> "_ReferenceSums":
+    def of(cls, sample: CentredFeatures) -> "_ReferenceSums":
         participants = len(sample.baseline)
         sums = np.zeros((6, sample.background.size))
         for few in blocks(participants):
-            z, h = sample.baseline[few].edges, sample.strong[few].edges
+            z, h = sample.baseline[few].residual, sample.strong[few].residual
             available = np.isfinite(z)
             z, h = np.where(available, z, 0.0), np.where(available, h, 0.0)
             parts = (available, z, h, z * z, z * h, h * h)
@@ -182,9 +198,9 @@ class _ReferenceSums:
         count, z, h, zz, zh, hh = sums
         return cls(count, z, h, zz, zh, hh, sample.baseline.fixed.sum(axis=0), participants)
 
-    def without(self, sample: CentredEdges, person: int) -> "_ReferenceSums":
+    def without(self, sample: CentredFeatures, person: int) -> "_ReferenceSums":
         own = slice(person, person + 1)
-        z, h = sample.baseline[own].edges[0], sample.strong[own].edges[0]
+        z, h = sample.baseline[own].residual[0], sample.strong[own].residual[0]
         available = np.isfinite(z)
         z, h = np.where(available, z, 0.0), np.where(available, h, 0.0)
         return _ReferenceSums(
@@ -201,18 +217,18 @@ class _ReferenceSums:
 
 @dataclass(frozen=True, slots=True)
 class _Healthy:
-    """Mean of the reference on every edge, and its unbiased square."""
+    """Mean of the reference on every feature, and its unbiased square."""
 
     mean: Floats
     square: Floats
     fixed: Floats
 
     @classmethod
-    def of(cls, reference: ResidualisedEdges) -> "_Healthy":
+    def of(cls, reference: ResidualisedFeatures) -> "_Healthy":
         count, total, squares = np.zeros((3, reference.basis.shape[1]))
-        for edges, _ in reference.blocks():
-            available = np.isfinite(edges)
-            filled = np.where(available, edges, 0.0)
+        for values, _ in reference.blocks():
+            available = np.isfinite(values)
+            filled = np.where(available, values, 0.0)
             count += available.sum(axis=0)
             total += filled.sum(axis=0)
             squares += (filled**2).sum(axis=0)
@@ -224,14 +240,14 @@ class _Healthy:
 
 @dataclass(frozen=True, slots=True)
 class _Regressors:
-    """Columns m, h, d on every edge, and their unbiased moment matrix on the background."""
+    """Columns m, h, d on every feature, and their unbiased moment matrix on the background."""
 
     names: tuple[str, ...]
-    columns: Floats  # (n_columns, n_edges)
+    columns: Floats  # (n_columns, n_features)
     moments: Floats  # (n_columns, n_columns)
     fixed: Floats  # (n_columns, n_fixed): fixed coefficients of each column
-    used: Bools  # background edges that entered
-    basis: Floats  # fixed columns, which are not orthogonal to `columns` on other edges than theirs
+    used: Bools  # background features that entered
+    basis: Floats  # fixed columns; orthogonal to `columns` only on the features they were fitted to
 
     def take(self, names: tuple[str, ...]) -> "_Regressors":
         rows = [self.names.index(name) for name in names]
@@ -241,13 +257,13 @@ class _Regressors:
         )
 
     def solve(self, values: Floats) -> tuple[Floats, Floats]:
-        """Coefficients of edge vectors `values` (..., n_edges).
+        """Coefficients of arrays `values` (..., n_features).
 
         Returns
         -------
         slopes : ndarray, shape (..., n_columns)
         rest : ndarray, shape (..., n_fixed)
-            Of the fixed columns: 0 where the edges are those they were taken out on.
+            Coefficients of the fixed columns; 0 on the features used to residualise them.
         """
         columns, basis = self.columns[:, self.used], self.basis[:, self.used]
         # the fixed columns hold no noise: their products with the others are unbiased as they are
@@ -261,9 +277,9 @@ class _Regressors:
 
 
 def _regressors(
-    sample: CentredEdges, sums: _ReferenceSums, healthy: _Healthy | None, valid: Bools
+    sample: CentredFeatures, sums: _ReferenceSums, healthy: _Healthy | None, valid: Bools
 ) -> _Regressors:
-    """Regressors from the people in `sums`, on the background edges in `valid`."""
+    """Regressors from the people in `sums`, on the background features in `valid`."""
     count = sums.count
     used = valid & sample.background & (count >= MIN_OTHERS)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -290,13 +306,13 @@ def _regressors(
 
 
 def global_response(
-    sample: CentredEdges, *, with_deviation: bool, node_adjusted: bool = False
+    sample: CentredFeatures, *, with_deviation: bool, node_adjusted: bool = False
 ) -> Response:
     """Fit the model to each person.
 
     Parameters
     ----------
-    sample : Sample
+    sample : CentredFeatures
     with_deviation : bool
         Whether the deviation is identified (`identify_deviation`) and enters as regressor.
     node_adjusted : bool
@@ -317,10 +333,10 @@ def global_response(
     coefficients = np.full((n_participants, len(fit.terms(everyone))), np.nan)
     specific = np.full((n_participants, len(sample.circuits)), np.nan)
     slopes = np.zeros((n_participants, 3))
-    least = max(MIN_EDGES, MIN_AVAILABLE * sample.background.sum())
+    least = max(MIN_FEATURES, MIN_AVAILABLE * sample.background.sum())
     for i in range(n_participants):
         change = sample.change[i : i + 1]
-        x = _regressors(sample, sums.without(sample, i), healthy, np.isfinite(change.edges[0]))
+        x = _regressors(sample, sums.without(sample, i), healthy, np.isfinite(change.residual[0]))
         if x.used.sum() < least:
             continue
         coefficients[i] = fit.global_terms(x, change)[0]
@@ -341,22 +357,22 @@ def global_response(
 
 
 def level_response(
-    sample: CentredEdges,
-    levels: ResidualisedEdges,
+    sample: CentredFeatures,
+    levels: ResidualisedFeatures,
     owner: npt.NDArray[np.intp],
     *,
     with_deviation: bool,
 ) -> tuple[tuple[str, ...], Floats]:
     """Apply the model to single visits instead of changes.
 
-    Its estimators are linear in the edges, so the difference between two visits of a person is the
-    response of `global_response` to that change (where the same edges are known).
+    Its estimators are linear in the features, so the difference between two visits of a person is
+    the response of `global_response` to that change (where the same features are available).
 
     Parameters
     ----------
-    sample : Sample
-    levels : People
-        Visits, after the fixed columns are out (`Sample.remove`).
+    sample : CentredFeatures
+    levels : ResidualisedFeatures
+        Visits, after the fixed columns are out (`CentredFeatures.remove`).
     owner : ndarray of int, shape (n_visits,)
         Row of ``sample.baseline`` that belongs to the same person, who is left out of his
         regressors; -1 when he has no baseline.
@@ -377,8 +393,8 @@ def level_response(
     for row, person in enumerate(owner.tolist()):
         visit = levels[row : row + 1]
         others = sums if person < 0 else sums.without(sample, person)
-        x = _regressors(sample, others, healthy, np.isfinite(visit.edges[0]))
-        if x.used.sum() >= max(MIN_EDGES, MIN_AVAILABLE * sample.background.sum()):
+        x = _regressors(sample, others, healthy, np.isfinite(visit.residual[0]))
+        if x.used.sum() >= max(MIN_FEATURES, MIN_AVAILABLE * sample.background.sum()):
             beyond = fit.beyond(x, visit)[1]
             out[row] = np.hstack([fit.global_terms(x, visit), beyond])[0]
     return names, out
@@ -386,9 +402,9 @@ def level_response(
 
 @dataclass(frozen=True, slots=True)
 class _ResponseFit:
-    """The estimators, as linear functions of one person's edge vector."""
+    """The estimators, as linear functions of one person's features."""
 
-    sample: CentredEdges
+    sample: CentredFeatures
     curvature: bool
     node_adjusted: bool = False
 
@@ -399,7 +415,7 @@ class _ResponseFit:
     def global_terms(self, x: _Regressors, values: Residuals) -> Floats:
         """Shift, gain, normalisation, distance; the shift at average background strength."""
         x = x.take(tuple(name for name in x.names if name != "h"))
-        beta, rest = x.solve(np.nan_to_num(values.edges))
+        beta, rest = x.solve(np.nan_to_num(values.residual))
         # m enters centred, d does not: only d's own mean is taken from the shift.
         offsets = x.fixed.copy()
         offsets[x.names.index("m"), :1] = 0.0
@@ -412,7 +428,7 @@ class _ResponseFit:
         """Slopes (g, q, n), and mean over each circuit of values minus prediction."""
         names = tuple(name for name in x.names if name != "h" or self.curvature)
         x = x.take(names)
-        beta, rest = x.solve(np.nan_to_num(values.edges))
+        beta, rest = x.solve(np.nan_to_num(values.residual))
         regional = None
         if self.node_adjusted:
             beta, rest, regional = self._with_regions(x, values, (beta, rest), turns=turns)
@@ -421,7 +437,7 @@ class _ResponseFit:
         out = np.full((len(beta), len(self.sample.circuits)), np.nan)
         for k, positions in enumerate(self.sample.circuits.values()):
             law = beta @ x.columns[:, positions] + rest @ x.basis[:, positions]
-            part = values.edges[:, positions] - law
+            part = values.residual[:, positions] - law
             if regional is not None:
                 part -= regional[:, positions]
             available = np.isfinite(part)
@@ -434,21 +450,21 @@ class _ResponseFit:
         self, x: _Regressors, values: Residuals, law: tuple[Floats, Floats], *, turns: int
     ) -> tuple[Floats, Floats, Floats]:
         """Fit the law and regional terms in turns, which converges to fitting them together."""
-        terms = RegionalTerms.of(x.columns[0], x.used)
-        edges = np.nan_to_num(values.edges)  # `used` edges are known in the person of a fit
+        terms = RegionalTerms.of(x.columns[0], x.used, self.sample.features)
+        edges = np.nan_to_num(values.residual)  # `used` edges are known in the person of a fit
         beta, rest = law
         for _ in range(turns):
             regional = terms.part(edges - beta @ np.nan_to_num(x.columns) - rest @ x.basis)
             beta, rest = x.solve(edges - np.nan_to_num(regional))
         return beta, rest, regional
 
-    def influence(self, x: _Regressors, participants: ResidualisedEdges) -> Floats:
+    def influence(self, x: _Regressors, participants: ResidualisedFeatures) -> Floats:
         """Apply the estimators to each person's deviation from the mean of `participants`."""
-        mean = column_mean((few.edges for few in participants.blocks()), unknown=0.0)
+        mean = column_mean((few.residual for few in participants.blocks()), unknown=0.0)
         centre = participants.fixed.mean(axis=0) if len(participants) else 0.0
         out = [np.empty((0, len(self.terms(x)) + len(self.sample.circuits)))]
-        for edges, fixed in participants.blocks():
-            part = np.where(np.isfinite(edges), edges - mean, 0.0)
+        for values, fixed in participants.blocks():
+            part = np.where(np.isfinite(values), values - mean, 0.0)
             deviations = Residuals(part, fixed - centre)
             # one turn: a variance needs no more
             beyond = np.nan_to_num(self.beyond(x, deviations, turns=1)[1])
@@ -456,13 +472,15 @@ class _ResponseFit:
         return np.vstack(out)
 
 
-def _needs_curvature(x: _Regressors, sample: CentredEdges) -> bool:
+def _needs_curvature(x: _Regressors, sample: CentredFeatures) -> bool:
     """Whether circuits are predicted with h.
 
     Where h, beyond the other columns, has more signal than noise on the background; and, however
     noisy it is there, where a circuit is stronger or weaker than 99 % of the background: a straight
     law would miss it, and call a loss of signal-to-noise specific.
     """
+    if sample.features.reason_to_omit("curvature"):
+        return False
     m = x.columns[0]
     low, high = np.quantile(m[x.used], [0.005, 0.995])
     strengths = [np.nanmean(m[k]) for k in sample.circuits.values() if np.isfinite(m[k]).any()]
@@ -483,7 +501,7 @@ def _left_over(moments: Floats, row: int) -> float:
     return float(moments[row, row] - cross @ np.linalg.pinv(block) @ cross)
 
 
-def _units(x: _Regressors, sample: CentredEdges) -> dict[str, float]:
+def _units(x: _Regressors, sample: CentredFeatures) -> dict[str, float]:
     n, row = x.used.sum(), x.names.index("m")
     units = {"shift": 1.0, "gain": float(np.sqrt(max(x.moments[row, row] / n, 1e-12)))}
     if "d" in x.names:
@@ -502,7 +520,7 @@ def _units(x: _Regressors, sample: CentredEdges) -> dict[str, float]:
 
 
 def identify_deviation(
-    sample: CentredEdges, rng: np.random.Generator, *, n_permutations: int = 999
+    sample: CentredFeatures, rng: np.random.Generator, *, n_permutations: int = 999
 ) -> Deviation:
     """Ask whether d is real on the background, beyond what a shift, m and distance explain.
 
@@ -511,7 +529,7 @@ def identify_deviation(
 
     Parameters
     ----------
-    sample : Sample
+    sample : CentredFeatures
     rng : numpy.random.Generator
     n_permutations : int
 
@@ -542,7 +560,7 @@ def identify_deviation(
     return Deviation(True, reason, half, p, strength)
 
 
-def _residual_gram(sample: CentredEdges) -> Floats:
+def _residual_gram(sample: CentredFeatures) -> Floats:
     """Inner products between people on the background, after shift, m and distance are out."""
     groups = (sample.baseline, sample.reference)
     n_pool, n = len(groups[0]), sum(map(len, groups))
@@ -550,7 +568,7 @@ def _residual_gram(sample: CentredEdges) -> Floats:
     for start, participants in zip((0, n_pool), groups, strict=True):
         for few in blocks(len(participants)):
             own = slice(start + few.start, min(start + few.stop, start + len(participants)))
-            centred[own] = participants[few].edges[:, sample.background]
+            centred[own] = participants[few].residual[:, sample.background]
     mean = column_mean(centred, unknown=0.0)
     length = max(float(mean @ mean), 1e-300)
     for few in blocks(n):

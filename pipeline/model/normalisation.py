@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.model.centred_edges import MIN_EDGES, MIN_OTHERS, CentredEdges
-from circuitshift.pipeline.stats.missing_edges import available_in_all, blocks, column_mean
+from circuitshift.pipeline.model.centred_features import MIN_FEATURES, MIN_OTHERS, CentredFeatures
+from circuitshift.pipeline.stats.missing_values import available_in_all, blocks, column_mean
 from circuitshift.pipeline.stats.permutation import Contrast
 
 __all__ = ["CircuitShare", "circuit_shares", "naive_share", "split_half_share"]
@@ -58,13 +58,13 @@ def circuit_shares(
     baseline, the share is A / d. The interval is Fieller's (1954,
     doi:10.1111/j.2517-6161.1954.tb00159.x) with var(d), which holds the uncertainty of the
     reference group, and cov(A, d), since both hold the noise of the same baselines. (That noise
-    biases a slope over many edges, not the median of a ratio of two group means. Where the true
+    biases a slope over many features, not the median of a ratio of two group means. Where the true
     deviation is near 0, though, the few studies that pass the guard overestimate it.)
 
     Parameters
     ----------
     change, pool, reference : mapping of str to ndarray, shape (n,), (n + n_lone,), (n_reference,)
-        Mean edge of each circuit: change, baseline (the same people first, then patients without
+        Mean of each circuit: change, baseline (the same people first, then patients without
         follow-up), healthy people. NaN where it is lost.
     contrast : Contrast
         Of the changes, over all n people.
@@ -124,7 +124,7 @@ def _share(name: str, values: tuple[Floats, Floats, Floats], c: Contrast) -> Cir
 
 
 def split_half_share(
-    sample: CentredEdges, rng: np.random.Generator, *, n_splits: int = 20
+    sample: CentredFeatures, rng: np.random.Generator, *, n_splits: int = 20
 ) -> Floats:
     """Share closed everywhere, by explicit split halves: the slow way to the same estimand.
 
@@ -134,7 +134,7 @@ def split_half_share(
 
     Parameters
     ----------
-    sample : Sample
+    sample : CentredFeatures
         With a reference group.
     rng : numpy.random.Generator
     n_splits : int
@@ -153,10 +153,13 @@ def split_half_share(
     if n_pool < 8 or n_healthy < 4:
         raise DesignError("split halves need at least 8 patients and 4 reference people")
     use = sample.background & available_in_all(*(participants.values for participants in groups))
-    if use.sum() < MIN_EDGES:
-        raise DesignError("too few background edges are known in everybody for split halves")
+    if use.sum() < MIN_FEATURES:
+        raise DesignError(
+            f"too few background {sample.features.plural} are known in everybody for split halves"
+        )
     change, pool, healthy = (
-        np.vstack([few.edges[:, use] for few in participants.blocks()]) for participants in groups
+        np.vstack([few.residual[:, use] for few in participants.blocks()])
+        for participants in groups
     )
     left, right = np.zeros((n, 2, 2)), np.zeros((n, 2))
     for _ in range(n_splits):
@@ -186,9 +189,9 @@ def naive_share(
 
     Parameters
     ----------
-    change, baseline : ndarray, shape (n_people, n_edges)
-    reference : ndarray, shape (n_reference, n_edges)
-    background : ndarray of bool, shape (n_edges,)
+    change, baseline : ndarray, shape (n_people, n_features)
+    reference : ndarray, shape (n_reference, n_features)
+    background : ndarray of bool, shape (n_features,)
 
     Returns
     -------

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.edges import n_regions_of
+from circuitshift.pipeline.edges import edge_ends
+from circuitshift.pipeline.features import FeatureSpace
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -41,10 +42,12 @@ class RegionalTerms:
     inverse: Floats
 
     @classmethod
-    def of(cls, strength: Floats, used: npt.NDArray[np.bool_]) -> "RegionalTerms":
-        """Prepare the fit."""
-        n_regions = n_regions_of(used.size)
-        first, second = (ends[used] for ends in np.triu_indices(n_regions, 1))
+    def of(
+        cls, strength: Floats, used: npt.NDArray[np.bool_], features: FeatureSpace
+    ) -> "RegionalTerms":
+        """Prepare the fit; `features` are edges."""
+        n_regions = features.n_regions
+        first, second = (ends[used] for ends in features.ends)
         m = strength[used]
 
         def normal(weights: Floats) -> Floats:
@@ -84,7 +87,7 @@ def _ends(n_regions: int) -> "csr_array":
     """Incidence of edges and regions, shape (n_edges, n_regions)."""
     from scipy.sparse import csr_array  # noqa: PLC0415 - half a second of import
 
-    ends = np.transpose(np.triu_indices(n_regions, 1))
+    ends = np.transpose(edge_ends(n_regions))
     n_edges = len(ends)
     parts = (np.ones(2 * n_edges), ends.ravel(), np.arange(0, 2 * n_edges + 1, 2))
     return csr_array(parts, shape=(n_edges, n_regions))

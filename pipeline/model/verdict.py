@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from circuitshift.pipeline.features import FISHER_Z, FeatureKind
 from circuitshift.pipeline.model.global_model import Deviation
 
 __all__ = ["Estimate", "Verdict", "VerdictName", "decide"]
@@ -65,7 +66,7 @@ class Estimate:
     note: str = ""
 
     @classmethod
-    def unknown(cls, family: str, term: str, note: str = "") -> "Estimate":
+    def unknown(cls, family: str, term: str, note: str = "", *, unit: str = FISHER_Z) -> "Estimate":
         """Row of something that could not be tested, so that nothing is lost in silence."""
         nan = float("nan")
         return cls(
@@ -73,7 +74,7 @@ class Estimate:
             family=family,
             term=term,
             estimate=nan,
-            unit="Fisher z",
+            unit=unit,
             ci_low=nan,
             ci_high=nan,
             se=nan,
@@ -116,7 +117,7 @@ class Verdict:
 
 
 _SENTENCES: dict[VerdictName, str] = {
-    "global": "The change follows one law that acts on all connections; no named circuit changed "
+    "global": "The change follows one law that acts on all {features}; no named circuit changed "
     "beyond it.",
     "circuit-specific": "Named circuits changed beyond what any global law predicts; no global "
     "change was found.",
@@ -134,6 +135,7 @@ def decide(
     deviation: Deviation,
     controlled: bool,
     global_signal_removed: bool = False,
+    kind: FeatureKind = "edge",
 ) -> Verdict:
     """Apply the decision rule.
 
@@ -149,6 +151,8 @@ def decide(
         Whether there is a control arm.
     global_signal_removed : bool
         True refuses every statement on global change.
+    kind : {"edge", "region"}
+        What the sentence is about: connections or regions.
 
     Returns
     -------
@@ -174,7 +178,7 @@ def decide(
     by_node = {e.term: e for e in estimates if e.family == "specific, node-adjusted"}
     return Verdict(
         name,
-        _SENTENCES[name],
+        _SENTENCES[name].format(features="connections" if kind == "edge" else "regions"),
         _reason(hits, circuit_hits, [*of_global, *of_circuits], nil=nil, alpha=alpha),
         (
             *_warnings(deviation, controlled=controlled, gsr=global_signal_removed),
@@ -204,6 +208,11 @@ def _reason(
         return "; ".join(parts)
     if nil:
         return f"every effect is smaller than the smallest effect of interest (all p < {alpha:g})"
+    if not any(np.isfinite(e.bound) for e in tests):
+        return (
+            f"no corrected p below {alpha:g}; without a smallest effect of interest no effect can "
+            "be ruled out"
+        )
     wide = [e.term for e in tests if not e.equivalence_p < alpha]
     return (
         f"no corrected p below {alpha:g}, and an effect as large as the smallest effect of "

@@ -15,11 +15,21 @@ from circuitshift.pipeline import __version__
 if TYPE_CHECKING:
     from circuitshift.atlases.load import load_atlas
     from circuitshift.atlases.resolve import load_circuits
+    from circuitshift.pipeline.features import FeatureSpace
     from circuitshift.pipeline.model.analyse import Rules, Visits, analyse
 
-__all__ = ["Rules", "Visits", "__version__", "analyse", "load_atlas", "load_circuits"]
+__all__ = [
+    "FeatureSpace",
+    "Rules",
+    "Visits",
+    "__version__",
+    "analyse",
+    "load_atlas",
+    "load_circuits",
+]
 
 _MODULES = {
+    "FeatureSpace": "circuitshift.pipeline.features",
     "Rules": "circuitshift.pipeline.model.analyse",
     "Visits": "circuitshift.pipeline.model.analyse",
     "analyse": "circuitshift.pipeline.model.analyse",

@@ -16,13 +16,13 @@ every threshold follows from the maximum spanning forest alone, so that `tfnbs` 
 edges per relabelling and not all of them; the forest itself is mostly found among few edges.
 """
 
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Bools, Floats, Ints, Reals
+from circuitshift.pipeline.edges import edge_ends
 
 __all__ = ["By", "component_labels", "component_sizes", "largest_component", "tfnbs"]
 
@@ -161,7 +161,7 @@ def tfnbs(
     n_rows, n_edges = statistic.shape
     if not n_levels:
         return np.zeros((n_rows, n_edges))
-    source = _ends(n_regions)[0]
+    source = edge_ends(n_regions)[0]
     # Where an edge is found: by row, level and its first region.
     cell = (np.arange(n_rows) * ((n_levels + 1) * n_regions))[:, None] + source
     cell += level * n_regions
@@ -178,15 +178,6 @@ def tfnbs(
     score = np.zeros(shape)
     np.cumsum(gain, axis=1, out=score[:, 1:])
     return np.asarray(score.ravel()[cell])
-
-
-@lru_cache(maxsize=8)
-def _ends(n_regions: int) -> tuple[Ints, Ints]:
-    """Regions that each edge connects, the lower first."""
-    ends = np.triu_indices(n_regions, 1)
-    for end in ends:
-        end.setflags(write=False)
-    return ends
 
 
 def _check(values: Reals | Bools, n_regions: int) -> None:
@@ -209,7 +200,7 @@ def _nodes(at: Ints, n_edges: int, n_regions: int) -> tuple[Ints, Ints]:
     row = at // n_edges
     edge = at - row * n_edges
     row *= n_regions
-    source, target = _ends(n_regions)
+    source, target = edge_ends(n_regions)
     return row + source[edge], row + target[edge]
 
 
@@ -274,7 +265,7 @@ def _forest(level: Levels, counts: Ints, n_regions: int) -> tuple[Ints, Ints, Le
     if not len(rest):
         return forest
     part = _components(forest[0], forest[1], n_rows * n_regions).reshape(n_rows, n_regions)[rest]
-    a, b = _ends(n_regions)
+    a, b = edge_ends(n_regions)
     lower = level[rest]
     crossing = (lower > 0) & (part[:, a] != part[:, b])
     where, edge = np.nonzero(crossing)

@@ -16,6 +16,7 @@ from circuitshift.atlases.resolve import load_circuits
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids.participants import ParticipantTable, read_participants
 from circuitshift.pipeline.errors import DesignError, InputError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.provenance import code_hash
 from circuitshift.pipeline.measure.atlas_files import read_atlas
@@ -295,7 +296,13 @@ def run_group(
     )
     files = _paths(out_dir / "group")
     further, estimates, maps = beside_verdict(context, fitted, out_dir / "group")
-    group_tables.write_circuits(files.circuits, fitted.sessions, context.members, context.circuits)
+    group_tables.write_circuits(
+        files.circuits,
+        fitted.sessions,
+        context.members,
+        circuits=context.circuits,
+        features=context.features,
+    )
     group_tables.write_tests(
         files.tests, fitted.analysis, sensitivity, estimates, alpha=fitted.rules.alpha
     )
@@ -304,7 +311,7 @@ def run_group(
     group_tables.write_edges(
         files.edges,
         fitted.cohort,
-        atlas,
+        context.features,
         circuits=context.circuits,
         maps=maps,
         motion=edge_motion(context, fitted),
@@ -317,6 +324,7 @@ def run_group(
             *notes,
             *_other_code(data_sets),
             *fitted.cohort.notes,
+            *fitted.analysis.omitted,
             *further.pop("remarks"),
         ],
         "beside": further,
@@ -369,8 +377,16 @@ def _study(
             "the atlas with its networks by --atlas, or circuits by --circuits"
         )
     _check_directions(design, circuits.circuits)
+    features = FeatureSpace.of_edges(atlas.labels, centres_mm=atlas.centres_mm())
     context = Context(
-        given, members, design, atlas, circuits.circuits, settings, tuple(circuits.skipped)
+        given=given,
+        members=members,
+        design=design,
+        atlas=atlas,
+        circuits=circuits.circuits,
+        settings=settings,
+        features=features,
+        skipped=tuple(circuits.skipped),
     )
     return context, _fit(context, _primary_strategy(given, settings)), notes
 
@@ -443,15 +459,14 @@ def _fit(context: Context, strategy: str) -> Fitted:
         sessions = harmonised(sessions, context.given, context.members, design)
     cohort = change.assemble(sessions, context.members, design)
     sessions = change.share_memory(sessions, cohort, design)
-    centres = atlas.centres_mm()
     visits = study.Visits(
         cohort.baseline,
         cohort.followup,
+        context.features,
         treated=cohort.treated,
         reference=cohort.reference if len(cohort.healthy) else None,
         reference_again=cohort.reference_again,
         baseline_only=cohort.baseline_only if len(cohort.lone) else None,
-        distance=connectivity.distances(centres) if np.isfinite(centres).all() else None,
         covariates=cohort.covariates if cohort.covariates.shape[1] else None,
         motion_mm=cohort.motion_mm,
         control_baseline=cohort.control_baseline,
@@ -465,7 +480,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
     rules = study.Rules(
         n_permutations=design.n_permutations,
         alpha=design.alpha,
-        sesoi_z=design.sesoi_z,
+        sesoi=design.sesoi_z,
         sides=dict(design.directions),  # type: ignore[arg-type]
         background=design.background,
     )

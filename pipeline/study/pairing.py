@@ -261,17 +261,17 @@ def assemble(
     motion = _motion(pairs, sessions, design)
     if motion is None:
         notes += ("Motion is not known for every visit: change in motion is no covariate.",)
-    n_edges = first.shape[1]
+    n_features = first.shape[1]
     return Cohort(
         pairs=tuple(pairs),
         baseline=first,
         followup=visit(design.followup),
         lone=tuple(lone),
         baseline_only=np.array([sessions[m.person, design.baseline].z for m in lone]).reshape(
-            -1, n_edges
+            -1, n_features
         ),
         healthy=tuple(m for m, _ in healthy),
-        reference=np.array([v.z for _, v in healthy]).reshape(-1, n_edges),
+        reference=np.array([v.z for _, v in healthy]).reshape(-1, n_features),
         reference_again=_again([m for m, _ in healthy], sessions, design),
         control_baseline=visit(design.control_baseline) if design.control_baseline else None,
         control_followup=visit(design.control_followup) if design.control_baseline else None,

@@ -19,7 +19,7 @@ from circuitshift.pipeline.model.secondary.secondary import (
 from circuitshift.pipeline.model.secondary.trajectories import Levels
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.records import Background
-from circuitshift.pipeline.stats.missing_edges import circuit_means
+from circuitshift.pipeline.stats.missing_values import circuit_means
 from circuitshift.pipeline.stats.reliability import reliability
 from circuitshift.pipeline.study import pairing as change
 from circuitshift.pipeline.study import tables as group_tables
@@ -53,11 +53,9 @@ def beside_verdict(
     """
     # streams of their own: what is beside must not move the verdict's random numbers
     rng, of_maps, of_rows = np.random.default_rng([context.design.seed, 1]).spawn(3)
-    n_regions = len(context.atlas.regions)
     found = secondary_analyses(
         fitted.analysis,
         fitted.visits,
-        n_regions=n_regions,
         rng=rng,
         rules=fitted.rules,
         levels=_levels(context, fitted),
@@ -69,9 +67,11 @@ def beside_verdict(
             fitted.visits.change,
             questions_of(fitted.visits)[0],
             [region.network for region in context.atlas.regions],
+            features=context.features,
             rng=of_maps,
             n_permutations=fitted.rules.n_permutations,
         )
+        remarks += maps.omitted
     except DesignError as error:
         remarks.append(f"Maps of edges: {error}.")
     _write_maps(folder, maps, context)
@@ -314,8 +314,8 @@ def _components(maps: EdgeMaps | None, context: Context, most: int = 20) -> list
     """Describe the components of NBS, the clearest first."""
     if maps is None:
         return []
-    first, second = np.triu_indices(len(context.atlas.regions), 1)
-    labels = context.atlas.labels
+    first, second = context.features.ends
+    labels = context.features.regions
     return [
         {
             "direction": c.direction,

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from circuitshift.atlases.records import Atlas, Circuit
-from circuitshift.pipeline import edges as connectivity
+from circuitshift.atlases.records import Circuit
 from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.model import analyse as study
 from circuitshift.pipeline.model.secondary.edge_maps import EdgeMaps
@@ -59,16 +59,18 @@ def write_circuits(
     path: Path,
     sessions: Sessions,
     members: Sequence[change.Member],
+    *,
     circuits: Sequence[Circuit],
+    features: FeatureSpace,
 ) -> None:
     """Write the value of every circuit in every session of everybody."""
+    positions = [features.positions(circuit) for circuit in circuits]
     by_participant = {member.person: member for member in members}
     columns: dict[str, list[object]] = {name: [] for name in _CIRCUIT_COLUMNS}
     for (person, session), measured in sessions.items():
-        values = connectivity.circuit_values(measured.z, circuits)
-        n_regions = connectivity.n_regions_of(measured.z.size)
-        for circuit, value in zip(circuits, values, strict=True):
-            available = int(np.isfinite(measured.z[circuit.edges(n_regions)]).sum())
+        values = features.circuit_values(measured.z, circuits)
+        for circuit, own, value in zip(circuits, positions, values, strict=True):
+            available = int(np.isfinite(measured.z[own]).sum())
             member = by_participant[person]
             row = (
                 participant_id_of(person),
@@ -216,22 +218,21 @@ _EDGE_COLUMNS = {
 def write_edges(
     path: Path,
     cohort: change.Cohort,
-    atlas: Atlas,
+    features: FeatureSpace,
     *,
     circuits: Sequence[Circuit],
     maps: EdgeMaps | None,
     motion: Mapping[str, Floats],
 ) -> None:
     """Write group means and exploratory tests of every edge, and how it goes with motion."""
-    n = len(atlas.regions)
-    i, j = np.triu_indices(n, 1)
+    i, j = features.ends
     member_of: dict[int, list[str]] = {}
     for circuit in circuits:
-        for position in circuit.edges(n).tolist():
+        for position in features.positions(circuit).tolist():
             member_of.setdefault(position, []).append(circuit.name)
     delta = cohort.followup - cohort.baseline
     treated = np.array([m.role == "treated" for m in cohort.pairs])
-    labels = atlas.labels
+    labels = features.regions
     columns: dict[str, Sequence[object]] = {
         "node_a": [labels[k] for k in i],
         "node_b": [labels[k] for k in j],
@@ -247,7 +248,9 @@ def write_edges(
         columns[name] = list(unknown if tested is None else getattr(tested, field))
     columns["p_corrected"] = list(unknown if tested is None else tested.p_corrected)
     columns["p_tfnbs"] = list(unknown if maps is None else maps.tfnbs_p)
-    columns["distance_mm"] = list(np.round(connectivity.distances(atlas.centres_mm()), 2))
+    columns["distance_mm"] = list(
+        unknown if features.length_mm is None else np.round(features.length_mm, 2)
+    )
     columns |= {name: list(np.round(r, 4)) for name, r in motion.items()}
     tables.write_table(path, columns, sidecar=_describe(_EDGE_COLUMNS))
 

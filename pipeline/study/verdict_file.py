@@ -12,6 +12,7 @@ import numpy.typing as npt
 from circuitshift.atlases.records import Atlas, Circuit
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.provenance import code_hash, versions
 from circuitshift.pipeline.measure.denoise import get_strategy, load_strategies
@@ -43,11 +44,12 @@ class Context:
     atlas: Atlas
     circuits: tuple[Circuit, ...]
     settings: AnalysisSettings
+    features: FeatureSpace
     skipped: tuple[str, ...] = ()
 
     def positions(self) -> dict[str, npt.NDArray[np.intp]]:
-        """Edge positions of each circuit."""
-        return {c.name: c.edges(len(self.atlas.regions)) for c in self.circuits}
+        """Positions of the features of each circuit."""
+        return {c.name: self.features.positions(c) for c in self.circuits}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -305,9 +307,8 @@ def edge_motion(context: Context, fitted: Fitted) -> dict[str, Floats]:
 
 def _motion_confound(context: Context, fitted: Fitted) -> dict[str, object]:
     """Relate edges to motion over people (QC-FC): their change, and ``baseline`` beside it."""
-    length = connectivity.distances(context.atlas.centres_mm())
     pairs = _motion_pairs(context, fitted)
-    found = {name: qcfc(*pair, length) for name, pair in pairs.items()}
+    found = {name: qcfc(*pair, context.features.length_mm) for name, pair in pairs.items()}
     return dict(found["qcfc_change_r"]) | {"baseline": found["qcfc_r"]}
 
 

@@ -161,10 +161,10 @@ def _visits(study: EdgeStudy) -> Visits:
     return Visits(
         baseline=study.baseline,
         followup=study.followup,
+        features=study.features,
         treated=None if study.treated.all() else study.treated,
         reference=study.reference if len(study.reference) else None,
         baseline_only=study.baseline_only if len(study.baseline_only) else None,
-        distance=study.distance,
         motion_mm=study.motion_mm if study.motion_mm.any() else None,
     )
 

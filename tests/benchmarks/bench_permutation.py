@@ -86,17 +86,18 @@ def whole(n: int) -> float:
     visits = Visits(
         study.baseline,
         study.followup,
+        study.features,
         treated=study.treated,
         reference=study.reference,
-        distance=study.distance,
         motion_mm=rng.normal(0, 0.05, 60),
     )
     rules = Rules(n_permutations=n)
     start = time.perf_counter()
     found = analyse(visits, study.circuits, rng=rng, rules=rules)
-    secondary_analyses(found, visits, n_regions=300, rng=rng, rules=rules)
+    secondary_analyses(found, visits, rng=rng, rules=rules)
     networks = [str(k % 9) for k in range(300)]
-    change_maps(visits.change, questions_of(visits)[0], networks, rng=rng, n_permutations=n)
+    asked = questions_of(visits)[0]
+    change_maps(visits.change, asked, networks, features=study.features, rng=rng, n_permutations=n)
     return time.perf_counter() - start
 
 

@@ -12,6 +12,7 @@ from circuitshift.atlases.load import load_atlas
 from circuitshift.atlases.resolve import load_circuits
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli.exit_status import EXIT_OK
@@ -45,7 +46,7 @@ def test_means_agree_with_an_independent_computation():
         assert len(runs) == 9
         z = np.array([connectivity.edges(tables.read_series(run.path)[1]) for run in runs])
         assert z.mean() == pytest.approx(everything, abs=2e-4)
-        values = connectivity.circuit_values(z, [dmn])
+        values = FeatureSpace.of_edges(atlas.labels).circuit_values(z, [dmn])
         assert values.mean() == pytest.approx(within, abs=2e-4)
 
 

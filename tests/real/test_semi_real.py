@@ -21,6 +21,7 @@ from circuitshift.atlases.load import load_atlas
 from circuitshift.atlases.resolve import load_circuits
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.model.analyse import Rules, Visits
 from circuitshift.pipeline.model.analyse import analyse as analyse_edges
@@ -240,9 +241,9 @@ def test_the_verdict_is_that_of_the_series(study, edges):
     visits = Visits(
         z["psilocybinpre"],
         z["psilocybinpost"],
+        FeatureSpace.of_edges(atlas.labels, centres_mm=atlas.centres_mm()),
         control_baseline=z["placebopre"],
         control_followup=z["placebopost"],
-        distance=connectivity.distances(atlas.centres_mm()),
         motion_mm=np.array(moved),
     )
     direct = analyse_edges(visits, circuits, rng=np.random.default_rng(1), rules=Rules())

@@ -1,4 +1,4 @@
-"""Exploratory maps of change: every edge, region and pair of networks, in one permutation loop."""
+"""Exploratory maps of change: features, regions and pairs of networks, in one permutation loop."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats, Reals
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.contrasts import Question
 from circuitshift.pipeline.model.families import MIN_PARTICIPANTS
 from circuitshift.pipeline.stats.edge_components import (
@@ -80,16 +81,19 @@ class EdgeMaps:
     Parameters
     ----------
     edges, regions, networks : Map
-        Edges; mean edge of each region; mean edge of each pair of networks (within one, too).
+        Features; mean edge of each region; mean feature of each pair of networks (within one, too).
+        Where the features are regions, the first two are the same.
     network_pairs : tuple of (str, str)
     tfnbs_p : ndarray, shape (n_edges,)
-        Family-wise, threshold-free.
+        Family-wise, threshold-free; NaN where the features are regions.
     components : tuple of Component
     threshold : float
         Of components.
     n_permutations : int
     n_edges_available : int
         Edges known in everybody; the others are not tested.
+    omitted : tuple of str
+        Sentences on what the features do not allow, and why.
     """
 
     edges: EdgeMap
@@ -101,6 +105,7 @@ class EdgeMaps:
     threshold: float
     n_permutations: int
     n_edges_available: int
+    omitted: tuple[str, ...] = ()
 
 
 def change_maps(
@@ -108,19 +113,21 @@ def change_maps(
     question: Question,
     networks: Sequence[str],
     *,
+    features: FeatureSpace,
     rng: np.random.Generator,
     n_permutations: int = 5000,
     threshold: float = NBS_THRESHOLD,
 ) -> EdgeMaps:
-    """Test every edge, region and pair of networks.
+    """Test every feature, region and pair of networks.
 
     Parameters
     ----------
-    change : ndarray, shape (n_people, n_edges)
-        Fisher z.
+    change : ndarray, shape (n_people, n_features)
     question : Question
     networks : sequence of str
         Network of each region; empty text for none.
+    features : FeatureSpace
+        What the columns of `change` are.
     rng : numpy.random.Generator
     n_permutations : int
     threshold : float
@@ -133,17 +140,24 @@ def change_maps(
     Raises
     ------
     DesignError
-        If fewer than four people or three edges are known.
+        If fewer than four people or three features are known, or there is not one network for
+        each region.
     """
+    features.check_shape("change", change)
+    if len(networks) != features.n_regions:
+        raise DesignError(
+            f"{len(networks)} networks are given for {features.n_regions} regions; give one for "
+            "each region, empty where there is none"
+        )
     participants = question.asked
     available = np.asarray(np.isfinite(change[participants]).all(axis=0))
     if participants.sum() < MIN_PARTICIPANTS or available.sum() < 3:
         raise DesignError(
-            f"{participants.sum()} participants and {available.sum()} edges available in all "
-            "participants are too few for maps"
+            f"{participants.sum()} participants and {available.sum()} {features.plural} available "
+            "in all participants are too few for maps"
         )
-    n_regions, contrast = len(networks), question.contrast(participants)
-    sets = _sets(available, networks)
+    contrast = question.contrast(participants)
+    sets = _sets(available, networks, features)
     n_available = int(available.sum())
     everything = np.empty((participants.sum(), n_available + len(sets.members)))
     y = everything[:, :n_available]
@@ -152,41 +166,55 @@ def change_maps(
         everything[:, k] = y[:, own].mean(axis=1)
     cuts = np.cumsum([y.shape[1], len(sets.region_at), len(sets.pairs)])
     families = np.split(np.arange(cuts[-1]), cuts[:2])
-    graph = _Graph(available, n_regions, threshold, t_statistics(y, contrast))
+    reason = features.reason_to_omit("network-based statistics")
+    graph = None
+    if not reason:
+        graph = _Graph(available, features.n_regions, threshold, t_statistics(y, contrast))
     tested = permutation_test(
         everything,
         contrast,
         rng=rng,
         n_permutations=n_permutations,
         families=[f for f in families if len(f)],
-        watch=graph.watch,
+        watch=None if graph is None else graph.watch,
     )
+    of_features = _map(tested, families[0], available.size, np.flatnonzero(available))
+    of_regions = of_features
+    if features.kind == "edge":
+        of_regions = _map(tested, families[1], features.n_regions, sets.region_at)
+    exact = tested.exact
     return EdgeMaps(
-        edges=_map(tested, families[0], available.size, np.flatnonzero(available)),
-        regions=_map(tested, families[1], n_regions, sets.region_at),
+        edges=of_features,
+        regions=of_regions,
         networks=_map(tested, families[2], len(sets.pairs), np.arange(len(sets.pairs))),
         network_pairs=sets.pairs,
-        tfnbs_p=graph.tfnbs_p(exact=tested.exact),
-        components=graph.components(exact=tested.exact),
+        tfnbs_p=np.full(available.size, np.nan) if graph is None else graph.tfnbs_p(exact=exact),
+        components=() if graph is None else graph.components(exact=exact),
         threshold=threshold,
         n_permutations=tested.n_permutations,
         n_edges_available=n_available,
+        omitted=(reason,) if reason else (),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Sets:
-    """Sets of known edges whose mean is tested: first regions, then pairs of networks."""
+    """Sets of known features whose mean is tested: first regions, then pairs of networks."""
 
     members: list[npt.NDArray[np.intp]]
     region_at: npt.NDArray[np.intp]
     pairs: tuple[tuple[str, str], ...]
 
 
-def _sets(available: npt.NDArray[np.bool_], networks: Sequence[str]) -> _Sets:
-    i, j = (ends[available] for ends in np.triu_indices(len(networks), 1))
+def _sets(
+    available: npt.NDArray[np.bool_], networks: Sequence[str], features: FeatureSpace
+) -> _Sets:
+    if features.kind == "edge":
+        i, j = (ends[available] for ends in features.ends)
+    else:
+        i = j = np.flatnonzero(available)
     members, regions = [], []
-    for region in range(len(networks)):
+    for region in range(len(networks)) if features.kind == "edge" else ():
         own = np.flatnonzero((i == region) | (j == region))
         if len(own):
             members.append(own)

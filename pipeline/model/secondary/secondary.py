@@ -9,7 +9,7 @@ import numpy.typing as npt
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.model.analyse import Analysis
-from circuitshift.pipeline.model.centred_edges import CentredEdges
+from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.contrasts import Question, Rules, Visits, questions_of
 from circuitshift.pipeline.model.families import FamilyTest, Labels
 from circuitshift.pipeline.model.global_model import Response
@@ -19,7 +19,7 @@ from circuitshift.pipeline.model.secondary.random_circuits import SpatialTest, s
 from circuitshift.pipeline.model.secondary.trajectories import Levels, trajectories
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.influence import Influence, influence
-from circuitshift.pipeline.stats.missing_edges import blocks, circuit_means, column_mean
+from circuitshift.pipeline.stats.missing_values import blocks, circuit_means, column_mean
 from circuitshift.pipeline.stats.reliability import Reliability, reliability, reliable_change
 
 __all__ = ["CircuitReliability", "SecondaryResults", "TermInfluence", "secondary_analyses"]
@@ -112,7 +112,6 @@ def secondary_analyses(
     analysis: Analysis,
     visits: Visits,
     *,
-    n_regions: int,
     rng: np.random.Generator,
     rules: Rules | None = None,
     levels: Levels | None = None,
@@ -124,7 +123,6 @@ def secondary_analyses(
     analysis : Analysis
         Of `visits`.
     visits : Visits
-    n_regions : int
     rng : numpy.random.Generator
     rules : Rules, optional
     levels : Levels, optional
@@ -137,8 +135,9 @@ def secondary_analyses(
     rules = rules or Rules()
     circuits = analysis.sample.circuits
     question = replace(questions_of(visits)[0], weights=None)  # each person counts once here
-    tester = FamilyTest(question, rules, rng, len(analysis.sample.reference))
-    remarks: list[str] = []
+    features = visits.features
+    tester = FamilyTest(question, rules, rng, len(analysis.sample.reference), unit=features.unit)
+    remarks = [reason for reason in (features.reason_to_omit("random circuits"),) if reason]
     estimates = _rank_rows(tester, analysis.response, visits.global_signal_removed)
     if analysis.deviation.identified:
         try:
@@ -175,7 +174,7 @@ def secondary_analyses(
         circuits=tuple(circuits),
         reliable=reliable,
         predictions=tuple(predictions),
-        spatial=tuple(_spatial(analysis, visits, question, n_regions=n_regions, rng=rng)),
+        spatial=tuple(_spatial(analysis, visits, question, rng)),
         influences=tuple(_influences(analysis, question)),
         estimates=tuple(estimates),
         remarks=tuple(remarks),
@@ -273,25 +272,25 @@ def _effect_d(y: Floats, question: Question) -> tuple[float, float]:
 
 
 def _spatial(
-    analysis: Analysis,
-    visits: Visits,
-    question: Question,
-    *,
-    n_regions: int,
-    rng: np.random.Generator,
+    analysis: Analysis, visits: Visits, question: Question, rng: np.random.Generator
 ) -> list[SpatialTest]:
-    sample = analysis.sample
+    features, sample = visits.features, analysis.sample
+    if features.reason_to_omit("random circuits"):
+        return []
     beyond = residual_map(sample, analysis.response, question)
     strength = np.nan_to_num(column_mean(visits.before))
-    length = visits.distance
-    if length is not None and not np.isfinite(length).all():
-        length = None
+    length = None if features.reason_to_omit("distance") else features.length_mm
     return spatial_null(
-        beyond, sample.circuits, n_regions=n_regions, strength=strength, length=length, rng=rng
+        beyond,
+        sample.circuits,
+        n_regions=features.n_regions,
+        strength=strength,
+        length=length,
+        rng=rng,
     )
 
 
-def residual_map(sample: CentredEdges, response: Response, question: Question) -> Floats:
+def residual_map(sample: CentredFeatures, response: Response, question: Question) -> Floats:
     """Change by treatment beyond the global law, on every edge.
 
     Parameters
@@ -308,16 +307,18 @@ def residual_map(sample: CentredEdges, response: Response, question: Question) -
     """
     weights = np.zeros(len(question.interest))
     weights[question.asked] = question.contrast(question.asked).weights
-    m, h = (column_mean(few.edges for few in p.blocks()) for p in (sample.baseline, sample.strong))
+    m, h = (
+        column_mean(few.residual for few in p.blocks()) for p in (sample.baseline, sample.strong)
+    )
     columns = [m, h, np.zeros_like(m)]
     if len(sample.reference):
-        columns[2] = column_mean(few.edges for few in sample.reference.blocks()) - m
+        columns[2] = column_mean(few.residual for few in sample.reference.blocks()) - m
     slopes = weights @ response.slopes
     predicted = np.nansum([s * c for s, c in zip(slopes, columns, strict=True)], axis=0)
     change = np.zeros_like(m)
     for few in blocks(len(weights)):
         asked = question.asked[few]
-        change += weights[few][asked] @ sample.change[few].edges[asked]
+        change += weights[few][asked] @ sample.change[few].residual[asked]
     return np.asarray(change - predicted)
 
 

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.model.centred_edges import CentredEdges
-from circuitshift.pipeline.model.global_model import TERM_UNITS, level_response
+from circuitshift.pipeline.model.centred_features import CentredFeatures
+from circuitshift.pipeline.model.global_model import level_response, term_unit
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.mixed_model import MixedResult, fit_mixed
 
@@ -51,7 +51,9 @@ class Levels:
     covariates: Floats
 
 
-def trajectories(levels: Levels, sample: CentredEdges, *, with_deviation: bool) -> list[Estimate]:
+def trajectories(
+    levels: Levels, sample: CentredFeatures, *, with_deviation: bool
+) -> list[Estimate]:
     """Test change at every visit, late against early change, and the slope on days.
 
     The per-visit response (`level_response`) has a random intercept for each person; visits that
@@ -86,13 +88,14 @@ def trajectories(levels: Levels, sample: CentredEdges, *, with_deviation: bool) 
     )
     asked = [k for k, name in enumerate(names) if name != "distance"]
     names, y = tuple(names[k] for k in asked), y[:, asked]
+    units = [term_unit(name, sample.features) for name in names]
     n_global = len(names) - len(sample.circuits)
     rows: list[tuple[int, Estimate]] = []
     for what, interest, nuisance in _codings(levels):
         design = np.column_stack([interest, nuisance])
         fitted = fit_mixed(y, design, levels.person)
         rows += [
-            (k, _estimate(fitted, (c, k), levels, (names[k], label)))
+            (k, _estimate(fitted, (c, k), levels, (names[k], label, units[k])))
             for c, label in enumerate(what)
             for k in range(len(names))
         ]
@@ -145,11 +148,11 @@ def _codings(levels: Levels) -> list[tuple[list[str], Floats, Floats]]:
 
 
 def _estimate(
-    fitted: MixedResult, at: tuple[int, int], levels: Levels, words: tuple[str, str]
+    fitted: MixedResult, at: tuple[int, int], levels: Levels, words: tuple[str, str, str]
 ) -> Estimate:
     from scipy.special import stdtrit  # noqa: PLC0415 - half a second of import
 
-    term, when = words
+    term, when, unit = words
     estimate, se, df = (float(v[at]) for v in (fitted.estimate, fitted.se, fitted.df))
     p = float(fitted.p[at])
     half = float(stdtrit(df, 0.975)) * se
@@ -162,7 +165,7 @@ def _estimate(
         test=f"{term} {when}",
         term=f"{term} {when}",
         estimate=estimate,
-        unit=TERM_UNITS.get(term, "Fisher z") + f" {when}" * when.startswith("per"),
+        unit=unit + f" {when}" * when.startswith("per"),
         ci_low=estimate - half,
         ci_high=estimate + half,
         se=se,

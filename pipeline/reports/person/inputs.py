@@ -14,6 +14,7 @@ from circuitshift.atlases.whole import are_complete
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.provenance import code_hash, inputs_hash, page_hash, versions
 from circuitshift.pipeline.measure.atlas_files import read_atlas
@@ -268,10 +269,12 @@ def _sessions(
     settings = _sidecar(included[0], out_dir).get("Science") or {}
     circuits = load_circuits(atlas, files=tuple(map(Path, settings.get("circuits", ())))).circuits
     values: dict[str, dict[str, float]] = {}
+    features = FeatureSpace.of_edges(atlas.labels)
     edges = []
     for (_, session), measured in means.items():
-        edges.append(SessionEdges(session, connectivity.to_matrix(measured.z), networks))
-        found = connectivity.circuit_values(measured.z, circuits)
+        matrix = connectivity.to_matrix(measured.z, features.n_regions)
+        edges.append(SessionEdges(session, matrix, networks))
+        found = features.circuit_values(measured.z, circuits)
         for circuit, value in zip(circuits, found, strict=True):
             values.setdefault(circuit.name, {})[session] = float(value)
     return tuple(edges), values

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.edges import edge_ends
 from circuitshift.pipeline.reports import wording
 from circuitshift.pipeline.reports.page import Figure, PageTable, Row
 from circuitshift.pipeline.reports.study.answer import short_title
@@ -201,10 +202,9 @@ def _centres(report: StudyReport) -> Floats:
 def _ends(report: StudyReport) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats] | None:
     """Regions of every edge, and its change by treatment; None where nothing can be drawn."""
     change = _numbers(report, "estimate_z")
-    n = len(report.regions)
-    if change is None or len(change) != n * (n - 1) // 2:
+    first, second = edge_ends(len(report.regions))
+    if change is None or len(change) != len(first):
         return None
-    first, second = np.triu_indices(n, 1)
     centres = _centres(report)
     unplaced = np.isnan(centres[first] + centres[second]).any(axis=1)
     available = np.where(unplaced, np.nan, change)

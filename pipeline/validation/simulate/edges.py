@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.edges import fisher_z
+from circuitshift.pipeline.edges import distances, edge_ends, fisher_z
+from circuitshift.pipeline.features import FeatureSpace
 
 __all__ = ["TRUTHS", "EdgeSpec", "EdgeStudy", "Truth", "simulate_edges"]
 
@@ -129,8 +130,8 @@ class EdgeStudy:
     treated : ndarray of bool, shape (n_treated + n_control,)
     circuits : dict of str to ndarray of int
         Positions of each circuit's edges; the first carries the specific effect.
-    distance : ndarray, shape (n_edges,)
-        Length of each edge, mm.
+    features : FeatureSpace
+        The edges, with their lengths.
     typical, deviation : ndarray, shape (n_edges,)
         The true healthy mean, and healthy minus patients.
     baseline_only : ndarray, shape (n_missing, n_edges)
@@ -144,7 +145,7 @@ class EdgeStudy:
     reference: Floats
     treated: npt.NDArray[np.bool_]
     circuits: dict[str, npt.NDArray[np.intp]]
-    distance: Floats
+    features: FeatureSpace
     typical: Floats
     deviation: Floats
     baseline_only: Floats
@@ -169,7 +170,7 @@ def simulate_edges(truth: Truth, spec: EdgeSpec, rng: np.random.Generator) -> Ed
     -------
     EdgeStudy
     """
-    n, (i, j) = spec.n_regions, np.triu_indices(spec.n_regions, 1)
+    n, (i, j) = spec.n_regions, edge_ends(spec.n_regions)
     circuits = _circuits(spec)
     inside = np.zeros(i.size, bool)
     inside[circuits["circuit"]] = True
@@ -182,7 +183,7 @@ def simulate_edges(truth: Truth, spec: EdgeSpec, rng: np.random.Generator) -> Ed
     deviation = deviation + rng.normal(0, spec.deviation_sd / 2, i.size)
     deviation[inside] -= spec.circuit_deviation  # patients too strong: hyperconnectivity
     centres = rng.uniform(-60, 60, (n, 3))
-    distance = np.linalg.norm(centres[i] - centres[j], axis=1)
+    distance = distances(centres)
     hub = np.where(np.arange(n) < round(spec.hubs * n), 4.0, 1.0)[::-1]
 
     def noise(participants: int, sd: tuple[float, float, float, float]) -> Floats:
@@ -221,7 +222,7 @@ def simulate_edges(truth: Truth, spec: EdgeSpec, rng: np.random.Generator) -> Ed
         reference=healthy,
         treated=treated[stayed],
         circuits=circuits,
-        distance=distance,
+        features=FeatureSpace.of_edges(n, centres_mm=centres, length_mm=distance),
         typical=typical,
         deviation=deviation,
         baseline_only=before[~stayed],
@@ -231,7 +232,7 @@ def simulate_edges(truth: Truth, spec: EdgeSpec, rng: np.random.Generator) -> Ed
 
 def _circuits(spec: EdgeSpec) -> dict[str, npt.NDArray[np.intp]]:
     """Place the circuits side by side, or each half upon the one before."""
-    i, j = np.triu_indices(spec.n_regions, 1)
+    i, j = edge_ends(spec.n_regions)
     step = spec.n_circuit // 2 if spec.overlapping else spec.n_circuit
     out = {}
     for k in range(spec.n_circuits):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Analysis, Rules, Visits, analyse
 from circuitshift.pipeline.model.global_model import Deviation
 from circuitshift.pipeline.model.verdict import Estimate, decide
@@ -39,9 +40,8 @@ def visits_of(study: EdgeStudy, **more: object) -> Visits:
     given = {
         "treated": None if study.treated.all() else study.treated,
         "reference": study.reference,
-        "distance": study.distance,
     }
-    return Visits(study.baseline, study.followup, **(given | more))
+    return Visits(study.baseline, study.followup, study.features, **(given | more))
 
 
 def run(study: EdgeStudy, **more: object) -> Analysis:
@@ -141,9 +141,9 @@ def test_a_circuit_lost_in_everybody_stays_in_the_table() -> None:
 def test_mismatched_arrays_are_refused() -> None:
     study = simulate_edges(Truth(), QUIET, np.random.default_rng(10))
     with pytest.raises(DesignError, match="same people and edges"):
-        Visits(study.baseline, study.followup[:-1])
+        Visits(study.baseline, study.followup[:-1], study.features)
     with pytest.raises(DesignError, match="use one atlas"):
-        Visits(study.baseline, study.followup, reference=study.reference[:, :-1])
+        Visits(study.baseline, study.followup, study.features, reference=study.reference[:, :-1])
 
 
 def estimate(family: str, p: float, equivalence: float) -> Estimate:
@@ -188,7 +188,8 @@ def test_a_circuit_lost_in_one_arm_leaves_the_others_their_answer() -> None:
     study = simulate_edges(Truth(), spec, np.random.default_rng(9))
     other = np.arange(700, 720)
     study.followup[np.ix_(np.flatnonzero(~study.treated)[1:], other)] = np.nan
-    visits = Visits(study.baseline, study.followup, treated=study.treated)
+    features = FeatureSpace.of_edges(spec.n_regions)
+    visits = Visits(study.baseline, study.followup, features, treated=study.treated)
     circuits = {"dmn": study.circuit, "other": other}
     found = analyse(visits, circuits, rng=np.random.default_rng(0), rules=RULES)
     rows = {e.term: e for e in found.estimates if e.family == "specific"}
@@ -302,3 +303,123 @@ def test_every_scenario_can_be_analysed() -> None:
         )
         assert row.tested["specific"] == 1
         assert sum(row.verdicts.values()) == 1
+
+
+# --- features that are not edges -----------------------------------------------------------------
+
+THICKNESS = FeatureSpace.of_regions(400, unit="mm", valid_range=(0, 10))
+SET = {"frontal": np.arange(30, 55)}
+
+
+def thickness_study(seed: int = 0, **planted: float) -> Visits:
+    """Simulate cortical thickness of 400 regions, 20 treated and 20 control participants."""
+    rng = np.random.default_rng(seed)
+    typical = rng.normal(2.6, 0.35, 400)
+    deviation = rng.normal(-0.05, 0.08, 400)
+    trait = typical + deviation + rng.normal(0, 0.1, (40, 1)) + rng.normal(0, 0.15, (40, 400))
+    treated = np.arange(40) < 20
+    before, after = (
+        trait + rng.normal(0, 0.02, (40, 1)) + rng.normal(0, 0.06, (40, 400)) for _ in range(2)
+    )
+    after[treated] += planted.get("shift", 0.0) + planted.get("gain", 0.0) * trait[treated]
+    after[treated] -= planted.get("normalisation", 0.0) * deviation
+    after[np.ix_(treated, SET["frontal"])] += planted.get("set", 0.0)
+    reference = typical + rng.normal(0, 0.1, (24, 1)) + rng.normal(0, 0.16, (24, 400))
+    return Visits(before, after, THICKNESS, treated=treated, reference=reference)
+
+
+def run_thickness(visits: Visits, **rules: object) -> tuple[Analysis, dict]:
+    found = analyse(visits, SET, rng=np.random.default_rng(1), rules=replace(RULES, **rules))
+    return found, {(e.family, e.term): e for e in found.estimates}
+
+
+def test_a_table_of_400_thickness_values_gives_both_answers() -> None:
+    found, rows = run_thickness(thickness_study(shift=0.08, set=-0.12))
+    assert found.verdict.verdict == "both"
+    shift, frontal = rows["global", "shift"], rows["specific", "frontal"]
+    assert shift.p_corrected < 0.05
+    assert shift.estimate == pytest.approx(0.08, abs=0.02)
+    assert frontal.p_corrected < 0.05
+    assert frontal.estimate == pytest.approx(-0.12, abs=0.02)
+    assert (shift.unit, frontal.unit) == ("mm", "mm")
+    assert rows["global", "gain"].unit == "proportion of the typical value"
+    assert ("global", "distance") not in rows
+    assert not any("node-adjusted" in family for family, _ in rows)
+    words = [
+        *(e.unit + e.test + e.family + e.note for e in found.estimates),
+        *found.verdict.warnings,
+    ]
+    words += [found.verdict.sentence, found.verdict.reason]
+    for text in words:
+        assert not any(word in text for word in ("edge", "Fisher", "connection")), text
+
+
+@pytest.mark.parametrize(
+    ("planted", "term", "verdict"),
+    [
+        ({"shift": 0.08}, "shift", "global"),
+        ({"gain": 0.08}, "gain", "global"),
+        ({"normalisation": 0.6}, "normalisation", "global"),
+        ({"set": 0.12}, "", "circuit-specific"),
+        ({}, "", "undetermined"),
+    ],
+)
+def test_each_change_of_thickness_gets_its_name(
+    planted: dict[str, float], term: str, verdict: str
+) -> None:
+    found, rows = run_thickness(thickness_study(3, **planted))
+    assert found.deviation.identified
+    assert found.verdict.verdict == verdict
+    if term:
+        row = rows["global", term]
+        assert row.p_corrected < 0.05
+        assert row.ci_low < planted[term] < row.ci_high
+    if verdict == "global":
+        assert "acts on all regions" in found.verdict.sentence
+
+
+def test_what_regions_do_not_allow_is_said() -> None:
+    visits = thickness_study(3)
+    found, rows = run_thickness(visits)
+    for word in ("Distance term", "Curvature", "Node-adjusted", "Equivalence"):
+        assert sum(text.startswith(word) for text in found.omitted) == 1
+    assert "stated in mm" in found.omitted[-1]
+    assert not found.response.curvature
+    assert not np.isfinite([e.bound for e in rows.values()]).any()
+    assert "without a smallest effect of interest" in found.verdict.reason
+    stated, rows = run_thickness(visits, sesoi=0.3)
+    assert stated.verdict.verdict == "neither"
+    assert rows["specific", "frontal"].bound == 0.3
+    assert not any(text.startswith("Equivalence") for text in stated.omitted)
+    edges = run(simulate_edges(Truth(), QUIET, np.random.default_rng(1)))
+    assert edges.omitted == ()
+
+
+def test_the_law_of_regions_does_not_depend_on_their_order() -> None:
+    visits = thickness_study(5, shift=0.05, set=-0.1)
+    order = np.random.default_rng(0).permutation(400)
+    turned = replace(
+        visits,
+        **{k: getattr(visits, k)[:, order] for k in ("baseline", "followup", "reference")},
+    )
+    circuits = {"frontal": np.flatnonzero(np.isin(order, SET["frontal"]))}
+    other = analyse(turned, circuits, rng=np.random.default_rng(1), rules=RULES)
+    same = run_thickness(visits)[0]
+    np.testing.assert_allclose(other.response.coefficients, same.response.coefficients)
+    np.testing.assert_allclose(other.response.specific, same.response.specific)
+
+
+@pytest.mark.parametrize("background", ["disjoint", "matched"])
+def test_regions_have_the_other_backgrounds_too(background: str) -> None:
+    found, rows = run_thickness(thickness_study(6, set=-0.12), background=background)
+    assert rows["specific", "frontal"].p_corrected < 0.05
+    inside = np.isin(np.arange(400), SET["frontal"])
+    assert not found.sample.background[inside].any()
+    if background == "disjoint":
+        np.testing.assert_array_equal(found.sample.background, ~inside)
+
+
+def test_edge_positions_of_a_circuit_are_refused_on_regions() -> None:
+    circuits = {"dmn": np.array([3, 40_000])}
+    with pytest.raises(DesignError, match="feature space 400 regions"):
+        analyse(thickness_study(), circuits, rng=np.random.default_rng(0), rules=RULES)

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Rules, Visits, analyse
 from circuitshift.pipeline.model.change_size import identifiability, log_displacement
 
-N_EDGES = 40 * 39 // 2
+FEATURES = FeatureSpace.of_edges(40)
+N_EDGES = FEATURES.n_features
 CIRCUIT = {"dmn": np.arange(30)}
 RULES = Rules(n_permutations=200)
 
@@ -18,7 +20,7 @@ def study(rng, *, moved=0.0, n=24):
     treated = np.arange(n) < n // 2
     followup = trait + noise[1]
     followup[treated] += moved * rng.standard_normal((treated.sum(), N_EDGES))
-    return Visits(trait + noise[0], followup, treated=treated)
+    return Visits(trait + noise[0], followup, FEATURES, treated=treated)
 
 
 def sizes(visits, rng):
@@ -61,7 +63,7 @@ def test_false_positives_are_at_the_nominal_rate():
 def test_one_arm_has_no_such_test():
     rng = np.random.default_rng(3)
     visits = study(rng)
-    rows, _ = sizes(Visits(visits.baseline, visits.followup), rng)
+    rows, _ = sizes(Visits(visits.baseline, visits.followup, FEATURES), rng)
     assert rows == {}
 
 

@@ -7,8 +7,9 @@ import pytest
 import statsmodels.api as sm
 
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Analysis, analyse
-from circuitshift.pipeline.model.centred_edges import CentredEdges
+from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
 from circuitshift.pipeline.stats.permutation import contrast_of, permutation_test
 from circuitshift.pipeline.validation.simulate.edges import EdgeSpec, Truth, simulate_edges
@@ -23,6 +24,8 @@ SPEC = EdgeSpec(
     state_sd=(0.03, 0.02, 0.02, 0.08),
 )
 RULES = Rules(n_permutations=200)
+EDGES = FeatureSpace.of_edges(50)
+THREE = FeatureSpace.of_edges(3)
 
 
 def rows(analysis: Analysis, family: str) -> dict:
@@ -45,12 +48,12 @@ def test_a_crossover_takes_out_what_both_conditions_share() -> None:
     own = treated.baseline + rng.normal(0, 0.08, (n, edges))
     control = own + 0.15 + rng.normal(0, 0.08, (n, edges))
     visits = Visits(
-        treated.baseline, treated.followup, control_baseline=own, control_followup=control
+        treated.baseline, treated.followup, EDGES, control_baseline=own, control_followup=control
     )
     analysis = run(visits, treated.circuit)
     assert analysis.verdict.verdict == "circuit-specific"
     assert not any("no control arm" in text for text in analysis.verdict.warnings)
-    alone = run(Visits(treated.baseline, treated.followup), treated.circuit)
+    alone = run(Visits(treated.baseline, treated.followup, EDGES), treated.circuit)
     assert alone.verdict.verdict == "both"
     np.testing.assert_allclose(visits.before, (treated.baseline + own) / 2)
 
@@ -59,7 +62,7 @@ def test_before_keeps_an_edge_that_one_visit_knows() -> None:
     z = np.zeros((2, 3))
     missing = z.copy()
     missing[0, 1] = np.nan
-    visits = Visits(missing, z, control_baseline=z + 2, control_followup=z)
+    visits = Visits(missing, z, THREE, control_baseline=z + 2, control_followup=z)
     assert visits.before[0, 1] == 2
     assert np.isnan(visits.change[0, 1])
 
@@ -72,7 +75,7 @@ def test_drug_by_therapy_finds_an_interaction_and_nothing_else() -> None:
     followup = study.followup.copy()
     followup[both] += 0.2
     analysis = run(
-        Visits(study.baseline, followup, treated=study.treated, factor=factor), study.circuit
+        Visits(study.baseline, followup, EDGES, treated=study.treated, factor=factor), study.circuit
     )
     crossed = rows(analysis, "interaction: global")["shift"]
     assert crossed.p_corrected < 0.05
@@ -88,7 +91,8 @@ def test_effects_of_a_factor_equal_least_squares() -> None:
     study = simulate_edges(Truth(shift=0.1), SPEC, np.random.default_rng(4))
     factor = np.random.default_rng(0).random(48) < 0.4
     analysis = run(
-        Visits(study.baseline, study.followup, treated=study.treated, factor=factor), study.circuit
+        Visits(study.baseline, study.followup, EDGES, treated=study.treated, factor=factor),
+        study.circuit,
     )
     y = analysis.response.coefficients[:, 0]
     t, f = study.treated - 0.5, factor - 0.5
@@ -105,7 +109,8 @@ def test_symptom_change_within_arms() -> None:
     followup[:, study.circuit] += 0.04 * (symptom - symptom.mean())[:, None]
     symptom[3] = np.nan
     analysis = run(
-        Visits(study.baseline, followup, treated=study.treated, symptom=symptom), study.circuit
+        Visits(study.baseline, followup, EDGES, treated=study.treated, symptom=symptom),
+        study.circuit,
     )
     row = rows(analysis, "symptom: specific")["dmn"]
     assert row.p_corrected < 0.05
@@ -124,7 +129,7 @@ def test_other_backgrounds_give_the_same_answer(background: str) -> None:
     study = simulate_edges(
         Truth(specific=0.2), replace(SPEC, n_control=0), np.random.default_rng(7)
     )
-    visits = Visits(study.baseline, study.followup, distance=study.distance)
+    visits = Visits(study.baseline, study.followup, study.features)
     analysis = run(visits, study.circuit, background=background)
     assert analysis.verdict.verdict == "circuit-specific"
 
@@ -136,10 +141,10 @@ def test_what_each_background_holds() -> None:
         "change": study.followup - study.baseline,
         "baseline": study.baseline,
         "circuits": {"dmn": study.circuit},
-        "distance": study.distance,
+        "features": study.features,
     }
     everything, disjoint, matched = (
-        CentredEdges.from_edges(**given, background=kind).background
+        CentredFeatures.from_values(**given, background=kind).background
         for kind in ("all", "disjoint", "matched")
     )
     i, j = np.triu_indices(120, 1)
@@ -150,13 +155,13 @@ def test_what_each_background_holds() -> None:
     inside = ~everything
     gap = abs(strength[matched].mean() - strength[inside].mean())
     assert gap < abs(strength[everything].mean() - strength[inside].mean()) / 3
-    lengths = study.distance
+    lengths = study.features.length_mm
     assert abs(lengths[matched].mean() - lengths[inside].mean()) < 6
 
 
 def test_questions_of_each_design() -> None:
     z, arm = np.zeros((8, 3)), np.arange(8) < 4
-    names = lambda **more: [q.name for q in questions_of(Visits(z, z, **more))]  # noqa: E731
+    names = lambda **more: [q.name for q in questions_of(Visits(z, z, THREE, **more))]  # noqa: E731
     assert names() == [""]
     assert names(factor=arm) == ["", "factor"]
     assert names(treated=arm, factor=arm[::-1], symptom=np.ones(8)) == [
@@ -190,7 +195,7 @@ def test_questions_of_each_design() -> None:
 def test_arrays_that_do_not_fit(more: dict, sentence: str) -> None:
     z = np.zeros((8, 3))
     with pytest.raises(DesignError, match=sentence):
-        Visits(z, z, **more)
+        Visits(z, z, THREE, **more)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +209,7 @@ def test_arrays_that_do_not_fit(more: dict, sentence: str) -> None:
 )
 def test_designs_that_cannot_be_estimated(more: dict, sentence: str) -> None:
     z = np.zeros((8, 3))
-    questions = questions_of(Visits(z, z, **more))
+    questions = questions_of(Visits(z, z, THREE, **more))
     with pytest.raises(DesignError, match=sentence):
         [question.contrast(question.asked) for question in questions]
 
@@ -213,7 +218,7 @@ def test_change_at_unchanged_motion() -> None:
     """One arm: what motion alone moves is no shift; plain centring would call it one."""
     spec = replace(SPEC, n_control=0, motion_mm=(0.05, 0.15, 0.0))
     study = simulate_edges(Truth(), spec, np.random.default_rng(9))
-    given = Visits(study.baseline, study.followup, distance=study.distance)
+    given = Visits(study.baseline, study.followup, study.features)
     naive = run(replace(given, covariates=study.motion_mm[:, None]), study.circuit)
     ours = run(replace(given, motion_mm=study.motion_mm), study.circuit)
     assert rows(naive, "global")["shift"].p < 0.05
@@ -250,14 +255,17 @@ def test_bad_designs_give_one_clear_sentence(more: dict, sentence: str) -> None:
         reference = np.vstack([reference[:8], study.baseline[:2]])
     elif more.get("reference"):
         reference = reference[:, :-1]
-    circuit = np.arange(study.distance.size) if more.get("circuits") else study.circuit
+    circuit = np.arange(EDGES.n_features) if more.get("circuits") else study.circuit
     with pytest.raises(DesignError, match=sentence):
-        run(Visits(study.baseline[:n], study.followup[:n], reference=reference, **given), circuit)
+        run(
+            Visits(study.baseline[:n], study.followup[:n], EDGES, reference=reference, **given),
+            circuit,
+        )
 
 
 def test_a_constant_covariate_does_nothing() -> None:
     study = simulate_edges(Truth(), SPEC, np.random.default_rng(11))
-    plain = Visits(study.baseline, study.followup, treated=study.treated)
+    plain = Visits(study.baseline, study.followup, EDGES, treated=study.treated)
     constant = run(replace(plain, covariates=np.ones((48, 1))), study.circuit)
     expected = run(plain, study.circuit)
     assert rows(constant, "global")["shift"].p == rows(expected, "global")["shift"].p
@@ -273,7 +281,7 @@ def test_weighted_people_equal_weighted_least_squares(n_control: int) -> None:
     weights, age = rng.uniform(0.5, 2, n), rng.normal(40, 9, n)
     given = {"treated": study.treated} if n_control else {}
     visits = Visits(
-        study.baseline, study.followup, covariates=age[:, None], weights=weights, **given
+        study.baseline, study.followup, EDGES, covariates=age[:, None], weights=weights, **given
     )
     analysis = run(visits, study.circuit)
     row = rows(analysis, "global")["shift"]

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Analysis, analyse
 from circuitshift.pipeline.model.contrasts import Rules, Visits
 from circuitshift.pipeline.model.secondary.secondary import secondary_analyses
@@ -49,11 +50,10 @@ def visits_of(study: EdgeStudy, **more: object) -> Visits:
     given = {
         "treated": None if study.treated.all() else study.treated,
         "reference": study.reference,
-        "distance": study.distance,
         "factor": np.arange(n) % 2 == 0,
         "symptom": rng.normal(size=n),
     }
-    return Visits(study.baseline, study.followup, **(given | more))
+    return Visits(study.baseline, study.followup, study.features, **(given | more))
 
 
 def by_term(visits: Visits, *, circuits: dict | None = None, seed: int = 1) -> dict:
@@ -66,7 +66,7 @@ def everything(
 ) -> tuple[Analysis, list[Estimate]]:
     rng = np.random.default_rng(seed)
     analysis = analyse(visits, circuits or CIRCUITS, rng=rng, rules=rules)
-    beside = secondary_analyses(analysis, visits, n_regions=N, rng=rng, rules=rules)
+    beside = secondary_analyses(analysis, visits, rng=rng, rules=rules)
     return analysis, [*analysis.estimates, *beside.estimates]
 
 
@@ -156,7 +156,7 @@ def test_the_order_of_regions_does_not_matter(rows: dict) -> None:
     turned = replace(
         plain,
         **{k: getattr(plain, k)[:, move] for k in ("baseline", "followup", "reference")},
-        distance=plain.distance[move],
+        features=FeatureSpace.of_edges(N, length_mm=plain.features.length_mm[move]),
     )
     circuits = {name: np.sort(back[edges]) for name, edges in CIRCUITS.items()}
     for key, e in by_term(turned, circuits=circuits).items():
@@ -193,7 +193,7 @@ def test_p_equals_a_slow_loop() -> None:
     study = draw(6)
     rules = Rules(n_permutations=100_000)
     arm = np.arange(10) < 4
-    plain = Visits(study.baseline[:10], study.followup[:10], treated=arm)
+    plain = Visits(study.baseline[:10], study.followup[:10], FeatureSpace.of_edges(N), treated=arm)
     analysis = analyse(plain, CIRCUITS, rng=np.random.default_rng(0), rules=rules)
     y = analysis.response.coefficients[:, :2]
 
@@ -261,7 +261,7 @@ def test_every_family_finds_what_is_planted_for_it(family: str) -> None:
 def test_the_size_of_change_is_found() -> None:
     study = draw(8)
     rng = np.random.default_rng(0)
-    study.followup[study.treated] += rng.normal(0, 0.25, (9, study.distance.size))
+    study.followup[study.treated] += rng.normal(0, 0.25, study.followup[study.treated].shape)
     found = everything(visits_of(study, factor=None, symptom=None))[1]
     own = [e for e in found if e.family == "size of change"]
     assert min(e.p_corrected for e in own) < 0.05

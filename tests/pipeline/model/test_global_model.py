@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Rules, Visits, analyse
-from circuitshift.pipeline.model.centred_edges import CentredEdges
+from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import global_response, identify_deviation
 from circuitshift.pipeline.validation.simulate.edges import (
     EdgeSpec,
@@ -20,13 +21,13 @@ from circuitshift.pipeline.validation.simulate.edges import (
 SMALL = EdgeSpec(n_regions=40, n_circuit=8, n_treated=12, n_reference=10)
 
 
-def sample_of(study: EdgeStudy, **more: object) -> CentredEdges:
-    return CentredEdges.from_edges(
+def sample_of(study: EdgeStudy, **more: object) -> CentredFeatures:
+    return CentredFeatures.from_values(
         change=study.followup - study.baseline,
         baseline=study.baseline,
         circuits={"c": study.circuit},
         reference=study.reference,
-        distance=study.distance,
+        features=study.features,
         **more,
     )
 
@@ -41,9 +42,8 @@ def test_moments_equal_a_loop_over_pairs_of_different_people(study: EdgeStudy) -
     sample = sample_of(study)
     response = global_response(sample, with_deviation=True)
     background = sample.background
-    fixed = np.vstack(
-        [np.ones(background.size), study.distance - study.distance[background].mean()]
-    )
+    length = study.features.length_mm
+    fixed = np.vstack([np.ones(background.size), length - length[background].mean()])
 
     def clear(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         beta = np.linalg.lstsq(fixed[:, background].T, z[background], rcond=None)[0]
@@ -76,8 +76,8 @@ def test_split_half_instruments_average_to_the_closed_form() -> None:
     sample = sample_of(study)
     i, rng = 0, np.random.default_rng(1)
     background = sample.background
-    others = np.delete(sample.baseline[:].edges, i, axis=0)[:, background]
-    healthy = sample.reference[:].edges[:, background]
+    others = np.delete(sample.baseline[:].residual, i, axis=0)[:, background]
+    healthy = sample.reference[:].residual[:, background]
     moments, rhs = np.zeros((2, 2)), np.zeros(2)
     for _ in range(4000):
         a, b = np.array_split(rng.permutation(len(others)), 2)
@@ -85,7 +85,7 @@ def test_split_half_instruments_average_to_the_closed_form() -> None:
         x = np.array([others[a].mean(0), healthy[c].mean(0) - others[a].mean(0)])
         z = np.array([others[b].mean(0), healthy[d].mean(0) - others[b].mean(0)])
         moments += z @ x.T + x @ z.T
-        rhs += (z + x) @ sample.change[:].edges[i, background]
+        rhs += (z + x) @ sample.change[:].residual[i, background]
     response = global_response(sample, with_deviation=True)
     np.testing.assert_allclose(
         np.linalg.solve(moments, rhs), response.coefficients[i, 1:3], rtol=0.03
@@ -149,7 +149,7 @@ def test_a_region_that_moves_all_its_edges_is_no_specific_change_once_adjusted()
 def test_missing_edges_of_some_people_do_not_move_the_others() -> None:
     study = simulate_edges(Truth(shift=0.05), SMALL, np.random.default_rng(5))
     whole = global_response(sample_of(study), with_deviation=True)
-    region = np.zeros(study.distance.size, bool)
+    region = np.zeros(study.features.n_features, bool)
     i, j = np.triu_indices(40, 1)
     region[(i == 20) | (j == 20)] = True
     study.followup[0, region] = np.nan
@@ -170,7 +170,12 @@ def test_lost_strong_regions_do_not_bias_gain_or_circuits(n_missing: int) -> Non
     baseline = np.tile(m, (12, 1))
     baseline[:6, (i >= 60 - n_missing) | (j >= 60 - n_missing)] = np.nan
     circuit = {"c": np.flatnonzero((i < 6) & (j < 6))}
-    sample = CentredEdges.from_edges(change=0.2 * baseline, baseline=baseline, circuits=circuit)
+    sample = CentredFeatures.from_values(
+        change=0.2 * baseline,
+        baseline=baseline,
+        circuits=circuit,
+        features=FeatureSpace.of_edges(60),
+    )
     found = global_response(sample, with_deviation=False)
     np.testing.assert_allclose(found.coefficients[:, 1], 0.2, atol=1e-9)
     np.testing.assert_allclose(found.coefficients[:, 0], found.coefficients[0, 0], atol=1e-9)
@@ -185,7 +190,8 @@ def test_few_people_do_not_make_a_loss_of_signal_specific() -> None:
     for seed in range(60):
         rng = np.random.default_rng([5, seed])
         study = simulate_edges(Truth(attenuation=0.25), spec, rng)
-        visits = Visits(study.baseline, study.followup, reference=study.reference)
+        features = FeatureSpace.of_edges(60)
+        visits = Visits(study.baseline, study.followup, features, reference=study.reference)
         found = analyse(visits, study.circuits, rng=rng, rules=Rules(n_permutations=199))
         hits += any(e.p_corrected < 0.05 for e in found.estimates if e.family == "specific")
     assert hits <= 7  # P(X > 7 | 60, .05) < .01
@@ -257,10 +263,11 @@ def test_edges_of_everybody_are_not_copied() -> None:
     study = simulate_edges(Truth(shift=0.1), spec, np.random.default_rng(0))
     change = study.followup - study.baseline
     tracemalloc.start()
-    sample = CentredEdges.from_edges(
+    sample = CentredFeatures.from_values(
         change=change,
         baseline=study.baseline,
         circuits={"c": study.circuit},
+        features=FeatureSpace.of_edges(40),
         reference=study.reference,
     )
     made = tracemalloc.get_traced_memory()[1]
@@ -275,11 +282,17 @@ def test_edges_of_everybody_are_not_copied() -> None:
 def test_too_little_is_refused() -> None:
     study = simulate_edges(Truth(), SMALL, np.random.default_rng(7))
     with pytest.raises(DesignError, match="3 people"):
-        CentredEdges.from_edges(
-            change=study.baseline[:3], baseline=study.baseline[:3], circuits={"c": study.circuit}
+        CentredFeatures.from_values(
+            change=study.baseline[:3],
+            baseline=study.baseline[:3],
+            circuits={"c": study.circuit},
+            features=study.features,
         )
-    everything = np.arange(study.distance.size)
+    everything = np.arange(study.features.n_features)
     with pytest.raises(DesignError, match="0 background edges"):
-        CentredEdges.from_edges(
-            change=study.baseline, baseline=study.baseline, circuits={"c": everything}
+        CentredFeatures.from_values(
+            change=study.baseline,
+            baseline=study.baseline,
+            circuits={"c": everything},
+            features=study.features,
         )

@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import t
 
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.model.centred_edges import CentredEdges
+from circuitshift.pipeline.features import FeatureSpace
+from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import global_response
 from circuitshift.pipeline.model.normalisation import circuit_shares, split_half_share
 from circuitshift.pipeline.stats.permutation import mean_contrast
@@ -82,12 +83,12 @@ def test_split_halves_agree_with_pairs():
     halves, pairs = [], []
     for seed in range(10):
         study = simulate_edges(Truth(normalisation=0.5), spec, np.random.default_rng(seed))
-        sample = CentredEdges.from_edges(
+        sample = CentredFeatures.from_values(
             change=study.followup - study.baseline,
             baseline=study.baseline,
             circuits=study.circuits,
             reference=study.reference,
-            distance=study.distance,
+            features=study.features,
         )
         halves.append(split_half_share(sample, np.random.default_rng(0)).mean())
         response = global_response(sample, with_deviation=True)
@@ -97,10 +98,11 @@ def test_split_halves_agree_with_pairs():
     assert np.mean(pairs) == pytest.approx(0.5, abs=0.04)
     assert np.corrcoef(halves, pairs)[0, 1] > 0.9
     small = simulate_edges(Truth(), replace(spec, n_reference=3), np.random.default_rng(0))
-    few = CentredEdges.from_edges(
+    few = CentredFeatures.from_values(
         change=small.followup - small.baseline,
         baseline=small.baseline,
         circuits=small.circuits,
+        features=FeatureSpace.of_edges(60),
         reference=small.reference,
     )
     with pytest.raises(DesignError, match="split halves need"):

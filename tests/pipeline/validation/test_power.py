@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from circuitshift.pipeline.errors import DesignError, InputError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.model.contrasts import Rules, Visits
 from circuitshift.pipeline.records import AnalysisSettings
@@ -119,6 +120,7 @@ def test_a_flipped_study_keeps_its_noise_and_loses_its_effect():
     visits = Visits(
         study.baseline,
         study.followup,
+        FeatureSpace.of_edges(40),
         treated=study.treated,
         blocks=np.arange(24) % 2,
         motion_mm=np.arange(24.0),
@@ -138,7 +140,11 @@ def test_the_tests_hold_their_level_on_flipped_people():
         Truth(shift=0.1, gain=0.2, specific=0.2), SMALL, np.random.default_rng(3)
     )
     visits = Visits(
-        study.baseline, study.followup, treated=study.treated, reference=study.reference
+        study.baseline,
+        study.followup,
+        FeatureSpace.of_edges(40),
+        treated=study.treated,
+        reference=study.reference,
     )
     row = null_rows(
         "sign flips",
@@ -155,7 +161,7 @@ def test_the_tests_hold_their_level_on_flipped_people():
 
 def test_halves_are_visits():
     z = np.zeros((6, 3))
-    visits = Visits(z, z + 1, motion_mm=np.ones(6))
+    visits = Visits(z, z + 1, FeatureSpace.of_edges(3), motion_mm=np.ones(6))
     found = halves(visits, z + 2, z + 3)
     assert found.motion_mm is None
     np.testing.assert_array_equal(found.change, np.ones((6, 3)))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.contrasts import Visits, questions_of
 from circuitshift.pipeline.model.secondary.edge_maps import change_maps
 from circuitshift.pipeline.stats.permutation import mean_contrast, permutation_test
@@ -12,16 +13,19 @@ from circuitshift.pipeline.stats.permutation import mean_contrast, permutation_t
 N_REGIONS = 20
 NETWORKS = ["a"] * 7 + ["b"] * 8 + [""] * 5
 FIRST, SECOND = np.triu_indices(N_REGIONS, 1)
+EDGES = FeatureSpace.of_edges(N_REGIONS)
 
 
 def question(change, **more):
-    return questions_of(Visits(np.zeros_like(change), change, **more))[0]
+    return questions_of(Visits(np.zeros_like(change), change, EDGES, **more))[0]
 
 
 def maps(change, seed=0, n=300, **more):
     rng = np.random.default_rng(seed)
     asked = question(change, **more)
-    return change_maps(change, asked, NETWORKS, rng=rng, n_permutations=n, threshold=2.5)
+    return change_maps(
+        change, asked, NETWORKS, features=EDGES, rng=rng, n_permutations=n, threshold=2.5
+    )
 
 
 def test_one_loop_equals_separate_tests():
@@ -118,3 +122,30 @@ def test_a_region_of_change_is_found_without_a_threshold():
     assert np.mean(found.tfnbs_p[planted] < 0.05) > 0.6
     assert np.mean(found.tfnbs_p[~planted] < 0.05) < 0.1
     np.testing.assert_array_equal(found.tfnbs_p, maps(change).tfnbs_p)
+
+
+def test_maps_of_regions_have_no_graph():
+    rng = np.random.default_rng(5)
+    change = rng.normal(0, 0.1, (16, N_REGIONS))
+    change[:, :7] += 0.15  # network a
+    change[3, 18] = np.nan
+    regions = FeatureSpace.of_regions(N_REGIONS, unit="mm")
+    asked = questions_of(Visits(np.zeros_like(change), change, regions))[0]
+    given = {"rng": np.random.default_rng(0), "n_permutations": 300}
+    found = change_maps(change, asked, NETWORKS, features=regions, **given)
+    assert found.omitted == (regions.reason_to_omit("network-based statistics"),)
+    assert found.components == ()
+    assert np.isnan(found.tfnbs_p).all()
+    assert found.network_pairs == (("a", "a"), ("b", "b"))
+    assert found.networks.p_corrected[0] < 0.05 < found.networks.p_corrected[1]
+    assert found.regions is found.edges
+    assert np.isnan(found.edges.p[18])
+    alone = permutation_test(
+        change[:, :18], mean_contrast(16), rng=np.random.default_rng(0), n_permutations=300
+    )
+    np.testing.assert_allclose(found.edges.estimate[:18], alone.estimate)
+    np.testing.assert_allclose(found.edges.statistic[:18], alone.statistic)
+    assert maps(np.random.default_rng(0).normal(size=(12, FIRST.size))).omitted == ()
+    few = FeatureSpace.of_regions(19, unit="mm")
+    with pytest.raises(DesignError, match="20 networks are given for 19 regions"):
+        change_maps(change[:, :19], asked, NETWORKS, features=few, **given)

@@ -6,8 +6,12 @@ import statsmodels.api as sm
 from scipy import stats
 
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FeatureSpace
+from circuitshift.pipeline.model.analyse import Rules, Visits, analyse
 from circuitshift.pipeline.model.secondary.model_comparison import compare_models
 from circuitshift.pipeline.model.secondary.random_circuits import spatial_null
+from circuitshift.pipeline.model.secondary.secondary import secondary_analyses
+from circuitshift.pipeline.model.secondary.trajectories import Levels
 from circuitshift.pipeline.stats.influence import influence, normal_scores
 from circuitshift.pipeline.stats.permutation import mean_contrast, permutation_test
 from circuitshift.pipeline.stats.reliability import reliability, reliable_change
@@ -191,3 +195,44 @@ def test_ranks_hold_their_level_with_heavy_tails(arms):
         )
         hits += rank_test(y, contrast, rng=rng, n_permutations=99).p[0] <= 0.05
     assert hits <= 26  # 99.8 % bound
+
+
+def test_secondary_analyses_of_a_table_of_regions():
+    """All of them but random circuits, which are sets of edges; in the unit of the features."""
+    rng = np.random.default_rng(9)
+    regions = FeatureSpace.of_regions(120, unit="mm", valid_range=(0, 10))
+    typical, deviation = rng.normal(2.6, 0.3, 120), rng.normal(-0.1, 0.1, 120)
+    own = typical + deviation + rng.normal(0, 0.1, (24, 120))
+    before, after = (own + rng.normal(0, 0.05, (24, 120)) for _ in range(2))
+    treated = np.arange(24) < 12
+    after[treated] += 0.1
+    healthy = typical + rng.normal(0, 0.1, (16, 120))
+    visits = Visits(before, after, regions, treated=treated, reference=healthy)
+    circuits, rules = {"frontal": np.arange(12)}, Rules(n_permutations=199)
+    found = analyse(visits, circuits, rng=rng, rules=rules)
+    levels = Levels(
+        z=np.vstack([before, after]),
+        person=np.tile(np.arange(24), 2),
+        owner=np.tile(np.arange(24), 2),
+        visit=np.repeat([0, 1], 24),
+        names=("pre", "post"),
+        days=(0.0, 30.0),
+        treated=np.tile(treated, 2),
+        motion_mm=None,
+        covariates=np.empty((48, 0)),
+    )
+    more = secondary_analyses(found, visits, rng=rng, rules=rules, levels=levels)
+    assert more.spatial == ()
+    assert more.remarks == (regions.reason_to_omit("random circuits"),)
+    rows = {(e.family, e.term): e for e in more.estimates}
+    course = rows["trajectory: global", "shift at ses-post"]
+    assert course.unit == "mm"
+    assert course.p_corrected < 0.05
+    assert course.estimate == pytest.approx(0.1, abs=0.03)
+    assert rows["trajectory: global", "shift per 30 days"].unit == "mm per 30 days"
+    assert rows["ranks: global", "shift"].p_corrected < 0.05
+    assert not any("Fisher" in e.unit for e in more.estimates)
+    assert [row.circuit for row in more.shares] == ["frontal"]
+    assert [row.circuit for row in more.reliabilities] == ["frontal"]
+    assert {row.family for row in more.influences} == {"global", "specific"}
+    assert max(more.predictions, key=lambda row: row.elpd).model in ("global", "both")

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.model.centred_edges import CentredEdges
+from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import global_response, level_response
 from circuitshift.pipeline.model.secondary.trajectories import Levels, trajectories
 from circuitshift.pipeline.validation.simulate.edges import EdgeSpec, Truth, simulate_edges
@@ -16,12 +16,12 @@ SPEC = EdgeSpec(n_regions=40, n_circuit=8, n_treated=20, n_control=20, n_referen
 
 
 def sample_of(study):
-    return CentredEdges.from_edges(
+    return CentredFeatures.from_values(
         change=study.followup - study.baseline,
         baseline=study.baseline,
         circuits=study.circuits,
         reference=study.reference,
-        distance=study.distance,
+        features=study.features,
     )
 
 

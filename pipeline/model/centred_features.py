@@ -1,7 +1,8 @@
-"""What the global response model is fitted to: people's edges without the fixed columns.
+"""Features of all participants, with the fixed columns of the global model regressed out.
 
-Edges of everybody are held once, as they were measured; the fixed columns are taken out of a few
-people at a time, whenever these are asked for. Two thousand people would not fit otherwise.
+The values of all participants are held once, as they were measured. The fixed columns are regressed
+out of a block of participants whenever that block is needed, because a second copy of the edges of
+two thousand participants would not fit into memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,55 +14,55 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Bools, Floats
-from circuitshift.pipeline.edges import n_regions_of
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.records import Background
-from circuitshift.pipeline.stats.missing_edges import available_in_all, blocks, column_mean
+from circuitshift.pipeline.stats.missing_values import available_in_all, blocks, column_mean
 
 __all__ = [
     "MIN_AVAILABLE",
-    "MIN_EDGES",
+    "MIN_FEATURES",
     "MIN_OTHERS",
-    "CentredEdges",
-    "ResidualisedEdges",
+    "CentredFeatures",
+    "ResidualisedFeatures",
     "Residuals",
 ]
 
 
 MIN_OTHERS = 3  # people needed for a mean whose pairwise moments exist
-MIN_EDGES = 20  # background edges needed for a fit of at most five terms
+MIN_FEATURES = 20  # background features needed for a fit of at most five terms
 MIN_AVAILABLE = 0.25  # share of the background that a person must have
 
 
 class Residuals(NamedTuple):
-    """Edge vectors after the fixed columns (1 and edge length) are out.
+    """Features after regressing out the fixed columns (1 and, for edges, the length).
 
     Parameters
     ----------
-    edges : ndarray, shape (n_people, n_edges)
+    residual : ndarray, shape (n_people, n_features)
         Residuals on the background; elsewhere, value minus what the fixed columns predict there.
     fixed : ndarray, shape (n_people, n_fixed)
-        Coefficients of the fixed columns that carry a name in `Sample.fixed`.
+        Coefficients of the fixed columns that carry a name in `CentredFeatures.fixed`.
     """
 
-    edges: Floats
+    residual: Floats
     fixed: Floats
 
 
 @dataclass(frozen=True, slots=True)
-class ResidualisedEdges:
-    """People whose edges are given without the fixed columns when they are asked for.
+class ResidualisedFeatures:
+    """Features of participants, with the fixed columns regressed out when they are read.
 
     Taking these out of every person first, rather than out of means, keeps person-wide noise from
     leaking into products of estimates.
 
     Parameters
     ----------
-    values : ndarray, shape (n_people, n_edges)
+    values : ndarray, shape (n_people, n_features)
         As measured; not copied.
     fixed : ndarray, shape (n_people, n_fixed)
         Coefficients of the fixed columns.
-    basis : ndarray, shape (n_fixed, n_edges)
+    basis : ndarray, shape (n_fixed, n_features)
         The fixed columns.
     scale : callable, optional
         Applied to the values first.
@@ -89,110 +90,118 @@ class ResidualisedEdges:
 
 
 @dataclass(frozen=True, slots=True)
-class CentredEdges:
+class CentredFeatures:
     """What the model is fitted to; rows of `change` belong to the first rows of `baseline`.
 
     Parameters
     ----------
-    change : People
-        Follow-up minus baseline, Fisher z; NaN where an edge is lost.
-    baseline : People
+    change : ResidualisedFeatures
+        Follow-up minus baseline; NaN where a feature is missing.
+    baseline : ResidualisedFeatures
         Baseline of the same people, then of patients without follow-up.
-    strong : People
-        sinh(2z)/2 of the baseline.
-    reference : People
+    strong : ResidualisedFeatures
+        sinh(2z)/2 of the baseline; 0 for features that are not Fisher z.
+    reference : ResidualisedFeatures
         Healthy people; no rows when there is no reference group.
-    background : ndarray of bool, shape (n_edges,)
-        Edges in no hypothesised circuit.
+    background : ndarray of bool, shape (n_features,)
+        Features in no hypothesised circuit.
     circuits : mapping of str to ndarray of int
-        Edge positions of each circuit.
+        Positions of the features of each circuit.
+    features : FeatureSpace
+        What the columns are.
     fixed : tuple of str
         Names of the fixed columns: ``shift`` and ``distance``.
-    basis : ndarray, shape (n_fixed, n_edges)
+    basis : ndarray, shape (n_fixed, n_features)
         The fixed columns.
     remove : callable
-        Takes the fixed columns out of further edge vectors, shape (n, n_edges).
+        Regresses the fixed columns out of further arrays, shape (n, n_features).
     """
 
-    change: ResidualisedEdges
-    baseline: ResidualisedEdges
-    strong: ResidualisedEdges
-    reference: ResidualisedEdges
+    change: ResidualisedFeatures
+    baseline: ResidualisedFeatures
+    strong: ResidualisedFeatures
+    reference: ResidualisedFeatures
     background: Bools
     circuits: Mapping[str, npt.NDArray[np.intp]]
+    features: FeatureSpace
     fixed: tuple[str, ...]
     basis: Floats
-    remove: Callable[..., ResidualisedEdges]
+    remove: Callable[..., ResidualisedFeatures]
 
     @classmethod
-    def from_edges(
+    def from_values(
         cls,
         *,
         change: Floats,
         baseline: Floats,
         circuits: Mapping[str, npt.NDArray[np.intp]],
+        features: FeatureSpace,
         reference: Floats | None = None,
         baseline_only: Floats | None = None,
-        distance: Floats | None = None,
         background: Background = "all",
-    ) -> "CentredEdges":
-        """Build from Fisher-z edges.
+    ) -> "CentredFeatures":
+        """Build from the values of features.
 
         Parameters
         ----------
-        change, baseline : ndarray, shape (n_people, n_edges)
+        change, baseline : ndarray, shape (n_people, n_features)
         circuits : mapping of str to ndarray of int
             Their union is kept out of the background.
-        reference : ndarray, shape (n_reference, n_edges), optional
-        baseline_only : ndarray, shape (n_more, n_edges), optional
+        features : FeatureSpace
+            What the columns are; it gives the length of edges, where all lengths are known.
+        reference : ndarray, shape (n_reference, n_features), optional
+        baseline_only : ndarray, shape (n_more, n_features), optional
             Patients who did not come back: they sharpen the means.
-        distance : ndarray, shape (n_edges,), optional
-            Edge length, mm; left out when None or not known for every edge.
         background : {"all", "disjoint", "matched"}
-            All edges in no circuit; those that share no region with a circuit's edges; or those
+            All features in no circuit; those that share no region with a circuit; or those
             whose strength and length are distributed as the circuits'.
 
         Returns
         -------
-        Sample
+        CentredFeatures
 
         Raises
         ------
         DesignError
-            If fewer than four people or 20 background edges are there.
+            If fewer than four people or 20 background features are there, or arrays or circuits
+            do not fit the features.
         """
-        n_edges = baseline.shape[1]
+        n_features = features.n_features
+        features.check_shape("baseline", baseline)
+        features.check_positions(circuits)
         pool = baseline if baseline_only is None else np.vstack([baseline, baseline_only])
-        healthy = np.empty((0, n_edges)) if reference is None else reference
-        length = distance if distance is not None and np.isfinite(distance).all() else None
-        rest = _background(background, circuits, (pool, healthy), length)
+        healthy = np.empty((0, n_features)) if reference is None else reference
+        length = None if features.reason_to_omit("distance") else features.length_mm
+        rest = _background(background, circuits, (pool, healthy), features)
         if len(baseline) < MIN_OTHERS + 1:
             raise DesignError(
                 f"{len(baseline)} {'person has' if len(baseline) == 1 else 'people have'} both "
                 f"visits; the model needs at least {MIN_OTHERS + 1}"
             )
-        if rest.sum() < MIN_EDGES:
+        if rest.sum() < MIN_FEATURES:
             raise DesignError(
-                f"the circuits leave {rest.sum()} background edges; name fewer circuits "
-                "under [hypotheses] of the study file or take a finer atlas"
+                f"the circuits leave {rest.sum()} background {features.plural}; name fewer "
+                "circuits under [hypotheses] of the study file or take a finer atlas"
             )
-        basis = np.ones((1, n_edges))
+        basis = np.ones((1, n_features))
         if length is not None:
             basis = np.array([basis[0], length - length[rest].mean()])
         common = rest & available_in_all(change, pool, healthy)
         remove = partial(
             _without_fixed,
             basis=basis,
-            # the same edges for all, or people who lost strong ones would have other intercepts
-            over=common if common.sum() >= max(MIN_EDGES, MIN_AVAILABLE * rest.sum()) else rest,
+            # the same features for all: a participant who lacks strong ones would otherwise
+            # have another intercept
+            over=common if common.sum() >= max(MIN_FEATURES, MIN_AVAILABLE * rest.sum()) else rest,
         )
         return cls(
             change=remove(change),
             baseline=remove(pool),
-            strong=remove(pool, scale=_strong),
+            strong=remove(pool, scale=_strong if features.is_fisher_z else np.zeros_like),
             reference=remove(healthy),
             background=rest,
             circuits=dict(circuits),
+            features=features,
             fixed=("shift", "distance")[: len(basis)],
             basis=basis,
             remove=remove,
@@ -203,23 +212,20 @@ def _background(
     kind: str,
     circuits: Mapping[str, npt.NDArray[np.intp]],
     groups: tuple[Floats, ...],
-    length: Floats | None,
+    features: FeatureSpace,
 ) -> Bools:
-    """Choose the edges that define the global law."""
-    inside = np.zeros(groups[0].shape[1], bool)
+    """Choose the features that define the global law."""
+    inside = np.zeros(features.n_features, bool)
     for positions in circuits.values():
         inside[positions] = True
     if kind == "all":
         return ~inside
     if kind == "disjoint":
-        n_regions = n_regions_of(inside.size)
-        i, j = np.triu_indices(n_regions, 1)
-        touched = np.zeros(n_regions, bool)
-        touched[i[inside]] = touched[j[inside]] = True
-        return np.asarray(~(touched[i] | touched[j]))
+        return np.asarray(~features.sharing_regions(inside))
     all_participants = (
         participants[few] for participants in groups for few in blocks(len(participants))
     )
+    length = None if features.reason_to_omit("distance") else features.length_mm
     return _matched(inside, column_mean(all_participants, unknown=0.0), length)
 
 
@@ -229,11 +235,11 @@ def _strong(z: Floats) -> Floats:
 
 
 def _matched(inside: Bools, strength: Floats, length: Floats | None) -> Bools:
-    """Keep background edges so that strength and length have the circuits' distribution.
+    """Keep background features so that strength and length have the circuits' distribution.
 
-    Within cells of strength (six quantiles of the circuits' edges) and length (four), the same
-    fraction of edges is kept as the circuits have, the largest common multiple; which ones does not
-    depend on chance: they are spread evenly over the order of edges.
+    Within cells of strength (six quantiles of the circuits' features) and length (four), the same
+    fraction of features is kept as the circuits have, the largest common multiple. The choice is
+    not random: the kept features are spread evenly over their order.
     """
     within = (strength >= strength[inside].min()) & (strength <= strength[inside].max())
     cell = _bins(strength, inside, 6)
@@ -247,9 +253,9 @@ def _matched(inside: Bools, strength: Floats, length: Floats | None) -> Bools:
     times = np.median(there[asked] / wanted[asked]) if asked.any() else 0.0
     keep = np.zeros(inside.size, bool)
     for k in np.flatnonzero(asked):
-        edges = np.flatnonzero((cell == k) & outside)
-        count = min(len(edges), max(1, round(float(times * wanted[k]))))
-        keep[edges[np.linspace(0, len(edges) - 1, count).round().astype(int)]] = True
+        candidates = np.flatnonzero((cell == k) & outside)
+        count = min(len(candidates), max(1, round(float(times * wanted[k]))))
+        keep[candidates[np.linspace(0, len(candidates) - 1, count).round().astype(int)]] = True
     return keep
 
 
@@ -264,15 +270,15 @@ def _without_fixed(
     basis: Floats,
     over: Bools,
     scale: Callable[[Floats], Floats] | None = None,
-) -> ResidualisedEdges:
-    """Fit the fixed columns to each row's known edges of `over`."""
+) -> ResidualisedFeatures:
+    """Fit the fixed columns to the available features of each row among `over`."""
     coefficients = np.zeros((len(values), len(basis)))
     whole = np.linalg.pinv(basis[:, over] @ basis[:, over].T)
     for row, given in enumerate(values):  # one by one: copies of all would be large
-        edges = given if scale is None else scale(given)
-        mask = np.isfinite(edges) & over
-        rhs = basis[:, mask] @ edges[mask]
+        scaled = given if scale is None else scale(given)
+        mask = np.isfinite(scaled) & over
+        rhs = basis[:, mask] @ scaled[mask]
         complete = mask.sum() == over.sum()
         normal = whole if complete else np.linalg.pinv(basis[:, mask] @ basis[:, mask].T)
         coefficients[row] = normal @ rhs
-    return ResidualisedEdges(values, coefficients, basis, scale)
+    return ResidualisedFeatures(values, coefficients, basis, scale)

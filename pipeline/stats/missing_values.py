@@ -1,7 +1,4 @@
-"""Sums and means over people or edges where some are lost, a few people at a time.
-
-Copies of everybody's edges would be as large as the study; of a few people they are small.
-"""
+"""NaN-aware means over participants or features, computed in blocks to bound memory."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -31,15 +28,15 @@ def blocks(n_participants: int) -> Iterator[slice]:
 
 
 def available_in_all(*groups: Floats) -> Bools:
-    """Tell which edges are known in everybody.
+    """Find the features that are available in all participants.
 
     Parameters
     ----------
-    *groups : ndarray, shape (n_people, n_edges)
+    *groups : ndarray, shape (n_people, n_features)
 
     Returns
     -------
-    ndarray of bool, shape (n_edges,)
+    ndarray of bool, shape (n_features,)
     """
     available = np.ones(groups[0].shape[1], bool)
     for participants in groups:
@@ -49,18 +46,18 @@ def available_in_all(*groups: Floats) -> Bools:
 
 
 def column_mean(parts: Floats | Iterable[Floats], *, unknown: float = np.nan) -> Floats:
-    """Mean of each edge over whoever is known.
+    """Average each feature over the participants in whom it is available.
 
     Parameters
     ----------
-    parts : ndarray, shape (n_people, n_edges), or iterable of such
+    parts : ndarray, shape (n_people, n_features), or iterable of such
         People at once, or some at a time; at least one array.
     unknown : float
-        For edges that nobody knows.
+        Value of features that no participant has.
 
     Returns
     -------
-    ndarray, shape (n_edges,)
+    ndarray, shape (n_features,)
     """
     if isinstance(parts, np.ndarray):
         parts = [parts[few] for few in blocks(len(parts))] or [parts]
@@ -75,13 +72,13 @@ def column_mean(parts: Floats | Iterable[Floats], *, unknown: float = np.nan) ->
     return out
 
 
-def nan_mean(values: Floats, edges: npt.NDArray[np.intp] | Bools) -> Floats:
-    """Mean of each person over what is known of some edges; NaN when half or more is lost.
+def nan_mean(values: Floats, positions: npt.NDArray[np.intp] | Bools) -> Floats:
+    """Average some features of each participant; NaN when half or more are missing.
 
     Parameters
     ----------
-    values : ndarray, shape (n_people, n_edges)
-    edges : ndarray of int or of bool
+    values : ndarray, shape (n_people, n_features)
+    positions : ndarray of int or of bool
 
     Returns
     -------
@@ -89,7 +86,7 @@ def nan_mean(values: Floats, edges: npt.NDArray[np.intp] | Bools) -> Floats:
     """
     out = np.full(len(values), np.nan)
     for few in blocks(len(values)):
-        part = values[few][:, edges]
+        part = values[few][:, positions]
         available = np.isfinite(part)
         count = available.sum(axis=1)
         total = np.where(available, part, 0.0).sum(axis=1)
@@ -98,13 +95,13 @@ def nan_mean(values: Floats, edges: npt.NDArray[np.intp] | Bools) -> Floats:
 
 
 def circuit_means(values: Floats, circuits: Mapping[str, npt.NDArray[np.intp]]) -> Floats:
-    """Mean edge of each circuit, shape (n_people, n_circuits).
+    """Average the features of each circuit, shape (n_people, n_circuits).
 
     Parameters
     ----------
-    values : ndarray, shape (n_people, n_edges)
+    values : ndarray, shape (n_people, n_features)
     circuits : mapping of str to ndarray of int
-        Edge positions.
+        Positions of features.
 
     Returns
     -------

@@ -1,0 +1,408 @@
+"""What the values of a study are: edges between regions, or values of regions.
+
+A vector of 435 numbers can hold the edges of 30 regions or one value for each of 435 regions. Its
+length cannot tell which, so that a `FeatureSpace` states it: names, kind, unit, range, place in the
+brain, and the positions of each circuit. The model asks the feature space what it can estimate.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf, isqrt
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from circuitshift.atlases.records import Circuit
+from circuitshift.pipeline.arrays import Bools, Floats, Ints
+from circuitshift.pipeline.edges import distances, edge_ends
+from circuitshift.pipeline.errors import DesignError
+
+__all__ = ["FISHER_Z", "FeatureKind", "FeatureSpace", "OptionalPart"]
+
+FeatureKind = Literal["edge", "region"]
+OptionalPart = Literal[
+    "curvature", "distance", "network-based statistics", "node-adjusted", "random circuits"
+]
+
+FISHER_Z = "Fisher z"
+
+_EDGES_ONLY: dict[OptionalPart, str] = {
+    "distance": "Distance term: not fitted, because a region has no length.",
+    "network-based statistics": "Network-based statistics: not computed, because they join edges "
+    "that share a region.",
+    "node-adjusted": "Node-adjusted tests: not made, because they adjust an edge for what its "
+    "regions do to all their other edges.",
+    "random circuits": "Random circuits: not drawn, because they match sets of edges by strength "
+    "and length; sets of regions need surrogates that keep the spatial autocorrelation.",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureSpace:
+    """The features of a study, in the order of every array's last axis.
+
+    Use `of_edges` or `of_regions` to make one.
+
+    Parameters
+    ----------
+    kind : {"edge", "region"}
+        Whether a feature belongs to a pair of regions or to one region.
+    regions : tuple of str
+        Names of the regions, all different. Edges are those of all pairs, in the order of
+        ``numpy.triu_indices(n_regions, 1)``.
+    unit : str
+        Unit of the values, such as ``Fisher z`` or ``mm``.
+    valid_range : tuple of two float
+        Smallest and largest possible value.
+    centres_mm : ndarray, shape (n_regions, 3), optional
+        Centres of the regions, mm; NaN where unknown.
+    length_mm : ndarray, shape (n_features,), optional
+        Lengths of the edges, mm; NaN where unknown. Not defined for regions.
+
+    Raises
+    ------
+    DesignError
+        If the parts contradict each other.
+    """
+
+    kind: FeatureKind
+    regions: tuple[str, ...]
+    unit: str
+    valid_range: tuple[float, float] = (-inf, inf)
+    centres_mm: Floats | None = None
+    length_mm: Floats | None = None
+
+    def __post_init__(self) -> None:
+        low, high = self.valid_range
+        again = sorted(name for name, count in Counter(self.regions).items() if count > 1)
+        wrong = [
+            (self.kind not in ("edge", "region"), f"kind {self.kind!r} is not edge or region"),
+            (not self.regions, "there are no regions"),
+            (bool(again), f"names repeat: {', '.join(again[:5])}"),
+            (not self.unit.strip(), "the unit is missing; state it, for example unit='mm'"),
+            (not low < high, f"the range from {low:g} to {high:g} is empty"),
+            (_unlike(self.centres_mm, (len(self.regions), 3)), "each region needs one centre"),
+            (_unlike(self.length_mm, (self.n_features,)), "each edge needs one length"),
+            (self.kind == "region" and self.length_mm is not None, "a region has no length"),
+        ]
+        found = [text for is_wrong, text in wrong if is_wrong]
+        if found:
+            raise DesignError(f"not a feature space: {'; '.join(found)}")
+
+    @classmethod
+    def of_edges(
+        cls,
+        regions: int | Sequence[str],
+        *,
+        unit: str = FISHER_Z,
+        valid_range: tuple[float, float] = (-inf, inf),
+        centres_mm: Floats | None = None,
+        length_mm: Floats | None = None,
+    ) -> "FeatureSpace":
+        """Describe the edges between all pairs of regions.
+
+        Parameters
+        ----------
+        regions : int or sequence of str
+            Number of regions, or their names.
+        unit : str
+        valid_range : tuple of two float
+        centres_mm : ndarray, shape (n_regions, 3), optional
+        length_mm : ndarray, shape (n_edges,), optional
+            The default is the Euclidean distance between the centres, where these are given.
+
+        Returns
+        -------
+        FeatureSpace
+
+        Examples
+        --------
+        >>> FeatureSpace.of_edges(300).n_features
+        44850
+        """
+        if length_mm is None and centres_mm is not None:
+            length_mm = distances(centres_mm)
+        return cls("edge", _names(regions), unit, valid_range, centres_mm, length_mm)
+
+    @classmethod
+    def of_regions(
+        cls,
+        regions: int | Sequence[str],
+        *,
+        unit: str,
+        valid_range: tuple[float, float] = (-inf, inf),
+        centres_mm: Floats | None = None,
+    ) -> "FeatureSpace":
+        """Describe one value for each region, such as cortical thickness.
+
+        Parameters
+        ----------
+        regions : int or sequence of str
+            Number of regions, or their names.
+        unit : str
+        valid_range : tuple of two float
+        centres_mm : ndarray, shape (n_regions, 3), optional
+
+        Returns
+        -------
+        FeatureSpace
+
+        Examples
+        --------
+        >>> FeatureSpace.of_regions(400, unit="mm", valid_range=(0, 10)).n_features
+        400
+        """
+        return cls("region", _names(regions), unit, valid_range, centres_mm)
+
+    @property
+    def n_regions(self) -> int:
+        """Number of regions."""
+        return len(self.regions)
+
+    @property
+    def n_features(self) -> int:
+        """Number of features."""
+        n = self.n_regions
+        return n * (n - 1) // 2 if self.kind == "edge" else n
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Name of each feature: a region, or two regions joined by an en dash."""
+        if self.kind == "region":
+            return self.regions
+        pairs = zip(*(end.tolist() for end in self.ends), strict=True)
+        return tuple(f"{self.regions[i]} \N{EN DASH} {self.regions[j]}" for i, j in pairs)
+
+    @property
+    def ends(self) -> tuple[Ints, Ints]:
+        """Regions that each edge connects, the lower position first; each of shape (n_edges,).
+
+        Raises
+        ------
+        DesignError
+            If the features are regions.
+        """
+        if self.kind == "region":
+            raise DesignError("the features are regions, which connect nothing; ask for edges only")
+        return edge_ends(self.n_regions)
+
+    @property
+    def plural(self) -> str:
+        """Word for the features in a sentence."""
+        return f"{self.kind}s"
+
+    @property
+    def is_fisher_z(self) -> bool:
+        """Whether the values are Fisher-transformed correlations."""
+        return self.unit == FISHER_Z
+
+    def positions(self, circuit: Circuit) -> npt.NDArray[np.intp]:
+        """Locate a circuit among the features.
+
+        Parameters
+        ----------
+        circuit : Circuit
+            On the atlas whose regions these are.
+
+        Returns
+        -------
+        ndarray of int
+            Sorted positions: of the circuit's edges; or, where the features are regions, of all
+            regions that the circuit names.
+
+        Raises
+        ------
+        DesignError
+            If the circuit names a region that the feature space does not have.
+        """
+        members = sorted({*circuit.seeds, *circuit.targets})
+        if members and not 0 <= members[0] <= members[-1] < self.n_regions:
+            raise DesignError(
+                f"circuit {circuit.name} names region {members[-1] + 1} of an atlas, the feature "
+                f"space has {self.n_regions} regions; resolve the circuit on the same atlas"
+            )
+        if self.kind == "edge":
+            return circuit.edges(self.n_regions)
+        return np.array(members, np.intp)
+
+    def circuit_values(self, values: Floats, circuits: Sequence[Circuit]) -> Floats:
+        """Average the features of each circuit.
+
+        Parameters
+        ----------
+        values : ndarray, shape (..., n_features)
+            Missing features (NaN) are left out of the mean.
+        circuits : sequence of Circuit
+
+        Returns
+        -------
+        ndarray, shape (..., n_circuits)
+            NaN when no feature of the circuit is available.
+
+        Raises
+        ------
+        DesignError
+            If the last axis does not hold the features.
+        """
+        self.check_shape("the array", values)
+        out = np.full((*values.shape[:-1], len(circuits)), np.nan)
+        for k, circuit in enumerate(circuits):
+            part = values[..., self.positions(circuit)]
+            available = np.isfinite(part)
+            count = available.sum(axis=-1)
+            total = np.where(available, part, 0.0).sum(axis=-1)
+            np.divide(total, count, out=out[..., k], where=count > 0)
+        return out
+
+    def sharing_regions(self, inside: Bools) -> Bools:
+        """Find the features that share a region with some features.
+
+        Parameters
+        ----------
+        inside : ndarray of bool, shape (n_features,)
+
+        Returns
+        -------
+        ndarray of bool, shape (n_features,)
+            True for these features, too.
+        """
+        if self.kind == "region":
+            return inside
+        i, j = self.ends
+        touched = np.zeros(self.n_regions, bool)
+        touched[i[inside]] = touched[j[inside]] = True
+        return np.asarray(touched[i] | touched[j])
+
+    def reason_to_omit(self, part: OptionalPart) -> str:
+        """Explain why a part of the analysis has no meaning for these features.
+
+        Parameters
+        ----------
+        part : str
+            One of `OptionalPart`.
+
+        Returns
+        -------
+        str
+            A sentence for the reader; empty when the part can be estimated.
+        """
+        if part == "curvature":
+            return "" if self.is_fisher_z else _NO_ATTENUATION
+        if self.kind == "region":
+            return _EDGES_ONLY[part]
+        if part == "distance":
+            return self._unknown_lengths()
+        return ""
+
+    def _unknown_lengths(self) -> str:
+        if self.length_mm is None:
+            return "Distance term: not fitted, because the centres of the regions are not given."
+        unknown = int((~np.isfinite(self.length_mm)).sum())
+        if not unknown:
+            return ""
+        return (
+            f"Distance term: not fitted, because the length of {unknown} of {self.n_features} "
+            "edges is unknown."
+        )
+
+    def check_shape(self, what: str, values: Floats) -> None:
+        """Refuse an array whose last axis does not hold these features.
+
+        Parameters
+        ----------
+        what : str
+            Name of the array, for the message.
+        values : ndarray, shape (..., n_features)
+
+        Raises
+        ------
+        DesignError
+            Names what the number of values can mean as edges and as regions.
+        """
+        given = values.shape[-1] if values.ndim else 1
+        if given != self.n_features:
+            values_of = "edges" if self.kind == "edge" else "values"
+            raise DesignError(
+                f"{what} has {given} features, the feature space {self.n_features} ({values_of} of "
+                f"{self.n_regions} regions, {self.unit}); {_readings(given)}; use one atlas for "
+                "all, and state what the values are: FeatureSpace.of_edges(regions) or "
+                "FeatureSpace.of_regions(regions, unit=...)"
+            )
+
+    def check_range(self, what: str, values: Floats) -> None:
+        """Refuse values outside the range of the features.
+
+        Parameters
+        ----------
+        what : str
+            Name of the array, for the message.
+        values : ndarray, shape (n_participants, n_features)
+
+        Raises
+        ------
+        DesignError
+            Names the first value outside the range.
+        """
+        low, high = self.valid_range
+        if low == -inf and high == inf:
+            return
+        outside = np.argwhere((values < low) | (values > high))
+        if len(outside):
+            row, feature = outside[0].tolist()
+            raise DesignError(
+                f"{what}: {len(outside)} values lie outside {low:g} to {high:g} {self.unit}, the "
+                f"first is {values[row, feature]:g} in row {row + 1}, {self.names[feature]}; "
+                "correct the table, its unit, or the range of the feature space"
+            )
+
+    def check_positions(self, circuits: Mapping[str, npt.NDArray[np.intp]]) -> None:
+        """Refuse circuits that lie outside the features.
+
+        Parameters
+        ----------
+        circuits : mapping of str to ndarray of int
+
+        Raises
+        ------
+        DesignError
+            Names the first such circuit.
+        """
+        for name, positions in circuits.items():
+            if not len(positions):
+                continue
+            low, high = int(np.min(positions)), int(np.max(positions))
+            if not 0 <= low <= high < self.n_features:
+                raise DesignError(
+                    f"circuit {name} has positions from {low} to {high}, the feature space "
+                    f"{self.n_features} {self.plural}; take the positions from "
+                    "FeatureSpace.positions"
+                )
+
+
+_NO_ATTENUATION = (
+    "Curvature: not fitted, because only for Fisher z it is known how a change of signal-to-noise "
+    "moves a feature."
+)
+
+
+def _names(regions: int | Sequence[str]) -> tuple[str, ...]:
+    if isinstance(regions, int):
+        return tuple(f"region {k + 1}" for k in range(regions))
+    return tuple(regions)
+
+
+def _unlike(values: Floats | None, shape: tuple[int, ...]) -> bool:
+    return values is not None and values.shape != shape
+
+
+def _readings(n_values: int) -> str:
+    """Say what a number of values can mean."""
+    n = (1 + isqrt(1 + 8 * n_values)) // 2
+    if n > 1 and n * (n - 1) // 2 == n_values:
+        return f"{n_values} values can be the edges of {n} regions, or values of {n_values} regions"
+    return (
+        f"{n_values} values can be values of {n_values} regions, but not edges: {n} regions have "
+        f"{n * (n - 1) // 2} edges and {n + 1} regions {n * (n + 1) // 2}"
+    )
