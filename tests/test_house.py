@@ -77,7 +77,8 @@ def test_the_fast_path_has_no_heavy_imports(tmp_path):
 
 
 def test_every_flag_is_in_the_readme_and_has_help():
-    from circuitshift.workflows.cli.parsers import app_parser, tool_parsers
+    from circuitshift.workflows.cli.parsers import app_parser
+    from circuitshift.workflows.cli.tool_parsers import tool_parsers
 
     for parser in (app_parser(), *tool_parsers().values()):
         for action in parser._actions:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
-from circuitshift.workflows.cli.parsers import app_parser, tool_parsers
+from circuitshift.workflows.cli.parsers import app_parser
+from circuitshift.workflows.cli.tool_parsers import tool_parsers
 
 __all__ = ["main"]
 

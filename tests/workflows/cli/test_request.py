@@ -18,10 +18,16 @@ from circuitshift.workflows.cli.request import (
     flags_of,
     make_request,
 )
+from circuitshift.workflows.cli.tool_parsers import tool_parsers
 
 ROOT = Path(__file__).resolve().parents[3]
 #: The only modules that may know how the command line is parsed.
-PARSING = {"workflows/cli/main.py", "workflows/cli/parsers.py", "workflows/cli/request.py"}
+PARSING = {
+    "workflows/cli/main.py",
+    "workflows/cli/parsers.py",
+    "workflows/cli/tool_parsers.py",
+    "workflows/cli/request.py",
+}
 
 
 def modules():
@@ -31,7 +37,7 @@ def modules():
 
 
 def slurm_request(*words):
-    parser = parsers.tool_parsers()["slurm"]
+    parser = tool_parsers()["slurm"]
     options = parser.parse_args(["in", "out", *map(str, words)])
     return make_request("slurm", parser, options, command="circuitshift slurm in out")
 
@@ -204,7 +210,7 @@ def test_a_command_that_a_tool_puts_together_is_that_of_the_command_line():
 
 
 def test_flags_are_read_back_as_they_were():
-    parser = parsers.tool_parsers()["slurm"]
+    parser = tool_parsers()["slurm"]
     words = ["in", "out", "--participant-label", "01", "02", "--derivatives", "/a=b/c"]
     words += ["--atlas", "x", "y", "--denoise", "24p", "-vv", "--min-coverage", "0.25"]
     words += ["--notrack", "--ignore", "slicetiming", "--reference-dataset", "n=/p"]

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from circuitshift.workflows.cli import parsers, tool_requests
+from circuitshift.workflows.cli import tool_requests
 from circuitshift.workflows.cli.request import make_request
+from circuitshift.workflows.cli.tool_parsers import tool_parsers
 
 
 def asked(tool, *words):
-    parser = parsers.tool_parsers()[tool]
+    parser = tool_parsers()[tool]
     return make_request(tool, parser, parser.parse_args(list(map(str, words))), command="")
 
 
@@ -77,7 +78,7 @@ def test_validate(replica):
 
 def test_every_option_of_a_tool_reaches_its_request():
     """Names of options are fields, here or in what the request is made of."""
-    for tool, parser in parsers.tool_parsers().items():
+    for tool, parser in tool_parsers().items():
         if tool == "slurm":
             continue
         needed = ["x"] * sum(not action.option_strings for action in parser._actions)
