@@ -17,6 +17,22 @@ def test_edges_are_arctanh_of_numpy_correlations(series: np.ndarray) -> None:
     np.testing.assert_allclose(c.edges(series), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("r", [-0.999, -0.95, -0.91, 0.0, 0.905, 0.95, 0.99, 0.9999])
+def test_strong_correlations_keep_their_fisher_z(r: float) -> None:
+    z = np.log((1 + r) / (1 - r)) / 2
+    assert c.fisher_z(r) == pytest.approx(z, rel=1e-12)
+    # two series with exactly this correlation
+    first, second = np.array([1.0, -1, 1, -1]), np.array([1.0, 1, -1, -1])
+    pair = np.column_stack([first, r * first + np.sqrt(1 - r**2) * second])
+    assert c.edges(pair)[0] == pytest.approx(z, abs=1e-9)
+
+
+def test_identical_series_have_a_finite_fisher_z() -> None:
+    z = c.fisher_z([1.0, -1.0])
+    assert np.isfinite(z).all()
+    assert (np.abs(z) > 7).all()
+
+
 def test_lost_region_is_nan_and_moves_nothing(series: np.ndarray) -> None:
     whole = c.to_matrix(c.edges(series), 6)
     series[:, 2] = np.nan

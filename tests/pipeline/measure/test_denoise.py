@@ -210,6 +210,21 @@ def test_dummies_come_from_fmriprep_or_the_user(tmp_path):
     assert (found.n_dummy, found.keep.sum()) == (5, 55)
 
 
+def test_volumes_above_the_threshold_are_censored_and_no_others(tmp_path):
+    fd = np.r_[np.nan, np.full(59, 0.1)]
+    fd[[7, 30]] = 0.6, 2.0
+    fd[20] = 0.5  # not above the threshold
+    path = write(tmp_path, columns(FULL, framewise_displacement=fd))
+    found = denoise.load_regressors(path, STRATEGIES["scrubbing"], dummy_scans=2)
+    assert np.flatnonzero(~found.keep).tolist() == [0, 1, 7, 30]
+    kept = denoise.clean(np.random.default_rng(0).standard_normal((60, 3)),
+                         replace(found, values=found.values[:, :4]), STRATEGIES["scrubbing"],
+                         2.0)[1]  # fmt: skip
+    assert (kept.n_dummy, kept.n_censored, kept.n_retained) == (2, 2, 56)
+    assert kept.mean_fd_mm == pytest.approx((55 * 0.1 + 0.5) / 56)
+    assert kept.minutes == pytest.approx(56 * 2 / 60)
+
+
 @pytest.mark.skipif(not REAL.is_dir(), reason="the real confounds are not on this machine")
 @pytest.mark.parametrize("name", EXPECTED)
 @pytest.mark.parametrize("table", ["test", "nonss", "missing"])

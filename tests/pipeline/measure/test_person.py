@@ -2,8 +2,10 @@
 
 import os
 
+import nibabel as nib
 import numpy as np
 import pytest
+from scipy.signal import detrend
 
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids import select_runs as bids
@@ -105,6 +107,69 @@ def test_an_output_is_made_again_when_its_input_or_the_settings_change(tmp_path,
     rows = measure_all(tmp_path / "in", out, AnalysisSettings(min_minutes=3.0))
     assert stamp() != second
     assert rows["01"][0]["code"] == "too-short"
+
+
+@pytest.mark.parametrize("suffix", ["relmat", "timeseries"])
+def test_a_damaged_output_is_made_again(tmp_path, series, suffix):
+    """One figure changed by hand: the same size, another content."""
+    write_run(tmp_path / "in", "01", series)
+    out = tmp_path / "out"
+    measure_all(tmp_path / "in", out)
+    path = next(out.rglob(f"*_{suffix}.tsv"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-2] + (b"1" if whole[-2:-1] != b"1" else b"2") + whole[-1:])
+    measure_all(tmp_path / "in", out)
+    assert path.read_bytes() == whole
+
+
+def write_bold(root, alive, n_volumes=60):
+    """Ten voxels to each of six regions, of which the first ones are alive; return the means."""
+    rng = np.random.default_rng(2)
+    func = root / "sub-01" / "func"
+    func.mkdir(parents=True)
+    data = np.zeros((6, 10, 1, n_volumes))
+    for region, n in enumerate(alive):
+        common = rng.standard_normal(n_volumes).cumsum()
+        data[region, :n, 0] = 100 + common + rng.standard_normal((n, n_volumes))
+    stem, space = "sub-01_task-rest", "space-MNI152NLin2009cAsym"
+    affine = np.diag([4.0, 4.0, 4.0, 1.0])
+    image = nib.Nifti1Image(data.astype(np.float32), affine)
+    image.header.set_zooms((4, 4, 4, 2.0))
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, func / f"{stem}_{space}_desc-preproc_bold.nii.gz")
+    mask = nib.Nifti1Image(np.ones(data.shape[:3], np.uint8), affine)
+    nib.save(mask, func / f"{stem}_{space}_desc-brain_mask.nii.gz")
+    tables.write_table(
+        func / f"{stem}_desc-confounds_timeseries.tsv",
+        {"framewise_displacement": [None, *[0.1] * (n_volumes - 1)]},
+    )
+    labels = np.broadcast_to(np.arange(1, 7)[:, None, None], data.shape[:3]).astype(np.int16)
+    nib.save(nib.Nifti1Image(labels, affine), root / "Mine_dseg.nii.gz")
+    rows = [f"{k}\t{name}" for k, name in enumerate(LABELS, start=1)]
+    (root / "Mine_dseg.tsv").write_text("\n".join(["index\tlabel", *rows]) + "\n")
+    return data[..., 0, :].mean(axis=1).T
+
+
+@pytest.mark.parametrize(("threshold", "n_lost"), [(0.5, 2), (0.6, 3), (0.3, 1)])
+def test_a_region_below_the_coverage_threshold_is_missing(tmp_path, threshold, n_lost):
+    """Signal in all, half, two fifths and a tenth of the voxels of a region."""
+    means = write_bold(tmp_path / "in", alive=(10, 10, 10, 5, 4, 1))
+    settings = AnalysisSettings(
+        atlases=(str(tmp_path / "in" / "Mine_dseg.nii.gz"),),
+        strategies=("none",),
+        min_coverage=threshold,
+        min_minutes=1.0,
+    )
+    (row,) = measure_all(tmp_path / "in", tmp_path / "out", settings)["01"]
+    assert row["n_regions_lost"] == str(n_lost)
+    labels, matrix = tables.read_matrix(tmp_path / "out" / row["relmat"])
+    assert labels == LABELS
+    kept = 6 - n_lost
+    expected = np.full((6, 6), np.nan)
+    expected[:kept, :kept] = np.corrcoef(detrend(means[:, :kept], axis=0).T)
+    np.testing.assert_allclose(matrix, expected, atol=1e-5)
+    coverage = tables.read_table(next((tmp_path / "out").rglob("*_stat-coverage_bold.tsv")))
+    np.testing.assert_allclose(coverage.numbers("coverage"), [1, 1, 1, 0.5, 0.4, 0.1])
 
 
 def test_an_atlas_that_does_not_fit_is_refused(tmp_path, series):

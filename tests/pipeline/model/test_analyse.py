@@ -83,6 +83,16 @@ def test_same_seed_same_result_and_arm_labels_turn_the_sign() -> None:
         assert b.estimate == pytest.approx(-a.estimate)
 
 
+def test_the_sign_of_change_is_follow_up_minus_baseline() -> None:
+    study = simulate_edges(Truth(shift=0.15, specific=0.3), QUIET, np.random.default_rng(2))
+    analysis = run(study)
+    rows = {(e.family, e.term): e.estimate for e in analysis.estimates}
+    assert rows["global", "shift"] == pytest.approx(0.15, abs=0.05)
+    assert rows["specific", "dmn"] == pytest.approx(0.3, abs=0.06)
+    plain = (study.followup - study.baseline)[:, study.circuit].mean()
+    assert rows["circuit change", "dmn"] == pytest.approx(plain)
+
+
 def test_swapping_the_visits_turns_the_sign_of_plain_change() -> None:
     study = simulate_edges(Truth(shift=0.1), QUIET, np.random.default_rng(2))
     back = run(replace(study, baseline=study.followup, followup=study.baseline))
@@ -173,6 +183,25 @@ def test_the_decision_rule(
     rows = [estimate("global", p_global, equivalence), estimate("specific", p_circuit, equivalence)]
     deviation = Deviation(identified=True, reason="")
     assert decide(rows, alpha=0.05, deviation=deviation, controlled=True).verdict == wanted
+
+
+def test_the_decision_uses_corrected_p() -> None:
+    rows = [
+        replace(estimate(family, 0.01, 0.5), p_corrected=0.2) for family in ("global", "specific")
+    ]
+    found = decide(rows, alpha=0.05, deviation=Deviation(True, ""), controlled=True)
+    assert found.verdict == "undetermined"
+
+
+def test_without_a_control_arm_the_verdict_warns() -> None:
+    rows = [estimate("global", 0.01, 0.5), estimate("specific", 0.5, 0.5)]
+    with_arm, without = (
+        decide(rows, alpha=0.05, deviation=Deviation(True, ""), controlled=controlled).warnings
+        for controlled in (True, False)
+    )
+    assert len(without) == len(with_arm) + 1
+    assert any("control arm" in text for text in without)
+    assert not any("control arm" in text for text in with_arm)
 
 
 def test_what_was_not_tested_is_not_ruled_out() -> None:

@@ -1,6 +1,7 @@
 """The global response model: against a slow twin, exact laws, and planted effects."""
 
 import tracemalloc
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,11 @@ from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Rules, Visits, analyse
 from circuitshift.pipeline.model.centred_features import CentredFeatures
-from circuitshift.pipeline.model.global_model import global_response, identify_deviation
+from circuitshift.pipeline.model.global_model import (
+    Response,
+    global_response,
+    identify_deviation,
+)
 from circuitshift.pipeline.validation.simulate.edges import (
     EdgeSpec,
     EdgeStudy,
@@ -255,6 +260,63 @@ def test_shared_noise_is_in_the_standard_error() -> None:
     spread = np.var(means)
     assert spread > 1.4 * np.mean(plain)
     assert spread == pytest.approx(np.mean(full), rel=0.4)
+
+
+def test_shared_noise_equals_moving_one_participant_at_a_time() -> None:
+    """A slow rendering: each baseline is moved a little, as a regressor only.
+
+    The changes follow the law exactly but in the circuit, where participants who are above the
+    mean at baseline fall, as with regression to the mean: the noise of the mean of all and each
+    participant's own then move the contrast the same way.
+    """
+    rng, n = np.random.default_rng(3), 20
+    truth = simulate_edges(Truth(), NOISELESS, rng)
+    baseline = truth.typical - truth.deviation + rng.normal(0, 0.05, (n, truth.typical.size))
+    reference = truth.typical + rng.normal(0, 0.05, (12, truth.typical.size))
+    typical, healthy = baseline.mean(axis=0), reference.mean(axis=0)
+    change = np.tile(0.1 + 0.5 * typical + 0.3 * (healthy - typical), (n, 1))
+    own = baseline[:, truth.circuit].mean(axis=1)
+    change[:, truth.circuit] -= 0.8 * (own - own.mean())[:, None]
+    weights = np.full(n, 1 / n)
+
+    def fitted(baseline: np.ndarray, reference: np.ndarray) -> Response:
+        sample = CentredFeatures.from_values(
+            change=change,
+            baseline=baseline,
+            circuits={"c": truth.circuit},
+            features=FeatureSpace.of_edges(40),
+            reference=reference,
+        )
+        return global_response(sample, with_deviation=True)
+
+    def move(k: int, group: np.ndarray, step: float) -> np.ndarray:
+        out = group.copy()
+        out[k] += step * (group[k] - group.mean(axis=0))
+        return out
+
+    def slope(moved: Callable[[float], Response]) -> float:
+        up, down = (weights @ moved(step).specific[:, 0] for step in (1e-3, -1e-3))
+        return float(up - down) / 2e-3
+
+    pool = [slope(lambda s, k=k: fitted(move(k, baseline, s), reference)) for k in range(n)]
+    others = [slope(lambda s, k=k: fitted(baseline, move(k, reference, s))) for k in range(12)]
+    response = fitted(baseline, reference)
+    direct = weights * (response.specific[:, 0] - response.specific[:, 0].mean())
+    expected = ((direct + pool) ** 2 - direct**2).sum() + np.square(others).sum()
+    assert expected > 0
+    assert response.excess_variance(weights)[-1] == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize(("n_lost", "is_tested"), [(0, True), (13, True), (14, False), (27, False)])
+def test_a_circuit_needs_more_than_half_of_its_edges(n_lost: int, is_tested: bool) -> None:
+    """Of 28 edges; where it is tested, the edges that are left have the planted change."""
+    study = simulate_edges(Truth(specific=0.2), NOISELESS, np.random.default_rng(2))
+    assert study.circuit.size == 28
+    lost = np.random.default_rng(0).permutation(study.circuit)[:n_lost]
+    study.followup[2, lost] = np.nan
+    found = global_response(sample_of(study), with_deviation=True).specific[:, 0]
+    np.testing.assert_allclose(np.delete(found, 2), 0.2, atol=1e-6)
+    assert found[2] == pytest.approx(0.2 if is_tested else np.nan, abs=1e-6, nan_ok=True)
 
 
 def test_edges_of_everybody_are_not_copied() -> None:

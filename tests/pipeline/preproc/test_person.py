@@ -30,6 +30,7 @@ from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.preproc import transforms as xfm
 from circuitshift.pipeline.preproc.anatomy import dice
 from circuitshift.pipeline.preproc.confounds import framewise_displacement
+from circuitshift.pipeline.preproc.person import _labels
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.simulate.bold_run import draw_series
@@ -317,3 +318,10 @@ def test_a_run_that_failed_is_a_row(tmp_path: Path) -> None:
     assert [row["run"] for row in rows] == ["sub-01_task-rest", "sub-01_task-other"]
     assert {row["status"] for row in rows} == {"failed"}
     assert "it is empty; fetch it again" in rows[0]["reason"]
+
+
+def test_labels_are_those_of_bids() -> None:
+    """1 grey matter, 2 white matter, 3 cerebrospinal fluid, 0 where no tissue is likely."""
+    shares = {"CSF": [0.8, 0.1, 0.1, 0.1], "GM": [0.1, 0.7, 0.2, 0.1], "WM": [0.1, 0.2, 0.6, 0.2]}
+    tissues = [images.Image(np.array(v).reshape(4, 1, 1), np.eye(4)) for v in shares.values()]
+    assert _labels(tissues).ravel().tolist() == [3, 1, 2, 0]

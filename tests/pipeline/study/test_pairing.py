@@ -66,6 +66,19 @@ def test_everybody_is_accounted_for():
     assert all_participants == {m.person for m in members}
 
 
+def test_sessions_are_paired_by_the_labels_of_the_design():
+    """Neither by the alphabet nor by the order in the table."""
+    members = [Member(p, "t", "treated") for p in ("b", "a", "c")]
+    z = {"a": 1.0, "b": 2.0, "c": 3.0}
+    sessions = {
+        (p, s): measured(p, s, [z[p] + 10 * k]) for k, s in enumerate(("z", "m", "a")) for p in z
+    }
+    cohort = assemble(sessions, members, Design("z", "a"))
+    assert [m.person for m in cohort.pairs] == ["b", "a", "c"]
+    np.testing.assert_array_equal(cohort.baseline[:, 0], [2, 1, 3])
+    np.testing.assert_array_equal(cohort.followup[:, 0], [22, 21, 23])
+
+
 def test_arms_and_covariates():
     sessions, members = study()
     cohort = assemble(sessions, members, PRE_POST)

@@ -16,14 +16,18 @@ from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.stats.detectable import detectable
 from circuitshift.pipeline.study.preregistration import compare_plan, freeze_plan, plan_of
 from circuitshift.pipeline.study.study_file import StudyFile
+from circuitshift.pipeline.validation.calibration import CalibrationRow
 from circuitshift.pipeline.validation.calibration_own_data import flipped, halves, null_rows
 from circuitshift.pipeline.validation.power import (
     PowerQuestion,
+    _right,
+    _spec,
     circuit_reliability,
     power_table,
     write_power,
 )
 from circuitshift.pipeline.validation.simulate.edges import EdgeSpec, Truth, simulate_edges
+from circuitshift.pipeline.validation.simulate.scenarios import Scenario
 
 STATED = StudyFile(None, (("baseline", "pre"), ("sesoi_z", 0.1), ("days", (("pre", 0),))))
 
@@ -101,6 +105,32 @@ def test_power_rises_with_people_and_reliability(tmp_path):
     content = figure.read_bytes()
     write_power(tmp_path, question, rows)
     assert figure.read_bytes() == content
+
+
+def test_longer_scans_have_less_noise():
+    """Noise of an edge falls with the root of the minutes; 8 are the standard."""
+    usual = EdgeSpec().state_sd
+    for minutes, expected in ((8, 1.0), (32, 0.5), (2, 2.0)):
+        spec = _spec(PowerQuestion(minutes=minutes), 20)
+        assert spec.state_sd == pytest.approx((*usual[:3], usual[3] * expected))
+    for wanted in (0.5, 0.8):
+        spec = _spec(PowerQuestion(reliability=wanted), 20)
+        assert circuit_reliability(spec) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("shift", "specific", "right"),
+    [(0.1, 0.0, 0.3), (0.0, 0.1, 0.25), (0.1, 0.1, 0.2), (0.0, 0.0, 0.15 + 0.1)],
+)
+def test_power_counts_the_planted_verdict(shift, specific, right):
+    share = {"global": 0.3, "circuit-specific": 0.25, "both": 0.2, "neither": 0.15}
+    scenario = Scenario(
+        Truth(shift=shift, specific=specific), EdgeSpec(), is_global=bool(shift),
+        is_specific=bool(specific), naive_is_valid=True,
+    )  # fmt: skip
+    verdicts = share | {"undetermined": 0.1}
+    row = CalibrationRow("x", scenario, 100, {}, {}, {}, 0.0, verdicts)
+    assert _right(row) == pytest.approx(right)
 
 
 def test_minutes_and_nonsense():

@@ -6,12 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.simulate.data_set import (
     PlantedTruth,
     SimulationSpec,
@@ -546,3 +549,12 @@ def test_what_nipypes_plugins_cannot_do_is_refused(
         monkeypatch.setattr(bids_app, "_as_measured", lambda *_: None)
     assert run("data", "out", level, "--nipype-plugin-file", "plugin.json", *words) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_settings_that_differ_from_the_participant_levels_are_refused(monkeypatch):
+    measured = AnalysisSettings(min_minutes=2.0)
+    monkeypatch.setattr(bids_app, "recorded_settings", lambda _: measured)
+    with pytest.raises(InputError, match=r"min_minutes = 3\.0 \(measured with 2\.0\)"):
+        bids_app._as_measured({"min_minutes": 3.0}, [])
+    mine = {"min_minutes": 2.0, "circuits": ("mine.toml",)}  # circuits are of the group level
+    assert bids_app._as_measured(mine, []) == replace(measured, circuits=("mine.toml",))

@@ -1,0 +1,198 @@
+"""The group level from files: which runs enter, as what, and what a failure leaves."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.errors import DesignError, InputError
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.measure.atlas_files import prepare_atlases
+from circuitshift.pipeline.measure.person import measure_participant
+from circuitshift.pipeline.records import AnalysisSettings
+from circuitshift.pipeline.study.group_level import DataSet, fit_study, read_input, run_group
+from circuitshift.pipeline.study.study_file import StudyFile
+
+REGIONS = tuple(
+    f"7Networks_{side}H_{network}_{k}"
+    for network in ("Default", "DorsAttn", "Cont", "Vis", "SomMot")
+    for side in "LR"
+    for k in (1, 2, 3)
+)
+PARTICIPANTS = tuple(f"{k:02d}" for k in range(1, 11))  # the odd ones are treated
+TWICE = "01"  # has two runs at baseline
+SETTINGS = AnalysisSettings()
+
+
+def stated(**more):
+    keys = {"baseline": "pre", "followup": "post", "treated": ("active",), "control": ("sham",)}
+    return StudyFile(None, tuple((keys | {"n_permutations": 99} | more).items()))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """Matrices of ten participants with two visits, measured."""
+    root = tmp_path_factory.mktemp("study")
+    rng = np.random.default_rng(4)
+    rows = ["participant_id\tgroup"]
+    for k, label in enumerate(PARTICIPANTS):
+        rows.append(f"sub-{label}\t{'sham' if k % 2 else 'active'}")
+        for session in ("pre", "post"):
+            folder = root / "data" / f"sub-{label}" / f"ses-{session}" / "func"
+            runs = (1, 2) if (label, session) == (TWICE, "pre") else (1,)
+            for run in runs:
+                series = rng.normal(size=(50, 3)) @ rng.normal(size=(3, 30))
+                series += rng.normal(size=(50, 30))
+                name = f"sub-{label}_ses-{session}_task-rest_run-{run}_atlas-Tiny_timeseries.tsv"
+                tables.write_series(folder / name, REGIONS, series, sidecar={"RepetitionTime": 5.0})
+    (root / "data/participants.tsv").write_text("\n".join(rows) + "\n")
+    found = bids.find_runs(root / "data", bids.Query())
+    prepare_atlases(found.runs, SETTINGS, root / "out")
+    for label in PARTICIPANTS:
+        runs = [run for run in found.runs if run.participant == label]
+        measure_participant(runs, (), participant=label, settings=SETTINGS, out_dir=root / "out")
+    return root
+
+
+@pytest.fixture
+def study(measured, tmp_path):
+    """A copy that a test may change."""
+    shutil.copytree(measured, tmp_path / "study")
+    return DataSet(tmp_path / "study/out", tmp_path / "study/data")
+
+
+def fit(data_set, **more):
+    return fit_study([data_set], stated(**more), SETTINGS)[1]
+
+
+def matrix_of(data_set, label, session, run=1):
+    name = f"sub-{label}_ses-{session}_task-rest_run-{run}_*_relmat.tsv"
+    (path,) = data_set.outputs.glob(f"sub-{label}/ses-{session}/func/{name}")
+    return path
+
+
+def fisher_z(data_set, *key):
+    matrix = tables.read_matrix(matrix_of(data_set, *key))[1]
+    return np.arctanh(matrix[np.triu_indices(30, 1)])
+
+
+def change_rows(data_set, label, change):
+    """Let every row of a participant's table of runs go through a function."""
+    path = data_set.outputs / f"sub-{label}/sub-{label}_runs.tsv"
+    rows = [row for old in tables.read_table(path).rows() for row in change(old)]
+    tables.write_table(path, {name: [row[name] for row in rows] for name in rows[0]})
+
+
+def test_edges_are_fisher_z_of_each_session(study):
+    cohort = fit(study).cohort
+    assert [m.person for m in cohort.pairs] == list(PARTICIPANTS)
+    for row, label in enumerate(PARTICIPANTS[1:], start=1):
+        np.testing.assert_allclose(cohort.baseline[row], fisher_z(study, label, "pre"), atol=1e-7)
+        np.testing.assert_allclose(cohort.followup[row], fisher_z(study, label, "post"), atol=1e-7)
+    both = (fisher_z(study, TWICE, "pre", 1) + fisher_z(study, TWICE, "pre", 2)) / 2
+    np.testing.assert_allclose(cohort.baseline[0], both, atol=1e-7)
+
+
+def test_arms_follow_the_groups(study):
+    found = fit(study)
+    np.testing.assert_array_equal(found.cohort.treated, [True, False] * 5)
+    (row,) = [e for e in found.analysis.estimates if (e.family, e.term) == ("global", "shift")]
+    assert (row.n, row.n_control) == (5, 5)
+
+
+def test_excluded_runs_do_not_enter_the_group(study):
+    def exclude(row):
+        if "run-2" in row["run"]:
+            row = row | {"status": "excluded", "code": "motion", "reason": "it moved"}
+        return [row]
+
+    change_rows(study, TWICE, exclude)
+    change_rows(study, "04", lambda row: [row | {"status": "excluded", "code": "motion"}])
+    cohort = fit(study).cohort
+    np.testing.assert_allclose(cohort.baseline[0], fisher_z(study, TWICE, "pre", 1), atol=1e-7)
+    assert "04" not in [m.person for m in (*cohort.pairs, *cohort.lone)]
+
+
+def test_strategies_are_not_mixed(study):
+    """A matrix made otherwise stands in the table, as sensitivity analyses do."""
+    victim = matrix_of(study, TWICE, "pre", 2)
+    other = victim.with_name(victim.name.replace("_relmat", "_desc-other_relmat"))
+    labels, _ = tables.read_matrix(victim)
+    tables.write_matrix(other, labels, np.eye(30))
+    name = other.relative_to(study.outputs).as_posix()
+
+    def twice(row):
+        return [row, row | {"strategy": "36p", "relmat": name}] if "run-2" in row["run"] else [row]
+
+    before = fit(study).cohort.baseline
+    change_rows(study, TWICE, twice)
+    np.testing.assert_array_equal(fit(study).cohort.baseline, before)
+
+
+def test_a_matrix_of_other_regions_is_refused(study):
+    path = matrix_of(study, "03", "post")
+    labels, matrix = tables.read_matrix(path)
+    order = np.r_[1, 0, 2:30]
+    tables.write_matrix(path, [labels[k] for k in order], matrix[np.ix_(order, order)])
+    with pytest.raises(InputError, match="regions are not those of atlas Tiny"):
+        fit(study)
+
+
+def test_equal_labels_of_two_data_sets_are_two_participants(study):
+    found = read_input([study, DataSet(study.outputs, study.participants, "ds2")])
+    found_in = {row["person"] for row in found.rows}
+    assert found_in == {*PARTICIPANTS, *(f"ds2:{label}" for label in PARTICIPANTS)}
+
+
+def test_the_seed_decides_the_permutations(study):
+    def p_values(seed):
+        return [e.p for e in fit(study, seed=seed).analysis.estimates if e.family == "specific"]
+
+    first = p_values(7)
+    assert len(first) > 1
+    assert p_values(7) == first
+    assert p_values(8) != first
+
+
+def test_a_rating_of_the_page_excludes(study):
+    folder = study.outputs / "ratings"
+    folder.mkdir()
+    content = {"participant_id": "sub-06", "session_id": "n/a", "rating": "exclude"}
+    (folder / "a.json").write_text(json.dumps(content))
+    assert "06" not in [m.person for m in fit(study).cohort.pairs]
+
+
+def test_a_group_level_that_fails_leaves_no_old_verdict(study):
+    group = study.outputs / "group"
+    group.mkdir()
+    for name in ("verdict.json", "report.html"):
+        (group / name).write_text("{}")
+    with pytest.raises(DesignError):
+        run_group(
+            [study], stated(circuits=("dmn",), directions=(("tpn", "increase"),)),
+            settings=SETTINGS, out_dir=study.outputs,
+        )  # fmt: skip
+    assert not list(group.glob("*.json"))
+    assert not list(group.glob("*.html"))
+
+
+def test_edges_tsv_holds_the_means_of_each_arm(study):
+    made = run_group([study], stated(), settings=SETTINGS, out_dir=study.outputs)
+    table = tables.read_table(made.edges)
+    pairs = [(REGIONS[i], REGIONS[j]) for i, j in zip(*np.triu_indices(30, 1), strict=True)]
+    assert list(zip(table.column("node_a"), table.column("node_b"), strict=True)) == pairs
+    cohort = fit(study).cohort
+    assert not cohort.covariate_names
+    assert cohort.motion_mm is None
+    change = cohort.followup - cohort.baseline
+    for name, expected in (
+        ("typical_z", cohort.baseline.mean(axis=0)),
+        ("change_treated_z", change[::2].mean(axis=0)),
+        ("change_control_z", change[1::2].mean(axis=0)),
+    ):
+        np.testing.assert_allclose(table.numbers(name), expected, atol=1e-5)
+    assert np.isnan(table.numbers("reference_z")).all()
+    difference = change[::2].mean(axis=0) - change[1::2].mean(axis=0)
+    np.testing.assert_allclose(table.numbers("estimate_z"), difference, atol=1e-5)

@@ -1,0 +1,74 @@
+"""Members of a study: roles, second treatment, symptoms and sites from the tables."""
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.bids.participants import ParticipantTable
+from circuitshift.pipeline.records import Design
+from circuitshift.pipeline.study.members import GroupInput, study_members
+
+
+def table(labels, columns=None, visits=None):
+    return ParticipantTable(tuple(labels), columns or {}, visits=visits or {})
+
+
+def members_of(design, *, other=None, **columns):
+    labels = ("01", "02", "03", "04")
+    scores = {"MADRS": {("01", "pre"): "30", ("01", "post"): "12", ("02", "pre"): "25"}}
+    participants = {"": table(labels, columns, scores)}
+    if other:
+        participants["ds2"] = table(("01", "02"), {"group": other})
+        participants["ds3"] = table(("01",), {"group": ("healthy",)})
+    named = {name: found.labels for name, found in participants.items()}
+    found, *_ = study_members(GroupInput((), participants, named, ()), design)
+    return {member.person: member for member in found}
+
+
+GROUPS = ("drug", "sham", "healthy", "other")
+
+
+def test_roles_follow_the_groups():
+    design = Design("pre", "post", treated=("drug",), control=("sham",), reference=("healthy",))
+    found = members_of(design, group=GROUPS)
+    assert [m.role for m in found.values()] == ["treated", "control", "reference", "none"]
+    one_arm = members_of(Design("pre", "post"), group=GROUPS)
+    assert {m.role for m in one_arm.values()} == {"treated"}
+
+
+def test_the_reference_is_of_the_data_set_that_is_named():
+    design = Design(
+        "pre", "post", treated=("drug",), control=("sham",), reference=("healthy",),
+        reference_dataset="ds2",
+    )  # fmt: skip
+    found = members_of(design, other=("healthy", "patients"), group=GROUPS)
+    assert {k: m.role for k, m in found.items()} == {
+        "01": "treated",
+        "02": "control",
+        "03": "none",  # of the name, but not of the data set
+        "04": "none",
+        "ds2:01": "reference",
+        "ds2:02": "none",
+        "ds3:01": "none",
+    }
+
+
+def test_symptom_change_is_follow_up_minus_baseline():
+    found = members_of(Design("pre", "post", symptom="MADRS"), group=GROUPS)
+    assert found["01"].symptom == -18
+    assert np.isnan(found["02"].symptom)
+
+
+def test_the_second_level_of_a_factor_is_the_one_with():
+    design = Design("pre", "post", factor="therapy", factor_levels=("none", "weekly"))
+    found = members_of(design, group=GROUPS, therapy=("weekly", "none", "n/a", "daily"))
+    assert [m.factor for m in found.values()] == [True, False, None, None]
+
+
+def test_words_become_indicators_and_missing_ones_stay_missing():
+    design = Design("pre", "post", covariates=("sex", "age"))
+    found = members_of(
+        design, group=GROUPS, sex=("F", "M", "n/a", "F"), age=("30", "n/a", "5", "1")
+    )
+    expected = [[0, 30], [1, np.nan], [np.nan, 5], [0, 1]]
+    np.testing.assert_array_equal([m.covariates for m in found.values()], expected)
+    assert found["01"].covariates == pytest.approx((0, 30))
