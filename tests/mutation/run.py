@@ -1,0 +1,291 @@
+"""Test the tests: put one error at a time into a copy of the code and require a test to fail.
+
+Each file ``tests/mutation/<room>.toml`` lists mutants of one room: a line of source, the error put
+into it, why it matters, and the test files or single tests that must fail because of it. Run as
+``make mutation-test``; exit status 1 unless all mutants are killed. The source tree is never
+touched: every worker has its own copy of the package in a temporary folder, first on PYTHONPATH.
+"""
+
+import argparse
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+PACKAGE = ROOT / "tests" / "_typing" / "circuitshift"  # links to the folders of the code
+KEYS = {"file", "old", "new", "why", "tests"}
+NOT_INHERITED = ("PYTEST_ADDOPTS", "PYTHONPYCACHEPREFIX")
+LEAST_LIMIT_S = 60.0
+TIMES_UNMUTATED = 10  # a mutant may take so many times as long as the code without it
+
+Outcome = Literal["killed", "survived", "invalid", "timeout"]
+
+# a test that cannot even import or name things fails for another reason than the mutant's
+NOT_A_KILL = re.compile(
+    r"^E\s+(?:\w+\.)*(SyntaxError|IndentationError|ImportError|ModuleNotFoundError|NameError"
+    r"|UnboundLocalError)\b",
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, order=True)
+class Mutant:
+    """One error, and the tests that must notice it."""
+
+    room: str
+    name: str
+    file: str
+    old: str
+    new: str
+    why: str
+    tests: tuple[str, ...]
+
+    def apply(self, text: str) -> str:
+        """Return the source with the error in it; the old text must occur exactly once."""
+        count = text.count(self.old)
+        if count != 1:
+            raise ValueError(f"{self.name}: {self.old!r} occurs {count} times in {self.file}")
+        return text.replace(self.old, self.new)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the tests made of a mutant."""
+
+    outcome: Outcome
+    seconds: float
+    output: str = ""
+
+
+def load_mutants(folder: Path = HERE) -> list[Mutant]:
+    """Read the lists of all rooms."""
+    found: dict[str, Mutant] = {}
+    for path in sorted(folder.glob("*.toml")):
+        for name, entry in tomllib.loads(path.read_text(encoding="utf-8")).items():
+            if set(entry) != KEYS:
+                raise ValueError(f"{path.name}, [{name}]: its keys must be {sorted(KEYS)}")
+            if name in found:
+                raise ValueError(f"{path.name}, [{name}]: {found[name].room}.toml has this name")
+            found[name] = Mutant(
+                path.stem, name, **(entry | {"tests": tuple(sorted(entry["tests"]))})
+            )
+    return sorted(found.values())
+
+
+def outcome_of(code: int, output: str) -> Outcome:
+    """Judge a run of pytest by its exit status and what it printed."""
+    if code == 0:
+        return "survived" if re.search(r"\b\d+ passed\b", output) else "invalid"
+    return "killed" if code == 1 and not NOT_A_KILL.search(output) else "invalid"
+
+
+class Copy:
+    """A copy of the package that mutants are put into and taken out of again."""
+
+    def __init__(self, folder: Path, pristine: Path) -> None:
+        self.folder, self.pristine = folder, pristine
+        shutil.copytree(pristine, folder)  # with times, so that compiled files stay valid
+        (folder / "tmp").mkdir()
+
+    @contextmanager
+    def holding(self, mutant: Mutant) -> Iterator[None]:
+        """Hold a mutant for a while."""
+        path = self.folder / "circuitshift" / mutant.file
+        text = mutant.apply(path.read_text(encoding="utf-8"))
+        if path.suffix == ".py":
+            compile(text, mutant.file, "exec")
+        compiled = path.with_suffix(f".{sys.implementation.cache_tag}.pyc").name
+        pair = [path, path.parent / "__pycache__" / compiled]
+        try:
+            path.write_text(text, encoding="utf-8")
+            pair[1].unlink(missing_ok=True)
+            yield
+        finally:
+            for each in pair:
+                kept = self.pristine / each.relative_to(self.folder)
+                if kept.exists():
+                    shutil.copy2(kept, each)
+
+    def environment(self) -> dict[str, str]:
+        """Environment in which the package is this copy."""
+        own = {
+            "PYTHONPATH": str(self.folder),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "HYPOTHESIS_STORAGE_DIRECTORY": str(self.folder / "hypothesis"),
+            "TMPDIR": str(self.folder / "tmp"),
+        }
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        others = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
+        return others | threads | own
+
+    def check(self) -> None:
+        """Make sure that tests import this copy and nothing else."""
+        names = ("pipeline", "workflows", "atlases")
+        code = f"import {', '.join(f'circuitshift.{n} as {n}' for n in names)}\n"
+        code += f"print(*({', '.join(f'{n}.__file__' for n in names)}), sep='\\n')"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=self.environment(), cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        found = [Path(line) for line in done.stdout.splitlines()]
+        if not all(path.is_relative_to(self.folder) for path in found):
+            raise RuntimeError(f"tests would import {found}, not {self.folder}")
+
+    def test(self, tests: Iterable[str], limit_s: float) -> Result:
+        """Run tests on this copy."""
+        scratch = self.folder / "pytest"
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+        command += ["--tb=short", f"--basetemp={scratch}", *tests]
+        start = time.monotonic()
+        with subprocess.Popen(
+            command, cwd=ROOT, env=self.environment(), text=True, errors="replace",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        ) as process:  # fmt: skip
+            try:
+                output = process.communicate(timeout=limit_s)[0]
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                return Result("timeout", limit_s, process.communicate()[0])
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        return Result(outcome_of(process.returncode, output), time.monotonic() - start, output)
+
+
+@contextmanager
+def copies(n: int) -> Iterator["queue.Queue[Copy]"]:
+    """Make copies of the package for so many workers."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as name:
+        root = Path(name).resolve()
+        pristine = root / "pristine"
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(PACKAGE, pristine / "circuitshift", ignore=ignored)
+        command = [sys.executable, "-m", "compileall", "-q", str(pristine)]
+        clean = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
+        subprocess.run(command, env=clean, check=True)
+        free: queue.Queue[Copy] = queue.Queue()
+        for number in range(n):
+            copy = Copy(root / f"copy{number}", pristine)
+            copy.check()
+            free.put(copy)
+        yield free
+
+
+def unmutated(
+    sets: Sequence[tuple[str, ...]], free: "queue.Queue[Copy]"
+) -> dict[tuple[str, ...], Result]:
+    """Run each set of tests on the code as it is."""
+
+    def one(tests: tuple[str, ...]) -> Result:
+        copy = free.get()
+        try:
+            return copy.test(tests, 600.0)
+        finally:
+            free.put(copy)
+
+    with ThreadPoolExecutor(free.qsize()) as pool:
+        return dict(zip(sets, pool.map(one, sets), strict=True))
+
+
+def judge(mutant: Mutant, before: Result, free: "queue.Queue[Copy]") -> Result:
+    """Run the tests of a mutant with the mutant in place."""
+    if before.outcome != "survived":
+        return Result("invalid", 0.0, f"its tests do not pass without it:\n{before.output}")
+    copy = free.get()
+    try:
+        with copy.holding(mutant):
+            limit = max(LEAST_LIMIT_S, TIMES_UNMUTATED * before.seconds)
+            return copy.test(mutant.tests, limit)
+    except (SyntaxError, ValueError) as error:
+        return Result("invalid", 0.0, str(error))
+    finally:
+        free.put(copy)
+
+
+def table(results: dict[Mutant, Result]) -> str:
+    """Count outcomes by room."""
+    outcomes: tuple[Outcome, ...] = ("killed", "survived", "invalid", "timeout")
+    lines = [f"{'room':<12}{'mutants':>9}" + "".join(f"{name:>10}" for name in outcomes)]
+    rooms = sorted({mutant.room for mutant in results})
+    for room in [*rooms, "all"]:
+        found = [r.outcome for m, r in results.items() if room in (m.room, "all")]
+        counts = "".join(f"{found.count(name):>10}" for name in outcomes)
+        lines.append(f"{room:<12}{len(found):>9}{counts}")
+    return "\n".join(lines)
+
+
+def run(mutants: Sequence[Mutant], jobs: int, *, verbose: bool = False) -> dict[Mutant, Result]:
+    """Judge mutants, several at a time, and print each outcome when it is known."""
+    sets = sorted({mutant.tests for mutant in mutants})
+    with copies(min(jobs, len(mutants))) as free:
+        print(f"{len(sets)} sets of tests on the code as it is", flush=True)
+        before = unmutated(sets, free)
+        results: dict[Mutant, Result] = {}
+        with ThreadPoolExecutor(free.qsize()) as pool:
+            waiting = {pool.submit(judge, m, before[m.tests], free): m for m in mutants}
+            for done in as_completed(waiting):
+                mutant, result = waiting[done], done.result()
+                results[mutant] = result
+                print(
+                    f"[{len(results)}/{len(mutants)}] {result.outcome:<9}"
+                    f"{result.seconds:6.1f} s  {mutant.room}  {mutant.name}",
+                    flush=True,
+                )
+                if result.outcome != "killed" or verbose:
+                    print(result.output[-3000:], flush=True)
+    return results
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the mutants that are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--room", action="append", help="mutants of this room only")
+    parser.add_argument("--id", action="append", dest="names", help="this mutant only")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--lists", type=Path, default=HERE, help="folder of other lists")
+    parser.add_argument("--verbose", action="store_true", help="what the tests print, too")
+    options = parser.parse_args(argv)
+    everything = load_mutants(options.lists)
+    for asked, available in (
+        (options.room, {m.room for m in everything}),
+        (options.names, {m.name for m in everything}),
+    ):
+        if unknown := sorted(set(asked or ()) - available):
+            parser.error(f"{', '.join(unknown)}: not in the lists ({', '.join(sorted(available))})")
+    mutants = [
+        m
+        for m in everything
+        if m.room in (options.room or [m.room]) and m.name in (options.names or [m.name])
+    ]
+    if not mutants:
+        parser.error("no mutant is left")
+    start = time.monotonic()
+    results = run(mutants, options.jobs, verbose=options.verbose)
+    killed = sum(result.outcome == "killed" for result in results.values())
+    print(f"\n{table(results)}\n")
+    for mutant, result in sorted(results.items(), key=lambda item: item[0]):
+        if result.outcome != "killed":
+            print(f"{result.outcome}: {mutant.name} ({mutant.file}): {mutant.why}")
+    share = 100 * killed / len(results)
+    print(
+        f"score: {killed} of {len(results)} killed ({share:.1f} %) in "
+        f"{time.monotonic() - start:.0f} s"
+    )
+    return 0 if killed == len(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
