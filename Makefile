@@ -7,7 +7,7 @@ TRUTH ?= specific
 RAW ?=
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test graph fault-test audit lint browser bench bench-peers calibration slurm-test image-test clean
+.PHONY: demo test coverage mutation-test graph fault-test audit lint browser bench bench-peers calibration slurm-test image-test clean
 
 $(VENV)/.run: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,6 +33,14 @@ endif
 
 test: lint  ## run linter, type checks, import contracts and all tests
 	$(BIN)/python -m pytest -n 2 --dist loadscope
+
+coverage: $(VENV)/.test  ## run all tests and print the coverage of each room
+	mkdir -p build/coverage
+	$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-config=pyproject.toml --cov-report=json
+	$(BIN)/python tests/coverage_by_room.py
+
+mutation-test: $(VENV)/.test  ## put known errors into a copy of the code; each must make a test fail
+	$(BIN)/python tests/mutation/run.py
 
 fault-test: $(VENV)/.test  ## kill runs at random times, read 10,000 malformed files (four minutes)
 	$(BIN)/python tests/faults/fuzz.py --cases 10000

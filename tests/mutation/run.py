@@ -19,7 +19,7 @@ import time
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,6 +32,7 @@ NOT_INHERITED = ("PYTEST_ADDOPTS", "PYTHONPYCACHEPREFIX")
 LEAST_LIMIT_S = 60.0
 TIMES_UNMUTATED = 10  # a mutant may take so many times as long as the code without it
 
+RUNNING: set[int] = set()  # processes of pytest
 Outcome = Literal["killed", "survived", "invalid", "timeout"]
 
 # a test that cannot even import or name things fails for another reason than the mutant's
@@ -151,43 +152,49 @@ class Copy:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         command += ["--tb=short", f"--basetemp={scratch}", *tests]
         start = time.monotonic()
-        with subprocess.Popen(
+        with subprocess.Popen(  # of its own session, so that its children can be ended, too
             command, cwd=ROOT, env=self.environment(), text=True, errors="replace",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         ) as process:  # fmt: skip
+            RUNNING.add(process.pid)
             try:
                 output = process.communicate(timeout=limit_s)[0]
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 return Result("timeout", limit_s, process.communicate()[0])
             finally:
+                RUNNING.discard(process.pid)
                 shutil.rmtree(scratch, ignore_errors=True)
         return Result(outcome_of(process.returncode, output), time.monotonic() - start, output)
 
 
-@contextmanager
-def copies(n: int) -> Iterator["queue.Queue[Copy]"]:
+def copies(folder: Path, n: int) -> "queue.Queue[Copy]":
     """Make copies of the package for so many workers."""
-    with tempfile.TemporaryDirectory(prefix="mutation-") as name:
-        root = Path(name).resolve()
-        pristine = root / "pristine"
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(PACKAGE, pristine / "circuitshift", ignore=ignored)
-        command = [sys.executable, "-m", "compileall", "-q", str(pristine)]
-        clean = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
-        subprocess.run(command, env=clean, check=True)
-        free: queue.Queue[Copy] = queue.Queue()
-        for number in range(n):
-            copy = Copy(root / f"copy{number}", pristine)
-            copy.check()
-            free.put(copy)
-        yield free
+    pristine = folder / "pristine"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, pristine / "circuitshift", ignore=ignored)
+    clean = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
+    subprocess.run([sys.executable, "-m", "compileall", "-q", pristine], env=clean, check=True)
+    free: queue.Queue[Copy] = queue.Queue()
+    for number in range(n):
+        copy = Copy(folder / f"copy{number}", pristine)
+        copy.check()
+        free.put(copy)
+    return free
 
 
-def unmutated(
-    sets: Sequence[tuple[str, ...]], free: "queue.Queue[Copy]"
-) -> dict[tuple[str, ...], Result]:
-    """Run each set of tests on the code as it is."""
+def files_of(mutants: Iterable[Mutant]) -> dict[str, tuple[str, ...]]:
+    """Return what is run of each test file: single tests, or all when a mutant asks for all."""
+    named: dict[str, set[str]] = {}
+    for test in (test for mutant in mutants for test in mutant.tests):
+        named.setdefault(test.partition("::")[0], set()).add(test)
+    return {
+        file: (file,) if file in tests else tuple(sorted(tests)) for file, tests in named.items()
+    }
+
+
+def unmutated(files: dict[str, tuple[str, ...]], free: "queue.Queue[Copy]") -> dict[str, Result]:
+    """Run the named tests of each file on the code as it is."""
 
     def one(tests: tuple[str, ...]) -> Result:
         copy = free.get()
@@ -197,17 +204,19 @@ def unmutated(
             free.put(copy)
 
     with ThreadPoolExecutor(free.qsize()) as pool:
-        return dict(zip(sets, pool.map(one, sets), strict=True))
+        return dict(zip(files, pool.map(one, files.values()), strict=True))
 
 
-def judge(mutant: Mutant, before: Result, free: "queue.Queue[Copy]") -> Result:
+def judge(mutant: Mutant, before: dict[str, Result], free: "queue.Queue[Copy]") -> Result:
     """Run the tests of a mutant with the mutant in place."""
-    if before.outcome != "survived":
-        return Result("invalid", 0.0, f"its tests do not pass without it:\n{before.output}")
+    own = [before[test.partition("::")[0]] for test in mutant.tests]
+    for result in own:
+        if result.outcome != "survived":
+            return Result("invalid", 0.0, f"its tests do not pass without it:\n{result.output}")
     copy = free.get()
     try:
         with copy.holding(mutant):
-            limit = max(LEAST_LIMIT_S, TIMES_UNMUTATED * before.seconds)
+            limit = max(LEAST_LIMIT_S, TIMES_UNMUTATED * sum(r.seconds for r in own))
             return copy.test(mutant.tests, limit)
     except (SyntaxError, ValueError) as error:
         return Result("invalid", 0.0, str(error))
@@ -227,15 +236,36 @@ def table(results: dict[Mutant, Result]) -> str:
     return "\n".join(lines)
 
 
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Give a folder that goes in the end, and with the tests that run when interrupted."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as name:
+
+        def stop(*_: object) -> None:
+            for pid in list(RUNNING):
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+            shutil.rmtree(name, ignore_errors=True)
+            os._exit(130)
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield Path(name).resolve()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
 def run(mutants: Sequence[Mutant], jobs: int, *, verbose: bool = False) -> dict[Mutant, Result]:
     """Judge mutants, several at a time, and print each outcome when it is known."""
-    sets = sorted({mutant.tests for mutant in mutants})
-    with copies(min(jobs, len(mutants))) as free:
-        print(f"{len(sets)} sets of tests on the code as it is", flush=True)
-        before = unmutated(sets, free)
-        results: dict[Mutant, Result] = {}
+    files = files_of(mutants)
+    results: dict[Mutant, Result] = {}
+    with scratch_folder() as folder:
+        free = copies(folder, min(jobs, len(mutants)))
+        print(f"{len(files)} files of tests on the code as it is", flush=True)
+        before = unmutated(files, free)
         with ThreadPoolExecutor(free.qsize()) as pool:
-            waiting = {pool.submit(judge, m, before[m.tests], free): m for m in mutants}
+            waiting = {pool.submit(judge, m, before, free): m for m in mutants}
             for done in as_completed(waiting):
                 mutant, result = waiting[done], done.result()
                 results[mutant] = result
