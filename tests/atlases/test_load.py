@@ -127,6 +127,20 @@ def test_labels_unsorted_sparse_and_large(tmp_path: Path) -> None:
     assert atlas.regions[3].xyz_mm is None  # a row without voxels keeps its region
 
 
+def test_centres_of_an_image_that_is_turned_in_space(tmp_path: Path) -> None:
+    """By hand: the mean over voxels of affine @ (i, j, k, 1)."""
+    data = np.zeros((4, 5, 6), np.int16)
+    data[1, 2, 3] = 1
+    data[0, 1:4, 2] = 2
+    turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]) @ np.diag([2.0, 2, 3])
+    affine = nibabel.affines.from_matvec(turn, [-20, 5, 7])
+    nibabel.save(nibabel.Nifti1Image(data, affine), tmp_path / "a.nii.gz")
+    table(tmp_path / "a.tsv", [(1, "x"), (2, "y")])
+    first, second = (region.xyz_mm for region in load_atlas(tmp_path / "a.nii.gz").regions)
+    assert first == pytest.approx(turn @ [1, 2, 3] + [-20, 5, 7], abs=1e-3)
+    assert second == pytest.approx(turn @ [0, 2, 2] + [-20, 5, 7], abs=1e-3)
+
+
 def test_uint8_labels_above_127_and_floats(tmp_path: Path) -> None:
     for dtype in (np.uint8, np.float32):
         path = image(tmp_path / "a.nii.gz", cube([200, 1]), dtype=dtype)

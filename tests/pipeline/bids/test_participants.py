@@ -117,6 +117,27 @@ def test_people_without_a_row_are_kept_and_said(root):
     )
 
 
+def test_what_two_rows_state_differently_is_missing(root):
+    put(root / "participants.tsv", GOOD + "sub-02\t43\tcontrol\t22\tn/a\n")
+    found = read_participants(root)
+    ages = dict(zip(found.labels, found.numbers("age"), strict=True))
+    assert np.isnan(ages["02"])
+    assert (ages["01"], ages["03"]) == (31, 53)
+    assert found.columns["group"][found.labels.index("02")] == "control"  # in this they agree
+    (problem,) = found.problems
+    assert problem.person == "02"
+    assert "age 42 and 43" in str(problem)
+
+
+def test_a_label_that_fits_two_folders_is_given_to_neither(tmp_path):
+    for label in ("1", "01"):
+        (tmp_path / f"sub-{label}").mkdir()
+    put(tmp_path / "participants.tsv", "participant_id\tage\nsub-001\t31\nsub-1\t50\n")
+    found = read_participants(tmp_path)
+    ages = dict(zip(found.labels, found.numbers("age"), strict=True))
+    assert ages == {"001": 31, "1": 50, "01": pytest.approx(np.nan, nan_ok=True)}
+
+
 def test_people_come_from_folders_without_a_table(root):
     (root / "participants.tsv").unlink()
     participants = read_participants(root)

@@ -378,6 +378,18 @@ def test_sidecars_are_inherited_and_the_nearest_holds(tmp_path):
     assert not second.notes
 
 
+def test_slice_times_are_those_of_the_nearest_sidecar(tmp_path):
+    add_anat(tmp_path, "sub-01_ses-1_T1w")
+    add_bold(tmp_path, "sub-01_ses-1_task-rest_bold")
+    (tmp_path / "task-rest_bold.json").write_text(json.dumps(SIDECAR))
+    other = [time / 2 for time in reversed(TIMES)]
+    nearer = tmp_path / "sub-01/sub-01_task-rest_bold.json"
+    nearer.write_text(json.dumps({"SliceTiming": other}))
+    run = only_run(tmp_path)
+    assert run.slice_times_s == tuple(other)
+    assert run.t_r_s == 2.0
+
+
 def test_the_repetition_time_may_be_the_headers(root):
     restate(root, RepetitionTime=None)
     run = only_run(root)
