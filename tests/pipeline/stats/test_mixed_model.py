@@ -16,7 +16,7 @@ FIXTURES = Path(__file__).parent / "lme4"  # made by make_fixtures.R
 CASES = ("balanced", "unbalanced", "arm_by_time", "days", "likelihood", "boundary")
 BOUNDARY = "the variance between people is estimated as zero"
 PER_COEFFICIENT = ("estimate", "se", "df", "statistic", "p")
-ALL = (*PER_COEFFICIENT, "residual_variance", "person_variance")
+ALL = (*PER_COEFFICIENT, "residual_variance", "participant_variance")
 
 
 def visits(n_participants, n_visits, missing, rng):
@@ -89,7 +89,7 @@ def test_equals_lmertest(case):
     np.testing.assert_allclose(ours.df[:, 0], expected["df"], rtol=1e-3)
     np.testing.assert_allclose(ours.statistic[:, 0], expected["statistic"], rtol=1e-4)
     np.testing.assert_allclose(ours.p[:, 0], expected["p"], rtol=1e-3)
-    for name in ("person_variance", "residual_variance"):
+    for name in ("participant_variance", "residual_variance"):
         np.testing.assert_allclose(getattr(ours, name)[0], expected[name][0], rtol=1e-4)
 
 

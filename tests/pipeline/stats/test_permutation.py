@@ -77,8 +77,9 @@ def _slow_welch(y: np.ndarray, x: np.ndarray, group: np.ndarray) -> np.ndarray:
     return np.array(out)
 
 
-def test_equivalence_equals_two_one_sided_t_tests() -> None:
-    y = rng(8).normal(0.02, 0.1, (30, 1))
+@pytest.mark.parametrize("mean", [0.02, -0.02, -0.09, 0.4, -0.4])
+def test_equivalence_equals_two_one_sided_t_tests(mean: float) -> None:
+    y = rng(8).normal(mean, 0.1, (30, 1))
     result = permutation_test(y, mean_contrast(30), rng=rng(), n_permutations=50)
     low = stats.ttest_1samp(y[:, 0], -0.1, alternative="greater").pvalue
     high = stats.ttest_1samp(y[:, 0], 0.1, alternative="less").pvalue

@@ -24,7 +24,7 @@ fit <- function(case, data, formula, reml = TRUE) {
   result <- data.frame(
     term = colnames(design), estimate = table[, "Estimate"], se = table[, "Std. Error"],
     df = table[, "df"], statistic = table[, "t value"], p = table[, "Pr(>|t|)"],
-    person_variance = parts[1], residual_variance = parts[2]
+    participant_variance = parts[1], residual_variance = parts[2]
   )
   write.table(format(result, digits = 17, trim = TRUE), paste0(case, "_fit.tsv"),
     sep = "\t", quote = FALSE, row.names = FALSE)
