@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.regional_terms import RegionalTerms
 
 
@@ -17,5 +18,5 @@ def test_equals_least_squares_with_a_level_and_a_gain_of_each_region() -> None:
     ends[np.arange(i.size), i] = ends[np.arange(i.size), j] = 1
     x = np.hstack([ends, ends * strength[:, None]])
     beta = np.linalg.lstsq(x[used], values[used], rcond=None)[0]
-    found = RegionalTerms.of(strength, used).part(values[None])[0]
+    found = RegionalTerms.of(strength, used, FeatureSpace.of_edges(n)).part(values[None])[0]
     np.testing.assert_allclose(found, x @ beta, atol=1e-5)

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline.io.images import Image
 from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.preproc.anatomy import dice
 from circuitshift.pipeline.preproc.brain_mask import brain_mask
-from circuitshift.pipeline.preproc.motion import estimate_motion
+from circuitshift.pipeline.preproc.motion import align, estimate_motion
 from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run, time_shift
 from circuitshift.pipeline.validation.simulate.head import Head, HeadSpec, draw_head, draw_t1w
 from circuitshift.pipeline.validation.simulate.raw_data_set import BoldTruth, draw_bold
@@ -32,6 +33,23 @@ def run(head: Head) -> BoldTruth:
     still = replace(SPEC, amplitude=0.0)  # what changes is motion, drift or noise
     series = np.zeros((24, len(atlas.regions)))
     return draw_bold(head, still, series, atlas, pose=np.eye(4), motion=motion, rng=rng)
+
+
+def test_alignment_finds_where_a_head_went() -> None:
+    """A matrix leads from points of the fixed image to those of the moving one."""
+    rng = np.random.default_rng(1)
+    blob = ndimage.gaussian_filter(rng.normal(size=(22, 22, 22)), 2.0)
+    blob *= np.hypot.reduce(np.indices(blob.shape) - 10.5) < 9
+    affine = transforms.matrix_of([-30.0, -30, -30, 0, 0, 0]) @ np.diag([3.0, 3, 3, 1])
+    fixed = Image((1000 * (blob - blob.min())).astype(np.float32), affine)
+    centre = np.zeros(3)
+    truth = transforms.matrix_of([1.5, -2.0, 1.0, 0.03, -0.02, 0.05], centre)
+    there = transforms.apply(np.linalg.inv(truth), fixed.points())
+    moving = fixed.like(fixed.at(there, order=3).reshape(fixed.grid))
+    found = align(fixed, moving, np.eye(4), centre)
+    error = transforms.parameters_of(np.linalg.inv(truth) @ found, centre)
+    assert np.abs(error[:3]).max() < 0.1
+    assert np.degrees(np.abs(error[3:])).max() < 0.2
 
 
 def test_motion_is_recovered(run: BoldTruth) -> None:

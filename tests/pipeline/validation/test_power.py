@@ -162,6 +162,7 @@ def test_a_flipped_study_keeps_its_noise_and_loses_its_effect():
         own = visits.blocks == block
         assert found.treated[own].sum() == study.treated[own].sum()
     sign = np.sign(found.change[:, 0] / visits.change[:, 0])
+    assert set(sign) == {-1, 1}
     np.testing.assert_array_equal(found.motion_mm, sign * visits.motion_mm)
 
 

@@ -3,16 +3,22 @@
 import numpy as np
 import pytest
 
-from circuitshift.pipeline.model.centred_edges import CentredEdges
+from circuitshift.pipeline.features import FeatureSpace
+from circuitshift.pipeline.model.centred_features import CentredFeatures
 
 N_REGIONS = 12
 N_EDGES = N_REGIONS * (N_REGIONS - 1) // 2
 
 
-def edges_of(n: int = 6, **more: object) -> tuple[CentredEdges, np.ndarray]:
-    baseline = np.random.default_rng(0).normal(0.2, 0.4, (n, N_EDGES))
-    given = {"change": 0.1 * baseline, "baseline": baseline, "circuits": {"c": np.arange(4)}}
-    return CentredEdges.from_edges(**(given | more)), baseline
+def edges_of(length_mm: np.ndarray | None = None) -> tuple[CentredFeatures, np.ndarray]:
+    baseline = np.random.default_rng(0).normal(0.2, 0.4, (6, N_EDGES))
+    sample = CentredFeatures.from_values(
+        change=0.1 * baseline,
+        baseline=baseline,
+        circuits={"c": np.arange(4)},
+        features=FeatureSpace.of_edges(N_REGIONS, length_mm=length_mm),
+    )
+    return sample, baseline
 
 
 def test_strength_is_how_fisher_z_moves_when_correlations_are_multiplied() -> None:
@@ -27,7 +33,7 @@ def test_strength_is_how_fisher_z_moves_when_correlations_are_multiplied() -> No
 
 def test_fixed_columns_are_fitted_on_the_background_of_each_participant() -> None:
     length = np.random.default_rng(1).uniform(10, 120, N_EDGES)
-    sample, baseline = edges_of(distance=length)
+    sample, baseline = edges_of(length)
     assert sample.fixed == ("shift", "distance")
     background = np.arange(N_EDGES) >= 4
     np.testing.assert_array_equal(sample.background, background)
@@ -36,4 +42,4 @@ def test_fixed_columns_are_fitted_on_the_background_of_each_participant() -> Non
         beta = np.linalg.lstsq(x[background], values[background], rcond=None)[0]
         found = sample.baseline[row : row + 1]
         assert found.fixed[0] == pytest.approx(beta)
-        np.testing.assert_allclose(found.edges[0], values - x @ beta, atol=1e-12)
+        np.testing.assert_allclose(found.residual[0], values - x @ beta, atol=1e-12)
