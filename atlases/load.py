@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.atlases.atomic_files import atomic_binary, atomic_path
 from circuitshift.atlases.errors import AtlasError
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.atlases.remote import AtlasFiles, find
 from circuitshift.atlases.seitzman import load_seitzman
-from circuitshift.atlases.whole import atomic_binary, atomic_path
 
 __all__ = ["checksum", "combine", "infer_region", "load_atlas"]
 

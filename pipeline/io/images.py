@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from circuitshift.atlases.whole import atomic_binary
+from circuitshift.atlases.atomic_files import atomic_binary
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io import nifti

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.atlases.whole import atomic_text
+from circuitshift.atlases.atomic_files import atomic_text
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import TableError
 

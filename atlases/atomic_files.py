@@ -14,10 +14,10 @@ from typing import BinaryIO, TextIO
 
 from circuitshift.atlases.errors import OutputError
 
-__all__ = ["PART", "are_complete", "atomic_binary", "atomic_path", "atomic_text"]
+__all__ = ["PART_PREFIX", "atomic_binary", "atomic_path", "atomic_text", "complete_files"]
 
 #: How names of files begin that are not whole yet.
-PART = ".part-"
+PART_PREFIX = ".part-"
 
 _ADVICE = {
     errno.ENOSPC: "free some space and run it again",
@@ -30,7 +30,7 @@ _ADVICE = {
 }
 
 
-def are_complete(paths: Iterable[Path]) -> list[Path]:
+def complete_files(paths: Iterable[Path]) -> list[Path]:
     """Leave out what a killed process left half written.
 
     Parameters
@@ -43,7 +43,7 @@ def are_complete(paths: Iterable[Path]) -> list[Path]:
     list of Path
         In the order of their names.
     """
-    return sorted(path for path in paths if not path.name.startswith(PART))
+    return sorted(path for path in paths if not path.name.startswith(PART_PREFIX))
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     OutputError
         If the file system refuses; says what to do. The target is as it was.
     """
-    part = target.with_name(f"{PART}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
+    part = target.with_name(f"{PART_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{target.name}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
