@@ -29,14 +29,15 @@ class InputProblem:
         What is wrong, as a clause.
     fix : str
         What the user can do about it, as a clause.
-    person : str, optional
-        Participant label without ``sub-`` when the fault concerns one person only.
+    participant : str, optional
+        Label without ``sub-`` of the only participant concerned; empty when the problem is not
+        confined to one participant.
     """
 
     where: str
     what: str
     fix: str
-    person: str = ""
+    participant: str = ""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}; {self.fix}"

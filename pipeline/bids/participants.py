@@ -47,7 +47,7 @@ class ParticipantTable:
     columns : dict of str to tuple of str
         Other columns of participants.tsv, in the order of `labels`; missing values are ``n/a``.
     problems : tuple of Fault
-        What is wrong with the tables; `Fault.person` is set when it concerns one person.
+        What is wrong with the tables; `Fault.participant` is set when it concerns one person.
     notes : tuple of str
         What was understood in spite of its form, one sentence each.
     visits : dict of str to dict

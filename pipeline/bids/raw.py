@@ -115,7 +115,7 @@ class RawFound:
     participants : tuple of RawPerson
         Those who can be preprocessed, sorted by label; whoever is missing has a fault.
     problems : tuple of Fault
-        What cannot, and why; `Fault.person` names whom it concerns.
+        What cannot, and why; `Fault.participant` names whom it concerns.
     notes : tuple of str
         One sentence each; what is true of many images or people is said once.
     """
@@ -131,7 +131,7 @@ class _File:
     path: Path
 
     @property
-    def person(self) -> str:
+    def participant(self) -> str:
         return self.name.get("sub")
 
     @property
@@ -157,7 +157,7 @@ class _Met:
     notes: list[tuple[str, str]] = field(default_factory=list)  # sentence, file
 
     def problem(self, file: _File, what: str, fix: str) -> None:
-        self.problems.append(InputProblem(str(file.path), what, fix, file.person))
+        self.problems.append(InputProblem(str(file.path), what, fix, file.participant))
 
     def note(self, file: _File, text: str) -> None:
         self.notes.append((text, file.path.name))
@@ -293,8 +293,10 @@ def find_raw(root: Path, query: Query = Query()) -> RawFound:  # noqa: B008 - fr
             person = _person(entry, files, query, met)
             participants += [person] if person is not None else []
     # A link that leads nowhere is a fault of its own, also of somebody who is not asked for.
-    met.problems = [f for f in met.problems if not wanted or not f.person or f.person in wanted]
-    met.problems += _absent(root, wanted, available | {f.person for f in met.problems}, met)
+    met.problems = [
+        f for f in met.problems if not wanted or not f.participant or f.participant in wanted
+    ]
+    met.problems += _absent(root, wanted, available | {f.participant for f in met.problems}, met)
     met.problems += _unmatched(carried, query)
     participants.sort(key=lambda person: person.participant)
     problems = tuple(sorted(set(met.problems)))
@@ -359,7 +361,7 @@ def _together(problems: Iterable[InputProblem]) -> list[str]:
     return [
         f"{len(group)} times in {n} people, first {group[0].where}: {what}; {fix}."
         for (what, fix), group in groups.items()
-        if (n := len({problem.person for problem in group})) > _MANY
+        if (n := len({problem.participant for problem in group})) > _MANY
     ]
 
 
@@ -437,7 +439,7 @@ def _header(file: _File, met: _Met) -> nifti.Header | None:
     try:
         header = nifti.read_header(file.path)
     except CircuitshiftError as error:
-        met.problems.append(as_problem(error, file.path, file.person))
+        met.problems.append(as_problem(error, file.path, file.participant))
         return None
     if not header.is_oriented:
         what = "its header does not say how it is oriented (qform and sform codes are 0)"
@@ -471,7 +473,7 @@ def _anat(file: _File, met: _Met) -> RawAnat | None:
         return None
     if max(_zooms(header)) > _COARSE_MM:
         met.note(file, f"The T1w image has voxels above {_COARSE_MM:g} mm, too coarse to be exact.")
-    return RawAnat(file.person, file.session, file.path, file.name.entities)
+    return RawAnat(file.participant, file.session, file.path, file.name.entities)
 
 
 def _bold(file: _File, met: _Met) -> RawBold | None:
@@ -493,7 +495,7 @@ def _bold(file: _File, met: _Met) -> RawBold | None:
         met.note(file, text)
     name = file.name
     return RawBold(
-        participant=file.person,
+        participant=file.participant,
         session=file.session,
         task=name.get("task"),
         run=name.get("run"),
@@ -516,7 +518,7 @@ def _timing(
     """Merge sidecars and find the repetition time; None, and a fault, when it is unknown."""
     name = file.name
     run = Run(
-        participant=file.person,
+        participant=file.participant,
         session=file.session,
         task=name.get("task"),
         run=name.get("run"),
@@ -535,7 +537,7 @@ def _timing(
             return content, None
         t_r_s = repetition_time(run, header.t_r_s if header is not None else None, said)
     except CircuitshiftError as error:
-        met.problems.append(as_problem(error, file.path, file.person))
+        met.problems.append(as_problem(error, file.path, file.participant))
         return {}, None
     if t_r_s is None and header is not None:
         what = "its repetition time is neither in a JSON sidecar nor in its header"

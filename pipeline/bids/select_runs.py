@@ -84,7 +84,7 @@ class FoundRuns:
     runs : tuple of Run
         Usable runs, sorted by person, session, task, run.
     problems : tuple of Fault
-        What cannot be used and why; `Fault.person` is set when it concerns one person.
+        What cannot be used and why; `Fault.participant` is set when it concerns one person.
     notes : tuple of str
         Choices made and things passed over, one sentence each.
     """
@@ -130,7 +130,7 @@ def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found
     problems = [
         problem
         for problem in problems
-        if not wants or not problem.person or problem.person in wants
+        if not wants or not problem.participant or problem.participant in wants
     ]
     files = [file for file in files if _matches(file, query)]
     files = _one_input_type(files, notes)
@@ -164,7 +164,7 @@ def _participants_without(
     participants = {
         label: (scan, why) for scan in scans for label, why in scan.participants.items() if why
     }
-    faulty = {problem.person for scan in scans for problem in scan.problems}
+    faulty = {problem.participant for scan in scans for problem in scan.problems}
     available = there | faulty | set(participants)
     asked = [plain_label(label, "sub") for label in query.participants]
     problems = [

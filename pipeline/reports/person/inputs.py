@@ -253,7 +253,7 @@ def _sessions(
     atlas = read_atlas(out_dir, included[0]["atlas"])
     means = change.session_means(
         change.Measured(
-            person="",
+            participant="",
             session="" if row["session"] == tables.NOT_AVAILABLE else row["session"],
             z=connectivity.fisher_z(
                 connectivity.from_matrix(tables.read_matrix(out_dir / row["relmat"])[1])

@@ -269,7 +269,7 @@ def test_a_bad_row_costs_one_person(root, name, text, sentence):
     participants = read_participants(root)
     assert sorted(participants.labels) == list(LABELS)
     (problem,) = participants.problems
-    assert problem.person == "02"
+    assert problem.participant == "02"
     assert str(problem).startswith(f"{root}")
     assert sentence in str(problem)
     ages = dict(zip(participants.labels, participants.numbers("age"), strict=True))
@@ -295,7 +295,7 @@ def test_a_table_that_cannot_be_read_leaves_the_folders(root, text, sentence):
     participants = read_participants(root)
     assert participants.labels == LABELS
     (problem,) = participants.problems
-    assert (problem.person, str(problem)) == ("", f"{root / TABLE}: {sentence}")
+    assert (problem.participant, str(problem)) == ("", f"{root / TABLE}: {sentence}")
 
 
 def test_a_table_that_is_no_text_or_was_never_fetched(root):

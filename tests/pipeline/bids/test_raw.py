@@ -70,7 +70,7 @@ def only_fault(root, *, person="01"):
     found = find_raw(root)
     assert not found.participants
     (problem,) = found.problems
-    assert problem.person == person
+    assert problem.participant == person
     return problem
 
 
@@ -178,7 +178,7 @@ def test_people_who_are_not_asked_for_are_not_read(root):
     found = find_raw(root, Query(("01",)))
     assert [person.participant for person in found.participants] == ["01"]
     assert not found.problems
-    assert {problem.person for problem in find_raw(root).problems} == {"02", "03"}
+    assert {problem.participant for problem in find_raw(root).problems} == {"02", "03"}
 
 
 def test_a_folder_that_is_none_and_one_without_people(tmp_path):
@@ -204,7 +204,7 @@ def test_names_that_do_not_fit_are_not_lost(root):
     write(root / "sub-01/func/sub-02_task-rest_bold.nii.gz", (*GRID, 12))
     found = find_raw(root)
     assert len(found.participants[0].bolds) == 1
-    assert [problem.person for problem in found.problems] == ["01", "01"]
+    assert [problem.participant for problem in found.problems] == ["01", "01"]
     assert "key-value" in found.problems[0].what
     assert "sub-01 of the folder" in found.problems[1].what
 
@@ -242,7 +242,7 @@ def test_without_t1w_or_without_bold_nobody_is_lost(tmp_path):
     add_bold(tmp_path, "sub-04_task-rest_part-phase_bold")
     found = find_raw(tmp_path)
     assert not found.participants
-    assert [(f.person, f.what.split()[-2]) for f in found.problems] == [
+    assert [(f.participant, f.what.split()[-2]) for f in found.problems] == [
         ("01", "functional"),
         ("02", "T1w"),
         ("03", "T1w"),
@@ -483,7 +483,7 @@ def test_what_concerns_many_is_said_once_and_nobody_is_lost(tmp_path):
             add_bold(tmp_path, f"sub-{person}_task-rest_run-{run}_bold", t_r_s=0.0)
     found = find_raw(tmp_path)
     assert not found.participants
-    assert {problem.person for problem in found.problems} == set("12345")
+    assert {problem.participant for problem in found.problems} == set("12345")
     assert len(found.problems) == 10
     (note,) = found.notes
     assert note.startswith("10 times in 5 people, first ")

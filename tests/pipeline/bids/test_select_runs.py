@@ -167,7 +167,7 @@ def test_every_run_of_a_real_fmriprep_tree(tmp_path, data_set, n_participants, n
     wanted = {line for line in listed if line.endswith(f"{SPACE}_desc-preproc_bold.nii.gz")}
     assert {str(run.path.relative_to(root)) for run in found.runs} == wanted
     assert len(found.runs) == n_runs
-    assert len({run.person for run in found.runs}) == n_participants
+    assert len({run.participant for run in found.runs}) == n_participants
     raw = need("openneuro", data_set, "FILELIST.txt").read_text().split()
     participants = {tuple(line.split("/")[:-2]) for line in raw if line.endswith("bold.nii.gz")}
     expected = {tuple(run.path.relative_to(root).parts[:-2]) for run in found.runs}
@@ -176,7 +176,7 @@ def test_every_run_of_a_real_fmriprep_tree(tmp_path, data_set, n_participants, n
         assert run.mask.is_file()
         assert run.confounds.is_file()
         assert (run.input_type, run.space, run.res) == ("bold", "MNI152NLin2009cAsym", "2")
-        assert run.person == f"main:{run.participant}"
+        assert run.dataset == "main"
 
 
 def test_real_sidecars_state_the_repetition_time(tmp_path):
@@ -287,7 +287,7 @@ def test_two_versions_of_fmriprep_must_be_chosen_between(tmp_path):
     assert found.runs == ()
     (problem,) = found.problems
     assert "they hold the same runs; name the one to use by --derivatives" in str(problem)
-    assert problem.person == ""
+    assert problem.participant == ""
 
 
 def test_series_may_lie_flat_in_one_folder(tmp_path):
@@ -361,7 +361,7 @@ def test_of_a_run_at_several_doors_the_image_is_taken(tree):
     )
     asked = find_runs(tree, Query(input_types=("timeseries",)))
     assert [(run.input_type, run.participant) for run in asked.runs] == [("timeseries", "01")]
-    assert [problem.person for problem in asked.problems] == ["02", "03"]
+    assert [problem.participant for problem in asked.problems] == ["02", "03"]
     assert all("no run of the kind asked for (timeseries)" in str(f) for f in asked.problems)
 
 
@@ -494,7 +494,7 @@ def test_queries_with_and_without_prefixes(tree):
     ],
 )
 def test_what_is_asked_for_and_not_there_is_named(tree, query, sentence, person):
-    problems = {str(problem): problem.person for problem in find_runs(tree, query).problems}
+    problems = {str(problem): problem.participant for problem in find_runs(tree, query).problems}
     assert problems[sentence.format(tree)] == person
 
 
@@ -725,7 +725,7 @@ BROKEN_TREES = {
 def test_a_broken_file_costs_one_person(tree, breaks, sentence):
     breaks(tree)
     found = find_runs(tree)
-    assert {problem.person for problem in found.problems} == {"02"}
+    assert {problem.participant for problem in found.problems} == {"02"}
     assert any(sentence in str(problem) for problem in found.problems), found.problems
     assert not any("\n" in str(problem) for problem in found.problems)
     others = [(run.participant, run.session) for run in found.runs if run.participant != "02"]
@@ -745,7 +745,7 @@ def test_a_folder_that_may_not_be_listed(tree, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     found = find_runs(tree)
     (problem,) = found.problems
-    assert problem.person == "02"
+    assert problem.participant == "02"
     assert "the folder cannot be listed (Permission denied)" in str(problem)
     assert visits(found) == [visit for visit in ALL if visit != ("02", "pre")]
 
@@ -825,7 +825,7 @@ def test_broken_content_costs_one_run(images, breaks, sentence):
     assert [problems for _, problems, _ in checked][::2] == [(), ()]
     assert [run.t_r_s for run, _, _ in checked][::2] == [T_R_S, T_R_S]
     (problem,) = checked[1][1]
-    assert problem.person == "02"
+    assert problem.participant == "02"
     assert sentence in str(problem)
     assert "\n" not in str(problem)
 
