@@ -21,7 +21,6 @@ __all__ = [
     "Design",
     "ExecutionSettings",
     "InputType",
-    "Plan",
     "RetainedData",
     "Run",
     "Strategy",
@@ -73,11 +72,6 @@ class Run:
     mask: Path | None = None
     confounds: Path | None = None
     t_r_s: float | None = None
-
-    @property
-    def person(self) -> str:
-        """Unique key of the person over data sets: ``dataset:label``, or the label alone."""
-        return f"{self.dataset}:{self.participant}" if self.dataset else self.participant
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,16 +379,6 @@ class ExecutionSettings:
     write_graph: bool = False
     resource_monitor: bool = False
     verbosity: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One invocation: what to analyse, how, and where it runs."""
-
-    bids_dir: Path
-    output_dir: Path
-    settings: AnalysisSettings
-    execution: ExecutionSettings
 
 
 #: Strategy name of series and matrices that were denoised elsewhere.
