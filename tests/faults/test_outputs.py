@@ -101,11 +101,11 @@ def test_a_whole_folder_of_somebody_lost(done, capsys):
 # ----------------------------------------------------------------------------- disks that fail
 
 REFUSALS = [
-    (errno.ENOSPC, "No space left on device); free some space and run it again"),
-    (errno.EDQUOT, "Disk quota exceeded); free some of your quota and run it again"),
+    (errno.ENOSPC, "No space left on device); free some space and run the command again"),
+    (errno.EDQUOT, "Disk quota exceeded); free some of your quota and run the command again"),
     (errno.EROFS, "Read-only file system); choose a folder that can be written to"),
     (errno.EFBIG, "File too large); raise the limit of file sizes"),
-    (errno.EIO, "Input/output error); run it again"),
+    (errno.EIO, "Input/output error); run the command again"),
 ]
 
 
@@ -126,7 +126,7 @@ def test_a_disk_that_refuses_midway(bench, capsys, monkeypatch, number, said, af
     told = capsys.readouterr().err.strip().splitlines()
     assert len(told) == 1, told
     assert said in told[0]
-    assert "what is whole is kept" in told[0]
+    assert "files that are complete are kept" in told[0]
     assert not list(bench.out.rglob(f"{atomic_files.PART_PREFIX}*"))
     monkeypatch.undo()
     assert bench.run("participant", *ONE) == EXIT_OK
