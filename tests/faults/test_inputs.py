@@ -313,7 +313,7 @@ IMAGES = [
     (
         BOLD,
         InputProblem(
-            "image: its voxels lie nowhere", header_field(280, NAN), "where its voxels lie"
+            "image: its voxels lie nowhere", header_field(280, NAN), "position of the voxels"
         ),
     ),
     (

@@ -1,10 +1,26 @@
 """Tables: round trips, and errors that state file, line and problem."""
 
+import math
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from circuitshift.pipeline.errors import TableError
 from circuitshift.pipeline.io import tables
+
+# pytest is strict here and stops at a folder .hypothesis in the root of the repository
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis-circuitshift")
+
+# cells contain neither tabs nor line ends, and white space at their ends is removed
+CELL = st.text(
+    st.characters(blacklist_categories=("Cc", "Cf", "Cs", "Zl", "Zp")), min_size=1, max_size=12
+).map(str.strip)
+NUMBER = st.one_of(st.floats(width=32), st.just(math.nan))
 
 
 def test_a_table_keeps_text_and_missing_values(tmp_path):
@@ -183,3 +199,43 @@ def test_formatting_of_cells(tmp_path, value, text):
 def test_the_checksum_is_the_start_of_sha_256(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")  # test vector of FIPS 180-2
     assert tables.checksum(tmp_path / "a") == "ba7816bf8f01cfea"
+
+
+@given(
+    header=st.lists(CELL.filter(bool), min_size=1, max_size=5, unique=True),
+    n_rows=st.integers(0, 4),
+    data=st.data(),
+)
+@settings(max_examples=60, database=None)
+def test_any_table_is_read_as_it_was_written(header, n_rows, data):
+    cells = st.lists(CELL, min_size=n_rows, max_size=n_rows)
+    columns = {name: data.draw(cells) for name in header}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "t.tsv"
+        tables.write_table(path, columns)
+        try:
+            table = tables.read_table(path)
+        except TableError as error:
+            assert header[0].lower().startswith(("<html", "<!doctype"))
+            assert "web page" in str(error)  # noqa: PT017
+            return
+    assert list(table.columns) == header
+    for name, values in columns.items():
+        assert table.column(name) == [value or "n/a" for value in values]
+
+
+@given(data=st.data(), n=st.integers(2, 6))
+@settings(max_examples=60, database=None)
+def test_any_matrix_is_read_as_it_was_written(data, n):
+    values = data.draw(st.lists(NUMBER, min_size=n * n, max_size=n * n))
+    matrix = np.array(values, float).reshape(n, n)
+    matrix = np.where(
+        np.isfinite(matrix + matrix.T), np.triu(matrix) + np.triu(matrix, 1).T, np.nan
+    )
+    labels = [f"R{k}" for k in range(n)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.tsv"
+        tables.write_matrix(path, labels, matrix)
+        names, read = tables.read_matrix(path)
+    assert list(names) == labels
+    np.testing.assert_allclose(read, matrix, rtol=1e-8, equal_nan=True)
