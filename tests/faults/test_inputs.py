@@ -344,7 +344,7 @@ IMAGES = [
             "mask is empty",
         ),
     ),
-    (MASK, InputProblem("mask: gone", Path.unlink, "its brain mask .* is not beside it")),
+    (MASK, InputProblem("mask: gone", Path.unlink, "its brain mask .* is missing in its folder")),
     (CONFOUNDS, InputProblem("confounds: rows lost", cut(0.5), "rows|cells")),
     (
         CONFOUNDS,
