@@ -21,7 +21,11 @@ from circuitshift.pipeline.errors import (
 )
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.validation.opendata import annex, openneuro
-from circuitshift.pipeline.validation.opendata.needed_files import EVERYTHING, Wanted, needed_files
+from circuitshift.pipeline.validation.opendata.needed_files import (
+    ALL_FILES,
+    FileSelection,
+    needed_files,
+)
 from circuitshift.pipeline.validation.opendata.verify import find_problem
 
 __all__ = ["Fetched", "fetch", "is_fetched", "published_sources"]
@@ -86,7 +90,7 @@ class _Part:
 def fetch(
     dataset: str,
     folder: Path,
-    wanted: Wanted = EVERYTHING,
+    selection: FileSelection = ALL_FILES,
     *,
     tag: str = "",
     derivatives: tuple[str, str] | None = None,
@@ -102,7 +106,7 @@ def fetch(
         Accession number, for example ``ds003007``.
     folder : Path
         Folder that is new, empty, or was filled by an earlier call for the same version.
-    wanted : Wanted, optional
+    selection : FileSelection, optional
         Selection of files; all by default.
     tag : str, default=""
         Version. If empty, it is the version of the earlier download, else the version from which
@@ -139,7 +143,7 @@ def fetch(
     parts: list[_Part] = []
     source_tag = ""
     if derivatives:
-        part, description = _derivative(dataset, folder, derivatives, wanted, notify=notify)
+        part, description = _derivative(dataset, folder, derivatives, selection, notify=notify)
         source_tag = description.pop("made_from")
         record.setdefault("derivatives", {})[derivatives[0]] = description
         parts.append(part)
@@ -149,7 +153,7 @@ def fetch(
             f"note: the derivative was computed from version {source_tag}, but the tables are of "
             f"version {snapshot.tag}"
         )
-    parts.insert(0, _raw(snapshot, folder, wanted, "tables" if derivatives else "raw"))
+    parts.insert(0, _raw(snapshot, folder, selection, "tables" if derivatives else "raw"))
     record |= {"dataset": dataset, "tag": snapshot.tag, "commit": snapshot.commit}
     missing = [_missing(part, folder, record) for part in parts]
     _report_size(snapshot, parts, missing, folder, notify=notify)
@@ -213,7 +217,12 @@ def _open_record(folder: Path, dataset: str, tag: str) -> dict[str, Any]:
 
 
 def _derivative(
-    dataset: str, folder: Path, derivative: tuple[str, str], wanted: Wanted, *, notify: Notify
+    dataset: str,
+    folder: Path,
+    derivative: tuple[str, str],
+    selection: FileSelection,
+    *,
+    notify: Notify,
 ) -> tuple[_Part, dict[str, str]]:
     """Clone a derivative; return its needed files, and its address, commit and source version."""
     name, url = derivative
@@ -222,7 +231,7 @@ def _derivative(
     notify(f"{url}: reading names and sizes of files")
     annex.clone(url, root)
     sizes = annex.sizes_of(root)
-    chosen = {path: sizes[path] for path in needed_files(sizes, wanted, "derivatives")}
+    chosen = {path: sizes[path] for path in needed_files(sizes, selection, "derivatives")}
     description = {
         "url": url,
         "commit": annex.commit_of(root),
@@ -245,9 +254,9 @@ def _source_tag(root: Path, dataset: str) -> str:
     return found[2] if found and found[1] == dataset else ""
 
 
-def _raw(snapshot: openneuro.Snapshot, folder: Path, wanted: Wanted, kind: str) -> _Part:
+def _raw(snapshot: openneuro.Snapshot, folder: Path, selection: FileSelection, kind: str) -> _Part:
     """Select the needed files of a raw data set."""
-    paths = needed_files(snapshot.sizes, wanted, "tables" if kind == "tables" else "raw")
+    paths = needed_files(snapshot.sizes, selection, "tables" if kind == "tables" else "raw")
 
     def get(selected: Sequence[str]) -> dict[str, str]:
         messages = openneuro.download(snapshot, selected, folder)

@@ -11,7 +11,7 @@ from circuitshift.pipeline.bids.filters import plain_label
 from circuitshift.pipeline.bids.names import Name, is_junk, parse_name
 from circuitshift.pipeline.errors import InputError
 
-__all__ = ["EVERYTHING", "Wanted", "needed_files"]
+__all__ = ["ALL_FILES", "FileSelection", "needed_files"]
 
 Kind = Literal["raw", "tables", "derivatives"]
 
@@ -25,7 +25,7 @@ _PREPROCESSED = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FileSelection:
     """A selection of files of a data set; an empty tuple selects all.
 
     Parameters
@@ -47,17 +47,17 @@ class Wanted:
     include: tuple[str, ...] = ()
 
 
-EVERYTHING = Wanted()
+ALL_FILES = FileSelection()
 
 
-def needed_files(paths: Iterable[str], wanted: Wanted, kind: Kind) -> list[str]:
+def needed_files(paths: Iterable[str], selection: FileSelection, kind: Kind) -> list[str]:
     """Select the files that the analysis needs.
 
     Parameters
     ----------
     paths : iterable of str
         All files of the data set, relative to its root, with forward slashes.
-    wanted : Wanted
+    selection : FileSelection
         Selection of participants, sessions, tasks, runs and spaces.
     kind : {"raw", "tables", "derivatives"}
         ``raw`` selects runs, T1-weighted images and their sidecars, and tables about
@@ -76,13 +76,13 @@ def needed_files(paths: Iterable[str], wanted: Wanted, kind: Kind) -> list[str]:
     """
     visible = [path for path in paths if not _is_hidden(path)]
     shared = [path for path in visible if _is_shared(path)]
-    if wanted.include:
-        chosen = [p for p in visible if any(fnmatch(p, pattern) for pattern in wanted.include)]
-        what = f"--include {' '.join(wanted.include)}"
+    if selection.include:
+        chosen = [p for p in visible if any(fnmatch(p, pattern) for pattern in selection.include)]
+        what = f"--include {' '.join(selection.include)}"
     elif kind == "derivatives":
-        chosen, what = _preprocessed(visible, wanted), "preprocessed run in a template space"
+        chosen, what = _preprocessed(visible, selection), "preprocessed run in a template space"
     else:
-        chosen = [path for path in visible if _is_raw(path, wanted, images=kind == "raw")]
+        chosen = [path for path in visible if _is_raw(path, selection, images=kind == "raw")]
         what = "run"
         if not any("/func/" in path for path in chosen):
             chosen = []
@@ -111,20 +111,20 @@ def _is_shared(path: str) -> bool:
     return len(parts) == 2 and parts[-1].endswith(("_sessions.tsv", "_sessions.json"))
 
 
-def _is_requested(name: Name, wanted: Wanted) -> bool:
+def _is_requested(name: Name, selection: FileSelection) -> bool:
     """Return whether the entities of a file match the selection."""
     for key, labels in (
-        ("sub", wanted.participants),
-        ("ses", wanted.sessions),
-        ("task", wanted.tasks),
-        ("run", wanted.runs),
+        ("sub", selection.participants),
+        ("ses", selection.sessions),
+        ("task", selection.tasks),
+        ("run", selection.runs),
     ):
         if labels and name.get(key) not in {plain_label(label, key) for label in labels}:
             return False
     return True
 
 
-def _is_raw(path: str, wanted: Wanted, *, images: bool) -> bool:
+def _is_raw(path: str, selection: FileSelection, *, images: bool) -> bool:
     """Return whether a file is a run, T1-weighted image or sidecar of the selection.
 
     T1-weighted images are selected by participant only.
@@ -135,11 +135,11 @@ def _is_raw(path: str, wanted: Wanted, *, images: bool) -> bool:
     if not images and name.extension != ".json":
         return False
     if folder == "anat" and name.suffix == "T1w":
-        return _is_requested(name, Wanted(participants=wanted.participants))
-    return folder == "func" and name.suffix == "bold" and _is_requested(name, wanted)
+        return _is_requested(name, FileSelection(participants=selection.participants))
+    return folder == "func" and name.suffix == "bold" and _is_requested(name, selection)
 
 
-def _preprocessed(paths: Sequence[str], wanted: Wanted) -> list[str]:
+def _preprocessed(paths: Sequence[str], selection: FileSelection) -> list[str]:
     """Select images in one space, their masks, and confounds."""
     candidates: list[tuple[str, Name]] = []
     for path in paths:
@@ -147,14 +147,14 @@ def _preprocessed(paths: Sequence[str], wanted: Wanted) -> list[str]:
         if (
             name is None
             or PurePosixPath(path).parent.name != "func"
-            or not _is_requested(name, wanted)
+            or not _is_requested(name, selection)
         ):
             continue
         suffix, extensions = _PREPROCESSED.get(name.get("desc"), ("", ()))
         if name.extension in extensions and suffix in ("", name.suffix):
             candidates.append((path, name))
     images = [n for _, n in candidates if n.suffix == "bold" and n.extension in _IMAGES]
-    grid = _most_frequent_grid([name for name in images if name.get("space")], wanted.spaces)
+    grid = _most_frequent_grid([name for name in images if name.get("space")], selection.spaces)
     if grid is None:
         return []
     return [

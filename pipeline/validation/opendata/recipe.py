@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from circuitshift.pipeline.errors import InputError, InputProblem, InputProblemsError, TableError
 from circuitshift.pipeline.io.tables import read_text
-from circuitshift.pipeline.validation.opendata.needed_files import Wanted
+from circuitshift.pipeline.validation.opendata.needed_files import FileSelection
 
 __all__ = ["Published", "Recipe", "RecipeData", "Replica", "load_recipe", "recipe_names"]
 
@@ -82,9 +82,9 @@ class RecipeData:
     runs: tuple[str, ...] = ()
 
     @property
-    def wanted(self) -> Wanted:
+    def selection(self) -> FileSelection:
         """The files to fetch."""
-        return Wanted(self.participants, self.sessions, self.tasks, self.runs)
+        return FileSelection(self.participants, self.sessions, self.tasks, self.runs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 from circuitshift.pipeline.errors import InputError, InputProblemsError
 from circuitshift.pipeline.validation.opendata import openneuro
 from circuitshift.pipeline.validation.opendata.fetch import fetch, is_fetched, published_sources
-from circuitshift.pipeline.validation.opendata.needed_files import Wanted
+from circuitshift.pipeline.validation.opendata.needed_files import FileSelection
 
 DATASET, TAG = "ds000001", "1.0.1"
 RUN = "sub-01/ses-{}/func/sub-01_ses-{}_task-rest_bold.nii.gz"
@@ -30,7 +30,7 @@ def test_only_needed_files_are_fetched_and_the_version_is_recorded(
     mock_openneuro, published_data, tmp_path
 ):
     server, lines = mock_openneuro(), []
-    fetched = fetch(DATASET, tmp_path / "ds", Wanted(tasks=("rest",)), notify=lines.append)
+    fetched = fetch(DATASET, tmp_path / "ds", FileSelection(tasks=("rest",)), notify=lines.append)
     expected = {
         path for path in server.files if not any(word in path for word in ("dwi", "._", "nback"))
     }
@@ -48,14 +48,14 @@ def test_only_needed_files_are_fetched_and_the_version_is_recorded(
 def test_verified_files_are_not_fetched_again_and_truncated_ones_are_resumed(
     mock_openneuro, tmp_path
 ):
-    server, wanted = mock_openneuro(), Wanted(participants=("01",), tasks=("rest",))
+    server, selection = mock_openneuro(), FileSelection(participants=("01",), tasks=("rest",))
     folder = tmp_path / "ds"
-    fetch(DATASET, folder, wanted, notify=lambda _: None)
+    fetch(DATASET, folder, selection, notify=lambda _: None)
     server.requests.clear()
-    fetch(DATASET, folder, wanted, notify=lambda _: None)
+    fetch(DATASET, folder, selection, notify=lambda _: None)
     assert server.requests == []
     (folder / PRE).write_bytes(server.files[PRE][:5000])
-    fetch(DATASET, folder, wanted, notify=lambda _: None)
+    fetch(DATASET, folder, selection, notify=lambda _: None)
     assert (PRE, "bytes=5000-") in server.requests  # the download is resumed
     assert {path for path, _ in server.requests} <= {
         PRE,
@@ -80,7 +80,7 @@ def test_failures_of_the_server_are_compensated(mock_openneuro, tmp_path, etag):
     if etag:  # takes 5 s, until openneuro-py closes the connection
         failures[RUN.format("post", "post").replace("01", "02")] = ("stall", 1)
     server = mock_openneuro(failures=failures, etag=etag)
-    fetch(DATASET, tmp_path / "ds", Wanted(tasks=("rest",)), notify=lambda _: None)
+    fetch(DATASET, tmp_path / "ds", FileSelection(tasks=("rest",)), notify=lambda _: None)
     for path in files_in(tmp_path / "ds"):
         assert (tmp_path / "ds" / path).read_bytes() == server.files[path], path
 
@@ -93,7 +93,7 @@ def test_files_that_cannot_be_fetched_are_reported_and_all_others_are_fetched(
     files = published_data.raw_files() | {T1W: b""}  # empty on the server as well
     server = mock_openneuro(files, {PRE: ("html", 100), POST: ("500", 100)})
     with pytest.raises(InputProblemsError) as caught:
-        fetch(DATASET, tmp_path / "ds", Wanted(tasks=("rest",)), notify=lambda _: None)
+        fetch(DATASET, tmp_path / "ds", FileSelection(tasks=("rest",)), notify=lambda _: None)
     message = str(caught.value)
     reported = {
         Path(problem.where).relative_to(tmp_path / "ds").as_posix()
@@ -107,7 +107,7 @@ def test_files_that_cannot_be_fetched_are_reported_and_all_others_are_fetched(
     assert (tmp_path / "ds" / other).read_bytes() == server.files[other]
     server.failures.clear()
     server.files[T1W] = published_data.image(3, n=1)
-    fetch(DATASET, tmp_path / "ds", Wanted(tasks=("rest",)), notify=lambda _: None)
+    fetch(DATASET, tmp_path / "ds", FileSelection(tasks=("rest",)), notify=lambda _: None)
     assert is_fetched(tmp_path / "ds")
 
 
@@ -115,16 +115,16 @@ def test_versions_and_folders_are_not_mixed(mock_openneuro, tmp_path):
     mock_openneuro()
     with pytest.raises(InputError, match=r"no version 9; use one of 1.0.0, 1.0.1"):
         fetch(DATASET, tmp_path / "ds", tag="9", notify=lambda _: None)
-    wanted = Wanted(include=("sub-02/ses-pre/anat/*",))
-    fetch(DATASET, tmp_path / "ds", wanted, notify=lambda _: None)
+    selection = FileSelection(include=("sub-02/ses-pre/anat/*",))
+    fetch(DATASET, tmp_path / "ds", selection, notify=lambda _: None)
     with pytest.raises(InputError, match=r"contains ds000001 1.0.1; choose another"):
-        fetch(DATASET, tmp_path / "ds", wanted, tag="1.0.0", notify=lambda _: None)
+        fetch(DATASET, tmp_path / "ds", selection, tag="1.0.0", notify=lambda _: None)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("words")
     with pytest.raises(InputError, match="was not fetched"):
         fetch(DATASET, tmp_path / "full", notify=lambda _: None)
     with pytest.raises(InputError, match="is a run that matches"):
-        fetch(DATASET, tmp_path / "new", Wanted(tasks=("stroop",)), notify=lambda _: None)
+        fetch(DATASET, tmp_path / "new", FileSelection(tasks=("stroop",)), notify=lambda _: None)
 
 
 def test_a_dry_run_reports_the_size_and_writes_nothing(mock_openneuro, tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.validation.opendata.needed_files import Wanted, needed_files
+from circuitshift.pipeline.validation.opendata.needed_files import FileSelection, needed_files
 
 STEM = "sub-01/func/sub-01_task-rest"
 CONFOUNDS = [f"{STEM}_desc-confounds_timeseries.tsv", f"{STEM}_desc-confounds_timeseries.json"]
@@ -49,52 +49,62 @@ SHARED = {RAW[0], RAW[1], RAW[2], RAW[4], RAW[5]}
 
 
 @pytest.mark.parametrize(
-    ("wanted", "images"),
+    ("selection", "images"),
     [
-        (Wanted(), IN_2009C),  # 2 mm precedes the native grid of a space
-        (Wanted(spaces=("MNI152NLin6Asym",)), IN_6_ASYM),
-        (Wanted(spaces=("MNI152NLin6Asym", "MNI152NLin2009cAsym")), IN_6_ASYM),
+        (FileSelection(), IN_2009C),  # 2 mm precedes the native grid of a space
+        (FileSelection(spaces=("MNI152NLin6Asym",)), IN_6_ASYM),
+        (FileSelection(spaces=("MNI152NLin6Asym", "MNI152NLin2009cAsym")), IN_6_ASYM),
     ],
 )
-def test_preprocessed_images_of_one_space_are_selected(wanted, images):
+def test_preprocessed_images_of_one_space_are_selected(selection, images):
     expected = {*CONFOUNDS, *images, "dataset_description.json"}
-    assert needed_files(DERIVATIVE, wanted, "derivatives") == sorted(expected)
+    assert needed_files(DERIVATIVE, selection, "derivatives") == sorted(expected)
 
 
 def test_the_space_of_most_runs_is_selected():
     more = [path.replace("sub-01", "sub-02") for path in (*CONFOUNDS, *IN_6_ASYM)]
-    selected = needed_files([*DERIVATIVE, *more], Wanted(), "derivatives")
+    selected = needed_files([*DERIVATIVE, *more], FileSelection(), "derivatives")
     expected = {*CONFOUNDS, *IN_6_ASYM, *more, "dataset_description.json"}
     assert selected == sorted(expected)
 
 
 def test_raw_images_are_selected_by_labels_and_t1w_images_by_participant():
-    wanted = Wanted(participants=("sub-01",), sessions=("ses-2",), tasks=("task-rest",))
-    assert set(needed_files(RAW, wanted, "raw")) == SHARED | {RAW[6], RAW[11]}
-    assert set(needed_files(RAW, Wanted(), "raw")) == SHARED | {
+    selection = FileSelection(participants=("sub-01",), sessions=("ses-2",), tasks=("task-rest",))
+    assert set(needed_files(RAW, selection, "raw")) == SHARED | {RAW[6], RAW[11]}
+    assert set(needed_files(RAW, FileSelection(), "raw")) == SHARED | {
         RAW[6], RAW[8], RAW[9], RAW[11], RAW[13],
     }  # fmt: skip
 
 
 def test_tables_are_selected_with_sidecars_but_without_images():
-    assert set(needed_files(RAW, Wanted(), "tables")) == SHARED | {RAW[9]}
+    assert set(needed_files(RAW, FileSelection(), "tables")) == SHARED | {RAW[9]}
 
 
 def test_patterns_replace_the_selection_of_images():
-    wanted = Wanted(include=("sub-01/anat/*",))
-    selected = needed_files(DERIVATIVE, wanted, "derivatives")
+    selection = FileSelection(include=("sub-01/anat/*",))
+    selected = needed_files(DERIVATIVE, selection, "derivatives")
     assert selected == ["dataset_description.json", ANATOMY]
 
 
 @pytest.mark.parametrize(
-    ("paths", "wanted", "kind", "message"),
+    ("paths", "selection", "kind", "message"),
     [
-        (DERIVATIVE, Wanted(participants=("02",)), "derivatives", "is a preprocessed run in a"),
-        (DERIVATIVE, Wanted(spaces=("fsLR",)), "derivatives", "is a preprocessed run in a"),
-        (RAW, Wanted(tasks=("nback",)), "raw", "none of the 13 files of the data set is a run"),
-        (RAW, Wanted(include=("x*",)), "raw", r"is a --include x\* that matches"),
+        (
+            DERIVATIVE,
+            FileSelection(participants=("02",)),
+            "derivatives",
+            "is a preprocessed run in a",
+        ),
+        (DERIVATIVE, FileSelection(spaces=("fsLR",)), "derivatives", "is a preprocessed run in a"),
+        (
+            RAW,
+            FileSelection(tasks=("nback",)),
+            "raw",
+            "none of the 13 files of the data set is a run",
+        ),
+        (RAW, FileSelection(include=("x*",)), "raw", r"is a --include x\* that matches"),
     ],
 )
-def test_a_selection_without_files_is_refused(paths, wanted, kind, message):
+def test_a_selection_without_files_is_refused(paths, selection, kind, message):
     with pytest.raises(InputError, match=message):
-        needed_files(paths, wanted, kind)
+        needed_files(paths, selection, kind)

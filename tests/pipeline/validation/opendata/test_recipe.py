@@ -6,7 +6,7 @@ import pytest
 
 from circuitshift.pipeline.errors import InputError, InputProblemsError, TableError
 from circuitshift.pipeline.study.study_file import read_study_file
-from circuitshift.pipeline.validation.opendata.needed_files import Wanted
+from circuitshift.pipeline.validation.opendata.needed_files import FileSelection
 from circuitshift.pipeline.validation.opendata.recipe import load_recipe, recipe_names
 
 
@@ -32,13 +32,13 @@ def test_a_recipe_of_the_user(write_recipe):
     assert (data_set.accession, data_set.tag, data_set.replica.groups) == (
         "ds000001", "1.0.0", {"a": 3},
     )  # fmt: skip
-    assert data_set.wanted == Wanted()
+    assert data_set.selection == FileSelection()
     assert recipe.published[0].value == 12
 
 
 def test_labels_of_a_recipe_select_files(write_recipe):
     path = write_recipe(lambda text: text.replace("tag =", 'tasks = ["rest"]\nruns = ["1"]\ntag ='))
-    assert load_recipe(path).data_sets[0].wanted == Wanted(tasks=("rest",), runs=("1",))
+    assert load_recipe(path).data_sets[0].selection == FileSelection(tasks=("rest",), runs=("1",))
 
 
 def test_all_problems_of_a_recipe_are_reported(write_recipe):
