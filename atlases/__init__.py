@@ -1,1 +1,1 @@
-"""Atlases and circuits: data, and the functions that read it."""
+"""Atlases and circuits: data files and the functions that read them."""

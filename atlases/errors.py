@@ -1,7 +1,8 @@
-"""The one error tree of circuitshift: its root and the errors of atlases and circuits.
+"""Root of the error tree, and the errors of atlases and circuits.
 
-It stands in `atlases` because imports go one way, `workflows -> pipeline -> atlases`;
-`circuitshift.pipeline.errors` re-exports it and adds the other branches.
+All errors that circuitshift raises on purpose derive from `CircuitshiftError`. The root is defined
+in `circuitshift.atlases` because imports run in one direction, ``workflows -> pipeline ->
+atlases``. `circuitshift.pipeline.errors` re-exports these classes and adds the other branches.
 """
 
 from collections.abc import Iterable
@@ -19,48 +20,51 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, order=True)
 class InputProblem:
-    """One thing that is wrong with an input.
+    """One problem with an input, and its remedy.
 
     Parameters
     ----------
     where : str
-        File, person or session that is affected.
+        File, participant or session that is affected.
     what : str
-        What is wrong, as a clause.
+        Description of the problem, as a clause.
     fix : str
         What the user can do about it, as a clause.
-    person : str, optional
-        Participant label without ``sub-`` when the fault concerns one person only.
+    participant : str, optional
+        Label without ``sub-`` if the problem concerns one participant only; otherwise empty.
     """
 
     where: str
     what: str
     fix: str
-    person: str = ""
+    participant: str = ""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}; {self.fix}"
 
 
 class CircuitshiftError(Exception):
-    """Root of every error that circuitshift raises on purpose; its text is shown to the user."""
+    """Base class of all errors that circuitshift raises on purpose.
+
+    The text is shown to the user without a traceback.
+    """
 
 
 class InputProblemsError(CircuitshiftError):
-    """Several faults, said all at once.
+    """Report several input problems in one error.
 
     Parameters
     ----------
     heading : str
-        What was being done.
-    problems : iterable of Fault
-        Every fault found; kept in `problems`.
+        The operation that failed, used as the first line of the message.
+    problems : iterable of InputProblem
+        All problems that were found; available as the attribute `problems`.
     """
 
     def __init__(self, heading: str, problems: Iterable[InputProblem]) -> None:
         self.heading = heading
         self.problems = tuple(problems)
-        lines = [f"{heading} ({len(self.problems)} fault{'s' * (len(self.problems) != 1)}):"]
+        lines = [f"{heading} ({len(self.problems)} problem{'s' * (len(self.problems) != 1)}):"]
         lines += [f"  - {problem}" for problem in self.problems]
         super().__init__("\n".join(lines))
 
@@ -74,4 +78,7 @@ class CircuitError(CircuitshiftError):
 
 
 class OutputError(CircuitshiftError):
-    """A file cannot be written (full disk, no permission): nobody's data are at fault."""
+    """A file cannot be written, for example because the disk is full or permission is missing.
+
+    The input data are not the cause, so other participants would fail in the same way.
+    """

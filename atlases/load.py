@@ -1,8 +1,8 @@
-"""Load an atlas: the embedded one, one by its name, one from files, or two combined.
+"""Load an atlas by name, from files, or as a combination of two atlases.
 
-`load_atlas` is the one door. Names are resolved in `remote`, through the libraries that keep
-their own caches (templateflow, nilearn); this module reads label images, weight maps and label
-tables, and checks that an image and its table agree.
+`load_atlas` is the entry point. `circuitshift.atlases.remote` finds the files of named atlases in
+the caches of templateflow and nilearn. This module reads label images, weight maps and label
+tables, and checks that an image agrees with its table.
 """
 
 import csv
@@ -23,19 +23,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.atlases.atomic_files import atomic_binary, atomic_path
 from circuitshift.atlases.errors import AtlasError
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.atlases.remote import AtlasFiles, find
 from circuitshift.atlases.seitzman import load_seitzman
-from circuitshift.atlases.whole import atomic_binary, atomic_path
 
 __all__ = ["checksum", "combine", "infer_region", "load_atlas"]
 
 log = logging.getLogger(__name__)
 
 IMAGES = (".nii.gz", ".nii")
-# 1024 maps at 2 mm in 32 bits have 3.7 GB; a header can claim anything
-MOST_BYTES = 8 * 2**30
+# 1024 maps at 2 mm in 32 bits have 3.7 GB; headers of damaged files can state any size
+MAX_BYTES = 8 * 2**30
 SPACES = {
     "MNI152NLin2009cAsym": "MNI152NLin2009cAsym",
     "MNI152NLin6Asym": "MNI152NLin6Asym",
@@ -52,7 +52,7 @@ ALIASES = {
     "component": "index",
     "hemi": "hemisphere",
     "network_label": "network",
-    # DiFuMo's column of 7 networks carries names of the 17; this one is what it says
+    # in DiFuMo's tables, the column of 7 networks contains names of the 17 networks as well
     "yeo_networks17": "network",
 }
 SCHAEFER = re.compile(r"(?:(?:7|17)Networks_)?(?P<side>[LR])H_(?P<network>[A-Za-z]+)(?:_.*)?")
@@ -63,47 +63,48 @@ SIDES = (
 
 
 def load_atlas(source: str | Path, *, space: str = "MNI152NLin2009cAsym") -> Atlas:
-    """Load an atlas by name, from files, or two combined.
+    """Load an atlas by name, from files, or as a combination of two atlases.
 
     Parameters
     ----------
     source : str or Path
-        ``seitzman300`` (embedded, no network); a name such as
+        ``seitzman300`` (embedded, needs no network connection); a name such as
         ``Schaefer2018_200Parcels_7Networks``, ``Tian_S1``, ``HarvardOxford``, ``AAL`` or
-        ``DiFuMo64``; the path of a label image (3D) or maps (4D) with its table beside it, or of
-        a table alone; or two of these joined by ``+``.
+        ``DiFuMo64``; the path of a label image (3D) or maps (4D) with a label table in the same
+        folder, or of a label table alone; or two of these joined by ``+``.
     space : str, default="MNI152NLin2009cAsym"
-        TemplateFlow name of the space of the images to be measured. Decides which version an
-        atlas named has; a file keeps the space that its own name states.
+        TemplateFlow name of the space of the images to be measured. It selects the version of a
+        named atlas. Atlases from files keep the space that their file name states.
 
     Returns
     -------
     Atlas
-        Regions in the order of the table, with centres (mm) where an image of labels is there.
+        Regions in the order of the table, with centres in mm if the atlas has a label image or
+        the table lists coordinates.
 
     Raises
     ------
     AtlasError
-        If the name is unknown, files are absent or broken, or an image and its table disagree.
+        If the name is unknown, files are missing or damaged, or an image and its table disagree.
     """
     text = str(source)
     if "+" in text and not Path(text).exists():
         first, second, *more = [part.strip() for part in text.split("+")]
         if more or not first or not second:
-            raise AtlasError(f"atlas {text!r}: name two atlases joined by one +, as in A+B")
+            raise AtlasError(f"atlas {text!r}: join exactly two atlases by one +, as in A+B")
         return combine(load_atlas(first, space=space), load_atlas(second, space=space))
     if re.sub("[^a-z0-9]", "", text.lower()) in ("seitzman300", "seitzman", "seitzman2018"):
         return load_seitzman(space)
     if isinstance(source, Path) or os.sep in text or _is_file_name(text) or Path(text).is_file():
         return _from_path(Path(text))
-    parts = [_from_found(found) for found in find(text, space)]
+    parts = [_from_files(found) for found in find(text, space)]
     if len(parts) == 1:
         return parts[0]
     return replace(combine(parts[0], parts[1]), name="HarvardOxford")
 
 
 def checksum(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal, for sidecars and caches."""
+    """Compute the hexadecimal SHA-256 checksum of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):
@@ -115,11 +116,27 @@ def checksum(path: Path) -> str:
 
 
 def infer_region(index: int, label: str, hemisphere: str = "", network: str = "") -> Region:
-    """Region with hemisphere and network read from its label where they are not given.
+    """Make a region, deriving a missing hemisphere and network from the label.
 
-    Understands Schaefer (``7Networks_LH_Default_PFC_1``), Tian (``HIP-rh``; network
-    ``Subcortex``) and names that carry a side as a word of its own (``Precuneus_L``,
-    ``Left Amygdala``).
+    Labels of the Schaefer (``7Networks_LH_Default_PFC_1``) and Tian atlases (``HIP-rh``; network
+    ``Subcortex``) are recognised, as are labels that state the hemisphere as a separate word
+    (``Precuneus_L``, ``Left Amygdala``).
+
+    Parameters
+    ----------
+    index : int
+        Value of the region in the label image.
+    label : str
+        Name of the region.
+    hemisphere : {"L", "R", ""}, default=""
+        Hemisphere; empty to derive it from the label.
+    network : str, default=""
+        Network; empty to derive it from the label.
+
+    Returns
+    -------
+    Region
+        Hemisphere and network are empty where the label does not state them.
     """
     if found := TIAN.fullmatch(label):
         hemisphere = hemisphere or found["side"].upper()
@@ -133,19 +150,19 @@ def infer_region(index: int, label: str, hemisphere: str = "", network: str = ""
     return Region(index, label, hemisphere, network)
 
 
-# ------------------------------------------------------------------------------------- tables
+# ------------------------------------------------------------------------------- label tables
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Rows of a label table and the file they come from."""
+    """The rows of a label table and the file from which they were read."""
 
     path: Path
     regions: tuple[Region, ...]
 
 
 def _read_table(path: Path) -> _Table:
-    """Regions of a BIDS-Atlas TSV or of a two-line ``label.txt``."""
+    """Read the regions of a TSV table in the BIDS atlas format or of a ``label.txt`` file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -154,24 +171,29 @@ def _read_table(path: Path) -> _Table:
     regions = read(path, text.splitlines())
     if not regions:
         raise AtlasError(f"{path}: the label table has no rows")
-    twice = [str(k) for k, n in Counter(r.index for r in regions).items() if n > 1]
-    if twice:
-        raise AtlasError(f"{path}: these indices stand in more than one row: {_some(twice)}")
+    repeated = [str(k) for k, n in Counter(r.index for r in regions).items() if n > 1]
+    if repeated:
+        raise AtlasError(
+            f"{path}: each index must have one row; repeated are {_first_few(repeated)}"
+        )
     return _Table(path, regions)
 
 
 def _read_tsv(path: Path, lines: Sequence[str]) -> tuple[Region, ...]:
-    """Rows of ``index, label[, hemisphere, network, x, y, z]``, and of templateflow's tables."""
+    """Read rows of ``index, label[, hemisphere, network, x, y, z]`` or of templateflow's format."""
     if any(len(line) > csv.field_size_limit() for line in lines):
-        raise AtlasError(f"{path}: it is no label table, it has lines of thousands of letters")
+        raise AtlasError(
+            f"{path}: it is not a label table, since lines have more than {csv.field_size_limit()} "
+            "characters"
+        )
     rows = csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
     header = [(name or "").strip().lower() for name in rows.fieldnames or ()]
     rows.fieldnames = [n if ALIASES.get(n, n) in header else ALIASES.get(n, n) for n in header]
     missing = {"index", "label"} - set(rows.fieldnames)
     if missing:
         raise AtlasError(
-            f"{path}: a label table needs the columns index and label, "
-            f"{' and '.join(sorted(missing))} is not there (found: {', '.join(header) or 'none'})"
+            f"{path}: a label table needs the columns index and label; "
+            f"{' and '.join(sorted(missing))} missing (found: {', '.join(header) or 'none'})"
         )
     regions = []
     for row in rows:
@@ -181,13 +203,13 @@ def _read_tsv(path: Path, lines: Sequence[str]) -> tuple[Region, ...]:
         index = _index(where, cell["index"])
         if not cell["label"]:
             raise AtlasError(f"{where}: the label is empty")
-        if index == 0:  # background, which some tables name
+        if index == 0:  # some tables have a row for the background
             continue
         side = cell.get("hemisphere", "")[:1].upper()
         side = side if side in ("L", "R") else ""
         region = infer_region(index, cell["label"], side, cell.get("network", ""))
-        regions.append(replace(region, xyz_mm=_place(where, cell)))
-    if "difumo_names" in header:  # its names repeat in the larger versions
+        regions.append(replace(region, xyz_mm=_coordinates(where, cell)))
+    if "difumo_names" in header:  # names repeat in the versions with many maps
         count = Counter(r.label for r in regions)
         return tuple(
             replace(r, label=f"{r.label} {r.index}") if count[r.label] > 1 else r for r in regions
@@ -195,8 +217,8 @@ def _read_tsv(path: Path, lines: Sequence[str]) -> tuple[Region, ...]:
     return tuple(regions)
 
 
-def _place(where: str, cell: Mapping[str, str]) -> tuple[float, float, float] | None:
-    """Centre in mm, where a table has one."""
+def _coordinates(where: str, cell: Mapping[str, str]) -> tuple[float, float, float] | None:
+    """Read the centre in mm; None where the table does not state it."""
     texts = [cell.get(axis, "") for axis in "xyz"]
     if not all(texts):
         return None
@@ -208,9 +230,9 @@ def _place(where: str, cell: Mapping[str, str]) -> tuple[float, float, float] | 
 
 
 def _read_two_line(path: Path, lines: Sequence[str]) -> tuple[Region, ...]:
-    """Rows as pairs of lines, ``NAME`` then ``index R G B A``, or names alone, in order."""
+    """Read pairs of lines, ``NAME`` and ``index R G B A``, or one name a line in index order."""
     words = [line.strip() for line in lines if line.strip()]
-    if not any(line[0].isdigit() for line in words):  # the publishers' other form: names alone
+    if not any(line[0].isdigit() for line in words):  # names alone
         return tuple(infer_region(k, name) for k, name in enumerate(words, start=1))
     if len(words) % 2:
         raise AtlasError(
@@ -223,9 +245,9 @@ def _read_two_line(path: Path, lines: Sequence[str]) -> tuple[Region, ...]:
 
 
 def _index(where: str, text: str) -> int:
-    """Return the whole number in a cell."""
+    """Convert the text of a cell to a non-negative integer."""
     if not re.fullmatch("[0-9]+", text):
-        raise AtlasError(f"{where}: index {text!r} is not a whole number of 0 or more")
+        raise AtlasError(f"{where}: index {text!r} is not a non-negative integer")
     return int(text)
 
 
@@ -241,20 +263,24 @@ def _stem(path: Path) -> str:
 
 
 def _from_path(path: Path) -> Atlas:
-    """Atlas of a label image or maps with a table, or of a table alone."""
+    """Load a label image or maps with their table, or a table alone."""
     if not path.is_file():
-        kind = "is a folder; name the image or table in it" if path.is_dir() else "does not exist"
+        kind = (
+            "is a folder; give the path of the image or table in it"
+            if path.is_dir()
+            else "does not exist"
+        )
         raise AtlasError(f"atlas {path}: the file {kind}")
     if path.name.endswith(IMAGES):
-        return _build(path, _read_table(_table_beside(path)), (_name_of(path), _space_of(path)))
+        return _build(path, _read_table(_find_table(path)), (_name_of(path), _space_of(path)))
     if path.suffix not in (".tsv", ".txt"):
         raise AtlasError(f"atlas {path}: expected a .nii, .nii.gz, .tsv or label .txt file")
     table = _read_table(path)
     return Atlas(_name_of(path), table.regions, "table", _space_of(path))
 
 
-def _from_found(found: AtlasFiles) -> Atlas:
-    """Atlas of files that were found by name."""
+def _from_files(found: AtlasFiles) -> Atlas:
+    """Load the files of a named atlas."""
     if found.table is not None:
         table = _read_table(found.table)
     else:
@@ -267,9 +293,28 @@ def _from_found(found: AtlasFiles) -> Atlas:
 def _build(
     image: Path, table: _Table, name_and_space: tuple[str, str], *, partial: bool = False
 ) -> Atlas:
-    """Atlas of an image and its table; labels if the image is 3D, maps if it is 4D.
+    """Make an atlas of kind ``labels`` from a 3D image, or of kind ``maps`` from a 4D image.
 
-    With `partial`, values that the table does not name are left out instead of being an error.
+    Parameters
+    ----------
+    image : Path
+        Label image or maps.
+    table : _Table
+        Its label table.
+    name_and_space : tuple of (str, str)
+        Name and space of the atlas.
+    partial : bool, default=False
+        Whether values of the image that the table does not list are ignored. If False, they
+        raise an error.
+
+    Returns
+    -------
+    Atlas
+
+    Raises
+    ------
+    AtlasError
+        If the image cannot be read or disagrees with the table.
     """
     (name, space), regions = name_and_space, table.regions
     loaded = _open_image(image)
@@ -277,7 +322,7 @@ def _build(
     if len(loaded.shape) == 4 and loaded.shape[3] > 1:
         if loaded.shape[3] != len(regions):
             raise AtlasError(
-                f"atlas {name}: {image} holds {loaded.shape[3]} maps but {table.path.name} names "
+                f"atlas {name}: {image} holds {loaded.shape[3]} maps but {table.path.name} lists "
                 f"{len(regions)}; each map needs one row"
             )
         return Atlas(name, regions, "maps", space, path)
@@ -285,43 +330,43 @@ def _build(
     unnamed = sorted(set(values) - {r.index for r in regions})
     if unnamed and not partial:
         raise AtlasError(
-            f"atlas {name}: {image} holds the values {_some(unnamed)} which {table.path.name} "
-            "does not name; add their rows"
+            f"atlas {name}: {image} holds the values {_first_few(unnamed)} which {table.path.name} "
+            "does not list; add their rows"
         )
-    at = dict(zip(values, centres, strict=True))
-    empty = [r.label for r in regions if r.index not in at]
+    centre_of = dict(zip(values, centres, strict=True))
+    empty = [r.label for r in regions if r.index not in centre_of]
     if len(empty) == len(regions):
         raise AtlasError(
-            f"atlas {name}: no value of {table.path.name} is in {image}; "
-            "they do not belong together"
+            f"atlas {name}: {image} contains none of the indices of {table.path.name}; "
+            "give the table that belongs to the image"
         )
-    if empty:  # legal: their columns will be undefined, not lost
-        log.info("atlas %s: no voxels for %s", name, _some(empty))
-    placed = tuple(replace(r, xyz_mm=at.get(r.index)) for r in regions)
-    return Atlas(name, placed, "labels", space, path)
+    if empty:  # allowed: the columns of these regions will be NaN
+        log.info("atlas %s: no voxels for %s", name, _first_few(empty))
+    with_centres = tuple(replace(r, xyz_mm=centre_of.get(r.index)) for r in regions)
+    return Atlas(name, with_centres, "labels", space, path)
 
 
-def _table_beside(image: Path) -> Path:
-    """Table that names the values of an image, in the same folder."""
+def _find_table(image: Path) -> Path:
+    """Find the label table of an image in the same folder."""
     stem = _stem(image)
     bare = re.sub(r"_(?:res|space|tpl)-[^_]+", "", stem)
-    wanted = [f"{s}{e}" for s in dict.fromkeys((stem, bare)) for e in (".tsv", "_dseg.tsv")]
-    wanted += [f"{stem}_label.txt", f"{stem}.txt"]
-    for name in wanted:
+    candidates = [f"{s}{e}" for s in dict.fromkeys((stem, bare)) for e in (".tsv", "_dseg.tsv")]
+    candidates += [f"{stem}_label.txt", f"{stem}.txt"]
+    for name in candidates:
         if (image.parent / name).is_file():
             return image.parent / name
-    # the publishers' label.txt serves several images: its name is the beginning of theirs
+    # one label.txt may serve several images, whose names start with its stem
     shared = [p for p in image.parent.glob("*_label.txt") if stem.startswith(_stem(p)[:-6])]
     if shared:
         return max(shared, key=lambda p: len(p.name))
     raise AtlasError(
-        f"atlas {image}: no label table beside it; place {wanted[0]} there "
+        f"atlas {image}: there is no label table in its folder; add {candidates[0]} "
         "with the columns index and label"
     )
 
 
 def _name_of(path: Path) -> str:
-    """Atlas name from a file name: letters and digits only."""
+    """Derive the atlas name from a file name, using letters and digits only."""
     stem = _stem(path)
     if found := re.search(r"(?:^|_)(?:atlas|seg)-([A-Za-z0-9]+)", stem):
         described = re.search(r"_desc-([A-Za-z0-9]+)", stem)
@@ -331,7 +376,7 @@ def _name_of(path: Path) -> str:
 
 
 def _space_of(path: Path) -> str:
-    """Space that a file name states; empty when it states none."""
+    """Return the space that a file name states, or an empty string."""
     stem = _stem(path)
     if found := re.search(r"(?:^|_)(?:space|tpl)-([A-Za-z0-9]+)", stem):
         return found[1]
@@ -343,8 +388,8 @@ def _space_of(path: Path) -> str:
 
 
 def _open_image(path: Path) -> Any:  # noqa: ANN401 - nibabel is untyped
-    """Open an image with nibabel, or say what is wrong with the file."""
-    import nibabel  # noqa: PLC0415 - slow to import, and most runs use the embedded atlas
+    """Open an image with nibabel and check its dimensions."""
+    import nibabel  # noqa: PLC0415 - slow, and not needed for the embedded atlas
     from nibabel.filebasedimages import ImageFileError  # noqa: PLC0415 - as above
     from nibabel.spatialimages import HeaderDataError  # noqa: PLC0415 - as above
 
@@ -352,39 +397,42 @@ def _open_image(path: Path) -> Any:  # noqa: ANN401 - nibabel is untyped
     try:
         image = nibabel.load(path)
     except (*broken, ImageFileError, HeaderDataError) as error:
-        raise AtlasError(f"atlas {path}: not a readable NIfTI image ({_first(error)})") from None
+        raise AtlasError(
+            f"atlas {path}: not a readable NIfTI image ({_first_line(error)})"
+        ) from None
     if len(image.shape) not in (3, 4):
         raise AtlasError(f"atlas {path}: expected a 3D or 4D image, found {len(image.shape)}D")
     size = math.prod(image.shape) * image.get_data_dtype().itemsize
-    if min(image.shape) < 1 or size > MOST_BYTES:
+    if min(image.shape) < 1 or size > MAX_BYTES:
         raise AtlasError(
-            f"atlas {path}: its header claims {'x'.join(map(str, image.shape))} values, which no "
-            "atlas has; fetch it again"
+            f"atlas {path}: its header states {'x'.join(map(str, image.shape))} values, which is "
+            "not plausible for an atlas; fetch it again"
         )
     return image
 
 
 def _voxels(path: Path, image: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401 - nibabel is untyped
-    """Label of each voxel, shape (x, y, z), of a file whose own checksum is right."""
+    """Read the label of each voxel, shape (x, y, z), and verify the checksum of gzip files."""
     try:
         if path.name.endswith(".gz"):
             _check_gzip(path)
         data = np.asanyarray(image.dataobj)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise AtlasError(
-            f"atlas {path}: the image is truncated or damaged ({_first(error)}); fetch it again"
+            f"atlas {path}: the image is truncated or damaged ({_first_line(error)}); "
+            "fetch it again"
         ) from None
     data = data.reshape(data.shape[:3])
-    whole: npt.NDArray[np.int64] = (
-        data.astype(np.int64) if data.dtype.kind in "iu" else _complete(path, data)
+    labels: npt.NDArray[np.int64] = (
+        data.astype(np.int64) if data.dtype.kind in "iu" else _to_integers(path, data)
     )
-    if whole.min(initial=0) < 0:
-        raise AtlasError(f"atlas {path}: labels must not be negative, found {whole.min()}")
-    return whole
+    if labels.min(initial=0) < 0:
+        raise AtlasError(f"atlas {path}: labels must not be negative, found {labels.min()}")
+    return labels
 
 
 def _check_gzip(path: Path) -> None:
-    """Read to the end of a gzip file, where its CRC stands; nibabel stops before."""
+    """Read a gzip file to its end, which verifies its CRC; nibabel stops before the end."""
     from isal import igzip  # noqa: PLC0415 - not needed for the embedded atlas
 
     with igzip.open(path, "rb") as stream:
@@ -392,21 +440,21 @@ def _check_gzip(path: Path) -> None:
             pass
 
 
-def _complete(path: Path, data: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Labels kept as decimals, as whole numbers."""
+def _to_integers(path: Path, data: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Convert labels that are stored as floating-point numbers to integers."""
     if not np.isfinite(data).all() or np.any(data != np.rint(data)):
         raise AtlasError(
-            f"atlas {path}: a label image holds whole numbers, this one does not; "
-            "weight maps must be 4D, one map a volume"
+            f"atlas {path}: a 3D label image must contain integers only; "
+            "weight maps must be 4D, with one map per volume"
         )
-    whole: npt.NDArray[np.int64] = np.rint(data).astype(np.int64)
-    return whole
+    labels: npt.NDArray[np.int64] = np.rint(data).astype(np.int64)
+    return labels
 
 
 def _centres(
     voxels: npt.NDArray[np.int64], affine: npt.NDArray[np.float64]
 ) -> tuple[list[int], list[tuple[float, float, float]]]:
-    """Values of a label image and their centroids, mm."""
+    """Compute the values of a label image and their centroids in mm."""
     where = np.nonzero(voxels)
     values, inverse, size = np.unique(voxels[where], return_inverse=True, return_counts=True)
     mean = np.stack([np.bincount(inverse, axis, len(values)) / size for axis in where], axis=1)
@@ -418,53 +466,54 @@ def _centres(
 
 
 def combine(first: Atlas, second: Atlas, *, folder: Path | None = None) -> Atlas:
-    """Two label atlases as one: `second` where `first` has no label.
+    """Combine two label atlases, using `second` where `first` has no label.
 
-    The new image lies on the grid of `first`; `second` is brought there by nearest neighbour if
-    its grid differs. Its values follow those of `first`. The image is written once, under a name
-    made of both images' checksums, with a JSON beside it that counts the overlap.
+    The combined image is on the grid of `first`; if the grids differ, `second` is resampled by
+    nearest-neighbour interpolation. The values of `second` are increased by the largest value of
+    `first`. The image is written once, under a name derived from the checksums of both images,
+    with a JSON sidecar that states the number of overlapping voxels.
 
     Parameters
     ----------
     first, second : Atlas
         Label atlases in the same space.
     folder : Path, optional
-        Where to write; by default ``$XDG_CACHE_HOME/circuitshift``.
+        Output folder; ``$XDG_CACHE_HOME/circuitshift`` by default.
 
     Returns
     -------
     Atlas
-        Named by both names.
+        Atlas with the concatenated names and the regions of both atlases.
 
     Raises
     ------
     AtlasError
-        If either is no label atlas, the spaces differ, or a label is in both.
+        If one of them is not a label atlas, the spaces differ, or both contain the same label.
     """
     for part in (first, second):
         _label_image(part)
     if first.space and second.space and first.space != second.space:
         raise AtlasError(
             f"atlases {first.name} ({first.space}) and {second.name} ({second.space}) "
-            "are in different spaces; give both in one"
+            "are in different spaces; use versions in one space"
         )
     offset = max(r.index for r in first.regions)
     moved = tuple(replace(r, index=r.index + offset) for r in second.regions)
     name = first.name + second.name
-    target = (folder or _cache()) / f"atlas-{name}_{_content(first, second)}_dseg.nii.gz"
+    target = (folder or _cache()) / f"atlas-{name}_{_combination_key(first, second)}_dseg.nii.gz"
     if not target.is_file():
         _write_combined((first, second), offset, target)
-    told = json.loads(_beside(target).read_text(encoding="utf-8"))
-    if told["overlap_voxels"]:
+    record = json.loads(_sidecar_of(target).read_text(encoding="utf-8"))
+    if record["overlap_voxels"]:
         log.info(
-            "atlas %s: %d voxels of %s lie in %s and stay there",
-            name, told["overlap_voxels"], second.name, first.name,
+            "atlas %s: %d voxels of %s overlap with %s and keep the label of the latter",
+            name, record["overlap_voxels"], second.name, first.name,
         )  # fmt: skip
     values, centres = _centres(_voxels(target, image := _open_image(target)), image.affine)
-    at = dict(zip(values, centres, strict=True))
+    centre_of = dict(zip(values, centres, strict=True))
     return Atlas(
         name=name,
-        regions=tuple(replace(r, xyz_mm=at.get(r.index)) for r in (*first.regions, *moved)),
+        regions=tuple(replace(r, xyz_mm=centre_of.get(r.index)) for r in (*first.regions, *moved)),
         kind="labels",
         space=first.space or second.space,
         image=target,
@@ -474,26 +523,27 @@ def combine(first: Atlas, second: Atlas, *, folder: Path | None = None) -> Atlas
 
 
 def _label_image(atlas: Atlas) -> Path:
+    """Return the label image of an atlas that can be combined."""
     if atlas.kind != "labels" or atlas.image is None:
         raise AtlasError(
-            f"atlas {atlas.name}: only label images can be combined, this one is of kind "
-            f"{atlas.kind}; give both as separate atlases"
+            f"atlas {atlas.name}: only label images can be combined, but it is of kind "
+            f"{atlas.kind}; use the two atlases separately"
         )
     return atlas.image
 
 
-def _content(*atlases: Atlas) -> str:
-    """Key of a combination: both images and the values that count as regions."""
+def _combination_key(*atlases: Atlas) -> str:
+    """Compute a key from the checksums of both images and the values of their regions."""
     parts = [checksum(_label_image(a)) + str([r.index for r in a.regions]) for a in atlases]
     return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
 
-def _beside(image: Path) -> Path:
+def _sidecar_of(image: Path) -> Path:
     return image.with_name(f"{_stem(image)}.json")
 
 
 def _cache() -> Path:
-    """Folder of resolved atlases; $XDG_CACHE_HOME or ~/.cache, and a temporary one if not ours."""
+    """Return the cache folder, or a folder for temporary files if it is not writable."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(home) / "circuitshift"
     try:
@@ -508,61 +558,67 @@ def _cache() -> Path:
 
 
 def _write_combined(atlases: tuple[Atlas, Atlas], offset: int, target: Path) -> None:
-    """Write the combined image and its JSON, each whole or not at all."""
-    import nibabel  # noqa: PLC0415 - slow to import, needed here only
+    """Write the combined image and its JSON sidecar atomically."""
+    import nibabel  # noqa: PLC0415 - slow, and needed here only
 
     images = [_label_image(atlas) for atlas in atlases]
     first, second = (_open_image(path) for path in images)
     base, added = (
-        # values that an atlas does not name (white matter) are not regions
+        # values that are not in the label table, such as white matter, are not regions
         np.where(np.isin(voxels, [r.index for r in atlas.regions]), voxels, 0)
         for atlas, voxels in zip(
             atlases, (_voxels(images[0], first), _voxels(images[1], second)), strict=True
         )
     )
-    same = added.shape == base.shape and np.allclose(first.affine, second.affine, atol=1e-4)
-    if not same:
-        added = _nearest(added, np.linalg.inv(second.affine) @ first.affine, base.shape)
+    is_same_grid = added.shape == base.shape and np.allclose(first.affine, second.affine, atol=1e-4)
+    if not is_same_grid:
+        added = _resample_nearest(added, np.linalg.inv(second.affine) @ first.affine, base.shape)
     overlap = int(np.count_nonzero((base > 0) & (added > 0)))
     merged = np.where(base > 0, base, np.where(added > 0, added + offset, 0)).astype(np.int32)
     image = nibabel.Nifti1Image(merged, first.affine)
-    told = {
+    record = {
         "sources": [{"file": p.name, "sha256": checksum(p)} for p in images],
         "index_offset_of_second": offset,
         "overlap_voxels": overlap,
-        "second_resampled": not same,
+        "second_resampled": not is_same_grid,
     }
-    content = json.dumps(told, indent=2).encode()
-    # the JSON first: whoever finds the image finds its JSON too
-    with atomic_binary(_beside(target)) as file:
+    content = json.dumps(record, indent=2).encode()
+    # the JSON is written first, so that an existing image always has its sidecar
+    with atomic_binary(_sidecar_of(target)) as file:
         file.write(content)
     with atomic_path(target) as part:
         image.to_filename(part)
 
 
-def _nearest(
+def _resample_nearest(
     labels: npt.NDArray[np.int64], voxel_to_voxel: npt.NDArray[np.float64], shape: tuple[int, ...]
 ) -> npt.NDArray[np.int64]:
-    """Labels at the nearest voxel of another grid; 0 outside of the image."""
+    """Resample labels to another grid by nearest neighbour, with 0 outside the image."""
     out = np.zeros(shape, dtype=np.int64)
     rows = np.indices(shape[1:]).reshape(2, -1)
-    for i in range(shape[0]):  # slab by slab, to keep memory small
-        here = np.vstack([np.full(rows.shape[1], i), rows])
-        there = np.rint(voxel_to_voxel[:3, :3] @ here + voxel_to_voxel[:3, 3:]).astype(np.intp)
-        inside = ((there >= 0) & (there < np.array(labels.shape)[:, None])).all(axis=0)
-        out[i].reshape(-1)[inside] = labels[tuple(there[:, inside])]
+    for i in range(shape[0]):  # in slabs, to limit memory use
+        grid_voxels = np.vstack([np.full(rows.shape[1], i), rows])
+        source_voxels = np.rint(
+            voxel_to_voxel[:3, :3] @ grid_voxels + voxel_to_voxel[:3, 3:]
+        ).astype(np.intp)
+        inside = ((source_voxels >= 0) & (source_voxels < np.array(labels.shape)[:, None])).all(
+            axis=0
+        )
+        out[i].reshape(-1)[inside] = labels[tuple(source_voxels[:, inside])]
     return out
 
 
-# -------------------------------------------------------------------------------------- words
+# ----------------------------------------------------------------------------------- messages
 
 
-def _first(error: BaseException) -> str:
-    """First line of another library's message."""
+def _first_line(error: BaseException) -> str:
+    """Return the first line of an error message of another library."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _some(items: Iterable[object], most: int = 10) -> str:
-    """Name the first few."""
+def _first_few(items: Iterable[object], limit: int = 10) -> str:
+    """List the first items, and the number of the others."""
     words = [str(item) for item in items]
-    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+    return ", ".join(words[:limit]) + (
+        f" and {len(words) - limit} more" if len(words) > limit else ""
+    )

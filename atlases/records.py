@@ -1,6 +1,10 @@
-"""The nouns of atlases: Region, Atlas, Circuit. Valid once made."""
+"""Records of atlases and circuits: Region, Atlas and Circuit.
 
-from dataclasses import dataclass, field
+The records are immutable and are validated when they are created.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -24,15 +28,15 @@ class Region:
     index : int
         Value in the label image, or 1-based row for spheres, maps and tables.
     label : str
-        Name, unique in its atlas; columns are matched by it.
+        Name, unique within the atlas. Columns of time series are matched by it.
     hemisphere : {"L", "R", ""}
-        Side; empty when midline or unknown.
+        Hemisphere; empty for midline regions and where it is unknown.
     network : str
-        Name of its large-scale network; empty when unknown.
+        Name of the large-scale network; empty where it is unknown.
     xyz_mm : tuple of three float, optional
-        Centre in MNI space, mm.
+        Centre in MNI space, in mm.
     radius_mm : float, optional
-        Radius of a sphere, mm.
+        Radius in mm, for spheres only.
     """
 
     index: int
@@ -45,28 +49,28 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Atlas:
-    """Regions, and how to find them in an image.
+    """A set of regions and how they are located in an image.
 
     Parameters
     ----------
     name : str
-        Value of the BIDS entity ``atlas-``: letters and digits only.
+        Value of the BIDS entity ``atlas-``, which may contain letters and digits only.
     regions : tuple of Region
-        In the order of every table's columns.
+        Regions in the column order of all tables.
     kind : {"spheres", "labels", "maps", "table"}
-        Spheres around `Region.xyz_mm`; a 3D label image; 4D weight maps; or only names
-        (the atlas of somebody's time series).
+        ``spheres`` around `Region.xyz_mm`, a 3D ``labels`` image, 4D weight ``maps``, or a
+        ``table`` of names only, for time series that other software extracted.
     space : str
-        TemplateFlow name of the space; empty when unknown.
+        TemplateFlow name of the space; empty where it is unknown.
     image : Path, optional
-        Label image or maps; required for these kinds.
+        Label image or maps; required for these two kinds.
     reference, licence : str
-        How to cite it, and its terms.
+        How to cite the atlas, and its terms of use.
 
     Raises
     ------
     AtlasError
-        If names repeat, the name is no BIDS label, or the image is not given.
+        If labels repeat, the name is not a BIDS label, or a required image is missing.
     """
 
     name: str
@@ -82,45 +86,50 @@ class Atlas:
             raise AtlasError(f"atlas name {self.name!r}: use letters and digits only")
         if not self.regions:
             raise AtlasError(f"atlas {self.name}: it has no regions; check its label table")
-        seen: set[str] = set()
-        again = sorted({r.label for r in self.regions if r.label in seen or seen.add(r.label)})  # type: ignore[func-returns-value]
-        if again:
+        counts = Counter(region.label for region in self.regions)
+        repeated = sorted(label for label, count in counts.items() if count > 1)
+        if repeated:
             raise AtlasError(
-                f"atlas {self.name}: labels must be unique, these repeat: {', '.join(again[:10])}"
+                f"atlas {self.name}: labels must be unique; rename the repeated labels "
+                f"{', '.join(repeated[:10])}"
             )
         if self.kind in ("labels", "maps") and self.image is None:
-            raise AtlasError(f"atlas {self.name}: a {self.kind} atlas needs an image")
+            raise AtlasError(f"atlas {self.name}: an atlas of kind {self.kind} needs an image")
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Region names, in column order."""
+        """Region names in column order."""
         return tuple(region.label for region in self.regions)
 
     def centres_mm(self) -> npt.NDArray[np.float64]:
-        """Region centres, shape (n_regions, 3), mm; NaN where unknown."""
+        """Return the region centres in mm, shape (n_regions, 3), with NaN where unknown."""
         nan = (np.nan, np.nan, np.nan)
         return np.array([r.xyz_mm if r.xyz_mm is not None else nan for r in self.regions], float)
 
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
-    """A named circuit on one atlas: a set of edges stated beforehand.
+    """A named circuit on one atlas: a set of edges defined before the analysis.
 
     Parameters
     ----------
     name : str
-        Key in tables, e.g. ``dlpfc_amygdala``.
+        Key in tables, for example ``dlpfc_amygdala``.
     title : str
-        Name for people.
+        Name shown in reports.
     seeds : tuple of int
-        Positions (not indices) of its regions in ``Atlas.regions``.
+        Positions in `Atlas.regions` (not label values) of the first side.
     targets : tuple of int
-        Positions of the other side of a *between* circuit; empty means all pairs within `seeds`.
+        Positions of the second side, for a circuit *between* two sets of regions. If empty, the
+        circuit contains all pairs *within* `seeds`.
     direction : {"increase", "decrease", "two-sided"}
-        The review's prediction of the edge change under treatment, for the report; tests are
-        two-sided unless the study file fixes a direction.
+        Change of the edges under treatment that the literature predicts. It is shown in reports;
+        tests are two-sided unless the study file fixes a direction.
     why, reference : str
-        The reasoning and its DOI.
+        Rationale of the prediction, and its citation with DOI.
+    notes : tuple of str
+        How the regions were found where this was not by network label, for example by
+        coordinates or as a substitute for a structure that the atlas lacks.
     """
 
     name: str
@@ -130,10 +139,21 @@ class Circuit:
     direction: Direction = "two-sided"
     why: str = ""
     reference: str = ""
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def edges(self, n_regions: int) -> npt.NDArray[np.intp]:
-        """Positions of the circuit's edges in ``numpy.triu_indices(n_regions, 1)``, sorted."""
+        """Return the positions of the circuit's edges in the upper triangle, sorted.
+
+        Parameters
+        ----------
+        n_regions : int
+            Number of regions of the atlas.
+
+        Returns
+        -------
+        ndarray of int, shape (n_circuit_edges,)
+            Positions within ``numpy.triu_indices(n_regions, 1)``.
+        """
         if self.targets:
             pairs = {(min(a, b), max(a, b)) for a in self.seeds for b in self.targets if a != b}
         else:

@@ -1,9 +1,9 @@
-"""Atlases by name: which files they are, and where templateflow or nilearn keep them.
+"""Find the files of an atlas by its name, in the caches of templateflow and nilearn.
 
-Both libraries have caches of their own, which are used as they are: a file already there is
-taken without touching the network (and, for templateflow, without importing it, since that takes
-seconds); otherwise the library is asked to fetch it. Without a network, the error says which file
-to place where.
+Each library's own cache is used. A cached file is returned without network access and, for
+templateflow, without importing the library, because the import takes seconds. A file that is not
+cached is fetched by the library. If this fails, the error names the files and the folder in which
+to place them.
 """
 
 import difflib
@@ -17,13 +17,13 @@ from typing import Any
 
 from circuitshift.atlases.errors import AtlasError
 
-__all__ = ["AtlasFiles", "find", "known_names"]
+__all__ = ["AtlasFiles", "find", "is_filled", "known_names", "templateflow_home"]
 
 SCHAEFER_SIZES = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000)
-# templateflow does not hold these two; nilearn does
-SCHAEFER_OF_NILEARN = (700, 900)
+# sizes that nilearn provides and templateflow does not
+SCHAEFER_FROM_NILEARN = (700, 900)
 DIFUMO_SIZES = (64, 128, 256, 512, 1024)
-# of the subcortical image: tissue, not regions
+# labels of the Harvard-Oxford subcortical image that are tissue classes, not regions
 NOT_REGIONS = re.compile(r"White Matter|Cerebral Cortex|Ventric", re.IGNORECASE)
 
 SCHAEFER = ("doi:10.1093/cercor/bhx179", "MIT")
@@ -36,7 +36,7 @@ AAL3 = ("doi:10.1016/j.neuroimage.2019.116189", "free for research with citation
 
 @dataclass(frozen=True, slots=True)
 class AtlasFiles:
-    """Files of an atlas.
+    """The files of an atlas, its space and its citation.
 
     Parameters
     ----------
@@ -45,12 +45,13 @@ class AtlasFiles:
     image : Path
         Label image or maps.
     space : str
-        TemplateFlow name of the image's space.
+        TemplateFlow name of the space of the image.
     table : Path, optional
-        Label table beside it.
+        Label table; None if `rows` name the regions.
     rows : sequence of (int, str), optional
-        Value and name of each region, where the library gave them instead of a table.
+        Value and name of each region, where the library provides these instead of a table.
     reference, licence : str
+        How to cite the atlas, and its terms of use.
     """
 
     name: str
@@ -63,29 +64,36 @@ class AtlasFiles:
 
 
 def find(name: str, space: str) -> tuple[AtlasFiles, ...]:
-    """Files of an atlas by its name; two parts for one that has cortex and subcortex apart.
+    """Find the files of an atlas, fetching those that are not cached.
 
     Parameters
     ----------
     name : str
-        See `known_names`; case, ``_`` and ``-`` do not matter.
+        One of `known_names`. Case, ``_`` and ``-`` are ignored.
     space : str
-        Space wanted. An atlas that exists in one space only comes in that.
+        TemplateFlow name of the requested space. Atlases that exist in one space only are
+        returned in that space.
+
+    Returns
+    -------
+    tuple of AtlasFiles
+        One element, or two for atlases that are published as separate cortical and subcortical
+        images (Harvard-Oxford).
 
     Raises
     ------
     AtlasError
-        If the name is unknown, or the files are not there and cannot be fetched.
+        If the name is unknown, or files are missing and cannot be fetched.
     """
-    plain = re.sub("[^a-z0-9]", "", name.lower())
+    key = re.sub("[^a-z0-9]", "", name.lower())
     for pattern, finder in FINDERS:
-        if found := re.fullmatch(pattern, plain):
+        if found := re.fullmatch(pattern, key):
             return finder(name, space, *(int(number) for number in found.groups()))
-    raise AtlasError(_unknown(name, plain))
+    raise AtlasError(_unknown_name_message(name, key))
 
 
 def known_names() -> tuple[str, ...]:
-    """Every name that `find` accepts, and the embedded atlas."""
+    """Return all names that `load_atlas` accepts: those of `find`, and the embedded atlas."""
     return (
         "seitzman300",
         *(f"Schaefer2018_{n}Parcels_{k}Networks" for n in SCHAEFER_SIZES for k in (7, 17)),
@@ -97,12 +105,13 @@ def known_names() -> tuple[str, ...]:
     )
 
 
-def _unknown(name: str, plain: str) -> str:
-    names = {re.sub("[^a-z0-9]", "", available.lower()): available for available in known_names()}
-    near = [names[key] for key in difflib.get_close_matches(plain, names, n=3, cutoff=0.5)]
+def _unknown_name_message(name: str, key: str) -> str:
+    """Compose an error message with the nearest names; `key` is the simplified name."""
+    names = {re.sub("[^a-z0-9]", "", known.lower()): known for known in known_names()}
+    near = [names[match] for match in difflib.get_close_matches(key, names, n=3, cutoff=0.5)]
     hint = f"the nearest names are {', '.join(near)}; " if near else ""
     return (
-        f"no atlas {name!r}: {hint}accepted are seitzman300, "
+        f"unknown atlas {name!r}; {hint}use one of seitzman300, "
         "Schaefer2018_<100..1000>Parcels_<7|17>Networks, Tian_S1 to Tian_S4, HarvardOxford, AAL, "
         "AAL3, DiFuMo<64|128|256|512|1024>, the path of an image or table, or two joined by +"
     )
@@ -112,28 +121,28 @@ def _unknown(name: str, plain: str) -> str:
 
 
 def _schaefer(name: str, space: str, size: int, networks: int) -> tuple[AtlasFiles, ...]:
-    short = f"Schaefer{size}Parcels{networks}Networks"
+    atlas_name = f"Schaefer{size}Parcels{networks}Networks"
     if size not in SCHAEFER_SIZES or networks not in (7, 17):
         raise AtlasError(
-            f"no atlas {name!r}: Schaefer comes with {', '.join(map(str, SCHAEFER_SIZES))} parcels "
-            "and 7 or 17 networks"
+            f"unknown atlas {name!r}; the Schaefer atlas has "
+            f"{', '.join(map(str, SCHAEFER_SIZES))} parcels and 7 or 17 networks"
         )
-    if size in SCHAEFER_OF_NILEARN:
+    if size in SCHAEFER_FROM_NILEARN:
         stem = f"Schaefer2018_{size}Parcels_{networks}Networks_order"
-        got = _from_nilearn(
-            short,
+        bunch = _from_nilearn(
+            atlas_name,
             "fetch_atlas_schaefer_2018",
             {"n_rois": size, "yeo_networks": networks, "resolution_mm": 2},
             [f"schaefer_2018/{stem}.txt", f"schaefer_2018/{stem}_FSLMNI152_2mm.nii.gz"],
         )
-        return (_of_bunch(short, got, "MNI152NLin6Asym", SCHAEFER),)
+        return (_from_bunch(atlas_name, bunch, "MNI152NLin6Asym", SCHAEFER),)
     entities = f"atlas-Schaefer2018_desc-{size}Parcels{networks}Networks"
-    return (_from_templateflow(short, space, (entities, "dseg"), SCHAEFER),)
+    return (_from_templateflow(atlas_name, space, (entities, "dseg"), SCHAEFER),)
 
 
 def _tian(name: str, space: str, scale: int) -> tuple[AtlasFiles, ...]:
     if scale not in (1, 2, 3, 4):
-        raise AtlasError(f"no atlas {name!r}: Tian's scales are S1, S2, S3 and S4")
+        raise AtlasError(f"unknown atlas {name!r}; the scales of the Tian atlas are S1 to S4")
     entities = (f"atlas-TianSubcortex_desc-S{scale}", "dseg")
     return (_from_templateflow(f"TianS{scale}", space, entities, TIAN),)
 
@@ -141,52 +150,52 @@ def _tian(name: str, space: str, scale: int) -> tuple[AtlasFiles, ...]:
 def _difumo(name: str, space: str, size: int) -> tuple[AtlasFiles, ...]:
     if size not in DIFUMO_SIZES:
         raise AtlasError(
-            f"no atlas {name!r}: DiFuMo comes with {', '.join(map(str, DIFUMO_SIZES))} maps"
+            f"unknown atlas {name!r}; DiFuMo has {', '.join(map(str, DIFUMO_SIZES))} maps"
         )
     entities = (f"atlas-DiFuMo_desc-{size}dimensions", "probseg")
     return (_from_templateflow(f"DiFuMo{size}", space, entities, DIFUMO),)
 
 
 def _from_templateflow(
-    name: str, space: str, entities: tuple[str, str], terms: tuple[str, str]
+    name: str, space: str, parts: tuple[str, str], citation: tuple[str, str]
 ) -> AtlasFiles:
-    """Image at 2 mm and its table, from the cache of templateflow or fetched by it."""
-    middle, suffix = entities
+    """Find the image at 2 mm resolution and its table in templateflow's cache, or fetch them."""
+    entities, suffix = parts
     folder = templateflow_home() / f"tpl-{space}"
-    image = folder / f"tpl-{space}_res-02_{middle}_{suffix}.nii.gz"
-    table = folder / f"tpl-{space}_{middle}_{suffix}.tsv"
+    image = folder / f"tpl-{space}_res-02_{entities}_{suffix}.nii.gz"
+    table = folder / f"tpl-{space}_{entities}_{suffix}.tsv"
     if not (is_filled(image) and is_filled(table)):
-        _ask_templateflow(space, middle, suffix)
-    lacking = [path.name for path in (image, table) if not is_filled(path)]
-    if lacking:
+        _fetch_from_templateflow(space, entities, suffix)
+    missing = [path.name for path in (image, table) if not is_filled(path)]
+    if missing:
         raise AtlasError(
-            f"atlas {name} in {space} is not in templateflow's cache and could not be fetched: "
-            f"place {' and '.join(lacking)} in {folder}, or pass the path of a label image "
+            f"atlas {name} in {space} is not in templateflow's cache and could not be fetched; "
+            f"place {' and '.join(missing)} in {folder}, or pass the path of a label image "
             "with its table"
         )
-    return AtlasFiles(name, image, space, table, (), *terms)
+    return AtlasFiles(name, image, space, table, (), *citation)
 
 
-def _ask_templateflow(space: str, middle: str, suffix: str) -> None:
-    """Let templateflow fetch into its cache what it knows of; what is lacking is seen after."""
-    atlas, desc = re.findall(r"-([^_]+)", middle)
+def _fetch_from_templateflow(space: str, entities: str, suffix: str) -> None:
+    """Fetch the files of an atlas into templateflow's cache; the caller checks the result."""
+    atlas, desc = re.findall(r"-([^_]+)", entities)
     with warnings.catch_warnings():
-        # a new cache is announced by a warning at import, which is not the user's concern
+        # templateflow warns at import when it creates a cache, which is irrelevant to the user
         warnings.simplefilter("ignore")
         try:
-            from templateflow.client import (  # noqa: PLC0415 - it takes 2 s
+            from templateflow.client import (  # noqa: PLC0415 - takes 2 s
                 TemplateFlowClient,
             )
 
             client = TemplateFlowClient(root=templateflow_home())
-            for extra in ({"resolution": 2, "extension": ".nii.gz"}, {"extension": ".tsv"}):
-                client.get(space, atlas=atlas, desc=desc, suffix=suffix, **extra)
-        except (OSError, RuntimeError, ValueError):  # no network, or half a file: said by caller
+            for selection in ({"resolution": 2, "extension": ".nii.gz"}, {"extension": ".tsv"}):
+                client.get(space, atlas=atlas, desc=desc, suffix=suffix, **selection)
+        except (OSError, RuntimeError, ValueError):  # no network, or a partial file
             return
 
 
 def templateflow_home() -> Path:
-    """Return the cache of templateflow, as that library finds it."""
+    """Return the cache folder of templateflow, determined by that library's rules."""
     if home := os.environ.get("TEMPLATEFLOW_HOME"):
         return Path(home).absolute()
     from platformdirs import user_cache_dir  # noqa: PLC0415 - comes with templateflow
@@ -195,7 +204,7 @@ def templateflow_home() -> Path:
 
 
 def is_filled(path: Path) -> bool:
-    """Whether a file is there and no empty placeholder, which templateflow's cache is full of."""
+    """Return whether a file exists and is not one of templateflow's empty placeholders."""
     return path.is_file() and path.stat().st_size > 0
 
 
@@ -203,11 +212,11 @@ def is_filled(path: Path) -> bool:
 
 
 def _harvard_oxford(name: str, space: str) -> tuple[AtlasFiles, ...]:
-    """Cortex split by hemisphere, and the regions below it; both at 25 percent, 2 mm."""
-    del name, space  # exists in one space only
+    """Find the lateralised cortical and the subcortical image (threshold 25 %, 2 mm)."""
+    del name, space  # the atlas exists in one space only
     folder = "fsl/data/atlases"
     parts = []
-    for part, short, table in (
+    for part, atlas_name, table in (
         (
             "cortl-maxprob-thr25-2mm",
             "HarvardOxfordCortex",
@@ -216,55 +225,55 @@ def _harvard_oxford(name: str, space: str) -> tuple[AtlasFiles, ...]:
         ("sub-maxprob-thr25-2mm", "HarvardOxfordSubcortex", "HarvardOxford-Subcortical.xml"),
     ):
         image = f"{folder}/HarvardOxford/HarvardOxford-{part}.nii.gz"
-        got = _from_nilearn(
+        bunch = _from_nilearn(
             "HarvardOxford",
             "fetch_atlas_harvard_oxford",
             {"atlas_name": part},
             [image, f"{folder}/{table}"],
         )
-        rows = [(i, label) for i, label in enumerate(got.labels) if i > 0]
+        rows = [(i, label) for i, label in enumerate(bunch.labels) if i > 0]
         rows = [row for row in rows if not NOT_REGIONS.search(row[1])]
-        file = Path(got.filename)
-        parts.append(AtlasFiles(short, file, "MNI152NLin6Asym", None, rows, *HARVARD_OXFORD))
+        file = Path(bunch.filename)
+        parts.append(AtlasFiles(atlas_name, file, "MNI152NLin6Asym", None, rows, *HARVARD_OXFORD))
     return tuple(parts)
 
 
 def _aal(name: str, space: str) -> tuple[AtlasFiles, ...]:
-    del space  # exists in one space only
-    third = name.rstrip().endswith("3")
-    version, files, terms = (
+    del space  # the atlas exists in one space only
+    is_version_3 = name.rstrip().endswith("3")
+    version, files, citation = (
         ("3v2", ["aal_3v2/AAL3/AAL3v1.nii", "aal_3v2/AAL3/AAL3v1.xml"], AAL3)
-        if third
+        if is_version_3
         else ("SPM12", ["aal_SPM12/aal/atlas/AAL.nii", "aal_SPM12/aal/atlas/AAL.xml"], AAL)
     )
-    short = "AAL3" if third else "AAL"
-    got = _from_nilearn(short, "fetch_atlas_aal", {"version": version}, files)
-    return (_of_bunch(short, got, "MNIColin27", terms),)
+    atlas_name = "AAL3" if is_version_3 else "AAL"
+    bunch = _from_nilearn(atlas_name, "fetch_atlas_aal", {"version": version}, files)
+    return (_from_bunch(atlas_name, bunch, "MNIColin27", citation),)
 
 
-def _of_bunch(name: str, got: Any, space: str, terms: tuple[str, str]) -> AtlasFiles:  # noqa: ANN401 - nilearn's Bunch
-    """Files and rows of what a fetcher of nilearn returned."""
-    table = zip(got.lut["index"], got.lut["name"], strict=True)
+def _from_bunch(name: str, bunch: Any, space: str, citation: tuple[str, str]) -> AtlasFiles:  # noqa: ANN401 - nilearn's Bunch
+    """Make the record of an atlas from the result of a nilearn fetcher."""
+    table = zip(bunch.lut["index"], bunch.lut["name"], strict=True)
     rows = [(int(index), str(label)) for index, label in table if int(index) != 0]
-    return AtlasFiles(name, Path(got.maps), space, None, rows, *terms)
+    return AtlasFiles(name, Path(bunch.maps), space, None, rows, *citation)
 
 
 def _from_nilearn(name: str, fetcher: str, options: dict[str, Any], files: Sequence[str]) -> Any:  # noqa: ANN401 - nilearn's Bunch
-    """Run a fetcher of nilearn, or say which files to place where."""
+    """Run a nilearn fetcher; if it fails, the error names the files to place by hand."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from nilearn import datasets  # noqa: PLC0415 - it takes 3 s
+        from nilearn import datasets  # noqa: PLC0415 - takes 3 s
 
         home = _nilearn_home(datasets)
-        lacking = [file for file in files if not is_filled(home / file)]
+        missing = [file for file in files if not is_filled(home / file)]
         try:
             return getattr(datasets, fetcher)(**options, data_dir=home, verbose=0)
         except Exception as error:
-            # nilearn lets through whatever requests, zipfile, xml or pandas raise
+            # nilearn passes on exceptions of requests, zipfile, xml and pandas
             what = (
-                f"could not be fetched: place {' and '.join(lacking)} in {home}"
-                if lacking
-                else f"is there but cannot be read ({type(error).__name__}): fetch it again"
+                f"could not be fetched; place {' and '.join(missing)} in {home}"
+                if missing
+                else f"is cached but cannot be read ({type(error).__name__}); fetch it again"
             )
             raise AtlasError(
                 f"atlas {name} {what}, or pass the path of a label image with its table"
@@ -272,7 +281,7 @@ def _from_nilearn(name: str, fetcher: str, options: dict[str, Any], files: Seque
 
 
 def _nilearn_home(datasets: Any) -> Path:  # noqa: ANN401 - the module
-    """Return the first folder that nilearn would use."""
+    """Return the first data folder that nilearn would use."""
     return Path(datasets.get_data_dirs()[0]).absolute()
 
 

@@ -1,8 +1,9 @@
 """Find the regions of named circuits on an atlas.
 
-A circuit is one TOML file (``atlases/circuits/*.toml``; `docs/atlases.md` says how to write one).
-Each of its sides lists alternatives in order of preference, and the first that finds regions on
-the atlas is taken: by network label, by a pattern of region names, or by published coordinates.
+Each circuit is defined in a TOML file (``atlases/circuits/*.toml``; `docs/atlases.md` describes the
+format). For each side of a circuit, the file lists alternatives in order of preference: network
+labels, patterns of region names, or published coordinates. The first alternative that matches
+regions of the atlas is used.
 """
 
 import difflib
@@ -47,14 +48,14 @@ OPTION_KEYS = {
 
 @dataclass(frozen=True, slots=True)
 class CircuitSet:
-    """Circuits found on an atlas, and sentences on those that were not.
+    """Circuits that were found on an atlas, and explanations for those that were not.
 
     Parameters
     ----------
     circuits : tuple of Circuit
-        In the order asked for; in alphabetical order when all were.
+        Circuits in the requested order, or in alphabetical order if all were requested.
     skipped : tuple of str
-        One sentence for each circuit that the atlas cannot tell apart.
+        One sentence for each circuit that the atlas has no regions for.
     """
 
     circuits: tuple[Circuit, ...]
@@ -63,7 +64,7 @@ class CircuitSet:
 
 @dataclass(frozen=True, slots=True)
 class _Option:
-    """One way to find one side of a circuit; see OPTION_KEYS."""
+    """One alternative to find the regions of one side of a circuit; its keys are OPTION_KEYS."""
 
     networks: tuple[re.Pattern[str], ...] = ()
     regions: tuple[re.Pattern[str], ...] = ()
@@ -81,7 +82,7 @@ class _Option:
 
 @dataclass(frozen=True, slots=True)
 class _Definition:
-    """A circuit as its file states it, not yet on any atlas."""
+    """The definition of a circuit in its file, before it is resolved on an atlas."""
 
     path: Path
     name: str
@@ -101,43 +102,46 @@ def load_circuits(
     Parameters
     ----------
     atlas : Atlas
+        Atlas whose regions are searched.
     names : sequence of str, optional
-        Circuits wanted, which must then be found. Empty means every packaged circuit and every
-        one of `files` that the atlas has regions for.
+        Requested circuits; each of them must be found. If empty, all packaged circuits and those
+        of `files` are requested, and circuits that the atlas has no regions for are skipped.
     files : sequence of Path, optional
-        TOML files of further circuits.
+        TOML files that define further circuits.
 
     Returns
     -------
     CircuitSet
-        `Circuit.notes` say which side was found through a pattern or coordinates.
+        The circuits. `Circuit.notes` lists the sides that were found by a pattern or by
+        coordinates.
 
     Raises
     ------
     CircuitError
-        If a file is malformed, a name is unknown, or a named circuit has no regions on the atlas.
+        If a file is malformed, a name is unknown, or a requested circuit has no regions on the
+        atlas.
     """
     available = _definitions(files)
     unknown = [name for name in names if name not in available]
     if unknown:
-        near = difflib.get_close_matches(unknown[0], available, n=3, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        nearest = difflib.get_close_matches(unknown[0], available, n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
         raise CircuitError(
-            f"no circuit {unknown[0]!r}{hint} (known: {', '.join(sorted(available))})"
+            f"unknown circuit {unknown[0]!r}{hint} (available: {', '.join(sorted(available))})"
         )
     circuits, skipped = [], []
     for name in dict.fromkeys(names or sorted(available)):
         try:
             circuits.append(_resolve(available[name], atlas, available))
-        except _NotFoundError as lacking:
+        except _NotFoundError as error:
             if names:
-                raise CircuitError(f"{lacking}; {_nearest(lacking.options, atlas)}") from None
-            skipped.append(f"{lacking}.")
+                raise CircuitError(f"{error}; {_nearest_labels(error.options, atlas)}") from None
+            skipped.append(f"{error}.")
     return CircuitSet(tuple(circuits), tuple(skipped))
 
 
 def circuit_names(files: Sequence[Path] = ()) -> tuple[str, ...]:
-    """Names of all packaged circuits and those of `files`, sorted."""
+    """Return the names of all packaged circuits and of the circuits in `files`, sorted."""
     return tuple(sorted(_definitions(files)))
 
 
@@ -145,7 +149,7 @@ def circuit_names(files: Sequence[Path] = ()) -> tuple[str, ...]:
 
 
 class _NotFoundError(Exception):
-    """A side of a circuit has no regions on an atlas; carries what was looked for."""
+    """A side of a circuit has no regions on an atlas; `options` holds the alternatives tried."""
 
     def __init__(self, sentence: str, options: tuple[_Option, ...]) -> None:
         super().__init__(sentence)
@@ -155,26 +159,26 @@ class _NotFoundError(Exception):
 def _resolve(
     definition: _Definition, atlas: Atlas, available: Mapping[str, _Definition]
 ) -> Circuit:
-    """Circuit of a definition on an atlas."""
+    """Resolve the definition of a circuit on an atlas."""
     seeds, notes = _side(definition, "seeds", atlas, available)
     targets: tuple[int, ...] = ()
     if definition.targets:
-        targets, more = _side(definition, "targets", atlas, available)
-        both = [atlas.labels[k] for k in targets if k in seeds]
+        targets, target_notes = _side(definition, "targets", atlas, available)
+        shared = [atlas.labels[k] for k in targets if k in seeds]
         targets = tuple(k for k in targets if k not in seeds)
-        notes += more
-        if both:
-            notes += (f"kept in seeds only, as they are in both sides: {', '.join(both)}",)
+        notes += target_notes
+        if shared:
+            notes += (f"regions on both sides are used as seeds only: {', '.join(shared)}",)
         if not targets:
             raise _NotFoundError(
-                f"circuit {definition.name}: on atlas {atlas.name} its targets are its seeds "
-                f"({', '.join(both)}), so no edge is left",
+                f"circuit {definition.name}: on atlas {atlas.name} seeds and targets are the same "
+                f"regions ({', '.join(shared)}), so it has no edges",
                 definition.targets,
             )
     elif len(seeds) < 2:
         raise _NotFoundError(
-            f"circuit {definition.name}: atlas {atlas.name} has only {atlas.labels[seeds[0]]} "
-            "of it, and a circuit within one set needs two regions",
+            f"circuit {definition.name}: atlas {atlas.name} has only one region of it, "
+            f"{atlas.labels[seeds[0]]}, and a circuit within one set of regions needs two",
             definition.seeds,
         )
     return Circuit(
@@ -192,14 +196,16 @@ def _resolve(
 def _side(
     definition: _Definition, side: str, atlas: Atlas, available: Mapping[str, _Definition]
 ) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Positions of one side, and how they were found."""
+    """Find the positions of one side, and notes on how they were found."""
     options = _options(definition, side, available)
     for option in options:
-        positions, how = _by_place(option, atlas) if option.near_mm else _by_name(option, atlas)
+        positions, note = (
+            _by_coordinates(option, atlas) if option.near_mm else _by_pattern(option, atlas)
+        )
         if positions:
-            told = [f"{side} {how}"] if how else []
-            told += [f"{side}: {option.note}"] if option.note else []
-            return positions, tuple(told)
+            notes = [f"{side} {note}"] if note else []
+            notes += [f"{side}: {option.note}"] if option.note else []
+            return positions, tuple(notes)
     raise _NotFoundError(
         f"circuit {definition.name}: atlas {atlas.name} has no regions for its {side}", options
     )
@@ -209,48 +215,55 @@ def _options(
     definition: _Definition,
     side: str,
     available: Mapping[str, _Definition],
-    via: tuple[str, ...] = (),
+    chain: tuple[str, ...] = (),
 ) -> tuple[_Option, ...]:
-    """Alternatives of a side, with those borrowed from other circuits put in place."""
-    here = f"{definition.name}.{side}"
-    if here in via:
-        raise CircuitError(f"{definition.path}: same_as runs in a circle: {' -> '.join(via)}")
+    """List the alternatives of a side, following references to sides of other circuits."""
+    side_name = f"{definition.name}.{side}"
+    if side_name in chain:
+        raise CircuitError(
+            f"{definition.path}: same_as refers to itself: {' -> '.join((*chain, side_name))}; "
+            "list regions in one of these sides"
+        )
     found: list[_Option] = []
-    own: tuple[_Option, ...] = getattr(definition, side)
-    for option in own:
+    options: tuple[_Option, ...] = getattr(definition, side)
+    for option in options:
         if not option.same_as:
             found.append(option)
             continue
         name, _, part = option.same_as.partition(".")
         if name not in available or part not in ("seeds", "targets"):
             raise CircuitError(
-                f"{definition.path}: {side}: same_as = {option.same_as!r} names no side of a known "
-                "circuit; write it as dmn.seeds"
+                f"{definition.path}: {side}: same_as = {option.same_as!r} is not a side of an "
+                "available circuit; write it as in dmn.seeds"
             )
-        found += _options(available[name], part, available, (*via, here))
+        found += _options(available[name], part, available, (*chain, side_name))
     return tuple(found)
 
 
-def _by_name(option: _Option, atlas: Atlas) -> tuple[tuple[int, ...], str]:
-    """Positions whose network and label match, and a note when a pattern found them."""
+def _by_pattern(option: _Option, atlas: Atlas) -> tuple[tuple[int, ...], str]:
+    """Find the positions whose network and label match, and a note if labels were matched."""
     positions = tuple(
         k
         for k, region in enumerate(atlas.regions)
         if _eligible(option, region)
-        and (not option.networks or _any(option.networks, region.network))
-        and (not option.regions or _any(option.regions, region.label))
+        and (not option.networks or _matches_any(option.networks, region.network))
+        and (not option.regions or _matches_any(option.regions, region.label))
     )
-    how = f"found by name: {', '.join(p.pattern for p in option.regions)}" if option.regions else ""
-    return positions, how
+    note = (
+        f"found by region name: {', '.join(p.pattern for p in option.regions)}"
+        if option.regions
+        else ""
+    )
+    return positions, note
 
 
-def _by_place(option: _Option, atlas: Atlas) -> tuple[tuple[int, ...], str]:
-    """Positions nearest to the coordinates, in each hemisphere, and a note that lists them."""
+def _by_coordinates(option: _Option, atlas: Atlas) -> tuple[tuple[int, ...], str]:
+    """Find the positions nearest to the coordinates, and a note that lists the distances."""
     centres = atlas.centres_mm()
     found: dict[int, float] = {}
     for point, side in _points(option):
         distance = np.linalg.norm(centres - point, axis=1)
-        near = [
+        nearest = [
             k
             for k in np.argsort(distance, kind="stable").tolist()
             if distance[k] <= option.within_mm
@@ -258,19 +271,19 @@ def _by_place(option: _Option, atlas: Atlas) -> tuple[tuple[int, ...], str]:
             and abs(centres[k, 0]) <= option.medial_mm
             and _eligible(option, atlas.regions[k])
         ]
-        for k in near[: option.nearest]:
+        for k in nearest[: option.nearest]:
             found[k] = min(found.get(k, np.inf), float(distance[k]))
     listed = ", ".join(f"{atlas.labels[k]} at {found[k]:.0f} mm" for k in sorted(found))
     at = " and ".join(f"({x:g}, {y:g}, {z:g})" for x, y, z in option.near_mm)
-    how = (
-        f"found by place, nearest to MNI {at}{', and its mirror image' * option.mirror} "
+    note = (
+        f"found by coordinates, nearest to MNI {at}{', and its mirror image' * option.mirror} "
         f"({option.source}): {listed}"
     )
-    return tuple(sorted(found)), how
+    return tuple(sorted(found)), note
 
 
 def _points(option: _Option) -> Iterable[tuple[tuple[float, float, float], str]]:
-    """Coordinates with the hemisphere to search; a midline point is searched in both."""
+    """Yield coordinates and the hemisphere to search; midline points are searched in both."""
     for x, y, z in option.near_mm:
         for signed in (x, -x) if option.mirror else (x,):
             if x == 0:
@@ -280,18 +293,19 @@ def _points(option: _Option) -> Iterable[tuple[tuple[float, float, float], str]]
 
 
 def _eligible(option: _Option, region: Region) -> bool:
+    """Return whether an alternative may select a region (cortex only, labels to exclude)."""
     cortex = region.network != "Subcortex" and not NOT_CORTEX.search(region.label)
-    return (cortex or not option.cortex_only) and not _any(option.not_regions, region.label)
+    return (cortex or not option.cortex_only) and not _matches_any(option.not_regions, region.label)
 
 
-def _any(patterns: Iterable[re.Pattern[str]], text: str) -> bool:
-    """Whether one of the patterns is the whole text."""
+def _matches_any(patterns: Iterable[re.Pattern[str]], text: str) -> bool:
+    """Return whether one of the patterns matches the complete text."""
     return any(pattern.fullmatch(text) for pattern in patterns)
 
 
-def _nearest(options: Iterable[_Option], atlas: Atlas) -> str:
-    """Name the labels of an atlas closest to what was looked for, and its networks."""
-    words = {
+def _nearest_labels(options: Iterable[_Option], atlas: Atlas) -> str:
+    """Describe the labels of an atlas that are most similar to the patterns, and its networks."""
+    stems = {
         word.lower()
         for option in options
         for pattern in (*option.networks, *option.regions)
@@ -301,14 +315,14 @@ def _nearest(options: Iterable[_Option], atlas: Atlas) -> str:
     def closeness(text: str) -> float:
         parts = [text.lower(), *re.findall("[a-z]{3,}", text.lower())]
         return max(
-            (difflib.SequenceMatcher(None, w, p).ratio() for w in words for p in parts), default=0
+            (difflib.SequenceMatcher(None, w, p).ratio() for w in stems for p in parts), default=0
         )
 
     labels = sorted(atlas.labels, key=closeness, reverse=True)[:5]
     networks = sorted({r.network for r in atlas.regions if r.network})
     return (
         f"nearest labels: {', '.join(labels)}; "
-        f"networks: {', '.join(networks[:20]) if networks else 'none named'}"
+        f"networks: {', '.join(networks[:20]) if networks else 'none in the label table'}"
     )
 
 
@@ -316,14 +330,14 @@ def _nearest(options: Iterable[_Option], atlas: Atlas) -> str:
 
 
 def _definitions(files: Sequence[Path]) -> dict[str, _Definition]:
-    """All circuits by name: the packaged ones and those of the user's files."""
+    """Read all definitions by name: the packaged ones and those of the user's files."""
     available = dict(_packaged())
     for path in files:
         definition = _read(Path(path))
         if definition.name in available:
             raise CircuitError(
-                f"{path}: name: {definition.name!r} is already that of "
-                f"{available[definition.name].path.name}; choose another"
+                f"{path}: name: {definition.name!r} is already defined in "
+                f"{available[definition.name].path.name}; choose another name"
             )
         available[definition.name] = definition
     return available
@@ -331,26 +345,27 @@ def _definitions(files: Sequence[Path]) -> dict[str, _Definition]:
 
 @functools.cache
 def _packaged() -> dict[str, _Definition]:
+    """Read the packaged definitions, once per process."""
     folder = Path(str(package_files("circuitshift.atlases"))) / "circuits"
     found = [_read(path) for path in sorted(folder.glob("*.toml"))]
     if not found:
-        raise CircuitError(f"{folder}: the packaged circuits are not there; reinstall circuitshift")
+        raise CircuitError(f"{folder}: the packaged circuits are missing; reinstall circuitshift")
     return {definition.name: definition for definition in found}
 
 
 def _read(path: Path) -> _Definition:
-    """Definition in a TOML file, checked key by key."""
+    """Read a definition from a TOML file and check each key."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise CircuitError(f"{path}: the circuit file cannot be read ({error})") from None
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         raise CircuitError(f"{path}: not valid TOML: {error}") from None
-    _only(path, content, CIRCUIT_KEYS, "circuit")
+    _check_keys(path, content, CIRCUIT_KEYS, "circuit")
     text = {key: content.get(key) for key in TEXT_KEYS}
     for key, value in text.items():
         if not isinstance(value, str) or not value.strip():
-            raise CircuitError(f"{path}: {key}: a non-empty text is needed")
+            raise CircuitError(f"{path}: {key}: must be a non-empty text")
     if not re.fullmatch(r"[a-z][a-z0-9_]*", str(text["name"])):
         raise CircuitError(
             f"{path}: name: {text['name']!r} must be lower-case letters, digits and _ only"
@@ -361,7 +376,7 @@ def _read(path: Path) -> _Definition:
             f"{', '.join(get_args(Direction))}"
         )
     if "seeds" not in content:
-        raise CircuitError(f"{path}: seeds: at least one [[seeds]] table is needed")
+        raise CircuitError(f"{path}: seeds: add at least one [[seeds]] table")
     return _Definition(
         path=path,
         seeds=_read_side(path, content, "seeds"),
@@ -371,6 +386,7 @@ def _read(path: Path) -> _Definition:
 
 
 def _read_side(path: Path, content: Mapping[str, Any], side: str) -> tuple[_Option, ...]:
+    """Read the alternatives of one side."""
     tables = content[side]
     if not isinstance(tables, list) or not tables or not all(isinstance(t, dict) for t in tables):
         raise CircuitError(f"{path}: {side}: write each alternative as a table under [[{side}]]")
@@ -378,13 +394,13 @@ def _read_side(path: Path, content: Mapping[str, Any], side: str) -> tuple[_Opti
 
 
 def _read_option(path: Path, where: str, table: Mapping[str, Any]) -> _Option:
-    """One alternative, every key of its right type."""
-    _only(path, table, set(OPTION_KEYS), where)
+    """Read one alternative and check the type of each key."""
+    _check_keys(path, table, set(OPTION_KEYS), where)
     values: dict[str, Any] = {}
     for key, value in table.items():
         kind = OPTION_KEYS[key]
-        fits = isinstance(value, (int, float) if kind is float else kind)
-        if not fits or (isinstance(value, bool) and kind is not bool):
+        is_valid = isinstance(value, (int, float) if kind is float else kind)
+        if not is_valid or (isinstance(value, bool) and kind is not bool):
             raise CircuitError(f"{path}: {where}.{key}: {value!r} is not of type {kind.__name__}")
         values[key] = value
     for key in ("networks", "regions", "not_regions"):
@@ -396,18 +412,19 @@ def _read_option(path: Path, where: str, table: Mapping[str, Any]) -> _Option:
             raise CircuitError(f"{path}: {where}: near_mm needs source (a DOI) and within_mm > 0")
         if values.get("nearest", 1) < 1:
             raise CircuitError(f"{path}: {where}.nearest: must be 1 or more")
-    ways = [k for k in ("networks", "regions", "near_mm", "same_as") if k in values]
-    if not ways or ("same_as" in ways and len(values) > 1):
+    methods = [k for k in ("networks", "regions", "near_mm", "same_as") if k in values]
+    if not methods or ("same_as" in methods and len(values) > 1):
         raise CircuitError(
-            f"{path}: {where}: say how regions are found: networks, regions or near_mm; "
-            "or same_as alone"
+            f"{path}: {where}: state how regions are found, by networks, regions or near_mm, "
+            "or by same_as alone"
         )
     return _Option(**values)
 
 
 def _patterns(path: Path, where: str, texts: Sequence[Any]) -> tuple[re.Pattern[str], ...]:
+    """Compile a list of patterns, which ignore case."""
     if not texts or not all(isinstance(text, str) for text in texts):
-        raise CircuitError(f"{path}: {where}: a list of texts is needed")
+        raise CircuitError(f"{path}: {where}: must be a list of texts")
     try:
         return tuple(re.compile(text, re.IGNORECASE) for text in texts)
     except re.error as error:
@@ -417,16 +434,18 @@ def _patterns(path: Path, where: str, texts: Sequence[Any]) -> tuple[re.Pattern[
 def _coordinates(
     path: Path, where: str, points: Sequence[Any]
 ) -> tuple[tuple[float, float, float], ...]:
+    """Check a list of coordinates in mm."""
     array = [p for p in points if isinstance(p, list) and len(p) == 3]
     numbers = all(isinstance(v, int | float) and abs(v) < 200 for p in array for v in p)
     if not points or len(array) != len(points) or not numbers:
-        raise CircuitError(f"{path}: {where}: a list of [x, y, z] in mm is needed")
+        raise CircuitError(f"{path}: {where}: must be a list of [x, y, z] in mm")
     return tuple((float(x), float(y), float(z)) for x, y, z in array)
 
 
-def _only(path: Path, table: Mapping[str, Any], keys: set[str], where: str) -> None:
-    extra = sorted(set(table) - keys)
-    if extra:
-        near = difflib.get_close_matches(extra[0], keys, n=1)
-        hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(sorted(keys))}"
-        raise CircuitError(f"{path}: {where}: unknown key {extra[0]!r}{hint}")
+def _check_keys(path: Path, table: Mapping[str, Any], keys: set[str], where: str) -> None:
+    """Raise an error if a table has a key that is not in `keys`."""
+    unknown = sorted(set(table) - keys)
+    if unknown:
+        nearest = difflib.get_close_matches(unknown[0], keys, n=1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else f"; use {', '.join(sorted(keys))}"
+        raise CircuitError(f"{path}: {where}: unknown key {unknown[0]!r}{hint}")

@@ -1,7 +1,7 @@
-"""The embedded atlas: the 300 spheres of Seitzman and colleagues, read from nilearn's own files.
+"""Load the embedded atlas, the 300 spheres of Seitzman et al. (2020), from nilearn's data files.
 
-nilearn packages the coordinates, so no network is needed; its files are found without importing
-nilearn, which would take seconds.
+nilearn packages the coordinates, so no network connection is needed. The files are located without
+importing nilearn, because the import takes seconds.
 """
 
 import importlib.util
@@ -18,52 +18,57 @@ SPHERES = "seitzman_2018_ROIs_300inVol_MNI_allInfo.txt"
 ANATOMY = "seitzman_2018_ROIs_anatomicalLabels.txt"
 REFERENCE = "doi:10.1016/j.neuroimage.2019.116290"
 LICENCE = "coordinates packaged by nilearn (BSD-3-Clause); cite Seitzman 2020"
-# The authors drew their spheres in MNI space (NLin6Asym of the Human Connectome Project);
-# at 8 to 10 mm across, MNI152NLin2009cAsym is served as well.
+# The spheres were defined in MNI152NLin6Asym, the space of the Human Connectome Project. Their
+# diameters are 8 to 10 mm, so they are used in MNI152NLin2009cAsym without transformation.
 CORTEX = {"cortexMid": "", "cortexL": "L", "cortexR": "R"}
 
 
 def load_seitzman(space: str) -> Atlas:
-    """Spheres of Seitzman and colleagues, in the order of the published file.
+    """Load the 300 spheres in the order of the published file.
 
-    Cortical regions are named by network, the others by anatomy: ``DefaultMode_L_01``,
-    ``Amygdala_R_01``. Cerebellar spheres that reach across the midline have no hemisphere.
+    Cortical regions are named by network and all others by anatomical structure, for example
+    ``DefaultMode_L_01`` and ``Amygdala_R_01``. Cerebellar spheres that cross the midline have no
+    hemisphere.
 
     Parameters
     ----------
     space : str
-        MNI space that the coordinates are used in.
+        TemplateFlow name of the MNI space in which the coordinates are used.
 
     Returns
     -------
     Atlas
-        300 regions of kind ``spheres``; `Region.index` is the 1-based row of the file.
+        Atlas of kind ``spheres`` with 300 regions. `Region.index` is the 1-based row of the file.
 
     Raises
     ------
     AtlasError
-        If nilearn's files are not found or not as expected.
+        If nilearn's files are missing, or their numbers of rows differ.
+
+    References
+    ----------
+    Seitzman BA et al. (2020), NeuroImage 206:116290, doi:10.1016/j.neuroimage.2019.116290.
     """
     spheres = _lines(SPHERES)[1:]
     header, *codes = _lines(ANATOMY)
     anatomy = dict(part.split("=") for part in header.split(","))
     if len(spheres) != len(codes):
         raise AtlasError(
-            f"Seitzman300: nilearn's {SPHERES} has {len(spheres)} rows but {ANATOMY} {len(codes)};"
-            " reinstall nilearn"
+            f"Seitzman300: nilearn's {SPHERES} has {len(spheres)} rows but {ANATOMY} has "
+            f"{len(codes)}; reinstall nilearn"
         )
-    running: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     regions = []
     for index, (line, code) in enumerate(zip(spheres, codes, strict=True), start=1):
         x, y, z, radius, _, network = line.split()
         part = anatomy[code.strip()]
         hemisphere = CORTEX.get(part, _side(part, float(x), float(radius)))
         stem = f"{_title(network if part in CORTEX else part)}_{hemisphere or 'M'}"
-        running[stem] += 1
+        counts[stem] += 1
         regions.append(
             Region(
                 index=index,
-                label=f"{stem}_{running[stem]:02d}",
+                label=f"{stem}_{counts[stem]:02d}",
                 hemisphere=hemisphere,
                 network="" if network == "unassigned" else network,
                 xyz_mm=(float(x), float(y), float(z)),
@@ -81,19 +86,19 @@ def load_seitzman(space: str) -> Atlas:
 
 
 def _side(part: str, x_mm: float, radius_mm: float) -> str:
-    """Hemisphere of a region outside the cortex; the vermis has none."""
+    """Return the hemisphere of a region outside the cortex; empty for the cerebellar vermis."""
     if part == "cerebellum" and abs(x_mm) < radius_mm:
         return ""
     return "L" if x_mm < 0 else "R"
 
 
 def _title(name: str) -> str:
-    """Make the first letter a capital."""
-    return re.sub("^.", lambda first: first[0].upper(), name)
+    """Capitalise the first letter and leave the others unchanged."""
+    return re.sub("^.", lambda match: match[0].upper(), name)
 
 
 def _lines(name: str) -> list[str]:
-    """Lines of one of nilearn's data files."""
+    """Read the lines of one of nilearn's data files."""
     spec = importlib.util.find_spec("nilearn")
     for folder in (spec.submodule_search_locations or []) if spec else []:
         path = Path(folder) / "datasets" / "data" / name

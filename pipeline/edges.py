@@ -1,7 +1,7 @@
-"""Regional series -> edges.
+"""Compute edges from regional time series.
 
-Edges of R regions are vectors in the order of ``numpy.triu_indices(R, 1)``; a lost region gives NaN
-edges, never fewer edges.
+The edges of n regions are a vector in the order of ``numpy.triu_indices(n, 1)``. The edges of a
+missing region are NaN, so that the number of edges depends on the atlas only.
 """
 
 from collections.abc import Sequence
@@ -34,17 +34,17 @@ _R_MAX = 0.999999  # keeps arctanh finite for identical series
 
 
 def fisher_z(r: npt.ArrayLike) -> Floats:
-    """Fisher's z, ``arctanh(r)``, with ``r`` clipped to +-0.999999.
+    """Apply Fisher's z-transformation, ``arctanh(r)``, with ``r`` clipped to +-0.999999.
 
     Parameters
     ----------
     r : array_like
-        Correlations; NaN stays NaN.
+        Correlations; NaN is kept.
 
     Returns
     -------
     ndarray of float64
-        Same shape.
+        Transformed correlations, of the same shape.
 
     Examples
     --------
@@ -55,20 +55,21 @@ def fisher_z(r: npt.ArrayLike) -> Floats:
 
 
 def correlation(series: Floats, estimator: Estimator = "pearson") -> Floats:
-    """Correlation matrix of regional series.
+    """Compute the correlation matrix of regional time series.
 
     Parameters
     ----------
     series : ndarray, shape (n_volumes, n_regions)
-        A column with a NaN, or without variance, counts as lost.
-    estimator : {"pearson", "partial"}
+        Regional time series. Regions whose column contains NaN or has no variance are treated as
+        missing.
+    estimator : {"pearson", "partial"}, default="pearson"
         Full correlation, or partial correlation from the Ledoit-Wolf shrunk covariance
         (Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4; scikit-learn).
 
     Returns
     -------
     ndarray, shape (n_regions, n_regions)
-        Ones on the diagonal; NaN in rows and columns of lost regions.
+        Correlations, with ones on the diagonal and NaN in rows and columns of missing regions.
 
     Raises
     ------
@@ -93,7 +94,8 @@ def correlation(series: Floats, estimator: Estimator = "pearson") -> Floats:
 
 
 def _partial(unit: Floats) -> Floats:
-    from sklearn.covariance import LedoitWolf  # noqa: PLC0415 - a second of import, rarely needed
+    """Compute partial correlations of series of unit norm."""
+    from sklearn.covariance import LedoitWolf  # noqa: PLC0415 - takes 1 s, and is rarely needed
 
     precision = LedoitWolf().fit(unit * np.sqrt(len(unit) - 1)).precision_
     scale = np.sqrt(np.diag(precision))
@@ -101,7 +103,7 @@ def _partial(unit: Floats) -> Floats:
 
 
 def from_matrix(matrix: Floats) -> Floats:
-    """Upper triangle of a square matrix as an edge vector, shape (n_edges,)."""
+    """Return the upper triangle of a square matrix as an edge vector, shape (n_edges,)."""
     return np.asarray(matrix[edge_ends(matrix.shape[0])], float)
 
 
@@ -112,11 +114,13 @@ def edge_ends(n_regions: int) -> tuple[Ints, Ints]:
     Parameters
     ----------
     n_regions : int
+        Number of regions.
 
     Returns
     -------
     tuple of two ndarray of int, shape (n_edges,)
-        ``numpy.triu_indices(n_regions, 1)``, read-only, since every caller shares them.
+        ``numpy.triu_indices(n_regions, 1)``. The arrays are read-only, because they are cached
+        and shared by all callers.
     """
     first, second = np.triu_indices(n_regions, 1)
     for end in (first, second):
@@ -125,22 +129,26 @@ def edge_ends(n_regions: int) -> tuple[Ints, Ints]:
 
 
 def to_matrix(vector: Floats, n_regions: int, diagonal: float = 0.0) -> Floats:
-    """Symmetric matrix of an edge vector; the inverse of `from_matrix`.
+    """Arrange an edge vector as a symmetric matrix; this is the inverse of `from_matrix`.
 
     Parameters
     ----------
     vector : ndarray, shape (n_edges,)
+        Edges.
     n_regions : int
-    diagonal : float
+        Number of regions.
+    diagonal : float, default=0.0
+        Value of the diagonal.
 
     Returns
     -------
     ndarray, shape (n_regions, n_regions)
+        Symmetric matrix.
 
     Raises
     ------
     ValueError
-        If so many regions have another number of edges.
+        If the length of the vector is not the number of edges of `n_regions` regions.
     """
     i, j = edge_ends(n_regions)
     if vector.shape != i.shape:
@@ -151,37 +159,38 @@ def to_matrix(vector: Floats, n_regions: int, diagonal: float = 0.0) -> Floats:
 
 
 def edges(series: Floats, estimator: Estimator = "pearson") -> Floats:
-    """Fisher-z edges of regional series.
+    """Compute the edges of regional time series: Fisher-z transformed correlations.
 
     Parameters
     ----------
     series : ndarray, shape (n_volumes, n_regions)
-    estimator : {"pearson", "partial"}
-        As in `correlation`.
+        Regional time series.
+    estimator : {"pearson", "partial"}, default="pearson"
+        Estimator of the correlation; see `correlation`.
 
     Returns
     -------
     ndarray, shape (n_regions * (n_regions - 1) / 2,)
-        NaN where either region is lost.
+        Fisher z; NaN where either region is missing.
     """
     return fisher_z(from_matrix(correlation(series, estimator)))
 
 
 def tangent_edges(series: Sequence[Floats]) -> Floats:
-    """Tangent-space edges of several runs around their geometric mean (nilearn).
+    """Compute tangent-space edges of several runs around their geometric mean, using nilearn.
 
     Parameters
     ----------
     series : sequence of ndarray, each of shape (n_volumes, n_regions)
-        Runs of the whole group; the reference point depends on all of them. Regions lost in any
-        run are NaN in all.
+        Regional time series of all runs of the group. The reference point depends on all runs,
+        so a region that is missing in one run is NaN in the result of each run.
 
     Returns
     -------
     ndarray, shape (n_runs, n_edges)
         Off-diagonal tangent displacements (Varoquaux 2010, doi:10.1007/978-3-642-15705-9_25).
     """
-    from nilearn.connectome import ConnectivityMeasure  # noqa: PLC0415 - three seconds of import
+    from nilearn.connectome import ConnectivityMeasure  # noqa: PLC0415 - takes 3 s
 
     kept = np.all([np.isfinite(run).all(axis=0) & (run.std(axis=0) > 0) for run in series], axis=0)
     measure = ConnectivityMeasure(kind="tangent", standardize="zscore_sample")
@@ -192,16 +201,17 @@ def tangent_edges(series: Sequence[Floats]) -> Floats:
 
 
 def distances(centres_mm: Floats) -> Floats:
-    """Euclidean length of each edge, mm.
+    """Compute the Euclidean length of each edge in mm.
 
     Parameters
     ----------
     centres_mm : ndarray, shape (n_regions, 3)
+        Region centres in mm.
 
     Returns
     -------
     ndarray, shape (n_edges,)
-        NaN where a centre is unknown.
+        Distance between the centres; NaN where a centre is unknown.
     """
     i, j = edge_ends(len(centres_mm))
     return np.asarray(np.linalg.norm(centres_mm[i] - centres_mm[j], axis=1), float)

@@ -1,4 +1,4 @@
-"""The error tree: everything circuitshift raises on purpose is a `CircuitshiftError`."""
+"""The error tree: all errors raised on purpose derive from `CircuitshiftError`."""
 
 from circuitshift.atlases.errors import (
     AtlasError,
@@ -26,24 +26,24 @@ __all__ = [
 
 
 class InputError(CircuitshiftError):
-    """The data set as a whole cannot be used (wrong folder, nothing found, bad option)."""
+    """A data set cannot be used, for example because its folder or an option is wrong."""
 
 
 class ImageError(InputError):
-    """An image cannot be read: not fetched, empty, truncated, or not what its header says."""
+    """An image cannot be read: not fetched, empty, truncated, or inconsistent with its header."""
 
 
 class TableError(InputError):
-    """A TSV, JSON or TOML file cannot be read or lacks what is needed."""
+    """A TSV, JSON or TOML file cannot be read, or required content is missing."""
 
 
 class ConfoundsError(InputError):
-    """A confounds table lacks the columns of a strategy, or does not fit its image."""
+    """A confounds table lacks columns of a denoising strategy, or does not match its image."""
 
 
 class TooLittleDataError(CircuitshiftError):
-    """A run keeps too few volumes or degrees of freedom to estimate connectivity."""
+    """Too few volumes or degrees of freedom remain in a run to estimate connectivity."""
 
 
 class DesignError(CircuitshiftError):
-    """The study cannot be analysed as stated (groups, sessions, covariates)."""
+    """The study cannot be analysed as specified by its groups, sessions or covariates."""

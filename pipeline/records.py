@@ -1,7 +1,8 @@
-"""The nouns that travel between rooms: frozen, and valid once made.
+"""Records that are shared between packages: runs, strategies, the study design and settings.
 
-Only scalars, paths and tuples of them: they may cross a Nipype edge, where anything else would be
-hashed by its truncated text.
+All records are immutable and are validated when they are created. Their fields are scalars, paths
+and tuples of these, because records are passed between Nipype nodes, and Nipype hashes other
+objects by their truncated text.
 """
 
 import hashlib
@@ -21,7 +22,6 @@ __all__ = [
     "Design",
     "ExecutionSettings",
     "InputType",
-    "Plan",
     "RetainedData",
     "Run",
     "Strategy",
@@ -33,30 +33,30 @@ Background = Literal["all", "disjoint", "matched"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One functional run of one person, at one of the three doors.
+    """One functional run of one participant, in one of the three input types.
 
     Parameters
     ----------
     participant, session : str
-        Labels without ``sub-`` and ``ses-``; session is empty when the tree has none.
+        Labels without ``sub-`` and ``ses-``; the session is empty in data sets without sessions.
     task, run : str
         Values of ``task-`` and ``run-``; may be empty.
     space, res : str
         Values of ``space-`` and ``res-``; may be empty.
     input_type : {"bold", "timeseries", "relmat"}
-        What `path` is: a preprocessed image, regional series, or an edge matrix.
+        Content of the file: a preprocessed image, regional time series, or a connectivity matrix.
     path : Path
         The file.
     entities : tuple of (str, str)
         All entities of the file name, in order of appearance.
     dataset : str
-        Name of the data set it came from; empty for the main one.
+        Name of the data set; empty for the main data set.
     atlas : str
-        Value of ``atlas-`` (or ``seg-``) for series and matrices.
+        Value of ``atlas-`` (or ``seg-``) for time series and matrices.
     mask, confounds : Path, optional
-        Brain mask on the grid of `path`, and confounds table, for images.
+        For images, the brain mask on the grid of `path`, and the confounds table.
     t_r_s : float, optional
-        Repetition time, s.
+        Repetition time in s.
     """
 
     participant: str
@@ -74,32 +74,28 @@ class Run:
     confounds: Path | None = None
     t_r_s: float | None = None
 
-    @property
-    def person(self) -> str:
-        """Unique key of the person over data sets: ``dataset:label``, or the label alone."""
-        return f"{self.dataset}:{self.participant}" if self.dataset else self.participant
-
 
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """A named denoising strategy, one table of ``strategies.toml``.
+    """A named denoising strategy, defined by one table of ``strategies.toml``.
 
     Parameters
     ----------
     name : str
-        Key, e.g. ``24p+acompcor``.
+        Name of the strategy, for example ``24p+acompcor``.
     load : tuple of (str, scalar or tuple)
         Arguments of `nilearn.interfaces.fmriprep.load_confounds`.
     low_pass_hz, high_pass_hz : float, optional
-        Butterworth band applied to series and regressors alike.
+        Cut-off frequencies of the Butterworth filter that is applied to both the series and the
+        regressors.
     fd_threshold_mm : float, optional
         Volumes with a larger framewise displacement are censored.
     prose : str
-        The sentence for the methods text.
+        Description of the strategy for the methods text.
     reference : str
-        DOI.
+        DOI of the publication that describes the strategy.
     gsr : bool
-        True when the global signal is among the regressors.
+        Whether the global signal is among the regressors.
     """
 
     name: str
@@ -113,36 +109,37 @@ class Strategy:
 
     @property
     def desc(self) -> str:
-        """The name as a BIDS label: ``24p+acompcor+gsr`` becomes ``24pAcompcorGsr``."""
+        """The name as a BIDS label; ``24p+acompcor+gsr`` becomes ``24pAcompcorGsr``."""
         first, *rest = self.name.split("+")
         return first + "".join(word.capitalize() for word in rest)
 
 
 @dataclass(frozen=True, slots=True)
 class RetainedData:
-    """What denoising left of a run.
+    """The amount of data of a run that remains after denoising.
 
     Parameters
     ----------
     n_volumes : int
-        Volumes in the run.
+        Number of volumes in the run.
     n_dummy : int
-        Non-steady-state volumes dropped at its start.
+        Number of non-steady-state volumes removed at the start of the run.
     n_censored : int
-        Volumes censored for motion.
+        Number of volumes censored for motion.
     n_retained : int
-        Volumes that entered connectivity.
+        Number of volumes used to estimate connectivity.
     minutes : float
-        ``n_retained`` times the repetition time.
+        Retained scan time in minutes: ``n_retained`` times the repetition time.
     n_regressors : int
         Rank of the nuisance regressors after filtering.
     residual_dof : float
-        Retained volumes times the share of the spectrum kept, minus `n_regressors`.
+        Residual degrees of freedom: retained volumes times the proportion of the spectrum that
+        the filter passes, minus `n_regressors`.
     mean_fd_mm : float
-        Mean framewise displacement over the retained volumes; NaN when unknown.
+        Mean framewise displacement over the retained volumes, in mm; NaN where unavailable.
     variance_removed : float
-        Share of the variance of a region's series, after detrending, filtering and censoring,
-        that the regressors took: the median over regions; NaN when unknown.
+        Proportion of the variance of a region's series that the regressors explain, after
+        detrending, filtering and censoring; median over regions. NaN where unavailable.
     """
 
     n_volumes: int
@@ -158,55 +155,58 @@ class RetainedData:
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """What the study file states: who is compared with whom, and how.
+    """The design of a study as the study file specifies it.
 
     Parameters
     ----------
     baseline, followup : str
         Session labels.
     group_column : str
-        Column of ``participants.tsv`` that names the group.
+        Column of ``participants.tsv`` that contains the group.
     treated, control, reference : tuple of str
-        Groups: treated; same visits without (or with sham) treatment; healthy, one visit is enough.
+        Values of the group column: treated participants; controls with the same visits and no or
+        sham treatment; and a healthy reference group, for which one visit is sufficient.
     reference_dataset : str
-        Name of the data set that holds the reference group; empty for the main one.
+        Name of the data set that contains the reference group; empty for the main data set.
     control_baseline, control_followup : str
-        Crossover: sessions before and after the control condition; empty otherwise.
+        In a crossover, the sessions before and after the control condition; otherwise empty.
     visits : tuple of str
-        All sessions in the order of time, for trajectories; empty for none.
+        All sessions in temporal order, for the analysis of trajectories; may be empty.
     days : tuple of (str, float)
         Days since baseline of these sessions.
     factor : str
-        Column of ``participants.tsv`` with a second treatment crossed with the first.
+        Column of ``participants.tsv`` with a second treatment that is crossed with the first.
     factor_levels : tuple of str
-        Its two levels: without, with.
+        The two levels of `factor`, without and with the second treatment.
     site : str
-        Column, or score by session, that names the scanner: an indicator for each, and labels are
-        exchanged within sites only.
+        Column, or score by session, that contains the scanner. Sites enter the model as
+        indicators, and labels are permuted within sites only.
     harmonise : bool
-        Harmonise edges over sites (`circuitshift.pipeline.stats.combat`).
+        Whether edges are harmonised across sites (`circuitshift.pipeline.stats.combat`).
     symptom : str
         Score by session whose change is related to the change of connectivity.
     weighted : bool
-        Weigh people by how precisely their change is measured (`change.precision_weights`).
+        Whether participants are weighted by the precision of their change
+        (`circuitshift.pipeline.study.pairing.precision_weights`).
     background : {"all", "disjoint", "matched"}
-        Edges that define the global law, see `circuitshift.pipeline.model.contrasts.Rules`.
+        Selection of the edges to which the global model is fitted; see
+        `circuitshift.pipeline.model.contrasts.Rules`.
     covariates : tuple of str
-        Columns of ``participants.tsv`` (numbers, or words such as sex and site, which are coded
-        as indicators), centred and regressed out; change in mean framewise displacement is always
-        added when known.
+        Columns of ``participants.tsv`` that are centred and regressed out: numbers, or categories
+        such as sex, which are coded as indicators. The change in mean framewise displacement is
+        added where it is available.
     circuits : tuple of str
-        Circuits that are hypotheses; empty for all that resolve on the atlas.
+        Circuits that are hypotheses; if empty, all circuits that resolve on the atlas.
     directions : tuple of (str, str)
-        Circuits whose direction is fixed beforehand: ``("dmn", "decrease")``.
+        Circuits whose direction is fixed in advance, for example ``("dmn", "decrease")``.
     sesoi_z : float
-        Smallest effect of interest, in Fisher z.
+        Smallest effect size of interest, in Fisher z.
     n_permutations, seed : int
-        Of the permutation tests.
+        Number of permutations, and seed of their random number generator.
     alpha : float
         Family-wise error rate.
     inferred : tuple of str
-        Sentences that say what was not stated and therefore inferred.
+        Sentences that describe choices which were inferred from the data, not stated.
     """
 
     baseline: str
@@ -249,21 +249,22 @@ class Design:
             )
         if self.control_baseline and self.control:
             raise DesignError(
-                "a crossover has no control group: everybody has both conditions; leave [groups] "
-                "control out of the study file, or control_baseline and control_followup"
+                "a crossover has no control group, because each participant has both conditions; "
+                "remove [groups] control from the study file, or control_baseline and "
+                "control_followup"
             )
         if self.visits and (self.visits[0] != self.baseline or self.followup not in self.visits):
             raise DesignError(
                 f"visits = {list(self.visits)} must start with the baseline {self.baseline!r} and "
-                f"hold the follow-up {self.followup!r}; mend [sessions] of the study file"
+                f"include the follow-up {self.followup!r}; correct [sessions] of the study file"
             )
         labels = [self.baseline, self.followup, self.control_followup]
-        if self.control_baseline != self.baseline:  # one baseline may serve both conditions
+        if self.control_baseline != self.baseline:  # both conditions may share one baseline
             labels.append(self.control_baseline)
         if len(set(filter(None, labels))) < len(list(filter(None, labels))):
             raise DesignError(
-                f"sessions {', '.join(filter(None, labels))} are not all different; name each once "
-                "under [sessions] of the study file"
+                f"sessions {', '.join(filter(None, labels))} must be different; name each session "
+                "once under [sessions] of the study file"
             )
         self._check_groups()
         self._check_numbers()
@@ -276,18 +277,20 @@ class Design:
         )
         if overlap and not self.reference_dataset:
             raise DesignError(
-                f"group {', '.join(sorted(overlap))} is named in two roles; give each group one "
-                "of treated, control, reference"
+                f"group {', '.join(sorted(overlap))} has two roles; list each group under one of "
+                "treated, control and reference"
             )
 
     def _check_numbers(self) -> None:
         if self.harmonise and not self.site:
-            raise DesignError("harmonise = true needs [model] site in the study file")
+            raise DesignError("harmonise = true requires [model] site in the study file")
         if not 0 < self.alpha < 0.5:
-            raise DesignError(f"alpha = {self.alpha:g} is no error rate; use 0.05")
+            raise DesignError(
+                f"alpha = {self.alpha:g} is not a valid error rate; use for example 0.05"
+            )
         if not self.sesoi_z > 0:
             raise DesignError(
-                f"sesoi_z = {self.sesoi_z:g}: the smallest effect of interest is a size, above 0"
+                f"sesoi_z = {self.sesoi_z:g}: the smallest effect size of interest must be above 0"
             )
         if self.n_permutations < 20:
             raise DesignError(
@@ -297,33 +300,34 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class AnalysisSettings:
-    """Everything that may change a number. Its hash goes into every sidecar and report.
+    """All settings that may change a result; their hash is part of each sidecar and report.
 
     Parameters
     ----------
     atlases : tuple of str
-        Names or paths, the first is the primary one.
+        Names or paths of atlases; the first is the primary atlas.
     circuits : tuple of str
-        Extra circuit files.
+        Files that define further circuits.
     strategies : tuple of str
-        Denoising strategies, the first is the primary one; its ``+gsr`` twin is added as
-        sensitivity.
+        Denoising strategies; the first is the primary strategy. Its counterpart with global
+        signal regression (``+gsr``) is added as a sensitivity analysis.
     min_coverage : float
-        Share of a region's voxels that must carry signal; below it the column is NaN.
+        Smallest proportion of a region's voxels with signal; columns of regions below it are NaN.
     min_minutes : float
-        Runs that retain less are excluded, and named.
+        Runs with less retained scan time, in minutes, are excluded and listed.
     max_mean_fd_mm : float
-        Runs with a larger mean framewise displacement are excluded, and named.
+        Runs with a larger mean framewise displacement, in mm, are excluded and listed.
     dummy_scans : int, optional
-        Volumes to drop at the start; None takes the non-steady-state columns.
+        Number of volumes to remove at the start of each run. None uses the non-steady-state
+        columns of the confounds table.
     strategy_files : tuple of str
-        Files with further denoising strategies.
+        Files that define further denoising strategies.
     estimator : {"pearson", "partial"}
-        Of edges, from series; see `circuitshift.pipeline.edges.correlation`.
+        Estimator of edges; see `circuitshift.pipeline.edges.correlation`.
     template : str
-        Template that raw images are normalised to.
+        Template to which raw images are normalised.
     slice_timing : bool
-        Whether slices of raw runs are brought to one time.
+        Whether raw runs are corrected for slice timing.
     """
 
     atlases: tuple[str, ...] = ("seitzman300",)
@@ -340,40 +344,41 @@ class AnalysisSettings:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "AnalysisSettings":
-        """Build from what ``asdict`` and JSON made of it."""
+        """Restore settings from a mapping, as `dataclasses.asdict` and JSON produce it."""
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in record.items()
         }
         return cls(**values)
 
     def measuring(self) -> "AnalysisSettings":
-        """Return the part that the participant level depends on: all but circuits."""
+        """Return the settings that the participant level depends on: all except `circuits`."""
         return replace(self, circuits=())
 
     def digest(self) -> str:
-        """Hash of all fields, 12 hexadecimal digits."""
+        """Compute a hash of all fields, 12 hexadecimal digits."""
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutionSettings:
-    """Everything that may change speed but no number.
+    """Settings of the execution, which do not change results.
 
     Parameters
     ----------
     work_dir : Path
-        Scratch space; deleting it loses nothing.
+        Folder for temporary files; it can be deleted at any time between runs.
     n_procs, omp_nthreads : int
-        Parallel processes, and threads inside each.
+        Number of parallel processes, and of threads in each process.
     mem_gb : float, optional
-        Upper bound that the scheduler respects.
+        Upper limit of memory for the scheduler, in GB.
     plugin_file : Path, optional
         Nipype plugin settings, YAML or JSON.
     stop_on_first_crash, write_graph, resource_monitor : bool
-        As in fMRIPrep.
+        Whether to stop after the first failure, write the workflow graph, and record the memory
+        and time of each node, as in fMRIPrep.
     verbosity : int
-        0 warnings, 1 progress, 2 debug.
+        0 for warnings, 1 for progress, 2 for debugging.
     """
 
     work_dir: Path
@@ -387,15 +392,5 @@ class ExecutionSettings:
     verbosity: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One invocation: what to analyse, how, and where it runs."""
-
-    bids_dir: Path
-    output_dir: Path
-    settings: AnalysisSettings
-    execution: ExecutionSettings
-
-
-#: Strategy name of series and matrices that were denoised elsewhere.
+#: Strategy name of series and matrices that were denoised by other software.
 AS_GIVEN = "as given"

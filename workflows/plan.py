@@ -157,7 +157,7 @@ def make_plan(
         label = f"{folder.name}: " if folder.name else ""
         notes += [label + note for note in (*found.notes, *available.notes, *chosen)]
         problems += [
-            *(problem for problem in found.problems if not problem.person),
+            *(problem for problem in found.problems if not problem.participant),
             *available.problems,
         ]
         participants += plans
@@ -185,18 +185,22 @@ def _find(
         f"{folder.files} holds no preprocessed run, so its raw images are preprocessed; output of "
         "fMRIPrep is to be preferred where there is one (docs/preprocessing.md)."
     )
-    problems = {person: [f for f in raw.problems if f.person == person] for person in _named(raw)}
+    problems = {
+        person: [f for f in raw.problems if f.participant == person] for person in _named(raw)
+    }
     there = {person.participant: person for person in raw.participants}
     plans = [
         ParticipantPlan(label, folder.name, (), tuple(problems[label]), target, there.get(label))
         for label in sorted(problems)
     ]
-    own = tuple(problem for problem in raw.problems if not problem.person)
+    own = tuple(problem for problem in raw.problems if not problem.participant)
     return bids.FoundRuns((), own, (note, *raw.notes)), [], plans
 
 
 def _named(raw: RawFound) -> set[str]:
-    return {p.participant for p in raw.participants} | {f.person for f in raw.problems if f.person}
+    return {p.participant for p in raw.participants} | {
+        f.participant for f in raw.problems if f.participant
+    }
 
 
 def _nothing(folder: InputFolder, found: bids.FoundRuns, plans: Sequence[ParticipantPlan]) -> str:
@@ -238,10 +242,10 @@ def _participants_list(
     runs: Sequence[Run], problems: Sequence[InputProblem], name: str, target: Path
 ) -> Iterable[ParticipantPlan]:
     """Group runs and faults by person."""
-    labels = {run.participant for run in runs} | {f.person for f in problems if f.person}
+    labels = {run.participant for run in runs} | {f.participant for f in problems if f.participant}
     for label in sorted(labels):
         own = tuple(run for run in runs if run.participant == label)
-        wrong = tuple(problem for problem in problems if problem.person == label)
+        wrong = tuple(problem for problem in problems if problem.participant == label)
         yield ParticipantPlan(label, name, own, wrong, target)
 
 

@@ -1,4 +1,4 @@
-"""What a data set says of itself, and what ours says."""
+"""Read and write the description of a data set."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,18 +35,18 @@ def write_dataset_description(
     Parameters
     ----------
     out_dir : Path
-        Root of the derivative data set; made when it is not there.
+        Root of the derivative data set. It is created if necessary.
     name : str
         Name of the data set.
     sources : sequence of str
-        Folders, URLs or DOIs (``doi:...``) it was made from.
+        Folders, URLs or DOIs (``doi:...``) of the data sets from which it was derived.
     links : mapping of str to str, optional
-        Names used in ``bids:NAME:...`` references, and the folder or URL of each.
+        Folder or URL of each name that is used in ``bids:NAME:...`` references.
 
     Raises
     ------
     InputError
-        If the folder is a data set that another program made.
+        If the folder is a data set of another program.
     """
     refuse_foreign(out_dir)
     content: dict[str, object] = {
@@ -66,38 +66,39 @@ def write_dataset_description(
 
 
 def refuse_foreign(out_dir: Path) -> None:
-    """Refuse to write into the data set of another program.
+    """Raise an error if a folder is a data set of another program.
 
     Parameters
     ----------
     out_dir : Path
+        Folder to write to; it may not exist.
 
     Raises
     ------
     InputError
-        If it is one.
+        If the folder has a dataset_description.json that circuitshift did not write.
     """
-    maker = generator(out_dir)
-    if (out_dir / "dataset_description.json").exists() and maker != "circuitshift":
+    program = generator(out_dir)
+    if (out_dir / "dataset_description.json").exists() and program != "circuitshift":
         raise InputError(
-            f"{out_dir}: it is a data set {f'of {maker}' if maker else 'already'}; choose "
-            "another output folder, nothing is written into it"
+            f"{out_dir}: it is a data set of {program or 'another program'}, so nothing is written "
+            "into it; choose another output folder"
         )
 
 
 def _url(text: str) -> str:
-    """Write a folder as a URL; what is one already, or a DOI, stays."""
+    """Convert a folder to a URL; URLs and DOIs are returned unchanged."""
     is_url = text.startswith("doi:") or "://" in text
     return text if is_url else Path(text).resolve().as_uri()
 
 
 def generator(folder: Path) -> str:
-    """Name of the program that made a derivative, as its description says; empty if unsaid."""
+    """Return the program that generated a derivative, or an empty string if it is not stated."""
     path = folder / "dataset_description.json"
     try:
-        makers = tables.read_json(path).get("GeneratedBy") if path.exists() else None
+        programs = tables.read_json(path).get("GeneratedBy") if path.exists() else None
     except CircuitshiftError:
         return ""
-    if isinstance(makers, list) and makers and isinstance(makers[0], dict):
-        return str(makers[0].get("Name", ""))
+    if isinstance(programs, list) and programs and isinstance(programs[0], dict):
+        return str(programs[0].get("Name", ""))
     return ""

@@ -1,4 +1,4 @@
-"""The ``--bids-filter-file``: fMRIPrep's format, read, checked and applied."""
+"""Read, check and apply filter files (``--bids-filter-file``) in the format of fMRIPrep."""
 
 import difflib
 from collections.abc import Collection
@@ -12,20 +12,20 @@ from circuitshift.pipeline.io import tables
 
 __all__ = ["ANY", "NONE", "Filters", "load_filters", "nearest", "passes_all", "plain_label"]
 
-# Of each query its name and, of each entity, the name and the value or values asked for.
+# For each query, its name and pairs of an entity and the requested value or values.
 Filters = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
 
-NONE = "Query.NONE"  # in a filter: the entity must be absent
-ANY = "Query.ANY"  # in a filter: the entity must be there, with any value
+NONE = "Query.NONE"  # value of a filter: the entity must be absent
+ANY = "Query.ANY"  # value of a filter: the entity must be present, with any value
 
 # fMRIPrep's filter files also use PyBIDS's name of stain, and XCP-D's entity stat.
 _LONG_NAMES = {name: key for key, name, _ in ENTITIES} | {"staining": "stain", "statistic": "stat"}
 _FILTER_KEYS = {**{key: key for key in ORDER}, **_LONG_NAMES}
-_FILTER_QUERIES = (  # what the filter files of fMRIPrep, sMRIPrep and XCP-D may hold
+_FILTER_QUERIES = (  # queries in filter files of fMRIPrep, sMRIPrep and XCP-D
     *("bold", "t1w", "t2w", "flair", "sbref", "fmap", "roi", "dwi", "pet", "asl", "m0scan"),
     *("anat_brainmask", "t1w_seg", "confounds_raw", "confounds_tsv", "boldref", "mask"),
 )
-# A filter may repeat what every preprocessed run is; anything else would match nothing.
+# A filter may state these constant properties of preprocessed runs; other values match nothing.
 _FILTER_CONSTANTS = {
     "datatype": ("func",),
     "suffix": ("bold", "timeseries", "relmat"),
@@ -36,50 +36,51 @@ _NUMBERED = frozenset({"res"} | {key for key, _, form in ENTITIES if form == "in
 
 
 def load_filters(path: Path) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:
-    """Read a ``--bids-filter-file`` as fMRIPrep takes it.
+    """Read a filter file in the format of fMRIPrep.
 
     Parameters
     ----------
     path : Path
-        JSON: ``{"bold": {"task": "rest", "session": ["pre", "post"], "run": [1, 2]}}``. ``null``
-        or ``"Query.NONE"`` asks for files without the entity, ``"*"`` or ``"Query.ANY"`` for
-        files with any value of it.
+        JSON file such as
+        ``{"bold": {"task": "rest", "session": ["pre", "post"], "run": [1, 2]}}``. The values
+        ``null`` and ``"Query.NONE"`` select files without the entity, ``"*"`` and
+        ``"Query.ANY"`` files with any value of it.
 
     Returns
     -------
     tuple
-        ``(("bold", ((entity, value), ...)),)``, for `Query.filters`; empty when the file has no
-        query of that name. Values are text or tuples of text. Queries for other images are
-        checked for their names and left out.
+        ``(("bold", ((entity, value), ...)),)`` for `Query.filters`, or an empty tuple if the file
+        has no query ``bold``. Values are text or tuples of text. Queries of other images are
+        ignored after their names were checked.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or names an unknown query or entity.
+        If the file cannot be read, or contains an unknown query or entity.
     """
     content = tables.read_json(path)
     for name in content:
         if name not in _FILTER_QUERIES:
             raise InputError(
-                f"{path}: there is no query {name!r}; use bold{nearest(name, _FILTER_QUERIES)}"
+                f"{path}: unknown query {name!r}; use bold{nearest(name, _FILTER_QUERIES)}"
             )
     wanted = content.get("bold")
     if wanted is None:
         return ()
     if not isinstance(wanted, dict):
-        raise InputError(f"{path}: bold must hold an object of entities and values")
+        raise InputError(f"{path}: bold is not an object; write an object of entities and values")
     available = {*_FILTER_KEYS, *_FILTER_CONSTANTS}
     for entity in wanted:
         if entity not in available:
             raise InputError(
-                f"{path}: bold has no entity {entity!r}; correct it{nearest(entity, available)}"
+                f"{path}: unknown entity {entity!r} of bold; correct it{nearest(entity, available)}"
             )
     pairs = tuple((entity, _filter_value(path, entity, v)) for entity, v in wanted.items())
     return (("bold", pairs),)
 
 
 def _filter_value(path: Path, entity: str, value: object) -> str | tuple[str, ...]:
-    """Bring a filter's value into one form, and refuse what can match nothing."""
+    """Convert the value of a filter to text, and refuse values that no run can match."""
     items = value if isinstance(value, list) else [value]
     out = []
     for item in items:
@@ -100,13 +101,13 @@ def _filter_value(path: Path, entity: str, value: object) -> str | tuple[str, ..
     constant = _FILTER_CONSTANTS.get(entity)
     if constant and not set(out) & {*constant, ANY}:
         raise InputError(
-            f"{path}: {entity} is {value!r}, which no run carries; it may be {', '.join(constant)}"
+            f"{path}: {entity} is {value!r}, which no run has; use one of {', '.join(constant)}"
         )
     return tuple(out) if isinstance(value, list) or len(out) > 1 else out[0]
 
 
 def passes_all(name: Name, filters: Filters) -> bool:
-    """Tell whether a file passes the ``bold`` query."""
+    """Return whether a file matches the query ``bold``."""
     return all(
         _passes(name.get(_FILTER_KEYS[key]), values, _FILTER_KEYS[key])
         for query, pairs in filters
@@ -117,7 +118,7 @@ def passes_all(name: Name, filters: Filters) -> bool:
 
 
 def _passes(label: str, wanted: object, key: str) -> bool:
-    """Compare a label with one or several values of a filter; ``1`` matches ``01``."""
+    """Return whether a label matches one of the values of a filter; ``1`` matches ``01``."""
     for value in wanted if isinstance(wanted, list | tuple) else (wanted,):
         if value is None or value == NONE:
             if not label:
@@ -136,12 +137,12 @@ def _passes(label: str, wanted: object, key: str) -> bool:
 
 
 def plain_label(label: str, key: str) -> str:
-    """Remove ``sub-`` from ``sub-01``."""
+    """Remove the key of an entity from a label, for example ``sub-`` from ``sub-01``."""
     return str(label).removeprefix(f"{key}-")
 
 
 def nearest(word: str, available: Collection[str]) -> str:
-    """Say what a misspelt word may have meant."""
+    """Format the words that are most similar to a misspelt word, or all if none is similar."""
     near = difflib.get_close_matches(word, sorted(available), n=3, cutoff=0.5)
     listed = near or sorted(available)[:10]
-    return f" ({'nearest' if near else 'there'}: {', '.join(listed)})" if listed else ""
+    return f" ({'nearest' if near else 'available'}: {', '.join(listed)})" if listed else ""

@@ -1,4 +1,4 @@
-"""BIDS file names: taken apart, and put together in the order BIDS asks for."""
+"""Parse BIDS file names, and build them with entities in the order that BIDS requires."""
 
 import re
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ __all__ = ["ORDER", "PARCELS", "VARIANT", "Name", "build_path", "is_junk", "pars
 
 
 def _order() -> tuple[str, ...]:
-    """Return the schema's order of entities, but for those that fMRIPrep and XCP-D write elsewhere.
+    """Return the entities in the order of fMRIPrep and XCP-D, which is nearly that of the schema.
 
-    fMRIPrep writes ``cohort``, ``res`` and ``den`` straight after ``space``; ``stat`` is XCP-D's
-    and not in the schema.
+    In contrast to the schema, fMRIPrep writes ``cohort``, ``res`` and ``den`` directly after
+    ``space``, and XCP-D uses ``stat``, which is not part of the schema.
     """
     moved = ("cohort", "res", "den")
     keys = [key for key, _, _ in ENTITIES if key not in moved]
@@ -25,10 +25,10 @@ def _order() -> tuple[str, ...]:
     return tuple(keys)
 
 
-#: Keys in the order in which they stand in a file name.
+#: Keys of entities in the order of file names.
 ORDER = _order()
 _PLACE = {key: place for place, key in enumerate(ORDER)}
-# Entities that tell versions of one acquired run apart, and those that tell its parcels apart.
+# Entities that distinguish versions of one acquired run, and entities of its parcellation.
 VARIANT = frozenset({"space", "cohort", "res", "den", "desc", "stat", "meas"})
 PARCELS = ("atlas", "seg", "scale", "label")
 _NAME = re.compile(
@@ -45,11 +45,11 @@ class Name:
     Parameters
     ----------
     entities : tuple of (str, str)
-        In order of appearance: ``(("sub", "01"), ("task", "rest"))``.
+        Entities in order of appearance, for example ``(("sub", "01"), ("task", "rest"))``.
     suffix : str
-        Last part before the extension, such as ``bold``.
+        Last part before the extension, for example ``bold``.
     extension : str
-        From the first dot on, such as ``.nii.gz``.
+        Everything from the first dot on, for example ``.nii.gz``.
     """
 
     entities: tuple[tuple[str, str], ...]
@@ -57,12 +57,12 @@ class Name:
     extension: str
 
     def get(self, key: str, default: str = "") -> str:
-        """Value of an entity, or `default`."""
+        """Return the value of an entity, or `default` if there is none."""
         return next((value for name, value in self.entities if name == key), default)
 
 
 def parse_name(name: str) -> Name | None:
-    """Take a BIDS file name apart.
+    """Parse a BIDS file name.
 
     Parameters
     ----------
@@ -72,7 +72,8 @@ def parse_name(name: str) -> Name | None:
     Returns
     -------
     Name or None
-        None when it is not ``key-value_..._suffix.extension`` with distinct keys.
+        The parts of the name; None if it is not of the form
+        ``key-value_..._suffix.extension`` with distinct keys.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -86,17 +87,17 @@ def parse_name(name: str) -> Name | None:
 def build_path(
     entities: Iterable[tuple[str, str]], suffix: str, extension: str, datatype: str = "func"
 ) -> Path:
-    """Make the path of a file below the root of its data set.
+    """Build the path of a file, relative to the root of its data set.
 
     Parameters
     ----------
     entities : iterable of (str, str)
-        In any order; those with an empty value are left out; keys that BIDS does not know go
-        before ``desc``, in the order given.
+        Entities in any order. Those with an empty value are omitted. Keys that are not part of
+        BIDS precede ``desc``, in the given order.
     suffix, extension : str
-        As in `Name`.
-    datatype : str
-        Folder; empty for none.
+        Suffix and extension; see `Name`.
+    datatype : str, default="func"
+        Name of the folder; empty for none.
 
     Returns
     -------
@@ -106,16 +107,16 @@ def build_path(
     Raises
     ------
     InputError
-        If there is no ``sub``, a key is there twice, or a label holds anything but letters,
-        digits and ``+``.
+        If ``sub`` is missing, a key is repeated, or a label contains characters other than
+        letters, digits and ``+``.
     """
     pairs = [(key, value) for key, value in entities if value]
     available = dict(pairs)
     bad = [f"{key}-{value}" for key, value in pairs if not _LABEL.fullmatch(value)]
     if bad or len(available) < len(pairs) or "sub" not in available:
         raise InputError(
-            f"no BIDS name can be made of {', '.join(f'{k}-{v}' for k, v in pairs)}: it needs "
-            "sub-, each key once, and labels of letters and digits"
+            f"{', '.join(f'{k}-{v}' for k, v in pairs)}: no BIDS name can be built from these "
+            "entities; use sub-, each key once, and labels of letters and digits"
         )
     pairs.sort(key=lambda pair: _PLACE.get(pair[0], _PLACE["desc"] - 0.5))
     name = "_".join([*(f"{key}-{value}" for key, value in pairs), suffix]) + extension
@@ -125,5 +126,5 @@ def build_path(
 
 
 def is_junk(name: str) -> bool:
-    """Tell what macOS and Windows leave in folders."""
+    """Return whether a file is one that macOS or Windows creates automatically."""
     return name.startswith("._") or name in _JUNK

@@ -1,7 +1,7 @@
-"""What a raw data set holds: T1-weighted images and functional runs, each checked once.
+"""Find and check the T1-weighted images and functional runs of a raw data set.
 
-Everything wrong is found before anything is computed; what concerns many people is also said in
-one sentence for all.
+All problems are found before anything is computed. A problem of more than three participants is
+also reported once for all of them.
 """
 
 import math
@@ -23,13 +23,13 @@ from circuitshift.pipeline.records import Run
 __all__ = ["RawAnat", "RawBold", "RawFound", "RawParticipant", "find_raw", "is_raw"]
 
 MIN_VOLUMES = 10
-_MANY = 3  # people; what concerns more is also said once for all
+_MANY_PARTICIPANTS = 3  # problems of more participants are also reported once for all
 _SUFFIXES = {"anat": "T1w", "func": "bold"}
 _ENDS = (".nii.gz", ".nii")
 _DERIVED = ("space", "desc", "res", "label")
 _VOXEL_MM = (0.2, 20.0)
 _COARSE_MM = 3.0
-_HEAD_VOXELS = 16  # along the shortest axis of a whole head
+_MIN_GRID = 16  # voxels along the shortest axis of an image of the complete head
 _DIRECTIONS = ("i", "i-", "j", "j-", "k", "k-")
 
 
@@ -40,10 +40,11 @@ class RawAnat:
     Parameters
     ----------
     participant, session : str
-        Labels without ``sub-`` and ``ses-``; session is empty when the tree has none.
+        Labels without ``sub-`` and ``ses-``; the session is empty in data sets without sessions.
     path : Path
+        The image.
     entities : tuple of (str, str)
-        Of the file name, in order.
+        Entities of the file name, in order of appearance.
     """
 
     participant: str
@@ -59,26 +60,30 @@ class RawBold:
     Parameters
     ----------
     participant, session : str
-        Labels without ``sub-`` and ``ses-``; session is empty when the tree has none.
+        Labels without ``sub-`` and ``ses-``; the session is empty in data sets without sessions.
     task, run : str
         Values of ``task-`` and ``run-``; may be empty.
     path : Path
+        The image.
     entities : tuple of (str, str)
-        Of the file name, in order.
+        Entities of the file name, in order of appearance.
     t_r_s : float
-        Repetition time, s.
+        Repetition time in s.
     grid : tuple of three int
+        Number of voxels along the spatial axes.
     zooms_mm : tuple of three float
+        Voxel sizes in mm.
     n_volumes : int
+        Number of volumes.
     slice_times_s : tuple of float
-        Time of each slice after the start of a volume, s, in the order of the voxel axis; empty
-        when unknown.
+        Acquisition time of each slice in s, relative to the start of the volume and in the order
+        of the voxel axis; empty where it is unknown.
     slice_axis : int
-        Voxel axis along which slices follow each other.
+        Voxel axis along which the slices were acquired.
     phase_encoding : str
-        PhaseEncodingDirection as stated (``i``, ``j-``, ...); empty when unknown.
+        PhaseEncodingDirection of the sidecar (``i``, ``j-``, ...); empty where it is unknown.
     notes : tuple of str
-        What was converted, or will not be done.
+        Conversions that were made, and corrections that are not possible.
     """
 
     participant: str
@@ -99,7 +104,7 @@ class RawBold:
 
 @dataclass(frozen=True, slots=True)
 class RawParticipant:
-    """The raw images of a person: T1-weighted of all sessions, and the runs asked for."""
+    """The raw images of a participant: T1-weighted images of all sessions, and requested runs."""
 
     participant: str
     anats: tuple[RawAnat, ...]
@@ -108,16 +113,17 @@ class RawParticipant:
 
 @dataclass(frozen=True, slots=True)
 class RawFound:
-    """What a raw data set holds.
+    """The content of a raw data set.
 
     Parameters
     ----------
-    participants : tuple of RawPerson
-        Those who can be preprocessed, sorted by label; whoever is missing has a fault.
-    problems : tuple of Fault
-        What cannot, and why; `Fault.person` names whom it concerns.
+    participants : tuple of RawParticipant
+        Participants that can be preprocessed, sorted by label. Each of the others has a problem.
+    problems : tuple of InputProblem
+        Files that cannot be used, and the reasons.
     notes : tuple of str
-        One sentence each; what is true of many images or people is said once.
+        One sentence for each note. Notes that apply to several images or participants are
+        combined.
     """
 
     participants: tuple[RawParticipant, ...]
@@ -127,11 +133,13 @@ class RawFound:
 
 @dataclass(frozen=True, slots=True)
 class _File:
+    """An image with a BIDS name."""
+
     name: Name
     path: Path
 
     @property
-    def person(self) -> str:
+    def participant(self) -> str:
         return self.name.get("sub")
 
     @property
@@ -139,7 +147,7 @@ class _File:
         return self.name.get("ses")
 
     def identity(self, *without: str) -> tuple[tuple[str, str], ...]:
-        """Tell images apart; ``run-1`` is ``run-01``, as in derivatives."""
+        """Return the entities that identify an image; ``run-1`` and ``run-01`` are equal."""
         return tuple(
             sorted(
                 (key, str(int(value)) if key == "run" and value.isdecimal() else value)
@@ -150,126 +158,131 @@ class _File:
 
 
 @dataclass(slots=True)
-class _Met:
-    """What was met on the way."""
+class _Findings:
+    """Problems and notes that are collected while a data set is read."""
 
     problems: list[InputProblem] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)  # sentence, file
+    notes: list[tuple[str, str]] = field(default_factory=list)  # (sentence, file name)
 
     def problem(self, file: _File, what: str, fix: str) -> None:
-        self.problems.append(InputProblem(str(file.path), what, fix, file.person))
+        self.problems.append(InputProblem(str(file.path), what, fix, file.participant))
 
     def note(self, file: _File, text: str) -> None:
         self.notes.append((text, file.path.name))
 
 
 def is_raw(root: Path) -> bool:
-    """Tell whether a folder holds raw functional images.
+    """Return whether a folder contains raw functional images.
 
     Parameters
     ----------
     root : Path
+        Folder of a data set.
 
     Returns
     -------
     bool
-        At the first one found; False when `root` is no folder.
+        True if there is at least one image; False if there is none or `root` is not a folder.
     """
-    met = _Met()  # what cannot be listed holds nothing here
+    findings = _Findings()  # folders that cannot be listed are treated as empty
     return any(
         f.name.suffix == "bold"
-        for p in _participants_list(Path(root), met)
-        for f in _images(p, met)
+        for p in _participant_folders(Path(root), findings)
+        for f in _images(p, findings)
     )
 
 
-def _list(path: str | Path, label: str, met: _Met) -> list["os.DirEntry[str]"]:
-    """List a folder by name; one that cannot be listed is a fault."""
+def _list(path: str | Path, label: str, findings: _Findings) -> list["os.DirEntry[str]"]:
+    """List a folder, sorted by name; a folder that cannot be listed is a problem."""
     try:
         with os.scandir(path) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         what = f"the folder cannot be listed ({error.strerror})"
-        met.problems.append(
-            InputProblem(str(path), what, "give yourself the right to read it", label)
+        findings.problems.append(
+            InputProblem(str(path), what, "grant yourself read permission", label)
         )
         return []
 
 
-def _is_folder(entry: "os.DirEntry[str]", label: str, met: _Met) -> bool:
-    """Tell folders; a link to a folder that is not there is a fault."""
+def _is_folder(entry: "os.DirEntry[str]", label: str, findings: _Findings) -> bool:
+    """Return whether an entry is a folder; a broken link to a folder is a problem."""
     if entry.is_dir():
         return True
     if entry.is_symlink() and "." not in entry.name:
-        problem = ("the link leads nowhere", "fetch or mount its target", label)
-        met.problems.append(InputProblem(entry.path, *problem))
+        problem = ("it is a broken link", "fetch or mount its target", label)
+        findings.problems.append(InputProblem(entry.path, *problem))
     return False
 
 
-def _participants_list(root: Path, met: _Met) -> Iterator["os.DirEntry[str]"]:
-    for entry in _list(root, "", met):
-        if entry.name.startswith("sub-") and _is_folder(entry, entry.name[4:], met):
+def _participant_folders(root: Path, findings: _Findings) -> Iterator["os.DirEntry[str]"]:
+    """Yield the folders ``sub-*`` of a data set."""
+    for entry in _list(root, "", findings):
+        if entry.name.startswith("sub-") and _is_folder(entry, entry.name[4:], findings):
             yield entry
 
 
-def _images(person: "os.DirEntry[str]", met: _Met) -> Iterator[_File]:
-    """Yield the T1-weighted and functional images of a person, read from nothing but names."""
-    label = person.name[4:]
-    here = _list(person.path, label, met)
-    yield from _session(here, {"sub": label}, met)
-    for entry in here:
-        if entry.name.startswith("ses-") and _is_folder(entry, label, met):
+def _images(participant: "os.DirEntry[str]", findings: _Findings) -> Iterator[_File]:
+    """Yield the T1-weighted and functional images of a participant, identified by their names."""
+    label = participant.name[4:]
+    entries = _list(participant.path, label, findings)
+    yield from _session_images(entries, {"sub": label}, findings)
+    for entry in entries:
+        if entry.name.startswith("ses-") and _is_folder(entry, label, findings):
             folders = {"sub": label, "ses": entry.name[4:]}
-            yield from _session(_list(entry.path, label, met), folders, met)
+            yield from _session_images(_list(entry.path, label, findings), folders, findings)
 
 
-def _session(
-    here: Iterable["os.DirEntry[str]"], folders: Mapping[str, str], met: _Met
+def _session_images(
+    entries: Iterable["os.DirEntry[str]"], folders: Mapping[str, str], findings: _Findings
 ) -> Iterator[_File]:
-    for below in here:
-        suffix = _SUFFIXES.get(below.name)
-        if suffix is None or not _is_folder(below, folders["sub"], met):
+    """Yield the images in the folders ``anat`` and ``func`` of a participant or session."""
+    for folder in entries:
+        suffix = _SUFFIXES.get(folder.name)
+        if suffix is None or not _is_folder(folder, folders["sub"], findings):
             continue
         ends = tuple(f"_{suffix}{end}" for end in _ENDS)
-        for entry in _list(below.path, folders["sub"], met):
+        for entry in _list(folder.path, folders["sub"], findings):
             if entry.name.endswith(ends) and not is_junk(entry.name):
-                file = _file(entry, folders, met)
+                file = _file(entry, folders, findings)
                 if file is not None:
                     yield file
 
 
-def _file(entry: "os.DirEntry[str]", folders: Mapping[str, str], met: _Met) -> _File | None:
-    """Take a name apart; None for derivatives and for what is in the wrong place."""
+def _file(
+    entry: "os.DirEntry[str]", folders: Mapping[str, str], findings: _Findings
+) -> _File | None:
+    """Parse a file name; None for derivatives and for files in the wrong folder."""
     name = parse_name(entry.name)
     if name is None:
-        what = "its name is not built of key-value pairs as BIDS asks, so it is not read"
+        what = "its name does not consist of key-value pairs as BIDS requires, so it is not read"
         fix = "rename it (sub-X[_ses-Y]..., letters and digits, each key once)"
     else:
-        wrong = [f"{key}-{value}" for key, value in folders.items() if name.get(key) != value]
-        if not wrong:
+        mismatched = [f"{key}-{value}" for key, value in folders.items() if name.get(key) != value]
+        if not mismatched:
             derived = any(name.get(key) for key in _DERIVED)
             return None if derived else _File(name, Path(entry.path))
-        what = f"its name does not carry {' and '.join(wrong)} of the folder it is in"
-        fix = "rename it or move it to its own folder"
-    met.problems.append(InputProblem(entry.path, what, fix, folders["sub"]))
+        what = f"its name lacks {' and '.join(mismatched)} of the folder that contains it"
+        fix = "rename it or move it to the correct folder"
+    findings.problems.append(InputProblem(entry.path, what, fix, folders["sub"]))
     return None
 
 
 def find_raw(root: Path, query: Query = Query()) -> RawFound:  # noqa: B008 - frozen
-    """Find the raw images of a data set and check what their files say of them.
+    """Find the raw images of a data set and check their headers and sidecars.
 
     Parameters
     ----------
     root : Path
         Raw BIDS data set.
     query : Query, optional
-        Participants; sessions, tasks and filters choose among functional runs. A person's
-        T1-weighted images are taken of all sessions: they make one brain.
+        Requested participants. Sessions, tasks and filters select functional runs only, because
+        the T1-weighted images of all sessions are combined into one template.
 
     Returns
     -------
     RawFound
-        Images whose headers and sidecars say all that preprocessing needs.
+        Images whose headers and sidecars contain all information that preprocessing needs.
 
     Raises
     ------
@@ -280,68 +293,81 @@ def find_raw(root: Path, query: Query = Query()) -> RawFound:  # noqa: B008 - fr
     if not root.is_dir():
         what = "it is a file, not a folder" if root.exists() else "there is no such folder"
         raise InputError(f"{root}: {what}; give the folder of the data set")
-    met = _Met()
-    wanted = {plain_label(label, "sub") for label in query.participants}
+    findings = _Findings()
+    requested_labels = {plain_label(label, "sub") for label in query.participants}
     available: set[str] = set()
     participants: list[RawParticipant] = []
-    carried: list[Name] = []
-    for entry in _participants_list(root, met):
+    bold_names: list[Name] = []
+    for entry in _participant_folders(root, findings):
         available.add(entry.name[4:])
-        if not wanted or entry.name[4:] in wanted:
-            files = list(_images(entry, met))
-            carried += [file.name for file in files if file.name.suffix == "bold"]
-            person = _person(entry, files, query, met)
-            participants += [person] if person is not None else []
-    # A link that leads nowhere is a fault of its own, also of somebody who is not asked for.
-    met.problems = [f for f in met.problems if not wanted or not f.person or f.person in wanted]
-    met.problems += _absent(root, wanted, available | {f.person for f in met.problems}, met)
-    met.problems += _unmatched(carried, query)
-    participants.sort(key=lambda person: person.participant)
-    problems = tuple(sorted(set(met.problems)))
-    return RawFound(tuple(participants), problems, (*_once(met.notes), *_together(problems)))
+        if not requested_labels or entry.name[4:] in requested_labels:
+            files = list(_images(entry, findings))
+            bold_names += [file.name for file in files if file.name.suffix == "bold"]
+            participant = _check_participant(entry, files, query, findings)
+            participants += [participant] if participant is not None else []
+    # Broken links are reported while folders are listed, so remove those of other participants.
+    findings.problems = [
+        f
+        for f in findings.problems
+        if not requested_labels or not f.participant or f.participant in requested_labels
+    ]
+    findings.problems += _missing_participants(
+        root, requested_labels, available | {f.participant for f in findings.problems}, findings
+    )
+    findings.problems += _unmatched_labels(bold_names, query)
+    participants.sort(key=lambda participant: participant.participant)
+    problems = tuple(sorted(set(findings.problems)))
+    return RawFound(
+        tuple(participants),
+        problems,
+        (*_group_notes(findings.notes), *_summarise_problems(problems)),
+    )
 
 
-def _absent(root: Path, wanted: set[str], available: set[str], met: _Met) -> list[InputProblem]:
-    """Name the people who are asked for and not there, or say that nobody is."""
-    if not available - {""} and not wanted and not met.problems:
-        what = "nobody is in it (no sub-* folder)"
+def _missing_participants(
+    root: Path, requested_labels: set[str], available: set[str], findings: _Findings
+) -> list[InputProblem]:
+    """Report requested participants that are missing, or that the data set has no participants."""
+    if not available - {""} and not requested_labels and not findings.problems:
+        what = "it contains no participants (no sub-* folder)"
         return [InputProblem(str(root), what, "give the folder of a raw BIDS data set")]
     return [
         InputProblem(
             f"sub-{label}",
-            f"it is asked for, but {root} does not hold it",
-            f"ask for one that is there{nearest(label, available - {''})}",
+            f"it was requested, but it is not in {root}",
+            f"request an available participant{nearest(label, available - {''})}",
             label,
         )
-        for label in sorted(wanted - available)
+        for label in sorted(requested_labels - available)
     ]
 
 
-def _unmatched(names: Sequence[Name], query: Query) -> list[InputProblem]:
-    """Name sessions and tasks of the query that no functional run carries."""
+def _unmatched_labels(names: Sequence[Name], query: Query) -> list[InputProblem]:
+    """Report sessions and tasks of the query that no functional run has."""
     problems = []
-    for option, asked, key in (
+    for option, requested, key in (
         ("--session-label", query.sessions, "ses"),
         ("--task-id", query.tasks, "task"),
     ):
         available = {name.get(key) for name in names} - {""}
-        for label in (plain_label(label, key) for label in asked):
+        for label in (plain_label(label, key) for label in requested):
             if names and label not in available:
                 fix = f"correct {option}{nearest(label, available)}"
-                what = "it is asked for, but no run carries it"
+                what = "it was requested, but no run has this label"
                 problems.append(InputProblem(f"{key}-{label}", what, fix))
     return problems
 
 
-def _is_asked(name: Name, query: Query) -> bool:
+def _is_requested(name: Name, query: Query) -> bool:
+    """Return whether a functional run matches the query."""
     for key, labels in (("ses", query.sessions), ("task", query.tasks)):
         if labels and name.get(key) not in {plain_label(label, key) for label in labels}:
             return False
     return passes_all(name, query.filters)
 
 
-def _once(notes: Iterable[tuple[str, str]]) -> list[str]:
-    """Say once, with their number, what is said of several images."""
+def _group_notes(notes: Iterable[tuple[str, str]]) -> list[str]:
+    """Combine equal notes of several images into one, with their number."""
     files: dict[str, list[str]] = defaultdict(list)
     for text, file in notes:
         files[text].append(file)
@@ -351,42 +377,51 @@ def _once(notes: Iterable[tuple[str, str]]) -> list[str]:
     ]
 
 
-def _together(problems: Iterable[InputProblem]) -> list[str]:
-    """Say once what is wrong with more than three people."""
+def _summarise_problems(problems: Iterable[InputProblem]) -> list[str]:
+    """Combine equal problems of more than three participants into one note."""
     groups: dict[tuple[str, str], list[InputProblem]] = defaultdict(list)
     for problem in problems:
         groups[problem.what, problem.fix].append(problem)
     return [
-        f"{len(group)} times in {n} people, first {group[0].where}: {what}; {fix}."
+        f"{len(group)} times in {n} participants, first {group[0].where}: {what}; {fix}."
         for (what, fix), group in groups.items()
-        if (n := len({problem.person for problem in group})) > _MANY
+        if (n := len({problem.participant for problem in group})) > _MANY_PARTICIPANTS
     ]
 
 
-def _person(
-    entry: "os.DirEntry[str]", files: Sequence[_File], query: Query, met: _Met
+def _check_participant(
+    entry: "os.DirEntry[str]", files: Sequence[_File], query: Query, findings: _Findings
 ) -> RawParticipant | None:
-    """Check the images of a person; None, and a fault, for one who cannot be preprocessed."""
+    """Check the images of a participant; None, and a problem, if preprocessing is impossible."""
     label = entry.name[4:]
     files = sorted(files, key=lambda f: (*map(f.name.get, ("ses", "task", "run")), f.path.name))
-    anats = [file for file in files if file.name.suffix == "T1w"]
-    # Phase, real and imaginary parts carry no contrast of their own.
-    bolds = [f for f in files if f.name.suffix == "bold" and f.name.get("part") in ("", "mag")]
-    asked = [file for file in bolds if _is_asked(file.name, query)]
-    if not asked:
-        what = "it has no functional run" + (" that is asked for" if bolds else "")
-        fix = "leave the person out" + (", or ask for other runs" if bolds else ", or fetch them")
-        met.problems.append(InputProblem(entry.path, what, fix, label))
-    if not anats:
-        fix = "add its T1-weighted image, or leave the person out"
-        met.problems.append(InputProblem(entry.path, "it has no T1w image", fix, label))
-    heads = [a for f in _one_file(_one_kind(anats, met), met) if (a := _anat(f, met)) is not None]
-    runs = [b for f in _one_file(_single_echo(asked, met), met) if (b := _bold(f, met)) is not None]
-    return RawParticipant(label, tuple(heads), tuple(runs)) if heads and runs else None
+    anat_files = [file for file in files if file.name.suffix == "T1w"]
+    # Phase, real and imaginary images are parts of an acquisition, not separate runs.
+    bold_files = [f for f in files if f.name.suffix == "bold" and f.name.get("part") in ("", "mag")]
+    requested = [file for file in bold_files if _is_requested(file.name, query)]
+    if not requested:
+        what = "it has no functional run" + (" that was requested" if bold_files else "")
+        fix = "request other runs" if bold_files else "fetch its functional runs"
+        fix += ", or exclude the participant (--participant-label)"
+        findings.problems.append(InputProblem(entry.path, what, fix, label))
+    if not anat_files:
+        fix = "add its T1-weighted image, or exclude the participant (--participant-label)"
+        findings.problems.append(InputProblem(entry.path, "it has no T1w image", fix, label))
+    anats = [
+        a
+        for f in _without_copies(_select_kind(anat_files, findings), findings)
+        if (a := _check_anat(f, findings)) is not None
+    ]
+    bolds = [
+        b
+        for f in _without_copies(_without_echoes(requested, findings), findings)
+        if (b := _check_bold(f, findings)) is not None
+    ]
+    return RawParticipant(label, tuple(anats), tuple(bolds)) if anats and bolds else None
 
 
-def _one_kind(files: Sequence[_File], met: _Met) -> list[_File]:
-    """In each session take T1-weighted images of one kind (acq, rec, ce), and all its runs."""
+def _select_kind(files: Sequence[_File], findings: _Findings) -> list[_File]:
+    """Select the T1-weighted images of one kind (acq, rec, ce) in each session, with all runs."""
     sessions: dict[str, dict[tuple[tuple[str, str], ...], list[_File]]] = {}
     for file in files:
         kind = tuple(pair for pair in file.name.entities if pair[0] not in ("sub", "ses", "run"))
@@ -396,104 +431,109 @@ def _one_kind(files: Sequence[_File], met: _Met) -> list[_File]:
         first, *others = sorted(kinds, key=lambda kind: ("acq" in dict(kind), kind))
         out += kinds[first]
         if others:
-            passed = ", ".join(map(_kind_words, others))
-            met.note(
+            skipped = ", ".join(map(_format_kind, others))
+            findings.note(
                 kinds[first][0],
-                f"T1w images of several kinds are there: {_kind_words(first)} is taken, {passed} "
-                "passed over.",
+                f"There are several kinds of T1w images: {_format_kind(first)} is used, and "
+                f"{skipped} is not.",
             )
     return out
 
 
-def _kind_words(kind: Iterable[tuple[str, str]]) -> str:
+def _format_kind(kind: Iterable[tuple[str, str]]) -> str:
+    """Format the entities that distinguish kinds of images."""
     return "_".join("-".join(pair) for pair in kind) or "the one without acq-, rec- or ce-"
 
 
-def _single_echo(files: Sequence[_File], met: _Met) -> list[_File]:
-    """Leave single echoes out: one fault for all echoes of a run."""
+def _without_echoes(files: Sequence[_File], findings: _Findings) -> list[_File]:
+    """Exclude single echoes, with one problem for all echoes of a run."""
     echoes: dict[tuple[tuple[str, str], ...], list[_File]] = defaultdict(list)
     for file in files:
         if file.name.get("echo"):
             echoes[file.identity("echo")].append(file)
     for group in echoes.values():
-        what = f"multi-echo data ({len(group)} echoes) is not preprocessed here"
-        met.problem(group[0], what, "run fMRIPrep and give its output")
+        what = f"multi-echo data ({len(group)} echoes) are not supported"
+        findings.problem(group[0], what, "preprocess them with fMRIPrep and use its output")
     return [file for file in files if not file.name.get("echo")]
 
 
-def _one_file(files: Sequence[_File], met: _Met) -> list[_File]:
-    """Leave second copies of an image out, such as ``.nii`` beside ``.nii.gz``."""
+def _without_copies(files: Sequence[_File], findings: _Findings) -> list[_File]:
+    """Exclude copies of an image, such as ``.nii`` in addition to ``.nii.gz``."""
     out: dict[tuple[tuple[str, str], ...], _File] = {}
     for file in files:
         first = out.setdefault(file.identity(), file)
         if first is not file:
-            what = f"{first.path.name} has the same entities, and is taken"
-            met.problem(file, what, "delete one of the two")
+            what = f"{first.path.name} has the same entities and is used instead"
+            findings.problem(file, what, "delete one of them")
     return list(out.values())
 
 
-def _header(file: _File, met: _Met) -> nifti.Header | None:
-    """Read a header and check its geometry; None when the image cannot be read."""
+def _read_header(file: _File, findings: _Findings) -> nifti.Header | None:
+    """Read a header and check its geometry; None if the image cannot be read."""
     try:
         header = nifti.read_header(file.path)
     except CircuitshiftError as error:
-        met.problems.append(as_problem(error, file.path, file.person))
+        findings.problems.append(as_problem(error, file.path, file.participant))
         return None
     if not header.is_oriented:
-        what = "its header does not say how it is oriented (qform and sform codes are 0)"
-        met.problem(file, what, "convert it again, e.g. with dcm2niix")
+        what = "its header does not state the orientation (qform and sform codes are 0)"
+        findings.problem(file, what, "convert it again, for example with dcm2niix")
     zooms = _zooms(header)
     if not all(_VOXEL_MM[0] <= size <= _VOXEL_MM[1] for size in zooms):
         sizes = " x ".join(f"{size:g}" for size in zooms)
-        what = f"its voxels are {sizes} mm, so its units are not mm"
-        met.problem(file, what, "correct the affine and voxel sizes of its header")
+        what = f"its voxel sizes are {sizes} mm, so the unit is probably wrong"
+        findings.problem(file, what, "correct the affine and voxel sizes in its header")
     return header
 
 
 def _zooms(header: nifti.Header) -> tuple[float, float, float]:
+    """Compute the voxel sizes in mm."""
     x, y, z = (header.affine[:3, :3] ** 2).sum(axis=0) ** 0.5
-    # as float32 keeps it: 3.2 rather than 3.2000000476837
+    # the precision of float32: 3.2 rather than 3.2000000476837
     return float(f"{x:.6g}"), float(f"{y:.6g}"), float(f"{z:.6g}")
 
 
-def _anat(file: _File, met: _Met) -> RawAnat | None:
-    n_before = len(met.problems)
-    header = _header(file, met)
+def _check_anat(file: _File, findings: _Findings) -> RawAnat | None:
+    """Check a T1-weighted image; None, and a problem, if it cannot be used."""
+    n_before = len(findings.problems)
+    header = _read_header(file, findings)
     if header is None:
         return None
     if header.n_volumes > 1:
-        what = f"it holds {header.n_volumes} volumes, a T1w image one"
-        met.problem(file, what, "give one three-dimensional image")
-    elif min(header.grid) < _HEAD_VOXELS:
-        what = f"it is {'x'.join(map(str, header.grid))} voxels, not a whole head"
-        met.problem(file, what, "give an image of the whole head")
-    if len(met.problems) > n_before:
+        what = f"it contains {header.n_volumes} volumes, but a T1w image must have one"
+        findings.problem(file, what, "provide one three-dimensional image")
+    elif min(header.grid) < _MIN_GRID:
+        what = f"it has only {'x'.join(map(str, header.grid))} voxels, less than a complete head"
+        findings.problem(file, what, "provide an image of the complete head")
+    if len(findings.problems) > n_before:
         return None
     if max(_zooms(header)) > _COARSE_MM:
-        met.note(file, f"The T1w image has voxels above {_COARSE_MM:g} mm, too coarse to be exact.")
-    return RawAnat(file.person, file.session, file.path, file.name.entities)
+        findings.note(
+            file, f"The T1w image has voxels above {_COARSE_MM:g} mm, which limits accuracy."
+        )
+    return RawAnat(file.participant, file.session, file.path, file.name.entities)
 
 
-def _bold(file: _File, met: _Met) -> RawBold | None:
-    """Check a functional run; all that is wrong with it at once."""
-    n_before = len(met.problems)
+def _check_bold(file: _File, findings: _Findings) -> RawBold | None:
+    """Check a functional run and report all of its problems; None if it cannot be used."""
+    n_before = len(findings.problems)
     notes: list[str] = []
-    header = _header(file, met)
+    header = _read_header(file, findings)
     if header is not None and header.n_volumes < 2:
-        met.problem(file, "it holds one volume, not a series", "fetch or convert it again")
+        findings.problem(file, "it has only one volume", "fetch or convert it again")
     elif header is not None and header.n_volumes < MIN_VOLUMES:
-        what = f"it holds {header.n_volumes} volumes; {MIN_VOLUMES} are the least"
-        met.problem(file, what, "leave it out")
-    content, t_r_s = _timing(file, header, notes, met)
-    if header is None or t_r_s is None or len(met.problems) > n_before:
+        what = f"it has {header.n_volumes} volumes, fewer than the minimum of {MIN_VOLUMES}"
+        findings.problem(file, what, "exclude it (--bids-filter-file)")
+    content, t_r_s = _timing(file, header, notes, findings)
+    if header is None or t_r_s is None or len(findings.problems) > n_before:
         return None
     axis, times = _slice_times(content, header, t_r_s, notes)
-    phase = _phase_encoding(file, content, notes, met)
+    phase = _phase_encoding(file, content, notes, findings)
     for text in notes:
-        met.note(file, text)
+        findings.note(file, text)
     name = file.name
     return RawBold(
-        participant=file.person,
+        participant=file.participant,
         session=file.session,
         task=name.get("task"),
         run=name.get("run"),
@@ -511,12 +551,12 @@ def _bold(file: _File, met: _Met) -> RawBold | None:
 
 
 def _timing(
-    file: _File, header: nifti.Header | None, notes: list[str], met: _Met
+    file: _File, header: nifti.Header | None, notes: list[str], findings: _Findings
 ) -> tuple[dict[str, Any], float | None]:
-    """Merge sidecars and find the repetition time; None, and a fault, when it is unknown."""
+    """Merge sidecars and find the repetition time; None, and a problem, if it is unknown."""
     name = file.name
     run = Run(
-        participant=file.person,
+        participant=file.participant,
         session=file.session,
         task=name.get("task"),
         run=name.get("run"),
@@ -526,80 +566,83 @@ def _timing(
         path=file.path,
         entities=name.entities,
     )
-    said: list[str] = []
+    timing_notes: list[str] = []
     try:
         content = metadata_of(run)
         if content.get("VolumeTiming") or content.get("DelayTime"):
-            what = "its acquisition is sparse (VolumeTiming or DelayTime), which is not handled"
-            met.problem(file, what, "leave it out")
+            what = "its acquisition is sparse (VolumeTiming or DelayTime), which is not supported"
+            findings.problem(file, what, "exclude it (--bids-filter-file)")
             return content, None
-        t_r_s = repetition_time(run, header.t_r_s if header is not None else None, said)
+        t_r_s = repetition_time(run, header.t_r_s if header is not None else None, timing_notes)
     except CircuitshiftError as error:
-        met.problems.append(as_problem(error, file.path, file.person))
+        findings.problems.append(as_problem(error, file.path, file.participant))
         return {}, None
     if t_r_s is None and header is not None:
         what = "its repetition time is neither in a JSON sidecar nor in its header"
-        met.problem(file, what, "write RepetitionTime, in seconds, into its JSON")
-    for text in said:
-        plain = text.removeprefix(f"{file.path.name}: ")  # so that it is said once for many runs
+        findings.problem(file, what, "add RepetitionTime, in seconds, to its JSON")
+    for text in timing_notes:
+        plain = text.removeprefix(f"{file.path.name}: ")  # so that equal notes are combined
         notes.append(text if plain == text else plain[:1].upper() + plain[1:])
     return content, t_r_s
 
 
-def _phase_encoding(file: _File, content: Mapping[str, Any], notes: list[str], met: _Met) -> str:
-    given = content.get("PhaseEncodingDirection")
-    if given is None or given == "":
-        text = "PhaseEncodingDirection is not stated; only distortion correction, which is not "
-        met.note(file, text + "done, would need it.")
+def _phase_encoding(
+    file: _File, content: Mapping[str, Any], notes: list[str], findings: _Findings
+) -> str:
+    """Read the phase-encoding direction; empty, and a note, if it cannot be used."""
+    value = content.get("PhaseEncodingDirection")
+    if value is None or value == "":
+        text = "PhaseEncodingDirection is not stated. It would be needed for distortion "
+        findings.note(file, text + "correction only, which is not done.")
         return ""
-    if given not in _DIRECTIONS:
-        notes.append(f"PhaseEncodingDirection is {given!r}, none of {', '.join(_DIRECTIONS)}.")
+    if value not in _DIRECTIONS:
+        notes.append(f"PhaseEncodingDirection is {value!r}, not one of {', '.join(_DIRECTIONS)}.")
         return ""
-    return str(given)
+    return str(value)
 
 
 def _slice_times(
     content: Mapping[str, Any], header: nifti.Header, t_r_s: float, notes: list[str]
 ) -> tuple[int, tuple[float, ...]]:
-    """Slice axis, and times along it; no times, and a note, when they cannot be used."""
-    given = content.get("SliceTiming")
+    """Read the slice axis and slice times; no times, and a note, if they cannot be used."""
+    value = content.get("SliceTiming")
     direction = content.get("SliceEncodingDirection") or "k"
-    if given is None:
+    if value is None:
         notes.append("Slice timing is unknown (no SliceTiming), so it is not corrected.")
     if direction not in _DIRECTIONS:
-        if given is not None:
+        if value is not None:
             notes.append(
-                f"SliceEncodingDirection is {direction!r}, none of {', '.join(_DIRECTIONS)}, so "
+                f"SliceEncodingDirection is {direction!r}, not one of {', '.join(_DIRECTIONS)}, so "
                 "slice timing is not corrected."
             )
         return 2, ()
     axis = "ijk".index(direction[0])
-    if given is None:
+    if value is None:
         return axis, ()
-    times, why = _usable_times(given, header.grid[axis], t_r_s, notes)
-    if why:
-        notes.append(f"SliceTiming {why}, so slice timing is not corrected.")
-    # BIDS: with a minus the first time is that of the slice with the largest index.
+    times, reason = _check_slice_times(value, header.grid[axis], t_r_s, notes)
+    if reason:
+        notes.append(f"SliceTiming {reason}, so slice timing is not corrected.")
+    # BIDS: with a minus sign, the first time is that of the slice with the largest index.
     return axis, tuple(times[::-1] if direction.endswith("-") else times)
 
 
-def _usable_times(
-    given: object, n_slices: int, t_r_s: float, notes: list[str]
+def _check_slice_times(
+    value: object, n_slices: int, t_r_s: float, notes: list[str]
 ) -> tuple[list[float], str]:
-    """Return times of slices, s, or why they cannot be used."""
-    if not isinstance(given, list) or not all(
+    """Return slice times in s, or the reason why they cannot be used."""
+    if not isinstance(value, list) or not all(
         isinstance(time, int | float) and not isinstance(time, bool) and math.isfinite(time)
-        for time in given
+        for time in value
     ):
-        return [], "is no list of numbers"
-    if len(given) != n_slices:
-        return [], f"holds {len(given)} times for {n_slices} slices"
-    times = [float(time) for time in given]
+        return [], "is not a list of numbers"
+    if len(value) != n_slices:
+        return [], f"contains {len(value)} times for {n_slices} slices"
+    times = [float(time) for time in value]
     if min(times) < 0:
-        return [], "holds negative times"
+        return [], "contains negative times"
     if max(times) > 10 * t_r_s:
         times = [time / 1000 for time in times]
-        notes.append("SliceTiming is taken for milliseconds.")
+        notes.append("SliceTiming is interpreted as milliseconds.")
     if max(times) > t_r_s + 1e-3:
-        return [], f"goes on to {max(times):g} s, beyond the repetition time of {t_r_s:g} s"
+        return [], f"contains {max(times):g} s, which exceeds the repetition time of {t_r_s:g} s"
     return times, ""

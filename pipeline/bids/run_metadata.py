@@ -1,4 +1,4 @@
-"""One run at processing time: its header, its sidecars, its repetition time."""
+"""Read the metadata of one run: its header, its sidecars and its repetition time."""
 
 import math
 import os
@@ -14,25 +14,26 @@ from circuitshift.pipeline.records import Run
 
 __all__ = ["as_problem", "check_run", "metadata_of", "repetition_time"]
 
-_MILLISECONDS_FROM = 100.0  # no fMRI has a repetition time of 100 s, nor one of 0.1 s in ms
+# Repetition times from here on are in milliseconds: no fMRI is acquired at 100 s or at 0.1 ms.
+_MILLISECONDS_FROM = 100.0
 
 
 def check_run(run: Run) -> tuple[Run, tuple[InputProblem, ...], tuple[str, ...]]:
-    """Read the header and sidecars of a run: its repetition time, and whether its files fit.
+    """Read the header and sidecars of a run, and check that its files are consistent.
 
     Parameters
     ----------
     run : Run
-        From `find_runs`.
+        Run as returned by `find_runs`.
 
     Returns
     -------
     run : Run
-        With `Run.t_r_s`, s, when it is known.
-    problems : tuple of Fault
-        A damaged image, a mask on another grid, no repetition time.
+        The run with its repetition time `Run.t_r_s`, where it is available.
+    problems : tuple of InputProblem
+        Problems such as a damaged image, a mask on another grid or no repetition time.
     notes : tuple of str
-        What was converted or in conflict.
+        Conversions and contradictions of the repetition time.
     """
     problems: list[InputProblem] = []
     notes: list[str] = []
@@ -47,7 +48,7 @@ def check_run(run: Run) -> tuple[Run, tuple[InputProblem, ...], tuple[str, ...]]
             InputProblem(
                 str(run.path),
                 "its repetition time is neither in a JSON sidecar nor in its header",
-                "write RepetitionTime, in seconds, into its JSON",
+                "add RepetitionTime, in seconds, to its JSON",
                 run.participant,
             )
         )
@@ -55,58 +56,63 @@ def check_run(run: Run) -> tuple[Run, tuple[InputProblem, ...], tuple[str, ...]]
 
 
 def repetition_time(run: Run, header: float | None, notes: list[str]) -> float | None:
-    """Find the repetition time of a run: what its sidecars state, else its header.
+    """Find the repetition time of a run in its sidecars or, if they do not state it, its header.
 
     Parameters
     ----------
     run : Run
+        The run.
     header : float or None
-        Repetition time of its header, as read.
+        Repetition time in the header.
     notes : list of str
-        What was converted or in conflict is added.
+        List to which conversions and contradictions are added.
 
     Returns
     -------
     float or None
-        In s; None when neither states it.
+        Repetition time in s; None if it is in neither of them.
 
     Raises
     ------
     TableError
         If a sidecar cannot be read.
     InputError
-        If a sidecar states something that is no repetition time.
+        If a sidecar contains an invalid repetition time.
     """
-    stated = _stated_t_r(run, notes)
+    from_sidecar = _t_r_of_sidecars(run, notes)
     if header is not None:
-        header = _in_seconds(header, f"{run.path.name}: the header's repetition time", notes)
-    if stated is not None and header is not None and abs(stated - header) > 1e-3:
+        header = _to_seconds(header, f"{run.path.name}: the header's repetition time", notes)
+    if from_sidecar is not None and header is not None and abs(from_sidecar - header) > 1e-3:
         notes.append(
-            f"{run.path.name}: the repetition time is {stated:g} s in its JSON and {header:g} s in "
-            "its header; the JSON is followed."
+            f"{run.path.name}: the repetition time is {from_sidecar:g} s in its JSON and "
+            f"{header:g} s in its header; the JSON is used."
         )
-    t_r_s = stated if stated is not None else header
-    if stated is None:
-        told = f"{t_r_s:g} s is its header's" if t_r_s else "its minutes are unknown"
-        notes.append(f"{run.path.name}: no JSON states its repetition time; {told}.")
+    t_r_s = from_sidecar if from_sidecar is not None else header
+    if from_sidecar is None:
+        consequence = (
+            f"{t_r_s:g} s is taken from its header" if t_r_s else "its duration is unknown"
+        )
+        notes.append(f"{run.path.name}: no JSON states its repetition time; {consequence}.")
     return t_r_s
 
 
 def metadata_of(run: Run) -> dict[str, Any]:
-    """Merge the JSON files that apply to a run; what a nearer one says holds.
+    """Merge the JSON files that apply to a run by the BIDS inheritance principle.
 
     Parameters
     ----------
     run : Run
+        The run.
 
     Returns
     -------
     dict
+        Metadata, in which values of nearer files replace those of files in folders above.
 
     Raises
     ------
     TableError
-        If one of them cannot be read.
+        If a file cannot be read.
     """
     out: dict[str, Any] = {}
     for path in _sidecars(run):
@@ -115,18 +121,20 @@ def metadata_of(run: Run) -> dict[str, Any]:
 
 
 def as_problem(error: CircuitshiftError, path: Path, participant: str) -> InputProblem:
-    """Turn an error that begins with a file name into a fault of a person.
+    """Convert an error, whose text begins with a file name, to a problem of a participant.
 
     Parameters
     ----------
     error : CircuitshiftError
+        The error. The text after its last semicolon is the remedy.
     path : Path
-        The file it concerns when its text names none.
+        The affected file if the text contains no file name.
     participant : str
+        Label without ``sub-``.
 
     Returns
     -------
-    Fault
+    InputProblem
     """
     where, _, what = str(error).partition(": ")
     clause, _, fix = (what or where).rpartition("; ")
@@ -135,7 +143,7 @@ def as_problem(error: CircuitshiftError, path: Path, participant: str) -> InputP
 
 
 def _check_image(run: Run, problems: list[InputProblem]) -> float | None:
-    """Check that image and mask can be read and fit; return the header's repetition time."""
+    """Check image and mask, and return the repetition time of the header."""
     try:
         header = nifti.read_header(run.path)
         mask = nifti.read_header(run.mask) if run.mask is not None else None
@@ -143,34 +151,34 @@ def _check_image(run: Run, problems: list[InputProblem]) -> float | None:
         problems.append(as_problem(error, run.path, run.participant))
         return None
     if header.n_volumes < 2:
-        what = "it holds one volume, not a series"
+        what = "it has only one volume"
         problems.append(
             InputProblem(str(run.path), what, "preprocess the run again", run.participant)
         )
     if mask is not None and mask.grid != header.grid:
         sizes = ["x".join(map(str, grid)) for grid in (mask.grid, header.grid)]
-        what = f"its grid is {sizes[0]}, that of its image {sizes[1]}"
+        what = f"its grid is {sizes[0]}, but the grid of its image is {sizes[1]}"
         problems.append(
             InputProblem(str(run.mask), what, "preprocess the run again", run.participant)
         )
     return header.t_r_s
 
 
-def _in_seconds(value: float, what: str, notes: list[str]) -> float:
-    """Convert a repetition time that can only be milliseconds."""
+def _to_seconds(value: float, what: str, notes: list[str]) -> float:
+    """Convert a repetition time to seconds if its size implies milliseconds."""
     if value < _MILLISECONDS_FROM:
         return value
-    notes.append(f"{what} is {value:g}, taken for milliseconds: {value / 1000:g} s.")
+    notes.append(f"{what} is {value:g}; it is interpreted as milliseconds, {value / 1000:g} s.")
     return value / 1000
 
 
-def _stated_t_r(run: Run, notes: list[str]) -> float | None:
-    """Repetition time from the nearest sidecar that applies, s; None when none states it."""
+def _t_r_of_sidecars(run: Run, notes: list[str]) -> float | None:
+    """Read the repetition time in s from the nearest sidecar that states it; None if none does."""
     for path in _sidecars(run):
         content = tables.read_json(path)
         value = content.get("RepetitionTime")
         if value is not None:
-            return _in_seconds(
+            return _to_seconds(
                 _positive(path, "RepetitionTime", value), f"{path.name}: RepetitionTime", notes
             )
         rate = content.get("SamplingFrequency")
@@ -180,48 +188,50 @@ def _stated_t_r(run: Run, notes: list[str]) -> float | None:
 
 
 def _positive(path: Path, key: str, value: object) -> float:
-    """Check a number of a sidecar."""
+    """Check that a value of a sidecar is a positive number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise InputError(f"{path}: {key} is {value!r}; write it as a positive number")
     return float(value)
 
 
 def _sidecars(run: Run) -> Iterator[Path]:
-    """Yield the JSON files that apply to a run by BIDS inheritance, nearest first.
+    """Yield the JSON files that apply to a run by the BIDS inheritance principle, nearest first.
 
-    In each folder from the file's own up to the root of its data set: those of its suffix whose
-    entities it all carries, most specific first; for series and matrices then those of the image
-    they were made from.
+    These are the files of the same suffix whose entities are a subset of those of the run, in the
+    folders from that of the run to the root of its data set, most specific first. For series and
+    matrices, the files of the image from which they were computed follow.
     """
     suffixes = (
         [run.input_type] if run.input_type == "bold" else [run.input_type, "timeseries", "bold"]
     )
     levels = list(_levels(run))
-    listed = [_json_names(folder) for folder in levels]
-    carried = set(run.entities)
-    source = {pair for pair in carried if pair[0] not in VARIANT and pair[0] not in PARCELS}
+    names_by_level = [_json_names(folder) for folder in levels]
+    entities = set(run.entities)
+    image_entities = {
+        pair for pair in entities if pair[0] not in VARIANT and pair[0] not in PARCELS
+    }
     for suffix in dict.fromkeys(suffixes):
-        for folder, names in zip(levels, listed, strict=True):
-            fitting = []
+        for folder, names in zip(levels, names_by_level, strict=True):
+            matching = []
             for name in names:
-                # What an image's sidecar adds (space, desc) does not bear on the timing.
-                kept = {
+                # Entities such as space and desc of the image do not affect the timing.
+                relevant = {
                     pair
                     for pair in name.entities
                     if suffix == run.input_type or pair[0] not in VARIANT
                 }
-                if name.suffix == suffix and kept <= (
-                    carried if suffix == run.input_type else source
+                if name.suffix == suffix and relevant <= (
+                    entities if suffix == run.input_type else image_entities
                 ):
-                    fitting.append(name)
-            fitting.sort(key=lambda name: (-len(name.entities), name.entities))
-            for name in fitting:
+                    matching.append(name)
+            matching.sort(key=lambda name: (-len(name.entities), name.entities))
+            for name in matching:
                 stem = "_".join(f"{key}-{value}" for key, value in name.entities)
                 yield folder / f"{stem}{'_' if stem else ''}{name.suffix}.json"
 
 
 def _levels(run: Run) -> Iterator[Path]:
-    """Yield the folder of a file and those above it, up to the root of its data set."""
+    """Yield the folder of a file and the folders above, up to the root of the data set."""
     folder = run.path.parent
     yield folder
     for expected in ("func", f"ses-{run.session}", f"sub-{run.participant}"):
@@ -231,7 +241,7 @@ def _levels(run: Run) -> Iterator[Path]:
 
 
 def _json_names(folder: Path) -> list[Name]:
-    """Names of the sidecars in a folder; ``bold.json`` at a root has no entities."""
+    """Parse the names of JSON files in a folder; ``bold.json`` has no entities."""
     out = []
     with os.scandir(folder) as entries:
         for entry in entries:

@@ -1,7 +1,7 @@
-"""One pass over the folders of a data set: the files that can be runs, and what was met on the way.
+"""Scan the folders of a data set once for files that may be runs.
 
-Entities come from file names alone, so what the folders above the data set are called cannot
-matter. Nothing is kept between calls, nothing is written.
+Entities are read from file names only, so that names of folders above the data set have no effect.
+Nothing is cached between calls, and nothing is written.
 """
 
 import os
@@ -16,21 +16,38 @@ from circuitshift.pipeline.bids.names import PARCELS, VARIANT, Name, is_junk, pa
 from circuitshift.pipeline.errors import InputError, InputProblem
 from circuitshift.pipeline.records import InputType
 
-__all__ = ["NOTHING", "File", "Scan", "scan_all"]
+__all__ = ["NO_RUN", "File", "Scan", "scan_all"]
 
-NOTHING = "it holds no preprocessed run"
+NO_RUN = "it contains no preprocessed run"
 _TAILS = ("_bold.nii.gz", "_bold.nii", "_timeseries.tsv", "_relmat.tsv")
 _SURFACES = (".dtseries.nii", ".func.gii")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class File:
-    """A file that can be a run, and what lies beside it."""
+    """A file that may be a run.
+
+    Parameters
+    ----------
+    name : Name
+        Parsed file name.
+    entry : os.DirEntry
+        The file.
+    input_type : {"bold", "timeseries", "relmat"}
+        Content of the file.
+    siblings : mapping of str to os.DirEntry
+        All files in the folder of the file, by name.
+    base : Path
+        Root of the data set that contains the file.
+    tier : int
+        Priority of the data set: 0 for output of fMRIPrep or the requested folder, 1 for other
+        derivatives.
+    """
 
     name: Name
     entry: "os.DirEntry[str]"
     input_type: InputType
-    beside: Mapping[str, "os.DirEntry[str]"]
+    siblings: Mapping[str, "os.DirEntry[str]"]
     base: Path
     tier: int
 
@@ -41,12 +58,12 @@ class File:
 
     @property
     def atlas(self) -> str:
-        """Value of ``atlas-`` or, as XCP-D has it, ``seg-``."""
+        """Value of ``atlas-`` or, in output of XCP-D, ``seg-``."""
         return self.name.get("atlas") or self.name.get("seg")
 
     @property
     def space(self) -> str:
-        """Value of ``space-``, with its cohort where templates have several."""
+        """Value of ``space-``, with the cohort for templates that have several."""
         cohort = self.name.get("cohort")
         return self.name.get("space") + (f":cohort-{cohort}" if cohort else "")
 
@@ -57,7 +74,7 @@ class File:
 
     @property
     def acquired(self) -> tuple[tuple[str, str], ...]:
-        """What tells one acquired run from another; ``run-1`` is ``run-01``."""
+        """Entities that identify the acquired run; ``run-1`` and ``run-01`` are equal."""
         return tuple(
             sorted(
                 (key, str(int(value)) if key == "run" and value.isdecimal() else value)
@@ -68,68 +85,90 @@ class File:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """`acquired`, and the parcels that were averaged."""
+        """Input type, `acquired`, and the entities of the parcellation."""
         return (self.input_type, self.acquired, tuple(self.name.get(key) for key in PARCELS))
 
 
 @dataclass(slots=True)
 class Scan:
-    """What one data set folder holds, and what was met on the way."""
+    """Files of one data set folder, with problems and counts of ignored files.
+
+    Parameters
+    ----------
+    base : Path
+        Root of the data set.
+    tier : int
+        Priority of the data set; see `File`.
+    files : list of File
+        Files that may be runs.
+    problems : list of InputProblem
+        Files and folders that cannot be read, or have invalid names.
+    participants : dict of str to str
+        Labels of participants, with the reason why no run of theirs was found.
+    counts : Counter
+        Number of ignored files by reason.
+    """
 
     base: Path
     tier: int = 0
     files: list[File] = field(default_factory=list)
     problems: list[InputProblem] = field(default_factory=list)
-    participants: dict[str, str] = field(default_factory=dict)  # label -> why nothing is there
+    participants: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def root(self) -> None:
-        """Walk over the data set."""
-        here = self._list(self.base, "")
-        for name in sorted(here):
+    def walk(self) -> None:
+        """Scan all folders that may contain runs."""
+        entries = self._list(self.base, "")
+        for name in sorted(entries):
             if name.startswith("sub-"):
-                if self._is_folder(here[name], name[4:]):
-                    self._person(here[name].path, name[4:])
+                if self._is_folder(entries[name], name[4:]):
+                    self._scan_participant(entries[name].path, name[4:])
                 else:
-                    self._take(here[name], here, {})
+                    self._add_file(entries[name], entries, {})
             elif is_junk(name):
                 self.counts["junk"] += 1
 
-    def _person(self, path: str, label: str) -> None:
-        self.participants[label] = NOTHING
-        here = self._list(path, label)
-        if not here:
+    def _scan_participant(self, path: str, label: str) -> None:
+        """Scan the folder of a participant and those of their sessions."""
+        self.participants[label] = NO_RUN
+        entries = self._list(path, label)
+        if not entries:
             self.participants[label] = "it is empty"
-        self._folder(path, here, {"sub": label})
-        for name in sorted(here):
-            if name.startswith("ses-") and self._is_folder(here[name], label):
-                session = here[name].path
-                self._folder(session, self._list(session, label), {"sub": label, "ses": name[4:]})
+        self._scan_folder(path, entries, {"sub": label})
+        for name in sorted(entries):
+            if name.startswith("ses-") and self._is_folder(entries[name], label):
+                session = entries[name].path
+                self._scan_folder(
+                    session, self._list(session, label), {"sub": label, "ses": name[4:]}
+                )
 
-    def _folder(
-        self, path: str, here: Mapping[str, "os.DirEntry[str]"], folders: Mapping[str, str]
+    def _scan_folder(
+        self, path: str, entries: Mapping[str, "os.DirEntry[str]"], folders: Mapping[str, str]
     ) -> None:
-        """Take the files of a person's or session's folder, and of ``func`` in it."""
-        self._files(here, folders)
-        if "func" in here and self._is_folder(here["func"], folders["sub"]):
-            self._files(self._list(f"{path}{os.sep}func", folders["sub"]), folders)
+        """Scan the folder of a participant or session, and ``func`` in it."""
+        self._add_files(entries, folders)
+        if "func" in entries and self._is_folder(entries["func"], folders["sub"]):
+            self._add_files(self._list(f"{path}{os.sep}func", folders["sub"]), folders)
 
-    def _files(self, here: Mapping[str, "os.DirEntry[str]"], folders: Mapping[str, str]) -> None:
-        for name, entry in here.items():
+    def _add_files(
+        self, entries: Mapping[str, "os.DirEntry[str]"], folders: Mapping[str, str]
+    ) -> None:
+        """Add the runs in a folder, and count ignored files."""
+        for name, entry in entries.items():
             if name.endswith(_TAILS):
-                self._take(entry, here, folders)
+                self._add_file(entry, entries, folders)
             elif name.endswith(_SURFACES):
-                self.participants[folders["sub"]] = "it holds surface or CIFTI images only"
+                self.participants[folders["sub"]] = "it contains surface or CIFTI images only"
             elif is_junk(name):
                 self.counts["junk"] += 1
 
-    def _take(
+    def _add_file(
         self,
         entry: "os.DirEntry[str]",
-        here: Mapping[str, "os.DirEntry[str]"],
+        entries: Mapping[str, "os.DirEntry[str]"],
         folders: Mapping[str, str],
     ) -> None:
-        """Keep a file that is a run at one of the doors."""
+        """Add a file if it is a run of one of the input types."""
         if not entry.name.endswith(_TAILS):
             return
         if is_junk(entry.name):
@@ -137,37 +176,38 @@ class Scan:
             return
         name = parse_name(entry.name)
         if name is None or not name.get("sub"):
-            self._misnamed(entry, folders)
+            self._report_invalid_name(entry, folders)
             return
         input_type = self._input_type(name)
         if input_type is None:
             return
-        wrong = [f"{key}-{value}" for key, value in folders.items() if name.get(key) != value]
-        if wrong:
+        mismatched = [f"{key}-{value}" for key, value in folders.items() if name.get(key) != value]
+        if mismatched:
             self.problems.append(
                 InputProblem(
                     entry.path,
-                    f"its name does not carry {' and '.join(wrong)} of the folder it is in",
-                    "rename it or move it to its own folder",
+                    f"its name lacks {' and '.join(mismatched)} of the folder that contains it",
+                    "rename it or move it to the correct folder",
                     folders["sub"],
                 )
             )
             return
-        self.files.append(File(name, entry, input_type, here, self.base, self.tier))
+        self.files.append(File(name, entry, input_type, entries, self.base, self.tier))
 
-    def _misnamed(self, entry: "os.DirEntry[str]", folders: Mapping[str, str]) -> None:
-        person = folders.get("sub") or re.split(r"[_.]", entry.name[4:])[0]
+    def _report_invalid_name(self, entry: "os.DirEntry[str]", folders: Mapping[str, str]) -> None:
+        """Report a file whose name is not valid in BIDS."""
+        participant = folders.get("sub") or re.split(r"[_.]", entry.name[4:])[0]
         self.problems.append(
             InputProblem(
                 entry.path,
-                "its name is not built of key-value pairs as BIDS asks, so it is not read",
+                "its name does not consist of key-value pairs as BIDS requires, so it is not read",
                 "rename it (sub-X[_ses-Y]_task-Z..., letters and digits, each key once)",
-                person,
+                participant,
             )
         )
 
     def _input_type(self, name: Name) -> InputType | None:
-        """Tell at which door a file stands; count what is passed over."""
+        """Determine the input type of a file; None, and a count, for other files."""
         desc = name.get("desc")
         if name.suffix == "bold":
             return "bold" if desc == "preproc" and not self._is_echo(name) else None
@@ -185,17 +225,17 @@ class Scan:
         return None
 
     def _is_echo(self, name: Name) -> bool:
-        """Tell images of one echo of several, which fMRIPrep leaves on request."""
+        """Return whether an image is a single echo of a multi-echo run, an option of fMRIPrep."""
         if not name.get("echo"):
             return False
         self.counts["echo"] += 1
         self.participants[name.get("sub")] = (
-            "it holds single echoes only, not their optimal combination"
+            "it contains single echoes only, not their optimal combination"
         )
         return True
 
-    def _list(self, path: str | Path, person: str) -> dict[str, "os.DirEntry[str]"]:
-        """List a folder; one that cannot be listed is a fault."""
+    def _list(self, path: str | Path, participant: str) -> dict[str, "os.DirEntry[str]"]:
+        """List a folder by name; a folder that cannot be listed is a problem."""
         try:
             with os.scandir(path) as entries:
                 return {entry.name: entry for entry in entries}
@@ -204,34 +244,53 @@ class Scan:
                 InputProblem(
                     str(path),
                     f"the folder cannot be listed ({error.strerror})",
-                    "give yourself the right to read it",
-                    person,
+                    "grant yourself read permission",
+                    participant,
                 )
             )
             return {}
 
-    def _is_folder(self, entry: "os.DirEntry[str]", person: str) -> bool:
-        """Tell folders; a link to a folder that is not there is a fault."""
+    def _is_folder(self, entry: "os.DirEntry[str]", participant: str) -> bool:
+        """Return whether an entry is a folder; a broken link to a folder is a problem."""
         if entry.is_dir():
             return True
         if entry.is_symlink() and not entry.name.endswith(_TAILS) and "." not in entry.name:
-            self.participants.setdefault(person, "")
+            self.participants.setdefault(participant, "")
             self.problems.append(
                 InputProblem(
-                    entry.path, "the link leads nowhere", "fetch or mount its target", person
+                    entry.path, "it is a broken link", "fetch or mount its target", participant
                 )
             )
         return False
 
 
 def _scan(base: Path, tier: int = 0) -> Scan:
+    """Scan one data set folder."""
     scan = Scan(base, tier)
-    scan.root()
+    scan.walk()
     return scan
 
 
 def scan_all(root: Path, notes: list[str]) -> list[Scan]:
-    """Scan the folder given or, when it has no preprocessed file, its derivatives."""
+    """Scan a folder or, if it contains no preprocessed file, the derivatives in it.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of a data set.
+    notes : list of str
+        List to which notes are added.
+
+    Returns
+    -------
+    list of Scan
+        Scans that contain files; if there are none, those with problems, or that of `root`.
+
+    Raises
+    ------
+    InputError
+        If `root` is not a folder.
+    """
     if not root.is_dir():
         what = "it is a file, not a folder" if root.exists() else "there is no such folder"
         raise InputError(f"{root}: {what}; give the folder of the data set")
@@ -249,10 +308,10 @@ def scan_all(root: Path, notes: list[str]) -> list[Scan]:
 
 
 def _derivatives(root: Path, notes: list[str]) -> Iterator[tuple[int, Path]]:
-    """Yield the folders below a data set that may hold derivatives, fMRIPrep's as tier 0."""
+    """Yield folders below a data set that may be derivatives, with 0 for those of fMRIPrep."""
     derivatives = root / "derivatives"
     folders = sorted(derivatives.iterdir()) if derivatives.is_dir() else []
-    # fMRIPrep before 21 wrote OUTPUT/fmriprep beside OUTPUT/freesurfer.
+    # Versions of fMRIPrep before 21 wrote OUTPUT/fmriprep and OUTPUT/freesurfer.
     folders += sorted(path for path in root.iterdir() if path.name.startswith("fmriprep"))
     for folder in folders:
         if folder.name.startswith(".") or not folder.is_dir():
@@ -263,6 +322,6 @@ def _derivatives(root: Path, notes: list[str]) -> Iterator[tuple[int, Path]]:
             )
             continue
         if generator(folder) == "circuitshift":
-            notes.append(f"{folder} is output of circuitshift, so it is not taken as input.")
+            notes.append(f"{folder} is output of circuitshift and is not used as input.")
             continue
         yield int(not folder.name.startswith("fmriprep")), folder

@@ -1,8 +1,8 @@
-"""The only reader of BIDS trees: which runs a data set holds, and which of their versions is taken.
+"""Find the runs of a data set, and select one version of each run.
 
-One pass of `os.scandir` over the folders that can hold runs (`bids_tree`), then choices that are
-the same for all people, each said in a note. Headers and sidecars are read one run at a time, by
-`check_run` (`bids_run`), not while indexing.
+`circuitshift.pipeline.bids.scan` lists the files. The selections that follow are the same for all
+participants, and each of them is reported in a note. Headers and sidecars are not read here, but
+later for one run at a time by `check_run`.
 """
 
 import os
@@ -24,7 +24,7 @@ from circuitshift.pipeline.bids.filters import (
 )
 from circuitshift.pipeline.bids.names import VARIANT, Name, build_path, parse_name
 from circuitshift.pipeline.bids.run_metadata import check_run
-from circuitshift.pipeline.bids.scan import NOTHING, File, Scan, scan_all
+from circuitshift.pipeline.bids.scan import NO_RUN, File, Scan, scan_all
 from circuitshift.pipeline.errors import InputError, InputProblem
 from circuitshift.pipeline.records import InputType, Run
 
@@ -50,20 +50,21 @@ _OWN_SPACES = ("T1w", "T2w", "anat", "individual", "scanner", "boldref", "func",
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which runs are wanted; an empty tuple asks for all.
+    """A selection of runs; an empty tuple selects all.
 
     Parameters
     ----------
     participants, sessions, tasks : tuple of str
-        Labels, with or without ``sub-``, ``ses-``, ``task-``.
+        Labels, with or without the prefixes ``sub-``, ``ses-`` and ``task-``.
     spaces : tuple of str
-        Such as ``MNI152NLin2009cAsym`` or, as fMRIPrep spells it, ``MNI152NLin2009cAsym:res-2``.
+        Spaces, for example ``MNI152NLin2009cAsym`` or, in the notation of fMRIPrep,
+        ``MNI152NLin2009cAsym:res-2``.
     atlases : tuple of str
-        Values of ``atlas-`` or ``seg-``, for series and matrices.
+        Values of ``atlas-`` or ``seg-``, for time series and matrices.
     input_types : tuple of str
-        ``bold``, ``timeseries``, ``relmat``.
+        Input types: ``bold``, ``timeseries`` or ``relmat``.
     filters : tuple
-        As `load_filters` returns them.
+        Filters as returned by `load_filters`.
     """
 
     participants: tuple[str, ...] = ()
@@ -77,16 +78,17 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class FoundRuns:
-    """What a data set holds.
+    """The runs of a data set.
 
     Parameters
     ----------
     runs : tuple of Run
-        Usable runs, sorted by person, session, task, run.
-    problems : tuple of Fault
-        What cannot be used and why; `Fault.person` is set when it concerns one person.
+        Usable runs, sorted by participant, session, task and run.
+    problems : tuple of InputProblem
+        Files that cannot be used, and the reasons. `InputProblem.participant` is set for problems
+        of one participant.
     notes : tuple of str
-        Choices made and things passed over, one sentence each.
+        Selections that were made and files that were ignored, one sentence each.
     """
 
     runs: tuple[Run, ...]
@@ -103,20 +105,20 @@ def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found
         Output of fMRIPrep (20 to 25) or XCP-D, any folder with ``*_timeseries.tsv`` or
         ``*_relmat.tsv``, or a raw data set with such folders in ``derivatives``.
     query : Query, optional
-        What is wanted; all runs by default.
-    dataset : str
-        Name to write into each `Run`.
+        Selection of runs; all runs by default.
+    dataset : str, default=""
+        Name of the data set, which is set in each `Run`.
 
     Returns
     -------
-    Found
-        Runs whose files are all there and not empty. When a run is there in several spaces,
-        resolutions or at several doors one is taken, and a note says which and why.
+    FoundRuns
+        Runs whose files exist and are not empty. If a run is available in several spaces,
+        resolutions or input types, one of them is selected, and a note states which one and why.
 
     Raises
     ------
     InputError
-        If `root` is not a folder, or the query names an unknown door.
+        If `root` is not a folder, or the query contains an unknown input type.
     """
     input_types = _wanted_input_types(query)
     notes: list[str] = []
@@ -130,7 +132,7 @@ def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found
     problems = [
         problem
         for problem in problems
-        if not wants or not problem.person or problem.person in wants
+        if not wants or not problem.participant or problem.participant in wants
     ]
     files = [file for file in files if _matches(file, query)]
     files = _one_input_type(files, notes)
@@ -144,10 +146,11 @@ def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found
 
 
 def _wanted_input_types(query: Query) -> tuple[InputType, ...]:
+    """Return the requested input types in the order of preference."""
     unknown = sorted(set(query.input_types) - set(_INPUT_TYPES))
     if unknown:
         raise InputError(
-            f"there is no door {unknown[0]!r}; the doors are {', '.join(_INPUT_TYPES)}"
+            f"unknown input type {unknown[0]!r}; choose from {', '.join(_INPUT_TYPES)}"
         )
     return tuple(
         input_type
@@ -159,19 +162,19 @@ def _wanted_input_types(query: Query) -> tuple[InputType, ...]:
 def _participants_without(
     root: Path, scans: Sequence[Scan], files: Sequence[File], query: Query
 ) -> list[InputProblem]:
-    """Name the people whose folder holds no run, or say once that nobody has one."""
+    """Report participants without runs, or report once that no participant has any."""
     there = {file.participant for file in files}
     participants = {
         label: (scan, why) for scan in scans for label, why in scan.participants.items() if why
     }
-    faulty = {problem.person for scan in scans for problem in scan.problems}
+    faulty = {problem.participant for scan in scans for problem in scan.problems}
     available = there | faulty | set(participants)
     asked = [plain_label(label, "sub") for label in query.participants]
     problems = [
         InputProblem(
             f"sub-{label}",
-            f"it is asked for, but {root} does not hold it",
-            f"ask for one that is there{nearest(label, available)}",
+            f"it was requested, but it is not in {root}",
+            f"request an available participant{nearest(label, available)}",
             label,
         )
         for label in asked
@@ -179,22 +182,22 @@ def _participants_without(
     ]
     if not there and not faulty:
         kinds = " or ".join(query.input_types) or "preprocessed image, time series or matrix"
-        whys = Counter(why for _, why in participants.values() if why != NOTHING)
+        whys = Counter(why for _, why in participants.values() if why != NO_RUN)
         reason = f" ({whys.most_common(1)[0][0]})" if whys else ""
-        hint = "give the folder with fMRIPrep's output"
-        return [*problems, InputProblem(str(root), f"nobody in it has any {kinds}{reason}", hint)]
+        hint = "give the folder with the output of fMRIPrep"
+        return [*problems, InputProblem(str(root), f"no participant has a {kinds}{reason}", hint)]
     at_other_doors = {file.participant for scan in scans for file in scan.files} - there
     for label in sorted(set(participants) - there - faulty):
         scan, why = participants[label]
         if label in at_other_doors:
-            why = f"it holds no run of the kind asked for ({', '.join(query.input_types)})"
-        fix = "preprocess or fetch this person's runs, or leave the person out"
+            why = f"it contains no run of the requested input type ({', '.join(query.input_types)})"
+        fix = "preprocess or fetch its runs, or exclude the participant (--participant-label)"
         problems.append(InputProblem(str(scan.base / f"sub-{label}"), why, fix, label))
     return problems
 
 
 def _unmatched(files: Sequence[File], query: Query) -> list[InputProblem]:
-    """Name labels of the query that no file carries."""
+    """Report labels of the query that no file has."""
     problems = []
     for option, asked, key in (
         ("--session-label", query.sessions, "ses"),
@@ -209,7 +212,7 @@ def _unmatched(files: Sequence[File], query: Query) -> list[InputProblem]:
                 problems.append(
                     InputProblem(
                         f"{key}-{plain}",
-                        "it is asked for, but no run carries it",
+                        "it was requested, but no run has this label",
                         f"correct {option}{nearest(plain, available)}",
                     )
                 )
@@ -217,7 +220,7 @@ def _unmatched(files: Sequence[File], query: Query) -> list[InputProblem]:
 
 
 def _matches(file: File, query: Query) -> bool:
-    """Tell whether a file is asked for; spaces are seen to by `_choose_all`."""
+    """Return whether a file matches the query, except for spaces; see `_choose_all`."""
     asked: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("sub", file.participant, query.participants),
         ("ses", file.name.get("ses"), query.sessions),
@@ -234,7 +237,7 @@ def _matches(file: File, query: Query) -> bool:
 def _choose_all(
     files: list[File], query: Query, notes: list[str], problems: list[InputProblem]
 ) -> list[File]:
-    """Keep one space, resolution and description of each run, the same for all people."""
+    """Select one space, resolution and description of each run, the same for all participants."""
     out: list[File] = []
     for input_type in _INPUT_TYPES:
         there = [file for file in files if file.input_type == input_type]
@@ -250,7 +253,7 @@ def _choose_all(
 
 
 def _space_rank(query: Query) -> Callable[[str], tuple[int, str]]:
-    """Make the order of preference of spaces."""
+    """Return a function that ranks spaces by preference."""
     asked = [space.split(":")[0] for space in query.spaces]
     order = [*asked, *(space for space in _SPACES if space not in asked)]
 
@@ -264,21 +267,21 @@ def _space_rank(query: Query) -> Callable[[str], tuple[int, str]]:
 def _choose_space(
     files: list[File], query: Query, notes: list[str], problems: list[InputProblem]
 ) -> list[File]:
-    """Keep the space that most runs have; a run that lacks it is a fault."""
+    """Select the space that most runs have; runs without it are problems."""
     input_type = files[0].input_type if files else "bold"
     if query.spaces:
         kept = [file for file in files if _in_asked_space(file, query.spaces)]
-        # When nobody has it `_unmatched` says so once.
+        # If no run has it, `_unmatched` reports this once.
         problems += _lacking(files, kept, " or ".join(query.spaces)) if kept else []
         files = kept
     elif input_type == "bold":
-        # Images on each person's own grid cannot be compared over people: a last resort.
+        # Images in native space cannot be compared between participants.
         standard = [file for file in files if file.space not in _OWN_SPACES]
         if standard and len(standard) < len(files):
             problems += _lacking(files, standard, "a standard space")
             notes.append(
-                f"{len(files) - len(standard)} images in the person's own space (no space- or "
-                "space-T1w) are passed over for those in a standard space."
+                f"{len(files) - len(standard)} images in native space (no space- or space-T1w) are "
+                "ignored, because others are in a standard space."
             )
             files = standard
     rank = _space_rank(query)
@@ -293,13 +296,13 @@ def _choose_space(
 
 
 def _in_asked_space(file: File, spaces: Iterable[str]) -> bool:
-    """Compare with ``SPACE``, ``SPACE:res-2`` or ``SPACE:cohort-1``."""
+    """Return whether a file is in one of ``SPACE``, ``SPACE:res-2`` or ``SPACE:cohort-1``."""
     held = {file.name.get("space"), *(f"{key}-{value}" for key, value in file.name.entities)}
     return any(set(plain_label(space, "space").split(":")) <= held for space in spaces)
 
 
 def _lacking(files: Iterable[File], kept: Iterable[File], space: str) -> list[InputProblem]:
-    """Name the runs of which no file is kept."""
+    """Report the runs of which no file was selected."""
     have = {file.identity for file in kept}
     missing: dict[tuple[object, ...], list[File]] = defaultdict(list)
     for file in files:
@@ -308,9 +311,9 @@ def _lacking(files: Iterable[File], kept: Iterable[File], space: str) -> list[In
     return [
         InputProblem(
             group[0].entry.path,
-            f"this run is not there in {space}, only in "
-            f"{', '.join(sorted({f.space or 'its own space' for f in group}))}",
-            "write it in that space too (fMRIPrep --output-spaces), or choose another by --space",
+            f"this run is not available in {space}, only in "
+            f"{', '.join(sorted({f.space or 'native space' for f in group}))}",
+            "add that space (fMRIPrep --output-spaces), or choose another one by --space",
             group[0].participant,
         )
         for group in missing.values()
@@ -318,13 +321,13 @@ def _lacking(files: Iterable[File], kept: Iterable[File], space: str) -> list[In
 
 
 def _res_rank(res: str) -> tuple[int, int, str]:
-    """Prefer 2 mm, then the space's own grid, then smaller numbers."""
+    """Rank resolutions: 2 mm, the grid of the space, then smaller numbers."""
     order = {"2": 0, "02": 0, "": 1}.get(res, 2)
     return order, int(res) if res.isdecimal() else 10**6, res
 
 
 def _most(files: Iterable[File], value: Callable[[File], str], rank: Callable[[str], Any]) -> str:
-    """Value that most runs have; ties go to the first by `rank`."""
+    """Return the value that most runs have, and the first by `rank` among ties."""
     counts = Counter(dict.fromkeys((file.identity, value(file)) for file in files))
     held = Counter(label for _, label in counts)
     return min(held, key=lambda label: (-held[label], rank(label)))
@@ -338,7 +341,7 @@ def _choose(
     what: tuple[str, str],
     notes: list[str],
 ) -> list[File]:
-    """Of the variants of each run keep the one most runs have, and say so when there was choice."""
+    """Select the variant that most runs have, and add a note if there were several."""
     groups: dict[tuple[object, ...], set[str]] = defaultdict(set)
     for file in files:
         groups[file.identity].add(value(file))
@@ -352,28 +355,31 @@ def _choose(
     input_type, key = what
     others = sorted({value(file) for file in files} - {best})
     notes.append(
-        f"Runs at the {input_type} door are there with {_names(key, [best, *others])}; "
-        f"{_names(key, [best])} is taken, which most runs have (on a tie the first of a fixed "
+        f"Runs of input type {input_type} are available with {_names(key, [best, *others])}; "
+        f"{_names(key, [best])} is used, which most runs have (in a tie, the first of a fixed "
         "order)."
     )
     return [file for file in files if value(file) == taken[file.identity]]
 
 
 def _names(key: str, values: Sequence[str]) -> str:
+    """Format labels with their key."""
     return " and ".join(f"{key}{value}" if value else f"no {key}" for value in values)
 
 
 def _one_input_type(files: list[File], notes: list[str]) -> list[File]:
-    """Of a run at several doors keep the earliest: image, series, matrix."""
+    """Select one input type of each run: image before time series before matrix."""
     images = {file.acquired for file in files if file.input_type == "bold"}
     series = {file.identity[1:] for file in files if file.input_type == "timeseries"}
     kept: list[File] = []
     passed: Counter[str] = Counter()
     for file in files:
         if file.input_type != "bold" and file.acquired in images:
-            passed[f"{file.input_type} file(s) are passed over for the preprocessed image"] += 1
+            passed[
+                f"{file.input_type} file(s) are ignored in favour of the preprocessed image"
+            ] += 1
         elif file.input_type == "relmat" and file.identity[1:] in series:
-            passed["relmat file(s) are passed over for the time series"] += 1
+            passed["relmat file(s) are ignored in favour of the time series"] += 1
         else:
             kept.append(file)
     notes += [f"{n} {what} of the same run." for what, n in sorted(passed.items())]
@@ -384,14 +390,14 @@ def _one_input_type(files: list[File], notes: list[str]) -> list[File]:
     ]
     if len(input_types) > 1:
         notes.append(
-            f"Some runs are available as {' only, others as '.join(input_types)} only, so they were"
-            " not denoised alike; --input-type takes one kind."
+            f"Some runs are available as {' only, others as '.join(input_types)} only, so that "
+            "their denoising differs; --input-type selects one input type."
         )
     return kept
 
 
 def _one_file_each(files: list[File], notes: list[str], problems: list[InputProblem]) -> list[File]:
-    """Refuse runs that two files claim to be; fMRIPrep's folder goes before other derivatives."""
+    """Refuse runs with several files, after selecting fMRIPrep before other derivatives."""
     groups: dict[tuple[object, ...], list[File]] = defaultdict(list)
     for file in files:
         groups[file.identity].append(file)
@@ -399,7 +405,7 @@ def _one_file_each(files: list[File], notes: list[str], problems: list[InputProb
     for group in groups.values():
         first = [file for file in group if file.tier == min(f.tier for f in group)]
         if len(first) < len(group):
-            notes.append(f"Where several derivatives hold a run, {first[0].base} is used.")
+            notes.append(f"For runs in several derivatives, {first[0].base} is used.")
         if len(first) == 1:
             kept += first
         else:
@@ -408,22 +414,22 @@ def _one_file_each(files: list[File], notes: list[str], problems: list[InputProb
 
 
 def _twins(files: Sequence[File]) -> InputProblem:
-    """Say that several files claim to be one run: once for all runs when two folders clash."""
+    """Report several files of one run, once for all runs that two folders share."""
     bases = list(dict.fromkeys(str(file.base) for file in files))
     if len(bases) > 1:
         return InputProblem(
-            " and ".join(bases), "they hold the same runs", "name the one to use by --derivatives"
+            " and ".join(bases), "they contain the same runs", "select one by --derivatives"
         )
     return InputProblem(
         files[0].entry.path,
-        f"{' and '.join(f.entry.name for f in files[1:])} claims to be the same run",
+        f"{' and '.join(f.entry.name for f in files[1:])} has the same entities",
         "remove or rename one of them",
         files[0].participant,
     )
 
 
 def _without_joined(files: list[File], notes: list[str]) -> list[File]:
-    """Leave out series that XCP-D joined from several runs which are there too."""
+    """Exclude time series that XCP-D concatenated from runs that are available separately."""
 
     def joined(file: File) -> tuple[object, ...]:
         pairs = tuple(pair for pair in file.acquired if pair[0] not in ("run", "dir"))
@@ -435,14 +441,14 @@ def _without_joined(files: list[File], notes: list[str]) -> list[File]:
     ]
     if len(kept) < len(files):
         notes.append(
-            f"{len(files) - len(kept)} file(s) without run- beside files with run- are taken for "
-            "joined runs and passed over."
+            f"{len(files) - len(kept)} file(s) without run- are ignored as concatenated runs, "
+            "because there are files with run-."
         )
     return kept
 
 
 def _make_run(file: File, dataset: str, problems: list[InputProblem]) -> Run | None:
-    """Make the record of a run, or name every file of it that cannot be used."""
+    """Make the record of a run; None, and problems, if one of its files cannot be used."""
     obstacles = [_content_problem(file.entry, file.participant)]
     mask = confounds = None
     if file.input_type == "bold":
@@ -477,20 +483,21 @@ def _make_run(file: File, dataset: str, problems: list[InputProblem]) -> Run | N
 
 
 def _stem(pairs: Iterable[tuple[str, str]], tail: str) -> str:
+    """Join entities and the rest of a file name."""
     return "_".join([*(f"{key}-{value}" for key, value in pairs), tail])
 
 
 def _partner(
     file: File, names: Sequence[str], what: str, obstacles: list[InputProblem | None]
 ) -> Path | None:
-    """Find the file that belongs to an image; the first of `names` that is there."""
-    entry = next((file.beside[name] for name in names if name in file.beside), None)
+    """Find a file that belongs to an image: the first of `names` that exists."""
+    entry = next((file.siblings[name] for name in names if name in file.siblings), None)
     if entry is None:
         obstacles.append(
             InputProblem(
                 file.entry.path,
-                f"{what} {names[0]} is not beside it",
-                "fetch it or run fMRIPrep on this person again",
+                f"{what} {names[0]} is missing in its folder",
+                "fetch it or run fMRIPrep again",
                 file.participant,
             )
         )
@@ -500,14 +507,14 @@ def _partner(
 
 
 def _content_problem(entry: "os.DirEntry[str]", person: str) -> InputProblem | None:
-    """Tell from its stat alone that a file cannot be read."""
+    """Check from its metadata that a file can be read."""
     try:
         if entry.is_dir():
             return InputProblem(entry.path, "it is a folder, not a file", "replace it", person)
         size = entry.stat().st_size
     except OSError as error:
         if entry.is_symlink():
-            what = "its content was never fetched (the link leads nowhere)"
+            what = "its content was never fetched (broken link)"
             return InputProblem(
                 entry.path, what, "run `datalad get` or `git annex get` on it", person
             )
@@ -522,13 +529,13 @@ def _content_problem(entry: "os.DirEntry[str]", person: str) -> InputProblem | N
 
 
 def _count_notes(scans: Sequence[Scan], notes: list[str]) -> None:
-    """Say how many files were passed over, by reason."""
+    """Add notes on the number of ignored files by reason."""
     counts = sum((scan.counts for scan in scans), Counter[str]())
     reasons = {
-        "junk": "{} file(s) left by macOS or Windows (._*, .DS_Store, Thumbs.db) are passed over.",
-        "echo": "{} image(s) of single echoes are passed over for their optimal combination.",
-        "no atlas": "{} table(s) without atlas- or seg- in their name are passed over.",
-        "statistic": "{} table(s) are passed over that are neither means of regions nor Pearson "
+        "junk": "{} file(s) of macOS or Windows (._*, .DS_Store, Thumbs.db) are ignored.",
+        "echo": "{} image(s) of single echoes are ignored in favour of their combination.",
+        "no atlas": "{} table(s) without atlas- or seg- in their name are ignored.",
+        "statistic": "{} table(s) are ignored, because they are neither regional means nor Pearson "
         "correlations (stat-mean_timeseries, stat-pearsoncorrelation_relmat).",
     }
     notes += [text.format(counts[key]) for key, text in reasons.items() if counts[key]]

@@ -1,4 +1,4 @@
-"""Images in memory: an array and where it lies. All coordinates are RAS, mm."""
+"""Images in memory: an array with its affine. All coordinates are RAS, in mm."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from circuitshift.atlases.whole import atomic_binary
+from circuitshift.atlases.atomic_files import atomic_binary
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io import nifti
@@ -23,13 +23,14 @@ _CODES = ("LR", "PA", "IS")
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """An image on its grid.
+    """An image and the position of its voxels.
 
     Parameters
     ----------
     data : ndarray of shape (x, y, z) or (x, y, z, n_volumes)
+        Voxel values.
     affine : ndarray of shape (4, 4)
-        Voxel indices to RAS, mm.
+        Matrix that maps voxel indices to RAS coordinates in mm.
     """
 
     data: npt.NDArray[Any]
@@ -37,41 +38,43 @@ class Image:
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """The three spatial sizes."""
+        """Number of voxels along the three spatial axes."""
         n_x, n_y, n_z = self.data.shape[:3]
         return n_x, n_y, n_z
 
     @property
     def zooms(self) -> Floats:
-        """Voxel sizes, mm."""
+        """Voxel sizes in mm."""
         return np.asarray(np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)))
 
     def like(self, data: npt.NDArray[Any]) -> "Image":
-        """Put other values on the same grid."""
+        """Make an image of other values on the same grid."""
         return Image(data, self.affine)
 
     def points(self) -> Floats:
-        """Coordinates of all voxels, mm, shape (n_voxels, 3), C order."""
+        """Return the coordinates of all voxels in mm, shape (n_voxels, 3), in C order."""
         index = np.indices(self.grid).reshape(3, -1).T
         return np.asarray(index @ self.affine[:3, :3].T + self.affine[:3, 3])
 
     def indices(self, points: Floats) -> Floats:
-        """Voxel indices of points (n, 3), mm; shape (3, n), not whole."""
+        """Convert points in mm, shape (n, 3), to fractional voxel indices, shape (3, n)."""
         inverse = np.linalg.inv(self.affine)
         return np.asarray((points @ inverse[:3, :3].T + inverse[:3, 3]).T)
 
     def at(self, points: Floats, *, order: int = 1) -> _Singles:
-        """Interpolate at points, mm; 0 outside the image.
+        """Interpolate the image at points; values outside the image are 0.
 
         Parameters
         ----------
         points : ndarray of shape (n, 3)
-        order : int
-            Of the spline: 0 nearest, 1 linear, 3 cubic.
+            Coordinates in mm.
+        order : int, default=1
+            Order of the spline: 0 for nearest neighbour, 1 for linear, 3 for cubic.
 
         Returns
         -------
         ndarray of shape (n,)
+            Interpolated values.
         """
         where = self.indices(points)
         values = np.asarray(self.data, np.float32)
@@ -79,64 +82,75 @@ class Image:
         return np.asarray(out, np.float32)
 
     def onto(self, other: "Image", *, order: int = 1) -> "Image":
-        """Resample onto the grid of another image that lies in the same space."""
+        """Resample to the grid of another image in the same space, with a spline of given order."""
         return other.like(self.at(other.points(), order=order).reshape(other.grid))
 
 
 def read(path: Path) -> Image:
-    """Read an image.
+    """Read an image, replacing values that are not finite by 0.
+
+    Parameters
+    ----------
+    path : Path
+        NIfTI image.
+
+    Returns
+    -------
+    Image
 
     Raises
     ------
     ImageError
-        If it cannot be read, or holds anything but finite numbers throughout.
+        If the file cannot be read, or contains no finite value.
     """
     values, header = nifti.read_image(path)
     if values.dtype.kind == "f" and not np.isfinite(values).any():
-        raise ImageError(f"{path}: it holds no finite value; write it again")
+        raise ImageError(f"{path}: it contains no finite value; write it again")
     if values.dtype.kind == "f":
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     return Image(values, header.affine)
 
 
 def axis_codes(affine: Floats) -> str:
-    """Return where voxel axes run to, such as ``RAS`` or ``LAS``.
+    """Return the directions of the voxel axes, for example ``RAS`` or ``LAS``.
 
     Parameters
     ----------
     affine : ndarray of shape (4, 4)
+        Matrix that maps voxel indices to RAS coordinates.
 
     Returns
     -------
     str
-        The nearest of the 48 orientations, as `nibabel.aff2axcodes`.
+        The nearest of the 48 orientations, equal to `nibabel.aff2axcodes`.
     """
     return "".join(_CODES[axis][int(sign > 0)] for axis, sign in _axes(affine))
 
 
 def _axes(affine: Floats) -> list[tuple[int, float]]:
-    """World axis and direction of each voxel axis."""
+    """Find the nearest world axis and its direction for each voxel axis."""
     share = affine[:3, :3] / np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
-    found: dict[int, tuple[int, float]] = {}
-    left = np.abs(share)
+    axes: dict[int, tuple[int, float]] = {}
+    remaining = np.abs(share)
     for _ in range(3):
-        world, voxel = (int(k) for k in np.unravel_index(np.argmax(left), left.shape))
-        found[voxel] = world, float(np.sign(share[world, voxel]))
-        left[world], left[:, voxel] = -1.0, -1.0
-    return [found[voxel] for voxel in range(3)]
+        world, voxel = (int(k) for k in np.unravel_index(np.argmax(remaining), remaining.shape))
+        axes[voxel] = world, float(np.sign(share[world, voxel]))
+        remaining[world], remaining[:, voxel] = -1.0, -1.0
+    return [axes[voxel] for voxel in range(3)]
 
 
 def to_ras(image: Image) -> Image:
-    """Flip and permute axes so that they run to right, anterior, superior; nothing is resampled.
+    """Flip and permute the axes to the orientation RAS, without resampling.
 
     Parameters
     ----------
     image : Image
+        Image in any orientation.
 
     Returns
     -------
     Image
-        As `nibabel.as_closest_canonical`.
+        The reoriented image, equal to `nibabel.as_closest_canonical`.
     """
     axes = _axes(image.affine)
     order = [next(v for v, (w, _) in enumerate(axes) if w == world) for world in range(3)]
@@ -152,17 +166,19 @@ def to_ras(image: Image) -> Image:
 
 
 def grid_over(image: Image, voxel_mm: float) -> Image:
-    """Make an empty RAS grid of isotropic voxels over the field of view of an image.
+    """Make an empty RAS grid of isotropic voxels that covers the field of view of an image.
 
     Parameters
     ----------
     image : Image
+        Image whose field of view is covered.
     voxel_mm : float
+        Voxel size in mm.
 
     Returns
     -------
     Image
-        Of zeros; the fields of view share their centre.
+        Image of zeros, whose field of view has the same centre as that of `image`.
     """
     corners = np.array(np.meshgrid(*[(-0.5, n - 0.5) for n in image.grid])).reshape(3, -1).T
     world = corners @ image.affine[:3, :3].T + image.affine[:3, 3]
@@ -174,24 +190,30 @@ def grid_over(image: Image, voxel_mm: float) -> Image:
 
 
 def write(path: Path, image: Image, *, t_r_s: float | None = None, standard: bool = False) -> None:
-    """Write a compressed NIfTI-1 image; the same values give the same bytes.
+    """Write a compressed NIfTI-1 image; equal values are written as equal bytes.
 
     Parameters
     ----------
     path : Path
-        Ends in ``.nii.gz``; its folder is made.
+        File to write, with the extension ``.nii.gz``. Its folder is created if necessary.
     image : Image
-        Whole numbers are stored as they are, others as 16 bit with a scaling that keeps 1/30,000
-        of the largest.
+        Image to write. Booleans and integers of at most 16 bits are stored unchanged. Other
+        values are stored as 16-bit integers with a scaling factor, at a resolution of 1/30,000 of
+        the largest absolute value.
     t_r_s : float, optional
-        Repetition time, s; for images with volumes.
-    standard : bool
-        Whether the coordinates are a template's.
+        Repetition time in s, for 4D images.
+    standard : bool, default=False
+        Whether the coordinates are those of a template (sform code 4) or of a scanner (code 1).
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
     """
     import nibabel as nib  # noqa: PLC0415 - .3 s
     from isal import igzip  # noqa: PLC0415
 
-    data, slope = _stored(image.data)
+    data, slope = _quantise(image.data)
     header = nib.Nifti1Header()
     header.set_data_dtype(data.dtype)
     header.set_data_shape(data.shape)
@@ -209,15 +231,15 @@ def write(path: Path, image: Image, *, t_r_s: float | None = None, standard: boo
             file.write(data[..., first:last].tobytes(order="F"))
 
 
-def _stored(data: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float]:
-    """Whole numbers of at most 16 bits, and what they are multiplied with."""
+def _quantise(data: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float]:
+    """Convert values to integers of at most 16 bits and a scaling factor."""
     if data.dtype == bool:
         return data.astype(np.uint8), 1.0
     if data.dtype.kind in "iu" and data.dtype.itemsize <= 2:
         return data, 1.0
-    most = float(max(data.max(initial=0), -data.min(initial=0)))
-    # float32, as the header keeps it
-    slope = float(np.float32(most / 30000)) or 1.0
+    largest = float(max(data.max(initial=0), -data.min(initial=0)))
+    # the header stores the factor as float32
+    slope = float(np.float32(largest / 30000)) or 1.0
     out = np.empty(data.shape, np.int16)
     for first, last in pairwise(_blocks(data)):
         out[..., first:last] = np.rint(data[..., first:last] / slope)
@@ -225,5 +247,5 @@ def _stored(data: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float]:
 
 
 def _blocks(data: npt.NDArray[Any]) -> Sequence[int]:
-    """Cut the last axis, so that no second copy of a long run is made."""
+    """Divide the last axis into blocks, to avoid a second copy of a long run in memory."""
     return [*range(0, data.shape[-1], 16), data.shape[-1]]

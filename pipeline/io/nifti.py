@@ -1,8 +1,9 @@
-"""The only reader of NIfTI images: a header, a small image at once, or a long one volume by volume.
+"""Read NIfTI images: a header, a small image at once, or a long run volume by volume.
 
-Reading a run through nibabel holds the whole 4D array and costs an import; here a volume is
-inflated by isal, handed on, and forgotten. What the first bytes are decides how a file is read,
-not its name. Every fault ends as one `ImageError` that names the file.
+Reading a run with nibabel keeps the complete 4D array in memory and needs an import that takes
+time. Here, each volume is decompressed by isal and passed on, so that only one volume is in memory.
+The format of a file is determined from its first bytes, not from its name. All problems raise an
+`ImageError` that states the file.
 """
 
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from circuitshift.pipeline.errors import ImageError
 
 __all__ = ["Header", "VolumeStream", "open_image", "read_header", "read_image"]
 
-# NIfTI-1.1 and NIfTI-2 data type codes (nifti1.h, DT_*) that hold one real number a voxel.
+# NIfTI-1.1 and NIfTI-2 data type codes (nifti1.h, DT_*) with one real number per voxel
 _DTYPES = {
     2: "u1",
     4: "i2",
@@ -35,15 +36,15 @@ _DTYPES = {
 _SKIP_BYTES = 2**20
 _SECONDS = {8: 1.0, 16: 1e-3, 24: 1e-6}  # time part of xyzt_units
 _GZIP = b"\x1f\x8b"
-# Bounds for what a header may claim: half a millimetre in 64 bits has 460 MB a volume, an hour at
-# .1 s 36,000 volumes. Without them a small file can ask for all memory.
-_MOST_VOLUME_BYTES = 512 * 2**20
-_MOST_VOLUMES = 100_000
-_INFLATES_AT_MOST = 1032  # deflate cannot do better than 1032:1, so a larger claim is false
+# Upper limits for sizes in a header, because a small damaged file could otherwise exhaust the
+# memory. A volume at 0.5 mm in 64 bits has 460 MB; an hour at TR = 0.1 s has 36,000 volumes.
+_MAX_VOLUME_BYTES = 512 * 2**20
+_MAX_VOLUMES = 100_000
+_MAX_INFLATION = 1032  # largest compression ratio of deflate
 
 
 def _layout(fields: dict[str, tuple[str, int]], size: int) -> np.dtype[np.void]:
-    """Make the structured dtype of a header: name -> (format, byte offset)."""
+    """Make the structured dtype of a header from formats and byte offsets by field name."""
     formats, offsets = zip(*fields.values(), strict=True)
     return np.dtype(
         {
@@ -95,26 +96,27 @@ _NIFTI2 = _layout(
 
 @dataclass(frozen=True, eq=False)
 class Header:
-    """What a NIfTI header says of its image.
+    """The content of a NIfTI header.
 
     Parameters
     ----------
     path : Path
         The file.
     shape : tuple of int
-        Three spatial sizes, and the number of volumes when the image is 4D.
+        Number of voxels along three spatial axes, and number of volumes for 4D images.
     dtype : numpy.dtype
-        As stored, with its byte order.
+        Data type of the stored numbers, with its byte order.
     slope, inter : float
-        Value = slope * stored + inter.
+        Scaling of the stored numbers: value = slope * stored + inter.
     affine : ndarray of shape (4, 4)
-        Voxel indices to mm: sform, else qform, else voxel sizes about the centre (as nibabel).
+        Matrix that maps voxel indices to coordinates in mm. It is the sform if available, else
+        the qform, else the voxel sizes with the origin at the centre of the grid, as in nibabel.
     t_r_s : float or None
-        Fourth voxel size, s, when it is positive.
+        Repetition time in s (fourth voxel size); None if it is not positive.
     data_offset : int
-        First byte of the data.
+        Position of the first byte of the data.
     is_oriented : bool
-        Whether qform or sform says where the voxels lie; if not, `affine` is a guess.
+        Whether the header has a qform or sform. If not, the orientation in `affine` is unknown.
     """
 
     path: Path
@@ -129,7 +131,7 @@ class Header:
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """The three spatial sizes."""
+        """Number of voxels along the three spatial axes."""
         return self.shape[0], self.shape[1], self.shape[2]
 
     @property
@@ -139,67 +141,71 @@ class Header:
 
     @property
     def is_scaled(self) -> bool:
-        """True when stored numbers are not the values."""
+        """Whether the stored numbers must be scaled."""
         return self.slope != 1.0 or self.inter != 0.0
 
     @cached_property
     def volume_bytes(self) -> int:
-        """Size of one volume, bytes."""
+        """Size of one volume in bytes."""
         n_x, n_y, n_z = self.grid
         return n_x * n_y * n_z * self.dtype.itemsize
 
 
 class VolumeStream:
-    """An open image: its header, and its volumes in order, each once.
-
-    Made by `open_image`.
+    """An open image, whose volumes can be iterated once; see `open_image`.
 
     Parameters
     ----------
     path : Path
-        The file, for messages.
+        The file, for error messages.
     file : binary file
-        Its content, inflated.
-    most : int
-        Bytes that a file of this size can hold at most.
-    damage : tuple of exception classes
-        What reading `file` raises on damaged content.
+        Decompressed content of the file.
+    max_bytes : int
+        Largest number of bytes that a file of this size can contain after decompression.
+    damage_errors : tuple of exception classes
+        Exceptions that reading `file` raises on damaged content.
     """
 
     def __init__(
-        self, path: Path, file: BinaryIO, *, most: int, damage: tuple[type[Exception], ...]
+        self,
+        path: Path,
+        file: BinaryIO,
+        *,
+        max_bytes: int,
+        damage_errors: tuple[type[Exception], ...],
     ) -> None:
         self._path, self._file = path, file
-        self._damage: tuple[type[Exception], ...] = (OSError, *damage)
-        self.header = self._read_header(most)
+        self._damage: tuple[type[Exception], ...] = (OSError, *damage_errors)
+        self.header = self._read_header(max_bytes)
 
     def __iter__(self) -> Iterator[npt.NDArray[np.generic]]:
-        """Yield each volume as stored, flat in Fortran order; then check that the file ends.
+        """Yield the stored numbers of each volume, flat and in Fortran order.
 
-        Reading to the end also makes isal compare the checksum.
+        After the last volume, the file is read to its end, which verifies the checksum of
+        compressed files.
 
         Raises
         ------
         ImageError
-            If the file ends early or goes on after the last volume.
+            If the file ends before the last volume, or has content after it.
         """
         header = self.header
         for number in range(header.n_volumes):
             raw = self._read(header.volume_bytes)
             if len(raw) < header.volume_bytes:
                 raise ImageError(
-                    f"{header.path}: it ends in volume {number + 1} of {header.n_volumes}; it is "
-                    "truncated or its header is wrong, fetch or write it again"
+                    f"{header.path}: it ends in volume {number + 1} of {header.n_volumes}, so it "
+                    "is truncated or its header is wrong; fetch or write it again"
                 )
             yield np.frombuffer(raw, header.dtype)
         if self._read(1):
             raise ImageError(
-                f"{header.path}: it holds more data than the "
-                f"{_times(header.shape)} of its header; fetch or write it again"
+                f"{header.path}: it contains more data than the "
+                f"{_format_shape(header.shape)} of its header; fetch or write it again"
             )
 
     def _read(self, n_bytes: int) -> bytes:
-        """Read at most `n_bytes`, turning what the reader raises into `ImageError`."""
+        """Read at most `n_bytes`, converting exceptions of the reader to `ImageError`."""
         try:
             return self._file.read(n_bytes)
         except EOFError as error:
@@ -211,24 +217,25 @@ class VolumeStream:
                 f"{self._path}: it is damaged ({error}); fetch or write it again"
             ) from error
 
-    def _read_header(self, most: int) -> Header:
-        """Parse the header and move to the first volume."""
+    def _read_header(self, max_bytes: int) -> Header:
+        """Parse the header and skip to the first volume."""
         raw = self._read(_NIFTI1.itemsize)
-        if _stated_size(raw) == _NIFTI2.itemsize:
+        if _header_size(raw) == _NIFTI2.itemsize:
             raw += self._read(_NIFTI2.itemsize - len(raw))
-        header = _parse(self._path, raw)
-        if header.volume_bytes > _MOST_VOLUME_BYTES or header.n_volumes > _MOST_VOLUMES:
+        header = _parse_header(self._path, raw)
+        if header.volume_bytes > _MAX_VOLUME_BYTES or header.n_volumes > _MAX_VOLUMES:
             raise ImageError(
-                f"{self._path}: its header claims {_times(header.shape)} values of "
-                f"{header.dtype.itemsize * 8} bits, more than any brain image that can be read "
-                f"({_MOST_VOLUME_BYTES // 2**20} MB a volume, {_MOST_VOLUMES:,} volumes)"
+                f"{self._path}: its header states {_format_shape(header.shape)} values of "
+                f"{header.dtype.itemsize * 8} bits, more than the limit of "
+                f"{_MAX_VOLUME_BYTES // 2**20} MB per volume and {_MAX_VOLUMES:,} volumes; "
+                "fetch or write it again"
             )
-        claimed = header.data_offset + header.volume_bytes * header.n_volumes
-        if claimed > most:
+        stated_bytes = header.data_offset + header.volume_bytes * header.n_volumes
+        if stated_bytes > max_bytes:
             raise ImageError(
-                f"{self._path}: its header claims {_times(header.shape)} values of "
-                f"{header.dtype.itemsize * 8} bits, more than the file can hold; it is truncated "
-                "or its header is wrong, fetch or write it again"
+                f"{self._path}: its header states {_format_shape(header.shape)} values of "
+                f"{header.dtype.itemsize * 8} bits, more than the file can contain, so it is "
+                "truncated or its header is wrong; fetch or write it again"
             )
         for start in range(len(raw), header.data_offset, _SKIP_BYTES):
             self._read(min(_SKIP_BYTES, header.data_offset - start))
@@ -242,16 +249,17 @@ def open_image(path: Path) -> Iterator[VolumeStream]:
     Parameters
     ----------
     path : Path
-        NIfTI-1 or NIfTI-2 single file, plain or gzip, either byte order.
+        Single-file NIfTI-1 or NIfTI-2 image, plain or gzip-compressed, in either byte order.
 
     Yields
     ------
     VolumeStream
+        The header, and an iterator over the volumes.
 
     Raises
     ------
     ImageError
-        If the file cannot be read; while its volumes are read, too.
+        If the file cannot be read. The error may also occur during the iteration.
     """
     head = _peek(path)
     size = path.stat().st_size
@@ -259,13 +267,13 @@ def open_image(path: Path) -> Iterator[VolumeStream]:
         from isal import igzip, isal_zlib  # noqa: PLC0415 - not needed for plain files
 
         with igzip.open(path, "rb") as file:
-            most = size * _INFLATES_AT_MOST
-            damage = (isal_zlib.error,)
-            yield VolumeStream(path, file, most=most, damage=damage)  # type: ignore[arg-type] # the stub takes this class for an instance
+            max_bytes = size * _MAX_INFLATION
+            damage_errors = (isal_zlib.error,)
+            yield VolumeStream(path, file, max_bytes=max_bytes, damage_errors=damage_errors)  # type: ignore[arg-type] # the stub of isal is wrong
     else:
-        _refuse_what_is_no_image(path, head)
+        _refuse_other_files(path, head)
         with path.open("rb") as plain:
-            yield VolumeStream(path, plain, most=size, damage=())
+            yield VolumeStream(path, plain, max_bytes=size, damage_errors=())
 
 
 def read_header(path: Path) -> Header:
@@ -274,7 +282,7 @@ def read_header(path: Path) -> Header:
     Parameters
     ----------
     path : Path
-        As in `open_image`.
+        Single-file NIfTI image; see `open_image`.
 
     Returns
     -------
@@ -283,25 +291,26 @@ def read_header(path: Path) -> Header:
     Raises
     ------
     ImageError
-        If it is no readable NIfTI image.
+        If the file is not a readable NIfTI image.
     """
     with open_image(path) as image:
         return image.header
 
 
 def read_image(path: Path) -> tuple[npt.NDArray[np.generic], Header]:
-    """Read a small image (mask, labels) at once.
+    """Read all values of an image, for small images such as masks and label images.
 
     Parameters
     ----------
     path : Path
-        As in `open_image`.
+        Single-file NIfTI image; see `open_image`.
 
     Returns
     -------
     values : ndarray of shape `Header.shape`, Fortran order
-        As stored when the header states no scaling, else float64.
+        The stored numbers if the header states no scaling, else scaled values as float64.
     header : Header
+        The header.
 
     Raises
     ------
@@ -321,54 +330,61 @@ def read_image(path: Path) -> tuple[npt.NDArray[np.generic], Header]:
 
 
 def _peek(path: Path) -> bytes:
-    """Return the first bytes of a file that exists and is not empty."""
+    """Return the first bytes of a file, after checking that it exists and is not empty."""
     if not path.exists():
         if path.is_symlink():
             raise ImageError(
-                f"{path}: its content was never fetched (the link leads nowhere); run `datalad "
-                "get` or `git annex get` on it"
+                f"{path}: its content was never fetched (broken link); run `datalad get` or "
+                "`git annex get` on it"
             )
         raise ImageError(f"{path}: there is no such file")
     if not path.is_file():
-        raise ImageError(f"{path}: it is no file (a folder, pipe or device); write it again")
+        raise ImageError(f"{path}: it is not a file but a folder, pipe or device; write it again")
     try:
         with path.open("rb") as file:
             head = file.read(64)
     except OSError as error:
-        raise ImageError(f"{path}: it cannot be opened ({error.strerror})") from error
+        raise ImageError(
+            f"{path}: it cannot be opened ({error.strerror}); check its permissions"
+        ) from error
     if not head:
         raise ImageError(f"{path}: it is empty (0 bytes); fetch it again")
     return head
 
 
-def _refuse_what_is_no_image(path: Path, head: bytes) -> None:
-    """Say what a file is that is neither gzip nor NIfTI."""
-    if _stated_size(head):
+def _refuse_other_files(path: Path, head: bytes) -> None:
+    """Raise an error that describes a file which is neither gzip nor NIfTI."""
+    if _header_size(head):
         return
     text = head.lstrip().lower()
     if b"annex/objects" in head:
-        what = "its content was never fetched (git-annex pointer); run `datalad get` on it"
+        description = "its content was never fetched (git-annex pointer); run `datalad get` on it"
     elif text.startswith((b"<", b"{")):
-        what = "it is a web page or error message saved under an image's name; fetch it again"
+        description = "it is a web page or error message saved as an image; fetch it again"
     else:
-        what = f"it is no NIfTI image (it begins with {head[:8]!r})"
-    raise ImageError(f"{path}: {what}")
+        description = f"it is not a NIfTI image (first bytes {head[:8]!r}); fetch or write it again"
+    raise ImageError(f"{path}: {description}")
 
 
-def _times(sizes: tuple[int, ...]) -> str:
-    """Write sizes as ``10x12x9``."""
+def _format_shape(sizes: tuple[int, ...]) -> str:
+    """Format sizes as ``10x12x9``."""
     return "x".join(map(str, sizes))
 
 
-def _parse(path: Path, raw: bytes) -> Header:
-    """Read the fields of a NIfTI-1 or NIfTI-2 header of either byte order."""
+def _parse_header(path: Path, raw: bytes) -> Header:
+    """Parse a NIfTI-1 or NIfTI-2 header in either byte order."""
     fields, layout = _fields(path, raw)
     magic = bytes(fields["magic"])
     if not magic.startswith((b"n+1", b"n+2")):
-        raise ImageError(f"{path}: it is not a single-file NIfTI image (magic {magic!r})")
+        raise ImageError(
+            f"{path}: it is not a single-file NIfTI image (magic {magic!r}); convert it to .nii"
+        )
     code = int(fields["datatype"])
     if code not in _DTYPES:
-        raise ImageError(f"{path}: its data type (code {code}) is not one real number per voxel")
+        raise ImageError(
+            f"{path}: its data type (code {code}) is not supported; convert it to one real number "
+            "per voxel"
+        )
     order = fields["dim"].dtype.byteorder
     slope, inter = _scaling(path, float(fields["slope"]), float(fields["inter"]))
     pixdim = np.asarray(fields["pixdim"], np.float64)
@@ -377,7 +393,7 @@ def _parse(path: Path, raw: bytes) -> Header:
     affine = _affine(fields, pixdim, shape)
     if not np.isfinite(affine).all() or not abs(np.linalg.det(affine)) > 0:
         raise ImageError(
-            f"{path}: its header does not say where its voxels lie (sizes "
+            f"{path}: its header does not define the position of the voxels (voxel sizes "
             f"{', '.join(f'{size:g}' for size in pixdim[1:4])} mm); write it again"
         )
     return Header(
@@ -393,8 +409,8 @@ def _parse(path: Path, raw: bytes) -> Header:
     )
 
 
-def _stated_size(raw: bytes) -> int:
-    """Return the header size that the first four bytes state in either order; 0 when neither."""
+def _header_size(raw: bytes) -> int:
+    """Return the header size in the first four bytes, in either byte order; 0 if invalid."""
     for order in ("<", ">"):
         size = int(np.frombuffer(raw[:4].ljust(4, b"\0"), f"{order}i4")[0])
         if size in (_NIFTI1.itemsize, _NIFTI2.itemsize):
@@ -403,10 +419,12 @@ def _stated_size(raw: bytes) -> int:
 
 
 def _fields(path: Path, raw: bytes) -> tuple[np.void, np.dtype[np.void]]:
-    """Return the header as a record, and its layout."""
-    size = _stated_size(raw)
+    """Return the header as a structured record, and its layout."""
+    size = _header_size(raw)
     if size == 0 or len(raw) < size:
-        raise ImageError(f"{path}: it is no NIfTI image, or it ends within its header")
+        raise ImageError(
+            f"{path}: it is not a NIfTI image, or it ends within the header; fetch it again"
+        )
     layout = _NIFTI1 if size == _NIFTI1.itemsize else _NIFTI2
     order: Literal["<", ">"] = "<" if raw[:4] == size.to_bytes(4, "little") else ">"
     record: np.void = np.frombuffer(raw[:size], layout.newbyteorder(order))[0]
@@ -414,38 +432,44 @@ def _fields(path: Path, raw: bytes) -> tuple[np.void, np.dtype[np.void]]:
 
 
 def _shape(path: Path, dim: list[int]) -> tuple[int, ...]:
-    """Sizes from the ``dim`` field, 3D or 4D; further axes may only be of size 1."""
+    """Read the sizes of a 3D or 4D image; further axes must have size 1."""
     n_axes = dim[0]
     sizes = dim[1 : n_axes + 1]
     if not 3 <= n_axes <= 7 or min(sizes) < 1:
-        raise ImageError(f"{path}: its header states impossible sizes (dim = {dim})")
+        raise ImageError(f"{path}: its header states invalid sizes (dim = {dim}); write it again")
     if any(size != 1 for size in sizes[4:]):
-        raise ImageError(f"{path}: it has more than four axes ({_times(tuple(sizes))})")
+        raise ImageError(
+            f"{path}: it has more than four axes ({_format_shape(tuple(sizes))}); write it as 4D"
+        )
     return tuple(sizes[:4])
 
 
-def _offset(path: Path, stated: float, least: int) -> int:
-    """First byte of the data; 0 means straight after the header."""
-    if stated == 0:
-        return least
-    if not least <= stated < 2**31:
-        raise ImageError(f"{path}: its header places the data at byte {stated:g}")
-    return int(stated)
+def _offset(path: Path, offset: float, minimum: int) -> int:
+    """Return the position of the first byte of the data; 0 means directly after the header."""
+    if offset == 0:
+        return minimum
+    if not minimum <= offset < 2**31:
+        raise ImageError(
+            f"{path}: its header states an invalid data position, {offset:g}; write it again"
+        )
+    return int(offset)
 
 
 def _scaling(path: Path, slope: float, inter: float) -> tuple[float, float]:
-    """Slope and intercept; a slope of 0, NaN or inf means that there is no scaling."""
+    """Return slope and intercept; a slope of 0, NaN or infinity means no scaling."""
     if slope == 0 or not np.isfinite(slope):
         return 1.0, 0.0
     if not np.isfinite(inter):
-        raise ImageError(f"{path}: its header states a scaling intercept of {inter}")
+        raise ImageError(
+            f"{path}: its header states a scaling intercept of {inter}; write it again"
+        )
     return slope, inter
 
 
 def _affine(
     fields: np.void, pixdim: npt.NDArray[np.float64], shape: tuple[int, ...]
 ) -> npt.NDArray[np.float64]:
-    """Affine by the rules of nifti1.h: method 3 (sform), 2 (qform), else voxel sizes."""
+    """Compute the affine by method 3 (sform), 2 (qform) or 1 (voxel sizes) of nifti1.h."""
     affine = np.eye(4)
     if fields["sform"] > 0:
         affine[:3] = fields["srow"]
@@ -455,7 +479,7 @@ def _affine(
         affine[:3, :3] = rotation * (pixdim[1:4] * [1.0, 1.0, handedness])
         affine[:3, 3] = fields["qoffset"]
     else:
-        # As nibabel's base affine: x runs to the left, the origin is the centre of the grid.
+        # as nibabel's base affine: x increases to the left; the origin is the centre of the grid
         zooms = pixdim[1:4] * [-1.0, 1.0, 1.0]
         affine[:3, :3] = np.diag(zooms)
         affine[:3, 3] = -zooms * (np.array(shape[:3]) - 1) / 2
@@ -463,7 +487,7 @@ def _affine(
 
 
 def _rotation(bcd: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Rotation matrix of a unit quaternion given by its last three terms (nifti1.h)."""
+    """Compute the rotation matrix of a unit quaternion from its last three terms (nifti1.h)."""
     b, c, d = bcd
     a = np.sqrt(max(0.0, 1.0 - float(bcd @ bcd)))
     return np.array(

@@ -1,8 +1,8 @@
-"""The only reader and writer of tables: TSV, JSON, regional series, matrices.
+"""Read and write tables: TSV and JSON files, regional time series and matrices.
 
-Text is kept as text until a number is asked for, so that nothing (``sub-01``, ``1e3``, ``n/a``)
-is changed on the way. Every writer writes beside its target and renames: a killed process leaves
-the old file or the new one, never half of one.
+All other modules use these functions. Cells of a table are kept as text until numbers are
+requested, so that values such as ``sub-01``, ``1e3`` and ``n/a`` are preserved. Files are written
+atomically (`circuitshift.atlases.atomic_files`).
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.atlases.whole import atomic_text
+from circuitshift.atlases.atomic_files import atomic_text
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import TableError
 
@@ -41,22 +41,22 @@ __all__ = [
 
 NOT_AVAILABLE = "n/a"
 _MISSING = frozenset({"", "n/a", "na", "nan", "null", "none"})
-# What is larger is no table of a study: series of 1000 regions and 20,000 volumes have 200 MB,
-# confounds tables some 5 million cells. Without a bound a wrong file takes all memory.
-_MOST_BYTES = 256 * 2**20
-_MOST_CELLS = 10_000_000
+# Upper limits for plausible tables, because a wrong file could otherwise exhaust the memory. Time
+# series of 1000 regions and 20,000 volumes have 200 MB; confounds tables have 5 million cells.
+_MAX_BYTES = 256 * 2**20
+_MAX_CELLS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A TSV as text, column by column.
+    """The columns of a TSV file, as text.
 
     Parameters
     ----------
     path : Path
-        Where it came from, for messages.
+        The file, for error messages.
     columns : dict of str to list of str
-        In the order of the file; all of equal length. Missing values stay ``n/a``.
+        Columns in the order of the file, of equal length. Missing values are kept as ``n/a``.
     """
 
     path: Path
@@ -64,7 +64,7 @@ class Table:
 
     @property
     def n_rows(self) -> int:
-        """Rows below the header."""
+        """Number of rows, without the header."""
         return len(next(iter(self.columns.values()), []))
 
     def column(self, name: str) -> list[str]:
@@ -73,17 +73,17 @@ class Table:
         Raises
         ------
         TableError
-            If there is no such column; says which there are.
+            If there is no such column. The message lists the available columns.
         """
         if name not in self.columns:
             raise TableError(
-                f"{self.path}: it has no column {name!r}; its columns are "
+                f"{self.path}: it has no column {name!r}; add it, or use one of "
                 f"{', '.join(list(self.columns)[:20])}"
             )
         return self.columns[name]
 
     def numbers(self, name: str) -> Floats:
-        """Return one column as numbers, shape (n_rows,); missing values become NaN.
+        """Return one column as numbers, shape (n_rows,), with NaN for missing values.
 
         Raises
         ------
@@ -103,33 +103,44 @@ class Table:
         return out
 
     def rows(self) -> Iterator[dict[str, str]]:
-        """Yield each row as a mapping of column to text."""
+        """Yield each row as a mapping of column names to text."""
         for values in zip(*self.columns.values(), strict=True):
             yield dict(zip(self.columns, values, strict=True))
 
 
 def read_text(path: Path) -> str:
-    """Read a text file; a byte-order mark and Windows line ends are removed.
+    """Read a text file, removing a byte-order mark and converting line ends to Unix style.
+
+    Parameters
+    ----------
+    path : Path
+        Text file in UTF-8.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
     TableError
-        If it is missing, a link to content that was never fetched, empty, larger than any table
-        (256 MB), or not UTF-8 text.
+        If the file is missing, a link to content that was never fetched, empty, larger than
+        256 MB, or not UTF-8 text.
     """
     try:
         about = path.stat()
         if not S_ISREG(about.st_mode):
-            raise TableError(f"{path}: it is no file (a folder, pipe or device); write it again")
-        if about.st_size > _MOST_BYTES:
             raise TableError(
-                f"{path}: it has {about.st_size / 2**20:.0f} MB, more than a table of a study can "
-                f"({_MOST_BYTES // 2**20} MB); see whether it is the right file"
+                f"{path}: it is not a file but a folder, pipe or device; write it again"
+            )
+        if about.st_size > _MAX_BYTES:
+            raise TableError(
+                f"{path}: it has {about.st_size / 2**20:.0f} MB, more than the limit of "
+                f"{_MAX_BYTES // 2**20} MB for tables; check whether it is the correct file"
             )
         raw = path.read_bytes()
     except FileNotFoundError:
         what = (
-            "its content was never fetched (the link leads nowhere); run `datalad get` on it"
+            "its content was never fetched (broken link); run `datalad get` on it"
             if path.is_symlink()
             else "there is no such file"
         )
@@ -159,6 +170,7 @@ def read_table(path: Path) -> Table:
     Parameters
     ----------
     path : Path
+        TSV file.
 
     Returns
     -------
@@ -167,19 +179,19 @@ def read_table(path: Path) -> Table:
     Raises
     ------
     TableError
-        If it is no such table: names the file, the line and the fault.
+        If the file is not a valid table. The message states the file, the line and the problem.
     """
     text = read_text(path).rstrip("\n")
-    if text.count("\t") + text.count("\n") > _MOST_CELLS:
+    if text.count("\t") + text.count("\n") > _MAX_CELLS:
         raise TableError(
-            f"{path}: it has more than {_MOST_CELLS:,} cells; see whether it is the right file"
+            f"{path}: it has more than {_MAX_CELLS:,} cells; check whether it is the correct file"
         )
     lines = text.split("\n")
     header = [name.strip() for name in lines[0].split("\t")]
     while len(header) > 1 and not header[-1]:  # trailing tabs of spreadsheet exports
         header.pop()
     if lines[0].lstrip().lower().startswith(("<!doctype", "<html")):
-        raise TableError(f"{path}: it is a web page saved under a table's name; fetch it again")
+        raise TableError(f"{path}: it is a web page saved as a table; fetch it again")
     _refuse_bad_header(path, header)
     columns: dict[str, list[str]] = {name: [] for name in header}
     for number, line in enumerate(lines[1:], start=2):
@@ -199,25 +211,25 @@ def read_table(path: Path) -> Table:
 
 
 def _refuse_bad_header(path: Path, header: Sequence[str]) -> None:
-    """Raise when column names are empty or repeat."""
+    """Raise an error if column names are empty or repeated."""
     if any(not name for name in header):
-        raise TableError(f"{path}, line 1: a column has no name; name every column")
-    twice = sorted(name for name, times in Counter(header).items() if times > 1)
-    if twice:
+        raise TableError(f"{path}, line 1: a column has no name; name all columns")
+    repeated = sorted(name for name, times in Counter(header).items() if times > 1)
+    if repeated:
         raise TableError(
-            f"{path}, line 1: column {', '.join(twice[:5])} is there more than once; "
-            "keep one of each name"
+            f"{path}, line 1: column {', '.join(repeated[:5])} occurs more than once; "
+            "use each column name once"
         )
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all; folders are made."""
+    """Write a text file atomically, creating its folder if necessary."""
     with atomic_text(path) as file:
         file.write(text)
 
 
-def _cell(value: object) -> str:
-    """Write one value: 9 significant digits for floats, n/a for what is undefined."""
+def _format_cell(value: object) -> str:
+    """Format a value: floats with 9 significant digits, undefined values as ``n/a``."""
     if value is None:
         return NOT_AVAILABLE
     if isinstance(value, bool | np.bool_):
@@ -236,28 +248,32 @@ def write_table(
     *,
     sidecar: Mapping[str, object] | None = None,
 ) -> None:
-    """Write a TSV, and its JSON when `sidecar` is given.
+    """Write a TSV file, and its JSON sidecar if `sidecar` is given.
 
     Parameters
     ----------
     path : Path
-        Ends in ``.tsv``.
+        File to write, with the extension ``.tsv``.
     columns : mapping of str to sequence
-        Of equal length. NaN and None become ``n/a``.
+        Columns of equal length. NaN and None are written as ``n/a``.
     sidecar : mapping, optional
-        Description of every column, and any other key.
+        Content of the sidecar, with a description of each column.
 
     Raises
     ------
     ValueError
-        If columns differ in length, or the sidecar leaves a column undescribed.
+        If columns differ in length, or the sidecar does not describe all columns.
+    OutputError
+        If a file cannot be written.
     """
     if sidecar is not None and not set(columns) <= set(sidecar):
-        raise ValueError(f"{path.name}: undescribed columns {sorted(set(columns) - set(sidecar))}")
+        raise ValueError(
+            f"{path.name}: columns without a description: {sorted(set(columns) - set(sidecar))}"
+        )
     with atomic_text(path) as file:
         file.write("\t".join(columns) + "\n")
         for row in zip(*columns.values(), strict=True):
-            file.write("\t".join(map(_cell, row)) + "\n")
+            file.write("\t".join(map(_format_cell, row)) + "\n")
     if sidecar is not None:
         write_json(path.with_suffix(".json"), sidecar)
 
@@ -265,31 +281,42 @@ def write_table(
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
+    Parameters
+    ----------
+    path : Path
+        JSON file.
+
+    Returns
+    -------
+    dict
+
     Raises
     ------
     TableError
-        If it cannot be read, is not JSON, or is not an object.
+        If the file cannot be read, is not JSON, or does not contain an object.
     """
     try:
         content = json.loads(read_text(path))
     except json.JSONDecodeError as error:
-        raise TableError(f"{path}, line {error.lineno}: it is not JSON ({error.msg})") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits, thousands of brackets
-        raise TableError(f"{path}: it is not JSON that can be read; write it again") from None
+        raise TableError(
+            f"{path}, line {error.lineno}: it is not JSON ({error.msg}); correct it"
+        ) from None
+    except (ValueError, RecursionError):  # numbers of thousands of digits, or deep nesting
+        raise TableError(f"{path}: its JSON content cannot be parsed; write it again") from None
     if not isinstance(content, dict):
-        raise TableError(f"{path}: it must hold one JSON object, {{...}}")
+        raise TableError(f"{path}: it is not a JSON object; write one object, {{...}}")
     return content
 
 
-def _plain(value: object) -> object:
-    """Turn numpy values and non-finite numbers into what JSON knows; records into objects."""
+def _to_json_types(value: object) -> object:
+    """Convert values recursively to types of JSON, and non-finite numbers to None."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_json_types(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return _to_json_types(value.tolist())
     if isinstance(value, list | tuple | set | frozenset):
         items = sorted(value) if isinstance(value, set | frozenset) else value
-        return [_plain(item) for item in items]
+        return [_to_json_types(item) for item in items]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
@@ -298,13 +325,13 @@ def _plain(value: object) -> object:
 
 
 def write_json(path: Path, content: Mapping[str, object]) -> None:
-    """Write a JSON object; NaN becomes null, since JSON has no NaN."""
-    text = json.dumps(_plain(content), indent=2, ensure_ascii=False, allow_nan=False)
+    """Write a JSON object atomically, with null for NaN, which JSON does not have."""
+    text = json.dumps(_to_json_types(content), indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, text + "\n")
 
 
 def _parse_numbers(path: Path, lines: Sequence[str], n_columns: int, *, skip: int) -> Floats:
-    """Parse the numeric cells of lines, after the first `skip` cells of each."""
+    """Parse the numeric cells of lines, omitting the first `skip` cells of each line."""
     out = np.empty((len(lines), n_columns))
     for row, line in enumerate(lines):
         cells = line.split("\t")[skip:]
@@ -312,7 +339,8 @@ def _parse_numbers(path: Path, lines: Sequence[str], n_columns: int, *, skip: in
             cells.pop()
         if len(cells) != n_columns:
             raise TableError(
-                f"{path}, line {row + 2}: {len(cells)} numbers where the header has {n_columns}"
+                f"{path}, line {row + 2}: {len(cells)} numbers where the header has {n_columns}; "
+                "write n/a for missing values"
             )
         try:
             out[row] = cells
@@ -322,7 +350,7 @@ def _parse_numbers(path: Path, lines: Sequence[str], n_columns: int, *, skip: in
 
 
 def _number(path: Path, line: int, text: str) -> float:
-    """Parse one cell that may be missing."""
+    """Parse one cell, with NaN for a missing value."""
     if text.strip().lower() in _MISSING:
         return math.nan
     try:
@@ -339,13 +367,14 @@ def read_series(path: Path) -> tuple[tuple[str, ...], Floats]:
     Parameters
     ----------
     path : Path
+        TSV file.
 
     Returns
     -------
     labels : tuple of str
         Column names.
     series : ndarray of shape (n_rows, n_columns)
-        NaN where the table says ``n/a``.
+        Values, with NaN for ``n/a``.
 
     Raises
     ------
@@ -372,10 +401,18 @@ def write_series(
     Parameters
     ----------
     path : Path
+        File to write, with the extension ``.tsv``.
     labels : sequence of str, length n_columns
+        Column names.
     values : ndarray of shape (n_rows, n_columns)
+        Values; those that are not finite are written as ``n/a``.
     sidecar : mapping, optional
-        Content of the JSON beside it.
+        Content of the JSON sidecar.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
     """
     _write_numbers(path, labels, values, first=None)
     if sidecar is not None:
@@ -385,7 +422,7 @@ def write_series(
 def _write_numbers(
     path: Path, labels: Sequence[str], values: Floats, *, first: Sequence[str] | None
 ) -> None:
-    """Write numbers under a header, with a first column of names when given."""
+    """Write a header and rows of numbers, with `first` as the first column if it is given."""
     line = "\t".join(["%.9g"] * values.shape[1])
     with atomic_text(path) as file:
         head = ["Node"] if first is not None else []
@@ -393,50 +430,50 @@ def _write_numbers(
         for number, row in enumerate(values):
             text = line % tuple(row)
             if "n" in text:  # nan or inf
-                text = "\t".join(map(_cell, row))
+                text = "\t".join(map(_format_cell, row))
             file.write((f"{first[number]}\t" if first is not None else "") + text + "\n")
 
 
 def read_matrix(path: Path) -> tuple[tuple[str, ...], Floats]:
-    """Read a square matrix with names, as XCP-D and circuitshift write (``*_relmat.tsv``).
-
-    A first column of names (``Node``) may be there or not; with it, rows are put in the order of
-    the columns.
+    """Read a square matrix with labels, as written by XCP-D and circuitshift (``*_relmat.tsv``).
 
     Parameters
     ----------
     path : Path
+        TSV file with a header line. It may have a first column of row names (``Node``), in which
+        case the rows are reordered to match the columns.
 
     Returns
     -------
     labels : tuple of str
+        Names of the columns.
     matrix : ndarray of shape (n, n)
-        Symmetric; NaN where the table says ``n/a``.
+        Symmetric matrix, with NaN for ``n/a``.
 
     Raises
     ------
     TableError
-        If it is not square, its names do not match, or it is not symmetric.
+        If the matrix is not square or not symmetric, or names of rows and columns differ.
     """
     lines = read_text(path).rstrip("\n").split("\n")
     header = [name.strip() for name in lines[0].split("\t")]
     n_rows = len(lines) - 1
-    named = len(header) == n_rows + 1
-    labels = tuple(header[1:] if named else header)
+    has_row_names = len(header) == n_rows + 1
+    labels = tuple(header[1:] if has_row_names else header)
     _refuse_bad_header(path, labels)
     if len(labels) != n_rows:
         raise TableError(
-            f"{path}: it has {n_rows} rows and {len(labels)} columns; a matrix must be square"
+            f"{path}: it has {n_rows} rows and {len(labels)} columns; write a square matrix"
         )
-    matrix = _parse_numbers(path, lines[1:], len(labels), skip=int(named))
-    if named:
+    matrix = _parse_numbers(path, lines[1:], len(labels), skip=int(has_row_names))
+    if has_row_names:
         rows = [line.split("\t", 1)[0].strip() for line in lines[1:]]
         if sorted(rows) != sorted(labels):
-            raise TableError(f"{path}: names of rows and columns differ")
+            raise TableError(f"{path}: names of rows and columns differ; use the same names")
         order = {name: row for row, name in enumerate(rows)}
         matrix = matrix[[order[name] for name in labels]]
     if not np.allclose(matrix, matrix.T, atol=1e-5, equal_nan=True):
-        raise TableError(f"{path}: it is not symmetric, so it is no connectivity matrix")
+        raise TableError(f"{path}: it is not symmetric; write a connectivity matrix")
     return labels, matrix
 
 
@@ -447,15 +484,23 @@ def write_matrix(
     *,
     sidecar: Mapping[str, object] | None = None,
 ) -> None:
-    """Write a square matrix with a first column ``Node``, as XCP-D does.
+    """Write a square matrix with a first column ``Node``, in the format of XCP-D.
 
     Parameters
     ----------
     path : Path
+        File to write, with the extension ``.tsv``.
     labels : sequence of str, length n
+        Names of rows and columns.
     matrix : ndarray of shape (n, n)
+        Values; those that are not finite are written as ``n/a``.
     sidecar : mapping, optional
-        Content of the JSON beside it.
+        Content of the JSON sidecar.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
     """
     _write_numbers(path, labels, matrix, first=labels)
     if sidecar is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.atlases.whole import atomic_binary
+from circuitshift.atlases.atomic_files import atomic_binary
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.errors import CircuitshiftError

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
-from circuitshift.atlases.whole import atomic_binary
+from circuitshift.atlases.atomic_files import atomic_binary
 from circuitshift.pipeline.arrays import Floats, Reals
 from circuitshift.pipeline.errors import ImageError, TableError
 from circuitshift.pipeline.io.images import Image

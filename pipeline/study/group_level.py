@@ -437,7 +437,7 @@ def _measured(
                 f"{path}: its regions are not those of atlas {atlas.name}; measure it again"
             )
         yield change.Measured(
-            person=row["person"],
+            participant=row["person"],
             session="" if row["session"] == tables.NOT_AVAILABLE else row["session"],
             z=connectivity.fisher_z(connectivity.from_matrix(matrix)),
             weight=_number(row["residual_dof"]),

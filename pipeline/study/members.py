@@ -86,7 +86,7 @@ def harmonised(
     """
     main = given.participants[""]
     by_visit, fixed = main.visits.get(design.site, {}), _column(main, design.site)
-    roles = {member.person: member.role for member in members}
+    roles = {member.participant: member.role for member in members}
     available = (tables.NOT_AVAILABLE, "")
     sites = {
         key: site

@@ -32,8 +32,8 @@ class Measured:
 
     Parameters
     ----------
-    person, session : str
-        Unique key of the person, and session label.
+    participant, session : str
+        Unique key of the participant (``dataset:label`` or the label), and session label.
     z : ndarray, shape (n_edges,)
         Fisher z; NaN where a region is lost.
     weight : float
@@ -44,7 +44,7 @@ class Measured:
         File it came from, for messages.
     """
 
-    person: str
+    participant: str
     session: str
     z: Floats
     weight: float
@@ -57,7 +57,7 @@ class Measured:
 class Exclusion:
     """Why somebody, or part of somebody, is not in the analysis: a row of exclusions.tsv."""
 
-    person: str
+    participant: str
     session: str
     stage: str
     code: str
@@ -70,7 +70,7 @@ class Member:
 
     Parameters
     ----------
-    person, group : str
+    participant, group : str
     role : {"treated", "control", "reference", "none"}
     covariates : tuple of float
         In the order of ``Design.covariates``; NaN when missing.
@@ -82,7 +82,7 @@ class Member:
         Scanner; ``A to B`` when it changed between visits.
     """
 
-    person: str
+    participant: str
     group: str
     role: Role
     covariates: tuple[float, ...] = ()
@@ -176,8 +176,8 @@ def session_means(runs: Iterable[Measured]) -> dict[tuple[str, str], Measured]:
         By person and session, sorted. An edge is the mean over the runs that know it.
     """
     grouped: dict[tuple[str, str], list[Measured]] = {}
-    for run in sorted(runs, key=lambda r: (r.person, r.session, r.name)):
-        grouped.setdefault((run.person, run.session), []).append(run)
+    for run in sorted(runs, key=lambda r: (r.participant, r.session, r.name)):
+        grouped.setdefault((run.participant, run.session), []).append(run)
     return {key: _mean(parts) for key, parts in sorted(grouped.items())}
 
 
@@ -193,7 +193,7 @@ def _mean(runs: Sequence[Measured]) -> Measured:
     minutes = np.array([run.minutes for run in runs])
     fd = np.array([run.mean_fd_mm for run in runs])
     return Measured(
-        person=runs[0].person,
+        participant=runs[0].participant,
         session=runs[0].session,
         z=mean,
         weight=float(weight.sum()),
@@ -236,7 +236,7 @@ def assemble(
     for (person, session), measured in sessions.items():
         of_participant.setdefault(person, {})[session] = measured
     for member in members:
-        visits = of_participant.get(member.person, {})
+        visits = of_participant.get(member.participant, {})
         if member.role == "reference":
             chosen = _only_visit(visits, design)
             if chosen is None:
@@ -244,17 +244,19 @@ def assemble(
             else:
                 healthy.append((member, chosen))
         elif member.role == "none":
-            exclusions.append(Exclusion(member.person, "", "design", "no-role", _no_role(member)))
+            exclusions.append(
+                Exclusion(member.participant, "", "design", "no-role", _no_role(member))
+            )
         elif design.factor and member.factor is None:
             text = f"{design.factor} is neither {' nor '.join(design.factor_levels)}"
-            exclusions.append(Exclusion(member.person, "", "design", "no-factor", text))
+            exclusions.append(Exclusion(member.participant, "", "design", "no-factor", text))
         else:
             _place(member, visits, design, into=(pairs, lone, exclusions))
     _check(pairs, members, sessions, design)
     _check_sites(pairs)
 
     def visit(session: str) -> Floats:
-        return np.array([sessions[m.person, session].z for m in pairs])
+        return np.array([sessions[m.participant, session].z for m in pairs])
 
     first = visit(design.baseline)
     covariates, names, notes = _covariates(pairs, design)
@@ -267,7 +269,7 @@ def assemble(
         baseline=first,
         followup=visit(design.followup),
         lone=tuple(lone),
-        baseline_only=np.array([sessions[m.person, design.baseline].z for m in lone]).reshape(
+        baseline_only=np.array([sessions[m.participant, design.baseline].z for m in lone]).reshape(
             -1, n_features
         ),
         healthy=tuple(m for m, _ in healthy),
@@ -306,7 +308,7 @@ def share_memory(
     def put(members: Sequence[Member], session: str, rows: Floats | None) -> None:
         if rows is not None:
             for member, row in zip(members, rows, strict=True):
-                key = (member.person, session)
+                key = (member.participant, session)
                 if key in out:  # a healthy person may have come at another visit only
                     out[key] = replace(out[key], z=row)
 
@@ -325,7 +327,7 @@ def _again(
 ) -> Floats | None:
     """Second visits of the reference, for reliability; whose first was the baseline."""
     labels = (design.baseline, design.followup)
-    pairs = [[sessions.get((m.person, label)) for label in labels] for m in healthy]
+    pairs = [[sessions.get((m.participant, label)) for label in labels] for m in healthy]
     again = [second.z if first and second else None for first, second in pairs]
     size = next((z.size for z in again if z is not None), 0)
     if not size:
@@ -346,7 +348,7 @@ def _no_role(member: Member) -> str:
 
 
 def _missing(member: Member, session: str, reason: str) -> Exclusion:
-    return Exclusion(member.person, session, "pairing", "missing-visit", reason)
+    return Exclusion(member.participant, session, "pairing", "missing-visit", reason)
 
 
 def _place(
@@ -443,14 +445,14 @@ def _weights(
     if design.control_baseline == design.baseline:  # of both conditions: it cancels
         labels = [design.followup, design.control_followup]
     return precision_weights(
-        np.array([[sessions[m.person, s].weight for s in labels if s] for m in pairs])
+        np.array([[sessions[m.participant, s].weight for s in labels if s] for m in pairs])
     )
 
 
 def _motion(
     pairs: Sequence[Member], sessions: Mapping[tuple[str, str], Measured], design: Design
 ) -> Floats | None:
-    motion = np.array([_motion_change(m.person, sessions, design) for m in pairs])
+    motion = np.array([_motion_change(m.participant, sessions, design) for m in pairs])
     return motion if np.isfinite(motion).all() and motion.std() > 0 else None
 
 

@@ -77,7 +77,7 @@ def beside_verdict(
     _write_maps(folder, maps, context)
     specification = _specification(context, fitted, of_rows)
     group_tables.write_rows(folder / "specification.tsv", specification, _SPECIFICATION)
-    participants = [group_tables.participant_id_of(m.person) for m in fitted.cohort.pairs]
+    participants = [group_tables.participant_id_of(m.participant) for m in fitted.cohort.pairs]
     content = _write(
         folder, found, participants, [*found.reliabilities, *_within_visit(context, fitted)]
     )
@@ -91,16 +91,16 @@ def _levels(context: Context, fitted: Fitted) -> Levels | None:
     names = context.design.visits
     if not names:
         return None
-    pool = [m.person for m in (*fitted.cohort.pairs, *fitted.cohort.lone)]
+    pool = [m.participant for m in (*fitted.cohort.pairs, *fitted.cohort.lone)]
     rows: list[tuple[change.Member, int, change.Measured]] = [
-        (member, v, fitted.sessions[member.person, name])
+        (member, v, fitted.sessions[member.participant, name])
         for member in context.members
         if member.role in ("treated", "control")
         for v, name in enumerate(names)
-        if (member.person, name) in fitted.sessions
+        if (member.participant, name) in fitted.sessions
     ]
     members = [member for member, _, _ in rows]
-    participants = sorted({m.person for m in members})
+    participants = sorted({m.participant for m in members})
     motion = np.array([measured.mean_fd_mm for _, _, measured in rows])
     treated = np.array([m.role == "treated" for m in members])
     sites = sorted({m.site for m in members})
@@ -112,8 +112,10 @@ def _levels(context: Context, fitted: Fitted) -> Levels | None:
     days = dict(context.design.days)
     return Levels(
         z=np.array([measured.z for _, _, measured in rows]),
-        person=np.array([participants.index(m.person) for m in members]),
-        owner=np.array([pool.index(m.person) if m.person in pool else -1 for m in members]),
+        person=np.array([participants.index(m.participant) for m in members]),
+        owner=np.array(
+            [pool.index(m.participant) if m.participant in pool else -1 for m in members]
+        ),
         visit=np.array([v for _, v, _ in rows]),
         names=names,
         days=tuple(days[name] for name in names) if days else (),

@@ -65,7 +65,7 @@ def write_circuits(
 ) -> None:
     """Write the value of every circuit in every session of everybody."""
     positions = [features.positions(circuit) for circuit in circuits]
-    by_participant = {member.person: member for member in members}
+    by_participant = {member.participant: member for member in members}
     columns: dict[str, list[object]] = {name: [] for name in _CIRCUIT_COLUMNS}
     for (person, session), measured in sessions.items():
         values = features.circuit_values(measured.z, circuits)
@@ -154,7 +154,7 @@ def write_change(path: Path, cohort: change.Cohort, analysis: study.Analysis) ->
     response = analysis.response
     n = len(cohort.pairs)
     columns: dict[str, Sequence[object]] = {
-        "participant_id": [participant_id_of(m.person) for m in cohort.pairs],
+        "participant_id": [participant_id_of(m.participant) for m in cohort.pairs],
         "arm": [m.role for m in cohort.pairs],
     }
     about = {"participant_id": "Participant", "arm": "Role in the study"}
@@ -184,10 +184,10 @@ def write_exclusions(
     path: Path, exclusions: Sequence[change.Exclusion], members: Sequence[change.Member]
 ) -> None:
     """Write who, or what part of somebody, is not in the analysis, and why."""
-    roles = {member.person: member.role for member in members}
+    roles = {member.participant: member.role for member in members}
     columns: dict[str, list[object]] = {
-        "participant_id": [participant_id_of(e.person) for e in exclusions],
-        "arm": [roles.get(e.person) for e in exclusions],
+        "participant_id": [participant_id_of(e.participant) for e in exclusions],
+        "arm": [roles.get(e.participant) for e in exclusions],
         "session": [e.session or None for e in exclusions],
         "stage": [e.stage for e in exclusions],
         "code": [e.code for e in exclusions],

@@ -237,10 +237,10 @@ def _further(analysis: study.Analysis) -> dict[str, dict[str, object]]:
 
 def _exclusion_by_arm(members: Sequence[change.Member], cohort: change.Cohort) -> dict[str, Any]:
     """Count who was analysed and who was lost in each arm, and compare."""
-    used = {m.person for m in cohort.pairs}
+    used = {m.participant for m in cohort.pairs}
     counts: dict[str, tuple[int, int]] = {}
     for arm in ("treated", "control"):
-        there = [m.person for m in members if m.role == arm]
+        there = [m.participant for m in members if m.role == arm]
         if there:
             kept = len(used & set(there))
             counts[arm] = (kept, len(there) - kept)
@@ -251,10 +251,10 @@ def _exclusion_by_arm(members: Sequence[change.Member], cohort: change.Cohort) -
 def _flow(context: Context, cohort: change.Cohort) -> dict[str, dict[str, int]]:
     """Count who is known, was measured, and was analysed in each arm."""
     measured = {row["person"] for row in context.given.rows if row["status"] != "failed"}
-    used = {m.person for m in (*cohort.pairs, *cohort.healthy)}
+    used = {m.participant for m in (*cohort.pairs, *cohort.healthy)}
     out = {}
     for arm in ("treated", "control", "reference", "none"):
-        there = {m.person for m in context.members if m.role == arm}
+        there = {m.participant for m in context.members if m.role == arm}
         if there:
             counts = (there, there & measured, there & used)
             names = ("known", "measured", "analysed")
@@ -276,7 +276,7 @@ def _motion_pairs(context: Context, fitted: Fitted) -> dict[str, tuple[Floats, F
     """Edges and motion of treated and control people: at baseline, and the change of both."""
     cohort = fitted.cohort
     unknown = np.full(len(cohort.pairs), np.nan)
-    participants = [member.person for member in (*cohort.pairs, *cohort.lone)]
+    participants = [member.participant for member in (*cohort.pairs, *cohort.lone)]
     visits = [fitted.sessions.get((person, context.design.baseline)) for person in participants]
     fd = np.array([np.nan if found is None else found.mean_fd_mm for found in visits])
     return {
@@ -326,7 +326,7 @@ def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] |
         None when the series of anybody are not there.
     """
     design = context.design
-    participants = [member.person for member in fitted.cohort.pairs]
+    participants = [member.participant for member in fitted.cohort.pairs]
     found: dict[str, list[tuple[Floats, Floats]]] = {person: [] for person in participants}
     for row in context.given.rows:
         wanted = (

@@ -1,4 +1,4 @@
-"""Circuits: every one on every family of atlases, and every way to write one wrongly."""
+"""Circuits: each packaged one on each family of atlases, and errors in circuit files."""
 
 import re
 import tomllib
@@ -28,7 +28,7 @@ AAL_DMN = [
 
 
 def named(name: str, *labels: str, **networks: str) -> Atlas:
-    """Atlas of names only; keywords give a label its network."""
+    """Make an atlas of names only; keyword arguments are labels with their network."""
     pairs = [(label, "") for label in labels] + list(networks.items())
     return Atlas(
         name,
@@ -38,7 +38,7 @@ def named(name: str, *labels: str, **networks: str) -> Atlas:
 
 
 def schaefer17() -> Atlas:
-    """Names as Schaefer's 17-network version has them, with Tian's second scale, and places."""
+    """Make an atlas with labels and coordinates of Schaefer (17 networks) and Tian (scale 2)."""
     parts = [
         ("DefaultA_PFCm_1", (-7, 50, -3)), ("DefaultA_PCC_1", (-6, -52, 28)),
         ("DefaultB_PFCd_1", (-5, 53, 28)), ("DefaultB_Temp_1", (-60, -20, -15)),
@@ -64,13 +64,13 @@ def schaefer17() -> Atlas:
         for name, (x, y, z) in group
     ]
     regions = (
-        replace(infer_region(k, label), xyz_mm=place) for k, (label, place) in enumerate(rows, 1)
+        replace(infer_region(k, label), xyz_mm=xyz_mm) for k, (label, xyz_mm) in enumerate(rows, 1)
     )
     return Atlas("Schaefer17TianS2", tuple(regions), "table")
 
 
 def real(path: str) -> Atlas:
-    """Atlas of the data that is shared between projects."""
+    """Load an atlas of the shared data, or skip the test."""
     found = sorted(SHARED.glob(path))
     if not found:
         pytest.skip(f"shared/data/{path} is not on this machine")
@@ -98,31 +98,31 @@ def names(atlas: Atlas, positions) -> list[str]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_circuit_resolves(family: str) -> None:
+def test_all_circuits_resolve(family: str) -> None:
     atlas = FAMILIES[family]()
     found = load_circuits(atlas)
-    wanted = ALWAYS | OPTIONAL if family == "schaefer17" else ALWAYS
-    assert [c.name for c in found.circuits] == sorted(wanted)
-    skipped = OPTIONAL - wanted
+    expected = ALWAYS | OPTIONAL if family == "schaefer17" else ALWAYS
+    assert [c.name for c in found.circuits] == sorted(expected)
+    skipped = OPTIONAL - expected
     assert [s.split(":")[0] for s in found.skipped] == [f"circuit {n}" for n in sorted(skipped)]
     assert all(s.endswith(".") and atlas.name in s for s in found.skipped)
     for circuit in found.circuits:
-        both = (*circuit.seeds, *circuit.targets)
-        assert len(set(both)) == len(both), circuit.name  # sides do not overlap, nothing twice
-        assert all(0 <= k < len(atlas.regions) for k in both)
+        members = (*circuit.seeds, *circuit.targets)
+        assert len(set(members)) == len(members), circuit.name  # no region is repeated
+        assert all(0 <= k < len(atlas.regions) for k in members)
         edges = circuit.edges(len(atlas.regions))
         n = len(circuit.seeds)
         assert len(edges) == (n * len(circuit.targets) if circuit.targets else n * (n - 1) // 2)
-        hemispheres = {atlas.regions[k].hemisphere for k in both}
+        hemispheres = {atlas.regions[k].hemisphere for k in members}
         assert {"L", "R"} <= hemispheres, circuit.name
-        # whoever stands by a pattern or a place is told so
+        # sides found by a pattern or by coordinates have a note
         by_network = {atlas.regions[k].network for k in circuit.seeds} - {""}
         if not by_network:
             assert any("found by" in note for note in circuit.notes), circuit.name
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_borrowed_sides_are_the_same(family: str) -> None:
+def test_sides_shared_by_circuits_are_equal(family: str) -> None:
     found = circuits_on(FAMILIES[family]())
     assert found["dmn_tpn"].seeds == found["dmn"].seeds
     assert found["dmn_tpn"].targets == found["tpn"].seeds
@@ -132,14 +132,14 @@ def test_borrowed_sides_are_the_same(family: str) -> None:
         circuit = found[name]
         assert set(circuit.targets) == set(found["dmn"].seeds) - set(circuit.seeds)
         if set(circuit.seeds) & set(found["dmn"].seeds):
-            assert any("kept in seeds only" in note for note in circuit.notes)
+            assert any("used as seeds only" in note for note in circuit.notes)
 
 
 def test_on_seitzman() -> None:
     atlas = load_atlas("seitzman300")
     found = circuits_on(atlas)
     dmn = names(atlas, found["dmn"].seeds)
-    assert len(dmn) == 55  # of 67 in that network: the others lie outside the cortex
+    assert len(dmn) == 55  # the network has 67 spheres, of which 12 are outside the cortex
     assert all(label.startswith("DefaultMode_") for label in dmn)
     tpn = {atlas.regions[k].network for k in found["tpn"].seeds}
     assert tpn == {"FrontoParietal", "DorsalAttention"}
@@ -157,8 +157,8 @@ def test_on_seitzman() -> None:
     note = " ".join(found["dlpfc_amygdala"].notes)
     assert "doi:10.1016/j.biopsych.2012.04.028" in note
     assert "(-38, 44, 26), and its mirror image" in note
-    # no sphere lies at the subgenual cingulate: neither the striatum nor the lateral orbit is taken
-    assert any("stands in, read with care" in n for n in found["sgacc_dmn"].notes)
+    # no sphere is at the subgenual cingulate; striatal and lateral spheres must not replace it
+    assert any("is used instead, so interpret with caution" in n for n in found["sgacc_dmn"].notes)
     assert all(abs(atlas.regions[k].xyz_mm[0]) < 16 for k in found["sgacc_dmn"].seeds)
     assert not any("BasalGanglia" in atlas.labels[k] for k in found["sgacc_dmn"].seeds)
 
@@ -176,7 +176,7 @@ def test_on_aal() -> None:
     assert names(atlas, found["mpfc_nacc"].targets) == ["Caudate_L", "Caudate_R"]
     assert any("no nucleus accumbens" in note for note in found["mpfc_nacc"].notes)
     assert names(atlas, found["sgacc_dmn"].seeds) == ["Olfactory_L", "Olfactory_R"]
-    assert any("stands in" in note for note in found["sgacc_dmn"].notes)
+    assert any("used instead" in note for note in found["sgacc_dmn"].notes)
 
 
 def test_on_schaefer_7() -> None:
@@ -199,13 +199,13 @@ def test_on_schaefer_17() -> None:
         labels = names(atlas, found[f"dmn_{name}"].seeds)
         assert labels
         assert all(f"_Default{letter}_" in label for label in labels)
-    assert len(found["dmn"].seeds) == 14  # all three together; TempPar is no part
+    assert len(found["dmn"].seeds) == 14  # all three subsystems, without TempPar
     dlpfc = {label.split("_", 2)[2] for label in names(atlas, found["dlpfc_amygdala"].seeds)}
-    assert dlpfc == {"ContA_PFCl_1", "ContB_PFCld_1"}  # not the ventrolateral one
+    assert dlpfc == {"ContA_PFCl_1", "ContB_PFCld_1"}  # without the ventrolateral parcel
     assert len(found["dlpfc_amygdala"].targets) == 4
-    # a parcel within 15 mm is taken as subgenual cingulate, without a reservation
+    # a parcel within 15 mm is used as subgenual cingulate without a note of caution
     assert {label[-6:] for label in names(atlas, found["sgacc_dmn"].seeds)} == {"PFCm_2"}
-    assert not any("stands in" in note for note in found["sgacc_dmn"].notes)
+    assert not any("used instead" in note for note in found["sgacc_dmn"].notes)
 
 
 def test_on_harvard_oxford_and_later_aal() -> None:
@@ -226,12 +226,12 @@ def test_on_harvard_oxford_and_later_aal() -> None:
         "Frontal_Mid_2", "Parietal_Sup", "Insula", "ACC_sub", "ACC_sup", "Cingulate_Post", "N_Acc",
         "Frontal_Sup_Medial", "Frontal_Med_Orb", "Amygdala", "Hippocampus", "Olfactory", "Caudate",
     )  # fmt: skip
-    third = named("AAL3", *(f"{p}_{s}" for p in parts for s in "LR"))
-    found = circuits_on(third)
+    aal3 = named("AAL3", *(f"{p}_{s}" for p in parts for s in "LR"))
+    found = circuits_on(aal3)
     assert set(found) == ALWAYS
-    assert names(third, found["sgacc_dmn"].seeds) == ["ACC_sub_L", "ACC_sub_R"]
-    assert names(third, found["mpfc_nacc"].targets) == ["N_Acc_L", "N_Acc_R"]
-    assert not any("stands in" in n for c in found.values() for n in c.notes)
+    assert names(aal3, found["sgacc_dmn"].seeds) == ["ACC_sub_L", "ACC_sub_R"]
+    assert names(aal3, found["mpfc_nacc"].targets) == ["N_Acc_L", "N_Acc_R"]
+    assert not any("used instead" in n for c in found.values() for n in c.notes)
 
 
 def test_on_a_users_atlas() -> None:
@@ -240,7 +240,7 @@ def test_on_a_users_atlas() -> None:
     )
     found = load_circuits(atlas)
     assert {c.name for c in found.circuits} == {"dmn", "dmn_tpn", "dlpfc_amygdala"}
-    assert any("tpn: atlas Own has only three of it" in s for s in found.skipped)
+    assert any("tpn: atlas Own has only one region of it, three" in s for s in found.skipped)
 
 
 def test_named_circuits_keep_their_order() -> None:
@@ -253,12 +253,12 @@ def test_named_circuits_keep_their_order() -> None:
 # ------------------------------------------------------------------------- their files
 
 
-def test_all_are_there() -> None:
+def test_all_packaged_circuits_are_listed() -> None:
     assert set(circuit_names()) == ALWAYS | OPTIONAL == {path.stem for path in TOMLS}
 
 
 @pytest.mark.parametrize("path", TOMLS, ids=lambda path: path.stem)
-def test_every_file_has_its_reasons(path: Path) -> None:
+def test_all_files_state_rationale_and_source(path: Path) -> None:
     content = tomllib.loads(path.read_text(encoding="utf-8"))
     assert content["name"] == path.stem
     assert re.fullmatch(r"[\w-]+ (19|20)\d\d, doi:10\.\d{4,}/\S+", content["reference"]), (
@@ -271,7 +271,7 @@ def test_every_file_has_its_reasons(path: Path) -> None:
             assert "doi:10." in option["source"]
 
 
-def test_documentation_lists_every_circuit_as_it_is() -> None:
+def test_the_documentation_agrees_with_the_circuit_files() -> None:
     text = (TOMLS[0].parents[2] / "docs/atlases.md").read_text(encoding="utf-8")
     for path in TOMLS:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -280,7 +280,7 @@ def test_documentation_lists_every_circuit_as_it_is() -> None:
         assert content["direction"] in row
 
 
-def test_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
+def test_the_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
     text = (TOMLS[0].parents[2] / "docs/atlases.md").read_text(encoding="utf-8")
     example = text.split("```toml")[1].split("```")[0].replace("10.xxxx/...", "10.1000/xyz")
     path = written(tmp_path, example)
@@ -289,14 +289,14 @@ def test_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
     assert names(atlas, circuit.seeds) == ["Insula_L", "Insula_R"]
 
 
-def test_hypotheses_of_the_review() -> None:
+def test_predicted_directions() -> None:
     found = circuits_on(load_atlas("seitzman300"))
     directions = {name: c.direction for name, c in found.items()}
     assert directions["dmn"] == "decrease"
     assert directions["tpn"] == "increase"
     assert directions["dmn_tpn"] == "decrease"
     assert directions["dlpfc_amygdala"] == "increase"
-    assert "10.1038/s41398-021-01754-4" in found["dmn"].why  # the literature disagrees
+    assert "10.1038/s41398-021-01754-4" in found["dmn"].why
 
 
 # ------------------------------------------------------------------------- a user's own
@@ -306,7 +306,7 @@ name = "mine"
 title = "My circuit"
 direction = "increase"
 why = "Because."
-reference = "Somebody 2020, doi:10.1000/xyz"
+reference = "Author 2020, doi:10.1000/xyz"
 [[seeds]]
 regions = ["Insula_[LR]"]
 [[targets]]
@@ -321,7 +321,7 @@ def written(folder: Path, text: str, name: str = "mine.toml") -> Path:
     return path
 
 
-def test_own_circuit_needs_no_python(tmp_path: Path) -> None:
+def test_a_circuit_file_of_the_user(tmp_path: Path) -> None:
     atlas = named("Aal", *AAL)
     path = written(tmp_path, GOOD)
     (mine,) = load_circuits(atlas, ["mine"], files=[path]).circuits
@@ -329,18 +329,18 @@ def test_own_circuit_needs_no_python(tmp_path: Path) -> None:
     assert "mine" in {c.name for c in load_circuits(atlas, files=[path]).circuits}
 
 
-def test_coordinates_choose_by_side_and_reach(tmp_path: Path) -> None:
+def test_coordinates_select_the_nearest_region_of_each_hemisphere(tmp_path: Path) -> None:
     text = GOOD.replace('regions = ["Insula_[LR]"]', """
 near_mm = [[0, 10, 0]]
 within_mm = 8
 source = "doi:10.1000/xyz"
 not_regions = ["no.*"]
 """)  # fmt: skip
-    places = {"a_L": (-3, 10, 0), "b_L": (-2, 10, 0), "c_R": (4, 10, 0), "no_R": (1, 10, 0),
+    centres = {"a_L": (-3, 10, 0), "b_L": (-2, 10, 0), "c_R": (4, 10, 0), "no_R": (1, 10, 0),
               "far_R": (5, 30, 0), "Amygdala": None}  # fmt: skip
     regions = tuple(
-        replace(infer_region(k, label), xyz_mm=place)
-        for k, (label, place) in enumerate(places.items(), start=1)
+        replace(infer_region(k, label), xyz_mm=xyz_mm)
+        for k, (label, xyz_mm) in enumerate(centres.items(), start=1)
     )
     atlas = Atlas("Places", regions, "table")
     (mine,) = load_circuits(atlas, ["mine"], files=[written(tmp_path, text)]).circuits
@@ -369,24 +369,28 @@ source = "doi:10.1000/xyz"
 
 SEEDS = 'regions = ["Insula_[LR]"]'
 ELSEWHERE = "dlpfc_amygdala.targets"
-# what is replaced, by what, and what is said
+# text to replace, its replacement, and the expected message
 BAD = {
     "no TOML": ("[[seeds]]", "seeds = [", "not valid TOML"),
     "key misspelt": ("direction", "directon", "unknown key 'directon'; did you mean direction?"),
-    "no why": ('why = "Because."', "", "why: a non-empty text is needed"),
-    "empty title": ("My circuit", " ", "title: a non-empty text"),
+    "no why": ('why = "Because."', "", "why: must be a non-empty text"),
+    "empty title": ("My circuit", " ", "title: must be a non-empty text"),
     "direction": ('"increase"', '"up"', "direction: 'up' is not one of increase, decrease"),
     "name": ('"mine"', '"My circuit!"', "name: 'My circuit!' must be lower-case"),
-    "name taken": ('"mine"', '"dmn"', "name: 'dmn' is already that of dmn.toml"),
-    "no seeds": ("[[seeds]]\n" + SEEDS, "", "seeds: at least one"),
+    "name taken": ('"mine"', '"dmn"', "name: 'dmn' is already defined in dmn.toml"),
+    "no seeds": ("[[seeds]]\n" + SEEDS, "", "seeds: add at least one"),
     "seeds a text": ("[[seeds]]\n" + SEEDS, 'seeds = "x"', "write each alternative as a table"),
     "regions a text": ('["Insula_[LR]"]', '"x"', r"seeds\[1\].regions: 'x' is not of type list"),
-    "regions of numbers": ('["Insula_[LR]"]', "[1]", r"seeds\[1\].regions: a list of texts"),
+    "regions of numbers": (
+        '["Insula_[LR]"]',
+        "[1]",
+        r"seeds\[1\].regions: must be a list of texts",
+    ),
     "no pattern": ("Insula_[LR]", "Insula_[", "not a valid pattern"),
-    "nothing to find": (SEEDS, "cortex_only = true", "say how regions are found"),
+    "nothing to find": (SEEDS, "cortex_only = true", "state how regions are found"),
     "same_as and more": (SEEDS, SEEDS + '\nsame_as = "dmn.seeds"', "same_as alone"),
-    "same_as unknown": (ELSEWHERE, "amygdala", "names no side of a known circuit"),
-    "circle": (ELSEWHERE, "mine.targets", "runs in a circle"),
+    "same_as unknown": (ELSEWHERE, "amygdala", "is not a side of an available circuit"),
+    "circle": (ELSEWHERE, "mine.targets", "refers to itself: mine.targets -> mine.targets"),
     "no source": (SEEDS, "near_mm = [[1, 2, 3]]", "near_mm needs source"),
     "not in mm": (SEEDS, "near_mm = [1, 2, 3]", r"a list of \[x, y, z\]"),
     "bool for number": (SEEDS, SEEDS + "\nnearest = true", "nearest: True is not of type int"),
@@ -394,28 +398,28 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_malformed_file(case: str, tmp_path: Path) -> None:
-    old, new, said = BAD[case]
+def test_malformed_files_are_refused(case: str, tmp_path: Path) -> None:
+    old, new, message = BAD[case]
     text = GOOD.replace(old, new, 1)
     assert text != GOOD
     path = written(tmp_path, text)
-    with pytest.raises(CircuitError, match=said) as caught:
+    with pytest.raises(CircuitError, match=message) as caught:
         load_circuits(named("Aal", *AAL), ["mine"], files=[path])
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value).replace(str(path), "") or case == "no TOML"
 
 
-def test_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_circuit_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(CircuitError, match="cannot be read"):
         load_circuits(named("Aal", *AAL), files=[tmp_path / "none.toml"])
 
 
-def test_unknown_circuit_lists_the_nearest() -> None:
+def test_an_unknown_circuit_is_answered_by_the_nearest_names() -> None:
     with pytest.raises(CircuitError, match="'dlpfc_amigdala'; did you mean dlpfc_amygdala"):
         load_circuits(named("Aal", *AAL), ["dlpfc_amigdala"])
 
 
-def test_circuit_that_does_not_resolve_lists_the_nearest_labels() -> None:
+def test_a_circuit_that_does_not_resolve_is_answered_by_the_nearest_labels() -> None:
     atlas = named("Aal", "Insula_L", "Precunius_L", "Amigdala_L", a="Visual")
     with pytest.raises(CircuitError) as caught:
         load_circuits(atlas, ["hippocampus_mpfc"])
@@ -425,7 +429,7 @@ def test_circuit_that_does_not_resolve_lists_the_nearest_labels() -> None:
         load_circuits(atlas, ["dmn"])
 
 
-def test_between_circuit_whose_sides_are_one(tmp_path: Path) -> None:
+def test_a_circuit_between_identical_sides_is_refused(tmp_path: Path) -> None:
     text = GOOD.replace("dlpfc_amygdala.targets", "mine.seeds")
-    with pytest.raises(CircuitError, match="its targets are its seeds"):
+    with pytest.raises(CircuitError, match="seeds and targets are the same regions"):
         load_circuits(named("Aal", *AAL), ["mine"], files=[written(tmp_path, text)])

@@ -96,9 +96,9 @@ SERIES = [
         "series: a folder", replaced(Path.mkdir), "it is a folder, not a file; replace it"
     ),
     InputProblem(
-        "series: a pipe that nobody fills", replaced(os.mkfifo), "it is empty|it is no file"
+        "series: a pipe that nobody fills", replaced(os.mkfifo), "it is empty|it is not a file"
     ),
-    InputProblem("series: a column twice", first_line_twice, "is there more than once"),
+    InputProblem("series: a column twice", first_line_twice, "occurs more than once"),
     InputProblem("series: a word among numbers", edited("0.", "zero "), "is not a number"),
     InputProblem("series: 300 MB of nothing", sparse, "more than a table of a study can"),
     InputProblem("series: 200,000 columns", many_columns, "columns are not in atlas|numbers where"),
@@ -106,7 +106,7 @@ SERIES = [
 
 SIDECARS = [
     InputProblem("sidecar: not JSON", text("{"), "it is not JSON"),
-    InputProblem("sidecar: a list", text("[1, 2]"), "must hold one JSON object"),
+    InputProblem("sidecar: a list", text("[1, 2]"), "it is not a JSON object"),
     InputProblem("sidecar: 100,000 brackets", text("[" * 100_000), "not JSON that can be read"),
     InputProblem(
         "sidecar: a number of 5000 digits", text('{"a": ' + "9" * 5000 + "}"), "not JSON that"
@@ -313,12 +313,14 @@ IMAGES = [
     (
         BOLD,
         InputProblem(
-            "image: its voxels lie nowhere", header_field(280, NAN), "where its voxels lie"
+            "image: its voxels lie nowhere", header_field(280, NAN), "position of the voxels"
         ),
     ),
     (
         BOLD,
-        InputProblem("image: complex numbers", header_field(70, b"\x20\0"), "not one real number"),
+        InputProblem(
+            "image: complex numbers", header_field(70, b"\x20\0"), "one real number per voxel"
+        ),
     ),
     (
         BOLD,
@@ -342,7 +344,7 @@ IMAGES = [
             "mask is empty",
         ),
     ),
-    (MASK, InputProblem("mask: gone", Path.unlink, "its brain mask .* is not beside it")),
+    (MASK, InputProblem("mask: gone", Path.unlink, "its brain mask .* is missing in its folder")),
     (CONFOUNDS, InputProblem("confounds: rows lost", cut(0.5), "rows|cells")),
     (
         CONFOUNDS,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from circuitshift.atlases import whole
+from circuitshift.atlases import atomic_files
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.reports.person import inputs as collect
@@ -101,11 +101,11 @@ def test_a_whole_folder_of_somebody_lost(done, capsys):
 # ----------------------------------------------------------------------------- disks that fail
 
 REFUSALS = [
-    (errno.ENOSPC, "No space left on device); free some space and run it again"),
-    (errno.EDQUOT, "Disk quota exceeded); free some of your quota and run it again"),
+    (errno.ENOSPC, "No space left on device); free some space and run the command again"),
+    (errno.EDQUOT, "Disk quota exceeded); free some of your quota and run the command again"),
     (errno.EROFS, "Read-only file system); choose a folder that can be written to"),
     (errno.EFBIG, "File too large); raise the limit of file sizes"),
-    (errno.EIO, "Input/output error); run it again"),
+    (errno.EIO, "Input/output error); run the command again"),
 ]
 
 
@@ -121,13 +121,13 @@ def test_a_disk_that_refuses_midway(bench, capsys, monkeypatch, number, said, af
             raise OSError(number, os.strerror(number))
         sync(descriptor)
 
-    monkeypatch.setattr(whole.os, "fsync", refuses)
+    monkeypatch.setattr(atomic_files.os, "fsync", refuses)
     assert bench.run("participant", *ONE) == EXIT_FAILED
     told = capsys.readouterr().err.strip().splitlines()
     assert len(told) == 1, told
     assert said in told[0]
-    assert "what is whole is kept" in told[0]
-    assert not list(bench.out.rglob(f"{whole.PART}*"))
+    assert "files that are complete are kept" in told[0]
+    assert not list(bench.out.rglob(f"{atomic_files.PART_PREFIX}*"))
     monkeypatch.undo()
     assert bench.run("participant", *ONE) == EXIT_OK
     assert bench.differs(person="01") == []
@@ -138,7 +138,7 @@ def test_a_group_level_on_a_full_disk(done, capsys, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     shutil.rmtree(done.out / "group")
-    monkeypatch.setattr(whole.os, "fsync", refuses)
+    monkeypatch.setattr(atomic_files.os, "fsync", refuses)
     assert done.run("group") == EXIT_FAILED
     told = capsys.readouterr().err.strip().splitlines()
     assert len(told) == 1
@@ -170,22 +170,26 @@ def test_left_overs_of_runs_that_were_killed_are_removed(done, capsys):
     note = {"host": "x", "pid": 1, "started": "then", "people": ["sub-01"]}
     (running / "dead.json").write_text(json.dumps(note))
     for folder in (done.out, done.out / "sub-01/ses-pre/func", done.out / "group"):
-        (folder / f"{whole.PART}1-ab-sub-01.html").write_text("half of it")
+        (folder / f"{atomic_files.PART_PREFIX}1-ab-sub-01.html").write_text("half of it")
     again(done, capsys, "participant", *ONE)
-    assert not list(done.out.rglob(f"{whole.PART}*"))
+    assert not list(done.out.rglob(f"{atomic_files.PART_PREFIX}*"))
     assert not list(running.glob("*.json"))
 
 
 def test_what_a_killed_worker_left_beside_is_no_input_of_a_page(done):
     """Its run goes on in another process, which has to make the page it would have made."""
-    left = done.out / "sub-01/ses-pre/func" / f"{whole.PART}1-ab-sub-01_stat-mean_timeseries.json"
+    left = (
+        done.out
+        / "sub-01/ses-pre/func"
+        / f"{atomic_files.PART_PREFIX}1-ab-sub-01_stat-mean_timeseries.json"
+    )
     left.write_text("{")
-    (done.out / "group" / f"{whole.PART}1-ab-tests.tsv").write_text("half of it")
-    (done.out / "group" / f"{whole.PART}1-ab-tests.json").write_text("{}")
+    (done.out / "group" / f"{atomic_files.PART_PREFIX}1-ab-tests.tsv").write_text("half of it")
+    (done.out / "group" / f"{atomic_files.PART_PREFIX}1-ab-tests.json").write_text("{}")
     collect.report_participant("01", AnalysisSettings(), done.out)
     collect_group.report_group(done.out)
     assert done.differs() == [path.relative_to(done.out).as_posix() for path in (
-        *sorted((done.out / "group").glob(f"{whole.PART}*")), left)]  # fmt: skip
+        *sorted((done.out / "group").glob(f"{atomic_files.PART_PREFIX}*")), left)]  # fmt: skip
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"people": 3}', '{"host": 1}'])
@@ -226,7 +230,7 @@ def test_two_simulations_of_one_folder(tmp_path):
 
 
 def test_a_simulation_that_was_killed_starts_anew(tmp_path):
-    left = tmp_path / f"{whole.PART}x"
+    left = tmp_path / f"{atomic_files.PART_PREFIX}x"
     (left / "sub-01").mkdir(parents=True)
     (left / "half").write_text("")
     with claim.staged(tmp_path / "x") as stage:

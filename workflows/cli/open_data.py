@@ -35,7 +35,7 @@ def fetch(request: FetchRequest) -> int:
     found = fetch_files(
         request.dataset,
         request.folder,
-        request.wanted,
+        request.selection,
         tag=request.tag,
         derivatives=request.derivatives,
         notify=notify,
@@ -96,7 +96,7 @@ def _fetch_missing(data_set: RecipeData, folder: Path) -> None:
     fetch_files(
         data_set.accession,
         folder,
-        data_set.wanted,
+        data_set.selection,
         tag=data_set.tag,
         derivatives=derivatives,
         notify=notify,

@@ -423,9 +423,9 @@ def _power_request(options: argparse.Namespace) -> PowerRequest:
 
 
 def _fetch_request(options: argparse.Namespace) -> FetchRequest:
-    from circuitshift.pipeline.validation.opendata.needed_files import Wanted  # noqa: PLC0415 - this tool only
+    from circuitshift.pipeline.validation.opendata.needed_files import FileSelection  # noqa: PLC0415 - this tool only
 
-    wanted = Wanted(
+    selection = FileSelection(
         participants=tuple(options.participant_label),
         sessions=tuple(options.session_label),
         tasks=tuple(options.task_id),
@@ -435,7 +435,7 @@ def _fetch_request(options: argparse.Namespace) -> FetchRequest:
     return FetchRequest(
         options.dataset,
         options.folder.absolute(),
-        wanted,
+        selection,
         options.derivatives,
         options.tag,
         options.dry_run,

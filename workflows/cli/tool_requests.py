@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from circuitshift.pipeline.validation.opendata.needed_files import Wanted
+    from circuitshift.pipeline.validation.opendata.needed_files import FileSelection
     from circuitshift.pipeline.validation.power import PowerQuestion
 
 __all__ = [
@@ -118,7 +118,7 @@ class FetchRequest:
         Accession number.
     folder : Path
         Where it goes, absolute.
-    wanted : Wanted
+    selection : FileSelection
         Which files.
     derivatives : tuple of (str, str), optional
         Name and address of preprocessed images; the address may be empty.
@@ -129,7 +129,7 @@ class FetchRequest:
 
     dataset: str
     folder: Path
-    wanted: "Wanted"
+    selection: "FileSelection"
     derivatives: tuple[str, str] | None
     tag: str
     dry_run: bool

@@ -28,7 +28,7 @@ from typing import IO
 
 from filelock import lock_descriptor
 
-from circuitshift.atlases.whole import PART
+from circuitshift.atlases.atomic_files import PART_PREFIX
 from circuitshift.pipeline.errors import InputError, OutputError
 
 __all__ = ["claimed", "scratch", "staged"]
@@ -142,7 +142,7 @@ def _register(
 
 def _write_note(path: Path, participants: Collection[str] | None) -> IO[str]:
     """Write a note and keep it locked; the lock is there before the name is."""
-    part = path.with_name(f"{PART}{path.name}")
+    part = path.with_name(f"{PART_PREFIX}{path.name}")
     file = part.open("w", encoding="utf-8")
     with suppress(OSError):  # where nothing can be locked that was reported
         lock_descriptor(file.fileno(), blocking=False)
@@ -198,13 +198,13 @@ def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
 def _sweep(out_dir: Path, participants: Collection[str] | None) -> None:
     """Remove what killed runs had not finished to write: of some people, or all of it."""
     if participants is None:
-        left = list(out_dir.rglob(f"{PART}*"))
+        left = list(out_dir.rglob(f"{PART_PREFIX}*"))
     else:
         left = []
         for person in map(out_dir.joinpath, participants):
             for root in (person.parent, person.parent / "preproc"):
-                left += root.glob(f"{PART}*-{person.name}.html")
-                left += (root / person.name).rglob(f"{PART}*")
+                left += root.glob(f"{PART_PREFIX}*-{person.name}.html")
+                left += (root / person.name).rglob(f"{PART_PREFIX}*")
     for part in left:
         part.unlink(missing_ok=True)
 
@@ -284,7 +284,7 @@ def staged(folder: Path) -> Iterator[Path]:
     OutputError
         If it cannot be made.
     """
-    stage = folder.with_name(f"{PART}{folder.name}")
+    stage = folder.with_name(f"{PART_PREFIX}{folder.name}")
     try:
         stage.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(stage, os.O_RDONLY)

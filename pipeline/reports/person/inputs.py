@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.atlases.atomic_files import complete_files
 from circuitshift.atlases.records import Atlas
 from circuitshift.atlases.resolve import load_circuits
-from circuitshift.atlases.whole import are_complete
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import InputError
@@ -132,7 +132,7 @@ def _page_key(participant: str, runs: Path, settings: AnalysisSettings, out_dir:
     # sidecars hold the checksums of their tables, and no date: the same results, the same page
     files = [*runs.parent.rglob("func/*.json"), *runs.parent.rglob("figures/*")]
     files += (runs.parent.parent / "preproc" / runs.parent.name / "log").glob("*.json")
-    whole = are_complete(path for path in files if path.is_file())
+    whole = complete_files(path for path in files if path.is_file())
     seen = sorted((path.name, tables.checksum(path)) for path in whole)
     ratings = ratings_of(participant, out_dir)
     return inputs_hash((), seen, tables.read_text(runs), settings.digest(), page_hash(), ratings)
@@ -253,7 +253,7 @@ def _sessions(
     atlas = read_atlas(out_dir, included[0]["atlas"])
     means = change.session_means(
         change.Measured(
-            person="",
+            participant="",
             session="" if row["session"] == tables.NOT_AVAILABLE else row["session"],
             z=connectivity.fisher_z(
                 connectivity.from_matrix(tables.read_matrix(out_dir / row["relmat"])[1])

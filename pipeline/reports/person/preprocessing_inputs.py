@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.atlases.whole import are_complete
+from circuitshift.atlases.atomic_files import complete_files
 from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.images import Image, to_ras
@@ -102,7 +102,7 @@ def view_preproc(participant: str, preproc_dir: Path) -> PreprocView | None:
         return None
     template = str(made["template"])
     runs = []
-    for path in are_complete(record.parent.glob("*_bold.json")):
+    for path in complete_files(record.parent.glob("*_bold.json")):
         content = tables.read_json(path)
         if "fault" not in content:
             label = path.name.removesuffix("_bold.json")

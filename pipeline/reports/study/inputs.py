@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from circuitshift.atlases.whole import are_complete
+from circuitshift.atlases.atomic_files import complete_files
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure.atlas_files import read_atlas
@@ -145,6 +145,6 @@ def _files(folder: Path) -> Mapping[str, Sequence[str]]:
     """Tables beside the page, and the columns of each."""
     return {
         path.name: tuple(tables.read_json(path.with_suffix(".json")))
-        for path in are_complete(folder.glob("*.tsv"))
+        for path in complete_files(folder.glob("*.tsv"))
         if path.with_suffix(".json").exists()
     } | {"verdict.json": (), "references.bib": ()}

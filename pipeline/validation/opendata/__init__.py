@@ -1,1 +1,1 @@
-"""Published data sets: fetching, recipes and comparison with published values."""
+"""Published data sets: download, recipes and comparison with published values."""

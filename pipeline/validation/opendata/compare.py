@@ -1,4 +1,4 @@
-"""What a recipe expects against what was found: rows, a table, a page."""
+"""Compare results with the published values of a recipe, as a table and an HTML page."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,23 +15,30 @@ __all__ = ["Accounted", "Comparison", "account", "compare", "write_comparison"]
 
 _NOT_COMPARED = "not compared: simulated images"
 _COLUMNS = {
-    "quantity": "What is compared",
-    "published": "What was published",
-    "source": "Where it was published",
-    "where": "Where it stands there",
-    "ours": "What was found here; estimates with their 95 % interval",
-    "agreement": "agrees, disagrees, undetermined (the interval allows both), for the reader to "
-    "judge, or why it is not compared",
+    "quantity": "Quantity that is compared",
+    "published": "Published value",
+    "source": "Publication",
+    "where": "Place in the publication",
+    "ours": "Value found here; estimates with 95 % confidence interval",
+    "agreement": "agrees, disagrees, undetermined (the interval includes both signs), for the "
+    "reader to judge, or the reason why the values are not compared",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One row of the comparison, as text; meanings in the JSON beside the table.
+    """One row of the comparison, as text.
 
     Parameters
     ----------
-    quantity, published, source, where, ours, agreement : str
+    quantity : str
+        Quantity that is compared.
+    published, source, where : str
+        Published value, DOI of the publication, and place in the publication.
+    ours : str
+        Value found here; estimates with their 95 % confidence interval.
+    agreement : str
+        Result of the comparison, or the reason why the values are not compared.
     """
 
     quantity: str
@@ -44,16 +51,18 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Accounted:
-    """Whether everybody of a study is somewhere in its results.
+    """Numbers of participants that were analysed, excluded or are missing from the results.
 
     Parameters
     ----------
     available : int
-        People of participants.tsv and of folders, over all data sets.
-    analysed, excluded : int
-        People with results of the group level; others, who are named in exclusions.tsv.
+        Participants with a row in participants.tsv or a folder, in all data sets.
+    analysed : int
+        Participants with results of the group level.
+    excluded : int
+        Participants without results that are listed in exclusions.tsv.
     missing : tuple of str
-        People who are in neither.
+        Participants that are neither analysed nor excluded.
     """
 
     available: int
@@ -63,14 +72,14 @@ class Accounted:
 
 
 def account(group_dir: Path, data_sets: Sequence[tuple[str, Path]]) -> Accounted:
-    """Look for everybody in the results.
+    """Search for each participant in the results.
 
     Parameters
     ----------
     group_dir : Path
         Folder ``group`` of the results.
     data_sets : sequence of (str, Path)
-        Name (empty for the main one) and folder of each data set.
+        Name (empty for the main data set) and folder of each data set.
 
     Returns
     -------
@@ -81,33 +90,39 @@ def account(group_dir: Path, data_sets: Sequence[tuple[str, Path]]) -> Accounted
         labels = {*read_participants(folder).labels}
         labels |= {path.name[4:] for path in folder.glob("sub-*") if path.is_dir()}
         available |= {f"{name}:sub-{label}" if name else f"sub-{label}" for label in labels}
-    seen = {
+    with_results = {
         str(row["participant_id"])
         for file in ("circuits.tsv", "change.tsv")
         for row in tables.read_table(group_dir / file).rows()
     }
-    named = {r["participant_id"] for r in tables.read_table(group_dir / "exclusions.tsv").rows()}
-    analysed, excluded = available & seen, (available & named) - seen
+    with_exclusions = {
+        r["participant_id"] for r in tables.read_table(group_dir / "exclusions.tsv").rows()
+    }
+    analysed, excluded = available & with_results, (available & with_exclusions) - with_results
     return Accounted(
-        len(available), len(analysed), len(excluded), tuple(sorted(available - seen - named))
+        len(available),
+        len(analysed),
+        len(excluded),
+        tuple(sorted(available - with_results - with_exclusions)),
     )
 
 
 def compare(recipe: Recipe, group_dir: Path, *, simulated: bool = False) -> list[Comparison]:
-    """Compare results with what was published.
+    """Compare results with the published values of a recipe.
 
     Parameters
     ----------
     recipe : Recipe
+        Recipe with published values.
     group_dir : Path
         Folder ``group`` of the results.
-    simulated : bool
-        Whether the images are a replica's, so that estimates mean nothing.
+    simulated : bool, default=False
+        Whether the images are simulated, in which case estimates are not compared.
 
     Returns
     -------
     list of Comparison
-        In the order of the recipe.
+        Rows in the order of the recipe.
     """
     verdict = tables.read_json(group_dir / "verdict.json")
     tests = {
@@ -124,54 +139,57 @@ def _row(
     *,
     simulated: bool,
 ) -> Comparison:
+    """Compare one published value."""
     ours, agreement = "", "for the reader to judge"
     if published.ours in tests:
         ours, agreement = _estimate(tests[published.ours], published.rule)
         agreement = _NOT_COMPARED if simulated else agreement
     elif published.ours:
-        found = _look_up(verdict, published.ours)
-        ours = "not tested" if found is None else str(found)
-        agreement = _count(found, published)
+        value = _look_up(verdict, published.ours)
+        ours = "not tested" if value is None else str(value)
+        agreement = _count(value, published)
     return Comparison(
         published.quantity, str(published.value), published.source, published.where, ours, agreement
     )
 
 
 def _look_up(content: Mapping[str, Any], path: str) -> object:
+    """Look up a nested value by its path, for example ``n.treated``; None if missing."""
     value: object = content
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
 
 
-def _count(found: object, published: Published) -> str:
-    """Compare numbers of people."""
-    if not isinstance(found, int | float):
+def _count(value: object, published: Published) -> str:
+    """Compare numbers of participants."""
+    if not isinstance(value, int | float):
         return "not compared: it was not tested"
     if not published.rule or isinstance(published.value, str):
         return "for the reader to judge"
-    right = found == published.value
+    agrees = value == published.value
     if published.rule == "at most":
-        right = 0 < found <= published.value
-    return "agrees" if right else "disagrees"
+        agrees = 0 < value <= published.value
+    return "agrees" if agrees else "disagrees"
 
 
 def _estimate(row: Mapping[str, str], rule: str) -> tuple[str, str]:
-    """Write an estimate with its interval, and compare it with a direction."""
+    """Format an estimate with its interval, and compare it with a direction."""
     value, low, high = (_number(row[key]) for key in ("estimate", "ci_low", "ci_high"))
     if math.isnan(value):
         return "not tested", "not compared: it was not tested"
-    told = f"{value:.3f} ({low:.3f} to {high:.3f}) {row['unit']}"
+    text = f"{value:.3f} ({low:.3f} to {high:.3f}) {row['unit']}"
     if not rule:
-        return told, "for the reader to judge"
+        return text, "for the reader to judge"
     if rule == "none":
-        return told, "agrees" if low <= 0 <= high else "disagrees"
+        return text, "agrees" if low <= 0 <= high else "disagrees"
     if low <= 0 <= high:
-        return told, "undetermined"
-    return told, "agrees" if (value > 0) == (rule == "increase") else "disagrees"
+        return text, "undetermined"
+    return text, "agrees" if (value > 0) == (rule == "increase") else "disagrees"
 
 
 def _number(text: str) -> float:
+    """Convert a cell to a number, with NaN for ``n/a``."""
     return float("nan") if text == tables.NOT_AVAILABLE else float(text)
 
 
@@ -189,19 +207,23 @@ def write_comparison(
     Parameters
     ----------
     out_dir : Path
-        Its folder ``results`` holds what was found.
+        Output folder, whose subfolder ``results`` contains the results.
     recipe : Recipe
+        Recipe with published values.
     rows : sequence of Comparison
+        Rows of the table, as returned by `compare`.
     accounted : Accounted
+        Numbers of participants, as returned by `account`.
     sources : mapping of str to sequence of str
-        Data set -> DOI of its version, address and commit of its derivatives; empty when it was
-        not fetched by circuitshift.
+        For each data set, the DOI of its version, and addresses and commits of its derivatives;
+        empty for data sets that circuitshift did not fetch.
     simulated : bool
+        Whether the images are simulated.
 
     Returns
     -------
     Path
-        The page.
+        The HTML page.
     """
     names = [field.name for field in fields(Comparison)]
     columns = {name: [getattr(row, name) or tables.NOT_AVAILABLE for row in rows] for name in names}
@@ -215,11 +237,11 @@ def write_comparison(
         "recipe": recipe,
         "about": " ".join(recipe.about.split()),
         "simulated": simulated,
-        "comparison": PageTable("Every row of the recipe", head, cells),
+        "comparison": PageTable("Published values of the recipe", head, cells),
         "accounted": accounted,
         "sources": {
-            name: list(told) or ["simulated" if simulated else "not fetched by circuitshift"]
-            for name, told in sources.items()
+            name: list(text) or ["simulated" if simulated else "not fetched by circuitshift"]
+            for name, text in sources.items()
         },
         "verdict": verdict["verdict"],
         "sentence": verdict["sentence"],

@@ -1,8 +1,9 @@
-"""Fetch what an analysis needs of a published data set, verified, and say where it came from.
+"""Fetch and verify the files of a published data set that an analysis needs.
 
-Tables and raw images come from OpenNeuro (`openneuro`), preprocessed ones from
-OpenNeuroDerivatives (`annex`). ``.fetch.json`` in the folder notes version, commits and verified
-files: that is how an interrupted fetch goes on, and how results know their source.
+Tables and raw images are fetched from OpenNeuro (`openneuro`), preprocessed images from
+OpenNeuroDerivatives (`annex`). The file ``.fetch.json`` in the folder records the version, the
+commits and the verified files. It is used to resume an interrupted download, and to state the
+source of the data in the results.
 """
 
 import re
@@ -20,8 +21,12 @@ from circuitshift.pipeline.errors import (
 )
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.validation.opendata import annex, openneuro
-from circuitshift.pipeline.validation.opendata.needed_files import EVERYTHING, Wanted, needed_files
-from circuitshift.pipeline.validation.opendata.verify import what_is_wrong
+from circuitshift.pipeline.validation.opendata.needed_files import (
+    ALL_FILES,
+    FileSelection,
+    needed_files,
+)
+from circuitshift.pipeline.validation.opendata.verify import find_problem
 
 __all__ = ["Fetched", "fetch", "is_fetched", "published_sources"]
 
@@ -30,23 +35,25 @@ Notify = Callable[[str], None]
 _RECORD = ".fetch.json"
 _DATASET = re.compile(r"ds\d{6}")
 _DOI = re.compile(r"10\.18112/openneuro\.(ds\d+)\.v([\w.]+)")
-_ROUNDS = 3  # of fetching again what proved wrong
+_MAX_ROUNDS = 3  # number of attempts to fetch damaged files
 _GB = 1e9
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What is in the folder now.
+    """The content of a folder after `fetch`.
 
     Parameters
     ----------
     folder : Path
+        Folder of the data set.
     tag, commit : str
-        Version of the raw data set, and its commit (empty when the server does not tell).
+        Version of the raw data set, and its commit (empty if the server does not state it).
     derivatives : dict of str to str
-        Commit of each derivative.
+        Commit of each derivative, by name.
     n_files, n_bytes : int
-        What the analysis needs, fetched now or before; bytes as far as they are known.
+        Number and total size of the needed files, whether fetched now or before. Files of unknown
+        size are not included in the size.
     """
 
     folder: Path
@@ -59,18 +66,19 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Files of one source.
+    """Needed files from one source.
 
     Parameters
     ----------
     root : Path
-        Folder that paths are relative to.
+        Folder to which paths are relative.
     sizes : dict of str to (int or None)
-        Bytes of each needed file.
+        Size of each needed file in bytes; None where it is unknown.
     get : callable
-        Fetches some of them; returns reasons by path, or by the empty path for all.
+        Function that fetches files, and returns reasons of failure by path. The key of a reason
+        that applies to all files is empty.
     drop : callable
-        Removes content that proved wrong.
+        Function that removes the content of damaged files.
     """
 
     root: Path
@@ -82,7 +90,7 @@ class _Part:
 def fetch(
     dataset: str,
     folder: Path,
-    wanted: Wanted = EVERYTHING,
+    selection: FileSelection = ALL_FILES,
     *,
     tag: str = "",
     derivatives: tuple[str, str] | None = None,
@@ -90,28 +98,30 @@ def fetch(
     dry_run: bool = False,
     api: str = "",
 ) -> Fetched:
-    """Fetch a published data set, or go on with a fetch that was interrupted.
+    """Fetch a published data set, or resume an interrupted download.
 
     Parameters
     ----------
     dataset : str
-        Accession number, such as ``ds003007``.
+        Accession number, for example ``ds003007``.
     folder : Path
-        New, empty, or filled by an earlier fetch of the same version.
-    wanted : Wanted
-    tag : str
-        Version. Empty: that of the earlier fetch, else the one the derivative was made from, else
-        the newest.
+        Folder that is new, empty, or was filled by an earlier call for the same version.
+    selection : FileSelection, optional
+        Selection of files; all by default.
+    tag : str, default=""
+        Version. If empty, it is the version of the earlier download, else the version from which
+        the derivative was computed, else the newest one.
     derivatives : tuple of (str, str), optional
-        Name, such as ``fmriprep``, and address of the git-annex repository (empty:
-        OpenNeuroDerivatives). Its images are then fetched into ``derivatives/NAME``, and of the
-        raw data set only the tables.
+        Name of a derivative, for example ``fmriprep``, and address of its git-annex repository
+        (empty for OpenNeuroDerivatives). If given, its images are fetched into
+        ``derivatives/NAME``, and only the tables of the raw data set are fetched.
     notify : callable
-        Takes one line.
-    dry_run : bool
-        Only say what would be fetched. A derivative is cloned for that, without its images.
-    api : str
-        Address of OpenNeuro's GraphQL service; its own when empty.
+        Function that is called with lines of text about the progress.
+    dry_run : bool, default=False
+        Whether only the number and size of the files are reported. A derivative is cloned for
+        this purpose, without its images.
+    api : str, default=""
+        Address of the GraphQL service; if empty, that of OpenNeuro.
 
     Returns
     -------
@@ -120,40 +130,44 @@ def fetch(
     Raises
     ------
     InputError
-        If the data set or version does not exist, nothing can be reached, the folder holds
-        something else, or the disk is too small.
-    FaultsError
-        Files that could not be had whole; all others are here.
+        If the data set or version does not exist, a server cannot be reached, the folder contains
+        other data, or there is not enough disk space.
+    InputProblemsError
+        If some files could not be fetched completely. All other files have been fetched.
     """
     if not _DATASET.fullmatch(dataset):
         raise InputError(
-            f"{dataset!r} is no accession number of OpenNeuro; write ds and six digits"
+            f"{dataset!r} is not an accession number of OpenNeuro; write ds and six digits"
         )
-    record = _opened(folder, dataset, tag)
+    record = _open_record(folder, dataset, tag)
     parts: list[_Part] = []
-    made_from = ""
+    source_tag = ""
     if derivatives:
-        part, about = _derivative(dataset, folder, derivatives, wanted, notify=notify)
-        made_from = about.pop("made_from")
-        record.setdefault("derivatives", {})[derivatives[0]] = about
+        part, description = _derivative(dataset, folder, derivatives, selection, notify=notify)
+        source_tag = description.pop("made_from")
+        record.setdefault("derivatives", {})[derivatives[0]] = description
         parts.append(part)
-    snapshot = openneuro.read_snapshot(dataset, tag or record.get("tag") or made_from, api=api)
-    if made_from and made_from != snapshot.tag:
-        notify(f"note: the derivative was made from version {made_from}, tables are {snapshot.tag}")
-    parts.insert(0, _raw(snapshot, folder, wanted, "tables" if derivatives else "raw"))
+    snapshot = openneuro.read_snapshot(dataset, tag or record.get("tag") or source_tag, api=api)
+    if source_tag and source_tag != snapshot.tag:
+        notify(
+            f"note: the derivative was computed from version {source_tag}, but the tables are of "
+            f"version {snapshot.tag}"
+        )
+    parts.insert(0, _raw(snapshot, folder, selection, "tables" if derivatives else "raw"))
     record |= {"dataset": dataset, "tag": snapshot.tag, "commit": snapshot.commit}
     missing = [_missing(part, folder, record) for part in parts]
-    _announce(snapshot, parts, missing, folder, notify=notify)
+    _report_size(snapshot, parts, missing, folder, notify=notify)
     if not dry_run:
         folder.mkdir(parents=True, exist_ok=True)
-        _fill(parts, missing, folder, record, notify=notify)
-    return _fetched(folder, record, parts)
+        _fetch_and_verify(parts, missing, folder, record, notify=notify)
+    return _summarise(folder, record, parts)
 
 
 def is_fetched(folder: Path) -> bool:
-    """Tell whether a folder holds a data set that needs no network any more.
+    """Return whether a folder contains a complete data set.
 
-    Its fetch ended, or there is a data set that somebody put there by other means.
+    This is the case if an earlier `fetch` was completed, or if the folder contains a data set that
+    was not fetched by circuitshift.
     """
     path = folder / _RECORD
     if path.exists():
@@ -162,58 +176,76 @@ def is_fetched(folder: Path) -> bool:
 
 
 def published_sources(folder: Path) -> tuple[str, ...]:
-    """DOI of the version in a folder that `fetch` filled, and address and commit of derivatives."""
+    """Return the DOI of a fetched data set, and address and commit of its derivatives."""
     path = folder / _RECORD
     if not path.exists():
         return ()
     record = tables.read_json(path)
     doi = f"doi:10.18112/openneuro.{record['dataset']}.v{record['tag']}"
-    made = record.get("derivatives", {}).values()
-    return (doi, *(f"{_as_url(about['url'])}#{about['commit']}" for about in made))
+    derivatives = record.get("derivatives", {}).values()
+    return (
+        doi,
+        *(f"{_as_url(description['url'])}#{description['commit']}" for description in derivatives),
+    )
 
 
 def _as_url(url: str) -> str:
+    """Convert a path to a URL; URLs are returned unchanged."""
     return url if "://" in url else Path(url).resolve().as_uri()
 
 
 # ------------------------------------------------------------------------------ parts
 
 
-def _opened(folder: Path, dataset: str, tag: str) -> dict[str, Any]:
-    """Read the record of an earlier fetch; refuse a folder that holds something else."""
+def _open_record(folder: Path, dataset: str, tag: str) -> dict[str, Any]:
+    """Read the record of an earlier download; refuse a folder with other data."""
     path = folder / _RECORD
     if not path.exists():
-        there = [p for p in folder.iterdir() if p.name != "derivatives"] if folder.exists() else []
-        if there:
-            raise InputError(f"{folder} is not empty and was not fetched; name a new folder")
+        entries = (
+            [p for p in folder.iterdir() if p.name != "derivatives"] if folder.exists() else []
+        )
+        if entries:
+            raise InputError(f"{folder} is not empty and was not fetched; choose a new folder")
         return {}
     record = tables.read_json(path)
-    held = f"{record['dataset']} {record['tag']}"
+    content = f"{record['dataset']} {record['tag']}"
     if record["dataset"] != dataset or (tag and record["tag"] != tag):
-        raise InputError(f"{folder} holds {held}; name another folder for {dataset} {tag}".rstrip())
+        raise InputError(
+            f"{folder} contains {content}; choose another folder for {dataset} {tag}".rstrip()
+        )
     return record
 
 
 def _derivative(
-    dataset: str, folder: Path, named: tuple[str, str], wanted: Wanted, *, notify: Notify
+    dataset: str,
+    folder: Path,
+    derivative: tuple[str, str],
+    selection: FileSelection,
+    *,
+    notify: Notify,
 ) -> tuple[_Part, dict[str, str]]:
-    name, url = named
+    """Clone a derivative; return its needed files, and its address, commit and source version."""
+    name, url = derivative
     url = url or annex.SOURCE.format(dataset=dataset, name=name)
     root = folder / "derivatives" / name
-    notify(f"{url}: names and sizes")
+    notify(f"{url}: reading names and sizes of files")
     annex.clone(url, root)
     sizes = annex.sizes_of(root)
-    chosen = {path: sizes[path] for path in needed_files(sizes, wanted, "derivatives")}
-    about = {"url": url, "commit": annex.commit_of(root), "made_from": _made_from(root, dataset)}
+    chosen = {path: sizes[path] for path in needed_files(sizes, selection, "derivatives")}
+    description = {
+        "url": url,
+        "commit": annex.commit_of(root),
+        "made_from": _source_tag(root, dataset),
+    }
 
     def get(paths: Sequence[str]) -> dict[str, str]:
         return annex.get(root, paths, notify=notify)
 
-    return _Part(root, chosen, get, lambda paths: annex.drop(root, paths)), about
+    return _Part(root, chosen, get, lambda paths: annex.drop(root, paths)), description
 
 
-def _made_from(root: Path, dataset: str) -> str:
-    """Version of the raw data set that a derivative names as its source."""
+def _source_tag(root: Path, dataset: str) -> str:
+    """Return the version of the raw data set that a derivative states as its source."""
     try:
         sources = tables.read_json(root / "dataset_description.json").get("SourceDatasets")
     except CircuitshiftError:
@@ -222,31 +254,34 @@ def _made_from(root: Path, dataset: str) -> str:
     return found[2] if found and found[1] == dataset else ""
 
 
-def _raw(snapshot: openneuro.Snapshot, folder: Path, wanted: Wanted, kind: str) -> _Part:
-    paths = needed_files(snapshot.sizes, wanted, "tables" if kind == "tables" else "raw")
+def _raw(snapshot: openneuro.Snapshot, folder: Path, selection: FileSelection, kind: str) -> _Part:
+    """Select the needed files of a raw data set."""
+    paths = needed_files(snapshot.sizes, selection, "tables" if kind == "tables" else "raw")
 
-    def get(some: Sequence[str]) -> dict[str, str]:
-        said = openneuro.download(snapshot, some, folder)
-        return {"": said} if said else {}
+    def get(selected: Sequence[str]) -> dict[str, str]:
+        messages = openneuro.download(snapshot, selected, folder)
+        return {"": messages} if messages else {}
 
-    def drop(some: Sequence[str]) -> None:
-        for path in some:
+    def drop(selected: Sequence[str]) -> None:
+        for path in selected:
             (folder / path).unlink(missing_ok=True)
 
     return _Part(folder, {path: snapshot.sizes[path] for path in paths}, get, drop)
 
 
 def _key(part: _Part, path: str, folder: Path) -> str:
+    """Return the key of a file in the record."""
     return (part.root / path).relative_to(folder).as_posix()
 
 
 def _stamp(path: Path) -> list[int]:
+    """Return size and modification time of a file, which change if it is modified."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns]
 
 
 def _missing(part: _Part, folder: Path, record: Mapping[str, Any]) -> list[str]:
-    """Files that are not here, or were not found whole yet."""
+    """List files that do not exist or have not been verified."""
     available = record.get("files", {})
     return [
         path
@@ -256,10 +291,10 @@ def _missing(part: _Part, folder: Path, record: Mapping[str, Any]) -> list[str]:
     ]
 
 
-# ------------------------------------------------------------------------------ doing it
+# ------------------------------------------------------------------------------ download
 
 
-def _announce(
+def _report_size(
     snapshot: openneuro.Snapshot,
     parts: Sequence[_Part],
     missing: Sequence[Sequence[str]],
@@ -267,28 +302,31 @@ def _announce(
     *,
     notify: Notify,
 ) -> None:
-    """Say how much there is before anything starts; refuse when the disk cannot hold it."""
+    """Report the number and size of files; raise an error if there is not enough disk space."""
     n_files = sum(len(part.sizes) for part in parts)
     n_bytes = sum(size or 0 for part in parts for size in part.sizes.values())
-    to_do = [
-        part.sizes[path] or 0 for part, some in zip(parts, missing, strict=True) for path in some
+    sizes_to_fetch = [
+        part.sizes[path] or 0
+        for part, selected in zip(parts, missing, strict=True)
+        for path in selected
     ]
     unknown = sum(size is None for part in parts for size in part.sizes.values())
     notify(
         f"{snapshot.dataset} {snapshot.tag}: {n_files} files, {n_bytes / _GB:.3g} GB; to fetch: "
-        f"{len(to_do)} files, {sum(to_do) / _GB:.3g} GB"
-        + (f" (and {unknown} files whose size is not known)" if unknown else "")
+        f"{len(sizes_to_fetch)} files, {sum(sizes_to_fetch) / _GB:.3g} GB"
+        + (f" (and {unknown} files of unknown size)" if unknown else "")
     )
-    home = next(p for p in (folder, *folder.resolve().parents) if p.exists())
-    free = shutil.disk_usage(home).free
-    if sum(to_do) > free:
+    existing_folder = next(p for p in (folder, *folder.resolve().parents) if p.exists())
+    free = shutil.disk_usage(existing_folder).free
+    if sum(sizes_to_fetch) > free:
         raise InputError(
-            f"{home} has {free / _GB:.3g} GB free, {sum(to_do) / _GB:.3g} GB are needed; make "
-            "room, name a folder on another disk, or ask for fewer people by --participant-label"
+            f"{existing_folder} has {free / _GB:.3g} GB free, but {sum(sizes_to_fetch) / _GB:.3g} "
+            "GB are needed; make room, choose a folder on another disk, or request fewer "
+            "participants (--participant-label)"
         )
 
 
-def _fill(
+def _fetch_and_verify(
     parts: Sequence[_Part],
     missing: Sequence[Sequence[str]],
     folder: Path,
@@ -296,25 +334,29 @@ def _fill(
     *,
     notify: Notify,
 ) -> None:
-    """Fetch and verify, again what proved wrong; name what remains."""
+    """Fetch and verify files, repeat this for damaged files, and report remaining problems."""
     files: dict[str, list[int]] = record.setdefault("files", {})
     tables.write_json(folder / _RECORD, record | {"complete": False})
     problems: list[InputProblem] = []
-    for part, some in zip(parts, missing, strict=True):
-        wrong, said = _until_complete(part, some, folder, files, notify=notify)
+    for part, selected in zip(parts, missing, strict=True):
+        problems_by_path, messages = _fetch_until_complete(
+            part, selected, folder, files, notify=notify
+        )
         tables.write_json(folder / _RECORD, record | {"complete": False})
-        for path, what in wrong.items():
-            reason = said.get(path) or said.get("", "")
-            told = f"{what} ({reason})" if reason else what
-            problems.append(InputProblem(str(part.root / path), told, "run the same command again"))
+        for path, problem in problems_by_path.items():
+            reason = messages.get(path) or messages.get("", "")
+            description = f"{problem} ({reason})" if reason else problem
+            problems.append(
+                InputProblem(str(part.root / path), description, "run the same command again")
+            )
     tables.write_json(folder / _RECORD, record | {"complete": not problems})
     if problems:
         raise InputProblemsError(
-            f"{len(problems)} files of {folder} could not be fetched whole", problems
+            f"{len(problems)} files of {folder} could not be fetched completely", problems
         )
 
 
-def _until_complete(
+def _fetch_until_complete(
     part: _Part,
     paths: Sequence[str],
     folder: Path,
@@ -322,54 +364,62 @@ def _until_complete(
     *,
     notify: Notify,
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Fetch some files of one source; return what is wrong with those that remain, and why."""
-    wrong = _look(part, paths, folder, files)
-    said: dict[str, str] = {}
-    for number in range(_ROUNDS):
-        if not wrong:
+    """Fetch files of one source; return problems of files and reasons of failure by path."""
+    problems_by_path = _verify(part, paths, folder, files)
+    messages: dict[str, str] = {}
+    for number in range(_MAX_ROUNDS):
+        if not problems_by_path:
             break
         if number:
-            notify(f"fetching again: {'; '.join(f'{p}: {w}' for p, w in list(wrong.items())[:5])}")
-        part.drop([path for path in wrong if not _may_go_on(part.root / path, part.sizes[path])])
-        said = part.get(list(wrong))
-        wrong = _look(part, list(wrong), folder, files)
-    return wrong, said
+            first = [f"{path}: {text}" for path, text in list(problems_by_path.items())[:5]]
+            notify(f"fetching again: {'; '.join(first)}")
+        part.drop(
+            [
+                path
+                for path in problems_by_path
+                if not _can_resume(part.root / path, part.sizes[path])
+            ]
+        )
+        messages = part.get(list(problems_by_path))
+        problems_by_path = _verify(part, list(problems_by_path), folder, files)
+    return problems_by_path, messages
 
 
-def _may_go_on(path: Path, size: int | None) -> bool:
-    """Tell the beginning of a download from something that is no part of the file."""
+def _can_resume(path: Path, size: int | None) -> bool:
+    """Return whether a file is the beginning of a download, which can be resumed."""
     if not path.is_file():
-        return True  # nothing to drop
-    there = path.stat().st_size
-    if size is None or not 0 < there < size:
+        return True  # there is nothing to remove
+    n_bytes = path.stat().st_size
+    if size is None or not 0 < n_bytes < size:
         return False
     with path.open("rb") as file:
         head = file.read(64).lstrip().lower()
     return path.suffix == ".gz" and not head.startswith((b"<", b"{"))
 
 
-def _look(
+def _verify(
     part: _Part, paths: Sequence[str], folder: Path, files: dict[str, list[int]]
 ) -> dict[str, str]:
-    """Verify files; note those that are whole."""
-    wrong = {}
+    """Verify files, record those that are complete, and return the problems of the others."""
+    problems_by_path = {}
     for path in paths:
-        what = what_is_wrong(part.root / path, part.sizes[path])
-        if what:
-            wrong[path] = what
+        problem = find_problem(part.root / path, part.sizes[path])
+        if problem:
+            problems_by_path[path] = problem
         else:
             files[_key(part, path, folder)] = _stamp(part.root / path)
-    return wrong
+    return problems_by_path
 
 
-def _fetched(folder: Path, record: Mapping[str, Any], parts: Sequence[_Part]) -> Fetched:
+def _summarise(folder: Path, record: Mapping[str, Any], parts: Sequence[_Part]) -> Fetched:
+    """Make the result of `fetch` from the record."""
     sizes = [size for part in parts for size in part.sizes.values()]
-    made = record.get("derivatives", {})
+    derivatives = record.get("derivatives", {})
     return Fetched(
         folder=folder,
         tag=record["tag"],
         commit=record["commit"],
-        derivatives={name: about["commit"] for name, about in made.items()},
+        derivatives={name: description["commit"] for name, description in derivatives.items()},
         n_files=len(sizes),
         n_bytes=sum(size or 0 for size in sizes),
     )

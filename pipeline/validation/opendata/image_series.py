@@ -1,7 +1,8 @@
-"""Regional series of published images that were preprocessed and denoised elsewhere.
+"""Extract regional time series from published images that the authors preprocessed and denoised.
 
-Their names tell neither space nor processing and there are no confounds, so that they can enter
-neither as raw nor as fMRIPrep's output. They enter as regional series, taken as they are.
+The names of such images state neither space nor processing, and there are no confounds. They can
+therefore be used neither as raw images nor as output of fMRIPrep, but only as regional time
+series, without further denoising.
 """
 
 from collections.abc import Sequence
@@ -19,34 +20,34 @@ from circuitshift.pipeline.measure.extract import extract, parcellate
 
 __all__ = ["write_image_series"]
 
-_LEAST_COVERAGE = 0.5  # as that of runs that are denoised here
+_MIN_COVERAGE = 0.5  # as for runs that circuitshift denoises
 
 
 def write_image_series(
     root: Path, out_dir: Path, *, space: str, atlas: str, runs: Sequence[str] = ()
 ) -> tuple[int, list[InputProblem]]:
-    """Write the regional series of every ``*_bold.nii.gz`` of a data set.
+    """Write the regional time series of all images ``*_bold.nii.gz`` of a data set.
 
     Parameters
     ----------
     root : Path
         Data set with images in a template space.
     out_dir : Path
-        Gets ``*_timeseries.tsv`` under the people's names; what is there of the same image is
-        kept.
+        Output folder for ``*_timeseries.tsv`` in BIDS layout. Existing series of the same image
+        are kept.
     space : str
-        That of the images.
+        Template space of the images.
     atlas : str
-        Name of an atlas that has this space.
+        Name of an atlas that exists in this space.
     runs : sequence of str
         Labels of ``run-``; empty for all.
 
     Returns
     -------
     n_runs : int
-        Runs that have series now.
-    problems : list of Fault
-        Images that cannot be read; their runs have none.
+        Number of runs with time series.
+    problems : list of InputProblem
+        Images that cannot be read.
 
     Raises
     ------
@@ -60,7 +61,7 @@ def write_image_series(
         if (name := parse_name(path.name)) is not None and _is_asked(name, runs)
     ]
     if not found:
-        raise InputError(f"{root} holds no image sub-*/func/*_bold.nii.gz; fetch it")
+        raise InputError(f"{root} contains no image sub-*/func/*_bold.nii.gz; fetch it")
     problems: list[InputProblem] = []
     for path, name in found:
         added = [("space", space), ("atlas", regions.name), ("stat", "mean")]
@@ -80,7 +81,7 @@ def write_image_series(
             )
             continue
         series = taken.series[0].copy()
-        series[:, taken.coverage[0] < _LEAST_COVERAGE] = float("nan")
+        series[:, taken.coverage[0] < _MIN_COVERAGE] = float("nan")
         about: dict[str, object] = {"InputsHash": key, "Sources": [path.as_uri()]}
         if header.t_r_s:
             about["RepetitionTime"] = header.t_r_s
@@ -90,4 +91,5 @@ def write_image_series(
 
 
 def _is_asked(name: Name, runs: Sequence[str]) -> bool:
+    """Return whether an image has one of the labels of ``run-``."""
     return not runs or name.get("run") in {plain_label(run, "run") for run in runs}

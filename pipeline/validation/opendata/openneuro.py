@@ -1,4 +1,4 @@
-"""OpenNeuro: what a snapshot holds (its GraphQL API), and its files (openneuro-py)."""
+"""List the files of an OpenNeuro data set (GraphQL API), and download them (openneuro-py)."""
 
 import json
 import time
@@ -21,11 +21,11 @@ _FILES = (
     "{ files(recursive: true) { filename size } } }"
 )
 _COMMIT = "query ($d: ID!, $t: String!) { snapshot(datasetId: $d, tag: $t) { hexsha } }"
-# Three attempts of 12 s and what lies between them end within a minute.
+# three attempts of 12 s and the pauses between them take less than a minute
 _ATTEMPTS = 3
 _TIMEOUT_S = 12.0
 _PAUSE_S = 1.0
-_RETRIES = 5  # of each file, by openneuro-py
+_RETRIES = 5  # for each file, by openneuro-py
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,13 @@ class Snapshot:
     Parameters
     ----------
     dataset : str
-        Accession number, such as ``ds003007``.
+        Accession number, for example ``ds003007``.
     tag : str
+        Version, for example ``1.0.1``.
     commit : str
-        Commit of its git repository; empty when the server does not tell.
+        Commit of its git repository; empty if the server does not state it.
     sizes : dict of str to (int or None)
-        Bytes of every file, by path.
+        Size of each file in bytes, by path; None where it is unknown.
     """
 
     dataset: str
@@ -50,16 +51,16 @@ class Snapshot:
 
 
 def read_snapshot(dataset: str, tag: str = "", *, api: str = "") -> Snapshot:
-    """Ask OpenNeuro what a version of a data set holds.
+    """List the files of one version of a data set on OpenNeuro.
 
     Parameters
     ----------
     dataset : str
         Accession number.
-    tag : str
-        Version; the newest when empty.
-    api : str
-        Address of the GraphQL service; `API` when empty.
+    tag : str, default=""
+        Version; if empty, the newest one.
+    api : str, default=""
+        Address of the GraphQL service; if empty, `API`.
 
     Returns
     -------
@@ -76,25 +77,25 @@ def read_snapshot(dataset: str, tag: str = "", *, api: str = "") -> Snapshot:
         raise InputError(f"OpenNeuro has no public data set {dataset}; correct its number")
     tags = [str(snapshot["tag"]) for snapshot in answer["snapshots"]]
     if tag and tag not in tags:
-        raise InputError(f"{dataset} has no version {tag}; name one of {', '.join(tags)} by --tag")
+        raise InputError(f"{dataset} has no version {tag}; use one of {', '.join(tags)} for --tag")
     chosen = tag or max(tags, key=_version)
     which = {"d": dataset, "t": chosen}
     files = (_ask(api, _FILES, which).get("snapshot") or {}).get("files") or []
     sizes = {str(file["filename"]): file.get("size") for file in files}
     try:
         commit = (_ask(api, _COMMIT, which).get("snapshot") or {}).get("hexsha") or ""
-    except InputError:  # not every version of the service tells it
+    except InputError:  # some versions of the service do not state it
         commit = ""
     return Snapshot(dataset, chosen, commit, sizes)
 
 
 def _version(tag: str) -> list[tuple[int, str]]:
-    """Sort key that puts 1.0.2 before 1.0.10."""
+    """Make a sort key in which 1.0.2 precedes 1.0.10."""
     return [(int(part) if part.isdecimal() else 0, part) for part in tag.split(".")]
 
 
 def _ask(api: str, query: str, variables: Mapping[str, str]) -> dict[str, Any]:
-    """Send one query, again when the server stumbles; return what is under ``data``."""
+    """Send a query, repeat it if it fails, and return the content of ``data``."""
     body = json.dumps({"query": query, "variables": dict(variables)}).encode()
     head = {"Content-Type": "application/json", "User-Agent": "circuitshift"}
     request = urllib.request.Request(api, body, head)  # noqa: S310 - a fixed or stated address
@@ -114,27 +115,28 @@ def _ask(api: str, query: str, variables: Mapping[str, str]) -> dict[str, Any]:
                 return dict(content["data"])
             reason = f"it answered {str(content)[:200]}"
     raise InputError(
-        f"OpenNeuro ({api}) cannot be used ({reason}): run this again where there is a network, or "
-        "fetch on another machine with the same command and copy the folder"
+        f"OpenNeuro ({api}) cannot be used ({reason}); run this again with network access, or run "
+        "the same command on another machine and copy the folder"
     )
 
 
 def download(snapshot: Snapshot, paths: Sequence[str], folder: Path) -> str:
-    """Download files by openneuro-py, which goes on where it stopped.
+    """Download files with openneuro-py, which resumes interrupted downloads.
 
     Parameters
     ----------
     snapshot : Snapshot
+        Version of a data set.
     paths : sequence of str
-        Of `snapshot`.
+        Files of `snapshot`.
     folder : Path
-        Root of the data set here.
+        Root of the downloaded data set.
 
     Returns
     -------
     str
-        What openneuro-py says went wrong; empty when nothing did. Which files are whole is for
-        `circuitshift.pipeline.validation.opendata.verify` to tell.
+        Error message of openneuro-py; empty if there was no error. The downloaded files are
+        checked separately by `circuitshift.pipeline.validation.opendata.verify`.
 
     Raises
     ------
@@ -147,13 +149,13 @@ def download(snapshot: Snapshot, paths: Sequence[str], folder: Path) -> str:
         raise InputError(
             "openneuro-py is not installed; pip install 'circuitshift[openneuro]'"
         ) from None
-    except OSError as error:  # it makes a folder for its settings when it is imported
+    except OSError as error:  # it creates a folder for settings at import
         raise InputError(
-            f"openneuro-py cannot make its folder of settings ({error}); set XDG_CONFIG_HOME to a "
+            f"openneuro-py cannot create its settings folder ({error}); set XDG_CONFIG_HOME to a "
             "folder that can be written to"
         ) from None
-    # openneuro-py refuses a folder whose description names another version, and the descriptions
-    # on OpenNeuro often name an older one; the version here is pinned by our own record.
+    # openneuro-py refuses folders whose description states another version, and descriptions on
+    # OpenNeuro often state an older one. The version is recorded in .fetch.json instead.
     (folder / "dataset_description.json").unlink(missing_ok=True)
     try:
         openneuro.download(
@@ -164,6 +166,6 @@ def download(snapshot: Snapshot, paths: Sequence[str], folder: Path) -> str:
             verify_hash=True,
             max_retries=_RETRIES,
         )
-    except Exception as error:  # whatever its HTTP library raises
+    except Exception as error:  # openneuro-py passes on exceptions of its HTTP library
         return str(error).split("\n")[0]
     return ""

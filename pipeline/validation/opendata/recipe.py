@@ -1,4 +1,4 @@
-"""Validation recipes: data sets, study file, and what was published of them, as TOML."""
+"""Read validation recipes: data sets, study file and published values, in TOML files."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from circuitshift.pipeline.errors import InputError, InputProblem, InputProblemsError, TableError
 from circuitshift.pipeline.io.tables import read_text
-from circuitshift.pipeline.validation.opendata.needed_files import Wanted
+from circuitshift.pipeline.validation.opendata.needed_files import FileSelection
 
 __all__ = ["Published", "Recipe", "RecipeData", "Replica", "load_recipe", "recipe_names"]
 
@@ -20,25 +20,26 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """What an offline replica of a data set holds: small simulated images under its names.
+    """Layout of an offline replica, which contains simulated images under published file names.
 
     Parameters
     ----------
     groups : mapping of str to int
-        People of each group, in the order of their labels.
+        Number of participants of each group, in the order of their labels.
     label : str
-        Format of a label from the number of the person, counted from 1.
+        Format of a participant label, applied to the number of the participant (from 1).
     sessions : mapping of str to float
-        Session -> share of people who have it; empty for none.
+        Proportion of participants that have each session; empty for data sets without sessions.
     stem : str
-        What stands in a name between session and space: ``task-rest``.
+        Part of file names between session and space, for example ``task-rest``.
     space : str
-        ``space-`` with what belongs to it; empty when the names tell nothing of preprocessing.
+        Entity ``space-`` and those that follow it; empty if file names do not state the space.
     column : str
-        Column of participants.tsv that names the group; empty: there is no such table.
+        Column of participants.tsv that contains the group; empty if there is no such table.
     score : str
-        Score by session; a column of ``phenotype/phenotype.tsv``, or empty.
+        Score by session in ``phenotype/phenotype.tsv``; may be empty.
     t_r_s : float
+        Repetition time in s.
     """
 
     groups: Mapping[str, int]
@@ -58,16 +59,16 @@ class RecipeData:
     Parameters
     ----------
     accession, tag : str
-        Number and version on OpenNeuro.
+        Accession number and version on OpenNeuro.
     replica : Replica
+        Layout of the offline replica.
     derivatives : str
-        Name of the derivative to fetch; empty: raw images, or such as were preprocessed by
-        those who published them.
+        Name of the derivative to fetch. If empty, the images of the data set itself are fetched.
     series_space : str
-        Template space of images that were preprocessed elsewhere and whose names do not say so;
-        their regional series are taken as they are. Empty for others.
+        Template space of images that the authors preprocessed and whose names do not state this;
+        regional time series are extracted from them without further denoising. Empty otherwise.
     participants, sessions, tasks, runs : tuple of str
-        What is needed of it; empty for all.
+        Labels that are needed; empty for all.
     """
 
     accession: str
@@ -81,31 +82,33 @@ class RecipeData:
     runs: tuple[str, ...] = ()
 
     @property
-    def wanted(self) -> Wanted:
-        """What to fetch."""
-        return Wanted(self.participants, self.sessions, self.tasks, self.runs)
+    def selection(self) -> FileSelection:
+        """The files to fetch."""
+        return FileSelection(self.participants, self.sessions, self.tasks, self.runs)
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One thing that was published about these data.
+    """A published value, and how it is compared with the results.
 
     Parameters
     ----------
     quantity : str
+        Description of the quantity.
     value : str or float
-        As published, a number or words.
+        Published number, or published statement.
     source : str
-        ``doi:...``.
+        DOI of the publication, as ``doi:...``.
     where : str
-        Where it stands there.
+        Place in the publication, for example ``abstract``.
     ours : str
-        What it is compared with: a name in verdict.json, such as ``n.control``, or
-        ``FAMILY/TERM`` of tests.tsv; empty when there is nothing to compare.
+        The result it is compared with: a key of verdict.json, for example ``n.control``, or
+        ``FAMILY/TERM`` of tests.tsv. Empty if there is no corresponding result.
     rule : str
-        When they agree: ``equal``; ``at most`` (people may be lost to quality); ``increase`` or
-        ``decrease`` (sign of an estimate whose interval is off zero); ``none`` (the interval
-        holds zero). Empty: both are shown, the reader judges.
+        Criterion of agreement: ``equal``; ``at most`` (for numbers of participants, some of whom
+        may be excluded for quality); ``increase`` or ``decrease`` (for the sign of an estimate
+        whose interval excludes zero); ``none`` (the interval includes zero). If empty, both are
+        shown without a judgement.
     """
 
     quantity: str
@@ -123,13 +126,17 @@ class Recipe:
     Parameters
     ----------
     name : str
-    title, about : str
-        About: the design, and what could not be known without the data.
+        Name of the recipe.
+    title : str
+        Title of the validation page.
+    about : str
+        Description of the design and of unknown properties of the data.
     data_sets : tuple of RecipeData
-        The first holds the study; a second one the healthy reference.
+        The data set of the study, optionally followed by that of the healthy reference group.
     study : Path
         Study file.
     published : tuple of Published
+        Published values.
     """
 
     name: str
@@ -141,7 +148,7 @@ class Recipe:
 
 
 def recipe_names() -> tuple[str, ...]:
-    """Names of the recipes of this package."""
+    """Return the names of the packaged recipes, sorted."""
     names = [path.name for path in _FOLDER.glob("*.toml") if not path.name.endswith(_STUDY)]
     return tuple(sorted(name.removesuffix(".toml") for name in names))
 
@@ -152,8 +159,8 @@ def load_recipe(name: str) -> Recipe:
     Parameters
     ----------
     name : str
-        One of `recipe_names`, or the path of a TOML file; its study file lies beside it, as
-        ``NAME.study.toml``.
+        One of `recipe_names`, or the path of a TOML file. The study file ``NAME.study.toml`` must
+        be in the same folder.
 
     Returns
     -------
@@ -162,60 +169,65 @@ def load_recipe(name: str) -> Recipe:
     Raises
     ------
     InputError
-        If there is no such recipe, or no study file beside it.
+        If the recipe or its study file does not exist.
     TableError
-        If it is no TOML.
-    FaultsError
-        If keys are missing or unknown; names all.
+        If the recipe is not valid TOML.
+    InputProblemsError
+        If keys are missing or unknown. All of them are listed.
     """
     path = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"
     if not path.is_file():
-        raise InputError(f"there is no recipe {name}; there are {', '.join(recipe_names())}")
+        raise InputError(f"unknown recipe {name}; choose from {', '.join(recipe_names())}")
     study = path.with_name(path.name.removesuffix(".toml") + _STUDY)
     if not study.is_file():
-        raise InputError(f"{path}: its study file {study.name} is not beside it; write one")
+        raise InputError(
+            f"{path}: its study file {study.name} is missing in the same folder; write one"
+        )
     try:
         content = tomllib.loads(read_text(path))
     except tomllib.TOMLDecodeError as error:
-        raise TableError(f"{path}: it is not TOML ({error})") from None
+        raise TableError(f"{path}: it is not valid TOML ({error}); correct it") from None
     problems: list[InputProblem] = []
     where = str(path)
     data_sets = [_data_set(where, table, problems) for table in content.pop("dataset", ())]
-    published = [_made(Published, where, table, problems) for table in content.pop("published", ())]
+    published = [
+        _make_record(Published, where, table, problems) for table in content.pop("published", ())
+    ]
     problems += [
         InputProblem(
-            where, f"rule {row.rule!r} of {row.quantity!r} is unknown", f"give one of {_RULES}"
+            where, f"rule {row.rule!r} of {row.quantity!r} is unknown", f"use one of {_RULES}"
         )
         for row in published
         if row is not None and row.rule not in _RULES
     ]
-    more = {
+    derived_fields = {
         "name": path.name.removesuffix(".toml"),
         "study": study,
         "data_sets": tuple(data_sets),
         "published": tuple(published),
     }
-    recipe = _made(Recipe, where, content | more, problems)
+    recipe = _make_record(Recipe, where, content | derived_fields, problems)
     if not data_sets:
-        problems.append(InputProblem(where, "it names no data set", "write [[dataset]]"))
+        problems.append(InputProblem(where, "it has no data set", "add [[dataset]]"))
     if problems or recipe is None:
         raise InputProblemsError(f"{path.name} cannot be used", problems)
     return recipe
 
 
 def _data_set(where: str, table: dict[str, Any], problems: list[InputProblem]) -> RecipeData | None:
-    replica = _made(Replica, where, table.pop("replica", {}), problems)
-    return _made(RecipeData, where, table | {"replica": replica}, problems)
+    """Make the record of a data set."""
+    replica = _make_record(Replica, where, table.pop("replica", {}), problems)
+    return _make_record(RecipeData, where, table | {"replica": replica}, problems)
 
 
-def _made(
+def _make_record(
     kind: type[_T], where: str, table: Mapping[str, Any], problems: list[InputProblem]
 ) -> _T | None:
-    """Make a record of a table; unknown and missing keys are faults."""
+    """Make a record from a table; None, and problems, if keys are unknown or missing."""
     available = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]
     what = kind.__name__
     before = len(problems)
-    problems += _key_faults(where, what, table, available)
+    problems += _key_problems(where, what, table, available)
     if len(problems) > before:
         return None
     values = {key: tuple(v) if isinstance(v, list) else v for key, v in table.items()}
@@ -223,19 +235,20 @@ def _made(
         return kind(**values)
     except TypeError as error:
         missing = str(error).partition(": ")[2] or str(error)
-        problems.append(InputProblem(where, f"a {what} lacks {missing}", "write it"))
+        problems.append(InputProblem(where, f"a {what} lacks {missing}", "add it"))
         return None
 
 
-def _key_faults(
+def _key_problems(
     where: str, what: str, table: Mapping[str, Any], available: Mapping[str, Any]
 ) -> Iterable[InputProblem]:
+    """Yield a problem for each unknown key, and for each value that should be text."""
     for key, value in table.items():
         if key not in available:
             yield InputProblem(
-                where, f"key {key!r} of a {what} is unknown", f"known: {', '.join(available)}"
+                where, f"key {key!r} of a {what} is unknown", f"use one of {', '.join(available)}"
             )
         elif available[key].type is str and not isinstance(value, str):
             yield InputProblem(
-                where, f"{key} = {value!r} of a {what} is no text", "write it in quotes"
+                where, f"{key} = {value!r} of a {what} is not text", "write it in quotes"
             )

@@ -1,7 +1,7 @@
-"""Offline replicas: small simulated images under the names of published data sets.
+"""Write offline replicas: small simulated images under the file names of published data sets.
 
-They show that a recipe reads such a layout and accounts for everybody. What is measured on them
-says nothing about brains.
+Replicas test that a recipe reads the layout of a data set and accounts for all participants.
+Estimates from them have no scientific meaning.
 """
 
 import shutil
@@ -24,22 +24,26 @@ _HEALTHY = ("control", "HC", "healthy")
 
 @dataclass(frozen=True, slots=True)
 class _Participant:
+    """A simulated participant with a group and the sessions they attended."""
+
     label: str
     group: str
     sessions: tuple[str, ...]
 
 
 def write_replica(recipe: Recipe, folder: Path, *, seed: int = 1, every: int = 1) -> None:
-    """Write a replica of every data set of a recipe, each under its accession number.
+    """Write a replica of each data set of a recipe, in a folder named by its accession number.
 
     Parameters
     ----------
     recipe : Recipe
+        Recipe whose data sets are replicated.
     folder : Path
-    seed : int
-        The same seed gives the same bytes.
-    every : int
-        Only every n-th person of each group, for tests.
+        Output folder. Existing replicas are kept.
+    seed : int, default=1
+        Seed of the random numbers; equal seeds give equal bytes.
+    every : int, default=1
+        Interval between participants of a group that are written, to shorten tests.
     """
     for number, data_set in enumerate(recipe.data_sets):
         rng = np.random.default_rng([seed, number])
@@ -47,34 +51,42 @@ def write_replica(recipe: Recipe, folder: Path, *, seed: int = 1, every: int = 1
         if not root.exists():
             part = folder / f".{data_set.accession}.part"
             shutil.rmtree(part, ignore_errors=True)
-            participants = _participants_list(data_set.replica, rng, every)
+            participants = _make_participants(data_set.replica, rng, every)
             _write(data_set, participants, part, rng)
             part.rename(root)
 
 
-def _participants_list(about: Replica, rng: np.random.Generator, every: int) -> list[_Participant]:
+def _make_participants(about: Replica, rng: np.random.Generator, every: int) -> list[_Participant]:
+    """Make labels of all participants, and draw the sessions they attended."""
     participants = []
     number = 0
     for group, size in about.groups.items():
         for k in range(size):
             number += 1
-            shares = about.sessions or {"": 1.0}
-            # the first five of a group have every visit, so that no arm is too small to analyse
-            came = [s for s, share in shares.items() if k < 5 * every or rng.random() < share]
+            probabilities = about.sessions or {"": 1.0}
+            # the first five of a group attend all sessions, so that each arm can be analysed
+            attended = [
+                s
+                for s, probability in probabilities.items()
+                if k < 5 * every or rng.random() < probability
+            ]
             if k % every == 0:
-                participants.append(_Participant(about.label.format(number), group, tuple(came)))
+                participants.append(
+                    _Participant(about.label.format(number), group, tuple(attended))
+                )
     return participants
 
 
 def _write(
     data_set: RecipeData, participants: list[_Participant], root: Path, rng: np.random.Generator
 ) -> None:
+    """Write the replica of one data set."""
     about = data_set.replica
     root.mkdir(parents=True)
-    wanted = {label.removeprefix("sub-") for label in data_set.participants}
-    scanned = [p for p in participants if not wanted or p.label in wanted]
+    requested = {label.removeprefix("sub-") for label in data_set.participants}
+    with_images = [p for p in participants if not requested or p.label in requested]
     listed = root / "FILELIST.txt"
-    write_text(listed, "\n".join(_names(scanned, data_set)) + "\n")
+    write_text(listed, "\n".join(_names(with_images, data_set)) + "\n")
     derived = root / "derivatives" / "fmriprep" if about.space else root
     visits = [*(about.sessions or {}), "", ""][:2]
     spec = replace(_SPEC, t_r_s=about.t_r_s, sessions=(visits[0], visits[1] or "none"))
@@ -88,19 +100,19 @@ def _write(
     if about.space:
         write_description(derived, f"Replica of {data_set.accession}: fMRIPrep", "derivative")
     else:
-        _as_published(root)
+        _remove_preprocessing_entities(root)
     if about.column:
         _write_participants(root, participants, about, rng)
 
 
 def _names(participants: list[_Participant], data_set: RecipeData) -> Iterator[str]:
-    """Names of images, masks and confounds of everybody."""
+    """Yield the paths of images, masks and confounds of all participants."""
     about = data_set.replica
     space = about.space or f"space-{data_set.series_space}"
     runs = data_set.runs if "{run}" in about.stem else ("",)
-    for person in participants:
-        for session in person.sessions:
-            parts = [f"sub-{person.label}", *([f"ses-{session}"] if session else [])]
+    for participant in participants:
+        for session in participant.sessions:
+            parts = [f"sub-{participant.label}", *([f"ses-{session}"] if session else [])]
             for run in runs:
                 stem = "_".join([*parts, about.stem.format(run=run)])
                 start = "/".join([*parts, "func", stem])
@@ -111,19 +123,19 @@ def _names(participants: list[_Participant], data_set: RecipeData) -> Iterator[s
                     yield f"{start}_desc-confounds_timeseries.tsv"
 
 
-def _as_published(root: Path) -> None:
-    """Take what tells of preprocessing out of the names, and leave junk of macOS behind."""
+def _remove_preprocessing_entities(root: Path) -> None:
+    """Remove entities of preprocessing from file names, and add junk files of macOS."""
     for number, path in enumerate(sorted(root.glob("sub-*/**/*_desc-preproc_bold.nii.gz"))):
-        plain = path.with_name(f"{path.name.partition('_space-')[0]}_bold.nii.gz")
-        path.rename(plain)
+        new_path = path.with_name(f"{path.name.partition('_space-')[0]}_bold.nii.gz")
+        path.rename(new_path)
         if number < 3:
-            plain.with_name(f"._{plain.name}").write_bytes(b"\x00\x05\x16\x07" * 1024)
+            new_path.with_name(f"._{new_path.name}").write_bytes(b"\x00\x05\x16\x07" * 1024)
 
 
 def _write_participants(
     root: Path, participants: list[_Participant], about: Replica, rng: np.random.Generator
 ) -> None:
-    """Write participants.tsv, and scores by session."""
+    """Write participants.tsv and scores by session."""
     n = len(participants)
     columns: dict[str, list[object]] = {
         "participant_id": [f"sub-{p.label}" for p in participants],
@@ -140,15 +152,17 @@ def _write_participants(
     }
     if about.score:
         rows = [(p, s) for p in participants for s in sessions]
-        long: dict[str, list[object]] = {
+        scores_table: dict[str, list[object]] = {
             "participant_id": [f"sub-{p.label}" for p, _ in rows],
             "session_id": [f"ses-{s}" for _, s in rows],
             about.score: [scores[p.label, s] if s in p.sessions else "n/a" for p, s in rows],
         }
-        write_table(root / "phenotype" / "phenotype.tsv", long)
-        first = [str(rng.choice(["ketamine", "placebo"])) for _ in participants]
-        columns["infusion_1"] = list(first)
-        columns["infusion_2"] = ["placebo" if f == "ketamine" else "ketamine" for f in first]
+        write_table(root / "phenotype" / "phenotype.tsv", scores_table)
+        first_condition = [str(rng.choice(["ketamine", "placebo"])) for _ in participants]
+        columns["infusion_1"] = list(first_condition)
+        columns["infusion_2"] = [
+            "placebo" if f == "ketamine" else "ketamine" for f in first_condition
+        ]
     else:
         for session in sessions:
             columns[f"BDI_ses-{session}"] = [

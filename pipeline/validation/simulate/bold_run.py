@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.atlases.atomic_files import atomic_binary
 from circuitshift.atlases.records import Atlas
-from circuitshift.atlases.whole import atomic_binary
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.preproc.confounds import (

@@ -1,4 +1,4 @@
-"""The committed table of entities is that of the installed BIDS schema."""
+"""The committed table of entities equals that of the installed BIDS schema."""
 
 import importlib.util
 from pathlib import Path
@@ -22,32 +22,31 @@ def test_the_committed_file_follows_from_the_schema(derive):
     assert derive.FILE.read_text() == derive.derived(), f"python {SCRIPT.name}"
 
 
-def test_the_order_of_file_names_is_that_of_the_schema_but_for_what_fmriprep_moves():
+def test_the_order_of_entities_differs_from_the_schema_only_as_in_fmriprep():
     moved = {"cohort", "res", "den", "stat"}
-    ours = [key for key in names.ORDER if key not in moved]
-    assert ours == [key for key, _, _ in entities.ENTITIES if key not in moved]
+    order = [key for key in names.ORDER if key not in moved]
+    assert order == [key for key, _, _ in entities.ENTITIES if key not in moved]
     assert set(names.ORDER) == {key for key, _, _ in entities.ENTITIES} | {"stat"}
     place = names.ORDER.index("space")
     assert names.ORDER[place : place + 4] == ("space", "cohort", "res", "den")
     assert names.ORDER[-2:] == ("stat", "desc")
 
 
-def test_a_name_of_fmriprep_is_built_as_fmriprep_writes_it():
-    """As in fMRIPrep 23's output, whatever the order in which entities are given."""
+def test_a_name_of_fmriprep_23_is_reproduced():
     name = "sub-01_ses-a_task-rest_dir-AP_run-1_space-MNIPediatricAsym_cohort-1_res-2_desc-preproc"
-    given = [part.split("-", 1) for part in reversed(name.split("_"))]
-    path = names.build_path(given, "bold", ".nii.gz")
+    pairs = [part.split("-", 1) for part in reversed(name.split("_"))]
+    path = names.build_path(pairs, "bold", ".nii.gz")
     assert path.as_posix() == f"sub-01/ses-a/func/{name}_bold.nii.gz"
 
 
-def test_entities_that_tell_versions_or_parcels_apart_are_in_the_schema():
+def test_entities_of_versions_and_parcellations_are_in_the_schema():
     available = set(names.ORDER) | {"meas"}  # meas: older output of XCP-D
     assert available >= names.VARIANT
     assert set(names.PARCELS) <= available
 
 
 @pytest.mark.parametrize(
-    ("key", "asked", "carried", "passes"),
+    ("key", "requested", "label", "passes"),
     [
         ("run", "1", "01", True),
         ("res", "2", "02", True),
@@ -56,7 +55,7 @@ def test_entities_that_tell_versions_or_parcels_apart_are_in_the_schema():
         ("hemisphere", "L", "L", True),
     ],
 )
-def test_long_names_and_numbers_of_a_filter(key, asked, carried, passes):
+def test_long_names_and_numbers_of_a_filter(key, requested, label, passes):
     short = {"reconstruction": "rec", "hemisphere": "hemi"}.get(key, key)
-    name = names.parse_name(f"sub-01_{short}-{carried}_bold.nii.gz")
-    assert filters.passes_all(name, (("bold", ((key, asked),)),)) is passes
+    name = names.parse_name(f"sub-01_{short}-{label}_bold.nii.gz")
+    assert filters.passes_all(name, (("bold", ((key, requested),)),)) is passes

@@ -1,45 +1,62 @@
-"""Names and tables of any content: what is written is read again, and nothing else gets through."""
+"""BIDS file names: parsing and building are inverse, and invalid labels are refused."""
 
-import math
 import tempfile
 from pathlib import Path
 
-import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 
-from circuitshift.pipeline.bids import select_runs as bids
-from circuitshift.pipeline.bids.names import ORDER
-from circuitshift.pipeline.errors import CircuitshiftError
-from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.bids.names import ORDER, build_path, is_junk, parse_name
+from circuitshift.pipeline.errors import CircuitshiftError, InputError
+
+# pytest is strict here and stops at a folder .hypothesis in the root of the repository
+set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis-circuitshift")
 
 LABEL = st.from_regex(r"[a-zA-Z0-9+]{1,12}", fullmatch=True)
-ENTITIES = st.dictionaries(st.sampled_from(ORDER[1:]), LABEL, max_size=6)
-# a cell has no tab and no line end, and white space at its ends is nothing
-CELL = st.text(
-    st.characters(blacklist_categories=("Cc", "Cf", "Cs", "Zl", "Zp")), min_size=1, max_size=12
-).map(str.strip)
-NUMBER = st.one_of(st.floats(width=32), st.just(math.nan))
+KEYS = ["ses", "task", "acq", "dir", "run", "echo", "space", "res", "atlas", "stat", "desc", "zz"]
 
 
-@given(sub=LABEL, more=ENTITIES, suffix=st.sampled_from(["bold", "relmat", "timeseries"]))
-def test_a_name_that_is_built_is_parsed(sub, more, suffix):
-    path = bids.build_path([("sub", sub), *more.items()], suffix, ".tsv")
-    name = bids.parse_name(path.name)
-    assert name is not None
+@settings(database=None)
+@given(
+    st.dictionaries(st.sampled_from(KEYS), LABEL, max_size=8),
+    LABEL,
+    st.sampled_from(["bold", "timeseries", "relmat", "AROMAnoiseICs"]),
+    st.sampled_from([".nii.gz", ".nii", ".tsv", ".dtseries.nii", ".json"]),
+    st.randoms(),
+)
+def test_parsing_is_the_inverse_of_building(entities, sub, suffix, extension, random):
+    pairs = [("sub", sub), *entities.items()]
+    random.shuffle(pairs)
+    path = build_path(pairs, suffix, extension)
+    name = parse_name(path.name)
+    assert (dict(name.entities), name.suffix, name.extension) == (dict(pairs), suffix, extension)
+    assert path == build_path(name.entities, suffix, extension)
+    folders = [f"sub-{sub}", *([f"ses-{entities['ses']}"] if "ses" in entities else []), "func"]
+    assert list(path.parts[:-1]) == folders
+
+
+@settings(database=None)
+@given(
+    sub=LABEL,
+    more=st.dictionaries(st.sampled_from(ORDER[1:]), LABEL, max_size=6),
+    suffix=st.sampled_from(["bold", "relmat", "timeseries"]),
+)
+def test_entities_are_in_the_order_of_bids(sub, more, suffix):
+    path = build_path([("sub", sub), *more.items()], suffix, ".tsv")
+    name = parse_name(path.name)
     assert dict(name.entities) == {"sub": sub, **more}
-    assert (name.suffix, name.extension) == (suffix, ".tsv")
     places = [ORDER.index(key) for key, _ in name.entities]
     assert places == sorted(places)
-    assert ".." not in path.parts
-    assert path.parts[0] == f"sub-{sub}"
 
 
+@settings(database=None)
 @given(value=st.text(max_size=20), key=st.sampled_from(["sub", "ses", "task"]))
-def test_no_label_leaves_its_folder(value, key):
+def test_no_label_leads_out_of_the_folder(value, key):
     pairs = {"sub": "01", key: value}
     try:
-        path = bids.build_path(pairs.items(), "bold", ".tsv")
+        path = build_path(pairs.items(), "bold", ".tsv")
     except CircuitshiftError as error:
         assert "letters and digits" in str(error)  # noqa: PT017
     else:
@@ -47,51 +64,66 @@ def test_no_label_leaves_its_folder(value, key):
         assert all(part not in ("..", "") and "/" not in part for part in path.parts)
 
 
+@settings(database=None)
 @given(name=st.text(max_size=60))
-def test_any_name_is_parsed_or_is_none(name):
-    found = bids.parse_name(name)
-    if found is not None:
-        keys = [key for key, _ in found.entities]
+def test_any_text_is_parsed_or_refused(name):
+    parsed = parse_name(name)
+    if parsed is not None:
+        keys = [key for key, _ in parsed.entities]
         assert len(set(keys)) == len(keys)
-        stem = "_".join([*(f"{k}-{v}" for k, v in found.entities), found.suffix])
-        assert stem + found.extension == name
+        stem = "_".join([*(f"{k}-{v}" for k, v in parsed.entities), parsed.suffix])
+        assert stem + parsed.extension == name
 
 
-@given(
-    header=st.lists(CELL.filter(bool), min_size=1, max_size=5, unique=True),
-    n_rows=st.integers(0, 4),
-    data=st.data(),
-)
-@settings(max_examples=60)
-def test_a_table_that_is_written_is_read(header, n_rows, data):
-    cells = st.lists(CELL, min_size=n_rows, max_size=n_rows)
-    columns = {name: data.draw(cells) for name in header}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "t.tsv"
-        tables.write_table(path, columns)
-        try:
-            table = tables.read_table(path)
-        except CircuitshiftError as error:
-            assert header[0].lower().startswith(("<html", "<!doctype"))
-            assert "web page" in str(error)  # noqa: PT017
-            return
-    assert list(table.columns) == header
-    for name, values in columns.items():
-        assert table.column(name) == [value or "n/a" for value in values]
-
-
-@given(data=st.data(), n=st.integers(2, 6))
-@settings(max_examples=60)
-def test_a_matrix_that_is_written_is_read(data, n):
-    values = data.draw(st.lists(NUMBER, min_size=n * n, max_size=n * n))
-    matrix = np.array(values, float).reshape(n, n)
-    matrix = np.where(
-        np.isfinite(matrix + matrix.T), np.triu(matrix) + np.triu(matrix, 1).T, np.nan
+def test_the_order_of_entities_is_that_of_fmriprep_and_xcpd():
+    pairs = {"desc": "24p", "stat": "mean", "atlas": "AAL", "res": "2", "space": "S", "run": "1"}
+    pairs |= {"task": "rest", "ses": "pre", "sub": "01", "acq": "mb"}
+    assert str(build_path(pairs.items(), "timeseries", ".tsv")) == (
+        "sub-01/ses-pre/func/sub-01_ses-pre_task-rest_acq-mb_run-1_space-S_res-2_atlas-AAL_"
+        "stat-mean_desc-24p_timeseries.tsv"
     )
-    labels = [f"R{k}" for k in range(n)]
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "m.tsv"
-        tables.write_matrix(path, labels, matrix)
-        names, read = tables.read_matrix(path)
-    assert list(names) == labels
-    np.testing.assert_allclose(read, matrix, rtol=1e-8, equal_nan=True)
+
+
+def test_keys_outside_bids_precede_desc():
+    pairs = [("desc", "x"), ("zz", "1"), ("sub", "01"), ("yy", "2")]
+    assert build_path(pairs, "bold", ".nii", "").name == "sub-01_zz-1_yy-2_desc-x_bold.nii"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "participants.tsv",
+        "sub-01_bold",
+        "sub_01_bold.nii",
+        "sub-01_sub-02_bold.nii",
+        "sub-01__bold.nii",
+        "._sub-01_bold.nii.gz",
+        "sub-0 1_bold.nii",
+        "sub-01_task-a-b_bold.nii",
+        "",
+    ],
+)
+def test_invalid_names_are_not_parsed(name):
+    assert parse_name(name) is None
+
+
+@pytest.mark.parametrize(
+    "pairs", [[("task", "rest")], [("sub", "1"), ("sub", "2")], [("sub", "0_1")], [("sub", "a/b")]]
+)
+def test_no_path_is_built_from_invalid_entities(pairs):
+    with pytest.raises(InputError, match="no BIDS name can be built"):
+        build_path(pairs, "bold", ".nii")
+
+
+def test_parts_of_a_name():
+    name = parse_name("sub-01_task-rest_space-fsLR_den-91k_bold.dtseries.nii")
+    assert name.extension == ".dtseries.nii"
+    assert (name.get("den"), name.get("run"), name.get("run", "1")) == ("91k", "", "1")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("._sub-01_bold.nii", True), (".DS_Store", True), ("Thumbs.db", True), (".bidsignore", False)],
+)
+def test_files_of_operating_systems_are_recognised(name, expected):
+    assert is_junk(name) is expected

@@ -1,4 +1,4 @@
-"""Raw data sets: what is found, what is refused and why, what is said once for all."""
+"""Raw data sets: images that are found, problems, and notes that are combined."""
 
 import json
 import pickle
@@ -13,7 +13,6 @@ from circuitshift.pipeline.bids.raw import RawBold, find_raw, is_raw
 from circuitshift.pipeline.bids.select_runs import Query
 from circuitshift.pipeline.errors import InputError
 
-REAL = Path(__file__).resolve().parents[3].parent / "shared/data/raw-bids-one-subject"
 GRID = (6, 5, 4)
 TIMES = [0.0, 1.0, 0.5, 1.5]
 SIDECAR = {"RepetitionTime": 2.0, "SliceTiming": TIMES, "PhaseEncodingDirection": "j-"}
@@ -22,7 +21,7 @@ SIDECAR = {"RepetitionTime": 2.0, "SliceTiming": TIMES, "PhaseEncodingDirection"
 def write(path, shape, *, voxel=3.0, t_r_s=2.0, code=1):
     path.parent.mkdir(parents=True, exist_ok=True)
     affine = np.diag([-voxel, voxel, voxel, 1.0])
-    # nibabel would set the codes again if it were given an affine
+    # nibabel sets the codes if an affine is given
     image = nib.Nifti1Image(np.zeros(shape, np.int16), affine if code else None)
     image.header["pixdim"][1:4] = voxel
     if len(shape) > 3:
@@ -54,7 +53,7 @@ def folder(root, name):
 
 @pytest.fixture
 def root(tmp_path):
-    """A data set of one person whom nothing is wrong with."""
+    """Make a valid data set of one participant."""
     add_anat(tmp_path)
     add_bold(tmp_path, sidecar=SIDECAR)
     return tmp_path
@@ -66,15 +65,15 @@ def only_run(root):
     return found.participants[0].bolds[0]
 
 
-def only_fault(root, *, person="01"):
+def only_problem(root, *, participant="01"):
     found = find_raw(root)
     assert not found.participants
     (problem,) = found.problems
-    assert problem.person == person
+    assert problem.participant == participant
     return problem
 
 
-def restate(root, **changes):
+def change_sidecar(root, **changes):
     content = {k: v for k, v in {**SIDECAR, **changes}.items() if v is not None}
     (root / "sub-01/func/sub-01_task-rest_bold.json").write_text(json.dumps(content))
 
@@ -82,12 +81,12 @@ def restate(root, **changes):
 # ---------------------------------------------------------------------------------- finding
 
 
-def test_a_sound_data_set_has_no_faults_and_no_notes(root):
+def test_a_valid_data_set_has_no_problems_and_no_notes(root):
     found = find_raw(root)
     assert (found.problems, found.notes) == ((), ())
-    (person,) = found.participants
-    assert [anat.path.name for anat in person.anats] == ["sub-01_T1w.nii.gz"]
-    (bold,) = person.bolds
+    (participant,) = found.participants
+    assert [anat.path.name for anat in participant.anats] == ["sub-01_T1w.nii.gz"]
+    (bold,) = participant.bolds
     assert bold == RawBold(
         "01",
         "",
@@ -104,18 +103,18 @@ def test_a_sound_data_set_has_no_faults_and_no_notes(root):
     )
 
 
-def test_records_cross_node_boundaries(root):
-    person = find_raw(root).participants[0]
-    assert pickle.loads(pickle.dumps(person)) == person  # noqa: S301
-    assert hash(person) == hash(pickle.loads(pickle.dumps(person)))  # noqa: S301
+def test_records_can_be_passed_between_nodes(root):
+    participant = find_raw(root).participants[0]
+    assert pickle.loads(pickle.dumps(participant)) == participant  # noqa: S301
+    assert hash(participant) == hash(pickle.loads(pickle.dumps(participant)))  # noqa: S301
     for field in fields(RawBold):
-        value = getattr(person.bolds[0], field.name)
+        value = getattr(participant.bolds[0], field.name)
         assert isinstance(value, str | int | float | tuple | Path), field.name
 
 
 @pytest.mark.parametrize("session", ["", "ses-1_"])
 @pytest.mark.parametrize("end", [".nii", ".nii.gz"])
-def test_raw_is_told_from_derivatives(tmp_path, session, end):
+def test_raw_data_are_distinguished_from_derivatives(tmp_path, session, end):
     assert not is_raw(tmp_path)
     assert not is_raw(tmp_path / "absent")
     add_anat(tmp_path, f"sub-01_{session}T1w")
@@ -127,25 +126,25 @@ def test_raw_is_told_from_derivatives(tmp_path, session, end):
     assert is_raw(tmp_path)
 
 
-def test_all_is_sorted(tmp_path):
-    for person in ("02", "01"):
+def test_participants_and_images_are_sorted(tmp_path):
+    for label in ("02", "01"):
         for session in ("post", "pre"):
-            add_anat(tmp_path, f"sub-{person}_ses-{session}_T1w")
+            add_anat(tmp_path, f"sub-{label}_ses-{session}_T1w")
             for run in ("task-rest_run-2", "task-film", "task-rest_run-1"):
-                name = f"sub-{person}_ses-{session}_{run}_bold"
+                name = f"sub-{label}_ses-{session}_{run}_bold"
                 add_bold(tmp_path, name, sidecar=SIDECAR)
     found = find_raw(tmp_path)
-    assert [person.participant for person in found.participants] == ["01", "02"]
-    for person in found.participants:
-        assert [anat.session for anat in person.anats] == ["post", "pre"]
-        assert [(b.session, b.task, b.run) for b in person.bolds] == [
+    assert [p.participant for p in found.participants] == ["01", "02"]
+    for participant in found.participants:
+        assert [anat.session for anat in participant.anats] == ["post", "pre"]
+        assert [(b.session, b.task, b.run) for b in participant.bolds] == [
             (session, *run)
             for session in ("post", "pre")
             for run in (("film", ""), ("rest", "1"), ("rest", "2"))
         ]
 
 
-def test_the_query_chooses_runs_but_not_t1w_images(tmp_path):
+def test_the_query_selects_runs_but_not_t1w_images(tmp_path):
     for session in ("pre", "post"):
         add_anat(tmp_path, f"sub-01_ses-{session}_T1w")
         for rest in ("task-rest_run-01", "task-rest_run-02", "task-film"):
@@ -153,13 +152,13 @@ def test_the_query_chooses_runs_but_not_t1w_images(tmp_path):
     filters = (("bold", (("run", "1"),)),)
     query = Query(("sub-01",), ("ses-post",), ("rest",), filters=filters)
     found = find_raw(tmp_path, query)
-    (person,) = found.participants
-    assert [(b.session, b.task, b.run) for b in person.bolds] == [("post", "rest", "01")]
-    assert [anat.session for anat in person.anats] == ["post", "pre"]
+    (participant,) = found.participants
+    assert [(b.session, b.task, b.run) for b in participant.bolds] == [("post", "rest", "01")]
+    assert [anat.session for anat in participant.anats] == ["post", "pre"]
     assert not found.problems
 
 
-def test_labels_that_nothing_carries_are_named(root):
+def test_labels_that_no_run_has_are_reported(root):
     found = find_raw(root, Query(("01", "03"), tasks=("rset",)))
     assert not found.participants
     assert [problem.where for problem in found.problems] == [
@@ -167,28 +166,28 @@ def test_labels_that_nothing_carries_are_named(root):
         "sub-03",
         "task-rset",
     ]
-    assert "asked for" in found.problems[0].what
+    assert "requested" in found.problems[0].what
     assert "nearest: rest" in found.problems[2].fix
     assert not find_raw(root, Query(("01",))).problems
 
 
-def test_people_who_are_not_asked_for_are_not_read(root):
+def test_participants_that_were_not_requested_are_not_read(root):
     write(root / "sub-02/func/sub-02_task-rest_bold.nii.gz", GRID).write_bytes(b"")
     (root / "sub-03").symlink_to(root / "nowhere")
     found = find_raw(root, Query(("01",)))
-    assert [person.participant for person in found.participants] == ["01"]
+    assert [p.participant for p in found.participants] == ["01"]
     assert not found.problems
-    assert {problem.person for problem in find_raw(root).problems} == {"02", "03"}
+    assert {problem.participant for problem in find_raw(root).problems} == {"02", "03"}
 
 
-def test_a_folder_that_is_none_and_one_without_people(tmp_path):
+def test_a_missing_folder_and_one_without_participants(tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         find_raw(tmp_path / "absent")
     (problem,) = find_raw(tmp_path).problems
-    assert "nobody" in problem.what
+    assert "no participants" in problem.what
 
 
-def test_other_images_are_passed_over(root):
+def test_other_images_are_ignored(root):
     for name in ("sbref", "part-phase_bold", "desc-preproc_bold", "space-MNI_bold"):
         add_bold(root, f"sub-01_task-rest_{name}", n=0)
     add_anat(root, "sub-01_inv-1_MP2RAGE")
@@ -199,20 +198,20 @@ def test_other_images_are_passed_over(root):
     assert len(found.participants[0].anats) == len(found.participants[0].bolds) == 1
 
 
-def test_names_that_do_not_fit_are_not_lost(root):
+def test_invalid_names_are_reported(root):
     add_bold(root, "sub-01_task-re_st_bold")
     write(root / "sub-01/func/sub-02_task-rest_bold.nii.gz", (*GRID, 12))
     found = find_raw(root)
     assert len(found.participants[0].bolds) == 1
-    assert [problem.person for problem in found.problems] == ["01", "01"]
+    assert [problem.participant for problem in found.problems] == ["01", "01"]
     assert "key-value" in found.problems[0].what
-    assert "sub-01 of the folder" in found.problems[1].what
+    assert "lacks sub-01 of the folder" in found.problems[1].what
 
 
 # ---------------------------------------------------------------------------------- T1w
 
 
-def test_runs_of_one_kind_are_all_taken(root):
+def test_all_t1w_images_of_one_kind_are_used(root):
     for run in (1, 2):
         add_anat(root, f"sub-01_run-{run}_T1w")
     found = find_raw(root)
@@ -220,7 +219,7 @@ def test_runs_of_one_kind_are_all_taken(root):
     assert not found.notes
 
 
-def test_of_several_kinds_one_is_taken_in_each_session(tmp_path):
+def test_one_kind_of_t1w_image_is_used_in_each_session(tmp_path):
     for name in ("ses-1_acq-a", "ses-1_rec-norm_run-1", "ses-1_rec-norm_run-2", "ses-2_acq-a"):
         add_anat(tmp_path, f"sub-01_{name}_T1w")
     add_bold(tmp_path, "sub-01_ses-1_task-rest_bold", sidecar=SIDECAR)
@@ -231,10 +230,10 @@ def test_of_several_kinds_one_is_taken_in_each_session(tmp_path):
         "sub-01_ses-2_acq-a_T1w.nii.gz",
     ]
     (note,) = found.notes
-    assert "rec-norm is taken, acq-a passed over" in note
+    assert "rec-norm is used, and acq-a is not" in note
 
 
-def test_without_t1w_or_without_bold_nobody_is_lost(tmp_path):
+def test_participants_without_t1w_or_functional_images_are_reported(tmp_path):
     add_anat(tmp_path, "sub-01_T1w")
     add_bold(tmp_path, "sub-02_task-rest_bold", sidecar=SIDECAR)
     (tmp_path / "sub-03").mkdir()
@@ -242,7 +241,7 @@ def test_without_t1w_or_without_bold_nobody_is_lost(tmp_path):
     add_bold(tmp_path, "sub-04_task-rest_part-phase_bold")
     found = find_raw(tmp_path)
     assert not found.participants
-    assert [(f.person, f.what.split()[-2]) for f in found.problems] == [
+    assert [(f.participant, f.what.split()[-2]) for f in found.problems] == [
         ("01", "functional"),
         ("02", "T1w"),
         ("03", "T1w"),
@@ -252,14 +251,14 @@ def test_without_t1w_or_without_bold_nobody_is_lost(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("shape", "what"), [((16, 16, 16, 2), "2 volumes"), ((16, 16, 4), "not a whole head")]
+    ("shape", "what"), [((16, 16, 16, 2), "2 volumes"), ((16, 16, 4), "less than a complete head")]
 )
-def test_t1w_must_be_one_whole_head(root, shape, what):
+def test_a_t1w_image_must_be_one_volume_of_the_complete_head(root, shape, what):
     add_anat(root, shape=shape)
-    assert what in only_fault(root).what
+    assert what in only_problem(root).what
 
 
-def test_t1w_may_have_a_fourth_axis_of_one_and_coarse_voxels(root):
+def test_a_t1w_image_may_have_a_fourth_axis_of_size_one_and_coarse_voxels(root):
     add_anat(root, shape=(16, 16, 16, 1), voxel=4.0)
     found = find_raw(root)
     assert len(found.participants) == 1
@@ -274,14 +273,14 @@ def test_t1w_may_have_a_fourth_axis_of_one_and_coarse_voxels(root):
 @pytest.mark.parametrize(
     ("kwargs", "what"),
     [
-        ({"code": 0}, "how it is oriented (qform and sform codes are 0)"),
-        ({"voxel": 0.1}, "units"),
-        ({"voxel": 30.0}, "units"),
+        ({"code": 0}, "does not state the orientation (qform and sform codes are 0)"),
+        ({"voxel": 0.1}, "unit is probably wrong"),
+        ({"voxel": 30.0}, "unit is probably wrong"),
     ],
 )
-def test_geometry_must_be_stated(root, add, kwargs, what):
+def test_the_header_must_state_the_geometry(root, add, kwargs, what):
     path = add(root, **kwargs)
-    problem = only_fault(root)
+    problem = only_problem(root)
     assert problem.where == str(path)
     assert what in problem.what
 
@@ -290,40 +289,42 @@ def test_geometry_must_be_stated(root, add, kwargs, what):
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (None, "never fetched (the link leads nowhere)"),
+        (None, "never fetched (broken link)"),
         (b"/annex/objects/MD5E-s1--1.nii.gz", "git-annex pointer"),
         (b"", "0 bytes"),
         (b"\x1f\x8bbroken", "gzip stream is truncated"),
         (b"\x1f\x8b\x08" + bytes(7) + b"\xff" * 400, "damaged"),
     ],
 )
-def test_what_cannot_be_read(root, kind, content, what):
+def test_images_that_cannot_be_read_are_reported(root, kind, content, what):
     path = root / f"sub-01/{kind}.nii.gz"
     path.unlink()
     if content is None:
         path.symlink_to(".git/annex/objects/nothing")
     else:
         path.write_bytes(content)
-    problem = only_fault(root)
+    problem = only_problem(root)
     assert problem.where == str(path)
     assert what in f"{problem.what}; {problem.fix}"
 
 
-@pytest.mark.parametrize(("n", "what"), [(0, "one volume"), (1, "one volume"), (9, "9 volumes")])
-def test_runs_must_be_series(root, n, what):
+@pytest.mark.parametrize(
+    ("n", "what"), [(0, "only one volume"), (1, "only one volume"), (9, "9 volumes")]
+)
+def test_functional_runs_must_have_several_volumes(root, n, what):
     add_bold(root, n=n)
-    assert what in only_fault(root).what
+    assert what in only_problem(root).what
 
 
-def test_all_that_is_wrong_with_a_run_is_said_at_once(root):
+def test_all_problems_of_a_run_are_reported(root):
     add_bold(root, n=5, code=0, voxel=0.1, sidecar={"RepetitionTime": -1})
-    whats = " ".join(problem.what for problem in find_raw(root).problems)
+    messages = " ".join(problem.what for problem in find_raw(root).problems)
     assert len(find_raw(root).problems) == 4
-    for word in ("oriented", "units", "5 volumes", "RepetitionTime is -1"):
-        assert word in whats
+    for word in ("orientation", "unit is", "5 volumes", "RepetitionTime is -1"):
+        assert word in messages
 
 
-def test_a_bad_run_leaves_the_others(root):
+def test_a_problem_of_one_run_does_not_affect_others(root):
     add_bold(root, "sub-01_task-rest_run-2_bold", n=3)
     found = find_raw(root)
     assert len(found.participants[0].bolds) == 1
@@ -331,26 +332,26 @@ def test_a_bad_run_leaves_the_others(root):
 
 
 @pytest.mark.parametrize("second", ["sub-01_task-rest_run-1_bold", "sub-01_task-rest_run-01_bold"])
-def test_the_same_run_twice(root, second):
+def test_a_second_copy_of_a_run_is_a_problem(root, second):
     add_bold(root, "sub-01_task-rest_run-01_bold", sidecar=SIDECAR, end=".nii")
     add_bold(root, second, sidecar=SIDECAR)
     found = find_raw(root)
     (problem,) = found.problems
     assert len(found.participants[0].bolds) == 2
-    (taken,) = [bold.path for bold in found.participants[0].bolds if bold.run]
-    assert taken.name in problem.what
+    (used,) = [bold.path for bold in found.participants[0].bolds if bold.run]
+    assert used.name in problem.what
     assert "run-" in problem.where
-    assert problem.where != str(taken)
+    assert problem.where != str(used)
 
 
-def test_the_same_t1w_twice(root):
+def test_a_second_copy_of_a_t1w_image_is_a_problem(root):
     add_anat(root, end=".nii")
     found = find_raw(root)
     assert len(found.participants[0].anats) == 1
     assert "same entities" in found.problems[0].what
 
 
-def test_multi_echo_is_one_fault_a_run(root):
+def test_multi_echo_data_are_one_problem_per_run(root):
     for run in (1, 2):
         for echo in (1, 2, 3):
             add_bold(root, f"sub-01_task-rest_run-{run}_echo-{echo}_bold")
@@ -364,17 +365,17 @@ def test_multi_echo_is_one_fault_a_run(root):
 # ---------------------------------------------------------------------------------- sidecars
 
 
-def test_sidecars_are_inherited_and_the_nearest_holds(tmp_path):
-    for person in ("01", "02"):
-        add_anat(tmp_path, f"sub-{person}_ses-1_T1w")
-        add_bold(tmp_path, f"sub-{person}_ses-1_task-rest_bold", t_r_s=1.5)
+def test_sidecars_are_inherited_and_the_nearest_one_is_used(tmp_path):
+    for label in ("01", "02"):
+        add_anat(tmp_path, f"sub-{label}_ses-1_T1w")
+        add_bold(tmp_path, f"sub-{label}_ses-1_task-rest_bold", t_r_s=1.5)
     (tmp_path / "task-rest_bold.json").write_text(json.dumps(SIDECAR))
     nearer = {"RepetitionTime": 1.5}
     (tmp_path / "sub-02/sub-02_task-rest_bold.json").write_text(json.dumps(nearer))
-    first, second = (person.bolds[0] for person in find_raw(tmp_path).participants)
+    first, second = (participant.bolds[0] for participant in find_raw(tmp_path).participants)
     assert (first.t_r_s, second.t_r_s) == (2.0, 1.5)
     assert first.slice_times_s == second.slice_times_s == tuple(TIMES)
-    assert "the JSON is followed" in first.notes[0]
+    assert "the JSON is used" in first.notes[0]
     assert not second.notes
 
 
@@ -390,44 +391,44 @@ def test_slice_times_are_those_of_the_nearest_sidecar(tmp_path):
     assert run.t_r_s == 2.0
 
 
-def test_the_repetition_time_may_be_the_headers(root):
-    restate(root, RepetitionTime=None)
+def test_the_repetition_time_may_be_in_the_header_only(root):
+    change_sidecar(root, RepetitionTime=None)
     run = only_run(root)
     assert run.t_r_s == 2.0
-    assert run.notes == ("No JSON states its repetition time; 2 s is its header's.",)
+    assert run.notes == ("No JSON states its repetition time; 2 s is taken from its header.",)
 
 
 def test_milliseconds_are_converted(root):
-    restate(root, RepetitionTime=2000, SliceTiming=[1000 * time for time in TIMES])
+    change_sidecar(root, RepetitionTime=2000, SliceTiming=[1000 * time for time in TIMES])
     run = only_run(root)
     assert run.t_r_s == 2.0
     assert run.slice_times_s == tuple(TIMES)
-    assert "taken for milliseconds" in run.notes[0]
-    assert "taken for milliseconds" in run.notes[1]
+    assert "interpreted as milliseconds" in run.notes[0]
+    assert "interpreted as milliseconds" in run.notes[1]
 
 
-def test_no_repetition_time_is_a_fault(root):
+def test_a_missing_repetition_time_is_a_problem(root):
     add_bold(root, t_r_s=0.0, sidecar={})
-    assert "neither in a JSON sidecar nor in its header" in only_fault(root).what
+    assert "neither in a JSON sidecar nor in its header" in only_problem(root).what
 
 
 @pytest.mark.parametrize(
     "content", [{"VolumeTiming": [0, 10, 20], "RepetitionTime": None}, {"DelayTime": 8}]
 )
-def test_sparse_acquisition_is_a_fault(root, content):
-    restate(root, **content)
-    assert "sparse" in only_fault(root).what
+def test_sparse_acquisition_is_a_problem(root, content):
+    change_sidecar(root, **content)
+    assert "sparse" in only_problem(root).what
 
 
-def test_no_delay_is_not_sparse(root):
-    restate(root, DelayTime=0)
+def test_a_delay_of_zero_is_not_sparse(root):
+    change_sidecar(root, DelayTime=0)
     assert only_run(root).notes == ()
 
 
-def test_broken_sidecars_are_faults(root):
+def test_invalid_sidecars_are_problems(root):
     path = root / "sub-01/func/sub-01_task-rest_bold.json"
     path.write_text("{,}")
-    problem = only_fault(root)
+    problem = only_problem(root)
     assert problem.where.startswith(str(path))
     assert "not JSON" in problem.what + problem.fix
 
@@ -442,9 +443,9 @@ def test_broken_sidecars_are_faults(root):
         ("i-", 0, [0.1, 0.2, *TIMES][::-1]),
     ],
 )
-def test_slice_times_run_along_the_voxel_axis(root, direction, axis, times):
-    given = times[::-1] if direction and direction.endswith("-") else times
-    restate(root, SliceEncodingDirection=direction, SliceTiming=given)
+def test_slice_times_are_in_the_order_of_the_voxel_axis(root, direction, axis, times):
+    stated = times[::-1] if direction and direction.endswith("-") else times
+    change_sidecar(root, SliceEncodingDirection=direction, SliceTiming=stated)
     run = only_run(root)
     assert run.slice_axis == axis
     assert run.slice_times_s == tuple(times)
@@ -452,61 +453,61 @@ def test_slice_times_run_along_the_voxel_axis(root, direction, axis, times):
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
+    ("changes", "reason"),
     [
         ({"SliceTiming": None}, "unknown"),
         ({"SliceTiming": [0.0, 1.0]}, "2 times for 4 slices"),
-        ({"SliceTiming": [0.0, 1.0, 0.5, 2.5]}, "beyond the repetition time of 2 s"),
-        ({"SliceTiming": [0.0, 1.0, 0.5, 2500.0]}, "beyond the repetition time of 2 s"),
+        ({"SliceTiming": [0.0, 1.0, 0.5, 2.5]}, "exceeds the repetition time of 2 s"),
+        ({"SliceTiming": [0.0, 1.0, 0.5, 2500.0]}, "exceeds the repetition time of 2 s"),
         ({"SliceTiming": [0.0, -1.0, 0.5, 1.5]}, "negative"),
-        ({"SliceTiming": [0.0, "1", 0.5, 1.5]}, "no list of numbers"),
-        ({"SliceTiming": 0.5}, "no list of numbers"),
+        ({"SliceTiming": [0.0, "1", 0.5, 1.5]}, "not a list of numbers"),
+        ({"SliceTiming": 0.5}, "not a list of numbers"),
         ({"SliceEncodingDirection": "ij"}, "SliceEncodingDirection is 'ij'"),
         ({"SliceEncodingDirection": 2}, "SliceEncodingDirection is 2"),
     ],
 )
-def test_slice_times_that_cannot_be_used(root, changes, why):
-    restate(root, **changes)
+def test_unusable_slice_times_are_noted(root, changes, reason):
+    change_sidecar(root, **changes)
     run = only_run(root)
     assert run.slice_times_s == ()
-    assert why in run.notes[-1]
+    assert reason in run.notes[-1]
     assert "not corrected" in run.notes[-1]
 
 
-def test_phase_encoding(root):
-    restate(root, PhaseEncodingDirection="y")
+def test_invalid_and_missing_phase_encoding_is_noted(root):
+    change_sidecar(root, PhaseEncodingDirection="y")
     run = only_run(root)
     assert run.phase_encoding == ""
     assert "PhaseEncodingDirection is 'y'" in run.notes[0]
-    restate(root, PhaseEncodingDirection=None)
+    change_sidecar(root, PhaseEncodingDirection=None)
     found = find_raw(root)
     assert found.participants[0].bolds[0].notes == ()
     assert len(found.notes) == 1
     assert "PhaseEncodingDirection is not stated" in found.notes[0]
 
 
-# ---------------------------------------------------------------------------------- once for all
+# ---------------------------------------------------------------------------------- combined notes
 
 
-def test_what_concerns_many_is_said_once_and_nobody_is_lost(tmp_path):
-    for person in range(1, 6):
-        add_anat(tmp_path, f"sub-{person}_T1w")
+def test_a_problem_of_many_participants_is_also_reported_once(tmp_path):
+    for label in range(1, 6):
+        add_anat(tmp_path, f"sub-{label}_T1w")
         for run in (1, 2):
-            add_bold(tmp_path, f"sub-{person}_task-rest_run-{run}_bold", t_r_s=0.0)
+            add_bold(tmp_path, f"sub-{label}_task-rest_run-{run}_bold", t_r_s=0.0)
     found = find_raw(tmp_path)
     assert not found.participants
-    assert {problem.person for problem in found.problems} == set("12345")
+    assert {problem.participant for problem in found.problems} == set("12345")
     assert len(found.problems) == 10
     (note,) = found.notes
-    assert note.startswith("10 times in 5 people, first ")
+    assert note.startswith("10 times in 5 participants, first ")
     assert "sub-1_task-rest_run-1_bold" in note
     assert "repetition time" in note
 
 
-def test_notes_are_counted(tmp_path):
-    for person in range(1, 6):
-        add_anat(tmp_path, f"sub-{person}_T1w")
-        add_bold(tmp_path, f"sub-{person}_task-rest_bold")
+def test_equal_notes_are_combined(tmp_path):
+    for label in range(1, 6):
+        add_anat(tmp_path, f"sub-{label}_T1w")
+        add_bold(tmp_path, f"sub-{label}_task-rest_bold")
     (tmp_path / "task-rest_bold.json").write_text('{"RepetitionTime": 2000}')
     found = find_raw(tmp_path)
     assert not found.problems
@@ -516,24 +517,23 @@ def test_notes_are_counted(tmp_path):
         assert note.endswith(".")
 
 
-def test_three_people_are_not_many(tmp_path):
-    for person in range(1, 4):
-        add_anat(tmp_path, f"sub-{person}_T1w")
+def test_problems_of_three_participants_are_not_combined(tmp_path):
+    for label in range(1, 4):
+        add_anat(tmp_path, f"sub-{label}_T1w")
     found = find_raw(tmp_path)
     assert len(found.problems) == 3
     assert not found.notes
 
 
-def test_a_real_data_set():
-    if not REAL.exists():
-        pytest.skip(f"the shared test data are not here: {REAL}")
-    assert is_raw(REAL)
-    found = find_raw(REAL)
+def test_a_real_data_set(shared_data):
+    root = shared_data("raw-bids-one-subject")
+    assert is_raw(root)
+    found = find_raw(root)
     assert (found.problems, found.notes) == ((), ())
-    (person,) = found.participants
-    assert person.participant == "001"
-    assert len(person.anats) == 1
-    (bold,) = person.bolds
+    (participant,) = found.participants
+    assert participant.participant == "001"
+    assert len(participant.anats) == 1
+    (bold,) = participant.bolds
     assert (bold.task, bold.t_r_s, bold.n_volumes) == ("rest", 2.52, 20)
     assert bold.grid == (46, 46, 26)
     assert (bold.slice_axis, bold.phase_encoding) == (2, "j-")

@@ -1,4 +1,4 @@
-"""The NIfTI reader agrees with nibabel, and every broken file ends as one clear sentence."""
+"""The NIfTI reader: agreement with nibabel, and errors for invalid files."""
 
 import gzip
 import struct
@@ -16,7 +16,7 @@ SHAPE = (4, 5, 3, 6)
 
 
 def write(path, values, *, slope=None, order="<", affine=AFFINE, kind=nib.Nifti1Image):
-    """Write `values` as stored numbers with a chosen scaling and byte order."""
+    """Write `values` as stored numbers, with a given scaling and byte order."""
     header = kind.header_class(endianness=order)
     header.set_data_dtype(values.dtype)
     header.set_data_shape(values.shape)
@@ -33,7 +33,7 @@ def write(path, values, *, slope=None, order="<", affine=AFFINE, kind=nib.Nifti1
 
 
 def numbers(dtype, seed=1):
-    """Return random values that fill the type."""
+    """Make random values over the range of the type."""
     return (np.random.default_rng(seed).random(SHAPE) * 250).astype(dtype)
 
 
@@ -49,13 +49,13 @@ def run(tmp_path):
     ("dtype", "slope"),
     [("u1", None), ("i2", (0.25, -3)), ("u2", None), ("i4", None), ("f4", None), ("f8", (2, 1))],
 )
-def test_values_and_header_are_nibabels(tmp_path, name, order, kind, dtype, slope):
+def test_values_and_header_equal_nibabel(tmp_path, name, order, kind, dtype, slope):
     path = write(tmp_path / name, numbers(dtype), slope=slope, order=order, kind=kind)
     values, header = read_image(path)
-    theirs = nib.load(path)
-    np.testing.assert_allclose(values, theirs.get_fdata(), rtol=1e-12)
-    np.testing.assert_array_equal(header.affine, theirs.affine)
-    assert header.shape == theirs.shape
+    reference = nib.load(path)
+    np.testing.assert_allclose(values, reference.get_fdata(), rtol=1e-12)
+    np.testing.assert_array_equal(header.affine, reference.affine)
+    assert header.shape == reference.shape
     assert (header.grid, header.n_volumes, header.t_r_s) == (SHAPE[:3], 6, 2.5)
     assert header.is_scaled == (slope is not None)
 
@@ -67,17 +67,19 @@ def test_volumes_are_streamed_as_stored(run):
 
 
 @pytest.mark.parametrize("handedness", [1, -1])
-def test_affine_of_a_qform_is_nibabels(tmp_path, handedness):
+def test_the_affine_of_a_qform_equals_nibabel(tmp_path, handedness):
     image = nib.Nifti1Image(numbers("i2"), None)
     rotated = nib.eulerangles.euler2mat(0.3, -0.2, 1.1) @ np.diag([2, 2.5, 3.0 * handedness])
     image.header.set_qform(nib.affines.from_matvec(rotated, [-9, 4, 7]), 1)
     nib.save(image, tmp_path / "q.nii.gz")
-    theirs = nib.load(tmp_path / "q.nii.gz")
-    assert theirs.header["sform_code"] == 0
-    np.testing.assert_allclose(read_header(tmp_path / "q.nii.gz").affine, theirs.affine, atol=1e-6)
+    reference = nib.load(tmp_path / "q.nii.gz")
+    assert reference.header["sform_code"] == 0
+    np.testing.assert_allclose(
+        read_header(tmp_path / "q.nii.gz").affine, reference.affine, atol=1e-6
+    )
 
 
-def test_affine_without_any_form_is_nibabels(tmp_path):
+def test_the_affine_without_qform_and_sform_equals_nibabel(tmp_path):
     image = nib.Nifti1Image(numbers("i2"), None)
     image.header.set_zooms((2, 3, 4, 1))
     nib.save(image, tmp_path / "n.nii")
@@ -87,7 +89,7 @@ def test_affine_without_any_form_is_nibabels(tmp_path):
 
 
 @pytest.mark.parametrize(("unit", "seconds"), [("sec", 2.5), ("msec", 0.0025), ("usec", 2.5e-6)])
-def test_repetition_time_follows_its_unit(tmp_path, unit, seconds):
+def test_the_repetition_time_is_converted_to_seconds(tmp_path, unit, seconds):
     image = nib.Nifti1Image(numbers("i2"), AFFINE)
     image.header.set_zooms((2, 2, 3, 2.5))
     image.header.set_xyzt_units("mm", unit)
@@ -95,20 +97,20 @@ def test_repetition_time_follows_its_unit(tmp_path, unit, seconds):
     assert read_header(tmp_path / "t.nii").t_r_s == pytest.approx(seconds)
 
 
-def test_three_axes_and_zero_repetition_time(tmp_path):
+def test_a_3d_image_with_a_repetition_time_of_zero(tmp_path):
     path = write(tmp_path / "m.nii", numbers("u1")[..., 0])
     path.write_bytes(patch(92, "f", 0.0)(path.read_bytes()))
     values, header = read_image(path)
     assert (values.shape, header.n_volumes, header.t_r_s) == (SHAPE[:3], 1, None)
 
 
-def test_name_does_not_decide_how_a_file_is_read(tmp_path):
+def test_the_extension_does_not_determine_the_format(tmp_path):
     plain = write(tmp_path / "a.nii", numbers("i2")).rename(tmp_path / "plain.nii.gz")
     np.testing.assert_array_equal(read_image(plain)[0], numbers("i2"))
 
 
 def patch(offset, form, *values):
-    """Return a change of header fields at `offset`."""
+    """Make a function that changes header fields at `offset`."""
     size = struct.calcsize("<" + form)
 
     def change(raw):
@@ -125,8 +127,8 @@ BROKEN = {
     ),
     "web page": (lambda _: b"<!DOCTYPE html><html>404</html>", "web page"),
     "error message": (lambda _: b'{"error": "denied"}', "web page or error message"),
-    "text": (lambda _: b"participant_id\tage\nsub-01\t33\n", "no NIfTI image"),
-    "gzip of text": (lambda _: gzip.compress(b"hello"), "no NIfTI image"),
+    "text": (lambda _: b"participant_id\tage\nsub-01\t33\n", "not a NIfTI image"),
+    "gzip of text": (lambda _: gzip.compress(b"hello"), "not a NIfTI image"),
     "gzip cut in its header": (lambda raw: gzip.compress(raw)[:30], "truncated|damaged"),
     "gzip cut in a volume": (lambda raw: gzip.compress(raw, 1)[:-200], "truncated"),
     "gzip without its end": (lambda raw: gzip.compress(raw)[:-6], "truncated"),
@@ -135,18 +137,18 @@ BROKEN = {
         lambda raw: gzip.compress(raw)[:-8] + b"\1\2\3\4" + gzip.compress(raw)[-4:],
         "damaged",
     ),
-    "plain, cut": (lambda raw: raw[:-5], "more than the file can hold"),
+    "plain, cut": (lambda raw: raw[:-5], "more than the file can contain"),
     "inside cut, then packed": (lambda raw: gzip.compress(raw[:-5]), "ends in volume 6 of 6"),
-    "too long": (lambda raw: gzip.compress(raw + b"\0\0"), "holds more data than the 4x5x3x6"),
-    "header only": (lambda raw: raw[:200], "ends within its header"),
+    "too long": (lambda raw: gzip.compress(raw + b"\0\0"), "contains more data than the 4x5x3x6"),
+    "header only": (lambda raw: raw[:200], "ends within the header"),
     "pair's header": (patch(344, "4s", b"ni1\0"), "not a single-file NIfTI"),
     "colour": (patch(70, "h", 128), "code 128"),
     "complex": (patch(70, "h", 32), "code 32"),
-    "no axes": (patch(40, "h", 0), "impossible sizes"),
-    "negative size": (patch(44, "h", -5), "impossible sizes"),
+    "no axes": (patch(40, "h", 0), "invalid sizes"),
+    "negative size": (patch(44, "h", -5), "invalid sizes"),
     "five axes": (patch(40, "6h", 5, 4, 5, 3, 2, 3), "more than four axes"),
-    "false size": (patch(42, "3h", 30000, 30000, 30000), "claims 30000x30000x30000x6"),
-    "data within the header": (patch(108, "f", 100), "places the data at byte 100"),
+    "false size": (patch(42, "3h", 30000, 30000, 30000), "states 30000x30000x30000x6"),
+    "data within the header": (patch(108, "f", 100), "invalid data position, 100"),
     "no number as intercept": (patch(112, "2f", 2.0, float("nan")), "intercept of nan"),
 }
 
@@ -160,29 +162,29 @@ def flip(raw):
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_broken_file_is_one_sentence_that_names_it(tmp_path, case):
-    breaks, message = BROKEN[case]
+def test_an_invalid_file_is_reported_in_one_line(tmp_path, case):
+    damage, message = BROKEN[case]
     raw = write(tmp_path / "good.nii", numbers("i2")).read_bytes()
     path = tmp_path / "sub-01_bold.nii.gz"
-    path.write_bytes(breaks(raw))
+    path.write_bytes(damage(raw))
     with pytest.raises(ImageError, match=message) as caught:
         read_image(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
 
-def test_missing_and_unfetched_and_folder(tmp_path):
+def test_missing_files_broken_links_and_folders_are_reported(tmp_path):
     link = tmp_path / "bold.nii.gz"
     link.symlink_to(Path("../.git/annex/objects/xx.nii.gz"))
     with pytest.raises(ImageError, match="never fetched"):
         read_header(link)
     with pytest.raises(ImageError, match="no such file"):
         read_header(tmp_path / "none.nii.gz")
-    with pytest.raises(ImageError, match="it is no file"):
+    with pytest.raises(ImageError, match="it is not a file"):
         read_header(tmp_path)
 
 
-def test_slope_of_zero_means_no_scaling(tmp_path):
+def test_a_slope_of_zero_means_no_scaling(tmp_path):
     path = write(tmp_path / "a.nii", numbers("i2"))
     path.write_bytes(patch(112, "2f", 0.0, 7.0)(path.read_bytes()))
     np.testing.assert_array_equal(read_image(path)[0], numbers("i2"))

@@ -32,7 +32,7 @@ def study():
     ]
     visits += [measured("d", "pre", [0.5, 0.5]), measured("e", "post", [0.5, 0.5])]
     visits += [measured("h", "only", [0.3, 0.3]), measured("x", "pre", [0, 0])]
-    return {(m.person, m.session): m for m in visits}, members
+    return {(m.participant, m.session): m for m in visits}, members
 
 
 def test_runs_are_weighted_by_residual_degrees_of_freedom():
@@ -51,19 +51,19 @@ def test_runs_are_weighted_by_residual_degrees_of_freedom():
 def test_everybody_is_accounted_for():
     sessions, members = study()
     cohort = assemble(sessions, members, PRE_POST)
-    assert [m.person for m in cohort.pairs] == ["a", "b", "c"]
-    assert [m.person for m in cohort.lone] == ["d"]
-    assert [m.person for m in cohort.healthy] == ["h"]
-    said = {e.person: (e.session, e.code, e.reason) for e in cohort.exclusions}
+    assert [m.participant for m in cohort.pairs] == ["a", "b", "c"]
+    assert [m.participant for m in cohort.lone] == ["d"]
+    assert [m.participant for m in cohort.healthy] == ["h"]
+    said = {e.participant: (e.session, e.code, e.reason) for e in cohort.exclusions}
     assert said["d"][0] == "post"
     assert "enters the typical strength" in said["d"][2]
     assert said["e"] == ("pre", "missing-visit", "no usable baseline")
     assert said["g"] == ("", "missing-visit", "no usable visit")
     assert said["x"][1] == "no-role"
-    all_participants = {m.person for m in (*cohort.pairs, *cohort.lone, *cohort.healthy)} | set(
-        said
-    )
-    assert all_participants == {m.person for m in members}
+    all_participants = {
+        m.participant for m in (*cohort.pairs, *cohort.lone, *cohort.healthy)
+    } | set(said)
+    assert all_participants == {m.participant for m in members}
 
 
 def test_sessions_are_paired_by_the_labels_of_the_design():
@@ -116,14 +116,14 @@ def test_what_cannot_be_analysed_is_refused(change, sentence):
     elif change == "no control":
         sessions.pop(("c", "post"))
     else:
-        members = [Member(m.person, m.group, m.role, (np.nan,)) for m in members]
+        members = [Member(m.participant, m.group, m.role, (np.nan,)) for m in members]
     with pytest.raises(DesignError, match=sentence):
         assemble(sessions, members, PRE_POST)
 
 
 def test_a_constant_covariate_is_left_out_and_said():
     sessions, members = study()
-    same = [Member(m.person, m.group, m.role, (30.0,)) for m in members]
+    same = [Member(m.participant, m.group, m.role, (30.0,)) for m in members]
     cohort = assemble(sessions, same, PRE_POST)
     assert cohort.covariate_names == ()
     assert "age is the same for everybody: it is no covariate." in cohort.notes
@@ -139,7 +139,7 @@ def test_a_crossover_needs_four_visits():
         if not (p == "c" and s == "postP")
     }
     cohort = assemble(sessions, members, design)
-    assert [m.person for m in cohort.pairs] == ["a", "b"]
+    assert [m.participant for m in cohort.pairs] == ["a", "b"]
     np.testing.assert_allclose(cohort.control_baseline[:, 0], 0.2)
     np.testing.assert_allclose(cohort.control_followup[:, 0], 0.3)
     assert cohort.exclusions[0].session == "postP"
@@ -156,11 +156,11 @@ def test_one_baseline_may_serve_both_conditions_of_a_crossover():
         if (p, s) not in {("c", "b0"), ("d", "p2")}
     }
     cohort = assemble(sessions, members, design)
-    assert [m.person for m in cohort.pairs] == ["a", "b"]
+    assert [m.participant for m in cohort.pairs] == ["a", "b"]
     np.testing.assert_array_equal(cohort.control_baseline, cohort.baseline)
     dof = np.array([[15.0, 20.0], [10.0, 10.0]])  # of the follow-ups: the baseline cancels
     np.testing.assert_array_equal(cohort.weights, precision_weights(dof))
-    reasons = {e.person: e.reason for e in cohort.exclusions}
+    reasons = {e.participant: e.reason for e in cohort.exclusions}
     assert reasons["c"] == "no usable baseline"
     assert "no usable control follow-up" in reasons["d"]
 
@@ -174,18 +174,24 @@ def test_factor_symptom_and_site():
         "d": (True, 1.0, "A"),
     }
     members = [
-        Member(m.person, m.group, m.role, m.covariates, *asked.get(m.person, (None, np.nan, "A")))
+        Member(
+            m.participant,
+            m.group,
+            m.role,
+            m.covariates,
+            *asked.get(m.participant, (None, np.nan, "A")),
+        )
         for m in members
     ]
     design = Design("pre", "post", covariates=("age",), factor="therapy", factor_levels=("0", "1"))
-    cohort = assemble(sessions, [m for m in members if m.person != "c"], design)
+    cohort = assemble(sessions, [m for m in members if m.participant != "c"], design)
     np.testing.assert_array_equal(cohort.factor, [True, False])
     np.testing.assert_array_equal(cohort.symptom, [-10, np.nan])
     assert cohort.site is None
-    said = {e.person: e.reason for e in cohort.exclusions}
+    said = {e.participant: e.reason for e in cohort.exclusions}
     assert said["e"] == "therapy is neither 0 nor 1"
     one_site_each = [
-        Member(m.person, m.group, m.role, (), site="B" if m.role == "control" else "A")
+        Member(m.participant, m.group, m.role, (), site="B" if m.role == "control" else "A")
         for m in members
     ]
     with pytest.raises(DesignError, match="no site has people of both arms"):

@@ -122,7 +122,7 @@ def test_stated_control_makes_the_others_treated():
             "2 reference data sets",
         ),
         (stated(control=("a",)), observed(["a"]), "every group is control or reference"),
-        (stated(treated=("a",), control=("a",)), observed(["a"]), "named in two roles"),
+        (stated(treated=("a",), control=("a",)), observed(["a"]), "has two roles"),
         (stated(baseline="pre", followup="pre"), observed(["a"]), "name two sessions"),
         (stated(n_permutations=5), observed(["a"]), "cannot reach p = .05"),
         (stated(site="scanner"), observed(["a"]), "site 'scanner' is not in the data"),
@@ -142,7 +142,7 @@ def test_stated_control_makes_the_others_treated():
         (
             stated(control_baseline="a1", control_followup="a1"),
             observed(["a"], ("pre", "post", "a1")),
-            "are not all different",
+            "must be different",
         ),
         (
             stated(control_baseline="a1", control_followup="a2"),
@@ -220,8 +220,8 @@ def test_groups_that_no_role_names_take_the_role_of_their_name_or_none():
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
-        ({"alpha": 2.0}, "alpha = 2 is no error rate"),
-        ({"sesoi_z": -0.1}, "the smallest effect of interest is a size"),
+        ({"alpha": 2.0}, "alpha = 2 is not a valid error rate"),
+        ({"sesoi_z": -0.1}, "effect size of interest must be above 0"),
         ({"visits": ("post", "pre")}, "must start with the baseline 'pre'"),
         ({"visits": ("pre", "post", "late")}, "visit 'late' is not in the data"),
         ({"visits": ("pre", "post"), "days": (("pre", 0),)}, "days of post are missing"),

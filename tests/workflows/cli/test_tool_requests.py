@@ -61,9 +61,13 @@ def test_fetch(tmp_path, monkeypatch):
     words += ("--space", "S", "--include", "sub-01/*", "--tag", "1.0", "--dry-run")
     request = asked("fetch", "ds1", "to", *words, "--derivatives", "fmriprep=x")
     assert (request.dataset, request.folder) == ("ds1", tmp_path / "to")
-    wanted = request.wanted
-    assert (wanted.participants, wanted.sessions) == (("01",), ("pre",))
-    assert (wanted.tasks, wanted.spaces, wanted.include) == (("rest",), ("S",), ("sub-01/*",))
+    selection = request.selection
+    assert (selection.participants, selection.sessions) == (("01",), ("pre",))
+    assert (selection.tasks, selection.spaces, selection.include) == (
+        ("rest",),
+        ("S",),
+        ("sub-01/*",),
+    )
     assert (request.derivatives, request.tag, request.dry_run) == (("fmriprep", "x"), "1.0", True)
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from circuitshift.atlases.whole import PART
+from circuitshift.atlases.atomic_files import PART_PREFIX
 from circuitshift.pipeline.errors import InputError, OutputError
 from circuitshift.workflows.engine import locks
 
@@ -104,7 +104,7 @@ def dead_note(out, participants):
 
 
 def test_partial_files_of_a_killed_run_are_removed(tmp_path):
-    parts = [tmp_path / f"sub-{k}" / "func" / f"{PART}1-ab-x.tsv" for k in ("01", "02")]
+    parts = [tmp_path / f"sub-{k}" / "func" / f"{PART_PREFIX}1-ab-x.tsv" for k in ("01", "02")]
     for part in parts:
         part.parent.mkdir(parents=True)
         part.write_text("half of it")
@@ -120,7 +120,7 @@ def test_partial_files_of_a_killed_run_are_removed(tmp_path):
         assert not parts[0].exists()
         assert parts[1].exists()
     assert whole.read_text() == "all of it"
-    assert not list(tmp_path.rglob(f"{PART}*"))
+    assert not list(tmp_path.rglob(f"{PART_PREFIX}*"))
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
@@ -151,7 +151,7 @@ def test_another_error_of_the_lock_is_reported(tmp_path, monkeypatch):
 
 
 def test_a_stage_is_held_emptied_and_renamed(tmp_path):
-    left = tmp_path / f"{PART}x" / "sub-01"
+    left = tmp_path / f"{PART_PREFIX}x" / "sub-01"
     left.mkdir(parents=True)
     with locks.staged(tmp_path / "x") as stage:
         assert not left.exists()
