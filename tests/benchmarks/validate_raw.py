@@ -67,7 +67,7 @@ def write(
     atlas = load_atlas("seitzman300")
     study = draw_study(SimulationSpec(t_r_s=spec.t_r_s), PlantedTruth("specific"), atlas, rng)
     before = next(draw_correlations(study, SimulatedParticipant("01", "treated"), [False], rng))
-    after = plant(before, study.truth, study.participants, response=1.0)
+    after = plant(before, study.truth, study.population, response=1.0)
     head, runs = draw_head(spec, rng), {}
     for session, correlation in zip(SESSIONS, (before, before, after), strict=True):
         series = draw_series(correlation, n_volumes, spec.t_r_s, np.random.default_rng([seed, 1]))
@@ -87,7 +87,7 @@ def write(
         }
         tables.write_json(path.with_name(path.name.replace(".nii.gz", ".json")), sidecar)
         runs[session] = run
-    return runs, study.participants
+    return runs, study.population
 
 
 def measure(root: Path) -> Path:

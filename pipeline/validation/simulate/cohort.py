@@ -20,10 +20,10 @@ from circuitshift.pipeline.validation.simulate.truth import (
     PlantedTruth,
     Population,
     SimulationSpec,
+    draw_population,
+    draw_variation,
     participant_correlation,
     plant,
-    population,
-    wander,
 )
 
 __all__ = [
@@ -71,7 +71,7 @@ class SimulatedCohort:
     ----------
     spec : PhantomSpec
     truth : PlantedTruth
-    participants : Population
+    population : Population
     change : ndarray of shape (n_edges,)
         Sum over the treated, Fisher z; filled as their runs are drawn.
     n_changed : int
@@ -79,12 +79,12 @@ class SimulatedCohort:
 
     spec: SimulationSpec
     truth: PlantedTruth
-    participants: Population
+    population: Population
     change: Floats = field(init=False)
     n_changed: int = 0
 
     def __post_init__(self) -> None:
-        self.change = np.zeros(self.participants.edges[0].size)
+        self.change = np.zeros(self.population.edges[0].size)
 
 
 def refuse_full(out_dir: Path) -> None:
@@ -110,7 +110,7 @@ def draw_study(
     -------
     PhantomStudy
     """
-    return SimulatedCohort(spec, truth, population(atlas, truth.circuits, rng))
+    return SimulatedCohort(spec, truth, draw_population(atlas, truth.circuits, rng))
 
 
 def draw_cohort(spec: SimulationSpec, rng: np.random.Generator) -> list[SimulatedParticipant]:
@@ -165,15 +165,15 @@ def draw_correlations(
     ------
     ndarray of shape (n_regions, n_regions)
     """
-    spec, participants = study.spec, study.participants
-    own = wander(participants.loadings.shape, participants, spec.trait_sd, rng)
+    spec, population = study.spec, study.population
+    own = draw_variation(population.loadings.shape, population, spec.trait_sd, rng)
     patient = person.role != "reference"
     for followup in followups:
-        state = wander(participants.loadings.shape, participants, spec.state_sd, rng)
-        correlation = participant_correlation(participants, own, state, patient=patient)
+        state = draw_variation(population.loadings.shape, population, spec.state_sd, rng)
+        correlation = participant_correlation(population, own, state, patient=patient)
         if followup and person.role == "treated":
-            after = plant(correlation, study.truth, participants, response=person.response)
-            before_z, after_z = (np.arctanh(r[participants.edges]) for r in (correlation, after))
+            after = plant(correlation, study.truth, population, response=person.response)
+            before_z, after_z = (np.arctanh(r[population.edges]) for r in (correlation, after))
             study.change += after_z - before_z
             study.n_changed += 1
             correlation = after
@@ -306,10 +306,10 @@ def _realised(study: SimulatedCohort) -> dict[str, object]:
     """
     if study.n_changed == 0:
         return {"n_treated": 0}
-    change, participants = study.change / study.n_changed, study.participants
-    hit = np.unique(np.concatenate(list(participants.circuits.values())))
+    change, population = study.change / study.n_changed, study.population
+    hit = np.unique(np.concatenate(list(population.circuits.values())))
     background = np.setdiff1d(np.arange(change.size), hit)
-    typical, toward = participants.typical_z()[background], -participants.deviation_z()[background]
+    typical, toward = population.typical_z()[background], -population.deviation_z()[background]
     design = np.column_stack([np.ones(background.size), typical - typical.mean(), toward])
     shift, gain, share = np.linalg.lstsq(design, change[background], rcond=None)[0]
     return {
@@ -317,7 +317,7 @@ def _realised(study: SimulatedCohort) -> dict[str, object]:
         "mean_change_z": {"background": round(float(change[background].mean()), 6)}
         | {
             name: round(float(change[edges].mean()), 6)
-            for name, edges in participants.circuits.items()
+            for name, edges in population.circuits.items()
         },
         "shift_z": round(float(shift), 6),
         "gain": round(float(gain), 6),

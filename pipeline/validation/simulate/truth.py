@@ -1,11 +1,12 @@
-"""What a simulated study plants: who its people are, and what treatment changes in them.
+"""Plant a known treatment effect in simulated correlation matrices.
 
-The truth is planted where the analysis estimates it, in the Fisher z of regional correlations:
-``z(i, t, e) = typical(e) + deviation(e) [patients] + trait(i, e) + state(i, t, e)``, and at the
-follow-up of a treated person the truth on top. Correlation matrices come from loadings on common
-factors, ``R = F F'`` with a unit diagonal, so they are valid by construction: the healthy loadings
-give `typical`, further columns give `deviation`, and random changes of the loadings give trait and
-state. What the truth adds can leave the set of valid matrices; then the nearest one is taken.
+The effect is planted on the scale on which the analysis estimates it, the Fisher z of regional
+correlations: ``z(i, t, e) = typical(e) + deviation(e) [patients] + trait(i, e) + state(i, t, e)``,
+plus the effect at the follow-up visit of treated participants. Correlation matrices are computed
+from loadings on common factors, ``R = F F'`` with a unit diagonal, and are therefore valid by
+construction. The healthy loadings give `typical`, additional columns give `deviation`, and random
+changes of the loadings give trait and state. A matrix to which an effect was added need not be a
+valid correlation matrix; it is replaced by the nearest valid one.
 """
 
 from collections.abc import Sequence
@@ -24,18 +25,18 @@ __all__ = [
     "PlantedTruth",
     "Population",
     "SimulationSpec",
-    "Wander",
+    "Variation",
+    "draw_population",
+    "draw_variation",
     "nearest_correlation",
     "participant_correlation",
     "plant",
-    "population",
-    "wander",
 ]
 
-#: How a person or a session differs: relative strength of all loadings, and their change.
-Wander = tuple[float, Floats]
+#: Variation of a participant or a session: relative strength of all loadings, and their change.
+Variation = tuple[float, Floats]
 
-#: Verdicts that are right for each truth.
+#: Verdicts that are correct for each planted truth.
 EXPECTED: dict[str, tuple[str, ...]] = {
     "nothing": ("neither", "undetermined"),
     "shift": ("global",),
@@ -48,26 +49,25 @@ EXPECTED: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class PlantedTruth:
-    """What treatment does to the treated at follow-up.
+    """Effect of treatment on treated participants at follow-up.
 
-    Sizes are chosen so that 14 treated, 14 control and 14 reference people with 150 volumes at
-    2 s show the effect clearly in a group test.
+    The default sizes produce a clear group difference with 14 treated, 14 control and 14 reference
+    participants and 150 volumes at a repetition time of 2 s.
 
     Parameters
     ----------
     name : {"nothing", "shift", "gain", "normalisation", "specific", "both"}
-        `both` is shift plus specific.
+        Kind of effect; ``"both"`` combines a shift and a circuit-specific effect.
     shift_z : float
         Added to the Fisher z of every edge.
     gain : float
-        Every correlation is multiplied by it, as when the share of independent noise in each
-        region changes.
+        Factor on every correlation, as when the share of independent noise changes in every region.
     normalisation : float
-        Share of the patients' deviation from the healthy mean that is closed on every edge.
+        Share of the patients' deviation from the healthy mean that is removed from every edge.
     specific_z : float
-        Added to the Fisher z of the circuits' edges.
+        Added to the Fisher z of the edges of `circuits`.
     circuits : tuple of str
-        Circuits that `specific_z` acts on.
+        Circuits that are changed by `specific_z`.
 
     Raises
     ------
@@ -84,50 +84,56 @@ class PlantedTruth:
 
     def __post_init__(self) -> None:
         if self.name not in EXPECTED:
-            raise InputError(f"truth {self.name!r} is unknown; choose one of {', '.join(EXPECTED)}")
+            raise InputError(
+                f"unknown planted truth {self.name!r}; choose one of {', '.join(EXPECTED)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class SimulationSpec:
-    """Size, noise and misfortunes of a simulated study.
+    """Size, noise and data loss of a simulated study.
 
     Parameters
     ----------
     n_treated, n_control, n_reference : int
-        People; the reference group is healthy and has the first session only.
+        Number of participants in each group. Participants of the reference group are healthy and
+        attend the first session only.
     n_volumes : int
+        Volumes per run.
     t_r_s : float
         Repetition time, s.
     voxel_mm : float
-        Isotropic voxel size of the images.
+        Isotropic voxel size of the images, mm.
     atlas : str
-        Atlas whose regions are painted.
+        Name of the atlas in whose regions the signal is simulated.
     sessions : tuple of two str
-        Labels of baseline and follow-up.
+        Labels of the baseline and the follow-up session.
     task : str
+        Task label of the runs.
     fd_mm : tuple of three float
-        Typical mean framewise displacement apart from jumps: at baseline, and at follow-up of the
-        treated and of the control group.
+        Typical mean framewise displacement without sudden jumps, mm: at baseline, at follow-up in
+        the treated group, and at follow-up in the control group.
     spikes : float
         Share of volumes with a sudden jump.
     share_missing : float
         Share of each patient group without a follow-up session.
     share_out_of_view : float
-        Share of runs whose lowest slices were not scanned.
+        Share of runs whose lowest slices are missing.
     view_z_mm : float
-        Slices below it are missing in those runs.
+        Height below which slices are missing in those runs, mm.
     n_dummy : int
         Volumes before the steady state in each run.
     trait_sd, state_sd : tuple of three float
-        How people, and sessions of one person, differ: relative strength of all loadings, change
-        of loadings that a network shares, and of single regions.
+        Standard deviations between participants, and between sessions of a participant, of the
+        relative strength of all loadings, of the change of loadings shared by a network, and of the
+        change of loadings of single regions.
     response_sd : float
-        Standard deviation over treated people of their response, whose mean is 1.
+        Standard deviation of the response over treated participants; its mean is 1.
 
     Raises
     ------
     InputError
-        If a number is out of its range.
+        If a value is outside its range.
     """
 
     n_treated: int = 14
@@ -151,8 +157,8 @@ class SimulationSpec:
 
     def __post_init__(self) -> None:
         wrong = [
-            f"{name} = {getattr(self, name)} must be at least {least}"
-            for name, least in (
+            f"{name} = {getattr(self, name)} must be at least {lowest}"
+            for name, lowest in (
                 ("n_treated", 1),
                 ("n_control", 0),
                 ("n_reference", 0),
@@ -161,10 +167,10 @@ class SimulationSpec:
                 ("voxel_mm", 2.0),
                 ("n_dummy", 0),
             )
-            if getattr(self, name) < least
+            if getattr(self, name) < lowest
         ]
         wrong += [
-            f"{name} = {getattr(self, name)} must lie between 0 and 1"
+            f"{name} = {getattr(self, name)} must be at least 0 and below 1"
             for name in ("spikes", "share_missing", "share_out_of_view")
             if not 0 <= getattr(self, name) < 1
         ]
@@ -177,18 +183,18 @@ class SimulationSpec:
 
 @dataclass(frozen=True, slots=True)
 class Population:
-    """What is common to the people of a simulated study.
+    """Features shared by all participants of a simulated study.
 
     Parameters
     ----------
     loadings : ndarray, shape (n_regions, n_factors)
         Healthy loadings F.
     deviation : ndarray, shape (n_regions, n_patterns)
-        Further columns of F in patients.
+        Additional columns of F in patients.
     networks : ndarray, shape (n_regions, n_networks)
-        One-hot membership.
+        One-hot network membership of each region.
     circuits : dict of str to ndarray of int
-        Edges of the circuits of the truth, in the order of ``numpy.triu_indices``.
+        Edges of the circuits that the truth changes, in the order of ``numpy.triu_indices``.
     """
 
     loadings: Floats
@@ -198,50 +204,53 @@ class Population:
 
     @property
     def edges(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Rows and columns of the upper triangle."""
+        """Row and column indices of the upper triangle, in the order of edges."""
         i, j = np.triu_indices(len(self.loadings), 1)
         return i, j
 
     def typical_z(self) -> Floats:
-        """Healthy mean, shape (n_edges,), Fisher z."""
+        """Compute the healthy mean of each edge, shape (n_edges,), Fisher z."""
         return np.asarray(np.arctanh((self.loadings @ self.loadings.T)[self.edges]))
 
     def deviation_z(self) -> Floats:
-        """Patients minus healthy, shape (n_edges,), Fisher z."""
+        """Compute patients minus healthy for each edge, shape (n_edges,), Fisher z."""
         both = np.concatenate([self.loadings, self.deviation], axis=1)
         return np.asarray(np.arctanh((both @ both.T)[self.edges])) - self.typical_z()
 
 
-def population(
+def draw_population(
     atlas: Atlas, circuits: Sequence[str], rng: np.random.Generator, *, n_factors: int = 30
 ) -> Population:
-    """Draw a population on an atlas.
+    """Draw the features that the participants of a simulated study share.
 
-    Healthy correlation is a sum of valid parts: one common to the whole brain, one within each
-    network, one that falls with distance (a Gaussian kernel of 25 mm), and one that sets the
-    default-mode network against the task-positive network. Patients deviate over the whole brain:
-    a hyperconnected default-mode network that also pulls or pushes every other network, and a
-    second pattern over all networks; without deviation outside the circuits, global normalisation
-    could not be told from anything else.
+    The healthy correlation is a sum of four valid parts: one common to all regions, one within each
+    network, one that decreases with distance (Gaussian kernel, SD 25 mm), and one that makes the
+    default-mode and task-positive networks anticorrelated. Patients deviate across the complete
+    brain: their default-mode network is hyperconnected and its correlation with every other network
+    is raised or lowered, and a second pattern covers all networks. Without deviation outside the
+    circuits, global normalisation would not be distinguishable from a circuit-specific effect.
 
     Parameters
     ----------
     atlas : Atlas
-        With centres; networks where known.
+        Atlas with region centres, and with networks where available.
     circuits : sequence of str
-        Circuits whose edges are wanted.
+        Circuits whose edges are returned.
     rng : numpy.random.Generator
+        Source of random numbers.
     n_factors : int
-        Leading factors that are kept.
+        Number of leading factors that are retained.
 
     Returns
     -------
     Population
+        Loadings, deviation, networks and circuits on the atlas.
 
     Raises
     ------
     CircuitError
-        If a circuit, or the default-mode and task-positive networks, do not resolve on the atlas.
+        If a circuit, or the default-mode and task-positive networks, cannot be resolved on the
+        atlas.
     """
     n = len(atlas.regions)
     names = [region.network for region in atlas.regions]
@@ -263,81 +272,107 @@ def population(
     pull = networks @ rng.choice([-0.25, 0.25], networks.shape[1])
     pull[dmn] = 0.30
     second = networks @ (0.25 * np.where(np.arange(networks.shape[1]) % 2, 1.0, -1.0))
-    second[dmn] *= 0.5  # so that the default-mode network is not beyond all others in patients
+    second[dmn] *= 0.5  # keeps the default-mode network within the range of the other networks
     jitter = rng.normal(1, 0.2, (n, 2))
     return Population(
-        loadings=_cap(loadings),
+        loadings=_limit_common_variance(loadings),
         deviation=np.column_stack([pull, second]) * jitter,
         networks=networks,
         circuits={name: found[name].edges(n) for name in circuits},
     )
 
 
-def _cap(loadings: Floats, most: float = 0.8) -> Floats:
-    """Shrink regions whose common variance would exceed `most`; the rest is their own noise."""
+def _limit_common_variance(loadings: Floats, highest: float = 0.8) -> Floats:
+    """Scale down loadings of regions whose common variance exceeds `highest`.
+
+    The remaining variance of a region is noise of its own.
+    """
     size = (loadings**2).sum(1, keepdims=True)
-    return np.asarray(loadings * np.sqrt(np.minimum(1, most / size)))
+    return np.asarray(loadings * np.sqrt(np.minimum(1, highest / size)))
 
 
-def wander(
+def draw_variation(
     shape: tuple[int, int],
-    participants: Population,
+    population: Population,
     sd: tuple[float, float, float],
     rng: np.random.Generator,
-) -> Wander:
-    """Relative strength and change of loadings of one person or session."""
-    shared = participants.networks @ rng.normal(
-        0, sd[1], (participants.networks.shape[1], shape[1])
-    )
+) -> Variation:
+    """Draw how the loadings of one participant or session differ from the population.
+
+    Parameters
+    ----------
+    shape : tuple of two int
+        Shape of the loadings, (n_regions, n_factors).
+    population : Population
+        Provides the network membership of regions.
+    sd : tuple of three float
+        Standard deviations of the relative strength, of the change shared by a network, and of the
+        change of single regions.
+    rng : numpy.random.Generator
+        Source of random numbers.
+
+    Returns
+    -------
+    strength : float
+        Relative strength of all loadings; 0 means unchanged.
+    change : ndarray, shape (n_regions, n_factors)
+        Added to the loadings.
+    """
+    shared = population.networks @ rng.normal(0, sd[1], (population.networks.shape[1], shape[1]))
     return float(rng.normal(0, sd[0])), shared + rng.normal(0, sd[2], shape)
 
 
 def participant_correlation(
-    participants: Population, own: Wander, state: Wander, *, patient: bool
+    population: Population, own: Variation, state: Variation, *, patient: bool
 ) -> Floats:
-    """Correlation matrix of one session, before any treatment.
+    """Compute the correlation matrix of one session without treatment.
 
     Parameters
     ----------
-    participants : Population
+    population : Population
+        Loadings shared by all participants.
     own, state : tuple of (float, ndarray)
-        Relative strength, and change of the loadings, of the person and of the session.
+        Relative strength and change of the loadings of the participant and of the session; see
+        `draw_variation`.
     patient : bool
+        Whether the deviation of patients is added.
 
     Returns
     -------
     ndarray, shape (n_regions, n_regions)
-        Positive definite, unit diagonal.
+        Positive definite, with unit diagonal.
     """
-    loadings = (participants.loadings + own[1] + state[1]) * (1 + own[0] + state[0])
+    loadings = (population.loadings + own[1] + state[1]) * (1 + own[0] + state[0])
     if patient:
-        loadings = np.concatenate([loadings, participants.deviation], axis=1)
-    loadings = _cap(loadings)
+        loadings = np.concatenate([loadings, population.deviation], axis=1)
+    loadings = _limit_common_variance(loadings)
     correlation = np.asarray(loadings @ loadings.T)
     np.fill_diagonal(correlation, 1.0)
     return correlation
 
 
-def nearest_correlation(correlation: Floats, *, least: float = 0.02) -> Floats:
-    """Nearest valid correlation matrix, by clipping eigenvalues and restoring the diagonal.
+def nearest_correlation(correlation: Floats, *, min_eigenvalue: float = 0.02) -> Floats:
+    """Return the nearest valid correlation matrix.
+
+    Eigenvalues are clipped at `min_eigenvalue`, and the unit diagonal is restored.
 
     Parameters
     ----------
     correlation : ndarray, shape (n_regions, n_regions)
-        Symmetric, unit diagonal.
-    least : float
+        Symmetric matrix with unit diagonal.
+    min_eigenvalue : float
         Smallest eigenvalue before the diagonal is restored.
 
     Returns
     -------
-    ndarray
-        The input itself when it is positive definite with that margin.
+    ndarray, shape (n_regions, n_regions)
+        The input array itself if its smallest eigenvalue is at least `min_eigenvalue`.
     """
     try:
-        np.linalg.cholesky(correlation - least * np.eye(len(correlation)))
+        np.linalg.cholesky(correlation - min_eigenvalue * np.eye(len(correlation)))
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(correlation)
-        fixed = (vectors * np.maximum(values, least)) @ vectors.T
+        fixed = (vectors * np.maximum(values, min_eigenvalue)) @ vectors.T
         size = np.sqrt(np.diag(fixed))
         fixed /= size[:, None] * size
         np.fill_diagonal(fixed, 1.0)
@@ -346,35 +381,37 @@ def nearest_correlation(correlation: Floats, *, least: float = 0.02) -> Floats:
 
 
 def plant(
-    correlation: Floats, truth: PlantedTruth, participants: Population, *, response: float = 1.0
+    correlation: Floats, truth: PlantedTruth, population: Population, *, response: float = 1.0
 ) -> Floats:
-    """Correlation matrix after treatment.
+    """Compute the correlation matrix of a follow-up session after treatment.
 
     Parameters
     ----------
     correlation : ndarray, shape (n_regions, n_regions)
-        What the follow-up would be without treatment.
+        Correlation matrix of the same session without treatment.
     truth : PlantedTruth
-    participants : Population
+        Effect to plant.
+    population : Population
+        Provides the edges of circuits and the deviation of patients.
     response : float
-        Multiplies every size.
+        Factor on the size of the effect.
 
     Returns
     -------
-    ndarray
-        Nearest valid correlation matrix to the one planted.
+    ndarray, shape (n_regions, n_regions)
+        Nearest valid correlation matrix to the one with the planted effect.
     """
-    z = np.arctanh(correlation[participants.edges])
+    z = np.arctanh(correlation[population.edges])
     if truth.name in ("shift", "both"):
         z += response * truth.shift_z
     if truth.name in ("specific", "both"):
-        hit = np.unique(np.concatenate([participants.circuits[name] for name in truth.circuits]))
+        hit = np.unique(np.concatenate([population.circuits[name] for name in truth.circuits]))
         z[hit] += response * truth.specific_z
     if truth.name == "normalisation":
-        z -= response * truth.normalisation * participants.deviation_z()
+        z -= response * truth.normalisation * population.deviation_z()
     r = np.tanh(z)
     if truth.name == "gain":
         r *= 1 + response * (truth.gain - 1)
     out = np.eye(len(correlation)) / 2
-    out[participants.edges] = r
+    out[population.edges] = r
     return nearest_correlation(out + out.T)

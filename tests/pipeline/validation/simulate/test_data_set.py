@@ -31,11 +31,11 @@ from circuitshift.pipeline.validation.simulate.data_set import (
 from circuitshift.pipeline.validation.simulate.truth import (
     EXPECTED,
     Population,
+    draw_population,
+    draw_variation,
     nearest_correlation,
     participant_correlation,
     plant,
-    population,
-    wander,
 )
 
 DATA = Path(__file__).resolve().parents[4].parent / "shared/data"
@@ -61,17 +61,17 @@ def grid(atlas: Atlas) -> Grid:
 
 
 @pytest.fixture(scope="module")
-def participants(atlas: Atlas) -> Population:
-    return population(atlas, ("dmn", "dmn_tpn"), np.random.default_rng(1))
+def population(atlas: Atlas) -> Population:
+    return draw_population(atlas, ("dmn", "dmn_tpn"), np.random.default_rng(1))
 
 
 @pytest.fixture(scope="module")
-def baseline(participants: Population) -> np.ndarray:
+def baseline(population: Population) -> np.ndarray:
     rng = np.random.default_rng(2)
     spec = SimulationSpec()
-    own = wander(participants.loadings.shape, participants, spec.trait_sd, rng)
-    state = wander(participants.loadings.shape, participants, spec.state_sd, rng)
-    return participant_correlation(participants, own, state, patient=True)
+    own = draw_variation(population.loadings.shape, population, spec.trait_sd, rng)
+    state = draw_variation(population.loadings.shape, population, spec.state_sd, rng)
+    return participant_correlation(population, own, state, patient=True)
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +87,10 @@ def edges_z(series: np.ndarray) -> np.ndarray:
     return np.arctanh(np.corrcoef(series.T)[np.triu_indices(series.shape[1], 1)])
 
 
-def split(participants: Population) -> tuple[np.ndarray, np.ndarray]:
+def split(population: Population) -> tuple[np.ndarray, np.ndarray]:
     """Edges in a circuit of the truth, and background edges, as masks."""
-    hit = np.zeros(participants.edges[0].size, bool)
-    for edges in participants.circuits.values():
+    hit = np.zeros(population.edges[0].size, bool)
+    for edges in population.circuits.values():
         hit[edges] = True
     return hit, ~hit
 
@@ -105,13 +105,13 @@ def test_unknown_truth_and_bad_numbers_are_refused_at_once() -> None:
         SimulationSpec(n_treated=0, n_volumes=3, spikes=2)
 
 
-def test_patients_deviate_over_the_whole_brain(participants: Population) -> None:
-    hit, background = split(participants)
-    deviation, typical = participants.deviation_z(), participants.typical_z()
+def test_patients_deviate_over_the_whole_brain(population: Population) -> None:
+    hit, background = split(population)
+    deviation, typical = population.deviation_z(), population.typical_z()
     assert deviation[background].std() > 0.05
-    assert deviation[participants.circuits["dmn"]].mean() > 0.05
-    assert typical[participants.circuits["dmn"]].mean() > typical[background].mean() + 0.1
-    assert typical[participants.circuits["dmn_tpn"]].mean() < typical[background].mean()
+    assert deviation[population.circuits["dmn"]].mean() > 0.05
+    assert typical[population.circuits["dmn"]].mean() > typical[background].mean() + 0.1
+    assert typical[population.circuits["dmn_tpn"]].mean() < typical[background].mean()
     # what the slope on deviation measures must not be the slope on strength
     assert abs(np.corrcoef(typical[background], deviation[background])[0, 1]) < 0.6
     assert 0 < hit.mean() < 0.3
@@ -125,13 +125,13 @@ def test_a_session_is_a_valid_correlation_matrix(baseline: np.ndarray) -> None:
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_what_is_planted_is_realised(
-    name: str, participants: Population, baseline: np.ndarray
+    name: str, population: Population, baseline: np.ndarray
 ) -> None:
     truth = PlantedTruth(name)
-    after = plant(baseline, truth, participants)
+    after = plant(baseline, truth, population)
     assert np.linalg.eigvalsh(after)[0] > 0
-    change = np.arctanh(after[participants.edges]) - np.arctanh(baseline[participants.edges])
-    hit, background = split(participants)
+    change = np.arctanh(after[population.edges]) - np.arctanh(baseline[population.edges])
+    hit, background = split(population)
     planted = {
         "nothing": (0, 0),
         "shift": (truth.shift_z, truth.shift_z),
@@ -144,18 +144,18 @@ def test_what_is_planted_is_realised(
         assert change[hit].mean() == pytest.approx(inside, abs=0.004)
         assert change[background].std() < 0.01
     elif name == "gain":
-        r, before = after[participants.edges], baseline[participants.edges]
+        r, before = after[population.edges], baseline[population.edges]
         assert (r @ before) / (before @ before) == pytest.approx(truth.gain, abs=0.01)
     else:
-        toward = -participants.deviation_z()
+        toward = -population.deviation_z()
         share = (change @ toward) / (toward @ toward)
         assert share == pytest.approx(truth.normalisation, abs=0.02)
         assert np.corrcoef(change, toward)[0, 1] > 0.99
 
 
-def test_a_response_scales_what_is_planted(participants: Population, baseline: np.ndarray) -> None:
-    after = plant(baseline, PlantedTruth("shift"), participants, response=0.5)
-    change = np.arctanh(after[participants.edges]) - np.arctanh(baseline[participants.edges])
+def test_a_response_scales_what_is_planted(population: Population, baseline: np.ndarray) -> None:
+    after = plant(baseline, PlantedTruth("shift"), population, response=0.5)
+    change = np.arctanh(after[population.edges]) - np.arctanh(baseline[population.edges])
     assert change == pytest.approx(0.04)
 
 
@@ -171,22 +171,22 @@ def test_nearest_correlation_repairs_only_what_is_broken() -> None:
     assert 0 < fixed[0, 1] < 0.9
 
 
-def test_effects_show_in_a_group_test_and_nothing_does_not(participants: Population) -> None:
+def test_effects_show_in_a_group_test_and_nothing_does_not(population: Population) -> None:
     """14 treated and 14 control people, series of 150 volumes at 2 s."""
     spec, rng = SimulationSpec(), np.random.default_rng(3)
-    hit, background = split(participants)
-    shape = participants.loadings.shape
+    hit, background = split(population)
+    shape = population.loadings.shape
     change: dict[str, list[tuple[float, float]]] = {"control": [], "nothing": [], "both": []}
     for kind, found in change.items():
         truth = PlantedTruth("nothing" if kind == "control" else kind)
         for _ in range(14):
-            own = wander(shape, participants, spec.trait_sd, rng)
+            own = draw_variation(shape, population, spec.trait_sd, rng)
             z = []
             for session in range(2):
-                state = wander(shape, participants, spec.state_sd, rng)
-                r = participant_correlation(participants, own, state, patient=True)
+                state = draw_variation(shape, population, spec.state_sd, rng)
+                r = participant_correlation(population, own, state, patient=True)
                 if session:
-                    r = plant(r, truth, participants)
+                    r = plant(r, truth, population)
                 z.append(edges_z(draw_series(r, spec.n_volumes, spec.t_r_s, rng)))
             d = z[1] - z[0]
             found.append((d[background].mean(), d[hit].mean() - d[background].mean()))
@@ -288,10 +288,10 @@ def test_out_of_view_is_zero_and_dummies_are_bright(grid: Grid, baseline: np.nda
 
 
 def test_motion_raises_raw_edges_and_denoising_takes_it_out(
-    grid: Grid, participants: Population
+    grid: Grid, population: Population
 ) -> None:
-    still = (0.0, np.zeros_like(participants.loadings))
-    truth = participant_correlation(participants, still, still, patient=True)
+    still = (0.0, np.zeros_like(population.loadings))
+    truth = participant_correlation(population, still, still, patient=True)
     found: dict[float, list[tuple[float, float]]] = {0.1: [], 0.4: []}
     for fd_mm, means in found.items():
         for seed in range(8):
@@ -309,7 +309,7 @@ def test_motion_raises_raw_edges_and_denoising_takes_it_out(
     little, much = np.mean(found[0.1], axis=0), np.mean(found[0.4], axis=0)
     assert much[0] > little[0] + 0.03
     assert abs(much[1] - little[1]) < 0.005
-    assert much[1] == pytest.approx(np.arctanh(truth[participants.edges]).mean(), abs=0.02)
+    assert much[1] == pytest.approx(np.arctanh(truth[population.edges]).mean(), abs=0.02)
 
 
 # ------------------------------------------------------------------------------ the study
