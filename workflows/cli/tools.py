@@ -70,7 +70,7 @@ def _write(request: SimulateRequest, folder: Path) -> tuple[str, ...]:
     """Simulate into a folder; return the verdicts that are right."""
     import numpy as np  # noqa: PLC0415 - after the thread limits
 
-    from circuitshift.pipeline.validation.simulate.cohort import refuse_full  # noqa: PLC0415
+    from circuitshift.pipeline.validation.simulate.cohort import require_empty_folder  # noqa: PLC0415
     from circuitshift.pipeline.validation.simulate.data_set import write_simulated_data_set  # noqa: PLC0415
     from circuitshift.pipeline.validation.simulate.raw_data_set import (  # noqa: PLC0415
         RAW_STUDY,
@@ -85,7 +85,7 @@ def _write(request: SimulateRequest, folder: Path) -> tuple[str, ...]:
     write = write_simulated_raw_data_set if request.raw else write_simulated_data_set
     rng = np.random.default_rng(request.seed)
     truth = (raw_truth if request.raw else PlantedTruth)(request.truth)
-    refuse_full(folder)
+    require_empty_folder(folder)
     with staged(folder) as stage:
         written = write(stage, truth, spec=spec, rng=rng)
     notify(f"{written.n_participants} people, {written.n_runs} runs: {folder}")

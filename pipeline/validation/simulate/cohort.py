@@ -1,6 +1,7 @@
-"""Who is in a simulated study, what their brains correlate like, and what was really planted.
+"""Draw the participants of a simulated study, and describe what was planted in them.
 
-The same for images after preprocessing (`phantom`) and for raw ones (`preproc.phantom_raw`).
+Both the simulated derivatives (`data_set`) and the simulated raw images (`raw_data_set`) are
+written for a cohort that is drawn here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ __all__ = [
     "draw_correlations",
     "draw_mean_fd",
     "draw_study",
-    "refuse_full",
+    "require_empty_folder",
     "write_description",
     "write_participants",
     "write_truth",
@@ -45,16 +46,18 @@ Role = Literal["treated", "control", "reference"]
 
 @dataclass(frozen=True, slots=True)
 class SimulatedParticipant:
-    """Somebody in the study.
+    """One participant of a simulated study.
 
     Parameters
     ----------
     label : str
+        Participant label, without ``sub-``.
     role : {"treated", "control", "reference"}
+        Group of the participant.
     response : float
-        How much of the planted change happens in this person.
+        Factor on the planted effect in this participant.
     returns : bool
-        Whether there is a second session.
+        Whether the participant has a follow-up session.
     """
 
     label: str
@@ -65,16 +68,20 @@ class SimulatedParticipant:
 
 @dataclass(slots=True)
 class SimulatedCohort:
-    """What every run of a study needs, and the sum of realised changes.
+    """State shared by all runs of a simulated study, and the sum of the realised changes.
 
     Parameters
     ----------
-    spec : PhantomSpec
+    spec : SimulationSpec
+        Size and noise of the study.
     truth : PlantedTruth
+        Effect of treatment.
     population : Population
-    change : ndarray of shape (n_edges,)
-        Sum over the treated, Fisher z; filled as their runs are drawn.
+        Features shared by all participants.
+    change : ndarray, shape (n_edges,)
+        Sum of the realised changes of treated participants, Fisher z; updated while runs are drawn.
     n_changed : int
+        Number of follow-up runs of treated participants that `change` contains.
     """
 
     spec: SimulationSpec
@@ -87,43 +94,65 @@ class SimulatedCohort:
         self.change = np.zeros(self.population.edges[0].size)
 
 
-def refuse_full(out_dir: Path) -> None:
-    """Raise InputError if there is anything in the folder."""
+def require_empty_folder(out_dir: Path) -> None:
+    """Refuse a folder that contains anything, so that no existing file is overwritten.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Folder to write to; it may be absent.
+
+    Raises
+    ------
+    InputError
+        If the folder contains a file or folder.
+    """
     if out_dir.exists() and any(out_dir.iterdir()):
-        raise InputError(f"{out_dir} is not empty; name a new folder to simulate into")
+        raise InputError(
+            f"{out_dir} is not empty; choose a new or empty folder for the simulated data"
+        )
 
 
 def draw_study(
     spec: SimulationSpec, truth: PlantedTruth, atlas: Atlas, rng: np.random.Generator
 ) -> SimulatedCohort:
-    """Draw the population.
+    """Draw the population of a simulated study.
 
     Parameters
     ----------
-    spec : PhantomSpec
+    spec : SimulationSpec
+        Size and noise of the study.
     truth : PlantedTruth
+        Effect of treatment.
     atlas : Atlas
-        That of `spec`.
+        Atlas named by `spec`.
     rng : numpy.random.Generator
+        Source of random numbers.
 
     Returns
     -------
-    PhantomStudy
+    SimulatedCohort
+        Study in which no run has been drawn yet.
     """
     return SimulatedCohort(spec, truth, draw_population(atlas, truth.circuits, rng))
 
 
 def draw_cohort(spec: SimulationSpec, rng: np.random.Generator) -> list[SimulatedParticipant]:
-    """Draw the people, in random order of groups, as a study enrols them.
+    """Draw the participants of a study.
+
+    The groups are in random order, as participants are enrolled in a real study.
 
     Parameters
     ----------
-    spec : PhantomSpec
+    spec : SimulationSpec
+        Provides the group sizes, the share of missing visits, and the spread of the response.
     rng : numpy.random.Generator
+        Source of random numbers.
 
     Returns
     -------
-    list of PhantomPerson
+    list of SimulatedParticipant
+        In the order of their labels.
     """
     roles: list[Role] = []
     returns: list[bool] = []
@@ -147,32 +176,38 @@ def draw_cohort(spec: SimulationSpec, rng: np.random.Generator) -> list[Simulate
 
 def draw_correlations(
     study: SimulatedCohort,
-    person: SimulatedParticipant,
+    participant: SimulatedParticipant,
     followups: Sequence[bool],
     rng: np.random.Generator,
 ) -> Iterator[Floats]:
-    """Draw a person's correlation matrices, with treatment planted; notes realised changes.
+    """Draw the correlation matrices of a participant, with the effect of treatment planted.
+
+    The realised change of each follow-up run of a treated participant is added to `study`.
 
     Parameters
     ----------
-    study : PhantomStudy
-    person : PhantomPerson
+    study : SimulatedCohort
+        Study that the participant belongs to; its realised change is updated.
+    participant : SimulatedParticipant
+        Participant to draw.
     followups : sequence of bool
-        One for each run: whether it is a follow-up.
+        For each run, whether it belongs to the follow-up session.
     rng : numpy.random.Generator
+        Source of random numbers.
 
     Yields
     ------
-    ndarray of shape (n_regions, n_regions)
+    ndarray, shape (n_regions, n_regions)
+        Correlation matrix of one run.
     """
     spec, population = study.spec, study.population
     own = draw_variation(population.loadings.shape, population, spec.trait_sd, rng)
-    patient = person.role != "reference"
+    patient = participant.role != "reference"
     for followup in followups:
         state = draw_variation(population.loadings.shape, population, spec.state_sd, rng)
         correlation = participant_correlation(population, own, state, patient=patient)
-        if followup and person.role == "treated":
-            after = plant(correlation, study.truth, population, response=person.response)
+        if followup and participant.role == "treated":
+            after = plant(correlation, study.truth, population, response=participant.response)
             before_z, after_z = (np.arctanh(r[population.edges]) for r in (correlation, after))
             study.change += after_z - before_z
             study.n_changed += 1
@@ -181,10 +216,31 @@ def draw_correlations(
 
 
 def draw_mean_fd(
-    spec: SimulationSpec, person: SimulatedParticipant, *, followup: bool, rng: np.random.Generator
+    spec: SimulationSpec,
+    participant: SimulatedParticipant,
+    *,
+    followup: bool,
+    rng: np.random.Generator,
 ) -> float:
-    """Draw how much somebody moves in a run: mean framewise displacement, mm."""
-    kind = (1 if person.role == "treated" else 2) if followup else 0
+    """Draw the mean framewise displacement of a run.
+
+    Parameters
+    ----------
+    spec : SimulationSpec
+        Provides the typical displacement at baseline and at follow-up of each group.
+    participant : SimulatedParticipant
+        Participant who is scanned.
+    followup : bool
+        Whether the run belongs to the follow-up session.
+    rng : numpy.random.Generator
+        Source of random numbers.
+
+    Returns
+    -------
+    float
+        Mean framewise displacement without sudden jumps, mm.
+    """
+    kind = (1 if participant.role == "treated" else 2) if followup else 0
     return float(spec.fd_mm[kind] * rng.lognormal(0, 0.25))
 
 
@@ -197,14 +253,28 @@ def write_participants(
     spec: SimulationSpec,
     rng: np.random.Generator,
 ) -> None:
-    """Write ``participants.tsv`` with groups, age, sex and scores, and its sidecar."""
+    """Write ``participants.tsv`` and its sidecar with group, age, sex and symptom scores.
+
+    Symptom scores improve more in participants with a larger response, so that the association
+    between change of connectivity and improvement, which the report tests, exists in the data.
+
+    Parameters
+    ----------
+    out_dir : Path
+        BIDS root.
+    cohort : sequence of SimulatedParticipant
+        Participants in the order of the table.
+    spec : SimulationSpec
+        Provides the session labels.
+    rng : numpy.random.Generator
+        Source of random numbers.
+    """
     n = len(cohort)
     patient = np.array([p.role != "reference" for p in cohort])
     treated = np.array([p.role == "treated" for p in cohort])
     returns = np.array([p.returns for p in cohort])
     response = np.array([p.response for p in cohort])
     before = np.where(patient, rng.normal(28, 4, n), np.abs(rng.normal(2, 1.5, n)))
-    # who responds more in the brain improves more: the association the report looks for
     after = before - np.where(treated, 12 * response, 3.0) - rng.normal(0, 2.5, n)
     score = "MADRS"
     first, second = (f"{score}_ses-{session}" for session in spec.sessions)
@@ -227,7 +297,7 @@ def write_participants(
             "Levels": {
                 "treated": "Patients who are treated between the sessions",
                 "control": "Patients who are not treated between the sessions",
-                "reference": "Healthy people, one session",
+                "reference": "Healthy participants, one session",
             },
         },
         "age": {"Description": "Age", "Units": "years"},
@@ -239,11 +309,21 @@ def write_participants(
 
 
 def write_description(folder: Path, title: str, kind: Literal["raw", "derivative"]) -> None:
-    """Write ``dataset_description.json``."""
+    """Write ``dataset_description.json``.
+
+    Parameters
+    ----------
+    folder : Path
+        Root of the data set.
+    title : str
+        Name of the data set.
+    kind : {"raw", "derivative"}
+        BIDS type of the data set.
+    """
     made_by = {
         "Name": "circuitshift simulate",
         "Version": __version__,
-        "Description": "Simulated images; no scanner.",
+        "Description": "Simulated images; no participant was scanned.",
     }
     content = {
         "Name": title,
@@ -264,18 +344,20 @@ def write_truth(
     *,
     images: Mapping[str, object] | None = None,
 ) -> None:
-    """Write ``truth.json``: what was planted, what came of it, and in whom.
+    """Write ``truth.json`` with the planted effect, the realised change and the responses.
 
     Parameters
     ----------
     out_dir : Path
-    study : PhantomStudy
-        After all its runs.
-    cohort : sequence of PhantomPerson
+        BIDS root.
+    study : SimulatedCohort
+        Study after all of its runs have been drawn.
+    cohort : sequence of SimulatedParticipant
+        Participants of the study.
     rng : numpy.random.Generator
-        That which the study was drawn with; its seed is noted.
+        Generator with which the study was drawn; its seed is recorded.
     images : mapping, optional
-        What else is true of the images.
+        Additional entries that describe the images.
     """
     write_text(out_dir / ".bidsignore", "truth.json\n")
     seed = rng.bit_generator.seed_seq
@@ -299,10 +381,12 @@ def write_truth(
 
 
 def _realised(study: SimulatedCohort) -> dict[str, object]:
-    """Mean change of the treated after the matrix was made valid, in Fisher z.
+    """Summarise the realised mean change of treated participants, Fisher z.
 
-    Over background edges (in no circuit of the truth) the change is regressed on the typical
-    strength (gain) and on the deviation from the healthy mean (share closed), as the analysis does.
+    The realised change differs from the planted one where the nearest valid correlation matrix was
+    taken. Over background edges (edges outside the circuits of the truth) the change is regressed
+    on the typical strength (gain) and on the deviation from the healthy mean (share closed), as in
+    the analysis.
     """
     if study.n_changed == 0:
         return {"n_treated": 0}

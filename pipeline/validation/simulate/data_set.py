@@ -1,7 +1,8 @@
-"""A simulated longitudinal study with a planted truth, written as BIDS with fMRIPrep-like files.
+"""Write a simulated longitudinal study as BIDS with fMRIPrep-like derivatives.
 
-`phantom_model` says what is planted, `phantom_run` makes one run; this module enrols the people
-and writes the files. ``truth.json`` says what was planted and what change was realised.
+The effect of treatment is defined in `truth`, the participants are drawn in `cohort`, and single
+runs are made in `bold_run`. The file ``truth.json`` records what was planted and which change was
+realised.
 """
 
 import re
@@ -37,7 +38,7 @@ from circuitshift.pipeline.validation.simulate.cohort import (
     draw_correlations,
     draw_mean_fd,
     draw_study,
-    refuse_full,
+    require_empty_folder,
     write_description,
     write_participants,
     write_truth,
@@ -56,22 +57,23 @@ __all__ = [
 SPACE = "MNI152NLin2009cAsym"
 
 
-# ------------------------------------------------------------------------------ people and runs
+# ------------------------------------------------------------------------------ runs
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatedDataSet:
-    """What was written.
+    """Location and size of a simulated data set.
 
     Parameters
     ----------
     root : Path
         BIDS root, or the derivative folder of `write_layout`.
     derivatives : Path
-        fMRIPrep-like derivative.
+        Folder of the fMRIPrep-like derivative.
     n_participants, n_runs : int
+        Number of participants and of runs written.
     expected : tuple of str
-        Verdicts that are right for the truth planted.
+        Verdicts that are correct for the planted truth; empty if the truth is unknown.
     """
 
     root: Path
@@ -83,7 +85,7 @@ class SimulatedDataSet:
 
 @dataclass(frozen=True, slots=True)
 class _Files:
-    """The content of one run's files."""
+    """Content of the files of one run."""
 
     image: npt.NDArray[np.int16]
     mask: npt.NDArray[np.uint8]
@@ -94,15 +96,15 @@ class _Files:
 def _draw_runs(
     study: SimulatedCohort,
     grid: Grid,
-    person: SimulatedParticipant,
+    participant: SimulatedParticipant,
     followups: Sequence[bool],
     *,
     rng: np.random.Generator,
 ) -> Iterator[_Files]:
-    """One run for each entry of `followups`, which says whether it is a follow-up."""
-    correlations = draw_correlations(study, person, followups, rng)
+    """Draw one run for each entry of `followups`, which tells whether the run is a follow-up."""
+    correlations = draw_correlations(study, participant, followups, rng)
     for followup, correlation in zip(followups, correlations, strict=True):
-        fd_mm = draw_mean_fd(study.spec, person, followup=followup, rng=rng)
+        fd_mm = draw_mean_fd(study.spec, participant, followup=followup, rng=rng)
         yield _draw_run(study.spec, grid, correlation, fd_mm=fd_mm, rng=rng)
 
 
@@ -141,7 +143,7 @@ def _bold_sidecar(spec: SimulationSpec) -> dict[str, object]:
     }
 
 
-# ------------------------------------------------------------------------------ the study
+# ------------------------------------------------------------------------------ complete study
 
 
 def write_simulated_data_set(
@@ -152,34 +154,37 @@ def write_simulated_data_set(
     Parameters
     ----------
     out_dir : Path
-        New or empty folder; becomes the BIDS root. The derivative is
-        ``<out_dir>/derivatives/fmriprep``, what was planted is ``<out_dir>/truth.json``.
+        New or empty folder that becomes the BIDS root. The derivative is written to
+        ``<out_dir>/derivatives/fmriprep``, and the planted truth to ``<out_dir>/truth.json``.
     truth : PlantedTruth
-    spec : PhantomSpec
+        Effect of treatment.
+    spec : SimulationSpec
+        Size, noise and data loss of the study.
     rng : numpy.random.Generator
-        The same seed gives the same bytes.
+        Source of random numbers; the same seed gives the same bytes.
 
     Returns
     -------
-    Phantom
+    SimulatedDataSet
+        Location and size of the study, and the correct verdicts.
 
     Raises
     ------
     InputError
-        If the folder is not empty, or the atlas does not fit the grid.
+        If the folder is not empty, or a region of the atlas has no voxel on the grid.
     """
-    refuse_full(out_dir)
+    require_empty_folder(out_dir)
     study, grid = _study(spec, truth, rng)
     derivatives = out_dir / "derivatives" / "fmriprep"
     cohort = draw_cohort(spec, rng)
     n_runs = 0
-    for person, own_rng in zip(cohort, rng.spawn(len(cohort)), strict=True):
-        sessions = spec.sessions[: 2 if person.returns else 1]
+    for participant, own_rng in zip(cohort, rng.spawn(len(cohort)), strict=True):
+        sessions = spec.sessions[: 2 if participant.returns else 1]
         followups = [session == spec.sessions[1] for session in sessions]
-        runs = _draw_runs(study, grid, person, followups, rng=own_rng)
+        runs = _draw_runs(study, grid, participant, followups, rng=own_rng)
         for session, files in zip(sessions, runs, strict=True):
-            folder = derivatives / f"sub-{person.label}" / f"ses-{session}" / "func"
-            stem = f"sub-{person.label}_ses-{session}_task-{spec.task}"
+            folder = derivatives / f"sub-{participant.label}" / f"ses-{session}" / "func"
+            stem = f"sub-{participant.label}_ses-{session}_task-{spec.task}"
             _write_run(folder, stem, files, grid=grid, spec=spec)
             n_runs += 1
     write_participants(out_dir, cohort, spec, rng)
@@ -188,9 +193,9 @@ def write_simulated_data_set(
         derivatives,
         spec,
         name="Simulated longitudinal resting-state study",
-        readme="Simulated by circuitshift: no person was scanned. There are no raw images; the "
-        "simulated\nimages are in derivatives/fmriprep, and what was planted in them is in "
-        "truth.json.\n",
+        readme="This study was simulated by circuitshift; no participant was scanned. There are "
+        "no raw images.\nThe simulated images are in derivatives/fmriprep, and truth.json lists "
+        "the planted effects.\n",
     )
     write_truth(out_dir, study, cohort, rng)
     return SimulatedDataSet(out_dir, derivatives, len(cohort), n_runs, EXPECTED[truth.name])
@@ -224,7 +229,7 @@ def _write_descriptions(
     write_text(out_dir / "README", readme)
 
 
-# ------------------------------------------------------------------------------ given series
+# ------------------------------------------------------------------------------ existing series
 
 
 def write_painted(
@@ -234,59 +239,60 @@ def write_painted(
     spec: SimulationSpec,
     rng: np.random.Generator,
 ) -> SimulatedDataSet:
-    """Paint given regional series, such as real ones, into images of a study.
+    """Write images whose regions carry existing regional series, such as real ones.
 
-    Series are standardised, motion and physiology leak into them, and voxel noise is independent
-    from voxel to voxel: other than in `write_simulated_data_set`, it does not vanish in a region's
-    mean.
+    Series are standardised, and motion and physiology are added. In contrast to
+    `write_simulated_data_set`, voxel noise is independent between voxels and therefore does not
+    vanish in the mean of a region.
 
     Parameters
     ----------
     out_dir : Path
-        New or empty folder; becomes the BIDS root, as in `write_simulated_data_set`.
+        New or empty folder that becomes the BIDS root, as in `write_simulated_data_set`.
     series : mapping of (str, str) to ndarray, shape (n_volumes, n_regions)
-        By labels of person and session; columns in the order of the atlas.
-    spec : PhantomSpec
-        Its numbers of people and volumes, and how people differ, are not used. A run of the second
-        of its `sessions` has the head motion of a treated person's follow-up, every other run
-        that of a baseline.
+        Series by participant and session label, with columns in the order of the atlas.
+    spec : SimulationSpec
+        Properties of the images. Group sizes, the number of volumes and the variation between
+        participants are not used. Runs of the second of its `sessions` have the head motion of a
+        treated participant's follow-up; all other runs have that of a baseline.
     rng : numpy.random.Generator
+        Source of random numbers; the same seed gives the same bytes.
 
     Returns
     -------
-    Phantom
-        With no expected verdict: what the series say is not known here.
+    SimulatedDataSet
+        Without an expected verdict, since the true change in the series is unknown.
 
     Raises
     ------
     InputError
-        If the folder is not empty, the atlas does not fit the grid, or series do not fit the atlas
-        or are constant.
+        If the folder is not empty, a region of the atlas has no voxel on the grid, or a series is
+        constant or does not have one column for each region.
     """
-    refuse_full(out_dir)
+    require_empty_folder(out_dir)
     grid = make_grid(load_atlas(spec.atlas), spec.voxel_mm)
     n_voxels = np.bincount(grid.region)
     wrong = [
-        f"sub-{label} ses-{session}: shape {given.shape}"
-        for (label, session), given in series.items()
-        if given.ndim != 2 or given.shape[1] != n_voxels.size or not np.ptp(given, axis=0).all()
+        f"sub-{label} ses-{session}: shape {values.shape}"
+        for (label, session), values in series.items()
+        if values.ndim != 2 or values.shape[1] != n_voxels.size or not np.ptp(values, axis=0).all()
     ]
     if wrong:
         raise InputError(
-            f"cannot paint: {'; '.join(wrong)}; needed are volumes x {n_voxels.size} regions of "
-            f"atlas {spec.atlas}, none constant"
+            f"cannot write series into images: {'; '.join(wrong)}; give arrays of shape (volumes, "
+            f"{n_voxels.size}), one column for each region of atlas {spec.atlas}, none constant"
         )
     derivatives = out_dir / "derivatives" / "fmriprep"
-    for ((label, session), given), own_rng in zip(
+    for ((label, session), values), own_rng in zip(
         sorted(series.items()), rng.spawn(len(series)), strict=True
     ):
-        person = SimulatedParticipant(label, "treated")
-        fd_mm = draw_mean_fd(spec, person, followup=session == spec.sessions[1], rng=own_rng)
+        participant = SimulatedParticipant(label, "treated")
+        fd_mm = draw_mean_fd(spec, participant, followup=session == spec.sessions[1], rng=own_rng)
         nuisance = draw_nuisance(
-            grid, len(given), spec.t_r_s, fd_mm=fd_mm, spikes=spec.spikes, rng=own_rng
+            grid, len(values), spec.t_r_s, fd_mm=fd_mm, spikes=spec.spikes, rng=own_rng
         )
-        signal = (given - given.mean(0)) / given.std(0)
-        noise = own_rng.standard_normal(given.shape) * NOISE_SD / np.sqrt(n_voxels)
+        signal = (values - values.mean(0)) / values.std(0)
+        noise = own_rng.standard_normal(values.shape) * NOISE_SD / np.sqrt(n_voxels)
         files = _paint_run(spec, grid, signal + noise, nuisance, rng=own_rng)
         folder = derivatives / f"sub-{label}" / f"ses-{session}" / "func"
         stem = f"sub-{label}_ses-{session}_task-{spec.task}"
@@ -295,12 +301,12 @@ def write_painted(
         out_dir,
         derivatives,
         spec,
-        name="Given regional series, painted into images",
-        readme="Images were simulated by circuitshift around regional series that it was given. "
-        "There are\nno raw images; the simulated ones are in derivatives/fmriprep.\n",
+        name="Existing regional series in simulated images",
+        readme="These images were simulated by circuitshift so that their regions carry existing "
+        "series. There are\nno raw images; the simulated images are in derivatives/fmriprep.\n",
     )
-    participants = {label for label, _ in series}
-    return SimulatedDataSet(out_dir, derivatives, len(participants), len(series), ())
+    n_participants = len({label for label, _ in series})
+    return SimulatedDataSet(out_dir, derivatives, n_participants, len(series), ())
 
 
 # ------------------------------------------------------------------------------ real layouts
@@ -308,7 +314,7 @@ def write_painted(
 
 _RUN_FILE = re.compile(
     r"(?P<stem>sub-[^_]+(?:_ses-(?P<session>[^_]+))?_task-.+?)(?P<space>_space-MNI[^_]+(?:_res-[^_]+)?)?"
-    r"_desc-(?P<what>preproc_bold|brain_mask|confounds_timeseries|confounds_regressors)"
+    r"_desc-(?P<content>preproc_bold|brain_mask|confounds_timeseries|confounds_regressors)"
     r"\.(?P<ext>nii\.gz|tsv|json)"
 )
 
@@ -324,39 +330,44 @@ def write_layout(
     participants: Path | None = None,
     sidecars: Path | None = None,
 ) -> SimulatedDataSet:
-    """Rebuild the layout of a real fMRIPrep derivative with small simulated images.
+    """Reproduce the file layout of a real fMRIPrep derivative with small simulated images.
 
     Every preprocessed image and mask in an MNI space, and every confounds table, becomes a small
-    valid file under its true name. Other JSON files are copied from `sidecars` or hold an empty
-    object; everything else is an empty file.
+    valid file under its original name. Other JSON files are copied from `sidecars` or contain an
+    empty object. All other files are empty.
 
     Parameters
     ----------
     out_dir : Path
         Folder of the derivative.
     filelist : Path
-        Text file, one relative path a line.
-    spec : PhantomSpec
-        Its numbers of people and share of missing visits are not used: the list says who is there.
-        A run is a follow-up when its session is the second of `spec.sessions`.
+        Text file with one relative path per line.
+    spec : SimulationSpec
+        Properties of the images. Group sizes and the share of missing visits are not used, since
+        the list defines the runs. A run is a follow-up if its session is the second of
+        `spec.sessions`.
     rng : numpy.random.Generator
+        Source of random numbers; the same seed gives the same bytes.
     truth : PlantedTruth, optional
-        None plants nothing.
+        Effect of treatment; by default, there is none.
     roles : mapping of str to {"treated", "control", "reference"}, optional
-        Role of each participant label; control where not named.
+        Group of each participant label; participants that are not listed are controls.
     participants : Path, optional
-        Real ``participants.tsv``, copied to `out_dir`; a JSON beside it comes along.
+        Real ``participants.tsv``, which is copied to `out_dir` together with its JSON sidecar, if
+        any.
     sidecars : Path, optional
-        Folder with real JSON files at the same relative paths.
+        Folder that contains real JSON files at the same relative paths.
 
     Returns
     -------
-    Phantom
+    SimulatedDataSet
+        Location and size of the derivative, and the correct verdicts.
 
     Raises
     ------
     InputError
-        If a path of the list leaves the folder, or the atlas does not fit the grid.
+        If a path of the list lies outside the folder, or a region of the atlas has no voxel on the
+        grid.
     """
     truth = truth or PlantedTruth("nothing")
     runs = _lay_out(out_dir, _listed(filelist), sidecars)
@@ -365,11 +376,11 @@ def write_layout(
             shutil.copyfile(source, out_dir / source.name)
     study, grid = _study(spec, truth, rng)
     for (label, own), own_rng in zip(sorted(runs.items()), rng.spawn(len(runs)), strict=True):
-        person = SimulatedParticipant(label, (roles or {}).get(label, "control"))
+        participant = SimulatedParticipant(label, (roles or {}).get(label, "control"))
         stems = sorted(own, key=lambda stem: (f"_ses-{spec.sessions[1]}_" in stem, stem))
         followups = [f"_ses-{spec.sessions[1]}_" in stem for stem in stems]
         for stem, files in zip(
-            stems, _draw_runs(study, grid, person, followups, rng=own_rng), strict=True
+            stems, _draw_runs(study, grid, participant, followups, rng=own_rng), strict=True
         ):
             for path in own[stem]:
                 _write_part(out_dir / path, files, grid, spec)
@@ -378,26 +389,35 @@ def write_layout(
 
 
 def _listed(filelist: Path) -> list[PurePosixPath]:
-    """Relative paths of a list, refused when they would leave the folder."""
+    """Read the relative paths of a list, and refuse paths outside the folder."""
     paths = [PurePosixPath(line) for line in filelist.read_text("utf-8").split("\n") if line]
     outside = [str(path) for path in paths if path.is_absolute() or ".." in path.parts]
     if outside:
-        raise InputError(f"{filelist}: these paths leave the folder: {', '.join(outside[:5])}")
+        raise InputError(
+            f"{filelist}: {len(outside)} paths lie outside the folder ({', '.join(outside[:5])}); "
+            "give paths relative to the derivative, without '..'"
+        )
     return paths
 
 
 def _lay_out(
     out_dir: Path, paths: Sequence[PurePosixPath], sidecars: Path | None
 ) -> dict[str, dict[str, list[PurePosixPath]]]:
-    """Make folders and all files but those to simulate, which are returned by person and run."""
+    """Create folders and all files that are not simulated.
+
+    Returns
+    -------
+    dict of str to dict of str to list of PurePosixPath
+        Files to simulate, by participant label and run.
+    """
     runs: dict[str, dict[str, list[PurePosixPath]]] = {}
     for folder in {out_dir / path.parent for path in paths}:
         folder.mkdir(parents=True, exist_ok=True)
     for path in paths:
         match, target = _RUN_FILE.fullmatch(path.name), out_dir / path
         real = sidecars / path if sidecars else None
-        # a real confounds sidecar would describe columns that the simulated table has not
-        confounds = match is not None and match["what"].startswith("confounds")
+        # a real confounds sidecar would describe columns that the simulated table does not have
+        confounds = match is not None and match["content"].startswith("confounds")
         if real is not None and real.is_file() and not confounds:
             shutil.copyfile(real, target)
         elif match and (match["space"] or confounds):
@@ -411,7 +431,7 @@ def _lay_out(
 
 
 def _write_part(target: Path, files: _Files, grid: Grid, spec: SimulationSpec) -> None:
-    """Write the part of a run that a file name asks for."""
+    """Write the part of a run that the name of a file requires."""
     name = target.name
     if name.endswith("bold.nii.gz"):
         write_image(target, files.image, grid, spec.t_r_s)
@@ -421,5 +441,5 @@ def _write_part(target: Path, files: _Files, grid: Grid, spec: SimulationSpec) -
         write_json(target, _bold_sidecar(spec))
     elif name.endswith("mask.json"):
         write_json(target, {"Type": "Brain"})
-    elif name.endswith(".tsv"):  # its sidecar is written with it
+    elif name.endswith(".tsv"):  # `write_confounds` also writes the sidecar
         write_confounds(target, files.columns, files.meta)

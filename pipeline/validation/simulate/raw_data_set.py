@@ -31,7 +31,7 @@ from circuitshift.pipeline.validation.simulate.cohort import (
     draw_correlations,
     draw_mean_fd,
     draw_study,
-    refuse_full,
+    require_empty_folder,
     write_description,
     write_participants,
     write_truth,
@@ -418,14 +418,16 @@ def write_simulated_raw_data_set(
     InputError
         If the folder is not empty, or the atlas cannot be planted.
     """
-    refuse_full(out_dir)
+    require_empty_folder(out_dir)
     atlas = load_atlas(spec.atlas)
     study = draw_study(spec, truth, atlas, rng)
     scan = replace(head, t_r_s=spec.t_r_s, n_dummy=spec.n_dummy, spikes=spec.spikes)
     cohort = draw_cohort(spec, rng)
     runs: dict[str, object] = {}
-    for person, own_rng in zip(cohort, rng.spawn(len(cohort)), strict=True):
-        for stem, run in _participant_runs(out_dir, study, scan, person, atlas=atlas, rng=own_rng):
+    for participant, own_rng in zip(cohort, rng.spawn(len(cohort)), strict=True):
+        for stem, run in _participant_runs(
+            out_dir, study, scan, participant, atlas=atlas, rng=own_rng
+        ):
             runs[stem] = _truth_of(run)
     write_participants(out_dir, cohort, spec, rng)
     _write_descriptions(out_dir)
@@ -438,7 +440,7 @@ def _participant_runs(
     out_dir: Path,
     study: SimulatedCohort,
     scan: HeadSpec,
-    person: SimulatedParticipant,
+    participant: SimulatedParticipant,
     *,
     atlas: Atlas,
     rng: np.random.Generator,
@@ -446,13 +448,13 @@ def _participant_runs(
     """Scan and write the sessions of a person; yields the runs."""
     spec = study.spec
     head = draw_head(scan, rng)
-    sessions = spec.sessions[: 2 if person.returns else 1]
+    sessions = spec.sessions[: 2 if participant.returns else 1]
     followups = [session == spec.sessions[1] for session in sessions]
-    correlations = draw_correlations(study, person, followups, rng)
+    correlations = draw_correlations(study, participant, followups, rng)
     for session, followup, correlation in zip(sessions, followups, correlations, strict=True):
-        now = replace(scan, fd_mm=draw_mean_fd(spec, person, followup=followup, rng=rng))
-        folder = out_dir / f"sub-{person.label}" / f"ses-{session}"
-        stem = f"sub-{person.label}_ses-{session}"
+        now = replace(scan, fd_mm=draw_mean_fd(spec, participant, followup=followup, rng=rng))
+        folder = out_dir / f"sub-{participant.label}" / f"ses-{session}"
+        stem = f"sub-{participant.label}_ses-{session}"
         pose = draw_pose(now, rng)
         _write_t1w(folder / "anat", stem, draw_t1w(head, pose, now, rng))
         # a head does not lie quite still between two scans of a session
