@@ -1,8 +1,8 @@
-"""One simulated run: regional series, head motion, nuisance, confounds table and small image.
+"""Simulate one preprocessed run: regional series, nuisance signals, confounds table and image.
 
-The image is painted so that the mean of a region's voxels is the regional series itself: voxel
-noise inside a region is centred over its voxels. What motion and physiology add is a linear
-mixture of columns that the confounds table holds, so that a sound denoising can remove it.
+Voxel noise is centred over the voxels of each region, so that the mean of a region is its series.
+Motion and physiology contribute a linear mixture of columns of the confounds table, so that an
+appropriate denoising strategy can remove them.
 """
 
 from dataclasses import dataclass
@@ -41,33 +41,33 @@ __all__ = [
 ]
 
 
-#: Baseline intensity, and intensity units of one standard deviation of the neural signal.
+#: Baseline intensity, and intensity that corresponds to one SD of the neural signal.
 BASELINE, SIGNAL_UNITS = 1000.0, 12.0
 
-#: Standard deviation of a voxel's noise, in standard deviations of the neural signal.
+#: Standard deviation of the noise of a voxel, in standard deviations of the neural signal.
 NOISE_SD = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Where regions lie in the small image.
+    """Position of regions in the simulated image.
 
     Parameters
     ----------
     affine : ndarray, shape (4, 4)
-        Voxel to world, mm.
+        Voxel indices to world coordinates, mm.
     shape : tuple of int
-        Voxels in x, y, z.
+        Number of voxels in x, y and z.
     brain : ndarray of bool, shape (z, y, x)
-        In file order, the fastest axis last.
-    voxels : ndarray of int, shape (n_painted,)
-        Positions in the flattened (z, y, x) volume of the voxels that belong to a region.
-    region : ndarray of int, shape (n_painted,)
-        The region each belongs to, 0-based, ascending.
+        Brain mask in file order, with the fastest axis last.
+    voxels : ndarray of int, shape (n_region_voxels,)
+        Positions, in the flattened (z, y, x) volume, of the voxels that belong to a region.
+    region : ndarray of int, shape (n_region_voxels,)
+        Zero-based region of each of these voxels, ascending.
     z_mm : ndarray, shape (z,)
-        World coordinate of each slice.
+        World coordinate of each slice, mm.
     centres_mm : ndarray, shape (n_regions, 3)
-        Mean coordinate of each region's voxels.
+        Mean coordinate of the voxels of each region, mm.
     """
 
     affine: Floats
@@ -80,39 +80,40 @@ class Grid:
 
 
 def make_grid(atlas: Atlas, voxel_mm: float) -> Grid:
-    """Lay an atlas on a coarse grid that covers the brain in MNI152NLin2009cAsym.
+    """Place the regions of an atlas on a coarse grid that covers the brain in MNI152NLin2009cAsym.
 
     Parameters
     ----------
     atlas : Atlas
-        Of kind spheres or labels.
+        Atlas of kind ``spheres`` or ``labels``.
     voxel_mm : float
-        Isotropic voxel size.
+        Isotropic voxel size, mm.
 
     Returns
     -------
     Grid
+        Grid and the voxels of each region.
 
     Raises
     ------
     InputError
-        If a region has no voxel of its own on this grid, or the atlas has no image.
+        If a region has no voxel on this grid, or the atlas defines no positions in the brain.
     """
     low, high = np.array([-76.0, -112.0, -76.0]), np.array([76.0, 80.0, 88.0])
     shape = tuple(int(n) for n in np.ceil((high - low) / voxel_mm))
     affine = np.diag([voxel_mm, voxel_mm, voxel_mm, 1.0])
-    # x is symmetrical about the midline; y and z start at the corner
+    # x is symmetric about the midline; y and z start at the corner
     affine[:3, 3] = [-(shape[0] - 1) / 2 * voxel_mm, low[1], low[2]]
     z, y, x = np.meshgrid(*(np.arange(n) for n in shape[::-1]), indexing="ij")
     xyz: Floats = np.asarray(np.stack([x, y, z], -1) * voxel_mm + affine[:3, 3], np.float64)
     if atlas.kind == "spheres":
-        label = _spheres(atlas, xyz)
+        label = _label_spheres(atlas, xyz)
     elif atlas.kind == "labels":
-        label = _labels(atlas, xyz)
+        label = _label_image(atlas, xyz)
     else:
         raise InputError(
-            f"atlas {atlas.name}: a {atlas.kind} atlas cannot be painted; simulate with a spheres "
-            "or labels atlas"
+            f"atlas {atlas.name}: images cannot be simulated for an atlas of kind {atlas.kind}; "
+            "choose an atlas of kind spheres or labels"
         )
     flat = label.ravel()
     voxels = np.flatnonzero(flat >= 0)
@@ -123,7 +124,7 @@ def make_grid(atlas: Atlas, voxel_mm: float) -> Grid:
         missing = [atlas.labels[k] for k in np.flatnonzero(count == 0)]
         raise InputError(
             f"atlas {atlas.name}: {len(missing)} regions have no voxel at {voxel_mm:g} mm "
-            f"({', '.join(missing[:5])}); simulate with smaller voxels"
+            f"({', '.join(missing[:5])}); choose smaller voxels"
         )
     inside = ((xyz - [0.0, -17.0, 6.0]) / [72.0, 91.0, 77.0]) ** 2
     where = xyz.reshape(-1, 3)[voxels]
@@ -140,8 +141,8 @@ def make_grid(atlas: Atlas, voxel_mm: float) -> Grid:
     )
 
 
-def _spheres(atlas: Atlas, xyz: Floats) -> npt.NDArray[np.intp]:
-    """Region of each voxel: the nearest centre within its radius; -1 outside all."""
+def _label_spheres(atlas: Atlas, xyz: Floats) -> npt.NDArray[np.intp]:
+    """Assign each voxel to the nearest region centre within its radius, or to -1."""
     label = np.full(xyz.shape[:3], -1, np.intp)
     nearest = np.full(xyz.shape[:3], np.inf)
     axes = (xyz[:, 0, 0, 2], xyz[0, :, 0, 1], xyz[0, 0, :, 0])
@@ -160,20 +161,20 @@ def _spheres(atlas: Atlas, xyz: Floats) -> npt.NDArray[np.intp]:
     return label
 
 
-def _labels(atlas: Atlas, xyz: Floats) -> npt.NDArray[np.intp]:
-    """Region of each voxel: that of the label image's voxel at its centre; -1 outside all."""
+def _label_image(atlas: Atlas, xyz: Floats) -> npt.NDArray[np.intp]:
+    """Assign each voxel to the region that the label image contains at its centre, or to -1."""
     import nibabel as nib  # noqa: PLC0415 - .3 s
 
     image: Any = nib.load(str(atlas.image))
     values = np.rint(np.asarray(image.dataobj)).astype(np.intp)
     ijk = np.rint((xyz - image.affine[:3, 3]) @ np.linalg.inv(image.affine[:3, :3]).T).astype(int)
     within = ((ijk >= 0) & (ijk < values.shape[:3])).all(-1)
-    found = np.zeros(xyz.shape[:3], np.intp)
-    found[within] = values[tuple(ijk[within].T)]
+    label_values = np.zeros(xyz.shape[:3], np.intp)
+    label_values[within] = values[tuple(ijk[within].T)]
     position = np.full(max(int(values.max()), *(r.index for r in atlas.regions)) + 1, -1, np.intp)
     for k, region in enumerate(atlas.regions):
         position[region.index] = k
-    return np.asarray(position[np.maximum(found, 0)])
+    return np.asarray(position[np.maximum(label_values, 0)])
 
 
 # ------------------------------------------------------------------------------ neural signal
@@ -182,29 +183,33 @@ def _labels(atlas: Atlas, xyz: Floats) -> npt.NDArray[np.intp]:
 def draw_series(
     correlation: Floats, n_volumes: int, t_r_s: float, rng: np.random.Generator
 ) -> Floats:
-    """Regional series of unit variance with a given correlation and a resting-state spectrum.
+    """Draw regional series with a given correlation and the spectrum of resting-state BOLD.
 
-    The power spectrum falls off as ``1 / (1 + (f / .08 Hz)**4)`` above a floor of 3 %, and is flat
-    below: most of the power lies under .1 Hz, as in resting BOLD. Neighbouring volumes therefore
-    resemble each other, and a sample correlation has fewer degrees of freedom than volumes.
+    The power spectrum is flat at low frequencies and falls as ``1 / (1 + (f / 0.08 Hz)**4)`` above
+    a floor of 3 %, so that most of the power lies below 0.1 Hz, as in resting-state BOLD.
+    Successive volumes are therefore correlated, and a sample correlation has fewer degrees of
+    freedom than there are volumes.
 
     Parameters
     ----------
     correlation : ndarray, shape (n_regions, n_regions)
-        Positive definite, unit diagonal.
+        Positive definite correlation matrix.
     n_volumes : int
+        Length of the series.
     t_r_s : float
         Repetition time, s.
     rng : numpy.random.Generator
+        Source of random numbers.
 
     Returns
     -------
     ndarray, shape (n_volumes, n_regions)
+        Series with an expected variance of 1.
     """
-    length = n_volumes + 32  # the transform is periodic: cut off what would wrap round
+    length = n_volumes + 32  # the Fourier transform is periodic; the extra volumes are discarded
     frequency = np.fft.rfftfreq(length, t_r_s)
     power = 0.03 + 1 / (1 + (frequency / 0.08) ** 4)
-    # variance of a shaped series = mean power over all (two-sided) frequencies
+    # the variance of a filtered series is the mean power over all two-sided frequencies
     weight = np.full(power.size, 2.0)
     weight[0] = 1.0
     weight[-1] -= length % 2 == 0
@@ -219,18 +224,18 @@ def draw_series(
 
 @dataclass(frozen=True, slots=True)
 class Nuisance:
-    """What is not brain, in one run.
+    """Head motion and physiological signals of one run.
 
     Parameters
     ----------
     motion : ndarray, shape (n_volumes, 6)
-        Translations in mm, rotations in radians.
+        Translations in mm and rotations in radians.
     physiology : ndarray, shape (n_volumes, n_sources)
-        Sources seen in white matter and cerebrospinal fluid, unit variance.
+        Sources of unit variance that are visible in white matter and cerebrospinal fluid.
     csf, white_matter : ndarray, shape (n_volumes, n_voxels)
-        Noise voxels, intensity units around zero.
+        Voxels of cerebrospinal fluid and white matter, intensity around zero.
     leak : ndarray, shape (n_volumes, n_regions)
-        What all of it adds to each region, in standard deviations of the neural signal.
+        Contribution of all nuisance signals to each region, in SD of the neural signal.
     """
 
     motion: Floats
@@ -243,7 +248,15 @@ class Nuisance:
 def _draw_motion(
     n_volumes: int, fd_mm: float, spikes: float, rng: np.random.Generator
 ) -> tuple[Floats, Floats]:
-    """Mean-reverting random walk plus sudden jumps; the jumps' size, mm, per volume beside it."""
+    """Draw a mean-reverting random walk with sudden jumps.
+
+    Returns
+    -------
+    motion : ndarray, shape (n_volumes, 6)
+        Translations in mm and rotations in radians.
+    size : ndarray, shape (n_volumes,)
+        Size of the jump in each volume, mm; zero without a jump.
+    """
     walk = rng.standard_normal((n_volumes, 6)) * [0.7, 1.0, 1.3, 1.3, 0.8, 0.7]
     for t in range(1, n_volumes):
         walk[t] += 0.97 * walk[t - 1]
@@ -257,7 +270,7 @@ def _draw_motion(
     size = np.where(at, rng.uniform(0.6, 1.6, n_volumes), 0.0)
     jump += direction * size[:, None]
     jump[:, 3:] /= HEAD_MM
-    # half of each jump stays: the head does not return to where it was
+    # half of each jump remains, since a head does not return exactly to its former position
     return walk + jump + 0.5 * np.cumsum(jump, axis=0), size
 
 
@@ -270,27 +283,32 @@ def draw_nuisance(
     spikes: float,
     rng: np.random.Generator,
 ) -> Nuisance:
-    """Motion and physiology of one run, and how they leak into the regions.
+    """Draw the motion and physiology of one run, and their contribution to the regions.
 
-    Motion leaks with weights that vary linearly over the brain, so near regions share more of it
-    than far ones (doi:10.1016/j.neuroimage.2011.10.018), in proportion to displacement and to its
-    change. Physiology enters all regions with positive weights, as respiration does.
+    The contribution of motion is proportional to displacement and to its change from volume to
+    volume. Its weights vary linearly over the brain, so that near regions share more of it than
+    distant ones (doi:10.1016/j.neuroimage.2011.10.018). Physiology enters all regions with mostly
+    positive weights, as respiration does.
 
     Parameters
     ----------
     grid : Grid
+        Position of the regions.
     n_volumes : int
+        Number of volumes.
     t_r_s : float
         Repetition time, s.
     fd_mm : float
-        Mean framewise displacement apart from sudden jumps.
+        Mean framewise displacement without sudden jumps, mm.
     spikes : float
         Share of volumes with a sudden jump.
     rng : numpy.random.Generator
+        Source of random numbers.
 
     Returns
     -------
     Nuisance
+        Motion, physiology, noise voxels, and the contribution to each region.
     """
     motion, jump = _draw_motion(n_volumes, fd_mm, spikes, rng)
     n_regions, n_sources = len(grid.centres_mm), 4
@@ -333,28 +351,31 @@ def paint(
     seen: npt.NDArray[np.bool_] | None = None,
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int16]:
-    """Paint regional series into a small image.
+    """Write regional series into the voxels of a small image.
 
-    Only voxels of regions vary in time; the rest of the brain is constant, so that files compress
-    well. Voxel noise has a standard deviation of half the signal's and is centred within each
-    region: with the whole region in view, its mean is the series given.
+    Only voxels of regions vary over time. The rest of the brain is constant, so that files compress
+    well. The SD of voxel noise is half of the signal's, and the noise is centred within each
+    region: where a region is completely in view, its mean is the series.
 
     Parameters
     ----------
     grid : Grid
+        Position of the regions.
     series : ndarray, shape (n_volumes, n_regions)
-        In standard deviations of the neural signal.
+        Regional series, in standard deviations of the neural signal.
     n_dummy : int
-        First volumes that are brighter, as before the steady state.
+        Number of initial volumes before the steady state, which are brighter.
     seen : ndarray of bool, shape (z, y, x), optional
-        Voxels in view; the others are zero. None: all.
+        Voxels in the field of view; all other voxels are zero. By default, all voxels are in view.
     rng : numpy.random.Generator
+        Source of random numbers.
 
     Returns
     -------
     ndarray of int16, shape (n_volumes, z, y, x)
+        Image in file order.
     """
-    # intensity differs between slices only: a row of equal voxels costs no bytes
+    # intensity differs only between slices, since rows of equal voxels compress well
     shade = 60 * np.cos(grid.z_mm / 30)[:, None, None]
     still = np.where(grid.brain if seen is None else grid.brain & seen, BASELINE + shade, 0.0)
     still = still.ravel()
@@ -380,12 +401,13 @@ def write_image(path: Path, data: npt.NDArray[Any], grid: Grid, t_r_s: float | N
     Parameters
     ----------
     path : Path
-        Ends in ``.nii.gz``; its folder exists.
-    data : ndarray, shape (n_volumes, z, y, x) or (z, y, x)
-        Of int16 or uint8.
+        File to write; its name ends in ``.nii.gz`` and its folder exists.
+    data : ndarray of int16 or uint8, shape (n_volumes, z, y, x) or (z, y, x)
+        Image in file order.
     grid : Grid
+        Provides the affine.
     t_r_s : float, optional
-        Repetition time, s; for images with volumes.
+        Repetition time of a four-dimensional image, s.
     """
     import nibabel as nib  # noqa: PLC0415 - .3 s
     from isal import igzip  # noqa: PLC0415
@@ -396,7 +418,7 @@ def write_image(path: Path, data: npt.NDArray[Any], grid: Grid, t_r_s: float | N
     size = float(grid.affine[0, 0])
     header.set_zooms((size, size, size) + ((t_r_s,) if t_r_s is not None else ()))
     header.set_xyzt_units("mm", "sec")
-    header.set_sform(grid.affine, code=4)  # 4: MNI space
+    header.set_sform(grid.affine, code=4)  # code 4 is MNI space
     header.set_qform(grid.affine, code=4)
     header["descrip"] = b"circuitshift simulate"
     header["magic"] = b"n+1"
@@ -413,23 +435,25 @@ def write_image(path: Path, data: npt.NDArray[Any], grid: Grid, t_r_s: float | N
 def confounds_table(
     nuisance: Nuisance, image: npt.NDArray[np.int16], grid: Grid, t_r_s: float, *, n_dummy: int = 0
 ) -> tuple[dict[str, Floats], dict[str, dict[str, object]]]:
-    """Make the confounds table of a run in fMRIPrep's form.
+    """Compute the confounds table of a simulated run in fMRIPrep's format.
 
     Parameters
     ----------
     nuisance : Nuisance
-    image : ndarray, shape (n_volumes, z, y, x)
-        As written.
+        Motion and noise voxels of the run.
+    image : ndarray of int16, shape (n_volumes, z, y, x)
+        Image as written.
     grid : Grid
+        Position of the regions.
     t_r_s : float
         Repetition time, s.
     n_dummy : int
-        Volumes before the steady state.
+        Number of volumes before the steady state.
 
     Returns
     -------
     columns : dict of str to ndarray, shape (n_volumes,)
-        NaN where fMRIPrep writes n/a.
+        Columns of the table, with NaN where fMRIPrep writes n/a.
     meta : dict
         Content of the JSON sidecar.
     """
@@ -437,11 +461,11 @@ def confounds_table(
     flat = image.reshape(n_volumes, -1)
     painted = flat[:, grid.voxels[flat[-1, grid.voxels] > 0]].astype(float)
     n_still = int(grid.brain.sum()) - painted.shape[1]
-    whole = (painted.sum(1) + n_still * BASELINE) / (painted.shape[1] + n_still)
+    brain_mean = (painted.sum(1) + n_still * BASELINE) / (painted.shape[1] + n_still)
     tissue = {
         "csf": 1.4 * BASELINE + nuisance.csf.mean(1),
         "white_matter": 0.9 * BASELINE + nuisance.white_matter.mean(1),
-        "global_signal": whole,
+        "global_signal": brain_mean,
     }
     columns: dict[str, Floats] = {}
     for name, values in tissue.items():
