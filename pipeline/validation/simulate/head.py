@@ -1,8 +1,8 @@
-"""A head with known truth: T1-weighted images and raw runs of it, as a scanner would give them.
+"""Simulate a head: T1-weighted images, and the positions of all its points in the template.
 
-The brain is the embedded template under a random diffeomorphism; skull, scalp and neck are put
-around it. Where every point of it lies in the template is known, as are head motion, slice times,
-series and position in the scanner.
+The brain is the embedded template after a random diffeomorphism, surrounded by skull, scalp and
+neck. The position of every point in the template is known exactly, as are the head's position in
+the scanner and the image noise.
 """
 
 from dataclasses import dataclass
@@ -20,37 +20,39 @@ from circuitshift.pipeline.preproc.transforms import Field
 __all__ = ["Head", "HeadSpec", "draw_head", "draw_pose", "draw_t1w"]
 
 
-_CENTRE = np.array([0.0, -18.0, 8.0])  # of the brain, mm
+_CENTRE = np.array([0.0, -18.0, 8.0])  # centre of the brain, mm
 _HEAD_MM = 2.0
 _FIELD_MM = 4.0
-#: Intensities of cerebrospinal fluid, grey and white matter, skull, scalp, neck.
+#: Intensities of cerebrospinal fluid, grey matter, white matter, skull, scalp and neck.
 _T1W = (30.0, 65.0, 100.0, 8.0, 115.0, 50.0)
 
 
 @dataclass(frozen=True, slots=True)
 class HeadSpec:
-    """How heads are made and scanned.
+    """Anatomy and image acquisition of simulated heads.
 
     Parameters
     ----------
     t1w_mm : float
+        Isotropic voxel size of T1-weighted images, mm.
     bold_mm : tuple of three float
+        Voxel size of functional images, mm.
     t_r_s : float
         Repetition time, s.
     n_dummy : int
-        Volumes before the steady state.
+        Number of volumes before the steady state.
     warp_mm : float
-        Root mean square of the random deformation.
+        Root mean square of the random velocity field, mm.
     pose : tuple of two float
-        Spread of a session's position in the scanner, mm and degrees.
+        SD of the head's position in the scanner between sessions, mm and degrees.
     fd_mm : float
-        Mean framewise displacement apart from sudden jumps.
+        Mean framewise displacement without sudden jumps, mm.
     spikes : float
         Share of volumes with a sudden jump.
     amplitude : float
-        One standard deviation of the regional series, as share of the intensity.
+        SD of the regional series as a share of the intensity.
     noise : float
-        Standard deviation of thermal noise, as share of the intensity of grey matter.
+        SD of thermal noise as a share of the intensity of grey matter.
     """
 
     t1w_mm: float = 2.0
@@ -67,16 +69,17 @@ class HeadSpec:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A person's head, in a space of its own.
+    """Head of a participant, in a space of its own.
 
     Parameters
     ----------
     tissues : tuple of Image
-        Share of cerebrospinal fluid, grey and white matter, skull, scalp, neck; 2 mm, RAS.
-    affine : ndarray of shape (4, 4)
-        From the head to the template before the deformation.
+        Share of cerebrospinal fluid, grey matter, white matter, skull, scalp and neck in each
+        voxel; 2 mm, RAS axes.
+    affine : ndarray, shape (4, 4)
+        From the head to the template, before the deformation.
     to, back : Field
-        The deformation, and its inverse.
+        The deformation and its inverse.
     """
 
     tissues: tuple[Image, ...]
@@ -85,37 +88,64 @@ class Head:
     back: Field
 
     def to_template(self, points: Floats) -> Floats:
-        """Take points (n, 3), mm, to the template."""
+        """Map points of the head to the template.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n, 3)
+            Points of the head, mm.
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+            Points of the template, mm.
+        """
         return self.to(transforms.apply(self.affine, points))
 
     def from_template(self, points: Floats) -> Floats:
-        """Take points of the template to the head."""
+        """Map points of the template to the head; the inverse of `to_template`.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n, 3)
+            Points of the template, mm.
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+            Points of the head, mm.
+        """
         return transforms.apply(np.linalg.inv(self.affine), self.back(points))
 
 
 def draw_head(spec: HeadSpec, rng: np.random.Generator) -> Head:
-    """Draw a head.
+    """Draw a head with a random shape.
 
     Parameters
     ----------
     spec : HeadSpec
+        Provides the size of the deformation.
     rng : numpy.random.Generator
+        Source of random numbers.
 
     Returns
     -------
     Head
+        Tissues, and the transform to the template.
     """
     template = load_template()
     turn = rng.normal(0, np.radians(3), 3)
     affine = transforms.matrix_of([*rng.normal(0, 3, 3), *turn], _CENTRE)
     scale = np.eye(4)
-    scale[:3, :3] = np.diag(rng.uniform(1.0, 1.12, 3))  # the template is a large brain
+    scale[:3, :3] = np.diag(
+        rng.uniform(1.0, 1.12, 3)
+    )  # heads are smaller, since the template is a large brain
     affine = affine @ scale
     coarse = grid_over(template.brain, _FIELD_MM)
     velocity = rng.normal(0, 1, (*coarse.grid, 3))
     velocity = ndimage.gaussian_filter(velocity, (*[14 / _FIELD_MM] * 3, 0), mode="nearest")
     velocity *= spec.warp_mm / np.sqrt((velocity**2).sum(axis=3).mean())
-    to, back = (_integrated(coarse.like(sign * velocity)) for sign in (1.0, -1.0))
+    to, back = (_integrate(coarse.like(sign * velocity)) for sign in (1.0, -1.0))
     box = Image(np.zeros((110, 128, 118), np.float32), np.diag([_HEAD_MM] * 3 + [1.0]))
     box.affine[:3, 3] = [-109.0, -145.0, -123.0]
     empty = Head((), affine, to, back)
@@ -123,12 +153,12 @@ def draw_head(spec: HeadSpec, rng: np.random.Generator) -> Head:
     inside = template.brain.like(template.mask.astype(np.float32))
     brain = inside.at(where).reshape(box.grid)
     grey, white = (p.at(where).reshape(box.grid) for p in template.priors[1:])
-    parts = (np.clip(brain - grey - white, 0, 1), grey, white, *_around(brain > 0.5, box))
+    parts = (np.clip(brain - grey - white, 0, 1), grey, white, *_outer_tissues(brain > 0.5, box))
     return Head(tuple(box.like(p.astype(np.float32)) for p in parts), affine, to, back)
 
 
-def _integrated(velocity: Image) -> Field:
-    """Follow a velocity field for one unit of time, by scaling and squaring (Arsigny 2006)."""
+def _integrate(velocity: Image) -> Field:
+    """Integrate a velocity field over unit time by scaling and squaring (Arsigny 2006)."""
     field = Field(velocity.like((velocity.data / 2**6).astype(np.float32)))
     points = velocity.points()
     for _ in range(6):
@@ -137,8 +167,14 @@ def _integrated(velocity: Image) -> Field:
     return field
 
 
-def _around(brain: npt.NDArray[np.bool_], box: Image) -> tuple[npt.NDArray[np.float32], ...]:
-    """Skull, scalp and neck, in the place of air around a brain; a rim of fluid stays free."""
+def _outer_tissues(brain: npt.NDArray[np.bool_], box: Image) -> tuple[npt.NDArray[np.float32], ...]:
+    """Place skull, scalp and neck around a brain, with a rim of fluid in between.
+
+    Returns
+    -------
+    tuple of ndarray
+        Share of skull, scalp and neck in each voxel.
+    """
     smooth = ndimage.gaussian_filter(brain.astype(np.float32), 6 / _HEAD_MM) > 0.4
     distance = ndimage.distance_transform_edt(~(smooth | brain), sampling=_HEAD_MM)
     skull = (distance > 2) & (distance <= 8)
@@ -158,7 +194,20 @@ def _intensity(head: Head, values: tuple[float, ...]) -> Image:
 
 
 def draw_pose(spec: HeadSpec, rng: np.random.Generator) -> Floats:
-    """Draw a session's position in the scanner: from the head to the scanner, 4 x 4."""
+    """Draw the position of a head in the scanner in one session.
+
+    Parameters
+    ----------
+    spec : HeadSpec
+        Provides the SD of the position.
+    rng : numpy.random.Generator
+        Source of random numbers.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        Rigid transform from the head to the scanner, mm.
+    """
     mm, degrees = spec.pose
     return transforms.matrix_of(
         [*rng.normal(0, mm, 3), *rng.normal(0, np.radians(degrees), 3)], _CENTRE
@@ -166,19 +215,23 @@ def draw_pose(spec: HeadSpec, rng: np.random.Generator) -> Floats:
 
 
 def draw_t1w(head: Head, pose: Floats, spec: HeadSpec, rng: np.random.Generator) -> Image:
-    """Scan a T1-weighted image: position, bias field, Rician noise.
+    """Simulate a T1-weighted image with a bias field and Rician noise.
 
     Parameters
     ----------
     head : Head
-    pose : ndarray of shape (4, 4)
+        Head to scan.
+    pose : ndarray, shape (4, 4)
+        From the head to the scanner; see `draw_pose`.
     spec : HeadSpec
+        Provides the voxel size.
     rng : numpy.random.Generator
+        Source of random numbers.
 
     Returns
     -------
     Image
-        Of int16, RAS axes.
+        Image of int16, RAS axes.
     """
     size = spec.t1w_mm
     shape = tuple(round(n / size) for n in (190.0, 230.0, 210.0))

@@ -1,8 +1,9 @@
-"""A raw longitudinal study with known truth: runs with planted series, written as raw BIDS.
+"""Write a simulated longitudinal study as raw BIDS.
 
-`phantom_head` makes heads and T1-weighted images; `phantom_model` says what treatment changes.
-Here regional series are planted where an atlas has its regions, physiology is shared by fluid,
-white and grey matter so that denoising has something to remove, and the study is written.
+Heads and T1-weighted images are made in `head`, and the effect of treatment is defined in `truth`.
+In this module, regional series are planted at the positions of atlas regions, physiological noise
+is shared by fluid, white matter and grey matter so that denoising has something to remove, and the
+study is written.
 """
 
 from collections.abc import Iterator
@@ -59,8 +60,8 @@ __all__ = [
 ]
 
 
-#: A study that is preprocessed in minutes: few people and three minutes a run, so that what is
-#: planted has to be larger (`raw_truth`) to be seen.
+#: A study that can be preprocessed in minutes. It has few participants and runs of three minutes,
+#: so that only larger effects than the default (`raw_truth`) can be detected.
 RAW_STUDY = SimulationSpec(
     n_treated=8,
     n_control=0,
@@ -72,34 +73,38 @@ RAW_STUDY = SimulationSpec(
 )
 RAW_HEAD = HeadSpec(bold_mm=(4.0, 4.0, 4.0))
 
-#: Intensities of cerebrospinal fluid, grey and white matter, skull, scalp, neck.
+#: Intensities of cerebrospinal fluid, grey matter, white matter, skull, scalp and neck.
 _INTENSITY = (1300.0, 1000.0, 850.0, 120.0, 350.0, 350.0)
 _VIEW_MM = (192.0, 222.0, 172.0)
-_GREY = 1  # position among tissues
+_GREY = 1  # position of grey matter in the intensities
 
 
 @dataclass(frozen=True, eq=False)
 class BoldTruth:
-    """A raw run, and what is true of it.
+    """A simulated raw run and its true properties.
 
     Parameters
     ----------
     image : Image
-        Four-dimensional, int16; axes run to left, anterior, superior.
-    motion : ndarray of shape (n_volumes, 6)
-        Translations, mm, and rotations, radians: a point p of the head at `pose` lies at
-        ``R (p - c) + c + t`` in volume v, with ``R = R_x R_y R_z`` and c = `centre_mm`; see
-        `transforms.matrix_of`. All in the scanner's RAS, mm.
-    centre_mm : ndarray of shape (3,)
-    series : ndarray of shape (n_volumes, n_regions)
-        As planted: of unit variance, at ``v * t_r_s + middle_s`` after the run's start.
-    carried : ndarray of shape (n_volumes, n_regions)
-        The same with each region's share of physiology: what a perfect scan would show.
-    slice_times_s : ndarray of shape (n_slices,)
-        After the start of a volume, in the order of the voxel axis.
-    pose : ndarray of shape (4, 4)
+        Four-dimensional, int16; axes point to left, anterior and superior.
+    motion : ndarray, shape (n_volumes, 6)
+        Translations t, mm, and rotations, radians. A point p of the head at `pose` lies at
+        ``R (p - c) + c + t`` in each volume, with ``R = R_x R_y R_z`` and c = `centre_mm`; see
+        `transforms.matrix_of`. All coordinates are in the RAS space of the scanner, mm.
+    centre_mm : ndarray, shape (3,)
+        Centre of rotation, mm.
+    series : ndarray, shape (n_volumes, n_regions)
+        Planted series of unit variance, at ``v * t_r_s + middle_s`` after the start of the run.
+    carried : ndarray, shape (n_volumes, n_regions)
+        Planted series plus the physiological noise of each region, as an ideal scanner without
+        thermal noise would measure them.
+    slice_times_s : ndarray, shape (n_slices,)
+        Acquisition time of each slice after the start of a volume, s, in the order of the voxel
+        axis.
+    pose : ndarray, shape (4, 4)
         From the head to the scanner.
     n_dummy : int
+        Number of volumes before the steady state.
     """
 
     image: Image
@@ -119,15 +124,16 @@ class BoldTruth:
 
 @dataclass(frozen=True, slots=True)
 class SimulatedRawDataSet:
-    """What was written.
+    """Location and size of a simulated raw data set.
 
     Parameters
     ----------
     root : Path
         BIDS root.
     n_participants, n_runs : int
+        Number of participants and of functional runs written.
     expected : tuple of str
-        Verdicts that are right for the truth planted.
+        Verdicts that are correct for the planted truth.
     """
 
     root: Path
@@ -140,32 +146,46 @@ class SimulatedRawDataSet:
 
 
 def brain_centre(head: Head) -> Floats:
-    """Centre of the brain, mm, shape (3,), in the head's own space."""
-    index = np.argwhere(_inside(head)).mean(axis=0)
+    """Compute the centre of the brain.
+
+    Parameters
+    ----------
+    head : Head
+        Head in its own space.
+
+    Returns
+    -------
+    ndarray, shape (3,)
+        Mean coordinate of brain voxels in the space of the head, mm.
+    """
+    index = np.argwhere(_brain_of(head)).mean(axis=0)
     affine = head.tissues[0].affine
     return np.asarray(affine[:3, :3] @ index + affine[:3, 3])
 
 
-def _inside(head: Head) -> npt.NDArray[np.bool_]:
+def _brain_of(head: Head) -> npt.NDArray[np.bool_]:
     return np.asarray(np.sum([t.data for t in head.tissues[:3]], axis=0) > 0.5)
 
 
 def draw_motion(n_volumes: int, spec: HeadSpec, rng: np.random.Generator) -> Floats:
-    """Draw head motion: a slow walk that starts at rest, and sudden jumps half of which stay.
+    """Draw head motion: a slow random walk from zero, with sudden jumps of which half remains.
 
     Parameters
     ----------
     n_volumes : int
+        Number of volumes.
     spec : HeadSpec
-        Its `fd_mm` is met exactly by the walk; jumps of .6 to 1.6 mm come on top.
+        Provides the mean framewise displacement of the walk, which is matched exactly, and the
+        share of volumes with an additional jump of 0.6 to 1.6 mm.
     rng : numpy.random.Generator
+        Source of random numbers.
 
     Returns
     -------
-    ndarray of shape (n_volumes, 6)
+    ndarray, shape (n_volumes, 6)
         Translations, mm, and rotations, radians.
     """
-    # nodding and shifting along the bore are the largest
+    # nodding and translation along the bore are the largest components
     walk = rng.standard_normal((n_volumes, 6)) * [0.7, 1.0, 1.3, 1.3, 0.8, 0.7]
     for t in range(1, n_volumes):
         walk[t] += 0.97 * walk[t - 1]
@@ -181,46 +201,54 @@ def draw_motion(n_volumes: int, spec: HeadSpec, rng: np.random.Generator) -> Flo
 
 
 def region_map(head: Head, atlas: Atlas) -> Image:
-    """Find the region of each voxel of a head.
+    """Assign each voxel of a head to a region of an atlas.
 
     Parameters
     ----------
     head : Head
+        Head in its own space.
     atlas : Atlas
-        Of kind spheres or labels, in the template.
+        Atlas of kind ``spheres`` or ``labels`` in the space of the template.
 
     Returns
     -------
     Image
-        Position of the region in the atlas; -1 outside all regions and outside the brain.
+        Zero-based position of the region in the atlas; -1 outside all regions and outside the
+        brain.
 
     Raises
     ------
     InputError
-        If the atlas is of another kind.
+        If the atlas is of another kind, or a sphere has no centre or radius.
     """
     box = head.tissues[0]
-    inside = _inside(head)
+    inside = _brain_of(head)
     points = head.to_template(box.points()[inside.ravel()])
-    found = np.full(len(points), -1.0, np.float32)
+    region_of_point = np.full(len(points), -1.0, np.float32)
     if atlas.kind == "spheres":
-        # each region has a radius of its own, and spheres may touch: the nearest centre wins
+        # spheres differ in radius and may overlap: a voxel belongs to the nearest centre
         tree, nearest = cKDTree(points), np.full(len(points), np.inf)
         for k, region in enumerate(atlas.regions):
             if region.xyz_mm is None or region.radius_mm is None:
-                raise InputError(f"atlas {atlas.name}: {region.label} has no centre or radius")
+                raise InputError(
+                    f"atlas {atlas.name}: region {region.label} has no centre or radius; add both "
+                    "to the table of the atlas"
+                )
             own = np.array(tree.query_ball_point(region.xyz_mm, region.radius_mm), int)
             apart = ((points[own] - region.xyz_mm) ** 2).sum(axis=1)
             closer = own[apart < nearest[own]]
-            found[closer], nearest[closer] = k, apart[apart < nearest[own]]
+            region_of_point[closer], nearest[closer] = k, apart[apart < nearest[own]]
     elif atlas.kind == "labels" and atlas.image is not None:
         values = np.rint(read(atlas.image).at(points, order=0)).astype(int)
         for k, region in enumerate(atlas.regions):
-            found[values == region.index] = k
+            region_of_point[values == region.index] = k
     else:
-        raise InputError(f"atlas {atlas.name}: a {atlas.kind} atlas cannot be planted")
+        raise InputError(
+            f"atlas {atlas.name}: series cannot be planted in an atlas of kind {atlas.kind}; "
+            "choose an atlas of kind spheres or labels"
+        )
     out = np.full(box.grid, -1, np.float32)
-    out[inside] = found
+    out[inside] = region_of_point
     return box.like(out)
 
 
@@ -234,34 +262,39 @@ def draw_bold(
     rng: np.random.Generator,
     motion: Floats | None = None,
 ) -> BoldTruth:
-    """Scan a run.
+    """Simulate a raw functional run.
 
-    Every slice is sampled at its own time and at the position of the head in its volume. Regions
-    carry their series and grey matter a share of the physiology that fluid and white matter have;
-    drift is common to the head. Initial volumes are 30 % too bright, which decays.
+    Every slice is sampled at its own acquisition time and at the position of the head in its
+    volume. Regions carry their series, and grey matter carries a share of the physiological noise
+    of fluid and white matter. Slow drift is common to the complete head. The first volume is 30 %
+    brighter than the steady state, and this excess decays over the volumes before the steady state.
 
     Parameters
     ----------
     head : Head
+        Head to scan.
     spec : HeadSpec
-    series : ndarray of shape (n_volumes, n_regions)
-        Of two volumes or more, unit variance; see `BoldTruth`.
+        Image acquisition and noise.
+    series : ndarray, shape (n_volumes, n_regions)
+        Series of unit variance, at least two volumes; see `BoldTruth`.
     atlas : Atlas
-        Its regions are those of `series`.
-    pose : ndarray of shape (4, 4)
+        Atlas with one region for each series.
+    pose : ndarray, shape (4, 4)
         From the head to the scanner.
     rng : numpy.random.Generator
-    motion : ndarray of shape (n_volumes, 6), optional
-        None: drawn.
+        Source of random numbers.
+    motion : ndarray, shape (n_volumes, 6), optional
+        Head motion; by default, it is drawn by `draw_motion`.
 
     Returns
     -------
     BoldTruth
+        The run and its true properties.
 
     Raises
     ------
     InputError
-        If the series are not those of the atlas, or it cannot be planted.
+        If there is not one series for each region, or series cannot be planted in the atlas.
     """
     n_volumes, n_regions = series.shape
     if n_regions != len(atlas.regions):
@@ -274,7 +307,7 @@ def draw_bold(
     centre = transforms.apply(pose, brain_centre(head)[None])[0]
     grid = _view(spec, brain_centre(head))
     times = _slice_times(grid.grid[2], spec.t_r_s)
-    base = _seen_by_voxels(head, spec)
+    base = _blurred_intensity(head, spec)
     label = _sources_map(head, region_map(head, atlas), n_regions)
     sources = _sources(series, rng)
     at = _Sources(sources, times, spec.t_r_s)
@@ -284,7 +317,7 @@ def draw_bold(
     back = np.linalg.inv(pose)
     out = np.empty((*grid.grid, n_volumes), np.int16)
     for v in range(n_volumes):
-        # a point of the grid shows the point of the head that motion has brought there
+        # each grid point shows the point of the head that motion moved there
         where = transforms.apply(
             back @ np.linalg.inv(transforms.matrix_of(motion[v], centre)), points
         )
@@ -299,17 +332,22 @@ def draw_bold(
     return BoldTruth(grid.like(out), motion, centre, series, carried, times, pose, spec.n_dummy)
 
 
-def _seen_by_voxels(head: Head, spec: HeadSpec) -> Image:
-    """Intensity, blurred as by voxels of the run: a point sample of sharp edges would alias."""
+def _blurred_intensity(head: Head, spec: HeadSpec) -> Image:
+    """Blur the intensity of a head to the voxel size of the run.
+
+    Point samples of sharp edges would alias.
+    """
     shares = np.stack([t.data for t in head.tissues])
     sharp = np.tensordot(np.array(_INTENSITY, np.float32), shares, 1)
     box = head.tissues[0]
-    sigma = np.array(spec.bold_mm) / box.zooms / np.sqrt(8 * np.log(2))  # full width: a voxel
+    sigma = (
+        np.array(spec.bold_mm) / box.zooms / np.sqrt(8 * np.log(2))
+    )  # full width at half maximum of one voxel
     return box.like(ndimage.gaussian_filter(sharp, sigma).astype(np.float32))
 
 
 def _view(spec: HeadSpec, centre: Floats) -> Image:
-    """Grid of the field of view; a session's position moves the head, not the grid."""
+    """Create the grid of the field of view, which does not depend on the position of the head."""
     sizes = np.array(spec.bold_mm)
     shape = np.rint(np.array(_VIEW_MM) / sizes).astype(int)
     affine = np.diag([-sizes[0], sizes[1], sizes[2], 1.0])
@@ -318,28 +356,28 @@ def _view(spec: HeadSpec, centre: Floats) -> Image:
 
 
 def _slice_times(n_slices: int, t_r_s: float) -> Floats:
-    """Even slices after odd ones, spread over nine tenths of the repetition time."""
+    """Acquire even slices after odd ones, within nine tenths of the repetition time."""
     order = np.r_[np.arange(0, n_slices, 2), np.arange(1, n_slices, 2)]
     times = np.empty(n_slices)
     times[order] = np.arange(n_slices) * (0.9 * t_r_s / n_slices)
-    return np.round(times, 4)  # as the sidecar keeps them
+    return np.round(times, 4)  # precision of the JSON sidecar
 
 
 def _sources_map(head: Head, regions: Image, n_regions: int) -> Image:
-    """Source of each voxel: a region; grey matter, fluid or white matter of none; or nothing."""
+    """Assign each voxel to a source: region, other grey matter, fluid, white matter, or none."""
     csf, _, white, *_ = (np.asarray(t.data) for t in head.tissues)
     region = np.asarray(regions.data)
     out = np.full(region.shape, n_regions + 3, np.float32)
-    out[_inside(head)] = n_regions
+    out[_brain_of(head)] = n_regions
     out[csf > 0.5] = n_regions + 1
     out[white > 0.8] = n_regions + 2
     out[region >= 0] = region[region >= 0]
-    # outside the grid `at` gives 0, region 0, which adds nothing: the intensity is 0 there too
+    # outside the grid `at` returns region 0, which adds nothing since the intensity is 0 there
     return regions.like(out)
 
 
 class _Sources:
-    """Values of all sources at the slice times of a volume."""
+    """Interpolate the series of all sources to the slice times of a volume."""
 
     def __init__(self, values: Floats, times: Floats, t_r_s: float) -> None:
         middle = (times.min() + times.max()) / 2
@@ -348,14 +386,17 @@ class _Sources:
         self._times, self._t_r_s = times, t_r_s
 
     def __call__(self, volume: int) -> Floats:
-        """Return the values of shape (n_slices, n_sources)."""
-        # a spline says nothing of what is beyond its ends
+        """Return the values of all sources in a volume, shape (n_slices, n_sources)."""
+        # a spline must not be extrapolated
         when = np.clip(volume * self._t_r_s + self._times, self._first, self._last)
         return np.asarray(self._spline(when))
 
 
 def _sources(series: Floats, rng: np.random.Generator) -> Floats:
-    """Regions, grey matter, fluid, white matter, nothing; in standard deviations of a region."""
+    """Combine series and physiological noise into the series of all sources, in SD of a region.
+
+    Columns are the regions, other grey matter, fluid, white matter, and a source without signal.
+    """
     n_volumes, n_regions = series.shape
     physiology = rng.standard_normal((n_volumes, 2))
     keep = np.array([0.3, 0.7])
@@ -379,11 +420,22 @@ def _drift(n_volumes: int, rng: np.random.Generator) -> Floats:
     return np.asarray(1 + slope * (phase - 0.5) + wave * np.cos(np.pi * phase))
 
 
-# ------------------------------------------------------------------------------ the study
+# ------------------------------------------------------------------------------ complete study
 
 
 def raw_truth(name: str) -> PlantedTruth:
-    """Give what is planted in a study as small as `RAW_STUDY`, by the name of its truth."""
+    """Return effects that are large enough to be detected in a study as small as `RAW_STUDY`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the truth; see `PlantedTruth`.
+
+    Returns
+    -------
+    PlantedTruth
+        Truth with larger effects than the default.
+    """
     return PlantedTruth(name, shift_z=0.2, gain=1.5, specific_z=0.4)
 
 
@@ -400,23 +452,28 @@ def write_simulated_raw_data_set(
     Parameters
     ----------
     out_dir : Path
-        New or empty folder; becomes the BIDS root. What was planted is ``<out_dir>/truth.json``.
+        New or empty folder that becomes the BIDS root. The planted truth is written to
+        ``<out_dir>/truth.json``.
     truth : PlantedTruth
+        Effect of treatment.
     rng : numpy.random.Generator
-        The same seed gives the same bytes.
-    spec : PhantomSpec
-        People, sessions, series, motion and repetition time; what images look like is not used.
+        Source of random numbers; the same seed gives the same bytes.
+    spec : SimulationSpec
+        Participants, sessions, series, motion, repetition time and volumes before the steady state.
+        Voxel size and field of view are not used.
     head : HeadSpec
-        Heads and images; its repetition time, dummies and motion are those of `spec`.
+        Heads and images. Repetition time, volumes before the steady state, and motion are replaced
+        by those of `spec`.
 
     Returns
     -------
-    RawPhantom
+    SimulatedRawDataSet
+        Location and size of the study, and the correct verdicts.
 
     Raises
     ------
     InputError
-        If the folder is not empty, or the atlas cannot be planted.
+        If the folder is not empty, or series cannot be planted in the atlas.
     """
     require_empty_folder(out_dir)
     atlas = load_atlas(spec.atlas)
@@ -445,7 +502,7 @@ def _participant_runs(
     atlas: Atlas,
     rng: np.random.Generator,
 ) -> Iterator[tuple[str, BoldTruth]]:
-    """Scan and write the sessions of a person; yields the runs."""
+    """Simulate and write the sessions of a participant; yield the runs."""
     spec = study.spec
     head = draw_head(scan, rng)
     sessions = spec.sessions[: 2 if participant.returns else 1]
@@ -457,7 +514,7 @@ def _participant_runs(
         stem = f"sub-{participant.label}_ses-{session}"
         pose = draw_pose(now, rng)
         _write_t1w(folder / "anat", stem, draw_t1w(head, pose, now, rng))
-        # a head does not lie quite still between two scans of a session
+        # the head moves slightly between two scans of a session
         shifted = transforms.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
         series = draw_series(correlation, spec.n_volumes, spec.t_r_s, rng)
         run = draw_bold(head, now, series, atlas, pose=shifted, rng=rng)
@@ -487,8 +544,8 @@ def _write_descriptions(out_dir: Path) -> None:
     write_description(out_dir, "Simulated longitudinal resting-state study, raw images", "raw")
     write_text(
         out_dir / "README",
-        "Simulated by circuitshift: no person was scanned. What was planted in the images, and\n"
-        "how heads moved, is in truth.json.\n",
+        "This study was simulated by circuitshift; no participant was scanned. The planted\n"
+        "effects and the head motion are listed in truth.json.\n",
     )
 
 

@@ -125,7 +125,7 @@ def test_regions_of_a_label_image(head, tmp_path):
 
 
 def test_an_atlas_without_places_is_refused(head):
-    with pytest.raises(InputError, match="cannot be planted"):
+    with pytest.raises(InputError, match="cannot be planted in an atlas of kind table"):
         region_map(head, Atlas("names", (Region(1, "a"),), "table"))
 
 
