@@ -1,4 +1,4 @@
-"""How often the tests are right when the truth is known: the calibration tables."""
+"""Estimate error rates and power of the tests in simulated studies with a known truth."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,20 +25,24 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class CalibrationRow:
-    """What the analysis of many simulated studies of one scenario said.
+    """Results of the analysis of many simulated studies of one scenario.
 
     Parameters
     ----------
     name : str
+        Name of the scenario.
     scenario : Scenario
+        Scenario that was simulated.
     n_studies : int
+        Number of simulated studies.
     rejected : mapping of str to float
-        Share of studies in which a family rejects: any of its terms has a corrected p below alpha.
+        Share of studies in which a family of tests rejects, that is, in which at least one of its
+        terms has a corrected p value below alpha.
     tested : mapping of str to int
-        Studies in which the family was tested at all.
+        Number of studies in which the family was tested.
     means : mapping of str to float
-        Mean estimate over studies: ``share`` closed by the model (where identified), and
-        ``naive share``.
+        Mean estimates over studies: ``share`` is the share closed that the model estimates (in
+        studies where it can be identified), ``naive share`` is the estimate of the naive contrast.
     withheld : float
         Share of studies in which normalisation was not tested.
     verdicts : mapping of str to float
@@ -56,7 +60,7 @@ class CalibrationRow:
 
     @property
     def wrong_kind(self) -> float:
-        """Share of verdicts of the wrong kind: global called specific, or the reverse."""
+        """Share of verdicts that report a global effect as circuit-specific, or the reverse."""
         s = self.scenario
         if s.is_global == s.is_specific:
             return 0.0
@@ -64,18 +68,34 @@ class CalibrationRow:
 
     @property
     def overclaimed(self) -> float:
-        """Share of verdicts that claim something which is not there."""
+        """Share of verdicts that claim an effect which was not planted."""
         s = self.scenario
         claims = {"global": (True, False), "circuit-specific": (False, True), "both": (True, True)}
         return sum(
             self.verdicts.get(name, 0.0)
-            for name, (of_global, of_specific) in claims.items()
-            if (of_global and not s.is_global) or (of_specific and not s.is_specific)
+            for name, (claims_global, claims_specific) in claims.items()
+            if (claims_global and not s.is_global) or (claims_specific and not s.is_specific)
         )
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a proportion (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+    """Compute Wilson's 95 % confidence interval of a proportion.
+
+    Parameters
+    ----------
+    share : float
+        Observed proportion.
+    n : int
+        Number of observations.
+
+    Returns
+    -------
+    low, high : float
+        Bounds of the interval.
+
+    References
+    ----------
+    Wilson 1927, doi:10.1080/01621459.1927.10502953
 
     Examples
     --------
@@ -97,25 +117,28 @@ def calibration_table(
     rules: Rules | None = None,
     n_procs: int = 1,
 ) -> Iterator[CalibrationRow]:
-    """Simulate studies and analyse each with the same code as real ones.
+    """Simulate studies of each scenario and analyse them with the code that analyses real studies.
 
     Parameters
     ----------
     names : sequence of str
-        Keys of `scenarios`.
+        Scenarios to simulate, keys of `scenarios`.
     n_studies : int
-        Per scenario.
+        Number of studies per scenario.
     seed : int
-        Each study has its own stream: results depend neither on `n_procs` nor on other rows.
+        Random seed. Each study has its own stream of random numbers, so that results depend neither
+        on `n_procs` nor on other scenarios.
     scenarios : mapping of str to Scenario
+        All available scenarios by name.
     rules : Rules, optional
-        The default takes 500 permutations.
+        Rules of the analysis; by default, those of a real study with 500 permutations.
     n_procs : int
+        Number of processes.
 
     Yields
     ------
     CalibrationRow
-        As soon as each scenario is done.
+        Results of one scenario, as soon as they are available.
     """
     rules = rules or Rules(n_permutations=500)
     with ProcessPoolExecutor(max(1, n_procs), mp_context=get_context("forkserver")) as pool:
@@ -127,7 +150,10 @@ def calibration_table(
 
 
 def _stream(seed: int, name: str) -> np.random.SeedSequence:
-    """Random numbers of one row; the plain truths keep those of the first published table."""
+    """Return the seed sequence of a scenario.
+
+    The plain truths keep the random numbers of the first published table.
+    """
     if name in TRUTHS:
         return np.random.SeedSequence(seed, spawn_key=(list(TRUTHS).index(name),))
     return np.random.SeedSequence([seed, *name.encode()])
@@ -135,15 +161,16 @@ def _stream(seed: int, name: str) -> np.random.SeedSequence:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What calibration counts of one study.
+    """Results of one study that calibration counts.
 
     Parameters
     ----------
     p : dict of str to float
-        Smallest corrected p of each family.
+        Smallest corrected p value of each family of tests.
     shares : dict of str to float
-        ``share`` and ``naive share`` closed.
+        Estimated ``share`` and ``naive share`` closed, where available.
     verdict : str
+        Verdict of the study.
     """
 
     p: dict[str, float]
@@ -170,7 +197,18 @@ def _visits(study: EdgeStudy) -> Visits:
 
 
 def outcome_of(analysis: Analysis) -> Outcome:
-    """Keep of an analysis what calibration counts."""
+    """Extract the results that calibration counts from an analysis.
+
+    Parameters
+    ----------
+    analysis : Analysis
+        Complete analysis of one study.
+
+    Returns
+    -------
+    Outcome
+        Smallest corrected p values, shares closed, and the verdict.
+    """
     p: dict[str, float] = {}
     shares: dict[str, float] = {}
     for e in analysis.estimates:
@@ -184,18 +222,23 @@ def outcome_of(analysis: Analysis) -> Outcome:
 def summary(
     name: str, scenario: Scenario, outcomes: Sequence[Outcome], alpha: float
 ) -> CalibrationRow:
-    """Summarise the outcomes of many studies of one kind.
+    """Summarise the outcomes of many studies of one scenario.
 
     Parameters
     ----------
     name : str
+        Name of the scenario.
     scenario : Scenario
+        Scenario that the studies belong to.
     outcomes : sequence of Outcome
+        One for each study.
     alpha : float
+        Significance level of corrected p values.
 
     Returns
     -------
     CalibrationRow
+        Rejection rates, mean estimates and frequencies of verdicts.
     """
     n = len(outcomes)
     families = sorted({family for o in outcomes for family in o.p})
@@ -211,14 +254,27 @@ def summary(
         n_studies=n,
         rejected={f: float(np.mean(np.array(p) < alpha)) for f, p in values.items()},
         tested={f: len(p) for f, p in values.items()},
-        means={key: float(np.mean(found)) for key, found in shares.items() if found},
+        means={key: float(np.mean(estimates)) for key, estimates in shares.items() if estimates},
         withheld=1 - len(shares["share"]) / n,
         verdicts={v: verdicts.count(v) / n for v in sorted(set(verdicts))},
     )
 
 
 def markdown_table(rows: Sequence[CalibrationRow]) -> str:
-    """Render the rows as a Markdown table; a rate that should be nominal has its interval."""
+    """Render calibration results as a Markdown table.
+
+    A rejection rate that should equal the nominal level is shown with its 95 % interval.
+
+    Parameters
+    ----------
+    rows : sequence of CalibrationRow
+        Results of all scenarios of the table.
+
+    Returns
+    -------
+    str
+        Markdown table that ends with a line break.
+    """
     head = (
         "| truth | any global term | specific | specific, node-adjusted | naive: circuit minus "
         "background | naive share closed | share closed | withheld | wrong kind | overclaimed "

@@ -1,8 +1,9 @@
-"""Calibration on the user's own people: what the tests say when nothing can have happened.
+"""Estimate error rates of the tests in a measured study under a true null hypothesis.
 
-Two nulls. *Sign flips*: each person's change gets a random sign (and arms are relabelled), which
-keeps the study's size, dropout, motion and noise. *Split halves*: the two halves of each person's
-baseline series are the visits, in random order.
+Two null distributions are available. *Sign flips* give the change of each participant a random sign
+and exchange arm labels, which preserves the size, dropout, motion and noise of the study. *Split
+halves* take the two halves of each participant's baseline series as the two visits, in random
+order.
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,43 +51,46 @@ def own_table(
     rules: Rules,
     n_procs: int,
 ) -> Iterator[CalibrationRow]:
-    """Calibrate on a study that has been measured.
+    """Calibrate the tests on a study that has been measured.
 
     Parameters
     ----------
     bids_dir, output_dir : Path
-        As at the group level.
+        BIDS data set and output folder, as given to the group level.
     study : Path or None
         Study file.
     n_studies, seed, n_procs : int
+        Number of random exchanges per null distribution, random seed, and number of processes.
     rules : Rules
-        Its number of permutations; the rest is the study's.
+        Provides the number of permutations; all other rules are those of the study.
 
     Yields
     ------
     CalibrationRow
-        ``sign flips``, and ``split halves`` when series of the baseline are there.
+        Results of ``sign flips``, and of ``split halves`` if regional series of the baseline are
+        available.
 
     Raises
     ------
     InputError
-        If nothing was measured.
+        If no participant was measured, or the output folder has a reference data set.
     """
     data_sets = [DataSet(output_dir, bids_dir)]
-    others = sorted((output_dir / "datasets").glob("*"))
-    if others:
+    reference_sets = sorted((output_dir / "datasets").glob("*"))
+    if reference_sets:
         raise InputError(
-            f"{output_dir} has a reference data set; calibration on your own people takes one data "
-            "set: leave datasets/ out"
+            f"{output_dir}: calibration needs a single data set, but datasets/ contains "
+            f"{', '.join(path.name for path in reference_sets)}; calibrate in an output folder "
+            "without a reference data set"
         )
-    stated = read_study_file(study) if study else StudyFile()
-    context, fitted = fit_study(data_sets, stated, recorded_settings(data_sets))
+    study_file = read_study_file(study) if study else StudyFile()
+    context, fitted = fit_study(data_sets, study_file, recorded_settings(data_sets))
     own = replace(fitted.rules, n_permutations=rules.n_permutations)
     rows = partial(null_rows, rules=own, n_studies=n_studies, seed=seed, n_procs=n_procs)
     yield rows("sign flips", fitted.visits, context.positions())
-    both = baseline_halves(context, fitted)
-    if both is not None:
-        yield rows("split halves", halves(fitted.visits, *both), context.positions())
+    half_edges = baseline_halves(context, fitted)
+    if half_edges is not None:
+        yield rows("split halves", halves(fitted.visits, *half_edges), context.positions())
 
 
 def null_rows(
@@ -104,16 +108,22 @@ def null_rows(
     Parameters
     ----------
     name : str
+        Name of the null distribution, which enters the random seed.
     visits : Visits
+        Edges of both visits of all participants.
     circuits : mapping of str to ndarray of int
+        Positions of the edges of each circuit.
     rules : Rules
+        Rules of the analysis.
     n_studies, seed, n_procs : int
+        Number of random exchanges, random seed, and number of processes.
 
     Returns
     -------
     CalibrationRow
+        Rejection rates and verdicts under the null hypothesis.
     """
-    one = partial(_one, visits=visits, circuits=dict(circuits), rules=rules)
+    one = partial(_analyse_flipped, visits=visits, circuits=dict(circuits), rules=rules)
     seeds = np.random.SeedSequence([seed, *name.encode()]).spawn(n_studies)
     if n_procs == 1:
         outcomes = [one(s) for s in seeds]
@@ -123,7 +133,7 @@ def null_rows(
     return summary(name, _NOTHING, outcomes, rules.alpha)
 
 
-def _one(
+def _analyse_flipped(
     seed: np.random.SeedSequence, *, visits: Visits, circuits: Circuits, rules: Rules
 ) -> Outcome:
     rng = np.random.default_rng(seed)
@@ -131,17 +141,22 @@ def _one(
 
 
 def flipped(visits: Visits, rng: np.random.Generator) -> Visits:
-    """Give each person's change, and his change in motion, a random sign; relabel arms.
+    """Give the change of each participant a random sign, and permute arm labels.
+
+    The change in head motion receives the same sign as the change in edges. Arm labels are permuted
+    within exchangeability blocks.
 
     Parameters
     ----------
     visits : Visits
+        Edges of both visits.
     rng : numpy.random.Generator
+        Source of random numbers.
 
     Returns
     -------
     Visits
-        Two visits, one or two arms; factor and score are left out.
+        Two visits of one or two arms, without factor and symptom score.
     """
     sign = 1.0 - 2.0 * rng.integers(0, 2, len(visits.baseline))
     before = visits.before
@@ -166,17 +181,19 @@ def flipped(visits: Visits, rng: np.random.Generator) -> Visits:
 
 
 def halves(visits: Visits, first: Floats, second: Floats) -> Visits:
-    """Take the halves of a visit for the two visits of everybody.
+    """Replace the two visits of each participant by the two halves of one visit.
 
     Parameters
     ----------
     visits : Visits
-    first, second : ndarray, shape (n_people, n_edges)
+        Study that the participants belong to.
+    first, second : ndarray, shape (n_participants, n_edges)
+        Edges of each half, Fisher z.
 
     Returns
     -------
     Visits
-        Without motion, which is not known for halves.
+        Study without head motion, which is not available for halves.
     """
     return replace(
         visits,

@@ -1,4 +1,7 @@
-"""How many people and minutes a study needs, by simulation with the code of real studies."""
+"""Estimate by simulation how many participants and minutes of scanning a study needs.
+
+Simulated studies are analysed with the code that analyses real studies.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,24 +30,27 @@ __all__ = [
 ]
 
 
-#: Minutes a visit for which the standard noise of `EdgeSpec` stands.
+#: Minutes per visit that the default noise of `EdgeSpec` corresponds to.
 STANDARD_MINUTES = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class PowerQuestion:
-    """What is to be found, and how well it is measured.
+    """Effect to detect, and reliability of the measurement.
 
     Parameters
     ----------
     specific, shift, gain : float
-        Planted: of one circuit beyond the law, and of all edges (Fisher z, Fisher z, share).
+        Planted effects: change of one circuit beyond the global model (Fisher z), shift of all
+        edges (Fisher z), and gain of all edges (share).
     arms : {1, 2}
+        Number of arms.
     reliability : float, optional
-        ICC of the circuit's mean edge over visits; scales the state noise.
+        Intraclass correlation of the circuit's mean edge between visits; scales the state noise.
     minutes : float, optional
-        Per visit; edge noise of a visit falls with its root, from 8 minutes. State that is real
-        (mood, arousal) does not fall with minutes.
+        Minutes of scanning per visit. Edge noise within a visit decreases with the square root of
+        its duration, relative to 8 minutes. Variation of a participant's true state (mood, arousal)
+        does not decrease with duration.
     """
 
     specific: float = 0.1
@@ -57,14 +63,17 @@ class PowerQuestion:
 
 @dataclass(frozen=True, slots=True)
 class PowerRow:
-    """Shares of simulated studies of one size.
+    """Results of simulated studies of one size.
 
     Parameters
     ----------
     n : int
-        People per arm.
+        Number of participants per arm.
     n_studies : int
+        Number of simulated studies.
     global_found, specific_found, right_verdict : float
+        Share of studies with a significant global term, with a significant circuit, and with the
+        verdict that corresponds to the planted effects.
     """
 
     n: int
@@ -75,17 +84,23 @@ class PowerRow:
 
 
 def circuit_reliability(spec: EdgeSpec) -> float:
-    """ICC of the mean edge of a simulated circuit, from the variances of `EdgeSpec`.
+    """Compute the intraclass correlation of the mean edge of a simulated circuit.
 
     Parameters
     ----------
     spec : EdgeSpec
+        Sizes of trait and state variation.
 
     Returns
     -------
     float
-        Trait variance over trait plus state variance: of the person-wide shift, twice the mean
-        regional term (each region is in 2 / n_circuit of the edges), the block, and the edges.
+        Trait variance divided by the sum of trait and state variance.
+
+    Notes
+    -----
+    The variance of a circuit's mean edge is the sum of the variances of the shift common to all
+    edges, of twice the mean regional term (each region takes part in 2 / n_circuit of the edges),
+    of the network term, and of the mean edge noise.
     """
     k = spec.n_circuit
     n_edges = k * (k - 1) / 2
@@ -100,15 +115,19 @@ def _spec(question: PowerQuestion, n: int) -> EdgeSpec:
     spec = EdgeSpec(n_treated=n, n_control=n if question.arms == 2 else 0, n_reference=n)
     if question.minutes is not None:
         if question.minutes <= 0:
-            raise DesignError(f"{question.minutes:g} minutes per visit are no measurement")
+            raise DesignError(
+                f"minutes per visit must be positive, but {question.minutes:g} was given"
+            )
         edge = spec.state_sd[3] * np.sqrt(STANDARD_MINUTES / question.minutes)
         spec = replace(spec, state_sd=(*spec.state_sd[:3], float(edge)))
     if question.reliability is not None:
         if not 0 < question.reliability < 1:
-            raise DesignError(f"a reliability of {question.reliability:g} is not between 0 and 1")
+            raise DesignError(
+                f"the reliability must lie between 0 and 1, but {question.reliability:g} was given"
+            )
         odds = circuit_reliability(spec) / (1 - circuit_reliability(spec))
-        wanted = question.reliability / (1 - question.reliability)
-        scale = float(np.sqrt(odds / wanted))
+        target_odds = question.reliability / (1 - question.reliability)
+        scale = float(np.sqrt(odds / target_odds))
         spec = replace(spec, state_sd=tuple(sd * scale for sd in spec.state_sd))  # type: ignore[arg-type]
     return spec
 
@@ -122,30 +141,37 @@ def power_table(
     n_procs: int = 1,
     rules: Rules | None = None,
 ) -> Iterator[PowerRow]:
-    """Simulate studies of each size.
+    """Simulate and analyse studies of each size.
 
     Parameters
     ----------
     question : PowerQuestion
+        Effect to detect, and reliability of the measurement.
     sizes : sequence of int
-        People per arm, and in the reference group.
+        Numbers of participants per arm, and in the reference group.
     n_studies : int
-        Per size.
+        Number of simulated studies per size.
     seed : int
+        Random seed.
     n_procs : int
+        Number of processes.
     rules : Rules, optional
+        Rules of the analysis; see `calibration_table`.
 
     Yields
     ------
     PowerRow
+        Results of one size, as soon as they are available.
 
     Raises
     ------
     DesignError
-        If a size is below 6, or the question makes no sense.
+        If a size is below 6, minutes are not positive, or the reliability is outside 0 to 1.
     """
     if min(sizes) < 6:
-        raise DesignError(f"{min(sizes)} people per arm are too few for the model; give 6 or more")
+        raise DesignError(
+            f"{min(sizes)} participants per arm are too few for the model; choose 6 or more"
+        )
     truth = Truth(specific=question.specific, shift=question.shift, gain=question.gain)
     is_global = bool(question.shift or question.gain)
     for n in sizes:
@@ -171,11 +197,11 @@ def power_table(
             n_studies=n_studies,
             global_found=row.rejected["global"],
             specific_found=row.rejected["specific"],
-            right_verdict=_right(row),
+            right_verdict=_share_correct(row),
         )
 
 
-def _right(row: CalibrationRow) -> float:
+def _share_correct(row: CalibrationRow) -> float:
     s = row.scenario
     right = {
         (True, True): ("both",),
@@ -187,34 +213,38 @@ def _right(row: CalibrationRow) -> float:
 
 
 _COLUMNS = {
-    "n": "People per arm, and in the reference group",
-    "n_studies": "Simulated studies",
-    "global_found": "Share in which a global term is found (corrected p < .05)",
-    "specific_found": "Share in which the circuit is found (corrected p < .05)",
-    "right_verdict": "Share in which the verdict is the planted one",
+    "n": "Number of participants per arm, and in the reference group",
+    "n_studies": "Number of simulated studies",
+    "global_found": "Share of studies with a significant global term (corrected p < .05)",
+    "specific_found": "Share of studies in which the circuit is significant (corrected p < .05)",
+    "right_verdict": "Share of studies whose verdict corresponds to the planted effects",
 }
 
 
 def write_power(
     folder: Path, question: PowerQuestion, rows: Sequence[PowerRow]
 ) -> tuple[Path, Path]:
-    """Write power.tsv and power.svg.
+    """Write the results of a power analysis as ``power.tsv`` and ``power.svg``.
 
     Parameters
     ----------
     folder : Path
+        Folder to write to.
     question : PowerQuestion
+        Effect and measurement that were simulated; recorded in the sidecar.
     rows : sequence of PowerRow
+        Results of all sizes.
 
     Returns
     -------
     table, figure : Path
+        Files that were written.
     """
     table, figure = folder / "power.tsv", folder / "power.svg"
     sidecar: dict[str, object] = {k: {"Description": v} for k, v in _COLUMNS.items()}
-    asked = {name: getattr(question, name) for name in question.__slots__}
+    question_fields = {name: getattr(question, name) for name in question.__slots__}
     columns = {name: [getattr(row, name) for row in rows] for name in _COLUMNS}
-    write_table(table, columns, sidecar=sidecar | {"Question": asked})
+    write_table(table, columns, sidecar=sidecar | {"Question": question_fields})
     write_text(figure, _figure(question, rows))
     return table, figure
 
@@ -229,7 +259,7 @@ def _figure(question: PowerQuestion, rows: Sequence[PowerRow]) -> str:
     for label, name, marker in (
         ("a global term", "global_found", "s"),
         ("the circuit", "specific_found", "o"),
-        ("the right verdict", "right_verdict", "^"),
+        ("the correct verdict", "right_verdict", "^"),
     ):
         share = np.array([getattr(row, name) for row in rows])
         ends = [wilson_interval(s, row.n_studies) for s, row in zip(share, rows, strict=True)]
@@ -240,7 +270,7 @@ def _figure(question: PowerQuestion, rows: Sequence[PowerRow]) -> str:
     words = ", ".join(f"{name} {getattr(question, name):g}" for name in planted) or "nothing"
     arms = f"{question.arms} arm" + "s" * (question.arms == 2)
     ax.set_title(f"Planted: {words}; {arms}", fontsize=10)
-    ax.set(xlabel="people per arm", ylabel="share of studies that find it", ylim=(0, 1.02))
+    ax.set(xlabel="participants per arm", ylabel="share of studies that detect it", ylim=(0, 1.02))
     ax.legend(frameon=False)
     buffer = StringIO()
     with mpl.rc_context({"svg.hashsalt": "circuitshift", "svg.fonttype": "none"}):

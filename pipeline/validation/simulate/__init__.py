@@ -1,1 +1,1 @@
-"""Simulators of connectivity, images and data sets with known effects."""
+"""Simulate connectivity, images and data sets with known effects."""

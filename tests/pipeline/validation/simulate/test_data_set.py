@@ -99,9 +99,7 @@ def split(population: Population) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_unknown_truth_and_bad_numbers_are_refused_at_once() -> None:
-    with pytest.raises(
-        InputError, match="unknown planted truth 'strange'; choose one of no"
-    ):
+    with pytest.raises(InputError, match="unknown planted truth 'strange'; choose one of no"):
         PlantedTruth("strange")
     with pytest.raises(InputError, match=r"n_treated = 0 .*n_volumes = 3 .*spikes = 2"):
         SimulationSpec(n_treated=0, n_volumes=3, spikes=2)
