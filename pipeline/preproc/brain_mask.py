@@ -1,7 +1,8 @@
-"""Brain extraction: a balloon that grows from inside the brain until intensity falls.
+"""Extract the brain with a surface that expands from its inside until intensity decreases.
 
-After BET (Smith 2002, doi:10.1002/hbm.10062), whose published forces and constants are kept; all
-vertices move at once, and the part below the head is ignored by height instead of by the user.
+The method and constants are those of BET (Smith 2002, doi:10.1002/hbm.10062), with two differences:
+all vertices move simultaneously, and tissue below the head is excluded by its height instead of by
+the user.
 """
 
 from dataclasses import dataclass
@@ -18,48 +19,49 @@ from circuitshift.pipeline.io.images import Image
 __all__ = ["brain_mask"]
 
 
-_HEAD_MM = 150.0  # from the top of the head to below the cerebellum
-_ROUNDEST_MM, _FLATTEST_MM = 3.33, 10.0  # radii of curvature that smoothing tells apart
-_INWARD_MM = 20
-_PEAK_MM = 10
+_HEAD_HEIGHT_MM = 150.0  # from the top of the head to below the cerebellum
+_MIN_RADIUS_MM, _MAX_RADIUS_MM = 3.33, 10.0  # radii of curvature between which smoothing increases
+_DARKEST_WITHIN_MM = 20  # depth below the surface that is searched for the darkest voxel
+_BRIGHTEST_WITHIN_MM = 10  # depth below the surface that is searched for the brightest voxel
 
 
 def brain_mask(image: Image, *, fraction: float = 0.5, steps: int = 1000) -> Bools:
-    """Find the brain.
+    """Compute a brain mask.
 
     Parameters
     ----------
     image : Image
-        Any contrast in which the brain is brighter than its surface; RAS axes or any other.
+        Image of any orientation and any contrast in which the brain is brighter than its surface.
     fraction : float
-        Threshold between dark and bright: smaller gives larger brains.
+        Threshold between dark and bright, from 0 to 1; smaller values give larger brains.
     steps : int
-        Of the balloon.
+        Number of iterations of the surface.
 
     Returns
     -------
     ndarray of bool, shape of the grid
+        Brain mask.
 
     Raises
     ------
     ImageError
-        If there is no head in the image.
+        If the image does not show a head.
     """
     data = np.asarray(image.data, np.float32)
-    start = _Start.of(image, data, fraction)
+    start = _InitialSphere.from_image(image, data, fraction)
     vertices, faces = _sphere(4)
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [0, 2]]])
     edges = np.unique(np.sort(edges, axis=1), axis=0)
     surface = start.centre_mm + vertices * start.radius_mm / 2
     mesh = _Mesh(faces, edges, _neighbours(edges, len(vertices)))
     for _ in range(steps):
-        surface = surface + _force(image.like(data), surface, mesh, start)
-    return _fill(image, surface[faces])
+        surface = surface + _displacement(image.like(data), surface, mesh, start)
+    return _voxelise(image, surface[faces])
 
 
 @dataclass(frozen=True, eq=False)
-class _Start:
-    """Robust range of intensities, the sphere that holds the brain, and the threshold asked for."""
+class _InitialSphere:
+    """Sphere that contains the brain, with the robust range of intensities and the threshold."""
 
     low: float
     high: float
@@ -70,15 +72,20 @@ class _Start:
     fraction: float
 
     @classmethod
-    def of(cls, image: Image, data: npt.NDArray[np.float32], fraction: float) -> "_Start":
+    def from_image(
+        cls, image: Image, data: npt.NDArray[np.float32], fraction: float
+    ) -> "_InitialSphere":
         low, high = (float(v) for v in np.percentile(data, [2, 98]))
         threshold = low + 0.1 * (high - low)
         index = np.argwhere(data > threshold)
         if len(index) < 100:
-            raise ImageError("no head was found: fewer than 100 voxels are above the background")
+            raise ImageError(
+                "the image does not show a head: fewer than 100 voxels are brighter than the "
+                "background; check that it is a T1-weighted image of a complete head"
+            )
         points = index @ image.affine[:3, :3].T + image.affine[:3, 3]
         values = data[tuple(index.T)]
-        near = points[:, 2] > np.percentile(points[:, 2], 99.9) - _HEAD_MM
+        near = points[:, 2] > np.percentile(points[:, 2], 99.9) - _HEAD_HEIGHT_MM
         points, values = points[near], values[near]
         weight = np.minimum(values, high) - low
         centre = (points * weight[:, None]).sum(axis=0) / weight.sum()
@@ -90,13 +97,18 @@ class _Start:
 
 @dataclass(frozen=True, eq=False)
 class _Mesh:
+    """Triangles and edges of the surface, and the mean over neighbours as a matrix."""
+
     faces: npt.NDArray[np.intp]
     edges: npt.NDArray[np.intp]
-    neighbours: "sparse.csr_array"  # rows sum to 1
+    neighbours: "sparse.csr_array"  # each row sums to 1
 
 
 def _sphere(subdivisions: int) -> tuple[Floats, npt.NDArray[np.intp]]:
-    """Icosahedron of radius 1, each triangle cut into four again and again; faces turn outward."""
+    """Create an icosahedron of radius 1, with each triangle divided into four repeatedly.
+
+    The vertices of each face are ordered so that its normal points outward.
+    """
     golden = (1 + np.sqrt(5)) / 2
     corners = [(a, b * golden, 0.0) for a in (-1, 1) for b in (-1, 1)]
     vertices = np.array([np.roll(corner, k) for corner in corners for k in range(3)])
@@ -118,64 +130,72 @@ def _sphere(subdivisions: int) -> tuple[Floats, npt.NDArray[np.intp]]:
 
 
 def _normals(surface: Floats, faces: npt.NDArray[np.intp]) -> Floats:
-    """Return the normal of each face, as long as twice its area."""
+    """Compute the normal of each face; its length is twice the area of the face."""
     a, b, c = (surface[faces[:, k]] for k in range(3))
     return np.asarray(np.cross(b - a, c - a))
 
 
 def _neighbours(edges: npt.NDArray[np.intp], n: int) -> "sparse.csr_array":
+    """Create the matrix that averages over the neighbours of each vertex."""
     both = np.concatenate([edges, edges[:, ::-1]])
     count = np.bincount(both[:, 0], minlength=n)
     return sparse.csr_array((1 / count[both[:, 0]], (both[:, 0], both[:, 1])), shape=(n, n))
 
 
-def _force(image: Image, surface: Floats, mesh: _Mesh, start: _Start) -> Floats:
-    """One step of every vertex: even spacing, smoothness, and intensity."""
+def _displacement(image: Image, surface: Floats, mesh: _Mesh, start: _InitialSphere) -> Floats:
+    """Compute the displacement of every vertex from spacing, smoothness and intensity."""
     normal = np.zeros_like(surface)
-    of_faces = _normals(surface, mesh.faces)
+    face_normals = _normals(surface, mesh.faces)
     for axis in range(3):
         for corner in range(3):
             normal[:, axis] += np.bincount(
-                mesh.faces[:, corner], of_faces[:, axis], minlength=len(surface)
+                mesh.faces[:, corner], face_normals[:, axis], minlength=len(surface)
             )
     normal /= np.linalg.norm(normal, axis=1, keepdims=True) + 1e-9
-    toward = mesh.neighbours @ surface - surface
-    height = (toward * normal).sum(axis=1)
-    tangential = toward - height[:, None] * normal
+    to_mean = mesh.neighbours @ surface - surface
+    height = (to_mean * normal).sum(axis=1)
+    tangential = to_mean - height[:, None] * normal
     a, b = mesh.edges.T
     spacing = np.linalg.norm(surface[a] - surface[b], axis=1).mean()
     curvature = 2 * np.abs(height) / spacing**2
-    middle = (1 / _ROUNDEST_MM + 1 / _FLATTEST_MM) / 2
-    steepness = 6 / (1 / _ROUNDEST_MM - 1 / _FLATTEST_MM)
+    middle = (1 / _MIN_RADIUS_MM + 1 / _MAX_RADIUS_MM) / 2
+    steepness = 6 / (1 / _MIN_RADIUS_MM - 1 / _MAX_RADIUS_MM)
     smooth = (1 + np.tanh(steepness * (curvature - middle))) / 2
-    push = _push(image, surface, normal, start)
+    intensity_force = _intensity_force(image, surface, normal, start)
     return np.asarray(
         tangential / 2
         + (smooth * height)[:, None] * normal
-        + 0.05 * spacing * push[:, None] * normal
+        + 0.05 * spacing * intensity_force[:, None] * normal
     )
 
 
-def _push(image: Image, surface: Floats, normal: Floats, start: _Start) -> Floats:
-    """Outward where the darkest voxel inside is bright against the brightest, else inward."""
-    depth = np.arange(_INWARD_MM + 1.0)
+def _intensity_force(
+    image: Image, surface: Floats, normal: Floats, start: _InitialSphere
+) -> Floats:
+    """Compute the intensity force: outward if the darkest voxel inside is bright, otherwise inward.
+
+    The darkest voxel is compared with the brightest voxel below the same vertex.
+    """
+    depth = np.arange(_DARKEST_WITHIN_MM + 1.0)
     points = surface[:, None] - depth[None, :, None] * normal[:, None]
     values = image.at(points.reshape(-1, 3), order=0).reshape(len(surface), -1)
     darkest = np.maximum(start.low, np.minimum(start.median, values.min(axis=1)))
-    near = values[:, : _PEAK_MM + 1].max(axis=1)
-    brightest = np.minimum(start.median, np.maximum(start.threshold, near))
+    local_maximum = values[:, : _BRIGHTEST_WITHIN_MM + 1].max(axis=1)
+    brightest = np.minimum(start.median, np.maximum(start.threshold, local_maximum))
     level = (brightest - start.low) * start.fraction + start.low
     return np.asarray(2 * (darkest - level) / np.maximum(brightest - start.low, 1e-6))
 
 
-def _fill(image: Image, triangles: Floats) -> Bools:
-    """Voxels on or inside a closed surface of triangles (n, 3, 3), mm."""
+def _voxelise(image: Image, triangles: Floats) -> Bools:
+    """Find the voxels on or inside a closed surface of triangles (n, 3, 3), mm."""
     corners = image.indices(triangles.reshape(-1, 3)).T.reshape(-1, 3, 3)
     longest = np.abs(corners - np.roll(corners, 1, axis=1)).max()
-    n = int(np.ceil(longest)) * 2 + 2  # at least two points a voxel: no holes in the shell
+    n = (
+        int(np.ceil(longest)) * 2 + 2
+    )  # at least two points per voxel, so that the shell has no holes
     u, v = np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, n))
     u, v = u[u + v <= 1 + 1e-9], v[u + v <= 1 + 1e-9]
-    # the surface is closed also where the field of view cuts it off
+    # padding keeps the surface closed where it extends beyond the field of view
     before = np.maximum(0, 1 - np.floor(corners.min(axis=(0, 1)))).astype(int)
     after = np.maximum(0, np.ceil(corners.max(axis=(0, 1))) + 2 - image.grid).astype(int)
     mask = np.zeros(before + image.grid + after, bool)
