@@ -485,7 +485,7 @@ def confounds_table(
         ("w", "WM", noise.white_matter),
         ("a", "combined", noise.combined),
     ):
-        part, notes = compcor(voxels[n_dummy:], steady, prefix=prefix, mask=mask, least=6)
+        part, notes = compcor(voxels[n_dummy:], steady, prefix=prefix, mask=mask, min_components=6)
         for name, values in part.items():
             columns[name] = np.concatenate([np.zeros(n_dummy), values])
         meta |= notes

@@ -125,11 +125,11 @@ def test_cosines_are_nipypes(n: int) -> None:
 
 
 def test_mean_and_drift_taken_out_are_nipypes_filter() -> None:
-    from circuitshift.pipeline.preproc.confounds import _cleaned
+    from circuitshift.pipeline.preproc.confounds import _detrended
 
     values = series(150, 20)
     reference, _ = theirs.cosine_filter(values.T, T_R, 128)
-    assert _cleaned(values, cosines(150, T_R))[0] == pytest.approx(reference.T, abs=1e-8)
+    assert _detrended(values, cosines(150, T_R))[0] == pytest.approx(reference.T, abs=1e-8)
 
 
 def test_expansions_and_columns_of_single_volumes() -> None:
@@ -229,7 +229,9 @@ def test_components_are_nipypes(tmp_path: Path, n: int, v: int) -> None:
     assert len(dropped) == len(meta) - len(columns) == 3
     assert not any(m["Retained"] for m in dropped)
     assert all(meta[name]["Retained"] for name in columns)
-    more, _ = compcor(values, cosines(n, T_R), prefix="w", mask="WM", least=len(columns) + 2)
+    more, _ = compcor(
+        values, cosines(n, T_R), prefix="w", mask="WM", min_components=len(columns) + 2
+    )
     assert len(more) == len(columns) + 2
 
 
@@ -237,7 +239,7 @@ def test_the_matrix_of_volumes_has_the_singular_vectors(monkeypatch: pytest.Monk
     from circuitshift.pipeline.preproc import confounds as module
 
     values, drift = series(120, 500), cosines(120, T_R)
-    monkeypatch.setattr(module, "_BLOCK", 64)
+    monkeypatch.setattr(module, "_BLOCK_VOXELS", 64)
     columns, meta = compcor(values, drift, prefix="w", mask="WM")
     left, singular, _ = np.linalg.svd(module._standardised(values, drift), full_matrices=False)
     for k, (name, column) in enumerate(columns.items()):
@@ -267,10 +269,12 @@ def test_a_voxel_that_does_not_vary_adds_nothing() -> None:
 def test_a_mask_without_any_change_has_no_component(v: int) -> None:
     drift = cosines(80, T_R)
     still = np.full((80, v), 5.1) + drift[:, :1]  # drift alone is no change either
-    assert compcor(still, drift, prefix="w", mask="WM", least=6) == ({}, {})
+    assert compcor(still, drift, prefix="w", mask="WM", min_components=6) == ({}, {})
     # and one signal in all voxels is one component
     signal = series(80, 1)
-    columns, meta = compcor(np.repeat(signal, v, axis=1), drift, prefix="w", mask="WM", least=6)
+    columns, meta = compcor(
+        np.repeat(signal, v, axis=1), drift, prefix="w", mask="WM", min_components=6
+    )
     assert list(columns) == list(meta) == ["w_comp_cor_00"]
 
 
