@@ -1,5 +1,6 @@
-"""Raw BIDS -> preprocessed images and confounds, under fMRIPrep's names.
+"""Preprocess raw BIDS images into images and confounds under fMRIPrep's names.
 
-Pure functions on arrays; `person` reads, calls and writes. Registration is ANTs' (the extra
-``preproc``); head motion, slice timing, the single interpolation and confounds are our own.
+The modules contain functions on arrays; `derivatives` reads their input and writes their output,
+and `participant` runs the steps. Registration is done by ANTs (the extra ``preproc``). Head motion,
+slice timing, the single interpolation and confounds are implemented here.
 """

@@ -1,8 +1,9 @@
-"""Head motion: every volume of a run against the run's own reference, by least squares.
+"""Estimate head motion by aligning every volume of a run to the reference of the run.
 
-Gauss-Newton steps in the inverse compositional form (Baker & Matthews 2004,
-doi:10.1023/B:VISI.0000011205.11775.fd): gradients belong to the reference, so their normal matrix
-is made once, and a volume costs a few interpolations of some ten thousand voxels.
+The sum of squared differences is minimised by Gauss-Newton steps in the inverse compositional form
+(Baker & Matthews 2004, doi:10.1023/B:VISI.0000011205.11775.fd). Gradients are those of the
+reference, so that the normal matrix is computed once, and each volume requires only a few
+interpolations of at most 40,000 voxels.
 """
 
 from collections.abc import Iterator
@@ -19,25 +20,25 @@ from circuitshift.pipeline.preproc import transforms
 __all__ = ["HeadMotion", "align", "estimate_motion", "head_mask"]
 
 
-_MOST_VOXELS = 40_000
-_FOR_REFERENCE = 24  # volumes averaged into the reference
-_STEPS = 12
-_CLOSE_MM = 1e-3  # a step that moves the head's surface by less is the last
-_HEAD_MM = 80.0
+_MAX_VOXELS = 40_000
+_REFERENCE_VOLUMES = 24  # number of volumes averaged into the reference
+_MAX_STEPS = 12
+_TOLERANCE_MM = 1e-3  # iteration ends when the surface of the head moves by less
+_HEAD_RADIUS_MM = 80.0
 
 
 @dataclass(frozen=True, eq=False)
 class HeadMotion:
-    """How the head moved in a run.
+    """Head motion of a run.
 
     Parameters
     ----------
     reference : Image
-        Mean of volumes spread over the run after they were realigned.
-    matrices : ndarray of shape (n_volumes, 4, 4)
-        Take points of the reference, mm, to where they were in each volume.
-    centre_mm : ndarray of shape (3,)
-        Centre of the head, about which `parameters` rotate.
+        Mean of realigned volumes that are spread over the run.
+    matrices : ndarray, shape (n_volumes, 4, 4)
+        Map points of the reference, mm, to their position in each volume.
+    centre_mm : ndarray, shape (3,)
+        Centre of the head, about which `parameters` rotate, mm.
     """
 
     reference: Image
@@ -46,20 +47,27 @@ class HeadMotion:
 
     @property
     def parameters(self) -> Floats:
-        """Translations, mm, and rotations, radians, shape (n_volumes, 6); see `rigid`."""
+        """Translations, mm, and rotations, radians, shape (n_volumes, 6).
+
+        See `transforms.parameters_of`.
+        """
         return np.array([transforms.parameters_of(m, self.centre_mm) for m in self.matrices])
 
 
 def head_mask(image: Image) -> npt.NDArray[np.bool_]:
-    """Tell the head from air: Otsu's threshold, the largest part, holes filled.
+    """Separate the head from air.
+
+    The mask consists of the largest connected component above Otsu's threshold, with holes filled.
 
     Parameters
     ----------
     image : Image
+        Image in which the head is brighter than air.
 
     Returns
     -------
     ndarray of bool, shape of the grid
+        Mask of the head.
     """
     values = ndimage.gaussian_filter(np.asarray(image.data, np.float32), 1.0)
     top = np.percentile(values, 99.5)
@@ -72,7 +80,10 @@ def head_mask(image: Image) -> npt.NDArray[np.bool_]:
 
 
 def _otsu(counts: Floats, edges: Floats) -> float:
-    """Threshold of greatest variance between two classes (Otsu 1979)."""
+    """Compute the threshold that maximises the variance between two classes.
+
+    See Otsu 1979, doi:10.1109/TSMC.1979.4310076.
+    """
     middle = (edges[:-1] + edges[1:]) / 2
     below, sums = np.cumsum(counts), np.cumsum(counts * middle)
     above = below[-1] - below
@@ -82,67 +93,75 @@ def _otsu(counts: Floats, edges: Floats) -> float:
 
 
 def estimate_motion(run: Image, *, n_dummy: int = 0) -> HeadMotion:
-    """Estimate head motion.
+    """Estimate the head motion of a run.
 
     Parameters
     ----------
     run : Image
-        Four-dimensional.
+        Four-dimensional image.
     n_dummy : int
-        Volumes before the steady state; they do not enter the reference.
+        Number of volumes before the steady state, which do not contribute to the reference.
 
     Returns
     -------
     HeadMotion
+        Reference, and the rigid transform to each volume.
     """
     n = run.data.shape[3]
     steady = np.arange(min(n_dummy, n - 1), n)
-    chosen = steady[np.unique(np.linspace(0, len(steady) - 1, _FOR_REFERENCE).round().astype(int))]
-    # no volume is preferred: the reference begins as the mean of many, and is made again sharper
+    chosen = steady[
+        np.unique(np.linspace(0, len(steady) - 1, _REFERENCE_VOLUMES).round().astype(int))
+    ]
+    # no volume is preferred: the reference is a mean of volumes, and realignment sharpens it
     reference = run.like(np.asarray(run.data[..., chosen], np.float32).mean(axis=3))
     centre = _centre(reference)
     for _ in range(2):
-        fit = _MotionFit.of(reference, centre)
-        reference = run.like(_mean(run, dict(fit.follow(run, chosen.tolist()))))
-    fit = _MotionFit.of(reference, centre)
+        fit = _MotionFit.from_reference(reference, centre)
+        reference = run.like(_mean(run, dict(fit.track(run, chosen.tolist()))))
+    fit = _MotionFit.from_reference(reference, centre)
     matrices = np.empty((n, 4, 4))
-    for number, matrix in fit.follow(run, range(n)):
+    for number, matrix in fit.track(run, range(n)):
         matrices[number] = matrix
     return HeadMotion(reference, matrices, centre)
 
 
 def align(fixed: Image, moving: Image, start: Floats, centre_mm: Floats) -> Floats:
-    """Refine the rigid motion between two images of one contrast.
+    """Refine the rigid transform between two images of the same contrast.
 
     Parameters
     ----------
     fixed, moving : Image
-    start : ndarray of shape (4, 4)
-        Takes points of `fixed`, mm, about to where they are in `moving`.
-    centre_mm : ndarray of shape (3,)
+        Images to align.
+    start : ndarray, shape (4, 4)
+        Initial transform, which maps points of `fixed`, mm, approximately to `moving`.
+    centre_mm : ndarray, shape (3,)
+        Centre of rotation in `fixed`, mm.
 
     Returns
     -------
-    ndarray of shape (4, 4)
+    ndarray, shape (4, 4)
+        Maps points of `fixed`, mm, to `moving`.
     """
-    fit = _MotionFit.of(fixed, centre_mm)
+    fit = _MotionFit.from_reference(fixed, centre_mm)
     for level in fit.levels:
         start = fit.solve(level, moving, start)
     return start
 
 
 def _volume(run: Image, number: int) -> Image:
+    """Return one volume of a run."""
     return run.like(np.asarray(run.data[..., number], np.float32))
 
 
 def _centre(image: Image) -> Floats:
+    """Compute the centre of the head, mm."""
     mask = head_mask(image)
     index = np.argwhere(mask).mean(axis=0)
     return np.asarray(image.affine[:3, :3] @ index + image.affine[:3, 3])
 
 
 def _mean(run: Image, motion: dict[int, Floats]) -> npt.NDArray[np.float32]:
-    """Mean of realigned volumes."""
+    """Average realigned volumes."""
     points = run.points()
     total = np.zeros(run.grid, np.float32)
     for number, matrix in motion.items():
@@ -153,28 +172,28 @@ def _mean(run: Image, motion: dict[int, Floats]) -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class _Level:
-    """The reference at one smoothness: points, values, and the solution of the normal equations."""
+    """Reference at one level of smoothing, with the solution of the normal equations."""
 
-    sigma: float  # voxels; 0: as it is
+    sigma: float  # SD of the Gaussian kernel, voxels; 0 without smoothing
     points: Floats  # (n, 3)
-    solver: Floats  # (8, n): from values of a volume to six parameters, scale and offset
+    solver: Floats  # (8, n), maps values of a volume to six parameters, scale and offset
     values: Floats
 
     @classmethod
-    def of(cls, image: Image, centre: Floats, sigma: float) -> "_Level":
+    def from_image(cls, image: Image, centre: Floats, sigma: float) -> "_Level":
         data = np.asarray(image.data, float)
         if sigma:
             data = ndimage.gaussian_filter(data, sigma)
-        slopes = np.stack(np.gradient(data), axis=-1) @ np.linalg.inv(image.affine[:3, :3])
+        gradients = np.stack(np.gradient(data), axis=-1) @ np.linalg.inv(image.affine[:3, :3])
         inside = ndimage.binary_dilation(head_mask(image), iterations=2)
         inside[[0, -1]] = inside[:, [0, -1]] = inside[:, :, [0, -1]] = False
-        strength = np.where(inside, (slopes**2).sum(axis=-1), -1.0).ravel()
-        most = min(_MOST_VOXELS, int(inside.sum()))
-        chosen = np.sort(np.argpartition(-strength, most - 1)[:most])
+        strength = np.where(inside, (gradients**2).sum(axis=-1), -1.0).ravel()
+        n_chosen = min(_MAX_VOXELS, int(inside.sum()))
+        chosen = np.sort(np.argpartition(-strength, n_chosen - 1)[:n_chosen])
         points, values = image.points()[chosen], data.ravel()[chosen]
-        slope = slopes.reshape(-1, 3)[chosen]
+        gradient = gradients.reshape(-1, 3)[chosen]
         columns = np.column_stack(
-            [slope, np.cross(points - centre, slope), values, np.ones(len(values))]
+            [gradient, np.cross(points - centre, gradient), values, np.ones(len(values))]
         )
         scale = np.sqrt((columns**2).mean(axis=0))
         solver = np.linalg.pinv(columns / scale) / scale[:, None]
@@ -183,17 +202,17 @@ class _Level:
 
 @dataclass(frozen=True, eq=False)
 class _MotionFit:
-    """Fits volumes to one reference, first smoothed, then as they are."""
+    """Align volumes to one reference, first with smoothing, then without."""
 
     levels: tuple[_Level, ...]
     centre: Floats
 
     @classmethod
-    def of(cls, reference: Image, centre: Floats) -> "_MotionFit":
-        return cls(tuple(_Level.of(reference, centre, s) for s in (2.0, 0.0)), centre)
+    def from_reference(cls, reference: Image, centre: Floats) -> "_MotionFit":
+        return cls(tuple(_Level.from_image(reference, centre, s) for s in (2.0, 0.0)), centre)
 
-    def follow(self, run: Image, numbers: "list[int] | range") -> Iterator[tuple[int, Floats]]:
-        """Yield each volume's matrix, beginning the search where the head was last."""
+    def track(self, run: Image, numbers: "list[int] | range") -> Iterator[tuple[int, Floats]]:
+        """Yield the matrix of each volume; each search starts at the previous position."""
         matrix = np.eye(4)
         for number in numbers:
             volume = _volume(run, number)
@@ -202,22 +221,22 @@ class _MotionFit:
             yield number, matrix
 
     def solve(self, level: _Level, volume: Image, matrix: Floats) -> Floats:
-        """Take Gauss-Newton steps from a matrix until they are small."""
+        """Take Gauss-Newton steps from a matrix until they are smaller than the tolerance."""
         data = np.asarray(volume.data, np.float32)
         if level.sigma:
             data = ndimage.gaussian_filter(data, level.sigma)
         else:
             data = ndimage.spline_filter(data, order=3, output=np.float32)
-        for _ in range(_STEPS):
+        for _ in range(_MAX_STEPS):
             where = volume.indices(transforms.apply(matrix, level.points))
             order = 1 if level.sigma else 3
             values = ndimage.map_coordinates(
                 data, where, order=order, prefilter=False, mode="nearest"
             )
             step = level.solver @ values
-            step[:6] /= max(step[6], 0.1)  # of the volume's own intensity
-            # R_x R_y R_z of small angles is I + [r]x: the columns above are its derivatives
+            step[:6] /= max(step[6], 0.1)  # correct for the intensity scale of the volume
+            # for small angles R_x R_y R_z is I + [r]x, as in the columns of `_Level`
             matrix = matrix @ np.linalg.inv(transforms.matrix_of(step[:6], self.centre))
-            if np.abs(step[:3]).max() + _HEAD_MM * np.abs(step[3:6]).max() < _CLOSE_MM:
+            if np.abs(step[:3]).max() + _HEAD_RADIUS_MM * np.abs(step[3:6]).max() < _TOLERANCE_MM:
                 break
         return matrix

@@ -1,6 +1,6 @@
-"""Registration, bias correction and tissues by ANTs (the extra ``preproc``), on our `Image`.
+"""Register, correct for bias and segment images with ANTs (the extra ``preproc``).
 
-ANTs runs on one thread with a fixed seed: its sums depend on the number of threads, and the same
+ANTs runs on one thread with a fixed seed. Its sums depend on the number of threads, and the same
 images must give the same bytes on every machine.
 """
 
@@ -24,37 +24,37 @@ __all__ = ["Warp", "bias_corrected", "normalise", "rigid_to", "tissues"]
 
 _SEED = 1
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_REGISTERED_MM = 2.0
+_REGISTRATION_MM = 2.0
 #: Iterations of SyN at 8, 4 and 2 mm.
-_SYN = (100, 70, 20)
+_SYN_ITERATIONS = (100, 70, 20)
 
 
 def _ants() -> Any:  # noqa: ANN401 - an untyped library
-    """Import ANTs on one thread."""
+    """Import ANTs, restricted to one thread."""
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
-    os.environ["ANTS_RANDOM_SEED"] = str(_SEED)  # not every call passes its seed on
+    os.environ["ANTS_RANDOM_SEED"] = str(_SEED)  # some functions of ANTs ignore their seed argument
     try:
-        import ants  # noqa: PLC0415 - an extra, and slow
+        import ants  # noqa: PLC0415 - optional, and slow to import
     except ImportError as error:
         raise InputError(
-            f"raw images are preprocessed with ANTs, which is not installed ({error}); "
-            "pip install 'circuitshift[preproc]', or give derivatives of fMRIPrep"
+            f"preprocessing of raw images requires ANTs, which is not installed ({error}); run "
+            "pip install 'circuitshift[preproc]', or provide derivatives of fMRIPrep"
         ) from None
     return ants
 
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """A diffeomorphism between a person's brain and a template, both ways.
+    """Diffeomorphism between the brain of a participant and a template.
 
     Parameters
     ----------
-    affine : ndarray of shape (4, 4)
-        Template to person, mm.
+    affine : ndarray, shape (4, 4)
+        From the template to the participant, mm.
     forward, backward : Image
-        Displacements, mm, shape (x, y, z, 3), on the template's grid: a template point p lies at
-        ``affine(p + forward(p))``, a person's point q at ``r + backward(r)``, with r the template
-        point ``affine^-1(q)``.
+        Displacements, mm, shape (x, y, z, 3), on the template's grid. A point p of the template
+        corresponds to ``affine(p + forward(p))``. A point q of the participant corresponds to
+        ``r + backward(r)``, with r the template point ``affine^-1(q)``.
     """
 
     affine: Floats
@@ -62,22 +62,46 @@ class Warp:
     backward: Image
 
     def to_participant(self, points: Floats) -> Floats:
-        """Take template points (n, 3), mm, to the person."""
-        moved = np.asarray(points + _displaced(self.forward, points), np.float64)
+        """Map points of the template to the participant.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n, 3)
+            Points of the template, mm.
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+            Points of the participant, mm.
+        """
+        moved = np.asarray(points + _displacement(self.forward, points), np.float64)
         return transforms.apply(self.affine, moved)
 
     def to_template(self, points: Floats) -> Floats:
-        """Take a person's points (n, 3), mm, to the template."""
-        plain: Floats = transforms.apply(np.linalg.inv(self.affine), points)
-        return plain + _displaced(self.backward, plain)
+        """Map points of the participant to the template.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n, 3)
+            Points of the participant, mm.
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+            Points of the template, mm.
+        """
+        affine_points: Floats = transforms.apply(np.linalg.inv(self.affine), points)
+        return affine_points + _displacement(self.backward, affine_points)
 
 
-def _displaced(field: Image, points: Floats) -> Floats:
+def _displacement(field: Image, points: Floats) -> Floats:
+    """Interpolate a displacement field at points (n, 3), mm."""
     parts = [Image(field.data[..., k], field.affine).at(points) for k in range(3)]
     return np.asarray(np.stack(parts, axis=1), float)
 
 
 def _to_ants(image: Image) -> Any:  # noqa: ANN401 - an untyped library
+    """Convert an image to ANTs, whose coordinates are LPS."""
     zooms = image.zooms
     affine = _LPS @ image.affine
     return _ants().from_numpy(
@@ -89,7 +113,7 @@ def _to_ants(image: Image) -> Any:  # noqa: ANN401 - an untyped library
 
 
 def _matrix(path: str) -> Floats:
-    """Read an affine of ITK as a 4 x 4 matrix in RAS."""
+    """Read an affine transform of ITK as a 4 x 4 matrix in RAS coordinates."""
     transform = _ants().read_transform(path)
     values = np.asarray(transform.parameters, float)
     centre = np.asarray(transform.fixed_parameters, float)
@@ -100,7 +124,7 @@ def _matrix(path: str) -> Floats:
 
 
 def _field(path: str) -> Image:
-    """Read a displacement field of ITK in RAS."""
+    """Read a displacement field of ITK in RAS coordinates."""
     import nibabel as nib  # noqa: PLC0415 - .3 s
 
     image: Any = nib.load(path)
@@ -109,28 +133,34 @@ def _field(path: str) -> Image:
 
 
 def bias_corrected(image: Image, mask: Bools, *, shrink: int = 4) -> Image:
-    """Correct slow inhomogeneity of intensity: N4 (Tustison 2010, doi:10.1109/TMI.2010.2046908).
+    """Correct slow variation of intensity with N4 (Tustison 2010, doi:10.1109/TMI.2010.2046908).
 
     Parameters
     ----------
     image : Image
+        Image to correct.
     mask : ndarray of bool
-        Where the field is estimated.
+        Voxels from which the bias field is estimated.
     shrink : int
-        Factor by which the image is thinned for the estimate.
+        Factor by which the image is downsampled for the estimate.
 
     Returns
     -------
     Image
-        Mean intensity in the mask unchanged.
+        Corrected image with unchanged mean intensity in the mask.
+
+    Raises
+    ------
+    InputError
+        If ANTs is not installed.
     """
     ants = _ants()
     values = np.maximum(np.asarray(image.data, np.float32), 0)
     level = float(values[mask].mean()) or 1.0
-    given = _to_ants(image.like(values / level * 100))
+    ants_image = _to_ants(image.like(values / level * 100))
     shrink = int(max(1, min(shrink, min(image.grid) // 8)))
     field = ants.n4_bias_field_correction(
-        given,
+        ants_image,
         mask=_to_ants(image.like(mask.astype(np.float32))),
         shrink_factor=shrink,
         convergence={"iters": [50, 50, 50, 50], "tol": 1e-6},
@@ -141,22 +171,27 @@ def bias_corrected(image: Image, mask: Bools, *, shrink: int = 4) -> Image:
 
 
 def rigid_to(fixed: Image, moving: Image, *, mask: Bools | None = None) -> Floats:
-    """Find the rigid motion between images of any contrast by mutual information.
+    """Find the rigid transform between images of any contrast by mutual information.
 
     Parameters
     ----------
     fixed, moving : Image
-        Zero outside the brain when `mask` is None.
+        Images to align; without `mask`, they are zero outside the brain.
     mask : ndarray of bool, optional
-        Of `fixed`: where they are compared.
+        Voxels of `fixed` that are compared.
 
     Returns
     -------
-    ndarray of shape (4, 4)
-        Takes points of `fixed`, mm, to `moving`.
+    ndarray, shape (4, 4)
+        Maps points of `fixed`, mm, to `moving`.
+
+    Raises
+    ------
+    InputError
+        If ANTs is not installed.
     """
     ants = _ants()
-    with _tidy() as folder:
+    with _scratch_folder() as folder:
         done = ants.registration(
             fixed=_to_ants(fixed),
             moving=_to_ants(moving),
@@ -175,29 +210,38 @@ def rigid_to(fixed: Image, moving: Image, *, mask: Bools | None = None) -> Float
 
 
 def normalise(brain: Image, template: Image) -> Warp:
-    """Normalise a brain to a template: affine, then SyN (Avants 2008, 10.1016/j.media.2007.06.004).
+    """Normalise a brain to a template with an affine transform and SyN.
 
     Parameters
     ----------
     brain, template : Image
-        T1-weighted, zero outside the brain.
+        T1-weighted images, zero outside the brain.
 
     Returns
     -------
     Warp
-        On a grid of 2 mm.
+        Transform between both, sampled on a grid of 2 mm.
+
+    Raises
+    ------
+    InputError
+        If ANTs is not installed.
+
+    References
+    ----------
+    Avants 2008, doi:10.1016/j.media.2007.06.004
     """
     ants = _ants()
-    fixed = template.onto(grid_over(template, _REGISTERED_MM))
-    moving = brain.onto(grid_over(brain, _REGISTERED_MM))
-    with _tidy() as folder:
+    fixed = template.onto(grid_over(template, _REGISTRATION_MM))
+    moving = brain.onto(grid_over(brain, _REGISTRATION_MM))
+    with _scratch_folder() as folder:
         done = ants.registration(
             fixed=_to_ants(fixed),
             moving=_to_ants(moving),
             type_of_transform="SyN",
             syn_metric="mattes",
             syn_sampling=32,
-            reg_iterations=_SYN,
+            reg_iterations=_SYN_ITERATIONS,
             random_seed=_SEED,
             outprefix=f"{folder}/n",
         )
@@ -206,44 +250,51 @@ def normalise(brain: Image, template: Image) -> Warp:
 
 
 def tissues(brain: Image, mask: Bools, priors: tuple[Image, ...]) -> tuple[Image, ...]:
-    """Segment a brain into tissues: Atropos (Avants 2011, doi:10.1007/s12021-011-9109-y).
+    """Segment a brain into tissues with Atropos (Avants 2011, doi:10.1007/s12021-011-9109-y).
 
     Parameters
     ----------
     brain : Image
-        Bias-corrected, T1-weighted.
+        Bias-corrected T1-weighted image.
     mask : ndarray of bool
+        Brain mask.
     priors : tuple of Image
-        Probability of each tissue on the same grid; empty: three classes by brightness.
+        Prior probability of each tissue on the same grid. If empty, three classes are found from
+        the intensity alone.
 
     Returns
     -------
     tuple of Image
         Posterior probability of each tissue.
+
+    Raises
+    ------
+    InputError
+        If ANTs is not installed.
     """
     ants = _ants()
-    # priors go through files, whose headers round an origin: ITK then finds them elsewhere
+    # ANTs passes priors in files whose headers round the origin, so that ITK finds a mismatch
     at_origin = np.diag([*brain.zooms, 1.0])
 
-    def given(data: npt.NDArray[Any]) -> Any:  # noqa: ANN401 - an untyped library
+    def to_ants(data: npt.NDArray[Any]) -> Any:  # noqa: ANN401 - an untyped library
         return _to_ants(Image(np.asarray(data, np.float32), at_origin))
 
-    with _tidy():
+    with _scratch_folder():
         done = ants.atropos(
-            a=given(brain.data),
-            x=given(mask),
-            i=[given(prior.data) for prior in priors] or "kmeans[3]",
+            a=to_ants(brain.data),
+            x=to_ants(mask),
+            i=[to_ants(prior.data) for prior in priors] or "kmeans[3]",
             m="[0.1,1x1x1]",
             c="[5,0]",
             priorweight=0.25,
-            r=0,  # Atropos would take its seed from the clock
+            r=0,  # by default, Atropos takes its seed from the clock
         )
         return tuple(brain.like(p.numpy().astype(np.float32)) for p in done["probabilityimages"])
 
 
 @contextmanager
-def _tidy() -> Iterator[str]:
-    """Give the scratch files of ANTs a folder that is deleted; it leaves them to lie."""
+def _scratch_folder() -> Iterator[str]:
+    """Provide a folder for the temporary files of ANTs, which ANTs itself does not delete."""
     before = tempfile.tempdir
     with tempfile.TemporaryDirectory() as folder:
         tempfile.tempdir = folder

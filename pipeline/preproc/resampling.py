@@ -1,4 +1,4 @@
-"""From a raw run to the template in one interpolation: slice timing, then every volume once."""
+"""Resample a raw run to the template: correct slice timing, then interpolate each volume once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,18 +14,20 @@ __all__ = ["Resampled", "correct_slice_timing", "resample_run", "signal_mask", "
 
 
 def time_shift(n_volumes: int, volumes: float) -> Floats:
-    """Operator that evaluates a series later in time, by splines of fifth order.
+    """Compute the matrix that evaluates a series at later times with splines of fifth order.
 
     Parameters
     ----------
     n_volumes : int
+        Length of the series.
     volumes : float
-        How much later, in repetition times.
+        Shift, in repetition times.
 
     Returns
     -------
-    ndarray of shape (n_volumes, n_volumes)
-        Multiplies a series from the left; ends are continued by their last value.
+    ndarray, shape (n_volumes, n_volumes)
+        Matrix to multiply a series with from the left. The series is continued at both ends by its
+        first and last value.
     """
     unit = np.eye(n_volumes)
     return np.asarray(ndimage.shift(unit, (-volumes, 0.0), order=5, mode="nearest"))
@@ -39,25 +41,26 @@ def correct_slice_timing(
     axis: int = 2,
     n_dummy: int = 0,
 ) -> Image:
-    """Bring all slices of each volume to one time, that of the middle of its acquisition.
+    """Interpolate all slices of a volume to the middle of its acquisition.
 
     Parameters
     ----------
     run : Image
-        Four-dimensional.
+        Four-dimensional image.
     slice_times_s : sequence of float
-        Time of each slice after the start of its volume, s.
+        Acquisition time of each slice after the start of its volume, s.
     t_r_s : float
         Repetition time, s.
     axis : int
         Axis of the slices.
     n_dummy : int
-        Volumes before the steady state: they are left as they are, and do not enter the others.
+        Number of volumes before the steady state. They remain unchanged, and do not contribute to
+        other volumes.
 
     Returns
     -------
     Image
-        Of float32.
+        Corrected run, float32.
     """
     out = np.asarray(run.data, np.float32, order="C").copy()
     times = np.asarray(slice_times_s, float)
@@ -69,23 +72,23 @@ def correct_slice_timing(
             continue
         operator = time_shift(n, shift).T.astype(np.float32)
         for number in np.flatnonzero(times == time):
-            part: list[slice | int] = [slice(None)] * 3
-            part[axis] = int(number)
-            where = (*part, slice(n_dummy, None))
-            out[where] = out[where] @ operator
+            index: list[slice | int] = [slice(None)] * 3
+            index[axis] = int(number)
+            selected = (*index, slice(n_dummy, None))
+            out[selected] = out[selected] @ operator
     return run.like(out)
 
 
 @dataclass(frozen=True, eq=False)
 class Resampled:
-    """A run on the template's grid.
+    """A run on the grid of the template.
 
     Parameters
     ----------
     image : Image
-        Four-dimensional, float32.
+        Four-dimensional image, float32.
     in_view : ndarray of bool, shape of the grid
-        Voxels that no volume's field of view leaves out.
+        Voxels that are within the field of view of all volumes.
     """
 
     image: Image
@@ -98,51 +101,54 @@ def resample_run(
     grid: Image,
     to_reference: Callable[[Floats], Floats],
 ) -> Resampled:
-    """Interpolate every volume once, from where it was acquired to the target grid.
+    """Interpolate each volume once, from its acquired position to the target grid.
 
     Parameters
     ----------
     run : Image
-        Four-dimensional; after slice timing correction.
-    matrices : ndarray of shape (n_volumes, 4, 4)
-        Head motion: from the run's reference to each volume.
+        Four-dimensional image after slice timing correction.
+    matrices : ndarray, shape (n_volumes, 4, 4)
+        Head motion, from the reference of the run to each volume.
     grid : Image
-        Target; its values are not used.
+        Target grid; its values are not used.
     to_reference : callable
-        Takes points of the target space (n, 3), mm, to the run's reference.
+        Maps points of the target space, shape (n, 3), mm, to the reference of the run.
 
     Returns
     -------
     Resampled
-        Cubic splines; 0 outside the field of view; never below 0 where the run is not.
+        Run interpolated with cubic splines. Voxels outside the field of view are 0, and the splines
+        cannot produce negative values unless the run contains some.
     """
     points = to_reference(grid.points())
     n_volumes = run.data.shape[3]
     out = np.empty((*grid.grid, n_volumes), np.float32)
     in_view = np.ones(len(points), bool)
-    least = min(float(run.data.min()), 0.0)
-    last = np.array(run.grid)[:, None] - 1
+    lowest = min(float(run.data.min()), 0.0)
+    last_index = np.array(run.grid)[:, None] - 1
     for number in range(n_volumes):
         where = run.indices(transforms.apply(matrices[number], points))
-        in_view &= ((where >= 0) & (where <= last)).all(axis=0)
+        in_view &= ((where >= 0) & (where <= last_index)).all(axis=0)
         volume = ndimage.spline_filter(
             np.asarray(run.data[..., number], np.float32), order=3, output=np.float32
         )
         values = ndimage.map_coordinates(volume, where, order=3, prefilter=False, mode="constant")
-        out[..., number] = np.maximum(values, least).reshape(grid.grid)
+        out[..., number] = np.maximum(values, lowest).reshape(grid.grid)
     return Resampled(grid.like(out), in_view.reshape(grid.grid))
 
 
 def signal_mask(reference: Image) -> Bools:
-    """Tell the brain in the reference of a run by its intensity (nilearn's `compute_epi_mask`).
+    """Compute a brain mask from the intensity of the reference of a run.
 
     Parameters
     ----------
     reference : Image
+        Mean functional image.
 
     Returns
     -------
     ndarray of bool, shape of the grid
+        Brain mask from nilearn's `compute_epi_mask`.
     """
     import nibabel as nib  # noqa: PLC0415 - .3 s
     from nilearn.masking import compute_epi_mask  # noqa: PLC0415 - slow to import

@@ -1,4 +1,4 @@
-"""Where in the template a run's tissues are: the masks that confounds are read from."""
+"""Locate the fluid and white matter of a run in the template, from which confounds are computed."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -13,21 +13,23 @@ from circuitshift.pipeline.preproc.anatomy import Brain
 __all__ = ["NoiseMasks", "noise_maps", "noise_masks"]
 
 
-_GREY = 0.05  # probability from which a voxel may be grey matter
-_CLEAR_MM = (3.0, 2.0, 1.0, 0.0)  # how far noise keeps clear of grey matter; less when it must
-_PURE = (0.99, 0.9, 0.7)  # share of the tissue in a voxel; less when it must be
-_ENOUGH = 10  # voxels
+_GREY_PROBABILITY = 0.05  # a voxel above this probability may contain grey matter
+_DISTANCES_MM = (3.0, 2.0, 1.0, 0.0)  # distance from grey matter, in order of preference
+_MIN_SHARES = (0.99, 0.9, 0.7)  # smallest share of the tissue in a voxel, in order of preference
+_MIN_VOXELS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseMasks:
-    """Voxels of noise on the grid of a run.
+    """Masks of noise voxels on the grid of a run.
 
     Parameters
     ----------
     csf, white_matter : ndarray of bool
+        Masks of cerebrospinal fluid and white matter.
     rules : tuple of (float, float)
-        How far each keeps clear of grey matter, mm, and the least share of the tissue in a voxel.
+        For each mask, its distance from grey matter, mm, and the smallest share of the tissue in a
+        voxel.
     """
 
     csf: Bools
@@ -36,26 +38,28 @@ class NoiseMasks:
 
 
 def noise_maps(brain: Brain) -> tuple[tuple[Image, Image], ...]:
-    """Share of fluid and white matter that keeps clear of grey matter, for each distance.
+    """Compute the share of fluid and white matter that lies away from grey matter.
 
-    After fMRIPrep, which takes what is within 3 mm of grey matter away from both.
+    Several distances are prepared, since a small ventricle may have no voxel at the largest
+    distance. fMRIPrep removes voxels within 3 mm of grey matter from both masks.
 
     Parameters
     ----------
     brain : Brain
+        Tissues of the participant.
 
     Returns
     -------
     tuple of (Image, Image)
-        For 3, 2, 1 and 0 mm.
+        Share of fluid and of white matter for distances of 3, 2, 1 and 0 mm.
     """
     csf, grey, white = (np.asarray(t.data) for t in brain.tissues)
-    near = ndimage.distance_transform_edt(grey <= _GREY, sampling=brain.t1w.zooms)
-    depth = ndimage.distance_transform_edt(brain.mask, sampling=brain.t1w.zooms)
+    from_grey = ndimage.distance_transform_edt(grey <= _GREY_PROBABILITY, sampling=brain.t1w.zooms)
+    from_surface = ndimage.distance_transform_edt(brain.mask, sampling=brain.t1w.zooms)
     out = []
-    for clear in _CLEAR_MM:
-        # fluid on the surface of the brain has the pulse of vessels, and the mask's errors
-        inner = (near > clear) & (depth > clear)
+    for distance_mm in _DISTANCES_MM:
+        # fluid on the surface of the brain contains vessel pulsation and errors of the mask
+        inner = (from_grey > distance_mm) & (from_surface > distance_mm)
         out.append(
             (brain.t1w.like(csf * inner), brain.t1w.like(white * inner)),
         )
@@ -63,25 +67,30 @@ def noise_maps(brain: Brain) -> tuple[tuple[Image, Image], ...]:
 
 
 def noise_masks(maps: tuple[tuple[Image, Image], ...], inside: Bools) -> NoiseMasks:
-    """Choose, for each tissue, the strictest mask that holds enough voxels.
+    """Select for each tissue the strictest mask that contains at least 10 voxels.
+
+    If no mask contains as many, the least strict one is used.
 
     Parameters
     ----------
     maps : tuple of (Image, Image)
-        `noise_maps`, resampled to the grid of a run.
+        Output of `noise_maps`, resampled to the grid of the run.
     inside : ndarray of bool
-        Voxels that the run sees.
+        Brain voxels in the field of view of the run.
 
     Returns
     -------
     NoiseMasks
+        Masks, and the rule that was applied to each.
     """
     masks, rules = [], []
     for tissue in range(2):
-        for purity, (clear, pair) in product(_PURE, list(zip(_CLEAR_MM, maps, strict=True))):
-            rule = clear, purity
-            mask = (np.asarray(pair[tissue].data) > purity) & inside
-            if mask.sum() >= _ENOUGH:
+        for min_share, (distance_mm, pair) in product(
+            _MIN_SHARES, list(zip(_DISTANCES_MM, maps, strict=True))
+        ):
+            rule = distance_mm, min_share
+            mask = (np.asarray(pair[tissue].data) > min_share) & inside
+            if mask.sum() >= _MIN_VOXELS:
                 break
         masks.append(mask)
         rules.append(rule)

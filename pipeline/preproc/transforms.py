@@ -1,7 +1,8 @@
-"""Transforms in files, in the forms that ANTs reads: affine as text, deformations as images.
+"""Represent rigid transforms and deformations, and store them in the formats that ANTs reads.
 
-As in fMRIPrep a file ``from-A_to-B_mode-image_xfm`` resamples images from A to B: it takes points
-of B to A. Inside circuitshift all is RAS; the files are LPS, as ITK has it.
+Affine transforms are stored as text, and deformations as images. As in fMRIPrep, a file
+``from-A_to-B_mode-image_xfm`` resamples images from A to B and therefore maps points of B to A.
+Coordinates are RAS inside circuitshift and LPS in files, as in ITK.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,30 +34,41 @@ __all__ = [
 ]
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_HEAD = "#Insight Transform File V1.0"
-_KIND = "MatrixOffsetTransformBase_double_3_3"
+_HEADER = "#Insight Transform File V1.0"
+_TRANSFORM_TYPE = "MatrixOffsetTransformBase_double_3_3"
 
 
 @dataclass(frozen=True, eq=False)
 class Field:
-    """A deformation: a point p lies at ``p + displacement(p)``.
+    """Deformation that maps a point p to ``p + displacement(p)``.
 
     Parameters
     ----------
     displacement : Image
-        Shape (x, y, z, 3), mm, RAS.
+        Displacement, shape (x, y, z, 3), mm, RAS coordinates.
     """
 
     displacement: Image
 
     def __call__(self, points: Floats) -> Floats:
-        """Take points (n, 3), mm; outside the field the nearest displacement holds."""
+        """Map points.
+
+        Parameters
+        ----------
+        points : ndarray, shape (n, 3)
+            Points, mm. Outside the field, the nearest displacement is used.
+
+        Returns
+        -------
+        ndarray, shape (n, 3)
+            Mapped points, mm.
+        """
         grid = self.displacement
-        last = np.array(grid.grid)[:, None] - 1
-        where = np.clip(grid.indices(points), 0, last)
-        inside = where.T @ grid.affine[:3, :3].T + grid.affine[:3, 3]
-        parts = [Image(grid.data[..., k], grid.affine).at(inside) for k in range(3)]
-        return points + np.stack(parts, axis=1)
+        last_index = np.array(grid.grid)[:, None] - 1
+        index = np.clip(grid.indices(points), 0, last_index)
+        inside = index.T @ grid.affine[:3, :3].T + grid.affine[:3, 3]
+        components = [Image(grid.data[..., k], grid.affine).at(inside) for k in range(3)]
+        return points + np.stack(components, axis=1)
 
 
 def sampled_field(transform: Callable[[Floats], Floats], grid: Image) -> Field:
@@ -65,12 +77,14 @@ def sampled_field(transform: Callable[[Floats], Floats], grid: Image) -> Field:
     Parameters
     ----------
     transform : callable
-        Takes points (n, 3), mm.
+        Maps points, shape (n, 3), mm.
     grid : Image
+        Grid of the displacement field; its values are not used.
 
     Returns
     -------
     Field
+        Displacement field of float32.
     """
     points = grid.points()
     moved = (transform(points) - points).astype(np.float32)
@@ -78,13 +92,14 @@ def sampled_field(transform: Callable[[Floats], Floats], grid: Image) -> Field:
 
 
 def write_field(path: Path, field: Field) -> None:
-    """Write a deformation as ITK's displacement field.
+    """Write a deformation as a displacement field of ITK.
 
     Parameters
     ----------
     path : Path
-        Ends in ``.nii.gz``; its folder is made.
+        File to write; its name ends in ``.nii.gz``, and its folder is created if necessary.
     field : Field
+        Deformation.
     """
     import nibabel as nib  # noqa: PLC0415 - .3 s
     from isal import igzip  # noqa: PLC0415
@@ -108,12 +123,22 @@ def write_field(path: Path, field: Field) -> None:
 
 
 def read_field(path: Path) -> Field:
-    """Read what `write_field` wrote.
+    """Read a deformation written by `write_field`.
+
+    Parameters
+    ----------
+    path : Path
+        Displacement field.
+
+    Returns
+    -------
+    Field
+        Deformation in RAS coordinates.
 
     Raises
     ------
     ImageError
-        If it cannot be read.
+        If the file cannot be read.
     """
     import nibabel as nib  # noqa: PLC0415 - .3 s
 
@@ -121,27 +146,30 @@ def read_field(path: Path) -> Field:
         image: Any = nib.load(path)
         data = np.asarray(image.dataobj, np.float32)
     except (OSError, nib.filebasedimages.ImageFileError, EOFError) as error:
-        raise ImageError(f"{path}: it cannot be read ({error}); delete it and run again") from None
+        raise ImageError(
+            f"{path}: the file cannot be read ({error}); delete it and run again"
+        ) from None
     data = data[:, :, :, 0] * np.array([-1, -1, 1], np.float32)
     return Field(Image(data, np.asarray(image.affine, float)))
 
 
 def write_affines(path: Path, matrices: npt.NDArray[np.floating[Any]]) -> None:
-    """Write affine transforms as ITK's text.
+    """Write affine transforms as an ITK text file.
 
     Parameters
     ----------
     path : Path
-    matrices : ndarray of shape (n, 4, 4)
-        RAS, mm.
+        File to write.
+    matrices : ndarray, shape (n, 4, 4)
+        Affine transforms in RAS coordinates, mm.
     """
-    lines = [_HEAD]
+    lines = [_HEADER]
     for number, matrix in enumerate(matrices):
         itk = _LPS @ matrix @ _LPS
         values = [*itk[:3, :3].ravel(), *itk[:3, 3]]
         lines += [
             f"#Transform {number}",
-            f"Transform: {_KIND}",
+            f"Transform: {_TRANSFORM_TYPE}",
             "Parameters: " + " ".join(f"{value:.17g}" for value in values),
             "FixedParameters: 0 0 0",
         ]
@@ -149,16 +177,22 @@ def write_affines(path: Path, matrices: npt.NDArray[np.floating[Any]]) -> None:
 
 
 def read_affines(path: Path) -> Floats:
-    """Read what `write_affines` wrote.
+    """Read affine transforms written by `write_affines`.
+
+    Parameters
+    ----------
+    path : Path
+        ITK text file.
 
     Returns
     -------
-    ndarray of shape (n, 4, 4)
+    ndarray, shape (n, 4, 4)
+        Affine transforms in RAS coordinates, mm.
 
     Raises
     ------
     TableError
-        If it is no text of ITK.
+        If the file contains no transform.
     """
     out = []
     for line in read_text(path).splitlines():
@@ -168,22 +202,24 @@ def read_affines(path: Path) -> Floats:
             matrix[:3, :3], matrix[:3, 3] = values[:9].reshape(3, 3), values[9:]
             out.append(_LPS @ matrix @ _LPS)
     if not out:
-        raise TableError(f"{path}: it holds no transform; delete it and run again")
+        raise TableError(f"{path}: the file contains no transform; delete it and run again")
     return np.array(out)
 
 
 def matrix_of(parameters: npt.ArrayLike, centre_mm: npt.ArrayLike = (0.0, 0.0, 0.0)) -> Floats:
-    """Return the 4 x 4 matrix of six parameters.
+    """Compute the rigid 4 x 4 matrix of six parameters.
 
     Parameters
     ----------
-    parameters : array_like of shape (6,)
-        Translations, mm, and rotations, radians.
-    centre_mm : array_like of shape (3,)
+    parameters : array_like, shape (6,)
+        Translations, mm, and rotations, radians, with ``R = R_x R_y R_z``.
+    centre_mm : array_like, shape (3,)
+        Centre of rotation, mm.
 
     Returns
     -------
-    ndarray of shape (4, 4)
+    ndarray, shape (4, 4)
+        Rigid transform.
     """
     values, centre = np.asarray(parameters, float), np.asarray(centre_mm, float)
     out = np.eye(4)
@@ -193,16 +229,19 @@ def matrix_of(parameters: npt.ArrayLike, centre_mm: npt.ArrayLike = (0.0, 0.0, 0
 
 
 def parameters_of(matrix: Floats, centre_mm: npt.ArrayLike = (0.0, 0.0, 0.0)) -> Floats:
-    """Return the six parameters of a rigid 4 x 4 matrix; the inverse of `matrix_of`.
+    """Compute the six parameters of a rigid 4 x 4 matrix; the inverse of `matrix_of`.
 
     Parameters
     ----------
-    matrix : ndarray of shape (4, 4)
-    centre_mm : array_like of shape (3,)
+    matrix : ndarray, shape (4, 4)
+        Rigid transform.
+    centre_mm : array_like, shape (3,)
+        Centre of rotation, mm.
 
     Returns
     -------
-    ndarray of shape (6,)
+    ndarray, shape (6,)
+        Translations, mm, and rotations, radians.
     """
     centre = np.asarray(centre_mm, float)
     angles = Rotation.from_matrix(matrix[:3, :3]).as_euler("XYZ")
@@ -211,34 +250,42 @@ def parameters_of(matrix: Floats, centre_mm: npt.ArrayLike = (0.0, 0.0, 0.0)) ->
 
 
 def apply(matrix: Reals, points: Reals) -> Floats:
-    """Move points.
+    """Apply an affine transform to points.
 
     Parameters
     ----------
-    matrix : ndarray of shape (4, 4)
-    points : ndarray of shape (n, 3)
+    matrix : ndarray, shape (4, 4)
+        Affine transform.
+    points : ndarray, shape (n, 3)
+        Points, mm.
 
     Returns
     -------
-    ndarray of shape (n, 3)
+    ndarray, shape (n, 3)
+        Transformed points, mm.
     """
     return np.asarray(points @ matrix[:3, :3].T + matrix[:3, 3])
 
 
 def halfway(matrices: Sequence[Floats], centre_mm: npt.ArrayLike) -> Floats:
-    """Return the mean of rigid motions about a centre.
-
-    The mean rotation minimises the sum of squared chordal distances (Markley 2007,
-    doi:10.2514/1.28949); the mean translation is that of the centre.
+    """Compute the mean of rigid transforms about a centre.
 
     Parameters
     ----------
-    matrices : sequence of ndarray of shape (4, 4)
-    centre_mm : array_like of shape (3,)
+    matrices : sequence of ndarray, shape (4, 4)
+        Rigid transforms.
+    centre_mm : array_like, shape (3,)
+        Centre, mm.
 
     Returns
     -------
-    ndarray of shape (4, 4)
+    ndarray, shape (4, 4)
+        Mean transform.
+
+    Notes
+    -----
+    The mean rotation minimises the sum of squared chordal distances (Markley 2007,
+    doi:10.2514/1.28949). The mean translation is that of the centre.
     """
     centre = np.asarray(centre_mm, float)
     out = np.eye(4)
