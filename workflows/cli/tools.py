@@ -52,14 +52,14 @@ def simulate(request: SimulateRequest) -> int:
 def _simulate_layout(request: SimulateRequest, layout: Path) -> None:
     import numpy as np  # noqa: PLC0415 - after the thread limits
 
-    from circuitshift.pipeline.validation.simulate import data_set as phantom  # noqa: PLC0415
+    from circuitshift.pipeline.validation.simulate import data_set  # noqa: PLC0415
 
     if request.raw:
         raise InputError("--layout lists preprocessed files; leave --raw out")
-    written = phantom.write_layout(
+    written = data_set.write_layout(
         request.output_dir,
         layout,
-        spec=phantom.SimulationSpec(),
+        spec=data_set.SimulationSpec(),
         rng=np.random.default_rng(request.seed),
         participants=request.participants,
     )

@@ -22,7 +22,7 @@ from circuitshift.pipeline.measure.atlas_files import prepare_atlases
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.reports.person import inputs as collect
 from circuitshift.pipeline.reports.person.content import _read_carpet, read_views
-from circuitshift.pipeline.validation.simulate import data_set as phantom
+from circuitshift.pipeline.validation.simulate import data_set
 
 AFFINE = np.array([[-2.0, 0, 0, 19], [0, 2, 0, -20], [0, 0, 2.5, -18], [0, 0, 0, 1]])
 T_R_S = 2.0
@@ -138,10 +138,10 @@ def test_blocks_have_the_network_of_most_of_their_voxels_and_rows_are_shared_fai
 def person(tmp_path_factory):
     """A person with two visits, measured and reported; and one with a single visit."""
     root = tmp_path_factory.mktemp("views")
-    spec = phantom.SimulationSpec(n_treated=1, n_control=0, n_reference=1, n_volumes=80)
+    spec = data_set.SimulationSpec(n_treated=1, n_control=0, n_reference=1, n_volumes=80)
     rng = np.random.default_rng(2)
-    phantom.write_simulated_data_set(
-        root / "data", phantom.PlantedTruth("nothing"), spec=spec, rng=rng
+    data_set.write_simulated_data_set(
+        root / "data", data_set.PlantedTruth("nothing"), spec=spec, rng=rng
     )
     derivative = root / "data" / "derivatives" / "fmriprep"
     settings = AnalysisSettings()
@@ -248,7 +248,7 @@ def test_the_page_of_two_visits_has_everything_and_that_of_one_renders(person):
         assert f">{section}</h2>" in page
 
     # motion, volumes, confounds, coverage, ratio, carpets, edges, circuits, and a figure a seed:
-    # the phantom has signal in its regions only, so some seeds have none and no map
+    # the simulated data set has signal in its regions only, so some seeds have none and no map
     def seeds(label):
         found = (out / f"sub-{label}").rglob("*_seed-*_boldmap.nii.gz")
         return {re.search(r"_seed-(\w+?)_", path.name)[1] for path in found}
