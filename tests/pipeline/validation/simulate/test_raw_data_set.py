@@ -1,9 +1,8 @@
-"""The raw phantom: what it says of its images is so, and the study is valid raw BIDS."""
+"""Simulated raw data sets: images agree with the recorded truth, and the study is valid BIDS."""
 
 import json
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from circuitshift.atlases.load import load_atlas
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io.images import Image, axis_codes
@@ -21,7 +19,6 @@ from circuitshift.pipeline.preproc.confounds import framewise_displacement
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.validation.simulate.bold_run import draw_series
 from circuitshift.pipeline.validation.simulate.head import (
-    Head,
     HeadSpec,
     draw_head,
     draw_pose,
@@ -50,16 +47,6 @@ SMALL = SimulationSpec(
 VALIDATOR = Path(sys.executable).with_name("bids-validator-deno")
 
 
-@pytest.fixture(scope="module")
-def head() -> Head:
-    return draw_head(SPEC, np.random.default_rng(3))
-
-
-@pytest.fixture(scope="module")
-def atlas() -> Atlas:
-    return load_atlas("seitzman300")
-
-
 def still(n_volumes: int) -> np.ndarray:
     return np.zeros((n_volumes, 6))
 
@@ -69,47 +56,20 @@ def run_of(head, atlas, spec, series, **more):
     return draw_bold(head, spec, series, atlas, **more)
 
 
-# ------------------------------------------------------------------------------ the head
-
-
-def test_the_mapping_and_its_inverse_agree(head):
-    points = head.tissues[0].points()[np.asarray(head.tissues[1].data).ravel() > 0.5][::20]
-    again = head.from_template(head.to_template(points))
-    apart = np.linalg.norm(again - points, axis=1)
-    assert np.median(apart) < 0.2
-    assert np.percentile(apart, 99) < 0.5
-    assert np.linalg.norm(head.to_template(points) - points, axis=1).mean() > 2
-
-
-def test_the_brain_has_a_brains_size_and_lies_in_a_head(head):
-    size = np.prod(head.tissues[0].zooms) / 1e6
-    litres = [float(np.asarray(t.data).sum() * size) for t in head.tissues]
-    # the template's brain is 1.89 l, larger than most, and heads are up to 1.05**3 larger
-    template = load_template().mask.sum() / 1e6
-    assert 1.1 < sum(litres[:3]) < 2.2
-    expected = template / np.linalg.det(head.affine[:3, :3])
-    assert sum(litres[:3]) == pytest.approx(expected, rel=0.05)
-    assert min(litres[3:]) > 0.1
-
-
-def test_grey_matter_lies_where_the_template_has_it(head):
-    prior = load_template().priors[1]
-    grey = np.asarray(head.tissues[1].data).ravel() > 0.8
-    where = head.to_template(head.tissues[0].points()[grey])
-    assert prior.at(where).min() > 0.6
+# ------------------------------------------------------------------------------ regions
 
 
 @pytest.mark.parametrize("k", [0, 120, 240])
-def test_regions_lie_where_the_template_has_them(head, atlas, k):
+def test_regions_lie_at_their_positions_in_the_template(head, atlas, k):
     regions = region_map(head, atlas)
     own = regions.points()[np.asarray(regions.data).ravel() == k]
     region = atlas.regions[k]
-    apart = np.linalg.norm(head.to_template(own) - region.xyz_mm, axis=1)
+    distance = np.linalg.norm(head.to_template(own) - region.xyz_mm, axis=1)
     assert len(own)
-    assert apart.max() <= region.radius_mm
+    assert distance.max() <= region.radius_mm
 
 
-def test_regions_of_a_label_image(head, tmp_path):
+def test_regions_of_a_label_image_lie_where_the_image_has_them(head, tmp_path):
     template = load_template()
     left = (template.brain.points()[:, 0] < 0).reshape(template.brain.grid)
     path = tmp_path / "sides_dseg.nii.gz"
@@ -124,23 +84,9 @@ def test_regions_of_a_label_image(head, tmp_path):
     assert x[found == 1].min() > -0.6
 
 
-def test_an_atlas_without_places_is_refused(head):
+def test_an_atlas_without_positions_is_refused(head):
     with pytest.raises(InputError, match="cannot be planted in an atlas of kind table"):
         region_map(head, Atlas("names", (Region(1, "a"),), "table"))
-
-
-def test_a_t1w_image_shows_a_head(head):
-    image = draw_t1w(head, np.eye(4), SPEC, np.random.default_rng(0))
-    assert image.data.dtype == np.int16
-    assert axis_codes(image.affine) == "RAS"
-    means = [
-        np.asarray(image.data)[
-            (tissue.onto(image).data > 0.95) & (image.points()[:, 2] > 0).reshape(image.grid)
-        ].mean()
-        for tissue in head.tissues[:4]
-    ]
-    csf, grey, white, skull = means
-    assert skull < csf < grey < white
 
 
 # ------------------------------------------------------------------------------ runs
@@ -154,14 +100,14 @@ def test_the_grid_runs_to_left_anterior_superior(head, atlas):
 
 
 @pytest.mark.parametrize("axis", range(3))
-def test_the_head_moves_as_the_motion_says(head, atlas, axis):
+def test_translations_move_the_head(head, atlas, axis):
     motion = still(2)
     motion[1, axis] = 6.0
     run = run_of(head, atlas, QUIET, np.zeros((2, 300)), motion=motion)
-    # the top of the head: nothing that the field of view cuts
+    # only the top of the head, which the field of view contains completely
     top = run.image.points()[:, 2] > run.centre_mm[2]
     data = run.image.data.reshape(-1, 2).astype(float)
-    if axis == 2:  # the half space would not move along
+    if axis == 2:  # the selected half does not move with the head
         first, second = (edge_above(run.image, v) for v in range(2))
         assert second - first == pytest.approx(6, abs=0.5)
         return
@@ -172,7 +118,7 @@ def test_the_head_moves_as_the_motion_says(head, atlas, axis):
 
 
 def edge_above(image: Image, volume: int) -> float:
-    """Height at which the mean intensity falls to half its most, above the middle, mm."""
+    """Return the height above the middle at which the mean intensity is half of its maximum, mm."""
     profile = image.data[..., volume].mean(axis=(0, 1))
     heights = image.affine[2, 3] + image.affine[2, 2] * np.arange(image.grid[2])
     upper = np.argmax(profile)
@@ -180,7 +126,7 @@ def edge_above(image: Image, volume: int) -> float:
     return float(np.interp(-falling[0] / 2, -falling, heights[upper:]))
 
 
-def test_rotations_turn_the_head_as_the_motion_says(head, atlas):
+def test_rotations_turn_the_head(head, atlas):
     motion = still(2)
     motion[1, 3:] = [0.1, -0.05, 0.15]
     motion[1, :3] = [3, -2, 1]
@@ -189,28 +135,29 @@ def test_rotations_turn_the_head_as_the_motion_says(head, atlas):
     points = run.image.points()
     near = np.linalg.norm(points - run.centre_mm, axis=1) < 60
     points = points[near]
-    right = transforms.matrix_of(motion[1], run.centre_mm)
-    wrong = np.linalg.inv(right)
+    correct = transforms.matrix_of(motion[1], run.centre_mm)
+    inverse = np.linalg.inv(correct)
 
-    def likeness(matrix):
+    def similarity(matrix):
         return np.corrcoef(second.at(transforms.apply(matrix, points)), first.at(points))[0, 1]
 
-    assert likeness(right) > 0.85
-    assert likeness(right) > likeness(np.eye(4)) + 0.2
-    assert likeness(right) > likeness(wrong) + 0.2
+    assert similarity(correct) > 0.85
+    assert similarity(correct) > similarity(np.eye(4)) + 0.2
+    assert similarity(correct) > similarity(inverse) + 0.2
 
 
-def test_a_session_moves_the_head_by_its_pose(head, atlas):
+def test_the_pose_of_a_session_moves_the_head(head, atlas):
     pose = transforms.matrix_of([8, -6, 5, 0, 0, 0])
     run = run_of(head, atlas, QUIET, np.zeros((2, 300)), motion=still(2), pose=pose)
     assert np.allclose(run.centre_mm - brain_centre(head), [8, -6, 5])
     share = np.asarray(sum(t.data for t in head.tissues[:3]), np.float32)
-    blurred = ndimage.gaussian_filter(share, 1.5)  # of 2 mm: a voxel sees its neighbours
+    # blurred to the voxel size of the run, SD in voxels of 2 mm
+    blurred = ndimage.gaussian_filter(share, 1.5)
     brain = head.tissues[0].like(np.minimum(share, blurred))
     points = run.image.points()
     inside = brain.at(transforms.apply(np.linalg.inv(pose), points)) > 0.95
     assert inside.sum() > 10_000
-    # skull and scalp are darker than any brain
+    # skull and scalp are darker than the brain
     assert run.image.data[..., 0].reshape(-1)[inside].min() > 700
 
 
@@ -223,7 +170,7 @@ def test_slices_are_acquired_at_their_own_times(head, atlas):
     wave = np.sin(2 * np.pi * hertz * (seconds + first.middle_s))
     series = np.repeat(wave[:, None], 300, axis=1)
     run = run_of(head, atlas, spec, series, motion=still(n_volumes))
-    # the same seed: physiology and drift fall out of the difference
+    # with the same seed, physiology and drift cancel in the difference
     change = run.image.data.astype(float) - first.image.data
     basis = np.exp(-2j * np.pi * hertz * seconds[5:-5])
     found = []
@@ -233,14 +180,14 @@ def test_slices_are_acquired_at_their_own_times(head, atlas):
         if len(voxels) > 20:
             phase = np.angle((voxels.mean(axis=0) * basis).sum()) + np.pi / 2
             found.append((run.slice_times_s[k], phase / (2 * np.pi * hertz)))
-    said, seen = np.array(found).T
-    assert len(said) > 20
-    # no region lies in the lowest and highest slices
-    assert np.ptp(said) > 0.75 * np.ptp(run.slice_times_s)
-    assert np.abs(seen - said).max() < 0.15
+    stated, measured = np.array(found).T
+    assert len(stated) > 20
+    # the lowest and highest slices contain no region
+    assert np.ptp(stated) > 0.75 * np.ptp(run.slice_times_s)
+    assert np.abs(measured - stated).max() < 0.15
 
 
-def test_the_first_volumes_are_brighter(head, atlas):
+def test_volumes_before_the_steady_state_are_brighter(head, atlas):
     spec = replace(SPEC, n_dummy=2)
     run = run_of(head, atlas, spec, np.zeros((6, 300)), motion=still(6))
     means = run.image.data.mean(axis=(0, 1, 2)) / run.image.data[..., 2:].mean()
@@ -252,9 +199,9 @@ def test_the_first_volumes_are_brighter(head, atlas):
 
 def test_regions_carry_their_series(head, atlas):
     series = draw_series(np.eye(300), 80, SPEC.t_r_s, np.random.default_rng(1))
-    series[:, 1:] = 0  # one region alone
+    series[:, 1:] = 0  # a signal in one region only
     run, nothing = (run_of(head, atlas, SPEC, s, motion=still(80)) for s in (series, 0 * series))
-    # the same seed: all else falls out of the difference
+    # with the same seed, everything else cancels in the difference
     change = run.image.data.astype(float) - nothing.image.data
     found = region_map(head, atlas).at(run.image.points(), order=0)
     own, other = (change.reshape(-1, 80)[found == k, 4:].mean(axis=0) for k in (0, 9))
@@ -263,7 +210,7 @@ def test_regions_carry_their_series(head, atlas):
     assert np.abs(other).max() == 0
 
 
-def test_fluid_and_white_matter_show_the_physiology_of_grey_matter(head, atlas):
+def test_fluid_and_white_matter_explain_the_physiology_of_grey_matter(head, atlas):
     run = run_of(head, atlas, SPEC, np.zeros((80, 300)), motion=still(80))
     points = run.image.points()
     data = run.image.data.reshape(-1, 80)[:, 3:].astype(float)
@@ -276,12 +223,12 @@ def test_fluid_and_white_matter_show_the_physiology_of_grey_matter(head, atlas):
     assert rest.var() < 0.3 * grey.var()
 
 
-def test_the_wrong_number_of_series_is_refused(head, atlas):
+def test_a_wrong_number_of_series_is_refused(head, atlas):
     with pytest.raises(InputError, match="give one for each region"):
         run_of(head, atlas, SPEC, np.zeros((5, 7)))
 
 
-def test_motion_is_as_large_as_asked():
+def test_motion_has_the_given_framewise_displacement():
     rng = np.random.default_rng(2)
     calm = draw_motion(100, replace(SPEC, fd_mm=0.15, spikes=0.0), rng)
     assert np.nanmean(framewise_displacement(calm)) == pytest.approx(0.15)
@@ -294,26 +241,16 @@ def test_motion_is_as_large_as_asked():
 def test_the_same_seed_gives_the_same_images(atlas):
     def draw():
         rng = np.random.default_rng(11)
-        person = draw_head(SPEC, rng)
+        drawn = draw_head(SPEC, rng)
         pose = draw_pose(SPEC, rng)
-        image = draw_t1w(person, pose, SPEC, rng)
-        run = draw_bold(person, SPEC, rng.standard_normal((4, 300)), atlas, pose=pose, rng=rng)
+        image = draw_t1w(drawn, pose, SPEC, rng)
+        run = draw_bold(drawn, SPEC, rng.standard_normal((4, 300)), atlas, pose=pose, rng=rng)
         return image.data, run.image.data, run.motion
 
     assert all(np.array_equal(a, b) for a, b in zip(draw(), draw(), strict=True))
 
 
-@pytest.mark.slow
-def test_a_long_run_is_quick(head, atlas, capsys):
-    spec = HeadSpec()
-    series = np.random.default_rng(0).standard_normal((120, 300))
-    start = time.perf_counter()
-    run = run_of(head, atlas, spec, series)
-    with capsys.disabled():
-        print(f"\n120 volumes of {run.image.grid}: {time.perf_counter() - start:.1f} s")
-
-
-# ------------------------------------------------------------------------------ the study
+# ------------------------------------------------------------------------------ complete study
 
 
 @pytest.fixture(scope="module")
@@ -325,7 +262,7 @@ def study(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_files_of_the_study(study):
+def test_files_and_sidecars_are_consistent(study):
     assert (study.n_participants, study.n_runs, study.expected) == (2, 3, ("global",))
     images = sorted(p.name for p in study.root.rglob("*.nii.gz"))
     assert len([n for n in images if n.endswith("_T1w.nii.gz")]) == 3
@@ -344,9 +281,9 @@ def test_files_of_the_study(study):
         assert motion.shape == (20, 6)
 
 
-@pytest.mark.slow  # as it may be the first to make the study
-def test_a_study_is_not_written_over_another(study):
-    with pytest.raises(InputError, match="not empty"):
+@pytest.mark.slow  # since this test may be the first to create the study
+def test_an_existing_study_is_not_overwritten(study):
+    with pytest.raises(InputError, match="is not empty"):
         write_simulated_raw_data_set(
             study.root, PlantedTruth("shift"), rng=np.random.default_rng(7)
         )
