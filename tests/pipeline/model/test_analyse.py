@@ -11,19 +11,12 @@ from circuitshift.pipeline.model.analyse import Analysis, Rules, Visits, analyse
 from circuitshift.pipeline.model.global_model import Deviation
 from circuitshift.pipeline.model.verdict import Estimate, decide
 from circuitshift.pipeline.stats.bayes_factor import bayes_factor
-from circuitshift.pipeline.validation.calibration import (
-    calibration_table,
-    markdown_table,
-    wilson_interval,
-)
 from circuitshift.pipeline.validation.simulate.edges import (
-    TRUTHS,
     EdgeSpec,
     EdgeStudy,
     Truth,
     simulate_edges,
 )
-from circuitshift.pipeline.validation.simulate.scenarios import SCENARIOS, Scenario
 
 QUIET = EdgeSpec(
     n_regions=60,
@@ -256,82 +249,6 @@ def test_naive_families_never_decide() -> None:
     verdict = decide(rows, alpha=0.05, deviation=deviation, controlled=True)
     assert verdict.verdict == "undetermined"
     assert verdict.reason == "no test could be made"
-
-
-def small(truth: Truth, **spec: object) -> Scenario:
-    base = SCENARIOS["nothing"]
-    return replace(
-        base,
-        truth=truth,
-        spec=replace(EdgeSpec(n_regions=60, n_circuit=10), **spec),
-        is_global=not truth.specific,
-        is_specific=bool(truth.specific),
-    )
-
-
-@pytest.mark.slow
-def test_calibration_table_is_nominal_where_naive_tests_are_not() -> None:
-    scenarios = {name: small(TRUTHS[name]) for name in ("gain", "normalisation", "specific")}
-    rows = {
-        row.name: row
-        for row in calibration_table(
-            tuple(scenarios),
-            n_studies=60,
-            scenarios=scenarios,
-            rules=Rules(n_permutations=199),
-            n_procs=2,
-        )
-    }
-    for truth in ("gain", "normalisation"):
-        low, high = wilson_interval(rows[truth].rejected["specific"], 60)
-        assert low <= 0.05 <= high
-        assert rows[truth].rejected["naive: circuit minus background"] > 0.3
-        assert rows[truth].wrong_kind == 0
-        assert rows[truth].overclaimed <= 0.15
-    assert rows["specific"].rejected["specific"] > 0.5
-    assert rows["normalisation"].means["share"] == pytest.approx(0.5, abs=0.04)
-    text = markdown_table(list(rows.values()))
-    assert text.count("\n|") == 4
-    assert f"{rows['gain'].rejected['specific']:.3f}" in text
-
-
-def test_calibration_depends_neither_on_processes_nor_on_other_rows() -> None:
-    tiny = {"n_regions": 30, "n_circuit": 6, "n_treated": 8, "n_reference": 8}
-    scenarios = {name: small(TRUTHS[name], **tiny) for name in ("shift", "gain")}
-    one, two = (
-        list(
-            calibration_table(
-                names,
-                n_studies=6,
-                scenarios=scenarios,
-                rules=Rules(n_permutations=50),
-                n_procs=n,
-            )
-        )
-        for n, names in ((1, ("gain",)), (2, ("shift", "gain")))
-    )
-    assert one[0] == two[1]
-
-
-def test_every_scenario_can_be_analysed() -> None:
-    for name, scenario in SCENARIOS.items():
-        spec = replace(
-            scenario.spec,
-            n_regions=80,
-            n_treated=min(scenario.spec.n_treated, 14),
-            n_control=min(scenario.spec.n_control, 14),
-            n_reference=12,
-        )
-        row = next(
-            calibration_table(
-                (name,),
-                n_studies=1,
-                scenarios={name: replace(scenario, spec=spec)},
-                rules=Rules(n_permutations=30),
-            )
-        )
-        assert row.tested["specific"] == 1
-        assert sum(row.verdicts.values()) == 1
 
 
 # --- features that are not edges -----------------------------------------------------------------

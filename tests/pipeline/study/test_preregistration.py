@@ -1,0 +1,59 @@
+"""Preregistration: a plan is frozen once, and every departure from it is reported."""
+
+import json
+
+import pytest
+
+from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.records import AnalysisSettings
+from circuitshift.pipeline.study.preregistration import compare_plan, freeze_plan, plan_of
+from circuitshift.pipeline.study.study_file import StudyFile
+
+STATED = StudyFile(None, (("baseline", "pre"), ("sesoi_z", 0.1), ("days", (("pre", 0),))))
+
+
+def test_departures_from_a_frozen_plan_are_listed(tmp_path):
+    plan = plan_of(STATED, AnalysisSettings())
+    assert compare_plan(tmp_path, plan)["frozen"] is False
+    path = freeze_plan(tmp_path, plan)
+    first = path.read_bytes()
+    assert freeze_plan(tmp_path, plan).read_bytes() == first
+    found = compare_plan(tmp_path, plan)
+    assert found["followed"]
+    assert "this analysis follows it" in found["sentence"]
+    other = StudyFile(None, (("baseline", "pre"), ("sesoi_z", 0.05)))
+    departed = compare_plan(tmp_path, plan_of(other, AnalysisSettings(min_minutes=3)))
+    assert not departed["followed"]
+    assert departed["departures"] == [
+        "settings: min_minutes",
+        "study file: days",
+        "study file: sesoi_z",
+    ]
+    with pytest.raises(InputError, match="a plan is frozen once"):
+        freeze_plan(tmp_path, plan_of(other, AnalysisSettings()))
+
+
+def test_a_plan_that_was_edited_or_frozen_late_is_reported(tmp_path):
+    plan = plan_of(STATED, AnalysisSettings())
+    path = freeze_plan(tmp_path, plan)
+    content = json.loads(path.read_text())
+    content["plan"]["study file"]["sesoi_z"] = 0.2
+    path.write_text(json.dumps(content))
+    found = compare_plan(tmp_path, plan_of(StudyFile(None, ()), AnalysisSettings()))
+    assert "plan.json was edited since" in found["sentence"]
+    path.unlink()
+    (tmp_path / "tests.tsv").write_text("test\n")
+    freeze_plan(tmp_path, plan)
+    late = compare_plan(tmp_path, plan)
+    assert not late["followed"]
+    assert "after results were there" in late["sentence"]
+
+
+def test_files_of_circuits_are_part_of_the_plan(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("a = 1\n")
+    settings = AnalysisSettings(circuits=(str(path),))
+    before = plan_of(STATED, settings)
+    path.write_text("a = 2\n")
+    assert before != plan_of(STATED, settings)
+    assert list(before["files"]) == ["mine.toml"]
