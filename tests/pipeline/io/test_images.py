@@ -1,4 +1,4 @@
-"""Images, rigid motions and transforms against nibabel, and against themselves written and read."""
+"""Images: axes, interpolation and files agree with nibabel."""
 
 from itertools import permutations, product
 from pathlib import Path
@@ -9,8 +9,6 @@ import pytest
 
 from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io.images import Image, axis_codes, grid_over, read, to_ras, write
-from circuitshift.pipeline.preproc import transforms
-from circuitshift.pipeline.preproc import transforms as xfm
 
 
 def test_axes_and_reorientation_equal_nibabel() -> None:
@@ -81,33 +79,3 @@ def test_resampling_to_another_grid_equals_nibabel() -> None:
     )
     np.testing.assert_allclose(image.onto(grid).data, reference.get_fdata(), atol=1e-5)
     assert image.onto(grid).zooms.tolist() == [1.5, 2.5, 2.0]
-
-
-def test_parameters_and_matrices_are_inverse() -> None:
-    rng = np.random.default_rng(3)
-    for _ in range(20):
-        six, centre = rng.normal(0, 0.3, 6), rng.normal(0, 30, 3)
-        assert transforms.parameters_of(transforms.matrix_of(six, centre), centre) == pytest.approx(
-            six
-        )
-
-
-def test_halfway_is_in_the_middle() -> None:
-    centre = np.array([1.0, 2.0, 3.0])
-    turn = transforms.matrix_of([2.0, -4.0, 6.0, 0.2, 0.0, 0.0], centre)
-    middle = transforms.halfway([np.eye(4), turn], centre)
-    assert transforms.parameters_of(middle, centre) == pytest.approx([1, -2, 3, 0.1, 0, 0])
-    assert transforms.halfway([turn, np.eye(4)], centre) == pytest.approx(middle)
-
-
-def test_transforms_are_read_as_written(tmp_path: Path) -> None:
-    rng = np.random.default_rng(4)
-    matrices = np.array([transforms.matrix_of(rng.normal(0, 0.3, 6)) for _ in range(3)])
-    xfm.write_affines(tmp_path / "a.txt", matrices)
-    assert xfm.read_affines(tmp_path / "a.txt") == pytest.approx(matrices)
-    grid = Image(np.zeros((9, 9, 9), np.float32), np.diag([2.0, 2.0, 2.0, 1.0]))
-    field = xfm.sampled_field(lambda p: transforms.apply(matrices[0], p), grid)
-    xfm.write_field(tmp_path / "f.nii.gz", field)
-    points = rng.uniform(1, 15, (50, 3))
-    found = xfm.read_field(tmp_path / "f.nii.gz")(points)
-    assert found == pytest.approx(transforms.apply(matrices[0], points), abs=1e-4)

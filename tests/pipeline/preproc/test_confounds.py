@@ -1,4 +1,4 @@
-"""Confounds against the libraries whose columns they stand for."""
+"""Confounds equal those of nipype, and nilearn reads the tables."""
 
 import json
 import tracemalloc
@@ -28,13 +28,13 @@ from circuitshift.pipeline.preproc.confounds import (
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from nipype.algorithms import confounds as theirs
+    from nipype.algorithms import confounds as nipype_confounds
 
 T_R = 2.0
 
 
 def series(n: int = 160, v: int = 300, seed: int = 0) -> np.ndarray:
-    """Voxels with a mean, drift, common signals and first-order noise."""
+    """Return voxels with a mean, drift, common signals and autoregressive noise."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=(n, v))
     for t in range(1, n):
@@ -45,7 +45,7 @@ def series(n: int = 160, v: int = 300, seed: int = 0) -> np.ndarray:
 
 
 def as_image(path: Path, values: np.ndarray) -> tuple[str, str]:
-    """Write series, and a mask of them, for nipype."""
+    """Write series and their mask as images for nipype; return both paths."""
     n, v = values.shape
     bold = nib.Nifti1Image(np.asarray(values.T.reshape(v, 1, 1, n), np.float32), np.eye(4))
     bold.to_filename(path / "bold.nii.gz")
@@ -58,7 +58,7 @@ def motion_of(n: int, seed: int = 1) -> np.ndarray:
     return np.cumsum(rng.normal(size=(n, 6)), axis=0) * ([0.05] * 3 + [0.001] * 3)
 
 
-def test_framewise_displacement_is_powers(tmp_path: Path) -> None:
+def test_framewise_displacement_equals_that_of_nipype(tmp_path: Path) -> None:
     motion = np.zeros((3, 6))
     motion[1] = [0.1, -0.2, 0, 0.002, 0, -0.001]
     motion[2] = motion[1]
@@ -67,7 +67,7 @@ def test_framewise_displacement_is_powers(tmp_path: Path) -> None:
     assert fd[1:] == pytest.approx([0.3 + 50 * 0.003, 0])
     motion = motion_of(100)
     np.savetxt(tmp_path / "motion.txt", motion)
-    node = theirs.FramewiseDisplacement(
+    node = nipype_confounds.FramewiseDisplacement(
         in_file=str(tmp_path / "motion.txt"),
         parameter_source="SPM",
         out_file=str(tmp_path / "fd.txt"),
@@ -77,7 +77,7 @@ def test_framewise_displacement_is_powers(tmp_path: Path) -> None:
     assert framewise_displacement(motion)[1:] == pytest.approx(reference, abs=1e-9)
 
 
-def test_rmsd_is_the_displacement_of_a_sphere() -> None:
+def test_rmsd_is_the_mean_displacement_of_points_in_a_sphere() -> None:
     motion = motion_of(6)
     rng = np.random.default_rng(0)
     inside = rng.normal(size=(200_000, 3))
@@ -87,20 +87,20 @@ def test_rmsd_is_the_displacement_of_a_sphere() -> None:
     from circuitshift.pipeline.preproc import transforms
 
     there = [transforms.apply(transforms.matrix_of(row), inside) for row in motion]
-    # displacement of the points that a volume holds, which rotations move about the centre
+    # displacement of points in the volume, which rotations move about the centre
     slow = [np.sqrt(((b - a) ** 2).sum(axis=1).mean()) for a, b in pairwise(there)]
     assert relative_rms(motion)[1:] == pytest.approx(slow, rel=0.01)
-    # a head far from where it was: rotation about it displaces no more than elsewhere
+    # the displacement does not depend on the distance of the head from its initial position
     motion[:, :3] += [20, -10, 15]
     assert relative_rms(motion)[1:] == pytest.approx(slow, rel=0.01)
 
 
-def test_rmsd_is_fsls_for_any_centre() -> None:
+def test_rmsd_equals_that_of_fsl_for_any_centre() -> None:
     from circuitshift.pipeline.preproc import transforms
 
     motion, centre = motion_of(30) * 5, np.array([3.0, -20.0, 12.0])
-    # FSL's matrices lead from volume to reference: rms_deviation takes the first times the
-    # inverse of the second
+    # FSL's matrices map the volume to the reference, and rms_deviation multiplies the first with
+    # the inverse of the second
     mats = [np.linalg.inv(transforms.matrix_of(row)) for row in motion]
     slow = []
     for first, second in pairwise(mats):
@@ -116,23 +116,23 @@ def test_rmsd_is_fsls_for_any_centre() -> None:
 
 
 @pytest.mark.parametrize("n", [20, 75, 150, 240])
-def test_cosines_are_nipypes(n: int) -> None:
-    reference = theirs._cosine_drift(128, np.arange(n) * T_R)[:, :-1]
+def test_cosines_equal_those_of_nipype(n: int) -> None:
+    reference = nipype_confounds._cosine_drift(128, np.arange(n) * T_R)[:, :-1]
     found = cosines(n, T_R)
     assert found.shape == (n, max(int(2 * n * T_R / 128), 1) - 1)
     assert found == pytest.approx(reference, abs=1e-12)
     assert found.T @ found == pytest.approx(np.eye(found.shape[1]), abs=1e-12)
 
 
-def test_mean_and_drift_taken_out_are_nipypes_filter() -> None:
+def test_mean_and_drift_are_removed_as_by_nipype() -> None:
     from circuitshift.pipeline.preproc.confounds import _detrended
 
     values = series(150, 20)
-    reference, _ = theirs.cosine_filter(values.T, T_R, 128)
+    reference, _ = nipype_confounds.cosine_filter(values.T, T_R, 128)
     assert _detrended(values, cosines(150, T_R))[0] == pytest.approx(reference.T, abs=1e-8)
 
 
-def test_expansions_and_columns_of_single_volumes() -> None:
+def test_expansions_and_indicator_columns() -> None:
     found = expand("csf", np.array([1.0, 3.0, 2.0]))
     assert list(found) == ["csf", "csf_derivative1", "csf_derivative1_power2", "csf_power2"]
     assert np.isnan(found["csf_derivative1"][0])
@@ -147,7 +147,7 @@ def test_expansions_and_columns_of_single_volumes() -> None:
     }
 
 
-def test_outliers_are_above_either_bound() -> None:
+def test_outliers_exceed_either_threshold() -> None:
     fd = np.array([np.nan, 0.5, 0.51, 0.1, 0.1])
     std = np.array([np.nan, 1.5, 1.0, 1.6, 1.0])
     assert outliers(fd, std).tolist() == [False, False, True, True, False]
@@ -155,13 +155,13 @@ def test_outliers_are_above_either_bound() -> None:
 
 
 @pytest.mark.parametrize(("n", "v"), [(160, 300), (43, 5000), (20, 7)])
-def test_dvars_is_nipypes(tmp_path: Path, n: int, v: int) -> None:
+def test_dvars_equals_that_of_nipype(tmp_path: Path, n: int, v: int) -> None:
     values = series(n, v)
     values[n // 2 :] += 15  # a jump
-    values[:, :3] = 700  # still voxels enter the scale, not the mean
+    values[:, :3] = 700  # constant voxels contribute to the scale, but not to the mean
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        scaled, plain, _ = theirs.compute_dvars(
+        scaled, plain, _ = nipype_confounds.compute_dvars(
             *as_image(tmp_path, values), remove_zerovariance=True
         )
     found, standard = dvars(values)
@@ -171,21 +171,21 @@ def test_dvars_is_nipypes(tmp_path: Path, n: int, v: int) -> None:
     assert found.dtype == standard.dtype == float
 
 
-def test_dvars_without_anything_that_varies() -> None:
+def test_dvars_is_missing_without_variation() -> None:
     for values in (np.full((20, 5), 700.0), np.zeros((20, 0)), np.zeros((1, 4))):
         assert np.isnan(dvars(values)).all()
-    # without a positive scale there is still a ratio
+    # without a positive median, only the standardised version is defined
     plain, standard = dvars(series(40, 30) - 5000)
     assert np.isnan(plain).all()
     assert np.isfinite(standard[1:]).all()
 
 
-def test_a_whole_brain_is_not_copied_over_and_over() -> None:
+def test_a_complete_brain_is_processed_without_copies() -> None:
     values = np.random.default_rng(0).standard_normal((240, 20_000), dtype=np.float32)
     values += 100
-    kept = values.copy()
+    original = values.copy()
     drift = cosines(240, T_R)
-    for step, most in (
+    for step, limit in (
         (lambda: dvars(values), 1.6),  # the median needs one copy
         (lambda: compcor(values, drift, prefix="w", mask="WM"), 1.2),
     ):
@@ -193,17 +193,17 @@ def test_a_whole_brain_is_not_copied_over_and_over() -> None:
         step()
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < most * values.nbytes
-    assert np.array_equal(values, kept)
+        assert peak < limit * values.nbytes
+    assert np.array_equal(values, original)
 
 
 @pytest.mark.parametrize(("n", "v"), [(160, 300), (160, 40)])
-def test_components_are_nipypes(tmp_path: Path, n: int, v: int) -> None:
+def test_components_equal_those_of_nipype(tmp_path: Path, n: int, v: int) -> None:
     values = series(n, v)
     bold, mask = as_image(tmp_path, values)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        reference, _, notes = theirs.compute_noise_components(
+        reference, _, notes = nipype_confounds.compute_noise_components(
             np.asarray(nib.load(bold).dataobj, np.float64),
             [nib.load(mask)],
             components_criterion=0.5,
@@ -235,7 +235,9 @@ def test_components_are_nipypes(tmp_path: Path, n: int, v: int) -> None:
     assert len(more) == len(columns) + 2
 
 
-def test_the_matrix_of_volumes_has_the_singular_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_voxels_give_the_singular_vectors_of_all_voxels(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from circuitshift.pipeline.preproc import confounds as module
 
     values, drift = series(120, 500), cosines(120, T_R)
@@ -246,31 +248,31 @@ def test_the_matrix_of_volumes_has_the_singular_vectors(monkeypatch: pytest.Monk
         assert abs(column @ left[:, k]) == pytest.approx(1, abs=1e-9)
         assert meta[name]["SingularValue"] == pytest.approx(singular[k])
     again, _ = compcor(values[:, ::-1], drift, prefix="w", mask="WM")
-    for name, column in columns.items():  # no sign depends on the order of voxels
+    for name, column in columns.items():  # signs do not depend on the order of voxels
         assert again[name] == pytest.approx(column, abs=1e-9)
 
 
-def test_a_voxel_that_does_not_vary_adds_nothing() -> None:
+def test_voxels_without_variation_contribute_nothing() -> None:
     values = series(80, 50)
     alone, _ = compcor(values, cosines(80, T_R), prefix="w", mask="WM")
-    beside, _ = compcor(
+    with_constant, _ = compcor(
         np.column_stack([values, np.full((80, 3), 5.0)]), cosines(80, T_R), prefix="w", mask="WM"
     )
-    assert all(np.isfinite(v).all() for v in beside.values())
+    assert all(np.isfinite(v).all() for v in with_constant.values())
     for name, column in alone.items():
-        assert beside[name] == pytest.approx(column, abs=1e-9)
+        assert with_constant[name] == pytest.approx(column, abs=1e-9)
     broken = np.column_stack([values, np.where(np.arange(80) == 7, np.nan, values[:, 0])])
-    mended, _ = compcor(broken, cosines(80, T_R), prefix="w", mask="WM")
+    with_missing, _ = compcor(broken, cosines(80, T_R), prefix="w", mask="WM")
     for name, column in alone.items():
-        assert mended[name] == pytest.approx(column, abs=1e-9)
+        assert with_missing[name] == pytest.approx(column, abs=1e-9)
 
 
 @pytest.mark.parametrize("v", [1, 30, 200])
-def test_a_mask_without_any_change_has_no_component(v: int) -> None:
+def test_a_mask_without_variation_has_no_components(v: int) -> None:
     drift = cosines(80, T_R)
-    still = np.full((80, v), 5.1) + drift[:, :1]  # drift alone is no change either
+    still = np.full((80, v), 5.1) + drift[:, :1]  # drift alone is not variation
     assert compcor(still, drift, prefix="w", mask="WM", min_components=6) == ({}, {})
-    # and one signal in all voxels is one component
+    # one signal in all voxels gives one component
     signal = series(80, 1)
     columns, meta = compcor(
         np.repeat(signal, v, axis=1), drift, prefix="w", mask="WM", min_components=6
@@ -279,10 +281,10 @@ def test_a_mask_without_any_change_has_no_component(v: int) -> None:
 
 
 @pytest.mark.parametrize("dummies", [0, 1, 4])
-def test_the_start_of_a_run_is_nipypes(dummies: int) -> None:
+def test_the_number_of_initial_outliers_equals_that_of_nipype(dummies: int) -> None:
     signal = 1000 + np.random.default_rng(3).normal(0, 2, 100)
     signal[:dummies] *= 1 + 0.3 * 0.5 ** np.arange(dummies)
-    assert non_steady_state(signal) == theirs.is_outlier(signal[:50]) == dummies
+    assert non_steady_state(signal) == nipype_confounds.is_outlier(signal[:50]) == dummies
     assert non_steady_state(np.ones(30)) == 0
     still = np.ones(30)
     still[0] = 2
@@ -295,7 +297,7 @@ def table(n: int = 160, *, csf: int = 40, n_dummy: int = 2) -> tuple[dict, dict]
     return confounds(voxels, motion_of(n), T_R, n_dummy=n_dummy)
 
 
-def test_a_run_has_the_columns_of_fmriprep_in_their_order() -> None:
+def test_a_run_has_the_columns_of_fmriprep_in_order() -> None:
     columns, meta = table()
     assert {len(v) for v in columns.values()} == {160}
     assert {v.dtype for v in columns.values()} == {np.dtype(float)}
@@ -309,11 +311,11 @@ def test_a_run_has_the_columns_of_fmriprep_in_their_order() -> None:
         *(f"{p}_comp_cor_" for p in "tacw"),
         "cosine",
         "non_steady_state_outlier",
-        # names that end in a figure have lost it
+        # trailing digits of all names were removed
         *(f"{name}{end}".rstrip("12") for name in MOTION for end in ends),
         "motion_outlier",
     ]
-    assert sum(name.startswith("cosine") for name in names) == 3  # of 158 volumes
+    assert sum(name.startswith("cosine") for name in names) == 3  # for 158 volumes
     assert columns["non_steady_state_outlier01"].tolist() == [0, 1, *[0] * 158]
     for name in names:
         if "comp_cor" in name or name.startswith("cosine"):
@@ -328,25 +330,27 @@ def test_a_run_has_the_columns_of_fmriprep_in_their_order() -> None:
     assert meta["t_comp_cor_00"]["Method"] == "tCompCor"
 
 
-def test_temporal_components_are_of_the_loudest_voxels() -> None:
+def test_temporal_components_use_the_most_variable_voxels() -> None:
     values = series(160, 400)
     values[:, 5:10] += np.random.default_rng(5).normal(0, 80, (160, 5))
     drift = cosines(160, T_R)
-    values[:, 20:60] = 800 + 4000 * drift[:, :1]  # drift is no loudness
+    values[:, 20:60] = 800 + 4000 * drift[:, :1]  # drift does not count as variation
     voxels = Voxels(values, values[:, :40], values[:, 100:200])
     columns, _ = confounds(voxels, motion_of(160), T_R)
     sd = values - values.mean(axis=0)
     sd = (sd - drift @ (drift.T @ sd)).std(axis=0)
-    loud = np.sort(np.argsort(-sd)[:8])
-    assert set(range(5, 10)) <= set(loud)
-    expected, _ = compcor(values[:, loud], drift, prefix="t", mask="temporal", method="tCompCor")
+    most_variable = np.sort(np.argsort(-sd)[:8])
+    assert set(range(5, 10)) <= set(most_variable)
+    expected, _ = compcor(
+        values[:, most_variable], drift, prefix="t", mask="temporal", method="tCompCor"
+    )
     found = {k: v for k, v in columns.items() if k.startswith("t_comp")}
     assert list(found) == list(expected)
     for name, column in expected.items():
         assert found[name] == pytest.approx(column, abs=1e-9)
 
 
-def test_a_short_run_and_an_empty_mask_are_no_failure() -> None:
+def test_short_runs_and_empty_masks_have_fewer_columns() -> None:
     columns, meta = table(20, csf=0)
     assert np.isnan(columns["csf"]).all()
     assert meta["csf"]["Note"]
@@ -375,7 +379,7 @@ def written(folder: Path, columns: dict, meta: dict) -> str:
 
 @pytest.mark.parametrize("n_dummy", [0, 2])
 @pytest.mark.parametrize("strategy", ["simple", "scrubbing", "compcor"])
-def test_nilearn_takes_what_is_written(tmp_path: Path, strategy: str, n_dummy: int) -> None:
+def test_nilearn_reads_every_strategy(tmp_path: Path, strategy: str, n_dummy: int) -> None:
     from nilearn.interfaces.fmriprep import load_confounds_strategy
 
     bold = written(tmp_path, *table(n_dummy=n_dummy))
@@ -391,7 +395,7 @@ def test_nilearn_takes_what_is_written(tmp_path: Path, strategy: str, n_dummy: i
 @pytest.mark.parametrize(
     ("kind", "prefixes"), [("anat_separated", "cw"), ("anat_combined", "a"), ("temporal", "t")]
 )
-def test_nilearn_takes_every_kind_of_components(
+def test_nilearn_reads_every_kind_of_component(
     tmp_path: Path, kind: str, prefixes: str, how_many: "int | str"
 ) -> None:
     from nilearn.interfaces.fmriprep import load_confounds
@@ -402,14 +406,14 @@ def test_nilearn_takes_every_kind_of_components(
         bold, strategy=("high_pass", "compcor"), compcor=kind, n_compcor=how_many
     )
     for prefix in prefixes:
-        there = sum(name.startswith(f"{prefix}_comp_cor") for name in columns)
-        assert there > 0
-        most = there if how_many == "all" else min(there, 5)
-        assert sum(name.startswith(f"{prefix}_comp_cor") for name in found) == most
+        n_columns = sum(name.startswith(f"{prefix}_comp_cor") for name in columns)
+        assert n_columns > 0
+        expected = n_columns if how_many == "all" else min(n_columns, 5)
+        assert sum(name.startswith(f"{prefix}_comp_cor") for name in found) == expected
     assert not found.isna().to_numpy().any()
 
 
-def test_nilearn_takes_a_short_run_without_csf(tmp_path: Path) -> None:
+def test_nilearn_reads_a_short_run_without_csf(tmp_path: Path) -> None:
     from nilearn.interfaces.fmriprep import load_confounds
 
     bold = written(tmp_path, *table(20, csf=0))

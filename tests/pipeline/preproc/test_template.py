@@ -1,4 +1,4 @@
-"""Templates: the embedded one, and TemplateFlow's from its cache, asked for, or out of reach."""
+"""Templates: the embedded one, and those of TemplateFlow with and without cache or network."""
 
 import warnings
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def fill(home: Path, *kinds: str) -> None:
-    """Put a head of 6 voxels a side into the cache, its brain in the middle."""
+    """Write a head of 6 x 6 x 6 voxels with a brain in its middle into the cache."""
     brain = np.zeros((6, 6, 6), np.uint8)
     brain[1:5, 1:5, 1:5] = 1
     for kind in kinds:
@@ -44,14 +44,14 @@ def test_the_embedded_template_needs_no_cache() -> None:
     assert np.abs(total - 1).max() < 0.02
     litres = template.mask.sum() * np.prod(template.brain.zooms) / 1e6
     assert 1.6 < litres < 2.1  # the ICBM average is larger than most brains
-    # symmetric: as it says
+    # the template is symmetric
     mirrored = template.brain.data[::-1]
     assert np.corrcoef(mirrored.ravel(), template.brain.data.ravel())[0, 1] > 0.999
 
 
 def test_a_filled_cache_is_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(home, *ALL)
-    monkeypatch.setattr("socket.socket.connect", None)  # nothing is asked for
+    monkeypatch.setattr("socket.socket.connect", None)  # a connection would fail
     template = load_template(NAME)
     assert template.name == NAME
     assert len(template.priors) == 3
@@ -60,14 +60,16 @@ def test_a_filled_cache_is_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert np.all(np.asarray(template.brain.data)[template.mask] == 100)
 
 
-def test_what_the_cache_lacks_is_asked_for(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_missing_in_the_cache_are_fetched(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from templateflow.client import TemplateFlowClient
-    asked = []
+    requested = []
 
     def get(_client: object, template: str, **entities: object) -> None:
-        asked.append((template, entities))
+        requested.append((template, entities))
         fill(home, *ALL)
 
     monkeypatch.setattr(TemplateFlowClient, "get", get)
@@ -75,12 +77,12 @@ def test_what_the_cache_lacks_is_asked_for(home: Path, monkeypatch: pytest.Monke
     placeholder.parent.mkdir(parents=True, exist_ok=True)
     placeholder.touch()
     assert load_template(NAME).mask.sum() == 64
-    assert {template for template, _ in asked} == {NAME}
-    assert {entities["suffix"] for _, entities in asked} == {"T1w", "mask", "probseg"}
-    assert {entities["resolution"] for _, entities in asked} == {1}
+    assert {template for template, _ in requested} == {NAME}
+    assert {entities["suffix"] for _, entities in requested} == {"T1w", "mask", "probseg"}
+    assert {entities["resolution"] for _, entities in requested} == {1}
 
 
-def test_a_template_without_tissues_has_no_priors(
+def test_a_template_without_tissue_maps_has_no_priors(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("circuitshift.pipeline.preproc.template._ask", lambda _: None)
@@ -88,7 +90,9 @@ def test_a_template_without_tissues_has_no_priors(
     assert load_template(NAME).priors == ()
 
 
-def test_no_network_is_a_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_the_error_lists_the_files_and_the_embedded_template(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from templateflow.client import TemplateFlowClient
@@ -99,7 +103,7 @@ def test_no_network_is_a_sentence(home: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(TemplateFlowClient, "get", refuse)
     with pytest.raises(InputError) as caught:
         load_template(NAME)
-    said = str(caught.value)
-    assert f"tpl-{NAME}_res-01_T1w.nii.gz" in said
-    assert str(home) in said
-    assert EMBEDDED in said
+    message = str(caught.value)
+    assert f"tpl-{NAME}_res-01_T1w.nii.gz" in message
+    assert str(home) in message
+    assert EMBEDDED in message
