@@ -190,9 +190,8 @@ def _voxelise(image: Image, triangles: Floats) -> Bools:
     """Find the voxels on or inside a closed surface of triangles (n, 3, 3), mm."""
     corners = image.indices(triangles.reshape(-1, 3)).T.reshape(-1, 3, 3)
     longest = np.abs(corners - np.roll(corners, 1, axis=1)).max()
-    n = (
-        int(np.ceil(longest)) * 2 + 2
-    )  # at least two points per voxel, so that the shell has no holes
+    # at least two points per voxel, so that the shell has no holes
+    n = int(np.ceil(longest)) * 2 + 2
     u, v = np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, n))
     u, v = u[u + v <= 1 + 1e-9], v[u + v <= 1 + 1e-9]
     # padding keeps the surface closed where it extends beyond the field of view

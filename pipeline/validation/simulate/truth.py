@@ -255,8 +255,8 @@ def draw_population(
     n = len(atlas.regions)
     names = [region.network for region in atlas.regions]
     networks = np.array([[name == other for other in sorted(set(names))] for name in names], float)
-    found = {c.name: c for c in load_circuits(atlas, list({*circuits, "dmn_tpn"})).circuits}
-    dmn, tpn = list(found["dmn_tpn"].seeds), list(found["dmn_tpn"].targets)
+    resolved = {c.name: c for c in load_circuits(atlas, list({*circuits, "dmn_tpn"})).circuits}
+    dmn, tpn = list(resolved["dmn_tpn"].seeds), list(resolved["dmn_tpn"].targets)
 
     centres = atlas.centres_mm()
     apart = ((centres[:, None] - centres[None]) ** 2).sum(-1)
@@ -278,7 +278,7 @@ def draw_population(
         loadings=_limit_common_variance(loadings),
         deviation=np.column_stack([pull, second]) * jitter,
         networks=networks,
-        circuits={name: found[name].edges(n) for name in circuits},
+        circuits={name: resolved[name].edges(n) for name in circuits},
     )
 
 
