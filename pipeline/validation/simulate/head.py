@@ -137,9 +137,8 @@ def draw_head(spec: HeadSpec, rng: np.random.Generator) -> Head:
     turn = rng.normal(0, np.radians(3), 3)
     affine = transforms.matrix_of([*rng.normal(0, 3, 3), *turn], _CENTRE)
     scale = np.eye(4)
-    scale[:3, :3] = np.diag(
-        rng.uniform(1.0, 1.12, 3)
-    )  # heads are smaller, since the template is a large brain
+    # heads are smaller than the template, which is a large brain
+    scale[:3, :3] = np.diag(rng.uniform(1.0, 1.12, 3))
     affine = affine @ scale
     coarse = grid_over(template.brain, _FIELD_MM)
     velocity = rng.normal(0, 1, (*coarse.grid, 3))

@@ -340,9 +340,8 @@ def _blurred_intensity(head: Head, spec: HeadSpec) -> Image:
     shares = np.stack([t.data for t in head.tissues])
     sharp = np.tensordot(np.array(_INTENSITY, np.float32), shares, 1)
     box = head.tissues[0]
-    sigma = (
-        np.array(spec.bold_mm) / box.zooms / np.sqrt(8 * np.log(2))
-    )  # full width at half maximum of one voxel
+    # the full width at half maximum is one voxel
+    sigma = np.array(spec.bold_mm) / box.zooms / np.sqrt(8 * np.log(2))
     return box.like(ndimage.gaussian_filter(sharp, sigma).astype(np.float32))
 
 
