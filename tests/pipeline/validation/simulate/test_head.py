@@ -59,16 +59,15 @@ def test_tissues_of_a_t1w_image_differ_in_intensity(head):
     assert skull < csf < grey < white
 
 
-def test_the_size_of_the_deformation_follows_the_specification():
+def test_the_size_of_the_deformation_follows_the_specification(head):
     points = load_template().brain.points()[::997]
-
-    def displacement(warp_mm: float) -> float:
-        drawn = draw_head(replace(SPEC, warp_mm=warp_mm), np.random.default_rng(8))
-        affine_points = transforms.apply(drawn.affine, points)
-        return float(np.linalg.norm(drawn.to_template(points) - affine_points, axis=1).mean())
-
-    assert displacement(0.0) == pytest.approx(0, abs=1e-6)
-    assert 1 < displacement(2.0) < displacement(4.0) < 5
+    without = draw_head(replace(SPEC, warp_mm=0.0), np.random.default_rng(8))
+    assert without.to_template(points) == pytest.approx(
+        transforms.apply(without.affine, points), abs=1e-4
+    )
+    displacement = head.to_template(points) - transforms.apply(head.affine, points)
+    # integration and the zero velocity beyond the grid reduce the specified 4 mm
+    assert 1.5 < np.sqrt((displacement**2).sum(axis=1).mean()) < 4.5
 
 
 def test_positions_in_the_scanner_vary_as_specified():
@@ -89,6 +88,7 @@ def test_the_head_in_a_t1w_image_moves_with_the_pose(head):
         transforms.apply(pose, points[inside])
     )
     values = np.asarray(first.data, float).ravel()[inside]
-    assert np.abs(moved / values - 1).mean() < 0.05
     unmoved = np.asarray(second.data, float).ravel()[inside]
-    assert np.abs(unmoved / values - 1).mean() > 0.1
+    errors = [np.abs(v / values - 1).mean() for v in (moved, unmoved)]
+    assert errors[0] < 0.05
+    assert errors[0] < 0.6 * errors[1]
