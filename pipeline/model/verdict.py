@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from circuitshift.pipeline.features import FISHER_Z, FeatureKind
-from circuitshift.pipeline.model.global_model import Deviation
+from circuitshift.pipeline.model.deviation import Deviation
 
 __all__ = ["Estimate", "Verdict", "VerdictName", "decide"]
 
@@ -174,7 +174,7 @@ def decide(
     alpha : float
         Significance level of each family.
     deviation : Deviation
-        Result of `circuitshift.pipeline.model.global_model.identify_deviation`.
+        Result of `circuitshift.pipeline.model.deviation.identify_deviation`.
     controlled : bool
         Whether the study has a control arm or a control condition.
     global_signal_removed : bool
