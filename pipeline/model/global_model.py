@@ -193,8 +193,8 @@ class _PatientSums:
         count, z, h, zz, zh, hh = sums
         return cls(count, z, h, zz, zh, hh, sample.baseline.fixed.sum(axis=0), participants)
 
-    def without(self, sample: CentredFeatures, person: int) -> "_PatientSums":
-        own = slice(person, person + 1)
+    def without(self, sample: CentredFeatures, participant: int) -> "_PatientSums":
+        own = slice(participant, participant + 1)
         z, h = sample.baseline[own].residual[0], sample.strong[own].residual[0]
         available = np.isfinite(z)
         z, h = np.where(available, z, 0.0), np.where(available, h, 0.0)
@@ -205,7 +205,7 @@ class _PatientSums:
             self.zz - z * z,
             self.zh - z * h,
             self.hh - h * h,
-            self.fixed - sample.baseline.fixed[person],
+            self.fixed - sample.baseline.fixed[participant],
             self.participants - 1,
         )
 
@@ -403,9 +403,9 @@ def level_response(
     fit = _ResponseFit(sample, curvature=_needs_curvature(pooled, sample))
     names = (*fit.terms(pooled), *sample.circuits)
     out = np.full((len(owner), len(names)), np.nan)
-    for row, person in enumerate(owner.tolist()):
+    for row, participant in enumerate(owner.tolist()):
         visit = levels[row : row + 1]
-        others = sums if person < 0 else sums.without(sample, person)
+        others = sums if participant < 0 else sums.without(sample, participant)
         x = _regressors(sample, others, healthy, np.isfinite(visit.residual[0]))
         if x.used.sum() >= max(MIN_FEATURES, MIN_AVAILABLE * sample.background.sum()):
             beyond = fit.beyond(x, visit)[1]
