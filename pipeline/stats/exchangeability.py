@@ -33,8 +33,9 @@ class Exchange:
     blocks : ndarray of int, shape (n_participants,), optional
         Block (site, pair) of each participant; permutations stay within blocks.
     whole : bool
-        Whether blocks (families, clusters) are exchanged as units instead: all participants of a
-        block flip together, or blocks of equal size are permuted.
+        Whether blocks (families, clusters) are exchanged as units instead (whole-block
+        exchangeability): all participants of a block flip together, or blocks of equal size are
+        permuted.
 
     Raises
     ------
