@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from circuitshift.pipeline.errors import DesignError, InputError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.model.contrasts import Rules, Visits
 from circuitshift.pipeline.records import AnalysisSettings
-from circuitshift.pipeline.stats.detectable import detectable
 from circuitshift.pipeline.study.preregistration import compare_plan, freeze_plan, plan_of
 from circuitshift.pipeline.study.study_file import StudyFile
 from circuitshift.pipeline.validation.calibration_own_data import flipped, halves, null_rows
@@ -165,14 +163,3 @@ def test_halves_are_visits():
     found = halves(visits, z + 2, z + 3)
     assert found.motion_mm is None
     np.testing.assert_array_equal(found.change, np.ones((6, 3)))
-
-
-def test_the_detectable_effect_is_found_four_times_in_five():
-    se, df = np.array([0.02, 0.05, 0.3]), np.array([9.0, 24.0, 80.0])
-    for alpha in (0.05, np.array([0.05, 0.01, 0.005])):
-        effect = detectable(se, df, alpha)
-        critical = stats.t.ppf(1 - alpha / 2, df)
-        found = stats.nct.sf(critical, df, effect / se) + stats.nct.cdf(-critical, df, effect / se)
-        np.testing.assert_allclose(found, 0.8, atol=0.02)
-    unknown = detectable([np.nan, 0.1, 0.1], [10, np.nan, 0], 0.05)
-    assert np.isnan(unknown).all()

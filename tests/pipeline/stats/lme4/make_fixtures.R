@@ -1,4 +1,4 @@
-# Data and lmerTest results that tests/pipeline/test_mixed.py compares with.
+# Data and lmerTest results that tests/pipeline/stats/test_mixed_model.py uses for comparison.
 # Run it in this folder: Rscript make_fixtures.R (Debian: r-cran-lme4, r-cran-lmertest).
 # Every case writes <case>_data.tsv (person, columns of the design, y) and <case>_fit.tsv.
 
@@ -24,7 +24,7 @@ fit <- function(case, data, formula, reml = TRUE) {
   result <- data.frame(
     term = colnames(design), estimate = table[, "Estimate"], se = table[, "Std. Error"],
     df = table[, "df"], statistic = table[, "t value"], p = table[, "Pr(>|t|)"],
-    person_variance = parts[1], residual_variance = parts[2]
+    participant_variance = parts[1], residual_variance = parts[2]
   )
   write.table(format(result, digits = 17, trim = TRUE), paste0(case, "_fit.tsv"),
     sep = "\t", quote = FALSE, row.names = FALSE)
