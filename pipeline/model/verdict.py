@@ -237,16 +237,21 @@ def _sentence(
     global_part = _global_change([e for e in of_global if e.p_corrected < alpha], kind)
     circuit_part = _circuit_changes([e for e in of_circuits if e.p_corrected < alpha])
     if name == "both":
-        return f"{global_part} In addition, {circuit_part}."
+        return (
+            f"{global_part} In addition, {circuit_part} relative to the prediction of the global "
+            "model."
+        )
     if name == "global":
         what = "change of a circuit beyond the global model"
         return f"{global_part} {_not_found(what, of_circuits, alpha)}"
-    return f"{circuit_part[:1].upper()}{circuit_part[1:]}. " + _not_found(
-        "global change", of_global, alpha
+    return (
+        f"Relative to the prediction of the global model, {circuit_part}. "
+        f"{_not_found('global change', of_global, alpha)}"
     )
 
 
 def _global_change(hits: Sequence[Estimate], kind: FeatureKind) -> str:
+    """Name the significant global terms and their direction."""
     features = "connections" if kind == "edge" else "regions"
     size = "their typical strength" if kind == "edge" else "their typical value"
     changes = []
@@ -263,12 +268,13 @@ def _global_change(hits: Sequence[Estimate], kind: FeatureKind) -> str:
 
 
 def _circuit_changes(hits: Sequence[Estimate]) -> str:
+    """Name the circuits that changed, by direction."""
     groups = {
         "increased": [e.term for e in hits if e.estimate > 0],
         "decreased": [e.term for e in hits if not e.estimate > 0],
     }
     parts = [f"{_list(terms)} {verb}" for verb, terms in groups.items() if terms]
-    return f"{_list(parts)} relative to the prediction of the global model"
+    return ", and ".join(parts)
 
 
 def _not_found(what: str, tests: Sequence[Estimate], alpha: float) -> str:
