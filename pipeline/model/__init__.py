@@ -1,1 +1,1 @@
-"""The model: tests whether a change is global, circuit-specific, both or neither."""
+"""The model: tests of whether a change is global, circuit-specific, both or neither."""

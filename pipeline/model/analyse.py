@@ -1,4 +1,4 @@
-"""From visits to tests and a verdict: the array-level analysis of one study."""
+"""The analysis of one study on arrays: from visits to tests and a verdict."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,9 @@ from circuitshift.pipeline.features import FeatureSpace, OptionalPart
 from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.change_size import log_displacement
 from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
+from circuitshift.pipeline.model.deviation import Deviation, identify_deviation
 from circuitshift.pipeline.model.families import FamilyTest, Labels, Shared
-from circuitshift.pipeline.model.global_model import (
-    Deviation,
-    Response,
-    global_response,
-    identify_deviation,
-    term_unit,
-)
+from circuitshift.pipeline.model.global_model import Response, global_response, term_unit
 from circuitshift.pipeline.model.normalisation import naive_share
 from circuitshift.pipeline.model.verdict import Estimate, Verdict, decide
 from circuitshift.pipeline.stats.missing_values import circuit_means, nan_mean
@@ -31,21 +26,22 @@ Circuits = Mapping[str, npt.NDArray[np.intp]]
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """Everything that `analyse` found.
+    """Hold the results of `analyse`.
 
     Parameters
     ----------
     estimates : tuple of Estimate
-        One per row of tests.tsv.
+        Tests, one per row of tests.tsv.
     verdict : Verdict
+        Answer of the study.
     response : Response
-        Per-person coefficients.
+        Coefficients of each participant.
     deviation : Deviation
-        Whether normalisation could be asked about.
+        Whether normalisation could be estimated.
     sample : CentredFeatures
-        What the model was fitted to.
+        Features to which the model was fitted.
     omitted : tuple of str
-        Sentences on parts of the analysis that the features do not allow, and why.
+        Sentences that name the parts of the analysis that the features do not allow, with reasons.
     """
 
     estimates: tuple[Estimate, ...]
@@ -59,31 +55,34 @@ class Analysis:
 def analyse(
     visits: Visits, circuits: Circuits, *, rng: np.random.Generator, rules: Rules | None = None
 ) -> Analysis:
-    """Test global against circuit-specific change.
+    """Test for global and circuit-specific change.
 
     Parameters
     ----------
     visits : Visits
+        Features and design of the study.
     circuits : mapping of str to ndarray of int
         Hypothesised circuits: positions of their features (`FeatureSpace.positions`). Features in
         none of them are the background.
     rng : numpy.random.Generator
-        The only source of randomness.
+        Only source of randomness.
     rules : Rules, optional
+        Settings of the tests and of the decision.
 
     Returns
     -------
     Analysis
+        Tests, verdict, and coefficients of each participant.
 
     Raises
     ------
     DesignError
-        If arms, covariates, features or circuits do not allow the model.
+        If the arms, covariates, features or circuits do not allow the model to be fitted.
 
     Notes
     -----
-    Terms that need edges, or Fisher z, are left out for other features; `Analysis.omitted` says
-    which, and why.
+    Terms that are defined for edges or Fisher z only are omitted for other features;
+    `Analysis.omitted` names them, with reasons.
 
     Examples
     --------
@@ -117,15 +116,15 @@ def analyse(
     n_reference = 0 if visits.reference is None else len(visits.reference)
     estimates: list[Estimate] = []
     for question in questions_of(visits):
-        tester = FamilyTest(question, rules, rng, n_reference, unit=visits.features.unit)
-        estimates += _global(tester, response, visits)
-        estimates += _specific(tester, response, "specific", visits.features)
+        test = FamilyTest(question, rules, rng, n_reference, unit=visits.features.unit)
+        estimates += _global(test, response, visits)
+        estimates += _specific(test, response, "specific", visits.features)
         if adjusted is not None:
-            estimates += _specific(tester, adjusted, "specific, node-adjusted", visits.features)
+            estimates += _specific(test, adjusted, "specific, node-adjusted", visits.features)
         if question.name:
             continue
-        estimates += _naive(tester, visits, change, sample)
-        estimates += _size(tester, change, sample)
+        estimates += _naive(test, visits, change, sample)
+        estimates += _size(test, change, sample)
     verdict = decide(
         estimates,
         alpha=rules.alpha,
@@ -139,38 +138,39 @@ def analyse(
 
 
 def _omitted(features: FeatureSpace, rules: Rules) -> tuple[str, ...]:
-    """Say which parts of the analysis the features do not allow."""
+    """Name the parts of the analysis that the features do not allow, with reasons."""
     parts: tuple[OptionalPart, ...] = ("distance", "curvature", "node-adjusted")
     reasons = [features.reason_to_omit(part) for part in parts]
     if np.isnan(rules.smallest_effect(features)):
         reasons.append(
-            "Equivalence: not tested, because no smallest effect of interest is stated in "
+            "Equivalence: not tested, because no smallest effect of interest is defined in "
             f"{features.unit} (sesoi of Rules)."
         )
     return tuple(filter(None, reasons))
 
 
 def _check_reference(visits: Visits) -> None:
-    """Refuse a reference that holds the patients themselves: their noise would be shared."""
+    """Refuse a reference group that contains patients, since the groups would share noise."""
     if visits.reference is None:
         return
     patients = {row.tobytes(): k for k, row in enumerate(visits.baseline)}
-    both = [k for k, row in enumerate(visits.reference) if row.tobytes() in patients]
-    if both:
+    duplicates = [k for k, row in enumerate(visits.reference) if row.tobytes() in patients]
+    if duplicates:
         raise DesignError(
-            f"{len(both)} of {len(visits.reference)} reference people have exactly the "
-            f"{visits.features.plural} of a patient's baseline (the first is reference person "
-            f"{both[0] + 1}): the reference must be other people; check [groups] reference and "
-            "--reference-dataset"
+            f"{len(duplicates)} of {len(visits.reference)} reference participants have the same "
+            f"{visits.features.plural} as the baseline of a patient (the first is reference "
+            f"participant {duplicates[0] + 1}). The reference group must consist of other "
+            "participants; check [groups] reference and --reference-dataset"
         )
 
 
-def _global(tester: FamilyTest, response: Response, visits: Visits) -> list[Estimate]:
+def _global(test: FamilyTest, response: Response, visits: Visits) -> list[Estimate]:
+    """Test the global terms, and distance as a nuisance."""
     terms = response.terms
     tested = tuple(
         name for name in terms if name != "distance" and not visits.global_signal_removed
     )
-    bound = tester.rules.smallest_effect(visits.features)
+    bound = test.rules.smallest_effect(visits.features)
     out = []
     for family, names in (("global", tested), ("nuisance", ("distance",))):
         if not names or names[0] not in terms:
@@ -185,46 +185,52 @@ def _global(tester: FamilyTest, response: Response, visits: Visits) -> list[Esti
             sided=False,
         )
         y = response.coefficients[:, columns]
-        out += tester.family(labels, y, Shared(response, columns))
+        out += test.family(labels, y, Shared(response, columns))
     return out
 
 
 def _specific(
-    tester: FamilyTest, response: Response, family: str, features: FeatureSpace
+    test: FamilyTest, response: Response, family: str, features: FeatureSpace
 ) -> list[Estimate]:
+    """Test the change of circuits beyond the global model."""
     columns = len(response.terms) + np.arange(len(response.circuits))
-    words = (family, "beyond the global law")
-    labels = _circuit_labels(words, response.circuits, features, tester.rules)
-    return tester.family(labels, response.specific, Shared(response, columns))
+    description = (family, "beyond the global law")
+    labels = _circuit_labels(description, response.circuits, features, test.rules)
+    return test.family(labels, response.specific, Shared(response, columns))
 
 
 def _circuit_labels(
-    words: tuple[str, str], names: tuple[str, ...], features: FeatureSpace, rules: Rules
+    description: tuple[str, str], names: tuple[str, ...], features: FeatureSpace, rules: Rules
 ) -> Labels:
-    """Label the rows of a family of circuits; `words` are its name and what is tested."""
-    family, what = words
+    """Label the rows of a family of circuits.
+
+    `description` holds the name of the family and the tested quantity.
+    """
+    family, quantity = description
     k = len(names)
     return Labels(
         family=family,
         terms=names,
-        tests=tuple(f"{name} {what}" for name in names),
+        tests=tuple(f"{name} {quantity}" for name in names),
         units=(features.unit,) * k,
         bounds=(rules.smallest_effect(features),) * k,
     )
 
 
 def _naive(
-    tester: FamilyTest, visits: Visits, change: Floats, sample: CentredFeatures
+    test: FamilyTest, visits: Visits, change: Floats, sample: CentredFeatures
 ) -> list[Estimate]:
+    """Test the change of circuits by the usual contrasts, for comparison with the model."""
     circuits, background = sample.circuits, sample.background
     names = tuple(circuits)
-    rest = nan_mean(change, background)
-    plain = circuit_means(change, circuits)
+    background_change = nan_mean(change, background)
+    circuit_change = circuit_means(change, circuits)
+    contrast = circuit_change - background_change[:, None]
     rows = [
-        (_circuit_labels(words, names, visits.features, tester.rules), y)
-        for words, y in (
-            (("circuit change", "change"), plain),
-            (("naive: circuit minus background", "minus background"), plain - rest[:, None]),
+        (_circuit_labels(description, names, visits.features, test.rules), y)
+        for description, y in (
+            (("circuit change", "change"), circuit_change),
+            (("naive: circuit minus background", "minus background"), contrast),
         )
     ]
     if visits.reference is not None and len(visits.reference):
@@ -232,22 +238,22 @@ def _naive(
         label = "slope of change on the plain deviation"
         one = ("normalisation",), (label,), ("share",), (np.nan,)
         rows.append((Labels("naive: normalisation slope", *one), share[:, None]))
-    return [row for labels, y in rows for row in tester.family(labels, y)]
+    return [row for labels, y in rows for row in test.family(labels, y)]
 
 
-def _size(tester: FamilyTest, change: Floats, sample: CentredFeatures) -> list[Estimate]:
-    """Compare how far the arms moved, whatever the direction; it needs a control arm."""
-    if tester.question.flips:
+def _size(test: FamilyTest, change: Floats, sample: CentredFeatures) -> list[Estimate]:
+    """Compare the size of change between the arms, regardless of its direction."""
+    if test.question.flips:  # the size contains scan noise: it needs a control arm
         return []
     background = np.flatnonzero(sample.background)
-    moved = log_displacement(change, {"background": background, **sample.circuits})
-    names = tuple(moved)
+    sizes = log_displacement(change, {"background": background, **sample.circuits})
+    names = tuple(sizes)
     labels = Labels(
         family="size of change",
         terms=names,
         tests=tuple(f"size of change, {name}" for name in names),
         units=("log ratio, treated to control",) * len(names),
         bounds=(np.nan,) * len(names),
-        sided=False,  # a direction stated for a circuit's mean says nothing of its size
+        sided=False,  # the direction stated for the mean of a circuit does not apply to its size
     )
-    return tester.family(labels, np.array(list(moved.values())).T)
+    return test.family(labels, np.array(list(sizes.values())).T)

@@ -29,20 +29,20 @@ __all__ = [
 ]
 
 
-MIN_OTHERS = 3  # people needed for a mean whose pairwise moments exist
+MIN_OTHERS = 3  # participants needed for a mean with pairwise moments
 MIN_FEATURES = 20  # background features needed for a fit of at most five terms
-MIN_AVAILABLE = 0.25  # share of the background that a person must have
+MIN_AVAILABLE = 0.25  # share of the background that must be available in a participant
 
 
 class Residuals(NamedTuple):
-    """Features after regressing out the fixed columns (1 and, for edges, the length).
+    """Hold features from which the fixed columns (1 and, for edges, the length) are removed.
 
     Parameters
     ----------
-    residual : ndarray, shape (n_people, n_features)
-        Residuals on the background; elsewhere, value minus what the fixed columns predict there.
-    fixed : ndarray, shape (n_people, n_fixed)
-        Coefficients of the fixed columns that carry a name in `CentredFeatures.fixed`.
+    residual : ndarray, shape (n_participants, n_features)
+        Values minus the prediction of the fixed columns, which are fitted to background features.
+    fixed : ndarray, shape (n_participants, n_fixed)
+        Coefficients of the fixed columns, in the order of `CentredFeatures.fixed`.
     """
 
     residual: Floats
@@ -51,21 +51,21 @@ class Residuals(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ResidualisedFeatures:
-    """Features of participants, with the fixed columns regressed out when they are read.
+    """Regress the fixed columns out of the features of participants when they are read.
 
-    Taking these out of every person first, rather than out of means, keeps person-wide noise from
-    leaking into products of estimates.
+    The fixed columns are regressed out of each participant rather than out of means, so that noise
+    that all features of a participant share does not enter products of estimates.
 
     Parameters
     ----------
-    values : ndarray, shape (n_people, n_features)
-        As measured; not copied.
-    fixed : ndarray, shape (n_people, n_fixed)
-        Coefficients of the fixed columns.
+    values : ndarray, shape (n_participants, n_features)
+        Measured values; not copied.
+    fixed : ndarray, shape (n_participants, n_fixed)
+        Coefficients of the fixed columns for each participant.
     basis : ndarray, shape (n_fixed, n_features)
-        The fixed columns.
+        Fixed columns.
     scale : callable, optional
-        Applied to the values first.
+        Elementwise function that is applied to the values first.
     """
 
     values: Floats
@@ -74,47 +74,50 @@ class ResidualisedFeatures:
     scale: Callable[[Floats], Floats] | None = None
 
     def __len__(self) -> int:
-        """Return the number of people."""
+        """Return the number of participants."""
         return len(self.values)
 
-    def __getitem__(self, few: slice) -> Residuals:
-        """Return some people without the fixed columns."""
-        values = self.values[few]
+    def __getitem__(self, block: slice) -> Residuals:
+        """Return the residuals of a block of participants."""
+        values = self.values[block]
         values = values if self.scale is None else self.scale(values)
-        fixed = self.fixed[few]
+        fixed = self.fixed[block]
         return Residuals(values - fixed @ self.basis, fixed)
 
     def blocks(self) -> Iterator[Residuals]:
-        """Yield a few people at a time."""
-        return (self[few] for few in blocks(len(self)))
+        """Yield the residuals of all participants in blocks that bound memory."""
+        return (self[block] for block in blocks(len(self)))
 
 
 @dataclass(frozen=True, slots=True)
 class CentredFeatures:
-    """What the model is fitted to; rows of `change` belong to the first rows of `baseline`.
+    """Hold the features to which the global model is fitted.
+
+    The rows of `change` are the same participants as the first rows of `baseline`.
 
     Parameters
     ----------
     change : ResidualisedFeatures
         Follow-up minus baseline; NaN where a feature is missing.
     baseline : ResidualisedFeatures
-        Baseline of the same people, then of patients without follow-up.
+        Baseline of the same participants, followed by that of patients without follow-up.
     strong : ResidualisedFeatures
         sinh(2z)/2 of the baseline; 0 for features that are not Fisher z.
     reference : ResidualisedFeatures
-        Healthy people; no rows when there is no reference group.
+        Features of the reference participants; no rows when there is no reference group.
     background : ndarray of bool, shape (n_features,)
-        Features in no hypothesised circuit.
+        Features to which the global model is fitted; none belongs to a hypothesised circuit.
     circuits : mapping of str to ndarray of int
         Positions of the features of each circuit.
     features : FeatureSpace
-        What the columns are.
+        Feature space of the columns.
     fixed : tuple of str
-        Names of the fixed columns: ``shift`` and ``distance``.
+        Names of the fixed columns: ``shift`` and, where edge lengths are available, ``distance``.
     basis : ndarray, shape (n_fixed, n_features)
-        The fixed columns.
+        Fixed columns.
     remove : callable
-        Regresses the fixed columns out of further arrays, shape (n, n_features).
+        Function that regresses the fixed columns out of an array of shape (n, n_features), and
+        returns `ResidualisedFeatures`.
     """
 
     change: ResidualisedFeatures
@@ -140,31 +143,35 @@ class CentredFeatures:
         baseline_only: Floats | None = None,
         background: Background = "all",
     ) -> "CentredFeatures":
-        """Build from the values of features.
+        """Build the features of the model from measured values.
 
         Parameters
         ----------
-        change, baseline : ndarray, shape (n_people, n_features)
+        change, baseline : ndarray, shape (n_participants, n_features)
+            Change and baseline of the same participants; NaN where a feature is missing.
         circuits : mapping of str to ndarray of int
-            Their union is kept out of the background.
+            Positions of the features of each circuit, which are excluded from the background.
         features : FeatureSpace
-            What the columns are; it gives the length of edges, where all lengths are known.
+            Feature space of the columns; it provides edge lengths where they are available.
         reference : ndarray, shape (n_reference, n_features), optional
-        baseline_only : ndarray, shape (n_more, n_features), optional
-            Patients who did not come back: they sharpen the means.
+            Features of the reference participants.
+        baseline_only : ndarray, shape (n_baseline_only, n_features), optional
+            Baseline of patients without follow-up, which makes the means more precise.
         background : {"all", "disjoint", "matched"}
-            All features in no circuit; those that share no region with a circuit; or those
-            whose strength and length are distributed as the circuits'.
+            Background features: all features that belong to no circuit; only those that also share
+            no region with a circuit; or only those whose strength and length have the distribution
+            of the circuits.
 
         Returns
         -------
         CentredFeatures
+            Features with the fixed columns regressed out.
 
         Raises
         ------
         DesignError
-            If fewer than four people or 20 background features are there, or arrays or circuits
-            do not fit the features.
+            If there are fewer than four participants or 20 background features, or if arrays or
+            circuits do not match the features.
         """
         n_features = features.n_features
         features.check_shape("baseline", baseline)
@@ -172,34 +179,36 @@ class CentredFeatures:
         pool = baseline if baseline_only is None else np.vstack([baseline, baseline_only])
         healthy = np.empty((0, n_features)) if reference is None else reference
         length = None if features.reason_to_omit("distance") else features.length_mm
-        rest = _background(background, circuits, (pool, healthy), features)
+        outside = _background(background, circuits, (pool, healthy), features)
         if len(baseline) < MIN_OTHERS + 1:
             raise DesignError(
-                f"{len(baseline)} {'person has' if len(baseline) == 1 else 'people have'} both "
+                f"{len(baseline)} participant{' has' if len(baseline) == 1 else 's have'} both "
                 f"visits; the model needs at least {MIN_OTHERS + 1}"
             )
-        if rest.sum() < MIN_FEATURES:
+        if outside.sum() < MIN_FEATURES:
             raise DesignError(
-                f"the circuits leave {rest.sum()} background {features.plural}; name fewer "
-                "circuits under [hypotheses] of the study file or take a finer atlas"
+                f"the circuits leave {outside.sum()} background {features.plural}; the model needs "
+                f"at least {MIN_FEATURES}. Name fewer circuits under [hypotheses] of the study "
+                "file, or use a finer atlas"
             )
         basis = np.ones((1, n_features))
         if length is not None:
-            basis = np.array([basis[0], length - length[rest].mean()])
-        common = rest & available_in_all(change, pool, healthy)
+            basis = np.array([basis[0], length - length[outside].mean()])
+        common = outside & available_in_all(change, pool, healthy)
+        n_required = max(MIN_FEATURES, MIN_AVAILABLE * outside.sum())
         remove = partial(
             _without_fixed,
             basis=basis,
-            # the same features for all: a participant who lacks strong ones would otherwise
-            # have another intercept
-            over=common if common.sum() >= max(MIN_FEATURES, MIN_AVAILABLE * rest.sum()) else rest,
+            # The same features are used for all participants, because participants in whom strong
+            # features are missing would otherwise have another intercept.
+            over=common if common.sum() >= n_required else outside,
         )
         return cls(
             change=remove(change),
             baseline=remove(pool),
             strong=remove(pool, scale=_strong if features.is_fisher_z else np.zeros_like),
             reference=remove(healthy),
-            background=rest,
+            background=outside,
             circuits=dict(circuits),
             features=features,
             fixed=("shift", "distance")[: len(basis)],
@@ -214,7 +223,7 @@ def _background(
     groups: tuple[Floats, ...],
     features: FeatureSpace,
 ) -> Bools:
-    """Choose the features that define the global law."""
+    """Choose the features to which the global model is fitted."""
     inside = np.zeros(features.n_features, bool)
     for positions in circuits.values():
         inside[positions] = True
@@ -223,43 +232,51 @@ def _background(
     if kind == "disjoint":
         return np.asarray(~features.sharing_regions(inside))
     all_participants = (
-        participants[few] for participants in groups for few in blocks(len(participants))
+        participants[block] for participants in groups for block in blocks(len(participants))
     )
     length = None if features.reason_to_omit("distance") else features.length_mm
     return _matched(inside, column_mean(all_participants, unknown=0.0), length)
 
 
 def _strong(z: Floats) -> Floats:
-    """Return how Fisher z moves with signal-to-noise: sinh(2z)/2."""
+    """Compute sinh(2z)/2, the derivative of Fisher z with respect to signal-to-noise.
+
+    For r' = k r and z = atanh(r), dz/dk = r / (1 - r^2) = sinh(2z)/2 at k = 1. Values of z are
+    limited to 3 (r = .995), because the derivative grows without bound.
+    """
     return np.asarray(np.sinh(2 * np.clip(z, -3.0, 3.0)) / 2)
 
 
 def _matched(inside: Bools, strength: Floats, length: Floats | None) -> Bools:
-    """Keep background features so that strength and length have the circuits' distribution.
+    """Select background features with the strength and length of the circuits' features.
 
-    Within cells of strength (six quantiles of the circuits' features) and length (four), the same
-    fraction of features is kept as the circuits have, the largest common multiple. The choice is
-    not random: the kept features are spread evenly over their order.
+    Candidates lie within the range of strength of the circuits' features. They are divided into
+    cells by strength (six quantiles of the circuits' features) and length (four quantiles). In each
+    cell, the number of selected features is that of the circuits' features times a factor common
+    to all cells (the median over cells of available to required features), or all candidates where
+    there are fewer. The selection is deterministic: selected features are spread evenly over their
+    order.
     """
     within = (strength >= strength[inside].min()) & (strength <= strength[inside].max())
     cell = _bins(strength, inside, 6)
     if length is not None:
         cell = cell * 4 + _bins(length, inside, 4)
     n_cells = int(cell.max()) + 1
-    wanted = np.bincount(cell[inside], minlength=n_cells)
+    required = np.bincount(cell[inside], minlength=n_cells)
     outside = within & ~inside
-    there = np.bincount(cell[outside], minlength=n_cells)
-    asked = (wanted > 0) & (there > 0)
-    times = np.median(there[asked] / wanted[asked]) if asked.any() else 0.0
-    keep = np.zeros(inside.size, bool)
-    for k in np.flatnonzero(asked):
+    available = np.bincount(cell[outside], minlength=n_cells)
+    shared = (required > 0) & (available > 0)
+    factor = np.median(available[shared] / required[shared]) if shared.any() else 0.0
+    selected = np.zeros(inside.size, bool)
+    for k in np.flatnonzero(shared):
         candidates = np.flatnonzero((cell == k) & outside)
-        count = min(len(candidates), max(1, round(float(times * wanted[k]))))
-        keep[candidates[np.linspace(0, len(candidates) - 1, count).round().astype(int)]] = True
-    return keep
+        count = min(len(candidates), max(1, round(float(factor * required[k]))))
+        selected[candidates[np.linspace(0, len(candidates) - 1, count).round().astype(int)]] = True
+    return selected
 
 
 def _bins(values: Floats, inside: Bools, n: int) -> npt.NDArray[np.intp]:
+    """Return the bin of each value among `n` quantiles of the values inside the circuits."""
     cuts = np.quantile(values[inside], np.linspace(0, 1, n + 1)[1:-1])
     return np.asarray(np.searchsorted(cuts, values), np.intp)
 
@@ -273,12 +290,12 @@ def _without_fixed(
 ) -> ResidualisedFeatures:
     """Fit the fixed columns to the available features of each row among `over`."""
     coefficients = np.zeros((len(values), len(basis)))
-    whole = np.linalg.pinv(basis[:, over] @ basis[:, over].T)
-    for row, given in enumerate(values):  # one by one: copies of all would be large
-        scaled = given if scale is None else scale(given)
+    inverse_of_all = np.linalg.pinv(basis[:, over] @ basis[:, over].T)
+    for row, measured in enumerate(values):  # one row at a time, to bound memory
+        scaled = measured if scale is None else scale(measured)
         mask = np.isfinite(scaled) & over
         rhs = basis[:, mask] @ scaled[mask]
         complete = mask.sum() == over.sum()
-        normal = whole if complete else np.linalg.pinv(basis[:, mask] @ basis[:, mask].T)
-        coefficients[row] = normal @ rhs
+        inverse = inverse_of_all if complete else np.linalg.pinv(basis[:, mask] @ basis[:, mask].T)
+        coefficients[row] = inverse @ rhs
     return ResidualisedFeatures(values, coefficients, basis, scale)

@@ -1,4 +1,4 @@
-"""The data of one study as arrays, and the questions that its design lets one ask of a change."""
+"""The data and the design of one study as arrays, and the contrasts that the design allows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,44 +18,53 @@ __all__ = ["Question", "Rules", "Side", "Visits", "questions_of"]
 Side = Literal["two-sided", "increase", "decrease"]
 
 
-_SESOI_Z = 0.1  # the default smallest effect of interest, Fisher z
-
-_PER_PERSON = ("treated", "covariates", "motion_mm", "factor", "symptom", "blocks", "weights")
+_SESOI_Z = 0.1  # default smallest effect of interest, Fisher z
 
 
 @dataclass(frozen=True, slots=True)
 class Visits:
-    """Features of one study, each of shape (n, n_features); NaN where a feature is missing.
+    """Hold the features and the design of one study.
+
+    Features are arrays of shape (n_participants, n_features) with NaN where a feature is missing.
 
     Parameters
     ----------
-    baseline, followup : ndarray
-        The same people in the same order. In a crossover: before and after the treatment.
+    baseline, followup : ndarray, shape (n_participants, n_features)
+        Features of the same participants, in the same order, before and after treatment.
     features : FeatureSpace
-        What the columns are: edges or regions, with their unit and, for edges, their length.
-    treated : ndarray of bool, optional
-        Who was treated; None when everybody was (one arm, crossover).
-    reference, reference_again : ndarray, optional
-        Healthy people; their second visit, in the same order, NaN for whoever has none.
-    baseline_only : ndarray, optional
-        Patients without follow-up; they sharpen the means.
-    covariates : ndarray, shape (n, n_covariates), optional
-        Nuisance; centred by the model. NaN is replaced by the column's mean.
-    motion_mm : ndarray, shape (n,), optional
-        Change in mean framewise displacement; nuisance with a meaningful zero: without a control
-        arm the estimates are of the change at unchanged motion.
-    control_baseline, control_followup : ndarray, optional
-        Crossover: the same people before and after the control condition.
-    factor : ndarray of bool, shape (n,), optional
-        A second treatment crossed with the first: therapy beside drug.
-    symptom : ndarray, shape (n,), optional
-        Change of a score; NaN when unknown.
-    blocks : ndarray of int, shape (n,), optional
-        Labels are exchanged within blocks (sites) only.
-    weights : ndarray, shape (n,), optional
-        Of people, above 0: how precisely each change is measured.
+        Feature space of the columns: edges or regions, with their unit and, for edges, length.
+    treated : ndarray of bool, shape (n_participants,), optional
+        Whether each participant was treated; None when all participants were (one arm, crossover).
+    reference : ndarray, shape (n_reference, n_features), optional
+        Features of healthy reference participants.
+    baseline_only : ndarray, shape (n_baseline_only, n_features), optional
+        Baseline of patients without follow-up, which makes the means more precise.
+    covariates : ndarray, shape (n_participants, n_covariates), optional
+        Nuisance covariates, which the model centres. NaN is replaced by the mean of the column.
+    motion_mm : ndarray, shape (n_participants,), optional
+        Change in mean framewise displacement, mm. This nuisance covariate has a meaningful zero
+        and is not centred: without a control arm, estimates are changes at unchanged motion.
+    control_baseline, control_followup : ndarray, shape (n_participants, n_features), optional
+        Features of the same participants before and after the control condition of a crossover.
+    factor : ndarray of bool, shape (n_participants,), optional
+        Second treatment crossed with the first, for example psychotherapy in a drug trial.
+    symptom : ndarray, shape (n_participants,), optional
+        Change of a symptom score; NaN when missing.
+    blocks : ndarray of int, shape (n_participants,), optional
+        Blocks (sites) within which labels are exchanged.
     global_signal_removed : bool
-        True for data after global signal regression: the global terms are then meaningless.
+        Whether the global signal was regressed out of the data, so that global terms cannot be
+        interpreted.
+    reference_again : ndarray, shape (n_reference, n_features), optional
+        Second visit of the reference participants, in the same order; NaN for participants without
+        a second visit.
+    weights : ndarray, shape (n_participants,), optional
+        Weights above 0, in proportion to the precision of each participant's change.
+
+    Raises
+    ------
+    DesignError
+        If the arrays differ in shape, do not match the feature space, or contradict each other.
     """
 
     baseline: Floats
@@ -78,11 +87,11 @@ class Visits:
     def __post_init__(self) -> None:
         shape = self.baseline.shape
         if len(shape) != 2:
-            raise DesignError(f"baseline has shape {shape}; give one row per participant")
+            raise DesignError(f"baseline has shape {shape}; it needs one row per participant")
         if shape != self.followup.shape:
             raise DesignError(
-                f"baseline has shape {shape}, follow-up {self.followup.shape}; "
-                f"they must hold the same people and {self.features.plural} in the same order"
+                f"baseline has shape {shape} and follow-up has shape {self.followup.shape}; they "
+                f"must hold the same participants and {self.features.plural} in the same order"
             )
         for name in ("baseline", "followup", "reference", "baseline_only", "reference_again"):
             other = getattr(self, name)
@@ -101,15 +110,18 @@ class Visits:
             other = getattr(self, name)
             if other is not None and len(other) != shape[0]:
                 raise DesignError(
-                    f"{name} has {len(other)} rows for {shape[0]} people; give one each"
+                    f"{name} has {len(other)} rows for {shape[0]} participants; it needs one row "
+                    "per participant"
                 )
         if self.weights is not None and not (np.asarray(self.weights) > 0).all():
-            raise DesignError("weights of people must be above 0; leave people out instead")
+            raise DesignError(
+                "weights must be above 0; exclude participants instead of giving them weight 0"
+            )
         for name in ("treated", "factor"):
             other = getattr(self, name)
             if other is not None and np.asarray(other).dtype != bool:
                 raise DesignError(
-                    f"{name} must be an array of bool, True for who has it; got "
+                    f"{name} must be a boolean array with one value per participant; got "
                     f"{type(other).__name__} of {np.asarray(other).dtype}"
                 )
         self._check_crossover()
@@ -117,32 +129,35 @@ class Visits:
     def _check_crossover(self) -> None:
         pair = (self.control_baseline, self.control_followup)
         if (pair[0] is None) != (pair[1] is None):
-            raise DesignError("a crossover needs both visits of the control condition")
+            raise DesignError(
+                "a crossover needs both visits of the control condition; give control_baseline "
+                "and control_followup"
+            )
         if self.is_crossover and self.treated is not None:
-            raise DesignError("in a crossover everybody is treated: leave `treated` out")
+            raise DesignError("in a crossover all participants are treated; omit `treated`")
         for part in pair:
             if part is not None and part.shape != self.baseline.shape:
                 raise DesignError(
-                    f"the control condition has shape {part.shape}, the treatment "
-                    f"{self.baseline.shape}; they must hold the same people and "
-                    f"{self.features.plural}"
+                    f"the control condition has shape {part.shape} and the treatment has shape "
+                    f"{self.baseline.shape}; they must hold the same participants and "
+                    f"{self.features.plural} in the same order"
                 )
             if part is not None:
                 self.features.check_range("the control condition", part)
 
     @property
     def is_crossover(self) -> bool:
-        """Whether each person has both conditions."""
+        """Whether each participant has both conditions."""
         return self.control_baseline is not None
 
     @property
     def controlled(self) -> bool:
-        """Whether change by treatment can be told from change with time."""
+        """Whether effects of treatment can be distinguished from other changes over time."""
         return self.treated is not None or self.is_crossover
 
     @property
     def before(self) -> Floats:
-        """Baseline; in a crossover the mean of both, or the available one of a feature."""
+        """Baseline; in a crossover, the mean of the available baselines of both conditions."""
         if self.control_baseline is None:
             return self.baseline
         both = np.array([self.baseline, self.control_baseline])
@@ -154,7 +169,7 @@ class Visits:
 
     @property
     def change(self) -> Floats:
-        """Follow-up minus baseline; in a crossover, minus the same in the control condition."""
+        """Follow-up minus baseline; in a crossover, minus that of the control condition."""
         change = self.followup - self.baseline
         if self.control_baseline is None or self.control_followup is None:
             return change
@@ -163,22 +178,24 @@ class Visits:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How to test and decide.
+    """Hold the settings of the tests and of the decision.
 
     Parameters
     ----------
     n_permutations : int
+        Largest number of relabellings.
     alpha : float
         Family-wise error rate.
     sesoi : float, optional
-        Smallest effect of interest in the unit of the features: of a typical background feature
-        for global terms, of the circuit's mean for specific ones. The default is .1 for Fisher z;
-        for other units equivalence is not tested without it.
+        Smallest effect of interest, in the unit of the features: the change of a typical background
+        feature for global terms, and of the mean of a circuit for specific responses. The default
+        is .1 for Fisher z; for other units, equivalence is tested only if it is given.
     sides : mapping of str to {"increase", "decrease"}
-        Circuits whose direction was fixed beforehand; the others are tested two-sided.
+        Circuits with a predefined direction of change; other circuits are tested two-sided.
     background : {"all", "disjoint", "matched"}
-        Features that define the global law: all that are in no circuit; those that also share no
-        region with one; or those whose strength and length are like the circuits'.
+        Features to which the global model is fitted: all features that belong to no circuit; only
+        those that also share no region with a circuit; or only those whose strength and length
+        have the distribution of the circuits.
     """
 
     n_permutations: int = 5000
@@ -188,16 +205,17 @@ class Rules:
     background: Background = "all"
 
     def smallest_effect(self, features: FeatureSpace) -> float:
-        """Return the smallest effect of interest in the unit of some features.
+        """Return the smallest effect of interest in the unit of the features.
 
         Parameters
         ----------
         features : FeatureSpace
+            Feature space of the study.
 
         Returns
         -------
         float
-            NaN when none is stated for a unit other than Fisher z.
+            Smallest effect of interest; NaN when none is defined for a unit other than Fisher z.
         """
         if self.sesoi is not None:
             return self.sesoi
@@ -206,23 +224,29 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One coefficient of a linear model over people.
+    """Define one coefficient of interest of a linear model over participants.
 
     Parameters
     ----------
     name : str
-        Empty for the question that the verdict answers; else a prefix of families.
+        Prefix of the names of its families; empty for the question of the verdict.
     what : str
-        What a positive estimate means.
-    interest : ndarray, shape (n,)
-        NaN for people who are not asked.
-    nuisance, anchored : ndarray, shape (n, n_columns)
-        Centred; and not (`contrast_of`).
-    group : ndarray of int, shape (n,)
+        Meaning of a positive estimate.
+    interest : ndarray, shape (n_participants,)
+        Column of interest; NaN for participants who do not contribute.
+    nuisance : ndarray, shape (n_participants, n_columns)
+        Nuisance columns that are centred.
+    anchored : ndarray, shape (n_participants, n_columns)
+        Nuisance columns with a meaningful zero, which are not centred
+        (`circuitshift.pipeline.stats.permutation.contrast_of`).
+    group : ndarray of int, shape (n_participants,)
         Variance groups.
     flips : bool
-    blocks : ndarray of int or None
-    weights : ndarray, shape (n,), or None
+        Whether the null distribution is that of sign flips rather than of permutations.
+    blocks : ndarray of int, shape (n_participants,), or None
+        Blocks within which labels are exchanged; None for unrestricted exchange.
+    weights : ndarray, shape (n_participants,), or None
+        Weights of participants; None for equal weights.
     """
 
     name: str
@@ -236,16 +260,36 @@ class Question:
     weights: Floats | None = None
 
     def contrast(self, participants: Bools) -> Contrast:
-        """Contrast over some people, all of them with a known `interest`."""
+        """Return the contrast over a subset of participants.
+
+        Parameters
+        ----------
+        participants : ndarray of bool, shape (n_participants,)
+            Subset; the column of interest must be available in all its members.
+
+        Returns
+        -------
+        Contrast
+            Linear model of the subset.
+
+        Raises
+        ------
+        DesignError
+            If an arm has fewer than two participants, the column of interest is constant, or the
+            model is not identified.
+        """
         interest = self.interest[participants]
         for value in np.unique(interest) if self._is_binary() else ():
             if (interest == value).sum() < 2:
                 raise DesignError(
-                    f"{self.what}: only {(interest == value).sum()} person has both visits on one "
-                    "side; each arm needs at least two"
+                    f"{self.what}: only {(interest == value).sum()} participant of one group has "
+                    "both visits; each arm needs at least two"
                 )
         if not self.flips and np.ptp(interest) == 0:
-            raise DesignError(f"{self.what}: everybody has the same value, nothing to compare")
+            raise DesignError(
+                f"{self.what}: all participants have the same value, so that no effect can be "
+                "estimated"
+            )
         return contrast_of(
             interest,
             nuisance=self.nuisance[participants],
@@ -261,11 +305,23 @@ class Question:
 
     @property
     def asked(self) -> Bools:
-        """Who is asked."""
+        """Participants who contribute, shape (n_participants,)."""
         return np.isfinite(self.interest)
 
     def counts(self, participants: Bools) -> tuple[int, int]:
-        """Return people on the positive side, and on the other; all and 0 unless two arms."""
+        """Return the numbers of participants of both groups.
+
+        Parameters
+        ----------
+        participants : ndarray of bool, shape (n_participants,)
+            Participants to count.
+
+        Returns
+        -------
+        tuple of int
+            Numbers in the group with the larger value of interest and in the other group. Unless
+            the question compares two groups, the number of all participants, and 0.
+        """
         if not self._is_binary():
             return int(participants.sum()), 0
         high = self.interest[participants] == np.nanmax(self.interest)
@@ -273,19 +329,21 @@ class Question:
 
 
 def questions_of(visits: Visits) -> tuple[Question, ...]:
-    """Return the questions of a design, the first for the verdict.
+    """Return the questions that a design allows.
 
     Parameters
     ----------
     visits : Visits
+        Features and design of the study.
 
     Returns
     -------
     tuple of Question
-        Change by treatment (of everybody; treated minus control; treatment minus control condition
-        in a crossover). With a factor: its main effect and the interaction, effect-coded, so that
-        the first question is the average over its levels. With a score: the slope on its change,
-        within arms.
+        The first question, that of the verdict, is the change of all participants with one arm,
+        treated minus control with two arms, and treatment minus control condition in a crossover.
+        A factor adds its main effect and its interaction with the treatment; both are
+        effect-coded, so that the first question is the average over the levels of the factor. A
+        symptom score adds the slope of change on the change of the score, within arms.
     """
     n = len(visits.baseline)
     covariates = _filled(visits.covariates, n)
@@ -313,7 +371,7 @@ def questions_of(visits: Visits) -> tuple[Question, ...]:
 
     if arms is None:
         what = "treatment minus control condition" if visits.is_crossover else "follow-up"
-        # not centred: effect-coded, the first question is the average over the factor's levels
+        # the effect-coded factor is not centred: the mean is the average over its levels
         fixed = [motion] if factor is None else [motion, (factor - 0.5)[:, None]]
         one = np.ones(n), covariates, np.hstack(fixed), np.zeros(n, np.intp)
         out = [Question("", what, *one, flips=True, blocks=None)]
@@ -330,7 +388,7 @@ def questions_of(visits: Visits) -> tuple[Question, ...]:
 
 
 def _filled(covariates: Floats | None, n: int) -> Floats:
-    """Replace what is unknown by the mean of its column."""
+    """Replace missing values by the mean of their column."""
     if covariates is None:
         return np.empty((n, 0))
     available = np.isfinite(covariates)

@@ -1,4 +1,4 @@
-"""One family of tests after another: per-person numbers in, rows of tests.tsv out."""
+"""Families of tests: from one value per participant and variable to rows of tests.tsv."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,27 +19,28 @@ from circuitshift.pipeline.stats.permutation import Contrast, PermutationResult,
 __all__ = ["MIN_PARTICIPANTS", "FamilyTest", "Labels", "Shared"]
 
 
-MIN_PARTICIPANTS = 4  # fewer cannot be tested
-_TOO_FEW = f"known in both visits in fewer than {MIN_PARTICIPANTS} people"
+MIN_PARTICIPANTS = 4  # participants needed for a test
+_TOO_FEW = f"available at both visits in fewer than {MIN_PARTICIPANTS} participants"
 
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """What the rows of one family are called.
+    """Label the variables of one family for tests.tsv.
 
     Parameters
     ----------
     family : str
-        Of tests.tsv.
+        Name of the family.
     terms : tuple of str
-        One per variable.
+        Name of each variable: global term or circuit.
     tests : tuple of str
-        Words for people, one per variable.
+        Description of each test for the reader of the table.
     units : tuple of str
+        Unit of each variable.
     bounds : tuple of float
-        Smallest effects of interest; NaN where none is defined.
+        Smallest effect of interest of each variable; NaN where none is defined.
     sided : bool
-        Whether directions fixed beforehand apply to these terms.
+        Whether the predefined directions of `Rules.sides` apply to these variables.
     """
 
     family: str
@@ -52,7 +53,15 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Where the variables of a family stand in the influences of a response."""
+    """Locate the variables of a family in the influence functions of a response.
+
+    Parameters
+    ----------
+    response : Response
+        Response that provides the variance due to the shared regressors.
+    columns : ndarray of int, shape (n_variables,)
+        Column of each variable in ``response.own``.
+    """
 
     response: Response
     columns: npt.NDArray[np.intp]
@@ -60,18 +69,21 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class FamilyTest:
-    """Puts one question to families of variables, whoever is missing.
+    """Apply one question to families of variables, with or without missing values.
 
     Parameters
     ----------
     question : Question
+        Contrast to test.
     rules : Rules
+        Settings of the tests.
     rng : numpy.random.Generator
-        Used up by every family.
+        Source of the relabellings; each family advances it.
     n_reference : int
-        People of the reference group, for the table.
+        Number of reference participants, for the table.
     ranks : bool
-        Test ranks instead of values (`rank_test`).
+        Whether normal scores of the ranks are tested instead of the values
+        (`circuitshift.pipeline.stats.influence.normal_scores`).
     unit : str
         Unit of the features, for variables that could not be tested.
     """
@@ -86,28 +98,38 @@ class FamilyTest:
     def family(self, labels: Labels, y: Floats, shared: Shared | None = None) -> list[Estimate]:
         """Test variables as one family.
 
-        Variables known in everybody are corrected by the maximum statistic; one that is unknown
-        in somebody is tested on the others and corrected by Bonferroni; the error rate is shared
-        in proportion.
+        Variables that are available in all participants are tested together and corrected by the
+        maximum statistic. Each variable with missing values is tested by itself, in the
+        participants in whom it is available. The family-wise error rate is divided among these
+        tests in proportion to their numbers of variables (weighted Bonferroni correction).
 
         Parameters
         ----------
         labels : Labels
-        y : ndarray, shape (n_people, n_variables)
+            Labels of the variables.
+        y : ndarray, shape (n_participants, n_variables)
+            Values; NaN where missing.
         shared : Shared, optional
-            Adds the noise that all people share to the standard errors.
+            Source of the variance due to shared regressors, which is added to that of the
+            estimates.
 
         Returns
         -------
         list of Estimate
-            One for every variable; of those known in too few people, one that says so.
+            One row per variable. The row of a variable that could not be tested holds NaN and a
+            note that states the reason.
+
+        Raises
+        ------
+        DesignError
+            If the contrast of the verdict cannot be estimated in the complete sample.
         """
         asked = self.question.asked
         available = np.isfinite(y) & asked[:, None]
-        whole = (available == asked[:, None]).all(axis=0)
-        batches = [np.flatnonzero(whole)] if whole.any() else []
-        batches += [np.array([k]) for k in np.flatnonzero(~whole)]
-        found: dict[int, Estimate] = {}
+        complete = (available == asked[:, None]).all(axis=0)
+        batches = [np.flatnonzero(complete)] if complete.any() else []
+        batches += [np.array([k]) for k in np.flatnonzero(~complete)]
+        rows: dict[int, Estimate] = {}
         notes: dict[int, str] = {}
         for columns in batches:
             participants = np.asarray(available[:, columns].all(axis=1))
@@ -116,7 +138,7 @@ class FamilyTest:
             question = replace(self.question, weights=None) if self.ranks else self.question
             try:
                 contrast = question.contrast(participants)
-            except DesignError as error:  # one variable's loss must not take the others along
+            except DesignError as error:  # missing values of one variable must not stop the others
                 if participants.sum() == asked.sum() and not self.question.name:
                     raise
                 notes |= dict.fromkeys(columns.tolist(), str(error))
@@ -132,11 +154,11 @@ class FamilyTest:
             )
             correction = len(labels.terms) / len(columns)
             for place, k in enumerate(columns.tolist()):
-                found[k] = self._estimate(
+                rows[k] = self._estimate(
                     labels, k, _Cell(tested, place, correction, participants, contrast.weights)
                 )
         return [
-            found.get(k)
+            rows.get(k)
             or Estimate.unknown(
                 self._name(labels.family), term, notes.get(k, _TOO_FEW), unit=self.unit
             )
@@ -152,9 +174,11 @@ class FamilyTest:
         return f"{self.question.name}: {family}" if self.question.name else family
 
     def _estimate(self, labels: Labels, k: int, cell: "_Cell") -> Estimate:
+        """Return the row of one variable."""
         t, at = cell.tested, cell.place
         n, n_control = self.question.counts(cell.participants)
-        effective = 1 / float((cell.weights**2).sum())  # n; n1 n2 / (n1 + n2) of two arms
+        # effective sample size: n with one arm, n1 n2 / (n1 + n2) with two arms
+        effective = 1 / float((cell.weights**2).sum())
         missing = int(self.question.asked.sum() - cell.participants.sum())
         bound = labels.bounds[k] if self.question.name != "symptom" else np.nan
         equivalence = t.equivalence_p(np.full(len(t.estimate), bound))[at]
@@ -182,10 +206,11 @@ class FamilyTest:
             n_control=n_control,
             n_reference=self.n_reference,
             method=self._method(t, *(self._sides([labels.terms[k]], labels) or ())),
-            note="" if not missing else f"unknown in {missing} people",
+            note="" if not missing else f"missing in {missing} participant{'s' * (missing > 1)}",
         )
 
     def _method(self, tested: PermutationResult, side: Side = "two-sided") -> str:
+        """Describe the statistic and the permutation scheme."""
         question = self.question
         kind = "sign flips" if question.flips else "label permutation"
         if question.blocks is not None and not question.flips:
@@ -205,11 +230,13 @@ class FamilyTest:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
+    """One variable of a joint test."""
+
     tested: PermutationResult
-    place: int
-    correction: float
+    place: int  # position of the variable in the test
+    correction: float  # Bonferroni factor of the test
     participants: npt.NDArray[np.bool_]
-    weights: Floats
+    weights: Floats  # of the contrast
 
 
 def _excess(
@@ -218,6 +245,7 @@ def _excess(
     participants: npt.NDArray[np.bool_],
     columns: npt.NDArray[np.intp],
 ) -> Floats | None:
+    """Return the variance due to shared regressors, for the variables of a test."""
     if shared is None:
         return None
     weights = np.zeros(len(participants))

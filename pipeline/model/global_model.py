@@ -1,23 +1,27 @@
-"""The global response model: one law for all features, and what a circuit does beyond it.
+"""The global response model, and the change of circuits beyond it.
 
-For each person, over background features e (in no hypothesised circuit; edges, or regions),
+For each participant, the model is fitted over the background features e (edges or regions that
+belong to no hypothesised circuit):
 
-    D(e) = a + g m(e) + q h(e) + n d(e) + c l(e) + residual(e),
+    D(e) = a + g m(e) + q h(e) + n d(e) + c l(e) + residual(e).
 
-D = follow-up minus baseline, m = mean baseline of the *other* patients, h = their mean of
-sinh(2z)/2, d = reference mean minus m, l = edge length; all in the unit of the features. a is a
-shift, g a gain, n the share of the deviation closed everywhere. A change of signal-to-noise
-multiplies correlations, r' = k r, so that dz/dk = sinh(2z)/2 at k = 1: with g m + q h both laws are
-covered. h exists for Fisher z and l for edges only (`FeatureSpace.reason_to_omit`). The specific
-response of a circuit is the mean over its features of D minus the prediction.
+D is follow-up minus baseline, m the mean baseline of the *other* patients, h their mean of
+sinh(2z)/2, d the reference mean minus m, and l the edge length. D, m and d have the unit of the
+features. a is the shift, g the gain, and n the share of the deviation from the reference that is
+closed. A change of signal-to-noise multiplies correlations, r' = k r. With z = atanh(r), dz/dk is
+r / (1 - r^2) = sinh(2z)/2 at k = 1, so that the two terms g m + q h describe both a gain of Fisher
+z and a change of signal-to-noise. h exists for Fisher z only and l for edges only
+(`FeatureSpace.reason_to_omit`). The specific response of a circuit is the mean over its features of
+D minus the prediction.
 
-m, h and d are estimates. Used as plain regressors their noise would shrink the coefficients, and
-the noise that d shares with D would make n significant when nothing happened (regression to the
-mean). Two devices remove both. The person's own scans never enter his m, h and d. And the moments
-of the regressors are summed over *pairs of different people*, E[m m] ~ mean over j != k of
-z_j z_k, which has no noise term: the limit of an instrumental variable that takes d from one half
-of the others and the instrument from the other half, averaged over all splits (two-sample and
-jackknife instruments: Angrist, Imbens & Krueger 1999,
+m, h and d are estimates. As ordinary regressors, their noise would attenuate the coefficients, and
+the noise that d shares with D would make n significant in the absence of any change (regression to
+the mean). The model avoids both in two ways. First, each participant's own scans are excluded from
+that participant's m, h and d (leave-one-out). Second, the moments of the regressors are summed over
+pairs of different participants: E[m m] is estimated by the mean over j != k of z_j z_k, which has
+no noise term. This is the limit, over all splits, of an instrumental variable that takes d from one
+half of the other participants and the instrument from the other half (two-sample and jackknife
+instruments: Angrist, Imbens & Krueger 1999,
 doi:10.1002/(SICI)1099-1255(199901/02)14:1<57::AID-JAE501>3.0.CO;2-G).
 """
 
@@ -41,29 +45,32 @@ from circuitshift.pipeline.model.regional_terms import RegionalTerms
 from circuitshift.pipeline.stats.missing_values import blocks, column_mean
 
 __all__ = [
-    "Deviation",
     "Response",
     "global_response",
-    "identify_deviation",
     "level_response",
     "term_unit",
 ]
 
 
-_TURNS = 3  # of fitting the law and regional terms; the first leaves about a tenth, the last .04
+# Alternations between the global model and the regional terms: the first leaves about a tenth of
+# the difference from their joint fit, the third about .04.
+_ALTERNATIONS = 3
 
 
 def term_unit(term: str, features: FeatureSpace) -> str:
-    """Return the unit of a global term, or of a circuit's response.
+    """Return the unit of a global term, or of the response of a circuit.
 
     Parameters
     ----------
     term : str
+        Name of the global term or of the circuit.
     features : FeatureSpace
+        Feature space of the study.
 
     Returns
     -------
     str
+        Unit for tables and figures.
     """
     typical = "typical strength" if features.kind == "edge" else "the typical value"
     units = {
@@ -75,55 +82,35 @@ def term_unit(term: str, features: FeatureSpace) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Deviation:
-    """Whether the deviation of patients from the reference is real enough to be a regressor.
-
-    Parameters
-    ----------
-    identified : bool
-        True when it may be used; otherwise no normalisation is ever printed.
-    reason : str
-        One sentence.
-    split_half_r : float
-        Expected correlation, over background features, of d from two halves of the people.
-    p : float
-        Permutation p of "patients and reference differ on the background" (group labels shuffled).
-    strength : float
-        The unbiased squared deviation in standard deviations of its null: the first-stage strength.
-    """
-
-    identified: bool
-    reason: str
-    split_half_r: float = np.nan
-    p: float = np.nan
-    strength: float = np.nan
-
-
-@dataclass(frozen=True, slots=True)
 class Response:
-    """Per-person coefficients, and how the shared estimates of m, h and d move them.
+    """Hold the coefficients of each participant and their dependence on m, h and d.
 
     Parameters
     ----------
     terms : tuple of str
-        Global terms: ``shift``, ``gain`` and, where they exist, ``normalisation``, ``distance``.
-    coefficients : ndarray, shape (n_people, n_terms)
-        Of the model without curvature; the shift is the change at average background strength.
+        Global terms: ``shift``, ``gain`` and, where they exist, ``normalisation`` and ``distance``.
+    coefficients : ndarray, shape (n_participants, n_terms)
+        Coefficients of the model without h. The shift is the change at average background
+        strength. NaN for participants with too few background features.
     circuits : tuple of str
-    specific : ndarray, shape (n_people, n_circuits)
-        Change beyond the prediction of the full model; NaN when half of the features are missing.
-    slopes : ndarray, shape (n_people, 3)
-        g, q and n of the full model (0 where a term is absent).
+        Names of the circuits.
+    specific : ndarray, shape (n_participants, n_circuits)
+        Change beyond the prediction of the full model, in the unit of the features; NaN when half
+        or more of a circuit's features are missing.
+    slopes : ndarray, shape (n_participants, 3)
+        Coefficients g, q and n of the full model; 0 where a term is absent.
     own, strong, reference : ndarray, shape (n, n_terms + n_circuits)
-        What the estimators return for each pool member's deviation from m, from h, and each
-        reference member's deviation from the reference mean: the influence functions.
+        Influence functions: the estimators applied to the deviation of each patient's baseline
+        from m (`own`) and from h (`strong`), and to the deviation of each reference participant
+        from the reference mean (`reference`).
     n_participants : int
-        Rows that have a change; the first rows of `own`.
+        Number of participants with a change; they are the first rows of `own` and `strong`.
     units : mapping of str to float
-        Size in Fisher z of one unit of each term: 1 for the shift, the spread of m for the gain,
-        the root mean square of d for the normalisation.
+        Size, in the unit of the features, of one unit of each term: 1 for the shift, the standard
+        deviation of m over the background for the gain, and the root mean square of d for the
+        normalisation.
     curvature : bool
-        Whether circuits were predicted with h.
+        Whether the prediction for circuits includes h.
     """
 
     terms: tuple[str, ...]
@@ -139,21 +126,29 @@ class Response:
     curvature: bool
 
     def excess_variance(self, weights: Floats) -> Floats:
-        """Variance of a contrast that the spread between people does not show.
+        """Estimate the variance of a contrast that is due to the shared regressors.
 
-        All people share the estimates of m, h and d. To first order their noise moves the contrast
-        sum_i w_i y_i by -(G - N) b_j / n_pool - Q h_j / n_pool for pool member j, and by
-        -N r_k / n_reference for reference member k, with G, Q, N the same contrast of the slopes.
+        All participants share the estimates of m, h and d, and the spread between participants
+        does not contain the noise of these estimates.
 
         Parameters
         ----------
-        weights : ndarray, shape (n_people,)
-            Of the contrast: ``1/n`` each for a mean.
+        weights : ndarray, shape (n_participants,)
+            Weights of the contrast, such as ``1/n`` for the mean of n participants.
 
         Returns
         -------
         ndarray, shape (n_terms + n_circuits,)
-            Never negative: where the shared noise would reduce the variance, nothing is claimed.
+            Variance to add to that of the contrast, in squared units of each column; 0 where the
+            shared noise would reduce the variance.
+
+        Notes
+        -----
+        The delta method of M-estimators gives the first-order effect of the shared noise on the
+        contrast sum_i w_i y_i (Newey & McFadden 1994, doi:10.1016/S1573-4412(05)80005-4, section
+        6). Patient j contributes -(G - N) b_j / n_pool - Q h_j / n_pool, and reference participant
+        k contributes -N r_k / n_reference. G, Q and N are the same contrast of the slopes g, q and
+        n; b_j, h_j and r_k are the rows of `own`, `strong` and `reference`.
         """
         gain, curve, share = weights @ self.slopes
         values = np.hstack([self.coefficients, self.specific])
@@ -169,12 +164,12 @@ class Response:
         return np.asarray(np.maximum(extra, 0.0))
 
 
-# --- sums over people, from which one person can be taken out -----------------------------------
+# --- sums over participants, from which one participant can be removed --------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _ReferenceSums:
-    """Sums over the pool: first and second moments of z and h of each feature; fixed terms."""
+class _PatientSums:
+    """Sums over patients of the first and second moments of z and h, and of fixed coefficients."""
 
     count: Floats
     z: Floats
@@ -182,15 +177,15 @@ class _ReferenceSums:
     zz: Floats
     zh: Floats
     hh: Floats
-    fixed: Floats  # mean fixed coefficients of z, shape (n_fixed,)
+    fixed: Floats  # sum of the fixed coefficients of z, shape (n_fixed,)
     participants: int
 
     @classmethod
-    def of(cls, sample: CentredFeatures) -> "_ReferenceSums":
+    def of(cls, sample: CentredFeatures) -> "_PatientSums":
         participants = len(sample.baseline)
         sums = np.zeros((6, sample.background.size))
-        for few in blocks(participants):
-            z, h = sample.baseline[few].residual, sample.strong[few].residual
+        for block in blocks(participants):
+            z, h = sample.baseline[block].residual, sample.strong[block].residual
             available = np.isfinite(z)
             z, h = np.where(available, z, 0.0), np.where(available, h, 0.0)
             parts = (available, z, h, z * z, z * h, h * h)
@@ -198,26 +193,29 @@ class _ReferenceSums:
         count, z, h, zz, zh, hh = sums
         return cls(count, z, h, zz, zh, hh, sample.baseline.fixed.sum(axis=0), participants)
 
-    def without(self, sample: CentredFeatures, person: int) -> "_ReferenceSums":
-        own = slice(person, person + 1)
+    def without(self, sample: CentredFeatures, participant: int) -> "_PatientSums":
+        own = slice(participant, participant + 1)
         z, h = sample.baseline[own].residual[0], sample.strong[own].residual[0]
         available = np.isfinite(z)
         z, h = np.where(available, z, 0.0), np.where(available, h, 0.0)
-        return _ReferenceSums(
+        return _PatientSums(
             self.count - available,
             self.z - z,
             self.h - h,
             self.zz - z * z,
             self.zh - z * h,
             self.hh - h * h,
-            self.fixed - sample.baseline.fixed[person],
+            self.fixed - sample.baseline.fixed[participant],
             self.participants - 1,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class _Healthy:
-    """Mean of the reference on every feature, and its unbiased square."""
+    """Mean of the reference participants on each feature, and an unbiased estimate of its square.
+
+    The square is the mean over pairs of different participants, so that it holds no noise term.
+    """
 
     mean: Floats
     square: Floats
@@ -240,14 +238,14 @@ class _Healthy:
 
 @dataclass(frozen=True, slots=True)
 class _Regressors:
-    """Columns m, h, d on every feature, and their unbiased moment matrix on the background."""
+    """Columns m, h and d on all features, and their unbiased moment matrix on the background."""
 
     names: tuple[str, ...]
     columns: Floats  # (n_columns, n_features)
     moments: Floats  # (n_columns, n_columns)
     fixed: Floats  # (n_columns, n_fixed): fixed coefficients of each column
-    used: Bools  # background features that entered
-    basis: Floats  # fixed columns; orthogonal to `columns` only on the features they were fitted to
+    used: Bools  # background features of the moments
+    basis: Floats  # fixed columns; orthogonal to `columns` on the features used to residualise them
 
     def take(self, names: tuple[str, ...]) -> "_Regressors":
         rows = [self.names.index(name) for name in names]
@@ -257,29 +255,35 @@ class _Regressors:
         )
 
     def solve(self, values: Floats) -> tuple[Floats, Floats]:
-        """Coefficients of arrays `values` (..., n_features).
+        """Regress values on the columns, with unbiased moments.
+
+        Parameters
+        ----------
+        values : ndarray, shape (..., n_features)
+            Finite on the features in `used`.
 
         Returns
         -------
         slopes : ndarray, shape (..., n_columns)
-        rest : ndarray, shape (..., n_fixed)
-            Coefficients of the fixed columns; 0 on the features used to residualise them.
+            Coefficients of the columns.
+        fixed : ndarray, shape (..., n_fixed)
+            Coefficients of the fixed columns; zero on the features used to residualise them.
         """
         columns, basis = self.columns[:, self.used], self.basis[:, self.used]
-        # the fixed columns hold no noise: their products with the others are unbiased as they are
+        # the fixed columns have no noise, so that their products with the others are unbiased
         cross = basis @ columns.T
         moments = np.block([[self.moments, cross.T], [cross, basis @ basis.T]])
         scale = 1 / np.sqrt(np.maximum(np.abs(np.diag(moments)), 1e-300))
         inverse = np.linalg.pinv(moments * np.outer(scale, scale), rcond=1e-10)
         rhs = values[..., self.used] @ np.vstack([columns, basis]).T
-        found = (rhs * scale) @ inverse * scale
-        return found[..., : len(columns)], found[..., len(columns) :]
+        beta = (rhs * scale) @ inverse * scale
+        return beta[..., : len(columns)], beta[..., len(columns) :]
 
 
 def _regressors(
-    sample: CentredFeatures, sums: _ReferenceSums, healthy: _Healthy | None, valid: Bools
+    sample: CentredFeatures, sums: _PatientSums, healthy: _Healthy | None, valid: Bools
 ) -> _Regressors:
-    """Regressors from the people in `sums`, on the background features in `valid`."""
+    """Compute the regressors from the participants in `sums`, on the features in `valid`."""
     count = sums.count
     used = valid & sample.background & (count >= MIN_OTHERS)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -290,7 +294,8 @@ def _regressors(
     names: tuple[str, ...] = ("m", "h")
     columns = [m, h]
     products = [[mm, mh], [mh, hh]]
-    fixed = [sums.fixed / sums.participants, np.zeros_like(sums.fixed)]  # h only predicts circuits
+    # h is used for the prediction of circuits only, which needs no fixed coefficients of h
+    fixed = [sums.fixed / sums.participants, np.zeros_like(sums.fixed)]
     if healthy is not None:
         r = healthy.mean
         used = used & np.isfinite(r)
@@ -308,50 +313,54 @@ def _regressors(
 def global_response(
     sample: CentredFeatures, *, with_deviation: bool, node_adjusted: bool = False
 ) -> Response:
-    """Fit the model to each person.
+    """Fit the global model to each participant.
 
     Parameters
     ----------
     sample : CentredFeatures
+        Changes, baselines and reference of the study.
     with_deviation : bool
-        Whether the deviation is identified (`identify_deviation`) and enters as regressor.
+        Whether the deviation from the reference is a regressor, which requires that it is
+        identified (`circuitshift.pipeline.model.deviation.identify_deviation`).
     node_adjusted : bool
-        Take regional terms (`RegionalTerms`), fitted to what the law leaves of the background, out
-        of circuits too: *specific* then means more than "the circuit's own regions changed
-        everywhere".
+        Whether regional terms (`RegionalTerms`), fitted to the background residuals, are also
+        removed from circuits. The specific response then excludes changes that the regions of a
+        circuit show in all their connections.
 
     Returns
     -------
     Response
+        Coefficients and specific responses of each participant; NaN for participants with fewer
+        than 20 background features or a quarter of them.
     """
-    sums = _ReferenceSums.of(sample)
+    sums = _PatientSums.of(sample)
     healthy = _Healthy.of(sample.reference) if with_deviation else None
-    everyone = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
-    curvature = _needs_curvature(everyone, sample)
+    pooled = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
+    curvature = _needs_curvature(pooled, sample)
     fit = _ResponseFit(sample, curvature=curvature, node_adjusted=node_adjusted)
     n_participants = len(sample.change)
-    coefficients = np.full((n_participants, len(fit.terms(everyone))), np.nan)
+    coefficients = np.full((n_participants, len(fit.terms(pooled))), np.nan)
     specific = np.full((n_participants, len(sample.circuits)), np.nan)
     slopes = np.zeros((n_participants, 3))
-    least = max(MIN_FEATURES, MIN_AVAILABLE * sample.background.sum())
+    n_required = max(MIN_FEATURES, MIN_AVAILABLE * sample.background.sum())
     for i in range(n_participants):
         change = sample.change[i : i + 1]
         x = _regressors(sample, sums.without(sample, i), healthy, np.isfinite(change.residual[0]))
-        if x.used.sum() < least:
+        if x.used.sum() < n_required:
             continue
         coefficients[i] = fit.global_terms(x, change)[0]
         slopes[i], specific[i] = (part[0] for part in fit.beyond(x, change))
     return Response(
-        terms=fit.terms(everyone),
+        terms=fit.terms(pooled),
         coefficients=coefficients,
         circuits=tuple(sample.circuits),
         specific=specific,
         slopes=slopes,
-        own=fit.influence(everyone, sample.baseline),
-        strong=fit.influence(everyone, sample.strong),
-        reference=fit.influence(everyone, sample.reference),
+        own=fit.influence(pooled, sample.baseline),
+        strong=fit.influence(pooled, sample.strong),
+        reference=fit.influence(pooled, sample.reference),
         n_participants=n_participants,
-        units=_units(everyone, sample),
+        units=_units(pooled, sample),
         curvature=curvature,
     )
 
@@ -363,36 +372,40 @@ def level_response(
     *,
     with_deviation: bool,
 ) -> tuple[tuple[str, ...], Floats]:
-    """Apply the model to single visits instead of changes.
+    """Apply the estimators of the global model to single visits instead of changes.
 
-    Its estimators are linear in the features, so the difference between two visits of a person is
-    the response of `global_response` to that change (where the same features are available).
+    The estimators are linear in the features. The difference between two visits of a participant
+    is therefore the response of `global_response` to that change, where the same features are
+    available at both visits.
 
     Parameters
     ----------
     sample : CentredFeatures
+        Changes, baselines and reference of the study.
     levels : ResidualisedFeatures
-        Visits, after the fixed columns are out (`CentredFeatures.remove`).
+        Features of each visit, with the fixed columns regressed out (`CentredFeatures.remove`).
     owner : ndarray of int, shape (n_visits,)
-        Row of ``sample.baseline`` that belongs to the same person, who is left out of his
-        regressors; -1 when he has no baseline.
+        Row of ``sample.baseline`` of the same participant, whose baseline is excluded from the
+        regressors; -1 for participants without a baseline.
     with_deviation : bool
+        Whether the deviation from the reference is a regressor.
 
     Returns
     -------
     names : tuple of str
-        Global terms, then circuits.
+        Names of the global terms, then of the circuits.
     values : ndarray, shape (n_visits, n_terms + n_circuits)
+        Response of each visit; NaN for visits with too few background features.
     """
-    sums = _ReferenceSums.of(sample)
+    sums = _PatientSums.of(sample)
     healthy = _Healthy.of(sample.reference) if with_deviation else None
-    everyone = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
-    fit = _ResponseFit(sample, curvature=_needs_curvature(everyone, sample))
-    names = (*fit.terms(everyone), *sample.circuits)
+    pooled = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
+    fit = _ResponseFit(sample, curvature=_needs_curvature(pooled, sample))
+    names = (*fit.terms(pooled), *sample.circuits)
     out = np.full((len(owner), len(names)), np.nan)
-    for row, person in enumerate(owner.tolist()):
+    for row, participant in enumerate(owner.tolist()):
         visit = levels[row : row + 1]
-        others = sums if person < 0 else sums.without(sample, person)
+        others = sums if participant < 0 else sums.without(sample, participant)
         x = _regressors(sample, others, healthy, np.isfinite(visit.residual[0]))
         if x.used.sum() >= max(MIN_FEATURES, MIN_AVAILABLE * sample.background.sum()):
             beyond = fit.beyond(x, visit)[1]
@@ -402,7 +415,7 @@ def level_response(
 
 @dataclass(frozen=True, slots=True)
 class _ResponseFit:
-    """The estimators, as linear functions of one person's features."""
+    """The estimators, as linear functions of the features of one participant."""
 
     sample: CentredFeatures
     curvature: bool
@@ -413,31 +426,33 @@ class _ResponseFit:
         return self.sample.fixed[:1] + slopes + self.sample.fixed[1:]
 
     def global_terms(self, x: _Regressors, values: Residuals) -> Floats:
-        """Shift, gain, normalisation, distance; the shift at average background strength."""
+        """Estimate the global terms; the shift is that at average background strength."""
         x = x.take(tuple(name for name in x.names if name != "h"))
         beta, rest = x.solve(np.nan_to_num(values.residual))
-        # m enters centred, d does not: only d's own mean is taken from the shift.
+        # m is centred and d is not, so that only the mean of d is subtracted from the shift
         offsets = x.fixed.copy()
         offsets[x.names.index("m"), :1] = 0.0
         fixed = values.fixed + rest - beta @ offsets
         return np.hstack([fixed[:, :1], beta, fixed[:, 1:]])
 
     def beyond(
-        self, x: _Regressors, values: Residuals, *, turns: int = _TURNS
+        self, x: _Regressors, values: Residuals, *, alternations: int = _ALTERNATIONS
     ) -> tuple[Floats, Floats]:
-        """Slopes (g, q, n), and mean over each circuit of values minus prediction."""
+        """Estimate the slopes (g, q, n), and the mean residual change of each circuit."""
         names = tuple(name for name in x.names if name != "h" or self.curvature)
         x = x.take(names)
         beta, rest = x.solve(np.nan_to_num(values.residual))
         regional = None
         if self.node_adjusted:
-            beta, rest, regional = self._with_regions(x, values, (beta, rest), turns=turns)
+            beta, rest, regional = self._with_regions(
+                x, values, (beta, rest), alternations=alternations
+            )
         slopes = np.zeros((len(beta), 3))
         slopes[:, [("m", "h", "d").index(name) for name in names]] = beta
         out = np.full((len(beta), len(self.sample.circuits)), np.nan)
         for k, positions in enumerate(self.sample.circuits.values()):
-            law = beta @ x.columns[:, positions] + rest @ x.basis[:, positions]
-            part = values.residual[:, positions] - law
+            predicted = beta @ x.columns[:, positions] + rest @ x.basis[:, positions]
+            part = values.residual[:, positions] - predicted
             if regional is not None:
                 part -= regional[:, positions]
             available = np.isfinite(part)
@@ -447,66 +462,82 @@ class _ResponseFit:
         return slopes, out
 
     def _with_regions(
-        self, x: _Regressors, values: Residuals, law: tuple[Floats, Floats], *, turns: int
+        self,
+        x: _Regressors,
+        values: Residuals,
+        start: tuple[Floats, Floats],
+        *,
+        alternations: int,
     ) -> tuple[Floats, Floats, Floats]:
-        """Fit the law and regional terms in turns, which converges to fitting them together."""
+        """Fit the global model and the regional terms alternately (backfitting).
+
+        The alternation converges to their joint least-squares fit (Buja, Hastie & Tibshirani 1989,
+        doi:10.1214/aos/1176347115).
+        """
         terms = RegionalTerms.of(x.columns[0], x.used, self.sample.features)
-        edges = np.nan_to_num(values.residual)  # `used` edges are known in the person of a fit
-        beta, rest = law
-        for _ in range(turns):
+        # the edges in `used` are available in the participant that is fitted
+        edges = np.nan_to_num(values.residual)
+        beta, rest = start
+        for _ in range(alternations):
             regional = terms.part(edges - beta @ np.nan_to_num(x.columns) - rest @ x.basis)
             beta, rest = x.solve(edges - np.nan_to_num(regional))
         return beta, rest, regional
 
     def influence(self, x: _Regressors, participants: ResidualisedFeatures) -> Floats:
-        """Apply the estimators to each person's deviation from the mean of `participants`."""
-        mean = column_mean((few.residual for few in participants.blocks()), unknown=0.0)
+        """Apply the estimators to each participant's deviation from the mean of the group."""
+        mean = column_mean((block.residual for block in participants.blocks()), unknown=0.0)
         centre = participants.fixed.mean(axis=0) if len(participants) else 0.0
         out = [np.empty((0, len(self.terms(x)) + len(self.sample.circuits)))]
         for values, fixed in participants.blocks():
             part = np.where(np.isfinite(values), values - mean, 0.0)
             deviations = Residuals(part, fixed - centre)
-            # one turn: a variance needs no more
-            beyond = np.nan_to_num(self.beyond(x, deviations, turns=1)[1])
+            # one alternation is accurate enough for a variance
+            beyond = np.nan_to_num(self.beyond(x, deviations, alternations=1)[1])
             out.append(np.hstack([self.global_terms(x, deviations), beyond]))
         return np.vstack(out)
 
 
 def _needs_curvature(x: _Regressors, sample: CentredFeatures) -> bool:
-    """Whether circuits are predicted with h.
+    """Return whether the prediction for circuits includes h.
 
-    Where h, beyond the other columns, has more signal than noise on the background; and, however
-    noisy it is there, where a circuit is stronger or weaker than 99 % of the background: a straight
-    law would miss it, and call a loss of signal-to-noise specific.
+    h is included when, beyond the other columns, it has more signal than noise on the background.
+    It is also included, however noisy it is there, when the strength of a circuit lies outside the
+    central 99 % of the background: a linear prediction would be wrong for such a circuit, and a
+    loss of signal-to-noise would appear as a specific change.
     """
     if sample.features.reason_to_omit("curvature"):
         return False
     m = x.columns[0]
     low, high = np.quantile(m[x.used], [0.005, 0.995])
     strengths = [np.nanmean(m[k]) for k in sample.circuits.values() if np.isfinite(m[k]).any()]
-    return _curvature_is_known(x) or any(not low <= value <= high for value in strengths)
+    return _is_curvature_reliable(x) or any(not low <= value <= high for value in strengths)
 
 
-def _curvature_is_known(x: _Regressors) -> bool:
-    """Whether h, beyond the other columns, has more signal than noise on the background."""
+def _is_curvature_reliable(x: _Regressors) -> bool:
+    """Return whether h, beyond the other columns, has more signal than noise."""
     row = x.names.index("h")
-    plain = x.columns[:, x.used] @ x.columns[:, x.used].T
-    return bool(_left_over(x.moments, row) > 0.5 * _left_over(plain, row) > 0)
+    with_noise = x.columns[:, x.used] @ x.columns[:, x.used].T
+    signal = _unexplained_moment(x.moments, row)
+    return bool(signal > 0.5 * _unexplained_moment(with_noise, row) > 0)
 
 
-def _left_over(moments: Floats, row: int) -> float:
-    """Part of the moment of one column that the others do not explain (Schur complement)."""
+def _unexplained_moment(moments: Floats, row: int) -> float:
+    """Return the part of one column's moment that the others do not explain.
+
+    This is the Schur complement of the other columns in the moment matrix.
+    """
     rest = [k for k in range(len(moments)) if k != row]
     block, cross = moments[np.ix_(rest, rest)], moments[rest, row]
     return float(moments[row, row] - cross @ np.linalg.pinv(block) @ cross)
 
 
 def _units(x: _Regressors, sample: CentredFeatures) -> dict[str, float]:
+    """Return the size of one unit of each term, in the unit of the features."""
     n, row = x.used.sum(), x.names.index("m")
     units = {"shift": 1.0, "gain": float(np.sqrt(max(x.moments[row, row] / n, 1e-12)))}
     if "d" in x.names:
         row = x.names.index("d")
-        # and the mean of d, without the noise of its square
+        # the mean square of d includes its squared mean, of which the noise is subtracted
         noise = sum(
             participants.fixed[:, 0].var(ddof=1) / len(participants)
             for participants in (sample.baseline, sample.reference)
@@ -514,87 +545,3 @@ def _units(x: _Regressors, sample: CentredFeatures) -> dict[str, float]:
         mean = max(x.fixed[row, 0] ** 2 - noise, 0.0)
         units["normalisation"] = float(np.sqrt(max(x.moments[row, row] / n + mean, 1e-12)))
     return units
-
-
-# --- is the deviation real? -----------------------------------------------------------------------
-
-
-def identify_deviation(
-    sample: CentredFeatures, rng: np.random.Generator, *, n_permutations: int = 999
-) -> Deviation:
-    """Ask whether d is real on the background, beyond what a shift, m and distance explain.
-
-    The unbiased squared norm of the deviation (sums over pairs of different people) is compared
-    with its distribution under shuffled group labels.
-
-    Parameters
-    ----------
-    sample : CentredFeatures
-    rng : numpy.random.Generator
-    n_permutations : int
-
-    Returns
-    -------
-    Deviation
-    """
-    n_reference, n_pool = len(sample.reference), len(sample.baseline)
-    if n_reference < MIN_OTHERS + 1:
-        text = "there is no reference group" if n_reference == 0 else "the reference is too small"
-        return Deviation(False, f"{text}, so no deviation to be normalised is known")
-    gram = _residual_gram(sample)
-    labels = np.zeros((n_permutations + 1, n_pool + n_reference))
-    labels[:, n_pool:] = 1.0
-    labels[1:] = rng.permuted(labels[1:], axis=1)
-    signal, noise = _squared_deviation(gram, labels)
-    p = float((1 + (signal[1:] >= signal[0]).sum()) / (n_permutations + 1))
-    spread = float(signal[1:].std())
-    strength = float(signal[0] / spread) if spread > 0 else np.inf
-    half = float(np.clip(signal[0] / max(signal[0] + 2 * noise[0], 1e-300), 0.0, 1.0))
-    if p > 0.01 or half < 0.2:
-        reason = (
-            f"two halves of the people do not agree on the deviation (expected r = {half:.2f}, "
-            f"p = {p:.3f}), so its closing cannot be told from regression to the mean"
-        )
-        return Deviation(False, reason, half, p, strength)
-    reason = f"two halves of the people agree on the deviation (expected r = {half:.2f})"
-    return Deviation(True, reason, half, p, strength)
-
-
-def _residual_gram(sample: CentredFeatures) -> Floats:
-    """Inner products between people on the background, after shift, m and distance are out."""
-    groups = (sample.baseline, sample.reference)
-    n_pool, n = len(groups[0]), sum(map(len, groups))
-    centred = np.empty((n, int(sample.background.sum())))
-    for start, participants in zip((0, n_pool), groups, strict=True):
-        for few in blocks(len(participants)):
-            own = slice(start + few.start, min(start + few.stop, start + len(participants)))
-            centred[own] = participants[few].residual[:, sample.background]
-    mean = column_mean(centred, unknown=0.0)
-    length = max(float(mean @ mean), 1e-300)
-    for few in blocks(n):
-        part = np.where(np.isfinite(centred[few]), centred[few] - mean, 0.0)
-        centred[few] = part - np.outer(part @ mean / length, mean)
-    return np.asarray(centred @ centred.T)
-
-
-def _squared_deviation(gram: Floats, labels: Floats) -> tuple[Floats, Floats]:
-    """Unbiased squared distance of the group means, and the noise in the plain one, per label row.
-
-    Parameters
-    ----------
-    gram : ndarray, shape (n, n)
-    labels : ndarray, shape (n_rows, n)
-        1 for the reference, 0 for patients.
-    """
-    others = 1.0 - labels
-    n1, n0 = labels.sum(axis=1), others.sum(axis=1)
-    diagonal = np.diag(gram)
-    own1, own0 = labels @ diagonal, others @ diagonal
-    all1 = np.einsum("ij,ij->i", labels @ gram, labels)
-    all0 = np.einsum("ij,ij->i", others @ gram, others)
-    cross = np.einsum("ij,ij->i", labels @ gram, others)
-    unbiased = (
-        (all1 - own1) / (n1 * (n1 - 1)) + (all0 - own0) / (n0 * (n0 - 1)) - 2 * cross / (n1 * n0)
-    )
-    plain = all1 / n1**2 + all0 / n0**2 - 2 * cross / (n1 * n0)
-    return unbiased, plain - unbiased

@@ -1,4 +1,4 @@
-"""What single regions do to their edges: additive and multiplicative regional terms."""
+"""Additive and multiplicative effects of single regions on all their edges."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,24 +17,31 @@ if TYPE_CHECKING:
 __all__ = ["RegionalTerms"]
 
 
-_RIDGE = 1e-8  # relative; regions without a usable edge get 0 instead of an error
+_RIDGE = 1e-8  # relative to the mean diagonal; terms of regions without a usable edge become 0
 
 
 @dataclass(frozen=True, slots=True)
 class RegionalTerms:
-    """Least-squares fit of b(u) + b(v) + (g(u) + g(v)) m(u, v) to edges.
+    """Fit b(u) + b(v) + (g(u) + g(v)) m(u, v) to edges by least squares.
 
-    b: a region whose signal changes moves all its edges. g: one that loses signal (an amygdala that
-    drops out) moves its strong edges more, since r' = k r.
+    The terms b describe regions whose change affects all their edges by the same amount. The terms
+    g describe regions that lose signal, such as an amygdala with signal dropout: since r' = k r,
+    strong edges change more than weak ones.
 
     Parameters
     ----------
     strength : ndarray, shape (n_edges,)
-        m.
+        Typical strength m of each edge.
     used : ndarray of bool, shape (n_edges,)
-        Edges to fit; values and strength are known there.
+        Edges of the fit, on which values and strength must be available.
     inverse : ndarray, shape (2 n_regions, 2 n_regions)
-        Of the normal equations.
+        Inverse of the normal equations.
+
+    Notes
+    -----
+    The additive terms are the row and column effects of a symmetric two-way layout, as in the
+    social relations model (Warner, Kenny & Stoto 1979, doi:10.1037/0022-3514.37.10.1742). The
+    multiplicative terms follow from r(u, v)' = k_u k_v r(u, v) to first order.
     """
 
     strength: Floats
@@ -45,7 +52,22 @@ class RegionalTerms:
     def of(
         cls, strength: Floats, used: npt.NDArray[np.bool_], features: FeatureSpace
     ) -> "RegionalTerms":
-        """Prepare the fit; `features` are edges."""
+        """Prepare the fit.
+
+        Parameters
+        ----------
+        strength : ndarray, shape (n_edges,)
+            Typical strength of each edge.
+        used : ndarray of bool, shape (n_edges,)
+            Edges of the fit.
+        features : FeatureSpace
+            Feature space of the edges.
+
+        Returns
+        -------
+        RegionalTerms
+            The prepared fit, for any number of rows of values.
+        """
         n_regions = features.n_regions
         first, second = (ends[used] for ends in features.ends)
         m = strength[used]
@@ -63,28 +85,30 @@ class RegionalTerms:
         return cls(strength, used, np.linalg.inv(gram))
 
     def part(self, values: Floats) -> Floats:
-        """Return the fit on every edge, NaN where the strength is unknown.
+        """Return the fitted regional effects on all edges.
 
         Parameters
         ----------
         values : ndarray, shape (n_rows, n_edges)
+            Values of edges, finite on the edges of the fit.
 
         Returns
         -------
         ndarray, shape (n_rows, n_edges)
+            Fitted values; NaN where the strength is missing.
         """
         n_regions = len(self.inverse) // 2
         ends = _ends(n_regions)
         inner, m = values[:, self.used], self.strength[self.used]
         own = ends[self.used]
-        found = np.hstack([inner @ own, (inner * m) @ own]) @ self.inverse
-        b, g = found[:, :n_regions], found[:, n_regions:]
+        terms = np.hstack([inner @ own, (inner * m) @ own]) @ self.inverse
+        b, g = terms[:, :n_regions], terms[:, n_regions:]
         return np.asarray((ends @ b.T).T + (ends @ g.T).T * self.strength)
 
 
 @lru_cache(maxsize=2)
 def _ends(n_regions: int) -> "csr_array":
-    """Incidence of edges and regions, shape (n_edges, n_regions)."""
+    """Return the incidence matrix of edges and regions, shape (n_edges, n_regions)."""
     from scipy.sparse import csr_array  # noqa: PLC0415 - half a second of import
 
     ends = np.transpose(edge_ends(n_regions))

@@ -1,4 +1,4 @@
-"""What may be concluded from the tests of one study."""
+"""The decision rule: from the tests of one study to its verdict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from circuitshift.pipeline.features import FISHER_Z, FeatureKind
-from circuitshift.pipeline.model.global_model import Deviation
+from circuitshift.pipeline.model.deviation import Deviation
 
 __all__ = ["Estimate", "Verdict", "VerdictName", "decide"]
 
@@ -16,30 +16,45 @@ VerdictName = Literal["global", "circuit-specific", "both", "neither", "undeterm
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One row of tests.tsv.
+    """Hold one test: a row of tests.tsv.
 
     Parameters
     ----------
     test : str
-        What was tested, for people.
+        Description of the test for the reader of the table.
     family : str
-        Tests corrected together. ``global`` and ``specific`` decide the verdict.
+        Family of tests that are corrected together. Only the families ``global`` and ``specific``
+        determine the verdict.
     term : str
-        Global term or circuit.
-    estimate, unit, ci_low, ci_high, se, df, statistic
-        Estimate with its 95 % interval, standard error and Welch t.
-    p, p_corrected : float
-        Permutation p, alone and family-wise.
+        Global term (``shift``, ``gain``, ``normalisation``, ``distance``) or name of a circuit.
+    estimate : float
+        Effect, in `unit`.
+    unit : str
+        Unit of the estimate, its interval and `bound`.
+    ci_low, ci_high : float
+        Limits of the 95 % confidence interval.
+    se, df, statistic : float
+        Standard error, degrees of freedom, and t (Welch's t when two arms are compared).
+    p : float
+        Permutation p value of this test alone.
     p_low, p_high : float
-        95 % bounds of `p` for more permutations.
-    bound, equivalence_p : float
-        Smallest effect of interest in this unit, and the p of "the effect is smaller than that".
+        95 % limits of the p value that all possible relabellings would give.
+    p_corrected : float
+        Permutation p value corrected for the family-wise error.
+    bound : float
+        Smallest effect of interest; NaN when none is defined.
+    equivalence_p : float
+        p value of the null hypothesis that the absolute effect is at least `bound`.
     bf10 : float
-        Bayes factor for an effect against none (`circuitshift.pipeline.stats.bayes_factor`);
-        two-sided.
+        Bayes factor of an effect against no effect, two-sided
+        (`circuitshift.pipeline.stats.bayes_factor.bayes_factor`).
     n, n_control, n_reference : int
-        People: treated (or all, with one arm), control, reference.
-    method, note : str
+        Numbers of treated participants (all participants when there is one arm), of control
+        participants, and of reference participants.
+    method : str
+        Statistic and permutation scheme.
+    note : str
+        Remark on missing data, or the reason why the test was not performed.
     """
 
     test: str
@@ -67,7 +82,26 @@ class Estimate:
 
     @classmethod
     def unknown(cls, family: str, term: str, note: str = "", *, unit: str = FISHER_Z) -> "Estimate":
-        """Row of something that could not be tested, so that nothing is lost in silence."""
+        """Return the row of a test that could not be performed.
+
+        The row keeps the test in the table, so that no test is omitted silently.
+
+        Parameters
+        ----------
+        family : str
+            Family of the test.
+        term : str
+            Global term or circuit.
+        note : str
+            Reason why the test was not performed.
+        unit : str
+            Unit that the estimate would have.
+
+        Returns
+        -------
+        Estimate
+            All numbers are NaN, and all numbers of participants are 0.
+        """
         nan = float("nan")
         return cls(
             test=f"{term} ({family})",
@@ -97,35 +131,24 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The answer.
+    """Hold the answer of a study and its grounds.
 
     Parameters
     ----------
     verdict : {"global", "circuit-specific", "both", "neither", "undetermined"}
+        Category of the answer.
     sentence : str
-        For a reader in a hurry.
+        Summary for the reader. It claims only what was tested.
     reason : str
-        Which tests decided, in one sentence.
+        The tests that determined the verdict, with estimates; a clause without a full stop.
     warnings : tuple of str
-        What this design cannot show.
+        Limitations of the design and of the data, one or more sentences each.
     """
 
     verdict: VerdictName
     sentence: str
     reason: str
     warnings: tuple[str, ...]
-
-
-_SENTENCES: dict[VerdictName, str] = {
-    "global": "The change follows one law that acts on all {features}; no named circuit changed "
-    "beyond it.",
-    "circuit-specific": "Named circuits changed beyond what any global law predicts; no global "
-    "change was found.",
-    "both": "There is a global change, and named circuits changed beyond it.",
-    "neither": "Neither a global nor a circuit-specific change as large as the smallest effect of "
-    "interest: both are ruled out.",
-    "undetermined": "The data do not decide between global and circuit-specific change.",
-}
 
 
 def decide(
@@ -137,26 +160,33 @@ def decide(
     global_signal_removed: bool = False,
     kind: FeatureKind = "edge",
 ) -> Verdict:
-    """Apply the decision rule.
+    """Apply the decision rule to the tests of a study.
 
-    A family speaks when one of its tests has a family-wise corrected p below `alpha`. *Neither*
-    needs support, not only silence: every equivalence test of both families below `alpha`.
+    A family is significant when at least one of its tests has a corrected p value below `alpha`.
+    The verdict ``neither`` needs evidence of absence: every equivalence test of both families must
+    have a p value below `alpha`.
 
     Parameters
     ----------
     estimates : sequence of Estimate
+        All tests of the study. Families other than ``global`` and ``specific`` do not influence
+        the verdict.
     alpha : float
+        Significance level of each family.
     deviation : Deviation
+        Result of `circuitshift.pipeline.model.deviation.identify_deviation`.
     controlled : bool
-        Whether there is a control arm.
+        Whether the study has a control arm or a control condition.
     global_signal_removed : bool
-        True refuses every statement on global change.
+        Whether the global signal was regressed out of the data, so that global terms were not
+        tested.
     kind : {"edge", "region"}
-        What the sentence is about: connections or regions.
+        Kind of the features: connections or regions.
 
     Returns
     -------
     Verdict
+        The category, with its sentence, its reason and its warnings.
     """
     of_global = [e for e in estimates if e.family == "global"]
     of_circuits = [e for e in estimates if e.family == "specific"]
@@ -175,17 +205,90 @@ def decide(
         name = "neither"
     else:
         name = "undetermined"
-    by_node = {e.term: e for e in estimates if e.family == "specific, node-adjusted"}
+    adjusted = {e.term: e for e in estimates if e.family == "specific, node-adjusted"}
     return Verdict(
         name,
-        _SENTENCES[name].format(features="connections" if kind == "edge" else "regions"),
+        _sentence(name, of_global, of_circuits, alpha=alpha, kind=kind),
         _reason(hits, circuit_hits, [*of_global, *of_circuits], nil=nil, alpha=alpha),
         (
             *_warnings(deviation, controlled=controlled, gsr=global_signal_removed),
-            *_regional([by_node[e.term] for e in circuit_hits if e.term in by_node], alpha),
+            *_regional([adjusted[e.term] for e in circuit_hits if e.term in adjusted], alpha),
             *(f"Not tested: {e.term} ({e.note})." for e in untested),
         ),
     )
+
+
+def _sentence(
+    name: VerdictName,
+    of_global: Sequence[Estimate],
+    of_circuits: Sequence[Estimate],
+    *,
+    alpha: float,
+    kind: FeatureKind,
+) -> str:
+    """Summarise the verdict; absence is claimed only where an equivalence test supports it."""
+    if name == "neither":
+        return (
+            "No global and no circuit-specific change was found, and changes as large as the "
+            "smallest effect of interest can be excluded."
+        )
+    if name == "undetermined":
+        return "The data do not distinguish between the hypotheses."
+    global_part = _global_change([e for e in of_global if e.p_corrected < alpha], kind)
+    circuit_part = _circuit_changes([e for e in of_circuits if e.p_corrected < alpha])
+    if name == "both":
+        return (
+            f"{global_part} In addition, {circuit_part} relative to the prediction of the global "
+            "model."
+        )
+    if name == "global":
+        what = "change of a circuit beyond the global model"
+        return f"{global_part} {_not_found(what, of_circuits, alpha)}"
+    return (
+        f"Relative to the prediction of the global model, {circuit_part}. "
+        f"{_not_found('global change', of_global, alpha)}"
+    )
+
+
+def _global_change(hits: Sequence[Estimate], kind: FeatureKind) -> str:
+    """Name the significant global terms and their direction."""
+    features = "connections" if kind == "edge" else "regions"
+    size = "their typical strength" if kind == "edge" else "their typical value"
+    changes = []
+    for e in hits:
+        upwards = e.estimate > 0
+        phrases = {
+            "shift": f"{'an increase' if upwards else 'a decrease'} by a common amount (shift)",
+            "gain": f"{'an increase' if upwards else 'a decrease'} in proportion to {size} (gain)",
+            "normalisation": f"a change {'toward' if upwards else 'away from'} the reference group "
+            "in proportion to their deviation from it (normalisation)",
+        }
+        changes.append(phrases.get(e.term, e.term))
+    return f"The {features} outside the predefined circuits changed globally: {_list(changes)}."
+
+
+def _circuit_changes(hits: Sequence[Estimate]) -> str:
+    """Name the circuits that changed, by direction."""
+    groups = {
+        "increased": [e.term for e in hits if e.estimate > 0],
+        "decreased": [e.term for e in hits if not e.estimate > 0],
+    }
+    parts = [f"{_list(terms)} {verb}" for verb, terms in groups.items() if terms]
+    return ", and ".join(parts)
+
+
+def _not_found(what: str, tests: Sequence[Estimate], alpha: float) -> str:
+    """Report a family without a significant test, no more strongly than its tests allow."""
+    if not any(np.isfinite(e.p) for e in tests):
+        return f"A {what} was not tested."
+    text = f"There is no evidence of a {what}"
+    if all(e.equivalence_p < alpha for e in tests):
+        return f"{text}; one as large as the smallest effect of interest can be excluded."
+    return f"{text}, but one as large as the smallest effect of interest cannot be excluded."
+
+
+def _list(items: Sequence[str]) -> str:
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def _reason(
@@ -196,57 +299,70 @@ def _reason(
     nil: bool,
     alpha: float,
 ) -> str:
+    """Name the tests that determined the verdict, with their estimates."""
     if not tests:
-        return "no test could be made"
+        return "no test could be performed"
     parts = [
-        f"{label}: "
-        + ", ".join(f"{e.term} {e.estimate:+.3f} (p = {e.p_corrected:.4f})" for e in es)
-        for label, es in (("global", hits), ("beyond the global law", circuit_hits))
-        if es
+        f"{label}: " + ", ".join(_evidence(e) for e in rows)
+        for label, rows in (("global", hits), ("beyond the global model", circuit_hits))
+        if rows
     ]
     if parts:
         return "; ".join(parts)
     if nil:
-        return f"every effect is smaller than the smallest effect of interest (all p < {alpha:g})"
+        return (
+            "every effect is smaller than the smallest effect of interest (all equivalence tests "
+            f"p < {alpha:g})"
+        )
     if not any(np.isfinite(e.bound) for e in tests):
         return (
-            f"no corrected p below {alpha:g}; without a smallest effect of interest no effect can "
-            "be ruled out"
+            f"no corrected p below {alpha:g}; effects cannot be excluded without a smallest effect "
+            "of interest"
         )
-    wide = [e.term for e in tests if not e.equivalence_p < alpha]
+    open_terms = [e.term for e in tests if not e.equivalence_p < alpha]
     return (
         f"no corrected p below {alpha:g}, and an effect as large as the smallest effect of "
-        f"interest is not ruled out for {', '.join(wide[:6])}{' and others' * (len(wide) > 6)}"
+        f"interest cannot be excluded for {', '.join(open_terms[:6])}"
+        f"{' and others' * (len(open_terms) > 6)}"
+    )
+
+
+def _evidence(e: Estimate) -> str:
+    return (
+        f"{e.term} {e.estimate:+.3f} {e.unit} (95 % CI {e.ci_low:.3f} to {e.ci_high:.3f}, "
+        f"corrected p = {e.p_corrected:.4f})"
     )
 
 
 def _regional(adjusted: Sequence[Estimate], alpha: float) -> list[str]:
-    """Name circuits whose change may be one of their regions everywhere."""
-    gone = [e for e in adjusted if not e.p_corrected < alpha]
-    if not gone:
+    """Warn of circuits whose change may be a change of their regions in all connections."""
+    explained = [e for e in adjusted if not e.p_corrected < alpha]
+    if not explained:
         return []
-    said = ", ".join(
-        f"{e.term} {e.estimate:+.2f} [{e.ci_low:.2f}, {e.ci_high:.2f}] (p = {e.p_corrected:.3f})"
-        for e in gone
+    rows = ", ".join(
+        f"{e.term} {e.estimate:+.2f} (95 % CI {e.ci_low:.2f} to {e.ci_high:.2f}, "
+        f"corrected p = {e.p_corrected:.3f})"
+        for e in explained
     )
     return [
-        f"Not significant once what their regions do everywhere is taken out: {said}. A region "
-        "that changed, or lost signal, in all its connections cannot be excluded as the cause."
+        f"No longer significant after adjusting for region-wide changes: {rows}. The cause may be "
+        "a region that changed, or lost signal, in all its connections."
     ]
 
 
 def _warnings(deviation: Deviation, *, controlled: bool, gsr: bool) -> tuple[str, ...]:
-    out = []
+    warnings = []
     if not controlled:
-        out.append(
-            "There is no control arm: change with time cannot be told from change by treatment."
+        warnings.append(
+            "There is no control arm: effects of treatment cannot be distinguished from other "
+            "changes over time."
         )
     if gsr:
-        out.append(
+        warnings.append(
             "The global signal was regressed out, which sets the mean change near zero by "
-            "construction: global terms are not tested, and 'circuit-specific' here does not "
-            "exclude a global change."
+            "construction. Global terms were therefore not tested, and the verdict "
+            "'circuit-specific' does not exclude a global change."
         )
     if not deviation.identified:
-        out.append(f"Normalisation was not tested: {deviation.reason}.")
-    return tuple(out)
+        warnings.append(f"Normalisation was not tested: {deviation.reason}.")
+    return tuple(warnings)

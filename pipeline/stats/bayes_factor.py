@@ -1,4 +1,4 @@
-"""Bayes factors beside p values: how much more likely the data are with an effect than without."""
+"""Bayes factors of t statistics."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,10 +8,10 @@ from circuitshift.pipeline.arrays import Floats
 __all__ = ["R_MEDIUM", "bayes_factor"]
 
 
-#: Scale of the Cauchy prior on the standardised effect: the "medium" of Rouder's calculator.
+#: Scale of the Cauchy prior on the standardised effect: "medium" in the R package BayesFactor.
 R_MEDIUM = float(np.sqrt(2) / 2)
 
-# Nodes for integrals over log g; the integrand is smooth and vanishes at both ends
+# Nodes of the integral over log g, whose integrand is smooth and vanishes at both ends
 _LOG_G = np.linspace(-25.0, 25.0, 2001)
 _STEP = _LOG_G[1] - _LOG_G[0]
 
@@ -19,31 +19,34 @@ _STEP = _LOG_G[1] - _LOG_G[0]
 def bayes_factor(
     t: npt.ArrayLike, df: npt.ArrayLike, n_effective: npt.ArrayLike, *, r: float = R_MEDIUM
 ) -> Floats:
-    """JZS Bayes factor of a t statistic, effect against no effect.
+    """Compute the JZS Bayes factor of an effect against no effect from a t statistic.
 
     Parameters
     ----------
     t : array_like
-        Statistic.
+        t statistics.
     df : array_like
-        Its degrees of freedom.
+        Degrees of freedom of `t`.
     n_effective : array_like
-        People in a one-sample test; ``n1 n2 / (n1 + n2)`` for two groups.
+        Effective sample size: the number of participants in a one-sample test, and
+        ``n1 n2 / (n1 + n2)`` in a comparison of two groups.
     r : float
         Scale of the Cauchy prior on the standardised effect.
 
     Returns
     -------
     ndarray
-        BF10: above 1 the data favour an effect, below 1 none. NaN where an argument is NaN.
+        BF10, of the shape to which the arguments broadcast. Values above 1 favour an effect, and
+        values below 1 favour its absence. NaN where an argument is NaN.
 
     Notes
     -----
-    Rouder, Speckman, Sun, Morey & Iverson 2009, doi:10.3758/PBR.16.2.225, equations 1 and 4: with
-    g ~ inverse gamma(1/2, r^2 / 2),
+    The Bayes factor is that of Rouder, Speckman, Sun, Morey & Iverson (2009,
+    doi:10.3758/PBR.16.2.225, equations 1 and 4). With g ~ inverse gamma(1/2, r^2 / 2), N the
+    effective sample size and v the degrees of freedom,
 
         BF10 = integral of (1 + N g)^(-1/2) (1 + t^2 / ((1 + N g) v))^(-(v+1)/2) p(g) dg
-               / (1 + t^2 / v)^(-(v+1)/2)
+               / (1 + t^2 / v)^(-(v+1)/2).
 
     Examples
     --------

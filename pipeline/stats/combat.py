@@ -1,4 +1,4 @@
-"""Harmonisation of sites by ComBat, with a check of what it would destroy."""
+"""Harmonisation of sites by ComBat, with a check that it preserves the effects of interest."""
 
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -12,54 +12,58 @@ from circuitshift.pipeline.errors import DesignError, InputError
 __all__ = ["harmonise_sites"]
 
 
-MIN_SCANS = 3  # of a site: fewer have no variance to harmonise
+MIN_SCANS = 3  # scans per site needed to estimate its variance
 
 
 def harmonise_sites(z: Floats, site: Sequence[str], keep: Floats) -> Floats:
-    """Take differences of level and spread between sites out of every edge.
-
-    ComBat (Johnson, Li & Rabinovic 2007, doi:10.1093/biostatistics/kxj037; for connectivity Yu
-    2018, doi:10.1002/hbm.24241), by the package neuroCombat. It does not know that scans of a
-    person belong together; what `keep` describes is preserved.
+    """Remove differences of mean and variance between sites from each edge.
 
     Parameters
     ----------
     z : ndarray, shape (n_scans, n_edges)
-        Fisher z.
+        Edges, Fisher z.
     site : sequence of str, length n_scans
+        Site of each scan.
     keep : ndarray, shape (n_scans, n_columns)
-        What must not be taken for site: visit, arm, their product, reference, covariates.
-        Constant columns are left out.
+        Effects to preserve: visit, arm, their product, reference group, covariates. Constant
+        columns are ignored.
 
     Returns
     -------
     ndarray, shape (n_scans, n_edges)
-        NaN on edges that are unknown in any scan: they cannot be harmonised, and must not be mixed
-        with those that are.
+        Harmonised edges. Edges that are missing in any scan cannot be harmonised and are NaN in all
+        scans. With a single site, `z` itself.
 
     Raises
     ------
     DesignError
-        If sites cannot be told from what is to be kept (every follow-up on a new scanner, each arm
-        on its own), or a site has fewer than three scans.
+        If sites are confounded with the effects to preserve (for example, when all follow-up scans
+        or one arm were acquired on another scanner), or if a site has fewer than three scans.
     InputError
         If neuroCombat is not installed.
+
+    Notes
+    -----
+    ComBat (Johnson, Li & Rabinovic 2007, doi:10.1093/biostatistics/kxj037; for connectivity, Yu
+    2018, doi:10.1002/hbm.24241) is that of the package neuroCombat. It does not model the
+    dependence between scans of a participant.
     """
     names, number, counts = np.unique(site, return_inverse=True, return_counts=True)
     if len(names) < 2:
         return z
-    few = [str(name) for name, n in zip(names, counts, strict=True) if n < MIN_SCANS]
-    if few:
+    small = [str(name) for name, n in zip(names, counts, strict=True) if n < MIN_SCANS]
+    if small:
         raise DesignError(
-            f"site {', '.join(few)} has fewer than {MIN_SCANS} scans, too few to harmonise; join "
-            "sites, leave these people out, or leave [model] harmonise out of the study file"
+            f"site {', '.join(small)} has fewer than {MIN_SCANS} scans, which is too few for "
+            "harmonisation; join sites, exclude these participants, or remove [model] harmonise "
+            "from the study file"
         )
-    kept = keep[:, keep.std(axis=0) > 0]
+    effects = keep[:, keep.std(axis=0) > 0]
     sites = np.eye(len(names))[number]
-    if np.linalg.matrix_rank(np.hstack([sites, kept])) < len(names) + kept.shape[1]:
+    if np.linalg.matrix_rank(np.hstack([sites, effects])) < len(names) + effects.shape[1]:
         raise DesignError(
-            f"sites {', '.join(map(str, names))} cannot be told from visit, arm or covariates: "
-            "harmonisation would take the change itself out; leave [model] harmonise out of the "
+            f"sites {', '.join(map(str, names))} are confounded with visit, arm or covariates, so "
+            "that harmonisation would remove the change itself; remove [model] harmonise from the "
             "study file"
         )
     try:
@@ -67,16 +71,17 @@ def harmonise_sites(z: Floats, site: Sequence[str], keep: Floats) -> Floats:
         from neuroCombat import neuroCombat  # noqa: PLC0415 - an extra
     except ImportError:
         raise InputError(
-            "[model] harmonise needs the package neuroCombat: pip install 'circuitshift[harmonise]'"
+            "[model] harmonise of the study file needs the package neuroCombat; install it with: "
+            "pip install 'circuitshift[harmonise]'"
         ) from None
     available = np.isfinite(z).all(axis=0)
     table = pd.DataFrame({"site": number + 1})
-    columns = [f"kept {k}" for k in range(kept.shape[1])]
-    table[columns] = kept
+    columns = [f"effect {k}" for k in range(effects.shape[1])]
+    table[columns] = effects
     out = np.full(z.shape, np.nan)
-    with redirect_stdout(StringIO()):  # it prints its progress
-        found = neuroCombat(
+    with redirect_stdout(StringIO()):  # neuroCombat prints its progress
+        harmonised = neuroCombat(
             dat=z[:, available].T, covars=table, batch_col="site", continuous_cols=columns
         )
-    out[:, available] = found["data"].T
+    out[:, available] = harmonised["data"].T
     return out

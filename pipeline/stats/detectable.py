@@ -13,24 +13,29 @@ def detectable(
     alpha: float | Floats,
     power: float = 0.8,
 ) -> Floats:
-    """Smallest true effect that a two-sided test with these standard errors would find.
-
-    ``(t(1 - alpha / 2, df) + t(power, df)) * se``, the minimum detectable effect of Bloom 1995,
-    doi:10.1177/0193841X9501900504.
+    """Compute the smallest effect that a two-sided t test detects with a given power.
 
     Parameters
     ----------
-    se, df : array_like of shape (n_estimates,)
-        Standard errors, and degrees of freedom of their t; NaN gives NaN.
-    alpha : float or ndarray of shape (n_estimates,)
-        Two-sided level of each test.
+    se : array_like, shape (n_estimates,)
+        Standard error of each estimate.
+    df : array_like, shape (n_estimates,)
+        Degrees of freedom of each t statistic.
+    alpha : float or ndarray, shape (n_estimates,)
+        Two-sided significance level of each test.
     power : float
-        Share of studies that would find it.
+        Probability of detecting the effect.
 
     Returns
     -------
-    ndarray of shape (n_estimates,)
-        In the unit of `se`.
+    ndarray, shape (n_estimates,)
+        Smallest detectable effects, in the unit of `se`; NaN where the standard error or the
+        degrees of freedom are missing.
+
+    Notes
+    -----
+    The minimum detectable effect is ``(t(1 - alpha / 2, df) + t(power, df)) * se``, where
+    ``t(q, df)`` is the q-quantile of Student's t (Bloom 1995, doi:10.1177/0193841X9501900504).
 
     Examples
     --------
@@ -41,6 +46,6 @@ def detectable(
 
     se, df = np.asarray(se, float), np.asarray(df, float)
     available = np.isfinite(se) & (df > 0)
-    of = np.where(available, df, 1.0)
-    found = (stdtrit(of, 1 - alpha / 2) + stdtrit(of, power)) * se
-    return np.where(available, found, np.nan)
+    valid_df = np.where(available, df, 1.0)
+    effect = (stdtrit(valid_df, 1 - alpha / 2) + stdtrit(valid_df, power)) * se
+    return np.where(available, effect, np.nan)

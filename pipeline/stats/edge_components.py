@@ -1,19 +1,21 @@
 """Connected components of suprathreshold edges, for many relabellings at once.
 
 The network-based statistic (NBS; Zalesky 2010, doi:10.1016/j.neuroimage.2010.06.041) compares the
-size of each component with the null distribution of the largest one: `component_labels`,
-`component_sizes`, `largest_component`. It controls the family-wise error in the weak sense: it
-speaks of a component, not of its edges. Threshold-free network-based statistics (TFNBS; Baggio
-2018, doi:10.1002/hbm.24007) give a score to each edge, corrected by the largest score: `tfnbs`.
+size of each component with the null distribution of the largest component. It is computed by
+`component_labels`, `component_sizes` and `largest_component`, and controls the family-wise error
+in the weak sense: the inference is about a component, not about its single edges. Threshold-free
+network-based statistics (TFNBS; Baggio 2018, doi:10.1002/hbm.24007) assign a score to each edge,
+which is corrected by the largest score. They are computed by `tfnbs`.
 
-Edges are in the order of ``numpy.triu_indices(n_regions, 1)``; each row of a statistic is one
-relabelling. All components are of edges *above* a threshold: for a two-sided test give ``|t|``,
-where increases and decreases may share a component, or ``t`` and ``-t`` one after the other and
-take the larger of both results of each relabelling for the null distribution.
+Edges are in the order of ``numpy.triu_indices(n_regions, 1)``, and each row of a statistic is one
+relabelling. All components consist of edges *above* a threshold. For a two-sided test, use either
+``|t|``, so that a component may contain increases and decreases, or ``t`` and ``-t`` in turn, with
+the larger of both results of each relabelling for the null distribution.
 
-A block of relabellings is one graph whose parts are not connected. What a region belongs to at
-every threshold follows from the maximum spanning forest alone, so that `tfnbs` sees n_regions - 1
-edges per relabelling and not all of them; the forest itself is mostly found among few edges.
+A block of relabellings is treated as one graph, in which different relabellings are not connected.
+The component of a region at all thresholds follows from the maximum spanning forest, so that
+`tfnbs` processes n_regions - 1 edges per relabelling instead of all edges. The forest itself is
+usually found among a small number of edges.
 """
 
 from typing import Literal
@@ -38,11 +40,18 @@ def component_labels(above: Bools, n_regions: int) -> Ints:
     above : ndarray of bool, shape (n_rows, n_edges)
         Edges above the threshold.
     n_regions : int
+        Number of regions.
 
     Returns
     -------
     ndarray of int, shape (n_rows, n_edges)
-        0, 1, ... within each row, by decreasing number of edges, ties by first edge; -1 below.
+        Label of the component of each edge: 0, 1, 2 and so on within each row, by decreasing number
+        of edges, with ties in the order of their first edge; -1 for edges below the threshold.
+
+    Raises
+    ------
+    ValueError
+        If the number of edges does not match the number of regions.
     """
     above = np.asarray(above, bool)
     _check(above, n_regions)
@@ -52,8 +61,8 @@ def component_labels(above: Bools, n_regions: int) -> Ints:
     component = _components_of_edges(at, above.shape, n_regions)
     extent = np.bincount(component)
     first = np.zeros(len(extent), np.intp)
-    first[component[::-1]] = at[::-1]  # of equal indices the last assignment stays
-    present = np.flatnonzero(extent)  # regions without edges are components too
+    first[component[::-1]] = at[::-1]  # with repeated indices, the last assignment is kept
+    present = np.flatnonzero(extent)  # isolated regions are components without edges
     row = first[present] // n_edges
     order = np.lexsort((first[present], -extent[present], row))
     start = np.searchsorted(row[order], np.arange(len(above)))
@@ -71,17 +80,18 @@ def component_sizes(
     Parameters
     ----------
     labels : ndarray of int, shape (n_edges,)
-        A row of `component_labels`.
+        One row of the result of `component_labels`.
     statistic : ndarray, shape (n_edges,)
+        Statistic of each edge.
     threshold : float
-        The one that `labels` are from.
+        Threshold from which `labels` were computed.
     by : {"extent", "intensity"}
-        See `largest_component`.
+        Measure of size: the number of edges, or the sum of ``statistic - threshold`` over them.
 
     Returns
     -------
     ndarray, shape (n_components,)
-        Position k is the size of label k.
+        Size of each component, in the order of the labels.
     """
     at = np.flatnonzero(labels >= 0)
     return _sizes(labels[at], statistic[at], threshold, by)
@@ -90,21 +100,29 @@ def component_sizes(
 def largest_component(
     statistic: Reals, n_regions: int, *, threshold: float, by: By = "extent"
 ) -> Floats:
-    """Size of the largest component of edges with ``statistic > threshold`` (Zalesky 2010).
+    """Measure the largest component of edges with ``statistic > threshold`` (Zalesky 2010).
 
     Parameters
     ----------
     statistic : ndarray, shape (n_rows, n_edges)
-        NaN is below every threshold. One side; see the module for two.
+        Statistic of each edge, one-sided (see the module for two-sided tests). NaN is below all
+        thresholds.
     n_regions : int
+        Number of regions.
     threshold : float
+        Threshold that defines the components.
     by : {"extent", "intensity"}
-        Number of edges, or the sum of ``statistic - threshold`` over them.
+        Measure of size: the number of edges, or the sum of ``statistic - threshold`` over them.
 
     Returns
     -------
     ndarray, shape (n_rows,)
-        0 where no edge is above.
+        Size of the largest component of each row; 0 where no edge is above the threshold.
+
+    Raises
+    ------
+    ValueError
+        If the number of edges does not match the number of regions.
     """
     _check(statistic, n_regions)
     n_edges = statistic.shape[1]
@@ -126,35 +144,44 @@ def tfnbs(
     extent_power: float = 0.4,
     height_power: float = 3.0,
 ) -> Floats:
-    """Score each edge by the components that hold it, over all thresholds (Baggio 2018).
-
-    ``score(e) = sum over h of size(e, h)**E * h**H * step`` with h = step, 2 step, ... below
-    ``statistic(e)``, where size(e, h) is the number of edges of the component of e among those
-    with ``statistic > h``: threshold-free cluster enhancement (Smith & Nichols 2009,
-    doi:10.1016/j.neuroimage.2008.03.061) on a graph.
+    """Compute threshold-free network-based scores of edges (Baggio 2018).
 
     Parameters
     ----------
     statistic : ndarray, shape (n_rows, n_edges)
-        NaN and what is not above `step` score 0; no positive infinity. One side; see the module
-        for two.
+        Statistic of each edge, one-sided (see the module for two-sided tests). NaN and values up to
+        `step` score 0. Positive infinity is not allowed.
     n_regions : int
+        Number of regions.
     step : float
-        Between thresholds, the same for observed and relabelled statistics, or their scores
-        cannot be compared. Thresholds end at the maximum of the block, which does not change a
-        score. For 50 thresholds: the observed maximum over 50.5, so that rounding errors do not
-        decide whether the maximum is above the last one.
+        Distance between thresholds. Scores are comparable only if the observed and the relabelled
+        statistics have the same step. The thresholds extend to the maximum of the block, which does
+        not influence the scores. For 50 thresholds, use the observed maximum divided by 50.5, so
+        that rounding errors do not decide whether the maximum is above the last threshold.
     extent_power, height_power : float
-        E and H. The defaults are those of MRtrix3's ``connectomestats``, from simulations
-        (Vinokur 2015, OHBM 4144). Results depend on them much: state them.
+        Exponents E and H. The defaults are those of ``connectomestats`` of MRtrix3, which were
+        chosen by simulation (Vinokur 2015, OHBM abstract 4144). Results depend strongly on them, so
+        that they should be reported.
 
     Returns
     -------
     ndarray, shape (n_rows, n_edges)
+        Score of each edge.
+
+    Raises
+    ------
+    ValueError
+        If the number of edges does not match the number of regions, the step is not positive, or
+        the step gives too many thresholds.
 
     Notes
     -----
-    Works on n_rows * n_regions * n_thresholds numbers at once: choose blocks accordingly.
+    Scores are ``score(e) = sum over h of size(e, h)**E * h**H * step``. The thresholds h are
+    multiples of the step below ``statistic(e)``, and size(e, h) is the number of edges in the
+    component of e among the edges with ``statistic > h``. This is threshold-free cluster
+    enhancement (Smith & Nichols 2009, doi:10.1016/j.neuroimage.2008.03.061) on a graph.
+
+    The function needs memory for n_rows * n_regions * n_thresholds numbers.
     """
     _check(statistic, n_regions)
     level, n_levels = _levels(statistic, n_regions, step)
@@ -162,13 +189,13 @@ def tfnbs(
     if not n_levels:
         return np.zeros((n_rows, n_edges))
     source = edge_ends(n_regions)[0]
-    # Where an edge is found: by row, level and its first region.
+    # cell of each edge: row, level and first region
     cell = (np.arange(n_rows) * ((n_levels + 1) * n_regions))[:, None] + source
     cell += level * n_regions
     shape = (n_rows, n_levels + 1, n_regions)
     edges_at = np.bincount(cell.ravel(), minlength=n_rows * shape[1] * n_regions).reshape(shape)
     edges_from = np.cumsum(edges_at[:, :0:-1], axis=1)[:, ::-1].ravel()  # levels 1 to n_levels
-    # Every edge lies in the component of its first region.
+    # each edge lies in the component of its first region
     component = _components_of_regions(level, edges_at.sum(axis=2), n_regions)
     extent = np.bincount(component, weights=edges_from)
     power = np.arange(n_edges + 1.0) ** extent_power
@@ -183,11 +210,14 @@ def tfnbs(
 def _check(values: Reals | Bools, n_regions: int) -> None:
     n_edges = n_regions * (n_regions - 1) // 2
     if values.ndim != 2 or values.shape[1] != n_edges:
-        raise ValueError(f"{n_regions} regions have rows of {n_edges} edges, not {values.shape}")
+        raise ValueError(
+            f"the statistic has shape {values.shape}; {n_regions} regions need rows of {n_edges} "
+            "edges"
+        )
 
 
 def _components(source: Ints, target: Ints, n_nodes: int) -> Ints:
-    """Component of each node of an undirected graph; shape (n_nodes,)."""
+    """Return the component of each node of an undirected graph, shape (n_nodes,)."""
     from scipy.sparse import csr_array  # noqa: PLC0415 - a fifth of a second of import
     from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
@@ -196,7 +226,7 @@ def _components(source: Ints, target: Ints, n_nodes: int) -> Ints:
 
 
 def _nodes(at: Ints, n_edges: int, n_regions: int) -> tuple[Ints, Ints]:
-    """Give nodes of one graph to the ends of edges at positions of a flattened block."""
+    """Return the two nodes of each edge, given its position in a flattened block."""
     row = at // n_edges
     edge = at - row * n_edges
     row *= n_regions
@@ -205,37 +235,41 @@ def _nodes(at: Ints, n_edges: int, n_regions: int) -> tuple[Ints, Ints]:
 
 
 def _components_of_edges(at: Ints, shape: tuple[int, ...], n_regions: int) -> Ints:
-    """Component of each of the edges at positions `at`, which never cross rows."""
+    """Return the component of each edge at positions `at`; components do not cross rows."""
     source, target = _nodes(at, shape[1], n_regions)
     return _components(source, target, shape[0] * n_regions)[source]
 
 
 def _sizes(component: Ints, statistic: Reals, threshold: float, by: By) -> Floats:
-    """Size of each component from those of its edges."""
+    """Return the size of each component."""
     weights = None if by == "extent" else statistic.astype(np.float64) - threshold
     return np.bincount(component, weights=weights).astype(np.float64)
 
 
 def _levels(statistic: Reals, n_regions: int, step: float) -> tuple[Levels, int]:
-    """Count the thresholds below each statistic, and all of them."""
+    """Return the number of thresholds below each statistic, and their largest number."""
     if not step > 0:
-        raise ValueError(f"the step between thresholds must be above 0, not {step}")
-    level = np.fmax(statistic, 0.0, dtype=np.float64)  # NaN is 0
+        raise ValueError(f"the step between thresholds must be above 0; it is {step}")
+    level = np.fmax(statistic, 0.0, dtype=np.float64)  # NaN becomes 0
     level = np.maximum(np.ceil(level / step, out=level) - 1, 0.0, out=level)
     top = float(level.max(initial=0.0))
     if not top * n_regions * max(1, len(statistic)) < 2**31:
-        raise ValueError(f"a step of {step} gives too many thresholds up to the largest statistic")
+        raise ValueError(
+            f"a step of {step} gives too many thresholds up to the largest statistic; use a larger "
+            "step"
+        )
     return level.astype(np.int32), int(top)
 
 
 def _components_of_regions(level: Levels, counts: Ints, n_regions: int) -> Ints:
-    """Component of each region at each level from 1 on; flattened (n_rows, n_levels, n_regions).
+    """Return the component of each region at each level above 0.
 
-    ``counts``, shape (n_rows, n_levels + 1), are the edges at each level.
+    The result is flattened from shape (n_rows, n_levels, n_regions). `counts`, shape
+    (n_rows, n_levels + 1), holds the number of edges at each level.
     """
     n_rows, n_levels = len(counts), counts.shape[1] - 1
     source, target, height = _forest(level, counts, n_regions)
-    # One copy of the graph per level, with the edges of the forest that reach it.
+    # one copy of the graph per level, with the edges of the forest that reach this level
     copy = np.arange(height.sum()) - np.repeat(np.cumsum(height) - height, height)
     shift = source // n_regions * ((n_levels - 1) * n_regions)
     shift = np.repeat(shift, height) + copy * n_regions
@@ -247,16 +281,16 @@ def _components_of_regions(level: Levels, counts: Ints, n_regions: int) -> Ints:
 
 
 def _forest(level: Levels, counts: Ints, n_regions: int) -> tuple[Ints, Ints, Levels]:
-    """Maximum spanning forest of the edges above level 0: nodes of both ends, level.
+    """Return the maximum spanning forest of the edges above level 0: both nodes and the level.
 
-    The highest edges, a few per region, mostly connect all regions of a row. Where they do not,
-    only edges between their components can be missing.
+    The highest edges, a small number per region, usually connect all regions of a row. Where they
+    do not, the forest is completed with edges between their components.
     """
     n_rows, n_edges = level.shape
     n_levels = counts.shape[1] - 1
-    few = n_regions * (1 + int(np.log(n_regions)))
-    from_top = np.cumsum(counts[:, :0:-1], axis=1)[:, ::-1]  # edges at level 1, 2, ... or above
-    cut = np.maximum((from_top >= few).sum(axis=1), 1)
+    n_highest = n_regions * (1 + int(np.log(n_regions)))
+    from_top = np.cumsum(counts[:, :0:-1], axis=1)[:, ::-1]  # edges at or above each level
+    cut = np.maximum((from_top >= n_highest).sum(axis=1), 1)
     at = np.flatnonzero(level >= cut[:, None])
     source, target = _nodes(at, n_edges, n_regions)
     forest = _spanning(source, target, level.ravel()[at], (n_rows * n_regions, n_levels))
@@ -278,14 +312,15 @@ def _forest(level: Levels, counts: Ints, n_regions: int) -> tuple[Ints, Ints, Le
 def _spanning(
     source: Ints, target: Ints, level: Levels, sizes: tuple[int, int]
 ) -> tuple[Ints, Ints, Levels]:
+    """Return the maximum spanning forest of a graph."""
     from scipy.sparse import csr_array  # noqa: PLC0415 - a fifth of a second of import
     from scipy.sparse.csgraph import minimum_spanning_tree  # noqa: PLC0415
 
     n_nodes, n_levels = sizes
-    cost = (n_levels + 1.0) - level  # above 0: a zero would be no edge
-    # SciPy before 1.16 takes no other index
+    cost = (n_levels + 1.0) - level  # above 0, because a sparse matrix stores no zero edges
+    # SciPy before 1.16 needs indices of 32 bits
     ends = source.astype(np.int32), target.astype(np.int32)
     graph = csr_array((cost, ends), shape=(n_nodes, n_nodes))
     tree = minimum_spanning_tree(graph, overwrite=True).tocoo()
-    found = tree.row.astype(np.intp), tree.col.astype(np.intp)
-    return *found, np.rint(n_levels + 1 - tree.data).astype(np.int32)
+    nodes = tree.row.astype(np.intp), tree.col.astype(np.intp)
+    return *nodes, np.rint(n_levels + 1 - tree.data).astype(np.int32)

@@ -1,6 +1,7 @@
-"""Which relabellings of people a null hypothesis allows: sign flips, permutations, blocks.
+"""Relabellings of participants that a null hypothesis allows: sign flips and permutations.
 
-Winkler, Webster, Vidaurre, Nichols & Smith 2015, doi:10.1016/j.neuroimage.2015.05.092 for blocks.
+Blocks within which or as which participants are exchangeable follow Winkler, Webster, Vidaurre,
+Nichols & Smith (2015, doi:10.1016/j.neuroimage.2015.05.092).
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,20 +21,27 @@ Ints = npt.NDArray[np.int_]
 
 @dataclass(frozen=True)
 class Exchange:
-    """How people may be relabelled.
+    """Define the relabellings of participants that are exchangeable under the null hypothesis.
 
     Parameters
     ----------
-    kinds : ndarray of int, shape (n_people,)
-        People with the same number have the same row of the design, so exchanging them changes
-        nothing; used to enumerate only relabellings that differ.
+    kinds : ndarray of int, shape (n_participants,)
+        Labels of identical rows of the design. Exchanging participants with the same label changes
+        nothing, so that only relabellings that differ are enumerated.
     flips : bool
-        True: each person's sign may change. False: people may change places.
-    blocks : ndarray of int, shape (n_people,), optional
-        Exchange only within blocks (sites, pairs).
+        Whether signs are flipped (True) or participants are permuted (False).
+    blocks : ndarray of int, shape (n_participants,), optional
+        Block (site, pair) of each participant; permutations stay within blocks.
     whole : bool
-        Exchange blocks as wholes instead: everybody in a block (a family, a cluster) flips
-        together, or blocks of equal size change places.
+        Whether blocks (families, clusters) are exchanged as units instead (whole-block
+        exchangeability): all participants of a block flip together, or blocks of equal size are
+        permuted.
+
+    Raises
+    ------
+    DesignError
+        If block labels are missing or do not match the participants, or if no two blocks that are
+        exchanged as units have the same size.
     """
 
     kinds: Ints
@@ -44,28 +52,29 @@ class Exchange:
     def __post_init__(self) -> None:
         if self.blocks is None:
             if self.whole:
-                raise DesignError("whole blocks can only be exchanged when blocks are given")
+                raise DesignError("blocks can be exchanged as units only when blocks are given")
             return
         if len(self.blocks) != len(self.kinds):
             raise DesignError(
-                f"{len(self.blocks)} block labels for {len(self.kinds)} people; give one each"
+                f"{len(self.blocks)} block labels for {len(self.kinds)} participants; give one "
+                "label per participant"
             )
         sizes = np.unique(self.blocks, return_counts=True)[1]
         if self.whole and not self.flips and np.unique(sizes).size == sizes.size > 1:
             raise DesignError(
-                "no two blocks have the same size, so none can change places; exchange people "
-                "within blocks instead"
+                "no two blocks have the same size, so that no blocks can be exchanged; exchange "
+                "participants within blocks instead"
             )
 
     @cached_property
     def members(self) -> list[Ints]:
-        """People of each block."""
+        """Positions of the participants of each block."""
         if self.blocks is None:
             return [np.arange(len(self.kinds))]
         return [np.flatnonzero(self.blocks == b) for b in np.unique(self.blocks)]
 
     def count(self) -> int:
-        """Return how many relabellings differ from each other, the observed one included."""
+        """Return the number of distinct relabellings, including the observed one."""
         if self.flips:
             return int(2 ** len(self.members)) if self.whole else int(2 ** len(self.kinds))
         total = 1
@@ -77,20 +86,22 @@ class Exchange:
         return total
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Ints, bool]:
-        """Return relabellings.
+        """Draw or enumerate relabellings.
 
         Parameters
         ----------
         n : int
-            Number of random ones; all are enumerated when there are no more than ``n + 1``.
+            Number of random relabellings. All relabellings are enumerated instead when there are at
+            most ``n + 1``.
         rng : numpy.random.Generator
+            Source of random relabellings.
 
         Returns
         -------
-        relabellings : ndarray of int, shape (n_relabellings, n_people)
-            Signs, or for each place the person who takes it.
+        relabellings : ndarray of int, shape (n_relabellings, n_participants)
+            Signs of the participants, or position of the participant that moves to each row.
         exact : bool
-            True when all were enumerated; the observed one is then among them.
+            Whether all relabellings, including the observed one, were enumerated.
         """
         if self.count() <= n + 1:
             rows = list(self._all())
@@ -113,20 +124,23 @@ class Exchange:
     # --- enumeration ------------------------------------------------------------------------------
 
     def _units(self) -> list[Ints]:
-        """Kinds of what may change places, for each set within which it may."""
+        """Return the kinds of the exchangeable units, for each set of them."""
         if not self.whole:
             return [self.kinds[participants] for participants in self.members]
         return [self._block_kinds(blocks) for blocks in self._equal_blocks()]
 
     def _equal_blocks(self) -> list[list[Ints]]:
+        """Return the blocks of each size."""
         sizes = sorted({len(participants) for participants in self.members})
         return [[p for p in self.members if len(p) == size] for size in sizes]
 
     def _block_kinds(self, blocks: Sequence[Ints]) -> Ints:
+        """Return equal numbers for blocks with equal rows of the design."""
         rows = np.array([self.kinds[participants] for participants in blocks])
         return np.asarray(np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1))
 
     def _all(self) -> Iterator[Ints]:
+        """Yield all distinct relabellings."""
         if self.flips:
             groups = self.members if self.whole else [np.array([k]) for k in range(len(self.kinds))]
             for number in range(2 ** len(groups)):
@@ -144,6 +158,7 @@ class Exchange:
         yield from _combine(parts, np.arange(len(self.kinds)))
 
     def _exchange_blocks(self, rng: np.random.Generator) -> Ints:
+        """Draw one random permutation of blocks of equal size."""
         row = np.arange(len(self.kinds))
         for blocks in self._equal_blocks():
             for place, k in zip(blocks, rng.permutation(len(blocks)).tolist(), strict=True):
@@ -152,7 +167,7 @@ class Exchange:
 
 
 def _combine(parts: Sequence[tuple[list[Ints], Ints]], row: Ints) -> Iterator[Ints]:
-    """Yield every combination of the different arrangements of each part."""
+    """Yield all combinations of the distinct arrangements of each part."""
     if not parts:
         yield row
         return
@@ -167,7 +182,10 @@ def _combine(parts: Sequence[tuple[list[Ints], Ints]], row: Ints) -> Iterator[In
 
 
 def _arrangements(items: list[int]) -> Iterator[list[int]]:
-    """Yield the different orders of sorted items, in lexicographic order (Knuth's Algorithm L)."""
+    """Yield the distinct orders of sorted items, in lexicographic order.
+
+    This is Algorithm L of Knuth (The Art of Computer Programming, volume 4A, section 7.2.1.2).
+    """
     current = list(items)
     while True:
         yield current

@@ -1,4 +1,4 @@
-"""What one person does to a result, and whether ranks agree with means."""
+"""The influence of single participants on a test, and normal scores for rank tests."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,19 @@ __all__ = ["Influence", "influence", "normal_scores"]
 
 @dataclass(frozen=True, slots=True)
 class Influence:
-    """Leaving each person out of the contrast once.
+    """Hold the result of leaving out each participant once.
 
     Parameters
     ----------
     person : int
-        Row of the person without whom the estimate moves most.
+        Row of the participant whose omission changes the estimate most.
     estimate, without : float
-        With everybody, and without that person.
+        Estimate from all participants, and without that participant.
     p, p_without : float
-        Parametric (t) p of both: for comparison with each other only.
+        Parametric p values (t test) of both estimates, for comparison with each other only.
     largest_p_without : float
-        Over all people left out: whether significance hangs on anybody.
+        Largest parametric p value when one participant is left out, which shows whether
+        significance depends on a single participant.
     """
 
     person: int
@@ -35,19 +36,26 @@ class Influence:
 
 
 def influence(y: Floats, contrast: Contrast) -> Influence:
-    """Leave each person out of one test.
+    """Repeat a test without each participant.
 
     Parameters
     ----------
-    y : ndarray, shape (n,)
-        No NaN.
+    y : ndarray, shape (n_participants,)
+        Values without NaN.
     contrast : Contrast
+        Linear model and its coefficient of interest.
 
     Returns
     -------
     Influence
-        Pooled-variance t of the least-squares fit without each person, by the closed form
-        b - (X'X)^-1 x_i e_i / (1 - h_i) (Belsley, Kuh & Welsch 1980, doi:10.1002/0471725153).
+        The most influential participant, with estimates and p values.
+
+    Notes
+    -----
+    The statistic is the t of least squares with pooled variance. Without participant i, with
+    residual e_i and leverage h_i, coefficients and residual sum of squares are
+    b - (X'X)^-1 x_i e_i / (1 - h_i) and RSS - e_i^2 / (1 - h_i) (Belsley, Kuh & Welsch 1980,
+    doi:10.1002/0471725153).
     """
     from scipy.special import stdtr  # noqa: PLC0415 - half a second of import
 
@@ -57,53 +65,58 @@ def influence(y: Floats, contrast: Contrast) -> Influence:
     beta = inverse @ x.T @ y
     e = y - x @ beta
     h = np.einsum("ij,jk,ik->i", x, inverse, x)
-    left = np.maximum(1 - h, 1e-12)
-    moved = beta[0] - (x @ inverse[:, 0]) * e / left
+    one_minus_h = np.maximum(1 - h, 1e-12)
+    without = beta[0] - (x @ inverse[:, 0]) * e / one_minus_h
     rss = (e**2).sum()
-    scale = np.sqrt(np.maximum(rss - e**2 / left, 1e-300) / max(n - k - 1, 1))
-    # variance of b_0 without person i: Sherman-Morrison
-    factor = inverse[0, 0] + (x @ inverse[:, 0]) ** 2 / left
-    t_without = moved / (scale * np.sqrt(factor))
+    scale = np.sqrt(np.maximum(rss - e**2 / one_minus_h, 1e-300) / max(n - k - 1, 1))
+    # the Sherman-Morrison formula gives the variance of b_0 without participant i
+    factor = inverse[0, 0] + (x @ inverse[:, 0]) ** 2 / one_minus_h
+    t_without = without / (scale * np.sqrt(factor))
     p_without = 2 * stdtr(n - k - 1, -np.abs(t_without))
     t = beta[0] / np.sqrt(max(rss, 1e-300) / (n - k) * inverse[0, 0])
-    worst = int(np.abs(moved - beta[0]).argmax())
+    most = int(np.abs(without - beta[0]).argmax())
     return Influence(
-        person=worst,
+        person=most,
         estimate=float(beta[0]),
-        without=float(moved[worst]),
+        without=float(without[most]),
         p=float(2 * stdtr(n - k, -abs(t))),
-        p_without=float(p_without[worst]),
+        p_without=float(p_without[most]),
         largest_p_without=float(p_without.max()),
     )
 
 
 def normal_scores(y: Floats, contrast: Contrast) -> Floats:
-    """Replace values by normal scores of their ranks, so that nobody weighs more than another.
-
-    A permutation test of these is a rank test that loses hardly any power when people are normal
-    (van der Waerden 1952; Hajek, Sidak & Sen 1999, doi:10.1016/B978-0-12-642350-1.X5017-6).
+    """Replace values by normal scores of their ranks, which limits the influence of outliers.
 
     Parameters
     ----------
-    y : ndarray, shape (n, n_variables)
-        No NaN.
+    y : ndarray, shape (n_participants, n_variables)
+        Values without NaN.
     contrast : Contrast
-        With sign flips: signed ranks of the values; otherwise ranks. Nuisance is regressed out
-        first.
+        Linear model. Its nuisance columns are regressed out first; with sign flips, ranks are
+        signed ranks.
 
     Returns
     -------
-    ndarray, shape (n, n_variables)
+    ndarray, shape (n_participants, n_variables)
+        Normal scores.
+
+    Notes
+    -----
+    A permutation test of normal scores is a rank test with little loss of power for normal data
+    (van der Waerden 1952; Hajek, Sidak & Sen 1999, doi:10.1016/B978-0-12-642350-1.X5017-6). Scores
+    are quantiles of the normal distribution at rank / (n + 1). Signed scores are those of the ranks
+    of absolute values, at (1 + rank / (n + 1)) / 2, with the sign of the value.
     """
     from scipy.special import ndtri  # noqa: PLC0415 - half a second of import
     from scipy.stats import rankdata  # noqa: PLC0415 - half a second of import
 
     nuisance = contrast.design[:, 1:]
     if contrast.exchange.flips:
-        left = y - nuisance @ (np.linalg.pinv(contrast.design)[1:] @ y) if nuisance.size else y
-        rank = rankdata(np.abs(left), axis=0) / (len(y) + 1)
-        scores = np.sign(left) * ndtri((1 + rank) / 2)
+        residual = y - nuisance @ (np.linalg.pinv(contrast.design)[1:] @ y) if nuisance.size else y
+        rank = rankdata(np.abs(residual), axis=0) / (len(y) + 1)
+        scores = np.sign(residual) * ndtri((1 + rank) / 2)
     else:
-        left = y - nuisance @ (np.linalg.pinv(nuisance) @ y)
-        scores = ndtri(rankdata(left, axis=0) / (len(y) + 1))
+        residual = y - nuisance @ (np.linalg.pinv(nuisance) @ y)
+        scores = ndtri(rankdata(residual, axis=0) / (len(y) + 1))
     return np.asarray(scores)

@@ -10,19 +10,21 @@ from circuitshift.pipeline.arrays import Bools, Floats
 __all__ = ["available_in_all", "blocks", "circuit_means", "column_mean", "nan_mean"]
 
 
-_BLOCK = 64  # people
+_BLOCK = 64  # participants per block
 
 
 def blocks(n_participants: int) -> Iterator[slice]:
-    """Cut people into a few at a time.
+    """Divide participants into blocks of consecutive rows.
 
     Parameters
     ----------
     n_participants : int
+        Number of participants.
 
     Yields
     ------
     slice
+        Rows of a block; the last one may extend beyond the number of participants.
     """
     return (slice(start, start + _BLOCK) for start in range(0, n_participants, _BLOCK))
 
@@ -32,16 +34,18 @@ def available_in_all(*groups: Floats) -> Bools:
 
     Parameters
     ----------
-    *groups : ndarray, shape (n_people, n_features)
+    *groups : ndarray, shape (n_participants, n_features)
+        Values of each group; NaN where missing.
 
     Returns
     -------
     ndarray of bool, shape (n_features,)
+        True for features without missing values.
     """
     available = np.ones(groups[0].shape[1], bool)
     for participants in groups:
-        for few in blocks(len(participants)):
-            available &= np.isfinite(participants[few]).all(axis=0)
+        for block in blocks(len(participants)):
+            available &= np.isfinite(participants[block]).all(axis=0)
     return available
 
 
@@ -50,17 +54,18 @@ def column_mean(parts: Floats | Iterable[Floats], *, unknown: float = np.nan) ->
 
     Parameters
     ----------
-    parts : ndarray, shape (n_people, n_features), or iterable of such
-        People at once, or some at a time; at least one array.
+    parts : ndarray, shape (n_participants, n_features), or iterable of ndarray
+        Values of all participants, or at least one block of them; NaN where missing.
     unknown : float
-        Value of features that no participant has.
+        Value to return for features that are missing in all participants.
 
     Returns
     -------
     ndarray, shape (n_features,)
+        Mean of each feature.
     """
     if isinstance(parts, np.ndarray):
-        parts = [parts[few] for few in blocks(len(parts))] or [parts]
+        parts = [parts[block] for block in blocks(len(parts))] or [parts]
     count: Floats | float = 0.0
     total: Floats | float = 0.0
     for part in parts:
@@ -73,39 +78,44 @@ def column_mean(parts: Floats | Iterable[Floats], *, unknown: float = np.nan) ->
 
 
 def nan_mean(values: Floats, positions: npt.NDArray[np.intp] | Bools) -> Floats:
-    """Average some features of each participant; NaN when half or more are missing.
+    """Average a set of features of each participant.
 
     Parameters
     ----------
-    values : ndarray, shape (n_people, n_features)
+    values : ndarray, shape (n_participants, n_features)
+        Values; NaN where missing.
     positions : ndarray of int or of bool
+        Positions of the features, or a mask of shape (n_features,).
 
     Returns
     -------
-    ndarray, shape (n_people,)
+    ndarray, shape (n_participants,)
+        Mean of the available features; NaN when half or more of them are missing.
     """
     out = np.full(len(values), np.nan)
-    for few in blocks(len(values)):
-        part = values[few][:, positions]
+    for block in blocks(len(values)):
+        part = values[block][:, positions]
         available = np.isfinite(part)
         count = available.sum(axis=1)
         total = np.where(available, part, 0.0).sum(axis=1)
-        np.divide(total, count, out=out[few], where=count * 2 > part.shape[1])
+        np.divide(total, count, out=out[block], where=count * 2 > part.shape[1])
     return out
 
 
 def circuit_means(values: Floats, circuits: Mapping[str, npt.NDArray[np.intp]]) -> Floats:
-    """Average the features of each circuit, shape (n_people, n_circuits).
+    """Average the features of each circuit.
 
     Parameters
     ----------
-    values : ndarray, shape (n_people, n_features)
+    values : ndarray, shape (n_participants, n_features)
+        Values; NaN where missing.
     circuits : mapping of str to ndarray of int
-        Positions of features.
+        Positions of the features of each circuit.
 
     Returns
     -------
-    ndarray
+    ndarray, shape (n_participants, n_circuits)
+        Mean of the available features; NaN when half or more of a circuit's features are missing.
     """
     parts = [nan_mean(values, positions) for positions in circuits.values()]
     return np.array(parts).reshape(len(parts), len(values)).T

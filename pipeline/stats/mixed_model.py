@@ -1,26 +1,27 @@
 """A random-intercept linear mixed model fitted to many variables at once.
 
-For row j of person i, y_ij = x_ij b + u_i + e_ij, with u ~ N(0, person variance) and
-e ~ N(0, residual variance) (Laird & Ware 1982, doi:10.2307/2529876). With r the ratio of the two
-variances and n_i the rows of a person, the inverse covariance of his rows is
+For row j of participant i, y_ij = x_ij b + u_i + e_ij, where u and e are normal with the variances
+between participants and of residuals (Laird & Ware 1982, doi:10.2307/2529876). With r the ratio of
+the first variance to the second and n_i the number of rows of the participant, the inverse
+covariance of these rows is
 
-    V_i^-1 = ((I - 1 1' / n_i) + h_i 1 1' / n_i) / residual variance,    h_i = 1 / (1 + n_i r),
+    V_i^-1 = ((I - 1 1' / n_i) + h_i 1 1' / n_i) / residual variance,    h_i = 1 / (1 + n_i r).
 
-so that the data enter by their cross products within people, and by those of the sums of people,
-added up over people who have the same number of rows:
+The fit therefore needs only cross products within participants, and cross products of the sums of
+participants, summed over participants with the same number of rows k:
 
-    A(r) = X' V^-1 X = sum over k of h_k B_k,    h_k = 1 / (1 + k r),
+    A(r) = X' V^-1 X = sum over k of h_k B_k,    h_k = 1 / (1 + k r).
 
-where k = 0, with h_0 = 1, stands for what is within people; likewise b(r) = X' V^-1 y and c(r) =
-y' V^-1 y (in units of the residual variance). Unlike in I - r / (1 + n_i r) 1 1', nothing is
-subtracted, and no digits are lost when r is large. The fit minimises over r alone the profiled
-deviance (Bates 2015, doi:10.18637/jss.v067.i01)
+Cross products within participants are B_0, with h_0 = 1. The terms b(r) = X' V^-1 y and
+c(r) = y' V^-1 y are computed likewise, in units of the residual variance. The equivalent form
+I - r / (1 + n_i r) 1 1' is not used, because its subtraction loses precision when r is large. The
+fit minimises the profiled deviance over r (Bates 2015, doi:10.18637/jss.v067.i01),
 
-    D(r) = f log Q(r) + sum over people of log(1 + n_i r) + log det A(r),    Q = c - b' A^-1 b,
+    D(r) = f log Q(r) + sum over i of log(1 + n_i r) + log det A(r),    Q = c - b' A^-1 b,
 
-where f is rows minus columns; by maximum likelihood f is the rows, and the last term is left out.
-All derivatives are analytic. Degrees of freedom are Satterthwaite's, as in lmerTest (Kuznetsova
-2017, doi:10.18637/jss.v082.i13).
+where f is the number of rows minus columns. For maximum likelihood, f is the number of rows, and
+the last term is omitted. All derivatives are analytic. Degrees of freedom are those of
+Satterthwaite, as in lmerTest (Kuznetsova 2017, doi:10.18637/jss.v082.i13).
 """
 
 from collections.abc import Iterator
@@ -35,36 +36,37 @@ from circuitshift.pipeline.errors import DesignError
 __all__ = ["MixedResult", "fit_mixed"]
 
 
-_BLOCK = 500_000  # numbers per array: what the caches hold
-_GRID = np.linspace(0, 19, 39)  # log(1 + mean rows of a person x ratio of the variances)
-_STEPS = 100
-_TOLERANCE = 1e-8  # of the last Newton step, after which the error is about its square
-_BOUNDARY = "the variance between people is estimated as zero"
-_STUCK = "did not converge"
-_FEW = "too few people or rows"
-_DEFICIENT = "the design is rank deficient for the rows that are known"
-_NOTHING = "nothing varies around the design"
+_BLOCK = 500_000  # numbers per array, so that an array fits into the processor caches
+_GRID = np.linspace(0, 19, 39)  # log(1 + mean rows per participant x ratio of the variances)
+_MAX_STEPS = 100
+_TOLERANCE = 1e-8  # size of the last Newton step, after which the error is about its square
+_BOUNDARY = "the variance between participants is estimated as zero"
+_NOT_CONVERGED = "the fit did not converge"
+_TOO_FEW = "too few participants or rows"
+_DEFICIENT = "the design is rank deficient for the available rows"
+_NO_VARIANCE = "the variable has no variance around the design"
 
 
 @dataclass(frozen=True, slots=True)
 class MixedResult:
-    """Result of `fit_mixed`.
+    """Hold the result of `fit_mixed`.
 
     Parameters
     ----------
     estimate : ndarray, shape (n_columns, n_variables)
-        Coefficients, in the units of the variable per unit of the column.
+        Coefficients, in units of the variable per unit of the column.
     se : ndarray, shape (n_columns, n_variables)
-        Their standard errors, the ratio of the variances taken as known.
+        Standard errors of the coefficients, given the estimated ratio of the variances.
     df : ndarray, shape (n_columns, n_variables)
         Satterthwaite's degrees of freedom.
     statistic, p : ndarray, shape (n_columns, n_variables)
-        t, and its two-sided p.
+        t statistic and its two-sided p value.
     residual_variance, participant_variance : ndarray, shape (n_variables,)
-        In squared units of the variable.
+        Estimated variances of residuals and between participants, in squared units of the variable.
     trouble : tuple of str, length n_variables
-        "" or a short sentence. All numbers of a variable in trouble are NaN, unless the trouble
-        is that the variance between people is estimated as zero.
+        Problem of the fit of each variable; empty when there is none. All numbers of a variable
+        with a problem are NaN, unless the problem is that the variance between participants is
+        estimated as zero.
     """
 
     estimate: Floats
@@ -80,37 +82,40 @@ class MixedResult:
 def fit_mixed(
     y: npt.ArrayLike, design: npt.ArrayLike, person: npt.ArrayLike, *, reml: bool = True
 ) -> MixedResult:
-    """Fit ``y = design b + intercept of the person + residual`` to every variable.
+    """Fit ``y = design b + intercept of the participant + residual`` to each variable.
 
     Parameters
     ----------
     y : array_like, shape (n_rows, n_variables)
-        One row per visit, in any unit (Fisher z). NaN: unknown, left out for this variable alone.
-        Variables that are known in the same rows are fitted together; others cost a pass each.
+        Values in any unit, with one row per visit. Rows with NaN are excluded from the fit of this
+        variable. Variables with the same available rows are fitted together, which is faster.
     design : array_like, shape (n_rows, n_columns)
-        Fixed effects, the constant included; no NaN.
+        Fixed effects, including the constant, without NaN.
     person : array_like of int or str, shape (n_rows,)
-        Whose row it is; in any order, with any number of rows each.
+        Participant of each row. Rows may be in any order, and their number may differ between
+        participants.
     reml : bool
-        Restricted instead of plain maximum likelihood.
+        Whether to use restricted maximum likelihood instead of maximum likelihood.
 
     Returns
     -------
     MixedResult
+        Coefficients, variances and problems of all variables.
 
     Raises
     ------
     DesignError
-        If lengths differ, the design has NaN, more columns than rows or collinear columns, a value
-        is infinite, or nobody has two rows.
+        If the numbers of rows differ, if the design contains NaN, more columns than rows or
+        collinear columns, if a value is infinite, or if no participant has two or more rows.
 
     Notes
     -----
     With v the squared standard error, g its gradient with respect to the two variances, and H the
-    Hessian of the deviance, df = 2 v^2 / (g' (2 H^-1) g), which does not depend on how the two
-    variances are parametrised. Where the variance between people is zero, lmerTest differentiates
-    with respect to the standard deviation of people; the gradient of v is nil there, and df is the
-    rows minus the columns (by maximum likelihood: the rows).
+    Hessian of the deviance, df = 2 v^2 / (g' (2 H^-1) g) (Kuznetsova 2017,
+    doi:10.18637/jss.v082.i13), which does not depend on the parametrisation of the variances. Where
+    the variance between participants is zero, lmerTest differentiates with respect to the standard
+    deviation between participants. The gradient of v is zero there, so that df is the number of
+    rows minus columns (for maximum likelihood, the number of rows).
     """
     values, columns = np.asarray(y, float), np.asarray(design, float)
     code = _checked(values, columns, np.asarray(person))
@@ -145,43 +150,53 @@ def fit_mixed(
 
 
 def _checked(y: Floats, design: Floats, person: npt.NDArray[np.generic]) -> Ints:
-    """Check what was given, and number the people."""
+    """Check the arguments, and number the participants."""
     if y.ndim != 2 or design.ndim != 2 or person.ndim != 1:
-        raise DesignError("values and design of a mixed model are tables, and people a list")
+        raise DesignError(
+            "a mixed model needs values and design with two dimensions and participants with one; "
+            f"they have {y.ndim}, {design.ndim} and {person.ndim}"
+        )
     lengths = (len(y), len(design), len(person))
     if len(set(lengths)) > 1:
         raise DesignError(
-            "values, design and people have {}, {} and {} rows; give one row per visit to "
-            "each".format(*lengths)
+            "values, design and participants have {}, {} and {} rows; each needs one row per "
+            "visit".format(*lengths)
         )
     if not np.isfinite(design).all():
         rows = np.flatnonzero(~np.isfinite(design).all(axis=1))
         raise DesignError(
-            f"the design is not finite in {len(rows)} rows (the first is row {rows[0]}); fill in "
-            "or leave out the visits whose covariates are unknown"
+            f"the design is not finite in {len(rows)} rows (the first is row {rows[0]}); complete "
+            "the covariates of these visits, or exclude the visits"
         )
     if np.isinf(y).any():
-        raise DesignError("a value is infinite (Fisher z of r = 1?); use NaN for unknown values")
+        row, variable = (int(at[0]) for at in np.nonzero(np.isinf(y)))
+        raise DesignError(
+            f"the value of row {row} and variable {variable} is infinite, as is Fisher z of r = 1; "
+            "use NaN for missing values"
+        )
     if design.shape[1] == 0 or design.shape[1] > len(design):
         raise DesignError(
-            f"{len(design)} rows cannot carry {design.shape[1]} model columns; use fewer covariates"
+            f"{len(design)} rows are not enough for {design.shape[1]} model columns; the design "
+            "needs at least one column and at most one per row"
         )
     if _rank(design) < design.shape[1]:
-        raise DesignError("columns of the design are collinear; leave one of them out")
+        raise DesignError("columns of the design are collinear; remove one of them")
     code = np.unique(person, return_inverse=True)[1].reshape(-1)
     if np.bincount(code).max() < 2:
-        raise DesignError("nobody has two rows; a model of repeated visits needs some who have")
+        raise DesignError(
+            "no participant has two or more visits; a repeated-measures model needs at least some"
+        )
     return np.asarray(code, np.intp)
 
 
 def _rank(design: Floats) -> int:
-    """Rank that does not depend on the units of columns."""
+    """Return the rank of a design, independently of the units of its columns."""
     length = np.sqrt((design**2).sum(axis=0))
     return int(np.linalg.matrix_rank(design / np.where(length > 0, length, 1)))
 
 
 def _patterns(y: Floats) -> Iterator[tuple[Ints, Ints]]:
-    """Yield known rows, and the variables that are known there and only there."""
+    """Yield sets of available rows, and the variables that are available in exactly these rows."""
     available = ~np.isnan(y)
     if available.all():
         yield np.arange(len(y)), np.arange(y.shape[1])
@@ -189,29 +204,29 @@ def _patterns(y: Floats) -> Iterator[tuple[Ints, Ints]]:
     packed = np.ascontiguousarray(np.packbits(available, axis=0).T)
     number = np.unique(packed, axis=0, return_inverse=True)[1].reshape(-1)
     order = np.argsort(number, kind="stable")
-    for which in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
-        yield np.flatnonzero(available[:, which[0]]), which
+    for variables in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
+        yield np.flatnonzero(available[:, variables[0]]), variables
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """What variables that are known in the same rows share."""
+    """Quantities shared by all variables that are available in the same rows."""
 
-    order: Ints  # (n,) rows by person
-    first: Ints  # (n_people,) first row of each
-    rows: Ints  # (n_people,) number of rows of each
-    sizes: Floats  # (n_sizes,) 0 for what is within people, then the distinct numbers of rows
-    participants: Floats  # (n_sizes,) people who have as many; 0 for 0
-    basis: Floats  # (n, p) orthonormal, by person; columns within and between people apart
-    back: Floats  # (p, p): coefficients of the design are back @ coefficients of the basis
-    products: Floats  # (n_sizes, p, p): B_k of the basis
+    order: Ints  # (n,) rows sorted by participant
+    first: Ints  # (n_participants,) first row of each participant
+    rows: Ints  # (n_participants,) number of rows of each participant
+    sizes: Floats  # (n_sizes,) 0 for within participants, then the distinct numbers of rows
+    participants: Floats  # (n_sizes,) participants with each number of rows; 0 for the first
+    basis: Floats  # (n, p) orthonormal, by participant; columns within and between participants
+    back: Floats  # (p, p) transforms coefficients of the basis to those of the design
+    products: Floats  # (n_sizes, p, p) B_k of the basis
 
     @classmethod
     def of(cls, design: Floats, code: Ints) -> "_Frame | str":
-        """Build it, or say why these rows are not enough."""
+        """Build the frame, or return the problem of these rows."""
         n, p = design.shape
         if n <= p:
-            return _FEW
+            return _TOO_FEW
         if _rank(design) < p:
             return _DEFICIENT
         order = np.argsort(code, kind="stable")
@@ -219,13 +234,14 @@ class _Frame:
         length = np.sqrt((design**2).sum(axis=0))
         q, triangle = np.linalg.qr(design[order] / length)
         within = _split(q, first, rows)[0]
-        # Turned so that B_0 is diagonal: columns between people stay exact when r is large.
-        share, turn = np.linalg.eigh(within.T @ within)
+        # The basis is rotated so that B_0 is diagonal, which keeps columns between participants
+        # exact when r is large.
+        share, rotation = np.linalg.eigh(within.T @ within)
         share[share < 1e-12] = 0.0
         n_within = np.count_nonzero(share)
         if n - len(rows) <= n_within or len(rows) + n_within <= p:
-            return _FEW
-        basis = q @ turn
+            return _TOO_FEW
+        basis = q @ rotation
         sums = _split(basis, first, rows)[1]
         sizes, participants = np.unique(rows, return_counts=True)
         return cls(
@@ -235,14 +251,17 @@ class _Frame:
             sizes=np.array([0.0, *sizes]),
             participants=np.array([0.0, *participants]),
             basis=basis,
-            back=np.linalg.solve(triangle, turn) / length[:, None],
+            back=np.linalg.solve(triangle, rotation) / length[:, None],
             products=np.array(
                 [np.diag(share), *(sums[rows == k].T @ sums[rows == k] for k in sizes)]
             ),
         )
 
     def cross(self, residual: Floats) -> Floats:
-        """B_k of basis and residuals, then of residuals with themselves; (n_sizes, p + 1, m)."""
+        """Return B_k of the basis and residuals, and of residuals with themselves.
+
+        The shape is (n_sizes, p + 1, m); the last row holds the products of residuals.
+        """
         x, x_sums = _split(self.basis, self.first, self.rows)
         y, y_sums = _split(residual, self.first, self.rows)
         x[:, np.diag(self.products[0]) == 0] = 0.0
@@ -251,12 +270,18 @@ class _Frame:
         return np.array([np.vstack([a.T @ b, (b**2).sum(axis=0)]) for a, b in pairs])
 
     def ratio(self, x: Floats) -> Floats:
-        """Ratio of the variances, from the scale of the search: nearly linear, then logarithmic."""
+        """Transform the variable of the search to the ratio of the variances.
+
+        The scale is nearly linear for small ratios and logarithmic for large ones.
+        """
         return np.asarray(np.expm1(x) * len(self.rows) / len(self.order))
 
 
 def _split(a: Floats, first: Ints, rows: Ints) -> tuple[Floats, Floats]:
-    """Split rows into what is within people, and sums of people over the root of their rows."""
+    """Split rows into deviations within participants and scaled sums of participants.
+
+    Sums are divided by the square root of the number of rows.
+    """
     sums = np.add.reduceat(a, first, axis=0)
     within = a - np.repeat(sums / rows[:, None], rows, axis=0)
     return within, sums / np.sqrt(rows)[:, None]
@@ -264,27 +289,39 @@ def _split(a: Floats, first: Ints, rows: Ints) -> tuple[Floats, Floats]:
 
 @dataclass(frozen=True, slots=True)
 class _Slopes:
-    """The profiled deviance at one ratio for each variable; derivatives are by the ratio."""
+    """The profiled deviance and its derivatives by the ratio, at one ratio for each variable."""
 
     first: Floats  # (m,) D'
     second: Floats  # (m,) D''
-    q: Floats  # (m,)
+    q: Floats  # (m,) Q
     q_first: Floats  # (m,) Q'
-    coefficients: Floats  # (m, p), of the basis
-    inverse: Floats  # (m, p, p): A^-1
-    inverse_first: Floats  # (m, p, p): its derivative
+    coefficients: Floats  # (m, p) coefficients of the basis
+    inverse: Floats  # (m, p, p) A^-1
+    inverse_first: Floats  # (m, p, p) derivative of A^-1
 
 
 def _fit(y: Floats, frame: _Frame, *, reml: bool) -> tuple[Floats, Floats, npt.NDArray[np.object_]]:
-    """Estimates, errors and degrees of freedom; residual and person variance; trouble."""
+    """Fit variables that share a frame.
+
+    Returns
+    -------
+    table : ndarray, shape (3, n_columns, n_variables)
+        Coefficients, standard errors and degrees of freedom.
+    variances : ndarray, shape (2, n_variables)
+        Variances of residuals and between participants.
+    trouble : ndarray of str, shape (n_variables,)
+        Problems of the fits.
+    """
     y = y[frame.order]
     start = frame.basis.T @ y
-    residual = y - frame.basis @ start  # so that Q loses no digits to the mean
+    residual = y - frame.basis @ start  # Q of residuals loses no precision to the mean
     varies = (residual**2).sum(axis=0) > 1e-24 * (y**2).sum(axis=0)
     sums = frame.cross(residual)
-    x, met = _minimise(sums, frame, varies, reml=reml)
-    trouble = np.select([~varies, ~met, x == 0], [_NOTHING, _STUCK, _BOUNDARY], "").astype(object)
-    good = np.flatnonzero(met)
+    x, converged = _minimise(sums, frame, varies, reml=reml)
+    trouble = np.select(
+        [~varies, ~converged, x == 0], [_NO_VARIANCE, _NOT_CONVERGED, _BOUNDARY], ""
+    ).astype(object)
+    good = np.flatnonzero(converged)
     ratio = frame.ratio(x[good])
     at = _slopes(sums[..., good], frame, ratio, reml=reml)
     freedom = len(y) - len(start) * reml
@@ -300,16 +337,16 @@ def _fit(y: Floats, frame: _Frame, *, reml: bool) -> tuple[Floats, Floats, npt.N
 
 
 def _diagonals(back: Floats, a: Floats) -> Floats:
-    """Diagonals of ``back @ a @ back.T``, shape (p, m)."""
+    """Return the diagonals of ``back @ a @ back.T``, shape (p, m)."""
     return np.asarray(((back @ a) * back).sum(axis=2).T)
 
 
 def _freedom(at: _Slopes, shape: Floats, frame: _Frame, *, freedom: int, ratio: Floats) -> Floats:
-    """Satterthwaite's degrees of freedom, shape (p, m).
+    """Compute Satterthwaite's degrees of freedom, shape (p, m).
 
     With the ratio and the logarithm of the residual variance as parameters, the Hessian of the
-    deviance is [[a, c], [c, f]], c = -f Q' / Q, and its determinant is f D''. The gradient of
-    log v is (u, 1), u that of the logarithm of a diagonal element of A^-1.
+    deviance is [[a, c], [c, f]] with c = -f Q' / Q, and its determinant is f D''. The gradient of
+    log v is (u, 1), where u is that of the logarithm of a diagonal element of A^-1.
     """
     u = _diagonals(frame.back, at.inverse_first) / shape
     cross = -freedom * at.q_first / at.q
@@ -319,27 +356,28 @@ def _freedom(at: _Slopes, shape: Floats, frame: _Frame, *, freedom: int, ratio: 
 
 
 def _minimise(sums: Floats, frame: _Frame, varies: Bools, *, reml: bool) -> tuple[Floats, Bools]:
-    """Minimise the deviance of each variable: a grid, then Newton steps kept in a bracket.
+    """Minimise the deviance of each variable on a grid, then by Newton steps within a bracket.
 
     Returns
     -------
     x : ndarray, shape (n_variables,)
-        See `_Frame.ratio`; 0 at the boundary.
-    met : ndarray of bool, shape (n_variables,)
+        Minimum on the scale of `_Frame.ratio`; 0 at the boundary.
+    converged : ndarray of bool, shape (n_variables,)
         Whether the minimum was found.
     """
     best = _grid(sums, frame, reml=reml).argmin(axis=0)
     low, high = _GRID[np.maximum(best - 1, 0)], _GRID[np.minimum(best + 1, len(_GRID) - 1)]
-    x, met = _GRID[best], np.zeros(len(best), dtype=bool)
-    active = np.flatnonzero(varies & (best < len(_GRID) - 1))  # its end: nothing within people
-    for _ in range(_STEPS):
+    x, converged = _GRID[best], np.zeros(len(best), dtype=bool)
+    # a minimum at the end of the grid means that there is no variance within participants
+    active = np.flatnonzero(varies & (best < len(_GRID) - 1))
+    for _ in range(_MAX_STEPS):
         if not len(active):
             break
         now = x[active]
         at = _slopes(sums[..., active], frame, frame.ratio(now), reml=reml)
-        pace = np.exp(now) * len(frame.rows) / len(frame.order)  # of the ratio along x
-        first = at.first * pace
-        second = at.second * pace**2 + first
+        rate = np.exp(now) * len(frame.rows) / len(frame.order)  # derivative of the ratio by x
+        first = at.first * rate
+        second = at.second * rate**2 + first
         down, convex = first < 0, second > 0
         low[active] = np.where(down, now, low[active])
         high[active] = np.where(down, high[active], now)
@@ -347,16 +385,16 @@ def _minimise(sums: Floats, frame: _Frame, varies: Bools, *, reml: bool) -> tupl
         edge = (now == 0) & ~down
         step[edge] = 0.0
         done = edge | (convex & (np.abs(step) < _TOLERANCE))
-        to = np.maximum(now + step, 0.0)
-        inside = (to > low[active]) & (to < high[active])
-        x[active] = np.where(inside | done, to, (low[active] + high[active]) / 2)
-        met[active[done]] = True
+        new = np.maximum(now + step, 0.0)
+        inside = (new > low[active]) & (new < high[active])
+        x[active] = np.where(inside | done, new, (low[active] + high[active]) / 2)
+        converged[active[done]] = True
         active = active[~done]
-    return x, met
+    return x, converged
 
 
 def _grid(sums: Floats, frame: _Frame, *, reml: bool) -> Floats:
-    """Profiled deviance on the grid, shape (n_grid, m)."""
+    """Return the profiled deviance on the grid, shape (n_grid, m)."""
     h = 1 / (1 + frame.ratio(_GRID)[:, None] * frame.sizes)
     a = np.tensordot(h, frame.products, 1)
     total = np.tensordot(h, sums, 1)
@@ -394,5 +432,5 @@ def _slopes(sums: Floats, frame: _Frame, ratio: Floats, *, reml: bool) -> _Slope
 
 
 def _times(a: Floats, b: Floats) -> Floats:
-    """Products of a matrix and a vector for each variable, shape (m, p)."""
+    """Return the product of a matrix and a vector for each variable, shape (m, p)."""
     return np.asarray((a @ b[:, :, None])[:, :, 0])

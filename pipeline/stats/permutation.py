@@ -1,18 +1,21 @@
-"""Permutation tests, intervals, equivalence and correction for one coefficient of many variables.
+"""Permutation tests of one coefficient of a linear model, for many variables at once.
 
-One group: sign flips; several: permutation, both by the Freedman-Lane scheme when there are
-covariates (Freedman & Lane 1983, doi:10.2307/1391660; Winkler 2014,
-doi:10.1016/j.neuroimage.2014.01.060). Groups may differ in variance: the statistic is Welch's t,
-generalised to covariates, compared as normal scores. Family-wise error by the maximum statistic
-(Westfall & Young).
+The mean of one group is tested by sign flips and other coefficients by permutations. With
+covariates, both follow the scheme of Freedman and Lane (1983, doi:10.2307/1391660; Winkler 2014,
+doi:10.1016/j.neuroimage.2014.01.060). Groups may differ in variance: the statistic is the
+least-squares estimate over a standard error from the residual variance of each group, which is
+Welch's t (1947, doi:10.1093/biomet/34.1-2.28) when there are no covariates. Statistics of several
+groups are compared as normal scores. The family-wise error is controlled by the maximum statistic
+(Westfall & Young 1993; Nichols & Holmes 2002, doi:10.1002/hbm.1058).
 
-The residuals of a relabelled data set are never formed. With Q an orthonormal basis of the design
-and r the residuals under the null model, a = Q' P r gives the estimate, and the residual sum of
-squares of variance group g is
+The residuals of relabelled data are not computed explicitly. With Q an orthonormal basis of the
+design, r the residuals under the null model and P a relabelling, the estimate follows from
+a = Q' P r, and the residual sum of squares of variance group g is, by expanding the square of
+P r - Q a over the rows of the group,
 
     sum over g of (P r)^2 - 2 a' (Q_g' P r) + a' (Q_g' Q_g) a,
 
-where Q_g keeps the rows of group g: a few matrix products for a block of relabellings.
+where Q_g holds the rows of group g. A block of relabellings thus needs a few matrix products.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -38,27 +41,28 @@ __all__ = [
 
 Side = Literal["two-sided", "increase", "decrease"]
 
-_BLOCK = 1_000_000  # statistics per block: what the caches hold
-_LARGE = 20_000_000  # statistics in all from which single precision is used
-_FEW = 4096  # variables whose copies are held at a time
+_BLOCK = 1_000_000  # statistics per block, so that a block fits into the processor caches
+_LARGE = 20_000_000  # total number of statistics above which single precision is used
+_VARIABLE_BLOCK = 4096  # variables that are copied at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """A linear model with one coefficient of interest.
+    """Define a linear model with one coefficient of interest.
 
     Parameters
     ----------
-    design : ndarray, shape (n_people, n_columns)
-        First column: what is of interest (a constant, an arm, a score); then nuisance.
-    group : ndarray of int, shape (n_people,)
-        Variance group of each person.
+    design : ndarray, shape (n_participants, n_columns)
+        Design matrix. The first column is the column of interest (a constant, an arm or a score);
+        the other columns are nuisance.
+    group : ndarray of int, shape (n_participants,)
+        Variance group of each participant.
     exchange : Exchange
         Relabellings that the null hypothesis allows.
-    weights : ndarray, shape (n_people,)
-        The estimate is ``weights @ scaled(y)``.
-    scale : ndarray, shape (n_people,)
-        Root of each person's weight; the design is scaled already.
+    weights : ndarray, shape (n_participants,)
+        Weights of the estimate, which is ``weights @ scaled(y)``.
+    scale : ndarray, shape (n_participants,)
+        Square root of the weight of each participant, by which `design` is already multiplied.
     """
 
     design: Floats
@@ -68,30 +72,47 @@ class Contrast:
     scale: Floats
 
     def scaled(self, y: Floats) -> Floats:
-        """Scale the values of people, shape (n_people, ...), as the design is."""
+        """Scale values like the design.
+
+        Parameters
+        ----------
+        y : ndarray, shape (n_participants, ...)
+            Values of participants.
+
+        Returns
+        -------
+        ndarray, shape (n_participants, ...)
+            Values times the square root of the weight of each participant.
+        """
         return np.asarray(y * self.scale.reshape(-1, *[1] * (y.ndim - 1)))
 
 
 @dataclass(frozen=True, slots=True)
 class PermutationResult:
-    """Result of `permutation_test`; arrays of shape (n_variables,).
+    """Hold the result of `permutation_test`.
 
     Parameters
     ----------
-    estimate, se, df : ndarray
-        Coefficient, its standard error, Welch-Satterthwaite degrees of freedom.
-    ci_low, ci_high : ndarray
-        95 % t interval.
-    statistic : ndarray
+    estimate : ndarray, shape (n_variables,)
+        Coefficient of interest.
+    se : ndarray, shape (n_variables,)
+        Standard error of the estimate.
+    df : ndarray, shape (n_variables,)
+        Welch-Satterthwaite degrees of freedom.
+    ci_low, ci_high : ndarray, shape (n_variables,)
+        Limits of the 95 % confidence interval (t distribution).
+    statistic : ndarray, shape (n_variables,)
         Welch's t.
-    p, p_corrected : ndarray
-        Permutation p, alone and family-wise (max-T); never 0.
+    p : ndarray, shape (n_variables,)
+        Permutation p value; never 0.
+    p_corrected : ndarray, shape (n_variables,)
+        Permutation p value corrected for the family-wise error by the maximum statistic; never 0.
     n_permutations : int
-        Relabellings compared with, the observed one included.
+        Number of relabellings, including the observed one.
     exact : bool
-        True when all relabellings were enumerated.
+        Whether all relabellings were enumerated.
     maxima : tuple of ndarray, shape (n_relabellings,)
-        For each family, sorted: the largest statistic of each relabelling.
+        Sorted maximum statistics of the relabellings, for each family.
     """
 
     estimate: Floats
@@ -107,17 +128,23 @@ class PermutationResult:
     maxima: tuple[Floats, ...]
 
     def equivalence_p(self, bound: npt.ArrayLike) -> Floats:
-        """Two one-sided t tests of ``|effect| < bound`` (Schuirmann 1987, doi:10.1007/BF01068419).
+        """Test whether the absolute effect is smaller than a bound.
 
         Parameters
         ----------
-        bound : array_like
-            Smallest effect of interest, in the units of each estimate.
+        bound : array_like, shape (n_variables,)
+            Smallest effect of interest, in the unit of each estimate.
 
         Returns
         -------
-        ndarray
-            The larger of the two p values; small means that the effect is practically nil.
+        ndarray, shape (n_variables,)
+            p value of the equivalence test; NaN where the bound is NaN. A small value is evidence
+            that the absolute effect is smaller than the bound.
+
+        Notes
+        -----
+        The p value is the larger one of two one-sided t tests (Schuirmann 1987,
+        doi:10.1007/BF01068419).
         """
         from scipy.special import stdtr  # noqa: PLC0415 - half a second of import
 
@@ -126,12 +153,13 @@ class PermutationResult:
         return np.asarray(stdtr(self.df, excess), float)
 
     def p_interval(self) -> tuple[Floats, Floats]:
-        """Bounds of p that more relabellings could give (Clopper-Pearson, 95 %).
+        """Compute the uncertainty of p values due to the random choice of relabellings.
 
         Returns
         -------
-        low, high : ndarray
-            Both equal p when all relabellings were enumerated.
+        low, high : ndarray, shape (n_variables,)
+            95 % limits (Clopper & Pearson 1934, doi:10.1093/biomet/26.4.404). Both equal p when
+            all relabellings were enumerated.
         """
         if self.exact:
             return self.p, self.p
@@ -151,27 +179,29 @@ def mean_contrast(
     covariates: Floats | None = None,
     blocks: npt.NDArray[np.intp] | None = None,
 ) -> Contrast:
-    """Contrast for the mean of one group, or for treated minus control.
+    """Build the contrast of the mean of one group, or of treated minus control.
 
     Parameters
     ----------
     n_participants : int
-    treated : ndarray of bool, shape (n_people,), optional
-        None tests the mean of all.
-    covariates : ndarray, shape (n_people, n_covariates), optional
-        Centred here; constant ones are dropped.
-    blocks : ndarray of int, shape (n_people,), optional
-        Labels are exchanged within blocks (sites) only; sign flips need none.
+        Number of participants.
+    treated : ndarray of bool, shape (n_participants,), optional
+        Whether each participant was treated; None for the mean of all participants.
+    covariates : ndarray, shape (n_participants, n_covariates), optional
+        Nuisance covariates. They are centred, and constant covariates are dropped.
+    blocks : ndarray of int, shape (n_participants,), optional
+        Blocks (sites) within which labels are exchanged; not used by sign flips.
 
     Returns
     -------
     Contrast
+        Linear model and its relabellings.
 
     Raises
     ------
     DesignError
-        If an arm has fewer than two people, or the covariates leave fewer than two degrees of
-        freedom or determine the arm.
+        If an arm has fewer than two participants, or if the covariates determine the arm or leave
+        fewer than two degrees of freedom.
     """
     if treated is None:
         group = np.zeros(n_participants, np.intp)
@@ -179,7 +209,7 @@ def mean_contrast(
     arms = np.array([treated.sum(), (~treated).sum()])
     if arms.min() < 2:
         raise DesignError(
-            f"{arms[0]} treated and {arms[1]} control people have both visits; each arm "
+            f"{arms[0]} treated and {arms[1]} control participants have both visits; each arm "
             "needs at least two"
         )
     return contrast_of(
@@ -197,37 +227,40 @@ def contrast_of(
     flips: bool = False,
     weights: Floats | None = None,
 ) -> Contrast:
-    """Contrast for any column: a score, an interaction, an arm.
+    """Build the contrast of any column: a score, an interaction or an arm.
 
     Parameters
     ----------
-    interest : ndarray, shape (n_people,)
-        Its coefficient is tested. For sign flips: the column of ones, or weights that all have one
-        sign.
-    nuisance : ndarray, shape (n_people, n_columns), optional
-        Centred here, constant columns dropped; a constant is always part of the model.
-    anchored : ndarray, shape (n_people, n_columns), optional
-        Nuisance with a meaningful zero, which is not centred: with sign flips the estimate is then
-        the mean where these are 0 (change in motion: the change at unchanged motion).
-    group : ndarray of int, shape (n_people,), optional
-        Variance groups; None: one.
-    blocks : ndarray of int, shape (n_people,), optional
-        See `Exchange`.
+    interest : ndarray, shape (n_participants,)
+        Column whose coefficient is tested. With sign flips, a column of ones, or weights with a
+        common sign.
+    nuisance : ndarray, shape (n_participants, n_columns), optional
+        Nuisance columns. They are centred, and constant columns are dropped. The model always
+        contains a constant.
+    anchored : ndarray, shape (n_participants, n_columns), optional
+        Nuisance columns with a meaningful zero, which are not centred. With sign flips, the
+        estimate is the mean where these columns are 0; for change in motion, that is the change at
+        unchanged motion.
+    group : ndarray of int, shape (n_participants,), optional
+        Variance group of each participant; by default, all participants form one group.
+    blocks : ndarray of int, shape (n_participants,), optional
+        Blocks within which labels are exchanged (`Exchange`).
     flips : bool
-        Sign flips instead of permutations.
-    weights : ndarray, shape (n_people,), optional
-        Of people, above 0: weighted least squares. Exact with sign flips; with permutations the
-        weighted residuals are taken as exchangeable.
+        Whether signs are flipped instead of permuting participants.
+    weights : ndarray, shape (n_participants,), optional
+        Weights above 0 for weighted least squares. The test is exact with sign flips; permutations
+        assume that weighted residuals are exchangeable.
 
     Returns
     -------
     Contrast
+        Linear model and its relabellings.
 
     Raises
     ------
     DesignError
-        If the column is constant or collinear with the nuisance, or too few degrees of freedom are
-        left.
+        If the column is constant or collinear with the nuisance columns, or if fewer than two
+        degrees of freedom are left.
     """
     n = len(interest)
     more = np.empty((n, 0)) if nuisance is None else np.asarray(nuisance, float)
@@ -246,12 +279,13 @@ def contrast_of(
     design = np.hstack(parts).astype(float)
     if np.linalg.matrix_rank(design) < design.shape[1]:
         raise DesignError(
-            "the covariates are collinear with each other or with the arm; leave one out under "
+            "the covariates are collinear with each other or with the arm; remove one of them from "
             "[model] covariates of the study file"
         )
     if n - design.shape[1] < 2:
         raise DesignError(
-            f"{n} people are too few for {design.shape[1]} model columns; use fewer covariates"
+            f"{n} participants are too few for {design.shape[1]} model columns; remove covariates "
+            "from [model] covariates of the study file"
         )
     scale = np.ones(n) if weights is None else np.sqrt(weights / np.mean(weights))
     design = design * scale[:, None]
@@ -276,28 +310,37 @@ def permutation_test(
 
     Parameters
     ----------
-    y : ndarray, shape (n_people, n_variables)
-        No NaN.
+    y : ndarray, shape (n_participants, n_variables)
+        Values without NaN.
     contrast : Contrast
+        Linear model and its relabellings.
     rng : numpy.random.Generator
+        Source of the relabellings.
     n_permutations : int
-        Upper bound; all relabellings are enumerated when there are no more.
+        Number of random relabellings. All relabellings are enumerated instead when there are at
+        most ``n_permutations + 1``.
     excess_variance : ndarray, shape (n_variables,), optional
-        Added to the squared standard error of the observed estimate: noise that all people share
-        (`Response.excess_variance`), which relabelling cannot show.
+        Variance to add to the squared standard error of the observed estimate, due to noise that
+        all participants share (`Response.excess_variance`) and that relabelling cannot reproduce.
     sides : sequence of {"two-sided", "increase", "decrease"}, optional
-        Per variable.
+        Direction of the test of each variable; two-sided by default.
     families : sequence of ndarray of int, optional
-        Positions of variables that are corrected together; None: all of them. Every variable
-        belongs to one.
+        Positions of the variables of each family that is corrected together; by default, all
+        variables form one family. Each variable must belong to one family.
     watch : callable, optional
-        Is given each block of relabelled statistics, shape (n_rows, n_variables): for statistics
-        of several variables, such as components of a network, from the same relabellings. As
-        `t_statistics` returns them.
+        Function that is called with each block of relabelled statistics, shape (n_rows,
+        n_variables), scaled as by `t_statistics`. It serves statistics of several variables, such
+        as network components, that are computed from the same relabellings.
 
     Returns
     -------
     PermutationResult
+        Estimates and p values of all variables.
+
+    Notes
+    -----
+    With b relabelled statistics at least as large as the observed one among m random relabellings,
+    p = (b + 1) / (m + 1) (Phipson & Smyth 2010, doi:10.2202/1544-6115.1585).
     """
     y = contrast.scaled(np.asarray(y, float))
     extra = np.zeros(y.shape[1]) if excess_variance is None else excess_variance
@@ -307,34 +350,35 @@ def permutation_test(
     estimate = contrast.weights @ y
     variance, df = _variance(y, contrast)
     with np.errstate(divide="ignore", invalid="ignore"):
-        df_total = df * (1 + extra / variance) ** 2  # the excess is taken as known
+        # Welch-Satterthwaite formula, with the excess variance as a constant
+        df_total = df * (1 + extra / variance) ** 2
     df_total = np.where(np.isfinite(df_total), df_total, df)
     se = np.sqrt(variance + extra)
     observed = _ratio(estimate, se)
     several = np.unique(contrast.group).size > 1
     compared = _normalised(observed, df_total) if several else observed
-    reach = np.abs(compared) if not direction.any() else _one_sided(compared, direction)
+    target = np.abs(compared) if not direction.any() else _one_sided(compared, direction)
     relabel, exact = contrast.exchange.draw(n_permutations, rng)
     above = np.zeros(y.shape[1])
     above_max = np.zeros(y.shape[1])
     kernel = _Kernel.of(y, contrast, n_statistics=len(relabel) * y.shape[1])
     if bare := kernel.is_bare and watch is None:
-        reach = reach / np.sqrt(kernel.share[0] + reach**2)  # t as a correlation
-    # ties of equal relabellings must count as reached
-    floor = (reach - kernel.slack * np.abs(reach)).astype(kernel.residual.dtype)
-    tops: list[list[Reals]] = [[] for _ in groups]
+        target = target / np.sqrt(kernel.share[0] + target**2)  # t as a correlation
+    # statistics of equivalent relabellings may differ by rounding, and must count as reaching it
+    floor = (target - kernel.slack * np.abs(target)).astype(kernel.residual.dtype)
+    block_maxima: list[list[Reals]] = [[] for _ in groups]
     for block in kernel.blocks(relabel, bare=bare):
         if watch is not None:
             watch(block)
         null = np.abs(block) if not direction.any() else _one_sided(block, direction)
         above += _column_counts(null >= floor)
-        for columns, top in zip(groups, tops, strict=True):
+        for columns, family_maxima in zip(groups, block_maxima, strict=True):
             part = null if len(groups) == 1 else null[:, columns]
-            top.append(part.max(axis=1))
-    maxima = [np.sort(np.concatenate(top)) for top in tops]
-    for columns, found in zip(groups, maxima, strict=True):
-        above_max[columns] = len(found) - np.searchsorted(found, floor[columns])
-    if bare:  # back from correlations to t
+            family_maxima.append(part.max(axis=1))
+    maxima = [np.sort(np.concatenate(family_maxima)) for family_maxima in block_maxima]
+    for columns, largest in zip(groups, maxima, strict=True):
+        above_max[columns] = len(largest) - np.searchsorted(largest, floor[columns])
+    if bare:  # convert correlations back to t
         df_bare = kernel.share[0]
         maxima = [r * np.sqrt(df_bare / np.maximum(1 - r**2, 1e-12)) for r in maxima]
     total = len(relabel) + (not exact)
@@ -352,23 +396,24 @@ def permutation_test(
         p_corrected=np.maximum(above_max + (not exact), 1) / total,
         n_permutations=total,
         exact=exact,
-        maxima=tuple(np.asarray(top, float) for top in maxima),
+        maxima=tuple(np.asarray(largest, float) for largest in maxima),
     )
 
 
 def t_statistics(y: Floats, contrast: Contrast) -> Floats:
-    """Return what relabelled statistics are compared with.
+    """Compute the observed statistics on the scale of the relabelled statistics.
 
     Parameters
     ----------
-    y : ndarray, shape (n_people, n_variables)
-        No NaN.
+    y : ndarray, shape (n_participants, n_variables)
+        Values without NaN.
     contrast : Contrast
+        Linear model and its coefficient of interest.
 
     Returns
     -------
     ndarray, shape (n_variables,)
-        t; with several variance groups, the normal score of Welch's t.
+        t with one variance group, and the normal score of Welch's t with several.
     """
     y = contrast.scaled(y)
     variance, df = _variance(y, contrast)
@@ -377,43 +422,50 @@ def t_statistics(y: Floats, contrast: Contrast) -> Floats:
 
 
 def _ratio(estimate: Reals, se: Reals) -> Floats:
+    """Divide, with 0 where the divisor is 0."""
     out = np.zeros_like(estimate)
     np.divide(estimate, se, out=out, where=se > 0)
     return np.asarray(out)
 
 
 def _column_counts(hits: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer]:
-    kind = np.uint8 if len(hits) < 256 else np.uint32  # eight times as fast where it suffices
+    kind = np.uint8 if len(hits) < 256 else np.uint32  # 8 bits are eight times as fast
     return np.asarray(np.add.reduce(hits.view(np.uint8), axis=0, dtype=kind))
 
 
 def _normalised(t: Reals, df: Reals) -> Reals:
-    """Return the normal score with the p of each t, nearly.
+    """Transform each t to the normal score with approximately the same p value.
 
-    Wallace 1959 (doi:10.1214/aoms/1177706075). Welch's t of relabelled arms has other degrees of
-    freedom than the observed one: exchange mixes their variances. Scores can be compared, and
-    maximised over variables, where t cannot.
+    The transformation is that of Wallace (1959, doi:10.1214/aoms/1177706075). Relabelling mixes the
+    variances of the groups, so that Welch's t of relabelled data has other degrees of freedom than
+    that of the observed data. Normal scores can nevertheless be compared, and maximised over
+    variables.
     """
     scale = (8 * df + 1) / (8 * df + 3)
     return np.asarray(np.sign(t) * scale * np.sqrt(df * np.log1p(t * t / df)))
 
 
 def _one_sided(statistic: Reals, direction: Floats) -> Reals:
-    turned = statistic * np.where(direction, direction, 1).astype(statistic.dtype)
-    return np.where(direction == 0, np.abs(statistic), turned)
+    """Return absolute values of two-sided statistics, and signed values in the tested direction."""
+    signed = statistic * np.where(direction, direction, 1).astype(statistic.dtype)
+    return np.where(direction == 0, np.abs(statistic), signed)
 
 
 def _variance(y: Floats, contrast: Contrast) -> tuple[Floats, Floats]:
-    """Variance of the observed estimate, and its Welch-Satterthwaite degrees of freedom."""
+    """Estimate the variance of the observed estimate and its degrees of freedom.
+
+    The degrees of freedom are those of Welch and Satterthwaite (Satterthwaite 1946,
+    doi:10.2307/3002019).
+    """
     design, inverse = contrast.design, np.linalg.pinv(contrast.design)
     share, squares = _shares(contrast)
     numbers = np.unique(contrast.group)
     parts = np.empty((len(numbers), y.shape[1]))
-    for few in _few_variables(y):
-        residual = y[:, few] - design @ (inverse @ y[:, few])
+    for block in _variable_blocks(y):
+        residual = y[:, block] - design @ (inverse @ y[:, block])
         for k, (g, df, w) in enumerate(zip(numbers, share, squares, strict=True)):
             own = (residual[contrast.group == g] ** 2).sum(axis=0)
-            parts[k, few] = w * own / max(df, 1e-12)
+            parts[k, block] = w * own / max(df, 1e-12)
     total = parts.sum(axis=0)
     spread = (parts**2 / np.maximum(share, 1e-12)[:, None]).sum(axis=0)
     df = np.full_like(total, float(share.sum()))
@@ -421,47 +473,47 @@ def _variance(y: Floats, contrast: Contrast) -> tuple[Floats, Floats]:
     return total, df
 
 
-def _few_variables(y: Floats) -> Iterator[slice]:
-    """Cut variables into few enough that their copies are small beside all edges of a study."""
-    return (slice(k, k + _FEW) for k in range(0, y.shape[1], _FEW))
+def _variable_blocks(y: Floats) -> Iterator[slice]:
+    """Divide variables into blocks whose copies are small relative to all edges of a study."""
+    return (slice(k, k + _VARIABLE_BLOCK) for k in range(0, y.shape[1], _VARIABLE_BLOCK))
 
 
 def _shares(contrast: Contrast) -> tuple[Floats, Floats]:
-    """Residual degrees of freedom, and summed squared weights, of each variance group."""
+    """Return residual degrees of freedom and summed squared weights of each variance group."""
     q = np.linalg.qr(contrast.design)[0]
-    left = 1 - (q**2).sum(axis=1)
+    one_minus_leverage = 1 - (q**2).sum(axis=1)
     groups = np.array([contrast.group == g for g in np.unique(contrast.group)], float)
-    return groups @ left, groups @ contrast.weights**2
+    return groups @ one_minus_leverage, groups @ contrast.weights**2
 
 
 @dataclass(frozen=True, slots=True)
 class _Kernel:
-    """Welch's t of relabelled residuals, each of unit length, without forming them."""
+    """Compute Welch's t of relabelled data from inner products."""
 
-    residual: Reals  # (n, n_variables)
-    basis: Floats  # (n, q) orthonormal, the first along the weights
-    length: float  # of the weights: the estimate is length x first inner product
-    masks: list[npt.NDArray[np.bool_]]  # all variance groups but the last
-    factor: Floats  # (n_groups,): squared weights over residual degrees of freedom
-    share: Floats  # (n_groups,): residual degrees of freedom
+    residual: Reals  # (n, n_variables), residuals under the null model, of unit length
+    basis: Floats  # (n, q), orthonormal, with the first column along the weights
+    length: float  # length of the weights; the estimate is length x first inner product
+    masks: list[npt.NDArray[np.bool_]]  # all variance groups except the last
+    factor: Floats  # (n_groups,), squared weights over residual degrees of freedom
+    share: Floats  # (n_groups,), residual degrees of freedom
     flips: bool
-    empty: npt.NDArray[np.bool_]  # variables without any variance
+    empty: npt.NDArray[np.bool_]  # variables without variance
 
     @classmethod
     def of(cls, y: Floats, contrast: Contrast, *, n_statistics: int) -> "_Kernel":
         dtype = np.float32 if n_statistics > _LARGE else np.float64
         nuisance, inverse = contrast.design[:, 1:], np.linalg.pinv(contrast.design[:, 1:])
         residual, empty = np.empty(y.shape, dtype), np.empty(y.shape[1], bool)
-        for few in _few_variables(y):
-            part = y[:, few]
+        for block in _variable_blocks(y):
+            part = y[:, block]
             left = part - nuisance @ (inverse @ part) if nuisance.size else part
             square = (left**2).sum(axis=0)
             # t does not depend on the scale
-            residual[:, few] = _ratio(left, np.broadcast_to(np.sqrt(square), left.shape))
-            # a constant leaves rounding errors, not variance
-            empty[few] = square <= 1e-24 * (part**2).sum(axis=0)
-        # the weights are in the design's span, orthogonal to nuisance: only the first inner
-        # product makes the estimate
+            residual[:, block] = _ratio(left, np.broadcast_to(np.sqrt(square), left.shape))
+            # residuals of a constant variable are rounding errors
+            empty[block] = square <= 1e-24 * (part**2).sum(axis=0)
+        # The weights lie in the span of the design and are orthogonal to nuisance, so that the
+        # estimate depends on the first inner product only.
         length = float(np.linalg.norm(contrast.weights))
         first = contrast.weights[:, None] / length
         basis = np.hstack([first, np.linalg.qr(nuisance)[0]]) if nuisance.size else first
@@ -485,18 +537,18 @@ class _Kernel:
 
     @property
     def slack(self) -> float:
-        """Relative difference of two statistics that are equal but for rounding."""
+        """Relative difference between equal statistics that rounding may cause."""
         return 1e-9 if self.residual.dtype == np.float64 else 1e-5
 
     def blocks(self, relabel: npt.NDArray[np.int_], *, bare: bool) -> Iterator[Reals]:
-        """Yield statistics of the relabellings; as correlations instead of t when `bare`."""
+        """Yield blocks of relabelled statistics, as correlations instead of t if `bare`."""
         step = max(1, _BLOCK // max(1, self.residual.shape[1]))
         for start in range(0, len(relabel), step):
             part = relabel[start : start + step]
             yield self._product(self.basis[:, 0], part, self.residual) if bare else self.t(part)
 
     def t(self, relabel: npt.NDArray[np.int_]) -> Reals:
-        """Statistics of some relabellings; normal scores of Welch's t with several groups."""
+        """Compute the statistics of relabellings: t, or normal scores with several groups."""
         a = self._products(self.basis, relabel, self.residual)
         rest = np.multiply(a[0], a[0])
         square = np.empty_like(rest) if len(a) > 1 else rest
@@ -517,7 +569,11 @@ class _Kernel:
     def _variance(
         self, rest: Reals, a: list[Reals], relabel: npt.NDArray[np.int_]
     ) -> tuple[Reals, Reals | None]:
-        """Variance of the estimate; with several groups its degrees of freedom, too."""
+        """Estimate the variance of the estimate and, with several groups, its degrees of freedom.
+
+        The residual sum of squares of the last group is that of all groups, `rest`, minus those of
+        the others.
+        """
         if not self.masks:
             rest *= float(self.factor[0])
             return rest, None
@@ -537,14 +593,15 @@ class _Kernel:
     def _group_squares(
         self, mask: npt.NDArray[np.bool_], a: list[Reals], relabel: npt.NDArray[np.int_]
     ) -> Reals:
+        """Return the residual sum of squares of one variance group (formula in the module)."""
         r = self.residual
-        kept = np.where(mask[:, None], self.basis, 0.0)
-        inner = kept.T @ kept
+        own_basis = np.where(mask[:, None], self.basis, 0.0)
+        inner = own_basis.T @ own_basis
         if self.flips:
             total = np.broadcast_to((r[mask] ** 2).sum(axis=0), a[0].shape).astype(r.dtype)
         else:
             total = self._product(mask.astype(float), relabel, r * r)
-        products = self._products(kept, relabel, r)
+        products = self._products(own_basis, relabel, r)
         for k, part in enumerate(a):
             weight = products[k]
             weight *= -2
@@ -556,13 +613,13 @@ class _Kernel:
         return np.maximum(total, 0)
 
     def _product(self, column: Floats, relabel: npt.NDArray[np.int_], values: Reals) -> Reals:
-        """Inner products of a column with relabelled values, one row per relabelling."""
+        """Return inner products of a column with relabelled values, one row per relabelling."""
         return self._products(column[:, None], relabel, values)[0]
 
     def _products(
         self, columns: Floats, relabel: npt.NDArray[np.int_], values: Reals
     ) -> list[Reals]:
-        """Inner products of several columns, from one matrix product."""
+        """Return inner products of several columns, computed by one matrix product."""
         shape = (columns.shape[1], *relabel.shape)
         weights = np.empty(shape, values.dtype)
         for k, column in enumerate(columns.T):
@@ -571,5 +628,5 @@ class _Kernel:
             else:
                 spread = np.broadcast_to(column.astype(values.dtype), relabel.shape)
                 np.put_along_axis(weights[k], relabel, spread, axis=1)
-        made = weights.reshape(-1, shape[2]) @ values
-        return list(made.reshape(*shape[:2], -1))
+        products = weights.reshape(-1, shape[2]) @ values
+        return list(products.reshape(*shape[:2], -1))

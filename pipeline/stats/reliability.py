@@ -1,4 +1,4 @@
-"""Test-retest reliability of circuits, and what a single person's change must exceed."""
+"""Test-retest reliability, and reliable change of single participants."""
 
 from dataclasses import dataclass
 
@@ -12,19 +12,22 @@ __all__ = ["Reliability", "reliability", "reliable_change"]
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Agreement of two measurements of the same people.
+    """Hold the agreement of two measurements of the same participants.
 
     Parameters
     ----------
     n : int
-        People with both.
-    icc_agreement, icc_consistency : float
-        ICC(A,1) and ICC(C,1): with, and without, the difference between visits counted as error.
+        Number of participants with both measurements.
+    icc_agreement : float
+        ICC(A,1), in which the difference between visits counts as error.
+    icc_consistency : float
+        ICC(C,1), in which the difference between visits does not count as error.
     ci_low, ci_high : float
-        95 % interval of ICC(C,1).
-    sem, mdc : float
-        Standard error of measurement and minimal detectable change (95 %) of one person, in the
-        units of the values.
+        Limits of the 95 % confidence interval of ICC(C,1).
+    sem : float
+        Standard error of measurement, in the unit of the values.
+    mdc : float
+        Minimal detectable change (95 %) of one participant, in the unit of the values.
     """
 
     n: int
@@ -37,49 +40,54 @@ class Reliability:
 
 
 def reliability(first: Floats, second: Floats) -> Reliability:
-    """Estimate reliability from two visits without treatment, or two runs of a visit.
+    """Estimate reliability from two visits without treatment, or from two runs of a visit.
 
     Parameters
     ----------
-    first, second : ndarray, shape (n,)
-        The same people in the same order; NaN drops a person.
+    first, second : ndarray, shape (n_participants,)
+        Measurements of the same participants in the same order. Participants with NaN in either
+        are excluded.
 
     Returns
     -------
     Reliability
+        Intraclass correlations and measurement errors.
 
     Raises
     ------
     DesignError
-        If fewer than four people have both.
+        If fewer than four participants have both measurements.
 
     Notes
     -----
-    Two-way mean squares MSR (people), MSC (visits), MSE (rest), k = 2 (McGraw & Wong 1996,
-    doi:10.1037/1082-989X.1.1.30):
+    With MSR, MSC and MSE the mean squares of participants, visits and residuals in a two-way
+    analysis of variance of k = 2 measurements (McGraw & Wong 1996, doi:10.1037/1082-989X.1.1.30),
 
-        ICC(C,1) = (MSR - MSE) / (MSR + MSE)
-        ICC(A,1) = (MSR - MSE) / (MSR + MSE + 2 (MSC - MSE) / n)
+        ICC(C,1) = (MSR - MSE) / (MSR + MSE),
+        ICC(A,1) = (MSR - MSE) / (MSR + MSE + 2 (MSC - MSE) / n).
 
-    SEM = sqrt(MSE), MDC = 1.96 sqrt(2) SEM (Weir 2005, doi:10.1519/15184.1). The interval of
-    ICC(C,1) follows from F = MSR / MSE.
+    The confidence interval of ICC(C,1) follows from F = MSR / MSE (same source). The standard error
+    of measurement is SEM = sqrt(MSE), and the minimal detectable change is MDC = 1.96 sqrt(2) SEM
+    (Weir 2005, doi:10.1519/15184.1).
 
     Examples
     --------
-    >>> found = reliability(np.array([1.0, 2, 3, 4, 5]), np.array([1.5, 2.1, 2.9, 4.2, 5.1]))
-    >>> round(found.icc_consistency, 3), round(found.mdc, 2)
+    >>> result = reliability(np.array([1.0, 2, 3, 4, 5]), np.array([1.5, 2.1, 2.9, 4.2, 5.1]))
+    >>> round(result.icc_consistency, 3), round(result.mdc, 2)
     (0.99, 0.43)
     """
     available = np.isfinite(first) & np.isfinite(second)
     n = int(available.sum())
     if n < 4:
-        raise DesignError(f"{n} people have both measurements; reliability needs at least four")
+        raise DesignError(
+            f"{n} participants have both measurements; reliability needs at least four"
+        )
     pair = np.array([first[available], second[available]])
-    person, visit, mean = pair.mean(axis=0), pair.mean(axis=1), pair.mean()
-    ms_participants = 2 * ((person - mean) ** 2).sum() / (n - 1)
+    participant, visit, mean = pair.mean(axis=0), pair.mean(axis=1), pair.mean()
+    ms_participants = 2 * ((participant - mean) ** 2).sum() / (n - 1)
     ms_visits = n * ((visit - mean) ** 2).sum()
-    left = pair - person - visit[:, None] + mean
-    ms_error = (left**2).sum() / (n - 1)
+    residual = pair - participant - visit[:, None] + mean
+    ms_error = (residual**2).sum() / (n - 1)
     sem = float(np.sqrt(ms_error))
     low, high = _interval(ms_participants, ms_error, n)
     agreement = ms_participants + ms_error + 2 * (ms_visits - ms_error) / n
@@ -94,11 +102,12 @@ def reliability(first: Floats, second: Floats) -> Reliability:
     )
 
 
-def _share(part: float, whole: float) -> float:
-    return float(part / whole) if whole > 0 else float("nan")
+def _share(part: float, total: float) -> float:
+    return float(part / total) if total > 0 else float("nan")
 
 
 def _interval(ms_participants: float, ms_error: float, n: int) -> tuple[float, float]:
+    """Return the 95 % confidence interval of ICC(C,1)."""
     from scipy.special import fdtri  # noqa: PLC0415 - half a second of import
 
     if ms_error <= 0:
@@ -109,21 +118,29 @@ def _interval(ms_participants: float, ms_error: float, n: int) -> tuple[float, f
 
 
 def reliable_change(change: Floats, untreated: Floats) -> Floats:
-    """Change of each person in units of what people change without treatment.
+    """Compute the reliable change index of each participant.
 
     Parameters
     ----------
-    change : ndarray, shape (n,)
+    change : ndarray, shape (n_participants,)
+        Change of each participant.
     untreated : ndarray, shape (n_untreated,)
-        Change of the control arm, or of anybody scanned twice.
+        Change of participants scanned twice without treatment, such as the control arm; NaN is
+        ignored.
 
     Returns
     -------
-    ndarray, shape (n,)
-        (change - mean of the untreated) / (their standard deviation x sqrt(1 + 1 / n)), as Jacobson
-        & Truax 1991 (doi:10.1037/0022-006X.59.1.12) with the practice effect taken out; beyond the
-        97.5 % point of t with n - 1 degrees of freedom (1.96 for many) it is a reliable change. NaN
-        when fewer than four are untreated.
+    ndarray, shape (n_participants,)
+        Reliable change index; NaN when fewer than four untreated participants are available, or
+        when their changes do not vary.
+
+    Notes
+    -----
+    The index is (change - mean) / (standard deviation x sqrt(1 + 1 / n)), with the mean, the
+    standard deviation and the number n of the untreated changes. It is that of Jacobson & Truax
+    (1991, doi:10.1037/0022-006X.59.1.12), adjusted for practice effects and for the size of the
+    untreated sample. A change is reliable when the absolute index exceeds the 97.5 % quantile of
+    Student's t with n - 1 degrees of freedom (1.96 for large n).
     """
     available = untreated[np.isfinite(untreated)]
     if len(available) < 4 or available.std() == 0:

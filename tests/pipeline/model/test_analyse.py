@@ -1,4 +1,4 @@
-"""Arrays to verdict: each planted truth is named, bad input is refused, nothing depends on luck."""
+"""The analysis of one study: verdicts of simulated truths, missing data, and regional features."""
 
 from dataclasses import replace
 
@@ -30,11 +30,11 @@ RULES = Rules(n_permutations=300)
 
 
 def visits_of(study: EdgeStudy, **more: object) -> Visits:
-    given = {
+    arguments = {
         "treated": None if study.treated.all() else study.treated,
         "reference": study.reference,
     }
-    return Visits(study.baseline, study.followup, study.features, **(given | more))
+    return Visits(study.baseline, study.followup, study.features, **(arguments | more))
 
 
 def run(study: EdgeStudy, **more: object) -> Analysis:
@@ -45,7 +45,7 @@ def run(study: EdgeStudy, **more: object) -> Analysis:
 
 @pytest.mark.parametrize("n_control", [0, 16])
 @pytest.mark.parametrize(
-    ("truth", "wanted"),
+    ("truth", "expected"),
     [
         (Truth(), {"neither", "undetermined"}),
         (Truth(shift=0.15), {"global"}),
@@ -56,22 +56,24 @@ def run(study: EdgeStudy, **more: object) -> Analysis:
         (Truth(shift=0.15, specific=0.2), {"both"}),
     ],
 )
-def test_the_verdict_names_the_planted_truth(truth: Truth, wanted: set, n_control: int) -> None:
+def test_the_verdict_is_that_of_the_simulated_truth(
+    truth: Truth, expected: set, n_control: int
+) -> None:
     spec = replace(QUIET, n_control=n_control)
     analysis = run(simulate_edges(truth, spec, np.random.default_rng(5)))
-    assert analysis.verdict.verdict in wanted, analysis.verdict.reason
-    said = " ".join(analysis.verdict.warnings)
-    assert ("no control arm" in said) == (n_control == 0)
+    assert analysis.verdict.verdict in expected, analysis.verdict.reason
+    warnings = " ".join(analysis.verdict.warnings)
+    assert ("no control arm" in warnings) == (n_control == 0)
 
 
-def test_same_seed_same_result_and_arm_labels_turn_the_sign() -> None:
+def test_the_seed_determines_the_result_and_exchanged_arms_reverse_its_sign() -> None:
     study = simulate_edges(
         Truth(specific=0.2), replace(QUIET, n_control=16), np.random.default_rng(1)
     )
     first, again = run(study), run(study)
-    assert repr(first.estimates) == repr(again.estimates)  # repr, as NaN equals nothing
-    turned = run(study, treated=~study.treated)
-    for a, b in zip(first.estimates, turned.estimates, strict=True):
+    assert repr(first.estimates) == repr(again.estimates)  # repr, because NaN differs from NaN
+    reversed_arms = run(study, treated=~study.treated)
+    for a, b in zip(first.estimates, reversed_arms.estimates, strict=True):
         assert a.term == b.term
         assert b.estimate == pytest.approx(-a.estimate)
 
@@ -82,11 +84,11 @@ def test_the_sign_of_change_is_follow_up_minus_baseline() -> None:
     rows = {(e.family, e.term): e.estimate for e in analysis.estimates}
     assert rows["global", "shift"] == pytest.approx(0.15, abs=0.05)
     assert rows["specific", "dmn"] == pytest.approx(0.3, abs=0.06)
-    plain = (study.followup - study.baseline)[:, study.circuit].mean()
-    assert rows["circuit change", "dmn"] == pytest.approx(plain)
+    mean_change = (study.followup - study.baseline)[:, study.circuit].mean()
+    assert rows["circuit change", "dmn"] == pytest.approx(mean_change)
 
 
-def test_swapping_the_visits_turns_the_sign_of_plain_change() -> None:
+def test_exchanged_visits_reverse_the_sign_of_change() -> None:
     study = simulate_edges(Truth(shift=0.1), QUIET, np.random.default_rng(2))
     back = run(replace(study, baseline=study.followup, followup=study.baseline))
     there = run(study)
@@ -94,14 +96,14 @@ def test_swapping_the_visits_turns_the_sign_of_plain_change() -> None:
     assert pick(back).estimate == pytest.approx(-pick(there).estimate)
 
 
-def test_without_reference_no_share_closed_is_ever_printed() -> None:
+def test_without_a_reference_normalisation_is_not_estimated() -> None:
     study = simulate_edges(Truth(normalisation=0.5), QUIET, np.random.default_rng(3))
     analysis = run(study, reference=None)
     assert all("normalisation" not in e.term for e in analysis.estimates)
     assert any("no reference group" in w for w in analysis.verdict.warnings)
 
 
-def test_after_global_signal_regression_global_is_not_spoken_of() -> None:
+def test_after_global_signal_regression_global_terms_are_not_tested() -> None:
     study = simulate_edges(Truth(shift=0.2), QUIET, np.random.default_rng(4))
     analysis = run(study, global_signal_removed=True)
     assert not [e for e in analysis.estimates if e.family == "global"]
@@ -109,7 +111,7 @@ def test_after_global_signal_regression_global_is_not_spoken_of() -> None:
     assert any("global signal" in w for w in analysis.verdict.warnings)
 
 
-def test_a_motion_covariate_takes_out_what_it_explains() -> None:
+def test_a_motion_covariate_removes_the_variance_that_it_explains() -> None:
     study = simulate_edges(Truth(), QUIET, np.random.default_rng(6))
     motion = np.random.default_rng(7).normal(size=16)
     moved = replace(study, followup=study.followup + 0.5 * motion[:, None])
@@ -119,18 +121,18 @@ def test_a_motion_covariate_takes_out_what_it_explains() -> None:
     assert "Freedman-Lane" in shift(tight).method
 
 
-def test_a_circuit_lost_in_some_people_is_tested_on_the_others_and_says_so() -> None:
+def test_a_circuit_missing_in_some_participants_is_tested_in_the_others() -> None:
     study = simulate_edges(Truth(specific=0.3), QUIET, np.random.default_rng(8))
     study.followup[:2, study.circuit] = np.nan
     circuits = {"dmn": study.circuit, "other": np.arange(700, 720)}
     analysis = analyse(visits_of(study), circuits, rng=np.random.default_rng(0), rules=RULES)
     row = next(e for e in analysis.estimates if e.family == "specific" and e.term == "dmn")
     assert row.n == 14
-    assert row.note == "unknown in 2 people"
+    assert row.note == "missing in 2 participants"
     assert row.p_corrected == pytest.approx(min(1, 2 * row.p))
 
 
-def test_a_circuit_lost_in_everybody_stays_in_the_table() -> None:
+def test_a_circuit_missing_in_all_participants_stays_in_the_table() -> None:
     study = simulate_edges(Truth(), QUIET, np.random.default_rng(9))
     study.followup[:, study.circuit] = np.nan
     circuits = {"dmn": study.circuit, "other": np.arange(700, 720)}
@@ -138,15 +140,164 @@ def test_a_circuit_lost_in_everybody_stays_in_the_table() -> None:
     row = next(e for e in analysis.estimates if e.family == "specific" and e.term == "dmn")
     assert np.isnan(row.p)
     assert "fewer than 4" in row.note
-    assert any("Not tested: dmn" in said for said in analysis.verdict.warnings)
+    assert any("Not tested: dmn" in text for text in analysis.verdict.warnings)
 
 
-def test_mismatched_arrays_are_refused() -> None:
+def test_arrays_that_do_not_match_are_refused() -> None:
     study = simulate_edges(Truth(), QUIET, np.random.default_rng(10))
-    with pytest.raises(DesignError, match="same people and edges"):
+    with pytest.raises(DesignError, match="same participants and edges"):
         Visits(study.baseline, study.followup[:-1], study.features)
     with pytest.raises(DesignError, match="use one atlas"):
         Visits(study.baseline, study.followup, study.features, reference=study.reference[:, :-1])
+
+
+def test_a_circuit_missing_in_one_arm_does_not_affect_other_circuits() -> None:
+    spec = replace(QUIET, n_control=10, n_treated=10)
+    study = simulate_edges(Truth(), spec, np.random.default_rng(9))
+    other = np.arange(700, 720)
+    study.followup[np.ix_(np.flatnonzero(~study.treated)[1:], other)] = np.nan
+    features = FeatureSpace.of_edges(spec.n_regions)
+    visits = Visits(study.baseline, study.followup, features, treated=study.treated)
+    circuits = {"dmn": study.circuit, "other": other}
+    found = analyse(visits, circuits, rng=np.random.default_rng(0), rules=RULES)
+    rows = {e.term: e for e in found.estimates if e.family == "specific"}
+    assert np.isfinite(rows["dmn"].p)
+    assert np.isnan(rows["other"].p)
+    assert "at least two" in rows["other"].note
+
+
+def test_the_bayes_factor_uses_the_effective_sample_size_of_the_contrast() -> None:
+    """Motion that is not centred leaves little information on the intercept."""
+    study = simulate_edges(Truth(), QUIET, np.random.default_rng(3))
+    n = len(study.baseline)
+    motion = np.random.default_rng(0).normal(0.3, 0.1, n)
+    visits = replace(visits_of(study), motion_mm=motion)
+    found = analyse(visits, study.circuits, rng=np.random.default_rng(0), rules=RULES)
+    row = next(e for e in found.estimates if e.family == "global")
+    weights = np.linalg.pinv(np.column_stack([np.ones(n), motion]))[0]
+    effective = 1 / (weights @ weights)
+    assert effective < n / 2
+    assert row.bf10 == pytest.approx(bayes_factor(row.statistic, row.df, effective), rel=1e-9)
+
+
+# --- features other than edges -----------------------------------------------------------------
+
+THICKNESS = FeatureSpace.of_regions(400, unit="mm", valid_range=(0, 10))
+SET = {"frontal": np.arange(30, 55)}
+
+
+def thickness_study(seed: int = 0, **truth: float) -> Visits:
+    """Simulate cortical thickness of 400 regions, 20 treated and 20 control participants."""
+    rng = np.random.default_rng(seed)
+    typical = rng.normal(2.6, 0.35, 400)
+    deviation = rng.normal(-0.05, 0.08, 400)
+    trait = typical + deviation + rng.normal(0, 0.1, (40, 1)) + rng.normal(0, 0.15, (40, 400))
+    treated = np.arange(40) < 20
+    before, after = (
+        trait + rng.normal(0, 0.02, (40, 1)) + rng.normal(0, 0.06, (40, 400)) for _ in range(2)
+    )
+    after[treated] += truth.get("shift", 0.0) + truth.get("gain", 0.0) * trait[treated]
+    after[treated] -= truth.get("normalisation", 0.0) * deviation
+    after[np.ix_(treated, SET["frontal"])] += truth.get("set", 0.0)
+    reference = typical + rng.normal(0, 0.1, (24, 1)) + rng.normal(0, 0.16, (24, 400))
+    return Visits(before, after, THICKNESS, treated=treated, reference=reference)
+
+
+def run_thickness(visits: Visits, **rules: object) -> tuple[Analysis, dict]:
+    found = analyse(visits, SET, rng=np.random.default_rng(1), rules=replace(RULES, **rules))
+    return found, {(e.family, e.term): e for e in found.estimates}
+
+
+def test_cortical_thickness_can_change_globally_and_specifically() -> None:
+    found, rows = run_thickness(thickness_study(shift=0.08, set=-0.12))
+    assert found.verdict.verdict == "both"
+    shift, frontal = rows["global", "shift"], rows["specific", "frontal"]
+    assert shift.p_corrected < 0.05
+    assert shift.estimate == pytest.approx(0.08, abs=0.02)
+    assert frontal.p_corrected < 0.05
+    assert frontal.estimate == pytest.approx(-0.12, abs=0.02)
+    assert (shift.unit, frontal.unit) == ("mm", "mm")
+    assert rows["global", "gain"].unit == "proportion of the typical value"
+    assert ("global", "distance") not in rows
+    assert not any("node-adjusted" in family for family, _ in rows)
+    texts = [
+        *(e.unit + e.test + e.family + e.note for e in found.estimates),
+        *found.verdict.warnings,
+    ]
+    texts += [found.verdict.sentence, found.verdict.reason]
+    for text in texts:
+        assert not any(word in text for word in ("edge", "Fisher", "connection")), text
+
+
+@pytest.mark.parametrize(
+    ("truth", "term", "verdict"),
+    [
+        ({"shift": 0.08}, "shift", "global"),
+        ({"gain": 0.08}, "gain", "global"),
+        ({"normalisation": 0.6}, "normalisation", "global"),
+        ({"set": 0.12}, "", "circuit-specific"),
+        ({}, "", "undetermined"),
+    ],
+)
+def test_each_change_of_thickness_is_identified(
+    truth: dict[str, float], term: str, verdict: str
+) -> None:
+    found, rows = run_thickness(thickness_study(3, **truth))
+    assert found.deviation.identified
+    assert found.verdict.verdict == verdict
+    if term:
+        row = rows["global", term]
+        assert row.p_corrected < 0.05
+        assert row.ci_low < truth[term] < row.ci_high
+    if verdict == "global":
+        assert "The regions outside the predefined circuits" in found.verdict.sentence
+
+
+def test_parts_of_the_analysis_that_need_edges_are_named() -> None:
+    visits = thickness_study(3)
+    found, rows = run_thickness(visits)
+    for word in ("Distance term", "Curvature", "Node-adjusted", "Equivalence"):
+        assert sum(text.startswith(word) for text in found.omitted) == 1
+    assert "defined in mm" in found.omitted[-1]
+    assert not found.response.curvature
+    assert not np.isfinite([e.bound for e in rows.values()]).any()
+    assert "without a smallest effect of interest" in found.verdict.reason
+    stated, rows = run_thickness(visits, sesoi=0.3)
+    assert stated.verdict.verdict == "neither"
+    assert rows["specific", "frontal"].bound == 0.3
+    assert not any(text.startswith("Equivalence") for text in stated.omitted)
+    edges = run(simulate_edges(Truth(), QUIET, np.random.default_rng(1)))
+    assert edges.omitted == ()
+
+
+def test_the_global_model_of_regions_does_not_depend_on_their_order() -> None:
+    visits = thickness_study(5, shift=0.05, set=-0.1)
+    order = np.random.default_rng(0).permutation(400)
+    reordered = replace(
+        visits,
+        **{k: getattr(visits, k)[:, order] for k in ("baseline", "followup", "reference")},
+    )
+    circuits = {"frontal": np.flatnonzero(np.isin(order, SET["frontal"]))}
+    other = analyse(reordered, circuits, rng=np.random.default_rng(1), rules=RULES)
+    same = run_thickness(visits)[0]
+    np.testing.assert_allclose(other.response.coefficients, same.response.coefficients)
+    np.testing.assert_allclose(other.response.specific, same.response.specific)
+
+
+@pytest.mark.parametrize("background", ["disjoint", "matched"])
+def test_other_backgrounds_of_regions_give_the_same_answer(background: str) -> None:
+    found, rows = run_thickness(thickness_study(6, set=-0.12), background=background)
+    assert rows["specific", "frontal"].p_corrected < 0.05
+    inside = np.isin(np.arange(400), SET["frontal"])
+    assert not found.sample.background[inside].any()
+    if background == "disjoint":
+        np.testing.assert_array_equal(found.sample.background, ~inside)
+
+
+def test_positions_of_edges_are_refused_for_regions() -> None:
+    circuits = {"dmn": np.array([3, 40_000])}
+    with pytest.raises(DesignError, match="feature space 400 regions"):
+        analyse(thickness_study(), circuits, rng=np.random.default_rng(0), rules=RULES)
 
 
 def estimate(family: str, p: float, equivalence: float) -> Estimate:
@@ -157,25 +308,6 @@ def estimate(family: str, p: float, equivalence: float) -> Estimate:
         p_corrected=p,
         equivalence_p=equivalence,
     )
-
-
-@pytest.mark.parametrize(
-    ("p_global", "p_circuit", "equivalence", "wanted"),
-    [
-        (0.01, 0.5, 0.5, "global"),
-        (0.5, 0.01, 0.5, "circuit-specific"),
-        (0.01, 0.01, 0.5, "both"),
-        (0.5, 0.5, 0.01, "neither"),
-        (0.5, 0.5, 0.5, "undetermined"),
-        (0.05, 0.05, 0.5, "undetermined"),
-    ],
-)
-def test_the_decision_rule(
-    p_global: float, p_circuit: float, equivalence: float, wanted: str
-) -> None:
-    rows = [estimate("global", p_global, equivalence), estimate("specific", p_circuit, equivalence)]
-    deviation = Deviation(identified=True, reason="")
-    assert decide(rows, alpha=0.05, deviation=deviation, controlled=True).verdict == wanted
 
 
 def test_the_decision_uses_corrected_p() -> None:
@@ -195,177 +327,3 @@ def test_without_a_control_arm_the_verdict_warns() -> None:
     assert len(without) == len(with_arm) + 1
     assert any("control arm" in text for text in without)
     assert not any("control arm" in text for text in with_arm)
-
-
-def test_what_was_not_tested_is_not_ruled_out() -> None:
-    rows = [estimate("global", 0.5, 0.01), estimate("specific", 0.5, 0.01)]
-    rows.append(Estimate.unknown("specific", "dmn", "lost"))
-    found = decide(rows, alpha=0.05, deviation=Deviation(True, ""), controlled=True)
-    assert found.verdict == "undetermined"
-    assert "Not tested: dmn (lost)." in found.warnings
-
-
-def test_a_circuit_lost_in_one_arm_leaves_the_others_their_answer() -> None:
-    spec = replace(QUIET, n_control=10, n_treated=10)
-    study = simulate_edges(Truth(), spec, np.random.default_rng(9))
-    other = np.arange(700, 720)
-    study.followup[np.ix_(np.flatnonzero(~study.treated)[1:], other)] = np.nan
-    features = FeatureSpace.of_edges(spec.n_regions)
-    visits = Visits(study.baseline, study.followup, features, treated=study.treated)
-    circuits = {"dmn": study.circuit, "other": other}
-    found = analyse(visits, circuits, rng=np.random.default_rng(0), rules=RULES)
-    rows = {e.term: e for e in found.estimates if e.family == "specific"}
-    assert np.isfinite(rows["dmn"].p)
-    assert np.isnan(rows["other"].p)
-    assert "at least two" in rows["other"].note
-
-
-def test_the_bayes_factor_counts_people_as_the_contrast_does() -> None:
-    """Motion with its zero kept leaves little information on the intercept."""
-    study = simulate_edges(Truth(), QUIET, np.random.default_rng(3))
-    n = len(study.baseline)
-    motion = np.random.default_rng(0).normal(0.3, 0.1, n)
-    visits = replace(visits_of(study), motion_mm=motion)
-    found = analyse(visits, study.circuits, rng=np.random.default_rng(0), rules=RULES)
-    row = next(e for e in found.estimates if e.family == "global")
-    weights = np.linalg.pinv(np.column_stack([np.ones(n), motion]))[0]
-    effective = 1 / (weights @ weights)
-    assert effective < n / 2
-    assert row.bf10 == pytest.approx(bayes_factor(row.statistic, row.df, effective), rel=1e-9)
-
-
-def test_a_hit_that_its_regions_may_explain_is_warned_of() -> None:
-    hit = estimate("specific", 0.01, 0.5)
-    for p, warned in ((0.4, True), (0.02, False)):
-        adjusted = replace(estimate("specific, node-adjusted", p, 0.5), term=hit.term)
-        found = decide([hit, adjusted], alpha=0.05, deviation=Deviation(True, ""), controlled=True)
-        assert found.verdict == "circuit-specific"
-        assert any("their regions do everywhere" in w for w in found.warnings) == warned
-
-
-def test_naive_families_never_decide() -> None:
-    rows = [estimate("naive: circuit minus background", 0.001, 0.5)]
-    deviation = Deviation(identified=True, reason="")
-    verdict = decide(rows, alpha=0.05, deviation=deviation, controlled=True)
-    assert verdict.verdict == "undetermined"
-    assert verdict.reason == "no test could be made"
-
-
-# --- features that are not edges -----------------------------------------------------------------
-
-THICKNESS = FeatureSpace.of_regions(400, unit="mm", valid_range=(0, 10))
-SET = {"frontal": np.arange(30, 55)}
-
-
-def thickness_study(seed: int = 0, **planted: float) -> Visits:
-    """Simulate cortical thickness of 400 regions, 20 treated and 20 control participants."""
-    rng = np.random.default_rng(seed)
-    typical = rng.normal(2.6, 0.35, 400)
-    deviation = rng.normal(-0.05, 0.08, 400)
-    trait = typical + deviation + rng.normal(0, 0.1, (40, 1)) + rng.normal(0, 0.15, (40, 400))
-    treated = np.arange(40) < 20
-    before, after = (
-        trait + rng.normal(0, 0.02, (40, 1)) + rng.normal(0, 0.06, (40, 400)) for _ in range(2)
-    )
-    after[treated] += planted.get("shift", 0.0) + planted.get("gain", 0.0) * trait[treated]
-    after[treated] -= planted.get("normalisation", 0.0) * deviation
-    after[np.ix_(treated, SET["frontal"])] += planted.get("set", 0.0)
-    reference = typical + rng.normal(0, 0.1, (24, 1)) + rng.normal(0, 0.16, (24, 400))
-    return Visits(before, after, THICKNESS, treated=treated, reference=reference)
-
-
-def run_thickness(visits: Visits, **rules: object) -> tuple[Analysis, dict]:
-    found = analyse(visits, SET, rng=np.random.default_rng(1), rules=replace(RULES, **rules))
-    return found, {(e.family, e.term): e for e in found.estimates}
-
-
-def test_a_table_of_400_thickness_values_gives_both_answers() -> None:
-    found, rows = run_thickness(thickness_study(shift=0.08, set=-0.12))
-    assert found.verdict.verdict == "both"
-    shift, frontal = rows["global", "shift"], rows["specific", "frontal"]
-    assert shift.p_corrected < 0.05
-    assert shift.estimate == pytest.approx(0.08, abs=0.02)
-    assert frontal.p_corrected < 0.05
-    assert frontal.estimate == pytest.approx(-0.12, abs=0.02)
-    assert (shift.unit, frontal.unit) == ("mm", "mm")
-    assert rows["global", "gain"].unit == "proportion of the typical value"
-    assert ("global", "distance") not in rows
-    assert not any("node-adjusted" in family for family, _ in rows)
-    words = [
-        *(e.unit + e.test + e.family + e.note for e in found.estimates),
-        *found.verdict.warnings,
-    ]
-    words += [found.verdict.sentence, found.verdict.reason]
-    for text in words:
-        assert not any(word in text for word in ("edge", "Fisher", "connection")), text
-
-
-@pytest.mark.parametrize(
-    ("planted", "term", "verdict"),
-    [
-        ({"shift": 0.08}, "shift", "global"),
-        ({"gain": 0.08}, "gain", "global"),
-        ({"normalisation": 0.6}, "normalisation", "global"),
-        ({"set": 0.12}, "", "circuit-specific"),
-        ({}, "", "undetermined"),
-    ],
-)
-def test_each_change_of_thickness_gets_its_name(
-    planted: dict[str, float], term: str, verdict: str
-) -> None:
-    found, rows = run_thickness(thickness_study(3, **planted))
-    assert found.deviation.identified
-    assert found.verdict.verdict == verdict
-    if term:
-        row = rows["global", term]
-        assert row.p_corrected < 0.05
-        assert row.ci_low < planted[term] < row.ci_high
-    if verdict == "global":
-        assert "acts on all regions" in found.verdict.sentence
-
-
-def test_what_regions_do_not_allow_is_said() -> None:
-    visits = thickness_study(3)
-    found, rows = run_thickness(visits)
-    for word in ("Distance term", "Curvature", "Node-adjusted", "Equivalence"):
-        assert sum(text.startswith(word) for text in found.omitted) == 1
-    assert "stated in mm" in found.omitted[-1]
-    assert not found.response.curvature
-    assert not np.isfinite([e.bound for e in rows.values()]).any()
-    assert "without a smallest effect of interest" in found.verdict.reason
-    stated, rows = run_thickness(visits, sesoi=0.3)
-    assert stated.verdict.verdict == "neither"
-    assert rows["specific", "frontal"].bound == 0.3
-    assert not any(text.startswith("Equivalence") for text in stated.omitted)
-    edges = run(simulate_edges(Truth(), QUIET, np.random.default_rng(1)))
-    assert edges.omitted == ()
-
-
-def test_the_law_of_regions_does_not_depend_on_their_order() -> None:
-    visits = thickness_study(5, shift=0.05, set=-0.1)
-    order = np.random.default_rng(0).permutation(400)
-    turned = replace(
-        visits,
-        **{k: getattr(visits, k)[:, order] for k in ("baseline", "followup", "reference")},
-    )
-    circuits = {"frontal": np.flatnonzero(np.isin(order, SET["frontal"]))}
-    other = analyse(turned, circuits, rng=np.random.default_rng(1), rules=RULES)
-    same = run_thickness(visits)[0]
-    np.testing.assert_allclose(other.response.coefficients, same.response.coefficients)
-    np.testing.assert_allclose(other.response.specific, same.response.specific)
-
-
-@pytest.mark.parametrize("background", ["disjoint", "matched"])
-def test_regions_have_the_other_backgrounds_too(background: str) -> None:
-    found, rows = run_thickness(thickness_study(6, set=-0.12), background=background)
-    assert rows["specific", "frontal"].p_corrected < 0.05
-    inside = np.isin(np.arange(400), SET["frontal"])
-    assert not found.sample.background[inside].any()
-    if background == "disjoint":
-        np.testing.assert_array_equal(found.sample.background, ~inside)
-
-
-def test_edge_positions_of_a_circuit_are_refused_on_regions() -> None:
-    circuits = {"dmn": np.array([3, 40_000])}
-    with pytest.raises(DesignError, match="feature space 400 regions"):
-        analyse(thickness_study(), circuits, rng=np.random.default_rng(0), rules=RULES)

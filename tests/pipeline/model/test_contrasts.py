@@ -1,4 +1,4 @@
-"""Designs beyond two arms: crossover, factor, symptom, sites, backgrounds."""
+"""Designs: crossover, factor, symptom score, motion, weights, and designs that are refused."""
 
 from dataclasses import replace
 
@@ -9,7 +9,6 @@ import statsmodels.api as sm
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Analysis, analyse
-from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
 from circuitshift.pipeline.stats.permutation import contrast_of, permutation_test
 from circuitshift.pipeline.validation.simulate.edges import EdgeSpec, Truth, simulate_edges
@@ -38,8 +37,8 @@ def run(visits: Visits, circuit: np.ndarray, **rules: object) -> Analysis:
     )
 
 
-def test_a_crossover_takes_out_what_both_conditions_share() -> None:
-    """Both conditions shift everything; only the treatment changes the circuit."""
+def test_a_crossover_removes_changes_that_both_conditions_share() -> None:
+    """Both conditions shift all edges; only the treatment changes the circuit."""
     treated = simulate_edges(
         Truth(shift=0.15, specific=0.2), replace(SPEC, n_control=0), np.random.default_rng(1)
     )
@@ -58,7 +57,7 @@ def test_a_crossover_takes_out_what_both_conditions_share() -> None:
     np.testing.assert_allclose(visits.before, (treated.baseline + own) / 2)
 
 
-def test_before_keeps_an_edge_that_one_visit_knows() -> None:
+def test_the_baseline_of_a_crossover_uses_edges_that_one_condition_has() -> None:
     z = np.zeros((2, 3))
     missing = z.copy()
     missing[0, 1] = np.nan
@@ -67,20 +66,20 @@ def test_before_keeps_an_edge_that_one_visit_knows() -> None:
     assert np.isnan(visits.change[0, 1])
 
 
-def test_drug_by_therapy_finds_an_interaction_and_nothing_else() -> None:
-    """The permissive view: the drug alone does nothing, with therapy it does."""
+def test_an_interaction_of_drug_and_therapy_is_found() -> None:
+    """The drug has an effect only in combination with therapy."""
     study = simulate_edges(Truth(), SPEC, np.random.default_rng(3))
     factor = np.arange(48) % 2 == 0
-    both = study.treated & factor
+    combined = study.treated & factor
     followup = study.followup.copy()
-    followup[both] += 0.2
+    followup[combined] += 0.2
     analysis = run(
         Visits(study.baseline, followup, EDGES, treated=study.treated, factor=factor), study.circuit
     )
-    crossed = rows(analysis, "interaction: global")["shift"]
-    assert crossed.p_corrected < 0.05
-    assert crossed.estimate == pytest.approx(0.2, abs=0.05)
-    assert (crossed.n, crossed.n_control) == (12, 36)
+    interaction = rows(analysis, "interaction: global")["shift"]
+    assert interaction.p_corrected < 0.05
+    assert interaction.estimate == pytest.approx(0.2, abs=0.05)
+    assert (interaction.n, interaction.n_control) == (12, 36)
     # averaged over therapy, half of the interaction is an effect of the drug
     assert rows(analysis, "global")["shift"].estimate == pytest.approx(0.1, abs=0.04)
     assert rows(analysis, "factor: global")["shift"].estimate == pytest.approx(0.1, abs=0.04)
@@ -134,31 +133,6 @@ def test_other_backgrounds_give_the_same_answer(background: str) -> None:
     assert analysis.verdict.verdict == "circuit-specific"
 
 
-def test_what_each_background_holds() -> None:
-    spec = replace(SPEC, n_regions=120, n_circuit=24)
-    study = simulate_edges(Truth(), spec, np.random.default_rng(8))
-    given = {
-        "change": study.followup - study.baseline,
-        "baseline": study.baseline,
-        "circuits": {"dmn": study.circuit},
-        "features": study.features,
-    }
-    everything, disjoint, matched = (
-        CentredFeatures.from_values(**given, background=kind).background
-        for kind in ("all", "disjoint", "matched")
-    )
-    i, j = np.triu_indices(120, 1)
-    np.testing.assert_array_equal(everything, ~((i < 24) & (j < 24)))
-    np.testing.assert_array_equal(disjoint, (i >= 24) & (j >= 24))
-    assert (everything | ~matched).all()
-    strength = study.baseline.mean(axis=0)
-    inside = ~everything
-    gap = abs(strength[matched].mean() - strength[inside].mean())
-    assert gap < abs(strength[everything].mean() - strength[inside].mean()) / 3
-    lengths = study.features.length_mm
-    assert abs(lengths[matched].mean() - lengths[inside].mean()) < 6
-
-
 def test_questions_of_each_design() -> None:
     z, arm = np.zeros((8, 3)), np.arange(8) < 4
     names = lambda **more: [q.name for q in questions_of(Visits(z, z, THREE, **more))]  # noqa: E731
@@ -173,7 +147,7 @@ def test_questions_of_each_design() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "sentence"),
+    ("more", "message"),
     [
         ({"control_baseline": np.zeros((8, 3))}, "needs both visits of the control condition"),
         (
@@ -182,45 +156,45 @@ def test_questions_of_each_design() -> None:
                 "control_followup": np.zeros((8, 3)),
                 "treated": np.arange(8) < 4,
             },
-            "in a crossover everybody is treated",
+            "in a crossover all participants are treated",
         ),
         (
             {"control_baseline": np.zeros((7, 3)), "control_followup": np.zeros((7, 3))},
             "the control condition has shape",
         ),
-        ({"symptom": np.zeros(7)}, "symptom has 7 rows for 8 people"),
-        ({"factor": np.zeros(9, bool)}, "factor has 9 rows for 8 people"),
+        ({"symptom": np.zeros(7)}, "symptom has 7 rows for 8 participants"),
+        ({"factor": np.zeros(9, bool)}, "factor has 9 rows for 8 participants"),
     ],
 )
-def test_arrays_that_do_not_fit(more: dict, sentence: str) -> None:
+def test_arrays_that_do_not_match_are_refused(more: dict, message: str) -> None:
     z = np.zeros((8, 3))
-    with pytest.raises(DesignError, match=sentence):
+    with pytest.raises(DesignError, match=message):
         Visits(z, z, THREE, **more)
 
 
 @pytest.mark.parametrize(
-    ("more", "sentence"),
+    ("more", "message"),
     [
         ({"treated": np.arange(8) < 1}, "each arm needs at least two"),
         ({"treated": np.arange(8) < 4, "factor": np.arange(8) < 4}, "collinear"),
-        ({"symptom": np.full(8, -3.0)}, "everybody has the same value"),
+        ({"symptom": np.full(8, -3.0)}, "all participants have the same value"),
         ({"covariates": np.arange(16.0).reshape(8, 2)}, "collinear"),
     ],
 )
-def test_designs_that_cannot_be_estimated(more: dict, sentence: str) -> None:
+def test_designs_that_are_not_identified_are_refused(more: dict, message: str) -> None:
     z = np.zeros((8, 3))
     questions = questions_of(Visits(z, z, THREE, **more))
-    with pytest.raises(DesignError, match=sentence):
+    with pytest.raises(DesignError, match=message):
         [question.contrast(question.asked) for question in questions]
 
 
-def test_change_at_unchanged_motion() -> None:
-    """One arm: what motion alone moves is no shift; plain centring would call it one."""
+def test_estimates_are_changes_at_unchanged_motion() -> None:
+    """With one arm, a centred covariate would attribute the effect of motion to the shift."""
     spec = replace(SPEC, n_control=0, motion_mm=(0.05, 0.15, 0.0))
     study = simulate_edges(Truth(), spec, np.random.default_rng(9))
-    given = Visits(study.baseline, study.followup, study.features)
-    naive = run(replace(given, covariates=study.motion_mm[:, None]), study.circuit)
-    ours = run(replace(given, motion_mm=study.motion_mm), study.circuit)
+    visits = Visits(study.baseline, study.followup, study.features)
+    naive = run(replace(visits, covariates=study.motion_mm[:, None]), study.circuit)
+    ours = run(replace(visits, motion_mm=study.motion_mm), study.circuit)
     assert rows(naive, "global")["shift"].p < 0.05
     assert rows(ours, "global")["shift"].p > 0.05
     y = ours.response.coefficients[:, 0]
@@ -230,40 +204,40 @@ def test_change_at_unchanged_motion() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "sentence"),
+    ("more", "message"),
     [
-        ({"n": 1}, "1 person has both visits; the model needs at least 4"),
-        ({"n": 3}, "3 people have both visits"),
+        ({"n": 1}, "1 participant has both visits; the model needs at least 4"),
+        ({"n": 3}, "3 participants have both visits"),
         ({"covariates": lambda n: np.ones((n, 2)) * np.arange(n)[:, None]}, "collinear"),
         ({"covariates": lambda n: np.eye(n)[:, : n - 2]}, "too few for"),
-        ({"reference": "patients"}, "2 of 10 reference people have exactly the edges"),
+        ({"reference": "patients"}, "2 of 10 reference participants have the same edges"),
         ({"reference": "other atlas"}, "use one atlas for all"),
         ({"treated": lambda n: np.arange(n) < 1}, "each arm needs at least two"),
-        ({"treated": lambda n: [1] * 5 + [0] * (n - 5)}, "must be an array of bool"),
-        ({"blocks": lambda n: np.arange(n - 1)}, "blocks has 23 rows for 24 people"),
+        ({"treated": lambda n: [1] * 5 + [0] * (n - 5)}, "must be a boolean array"),
+        ({"blocks": lambda n: np.arange(n - 1)}, "blocks has 23 rows for 24 participants"),
         ({"circuits": "all"}, "0 background edges"),
     ],
 )
-def test_bad_designs_give_one_clear_sentence(more: dict, sentence: str) -> None:
+def test_invalid_studies_are_refused(more: dict, message: str) -> None:
     study = simulate_edges(
         Truth(), replace(SPEC, n_control=0, n_reference=10), np.random.default_rng(10)
     )
     n = more.get("n", 24)
-    given = {k: v(n) for k, v in more.items() if callable(v)}
+    arguments = {k: v(n) for k, v in more.items() if callable(v)}
     reference = study.reference
     if more.get("reference") == "patients":
         reference = np.vstack([reference[:8], study.baseline[:2]])
     elif more.get("reference"):
         reference = reference[:, :-1]
     circuit = np.arange(EDGES.n_features) if more.get("circuits") else study.circuit
-    with pytest.raises(DesignError, match=sentence):
+    with pytest.raises(DesignError, match=message):
         run(
-            Visits(study.baseline[:n], study.followup[:n], EDGES, reference=reference, **given),
+            Visits(study.baseline[:n], study.followup[:n], EDGES, reference=reference, **arguments),
             circuit,
         )
 
 
-def test_a_constant_covariate_does_nothing() -> None:
+def test_a_constant_covariate_has_no_effect() -> None:
     study = simulate_edges(Truth(), SPEC, np.random.default_rng(11))
     plain = Visits(study.baseline, study.followup, EDGES, treated=study.treated)
     constant = run(replace(plain, covariates=np.ones((48, 1))), study.circuit)
@@ -272,16 +246,16 @@ def test_a_constant_covariate_does_nothing() -> None:
 
 
 @pytest.mark.parametrize("n_control", [0, 24])
-def test_weighted_people_equal_weighted_least_squares(n_control: int) -> None:
+def test_weights_give_weighted_least_squares(n_control: int) -> None:
     study = simulate_edges(
         Truth(shift=0.1), replace(SPEC, n_control=n_control), np.random.default_rng(12)
     )
     n = len(study.baseline)
     rng = np.random.default_rng(13)
     weights, age = rng.uniform(0.5, 2, n), rng.normal(40, 9, n)
-    given = {"treated": study.treated} if n_control else {}
+    arguments = {"treated": study.treated} if n_control else {}
     visits = Visits(
-        study.baseline, study.followup, EDGES, covariates=age[:, None], weights=weights, **given
+        study.baseline, study.followup, EDGES, covariates=age[:, None], weights=weights, **arguments
     )
     analysis = run(visits, study.circuit)
     row = rows(analysis, "global")["shift"]
@@ -290,7 +264,7 @@ def test_weighted_people_equal_weighted_least_squares(n_control: int) -> None:
         columns.insert(0, study.treated.astype(float))
     fit = sm.WLS(analysis.response.coefficients[:, 0], np.column_stack(columns), weights).fit()
     assert row.estimate == pytest.approx(fit.params[0])
-    if not n_control:  # with arms the variance is Welch's
+    if not n_control:  # with two arms, the variance is that of Welch
         assert row.df == pytest.approx(fit.df_resid, rel=0.2)
         assert row.se**2 == pytest.approx(fit.bse[0] ** 2, rel=0.2)  # plus shared noise
     assert ", weighted Freedman-Lane " in row.method
@@ -301,8 +275,8 @@ def test_weighted_people_equal_weighted_least_squares(n_control: int) -> None:
         replace(visits, weights=np.zeros(n))
 
 
-def test_weights_hold_the_level_and_gain_power() -> None:
-    """People whose changes are noisier count less."""
+def test_weights_keep_the_error_rate_and_increase_power() -> None:
+    """Participants with noisier changes have smaller weights."""
     rng = np.random.default_rng(14)
     noise = np.where(np.arange(30) < 15, 1.0, 3.0)
     hits = np.zeros((2, 2))

@@ -1,4 +1,4 @@
-"""One contract for every family of tests: what holds for one must hold for all.
+"""Properties that all families of tests must have.
 
 Families come from `analyse` and `secondary_analyses` themselves, so that a new one is under the
 contract
@@ -47,13 +47,13 @@ def draw(seed: int, truth: Truth | None = None, **spec: object) -> EdgeStudy:
 def visits_of(study: EdgeStudy, **more: object) -> Visits:
     rng = np.random.default_rng(0)
     n = len(study.baseline)
-    given = {
+    arguments = {
         "treated": None if study.treated.all() else study.treated,
         "reference": study.reference,
         "factor": np.arange(n) % 2 == 0,
         "symptom": rng.normal(size=n),
     }
-    return Visits(study.baseline, study.followup, study.features, **(given | more))
+    return Visits(study.baseline, study.followup, study.features, **(arguments | more))
 
 
 def by_term(visits: Visits, *, circuits: dict | None = None, seed: int = 1) -> dict:
@@ -79,10 +79,10 @@ def families(found: dict) -> set[str]:
     return {family for family, _ in found}
 
 
-def test_the_registry_is_what_the_documents_say(rows: dict) -> None:
+def test_the_families_are_those_of_the_documentation(rows: dict) -> None:
     base = {"global", "nuisance", "specific", "specific, node-adjusted"}
     asked = {f"{q}: {f}" for q in ("factor", "interaction", "symptom") for f in base}
-    more = {
+    others = {
         "circuit change",
         "naive: circuit minus background",
         "naive: normalisation slope",
@@ -91,10 +91,10 @@ def test_the_registry_is_what_the_documents_say(rows: dict) -> None:
         "ranks: specific",
         "normalisation, split-half instrument",
     }
-    assert families(rows) == base | asked | more
+    assert families(rows) == base | asked | others
 
 
-def test_every_row_is_whole(rows: dict) -> None:
+def test_all_rows_are_complete(rows: dict) -> None:
     for e in rows.values():
         assert 0 < e.p <= 1
         assert e.p <= e.p_corrected + 1e-12
@@ -107,27 +107,27 @@ def test_every_row_is_whole(rows: dict) -> None:
         assert "permutation" in e.method
 
 
-def test_same_seed_same_numbers_other_seed_other_draws(rows: dict) -> None:
+def test_the_seed_determines_p_values(rows: dict) -> None:
     again, other = by_term(visits_of(draw(1))), by_term(visits_of(draw(1)), seed=2)
     for key, e in rows.items():
         for name in Estimate.__slots__:
             one, two = getattr(e, name), getattr(again[key], name)
             assert one == two or (np.isnan(one) and np.isnan(two)), (key, name)
-        if "split-half" not in key[0]:  # its splits are drawn, too
+        if "split-half" not in key[0]:  # its splits are also random
             assert other[key].estimate == e.estimate
         assert abs(other[key].p - e.p) < 0.25
     assert any(other[key].p != e.p for key, e in rows.items())
 
 
-def test_the_order_of_people_does_not_matter(rows: dict) -> None:
+def test_the_order_of_participants_has_no_effect(rows: dict) -> None:
     study, order = draw(1), np.random.default_rng(3).permutation(18)
     plain = visits_of(study)
-    turned = replace(
+    reordered = replace(
         plain,
         **{k: getattr(plain, k)[order] for k in ("baseline", "followup", "treated", "factor")},
         symptom=plain.symptom[order],
     )
-    for key, e in by_term(turned).items():
+    for key, e in by_term(reordered).items():
         if "split-half" in key[0]:
             continue
         assert e.estimate == pytest.approx(rows[key].estimate, abs=1e-9), key
@@ -135,17 +135,17 @@ def test_the_order_of_people_does_not_matter(rows: dict) -> None:
         assert abs(e.p - rows[key].p) < 0.25, key
 
 
-def test_exchanging_the_arms_turns_every_sign(rows: dict) -> None:
+def test_exchanging_the_arms_reverses_all_signs(rows: dict) -> None:
     plain = visits_of(draw(1))
     for (family, term), e in by_term(replace(plain, treated=~plain.treated)).items():
         if family.startswith(("symptom", "factor")):
-            continue  # not about arms
+            continue  # not a comparison of arms
         if "split-half" in family:
             continue
         assert e.estimate == pytest.approx(-rows[family, term].estimate, abs=1e-9), (family, term)
 
 
-def test_the_order_of_regions_does_not_matter(rows: dict) -> None:
+def test_the_order_of_regions_has_no_effect(rows: dict) -> None:
     study, order = draw(1), np.random.default_rng(4).permutation(N)
     i, j = np.triu_indices(N, 1)
     matrix = np.zeros((N, N), int)
@@ -153,18 +153,18 @@ def test_the_order_of_regions_does_not_matter(rows: dict) -> None:
     move = matrix[order][:, order][i, j]  # new edge -> old edge
     back = np.argsort(move)
     plain = visits_of(study)
-    turned = replace(
+    reordered = replace(
         plain,
         **{k: getattr(plain, k)[:, move] for k in ("baseline", "followup", "reference")},
         features=FeatureSpace.of_edges(N, length_mm=plain.features.length_mm[move]),
     )
     circuits = {name: np.sort(back[edges]) for name, edges in CIRCUITS.items()}
-    for key, e in by_term(turned, circuits=circuits).items():
+    for key, e in by_term(reordered, circuits=circuits).items():
         assert e.estimate == pytest.approx(rows[key].estimate, abs=1e-7), key
         assert e.p == pytest.approx(rows[key].p, abs=0.011), key
 
 
-def test_a_region_lost_in_one_person_moves_nobody_s_row_away(rows: dict) -> None:
+def test_a_region_missing_in_one_participant_removes_no_row(rows: dict) -> None:
     study = draw(1)
     i, j = np.triu_indices(N, 1)
     study.followup[3, (i == 2) | (j == 2)] = np.nan
@@ -178,7 +178,7 @@ def test_a_region_lost_in_one_person_moves_nobody_s_row_away(rows: dict) -> None
 
 
 @pytest.mark.parametrize("n", [4, 5])
-def test_few_people_give_whole_rows_or_rows_that_say_why(n: int) -> None:
+def test_small_samples_give_complete_rows_or_rows_with_a_reason(n: int) -> None:
     study = draw(5, n_treated=n, n_control=0, n_reference=n)
     found = everything(visits_of(study, factor=None, symptom=None))[1]
     assert {e.family for e in found} >= {"global", "specific"}
@@ -189,7 +189,7 @@ def test_few_people_give_whole_rows_or_rows_that_say_why(n: int) -> None:
 
 
 def test_p_equals_a_slow_loop() -> None:
-    """Max-T of the family *global*: scipy's Welch t as normal scores, one labelling at a time."""
+    """Max-T of the family *global*, from the normal scores of scipy's Welch t of each labelling."""
     study = draw(6)
     rules = Rules(n_permutations=100_000)
     arm = np.arange(10) < 4
@@ -208,7 +208,7 @@ def test_p_equals_a_slow_loop() -> None:
     extra = analysis.response.excess_variance(np.where(arm, 1 / 4, -1 / 6))[:2]
     for k, term in enumerate(("shift", "gain")):
         if extra[k] > 0:
-            continue  # the observed statistic is shrunk by shared noise
+            continue  # the noise of shared regressors reduces the observed statistic
         own = score(arm)[k]
         assert rows[term].p == pytest.approx(np.mean(null[:, k] >= own - 1e-3), abs=0.01)
         expected = np.mean(null.max(axis=1) >= own - 1e-3)
@@ -217,7 +217,7 @@ def test_p_equals_a_slow_loop() -> None:
 
 
 @pytest.mark.slow
-def test_every_family_holds_its_level_when_nothing_happened() -> None:
+def test_false_positive_rates_of_all_families_are_nominal() -> None:
     n_studies = 250
     hits: dict[str, int] = {}
     for seed in range(n_studies):
@@ -234,7 +234,7 @@ def test_every_family_holds_its_level_when_nothing_happened() -> None:
     assert not too_many, too_many
 
 
-PLANTED = {
+SIMULATED = {
     "global": Truth(shift=0.25),
     "specific": Truth(specific=0.3),
     "specific, node-adjusted": Truth(specific=0.5),
@@ -248,9 +248,9 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize("family", list(PLANTED))
-def test_every_family_finds_what_is_planted_for_it(family: str) -> None:
-    study = draw(7, PLANTED[family])
+@pytest.mark.parametrize("family", list(SIMULATED))
+def test_each_family_detects_the_effect_simulated_for_it(family: str) -> None:
+    study = draw(7, SIMULATED[family])
     found = everything(visits_of(study, factor=None, symptom=None))[1]
     own = [e for e in found if e.family == family]
     assert min(e.p_corrected for e in own) < 0.05, own
@@ -258,7 +258,7 @@ def test_every_family_finds_what_is_planted_for_it(family: str) -> None:
     assert best.estimate > 0
 
 
-def test_the_size_of_change_is_found() -> None:
+def test_the_size_of_change_is_detected() -> None:
     study = draw(8)
     rng = np.random.default_rng(0)
     study.followup[study.treated] += rng.normal(0, 0.25, study.followup[study.treated].shape)

@@ -1,4 +1,4 @@
-"""ComBat over sites: takes sites out, leaves treatment in, refuses what it would destroy."""
+"""ComBat: site effects are removed, effects of interest preserved, confounded sites refused."""
 
 import builtins
 
@@ -10,7 +10,7 @@ from circuitshift.pipeline.stats.combat import harmonise_sites
 
 
 def scans(rng, n=60, n_edges=80):
-    """Scans of two visits on two sites; the second site adds and stretches."""
+    """Simulate two visits at two sites; the second site has a higher mean and variance."""
     visit = np.arange(n) % 2
     site = np.where(np.arange(n) < n // 2, "A", "B")
     other = site == "B"
@@ -20,7 +20,7 @@ def scans(rng, n=60, n_edges=80):
     return z, site, visit[:, None].astype(float)
 
 
-def test_sites_go_and_the_change_stays():
+def test_site_effects_are_removed_and_the_change_is_preserved():
     z, site, visit = scans(np.random.default_rng(0))
     found = harmonise_sites(z, list(site), visit)
     a, b = found[site == "A"], found[site == "B"]
@@ -32,7 +32,7 @@ def test_sites_go_and_the_change_stays():
     assert change == pytest.approx([0.15, 0.15], abs=0.02)
 
 
-def test_an_edge_lost_in_one_scan_is_lost_in_all_and_moves_no_other():
+def test_an_edge_missing_in_one_scan_is_missing_in_all_and_does_not_affect_others():
     z, site, visit = scans(np.random.default_rng(1))
     z[3, 7] = np.nan
     found = harmonise_sites(z, list(site), visit)
@@ -40,23 +40,23 @@ def test_an_edge_lost_in_one_scan_is_lost_in_all_and_moves_no_other():
     assert np.isfinite(np.delete(found, 7, axis=1)).all()
 
 
-def test_one_site_changes_nothing():
+def test_a_single_site_is_returned_unchanged():
     z, _, visit = scans(np.random.default_rng(2))
     assert harmonise_sites(z, ["A"] * 60, visit) is z
 
 
 @pytest.mark.parametrize("what", ["visit", "arm"])
-def test_what_it_would_destroy_is_refused(what):
+def test_sites_confounded_with_effects_are_refused(what):
     z, _, visit = scans(np.random.default_rng(3))
     arm = (np.arange(60) < 30).astype(float)[:, None]
     keep = np.hstack([visit, arm, visit * arm])
     column = visit if what == "visit" else arm
     site = np.where(column[:, 0] > 0, "new", "old")
-    with pytest.raises(DesignError, match="would take the change itself out"):
+    with pytest.raises(DesignError, match="sites new, old are confounded with visit"):
         harmonise_sites(z, list(site), keep)
 
 
-def test_a_site_of_two_scans_is_refused():
+def test_a_site_with_two_scans_is_refused():
     z, site, visit = scans(np.random.default_rng(4))
     site = site.astype(object)
     site[:2] = "C"
@@ -64,7 +64,7 @@ def test_a_site_of_two_scans_is_refused():
         harmonise_sites(z, list(site), visit)
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch):
+def test_without_the_package_the_error_names_the_installation_command(monkeypatch):
     z, site, visit = scans(np.random.default_rng(5))
     real = builtins.__import__
 

@@ -1,4 +1,4 @@
-"""Components of edges: against one edge and one threshold at a time, by hand, and properties."""
+"""Components of edges: small examples, comparison with slow loops, and properties."""
 
 import tempfile
 from pathlib import Path
@@ -18,7 +18,7 @@ from circuitshift.pipeline.stats.edge_components import (
     tfnbs,
 )
 
-# Outside the checkout: pytest, strict as it is here, stops at a .hypothesis folder in its root.
+# outside the checkout, because strict pytest fails on a .hypothesis folder in its root
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "hypothesis-circuitshift")
 
 # Four regions: edges 01 02 03 12 13 23.
@@ -31,7 +31,7 @@ def pairs(n_regions):
 
 
 def slow_components(row, n_regions, threshold):
-    """Positions of the edges of each component, one edge at a time."""
+    """Return the positions of the edges of each component, from one edge at a time."""
     ends = pairs(n_regions)
     graph = networkx.Graph()
     for k, value in enumerate(row):
@@ -56,7 +56,7 @@ def slow_tfnbs(row, n_regions, step, e, h):
 
 
 def block(rng, n_rows, n_regions, weak=0):
-    """Random statistics; the edges of the first `weak` regions are small."""
+    """Draw statistics; the edges of the first `weak` regions are small."""
     statistic = rng.normal(size=(n_rows, n_regions * (n_regions - 1) // 2))
     a, _ = np.triu_indices(n_regions, 1)
     statistic[:, a < weak] *= 0.2
@@ -68,12 +68,12 @@ def rows_of(n_regions, elements):
     return arrays(float, st.tuples(st.integers(1, 4), st.just(n_edges)), elements=elements)
 
 
-# Eighths: every threshold of a step of a quarter is exact, and ties are common.
+# With eighths, all thresholds with a step of a quarter are exact, and ties are common.
 EIGHTHS = st.one_of(st.just(float("nan")), st.integers(-8, 24).map(lambda k: k / 8))
 BLOCKS = st.integers(2, 8).flatmap(lambda n: st.tuples(st.just(n), rows_of(n, EIGHTHS)))
 
 
-# By hand
+# Small examples
 
 
 def test_labels_by_hand():
@@ -108,11 +108,11 @@ def test_largest_component_by_hand():
     assert largest_component(statistic, 4, threshold=0.5).tolist() == [1, 3, 0, 0]
     intensity = largest_component(statistic, 4, threshold=0.5, by="intensity")
     assert intensity.tolist() == [1.5, 4.5, 0, 0]
-    # what equals the threshold is not above it
+    # values equal to the threshold are not above it
     assert largest_component(statistic, 4, threshold=1.0).tolist() == [1, 2, 0, 0]
 
 
-def test_the_largest_by_intensity_may_be_the_smaller_one():
+def test_the_largest_component_by_intensity_may_have_fewer_edges():
     ends = pairs(5)
     statistic = np.zeros((1, len(ends)))
     for edge, value in {(0, 1): 1.5, (1, 2): 1.5, (3, 4): 5.0}.items():
@@ -140,11 +140,11 @@ def test_tfnbs_without_powers_counts_thresholds():
 
 def test_defaults_of_tfnbs():
     statistic = block(np.random.default_rng(0), 2, 6)
-    given_by_hand = tfnbs(statistic, 6, step=0.2, extent_power=0.4, height_power=3.0)
-    np.testing.assert_array_equal(tfnbs(statistic, 6, step=0.2), given_by_hand)
+    explicit = tfnbs(statistic, 6, step=0.2, extent_power=0.4, height_power=3.0)
+    np.testing.assert_array_equal(tfnbs(statistic, 6, step=0.2), explicit)
 
 
-# Against slow, independent ways
+# Comparison with slow, independent computations
 
 
 @settings(database=None, deadline=None)
@@ -182,7 +182,7 @@ def test_tfnbs_equals_one_threshold_at_a_time(example, powers):
 
 @pytest.mark.parametrize("weak", [0, 1, 5, 24])
 def test_tfnbs_of_larger_graphs(weak):
-    """Weak regions join the others, or each other, only far below the highest edges."""
+    """Weak regions are connected only by edges far below the highest ones."""
     statistic = np.abs(block(np.random.default_rng(weak), 5, 24, weak=weak))
     statistic[1, 30:60] = np.nan
     statistic[2, :200] = 0
@@ -206,7 +206,7 @@ def test_larger_graphs_equal_networkx(by):
 
 @settings(database=None, deadline=None)
 @given(BLOCKS, st.data(), st.sampled_from(["extent", "intensity"]))
-def test_an_edge_more_never_shrinks_the_largest_component(example, data, by):
+def test_an_additional_edge_never_reduces_the_largest_component(example, data, by):
     n_regions, statistic = example
     before = largest_component(statistic, n_regions, threshold=0.5, by=by)
     edge = data.draw(st.integers(0, statistic.shape[1] - 1))
@@ -226,7 +226,7 @@ def test_a_larger_statistic_never_lowers_a_score(example, data):
 
 @settings(database=None, deadline=None)
 @given(BLOCKS, st.randoms(use_true_random=False))
-def test_names_of_regions_do_not_matter(example, random):
+def test_the_order_of_regions_has_no_effect(example, random):
     n_regions, statistic = example
     new = list(range(n_regions))
     random.shuffle(new)
@@ -245,7 +245,7 @@ def test_names_of_regions_do_not_matter(example, random):
 
 @settings(database=None, deadline=None)
 @given(BLOCKS)
-def test_nan_counts_as_below(example):
+def test_nan_is_below_all_thresholds(example):
     n_regions, statistic = example
     filled = np.nan_to_num(statistic, nan=-1.0)
     np.testing.assert_array_equal(
@@ -257,9 +257,9 @@ def test_nan_counts_as_below(example):
     )
 
 
-def test_rows_do_not_depend_on_each_other():
+def test_rows_are_independent():
     statistic = block(np.random.default_rng(5), 6, 15, weak=3)
-    statistic[4] *= 3  # more thresholds than the others
+    statistic[4] *= 3  # more thresholds than in the other rows
     together = tfnbs(statistic, 15, step=0.1)
     alone = np.vstack([tfnbs(row[None], 15, step=0.1) for row in statistic])
     np.testing.assert_allclose(together, alone, rtol=1e-12)
@@ -280,7 +280,7 @@ def test_single_precision_is_enough():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_input_is_left_as_it_was():
+def test_the_input_is_not_modified():
     statistic = block(np.random.default_rng(7), 3, 12)
     before = statistic.copy()
     tfnbs(statistic, 12, step=0.1)
@@ -288,7 +288,7 @@ def test_input_is_left_as_it_was():
     np.testing.assert_array_equal(statistic, before)
 
 
-# Nothing there, or not what it should be
+# Empty and invalid input
 
 
 @pytest.mark.parametrize(("n_rows", "n_regions"), [(3, 5), (0, 5), (2, 1), (2, 2)])
@@ -305,20 +305,20 @@ def test_an_empty_graph(n_rows, n_regions):
     assert component_sizes(labels, np.zeros(len(labels)), threshold=0.0).tolist() == []
 
 
-def test_a_wrong_number_of_edges():
-    with pytest.raises(ValueError, match="5 regions have rows of 10 edges"):
+def test_a_wrong_number_of_edges_is_refused():
+    with pytest.raises(ValueError, match="5 regions need rows of 10 edges"):
         largest_component(np.zeros((2, 9)), 5, threshold=1.0)
-    with pytest.raises(ValueError, match="5 regions have rows of 10 edges"):
+    with pytest.raises(ValueError, match="5 regions need rows of 10 edges"):
         component_labels(np.zeros(10, bool), 5)
 
 
 @pytest.mark.parametrize("step", [0.0, -1.0, float("nan")])
-def test_a_step_must_lead_upwards(step):
+def test_a_step_must_be_positive(step):
     with pytest.raises(ValueError, match="above 0"):
         tfnbs(np.ones((1, 10)), 5, step=step)
 
 
 @pytest.mark.parametrize(("top", "step"), [(float("inf"), 0.1), (1.0, 1e-12)])
-def test_too_many_thresholds(top, step):
+def test_too_many_thresholds_are_refused(top, step):
     with pytest.raises(ValueError, match="too many thresholds"):
         tfnbs(np.full((1, 10), top), 5, step=step)

@@ -1,4 +1,4 @@
-"""The mixed model: against statsmodels, lmerTest, paired t tests, and under the null."""
+"""Mixed model: comparison with statsmodels, lmerTest and t tests, and error rate."""
 
 import csv
 import warnings
@@ -12,15 +12,15 @@ from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.stats import mixed_model as mixed
 from circuitshift.pipeline.stats.mixed_model import MixedResult, fit_mixed
 
-FIXTURES = Path(__file__).parent / "lme4"  # made by make_fixtures.R
+FIXTURES = Path(__file__).parent / "lme4"  # written by make_fixtures.R
 CASES = ("balanced", "unbalanced", "arm_by_time", "days", "likelihood", "boundary")
-BOUNDARY = "the variance between people is estimated as zero"
+BOUNDARY = "the variance between participants is estimated as zero"
 PER_COEFFICIENT = ("estimate", "se", "df", "statistic", "p")
 ALL = (*PER_COEFFICIENT, "residual_variance", "participant_variance")
 
 
 def visits(n_participants, n_visits, missing, rng):
-    """Design (constant, time, arm, arm x time) and people, with visits missing at random."""
+    """Return the design (constant, time, arm, arm x time) and participants, with missing visits."""
     person = np.repeat(np.arange(n_participants), n_visits)
     time = np.tile(np.arange(float(n_visits)), n_participants)
     keep = rng.random(len(person)) >= missing
@@ -29,8 +29,8 @@ def visits(n_participants, n_visits, missing, rng):
     return np.column_stack([np.ones(len(person)), time, arm, arm * time]), person
 
 
-def simulate(person, n_variables, rng, *, person_sd=0.7):
-    shared = rng.normal(size=(person.max() + 1, n_variables)) * person_sd
+def simulate(person, n_variables, rng, *, participant_sd=0.7):
+    shared = rng.normal(size=(person.max() + 1, n_variables)) * participant_sd
     return shared[person] + rng.normal(size=(len(person), n_variables))
 
 
@@ -48,7 +48,7 @@ def read(name: str) -> dict[str, np.ndarray]:
     return table
 
 
-# Against other programs
+# Comparison with other programs
 
 
 @pytest.mark.parametrize("reml", [True, False])
@@ -69,8 +69,8 @@ def test_equals_statsmodels(reml):
         between = float(np.asarray(peer.cov_re).item())
         assert ours.residual_variance[j] == pytest.approx(peer.scale, rel=1e-5)
         assert ours.participant_variance[j] == pytest.approx(between, rel=1e-4)
-        # `peer.bse_fe` holds the covariance of coefficients and variances that the observed
-        # information has by chance; the usual formula, as in lme4, is that of least squares.
+        # `peer.bse_fe` includes the sample covariance of coefficients and variances in the observed
+        # information; the usual formula, as in lme4, is that of generalised least squares.
         covariance = peer.scale * np.eye(len(person)) + between * same
         information = design.T @ np.linalg.solve(covariance, design)
         se = np.sqrt(np.diag(np.linalg.inv(information)))
@@ -93,20 +93,20 @@ def test_equals_lmertest(case):
         np.testing.assert_allclose(getattr(ours, name)[0], expected[name][0], rtol=1e-4)
 
 
-# Against t tests, which balanced visits make exact
+# Comparison with t tests, which are exact for balanced visits
 
 
-@pytest.mark.parametrize("person_sd", [1.0, 1e3])
-def test_two_balanced_visits_are_a_paired_t_test(person_sd):
+@pytest.mark.parametrize("participant_sd", [1.0, 1e3])
+def test_two_balanced_visits_are_a_paired_t_test(participant_sd):
     rng = np.random.default_rng(2)
     design, person = visits(20, 2, 0, rng)
-    y = simulate(person, 50, rng, person_sd=person_sd) + 0.3 * design[:, [1]]
+    y = simulate(person, 50, rng, participant_sd=participant_sd) + 0.3 * design[:, [1]]
     ours = fit_mixed(y, design[:, :2], person)
     free = np.flatnonzero(ours.participant_variance > 0)
     assert len(free) > 40
     before, after = y[::2, free], y[1::2, free]
     expected = stats.ttest_rel(after, before)
-    tolerance = 1e-8 if person_sd == 1 else 1e-5
+    tolerance = 1e-8 if participant_sd == 1 else 1e-5
     np.testing.assert_allclose(ours.estimate[1, free], (after - before).mean(axis=0), atol=1e-8)
     np.testing.assert_allclose(ours.df[1, free], 19, rtol=tolerance)
     np.testing.assert_allclose(ours.statistic[1, free], expected.statistic, rtol=tolerance)
@@ -116,7 +116,7 @@ def test_two_balanced_visits_are_a_paired_t_test(person_sd):
 def test_arm_by_time_is_the_t_test_of_differences():
     rng = np.random.default_rng(3)
     design, person = visits(21, 2, 0, rng)
-    y = simulate(person, 50, rng, person_sd=1)
+    y = simulate(person, 50, rng, participant_sd=1)
     ours = fit_mixed(y, design, person)
     free = np.flatnonzero(ours.participant_variance > 0)
     assert len(free) > 40
@@ -128,10 +128,10 @@ def test_arm_by_time_is_the_t_test_of_differences():
     np.testing.assert_allclose(ours.p[3, free], expected.pvalue, rtol=1e-8)
 
 
-def test_without_variance_between_people_it_is_least_squares():
+def test_without_variance_between_participants_it_is_least_squares():
     rng = np.random.default_rng(4)
     design, person = visits(12, 3, 0.2, rng)
-    y = simulate(person, 60, rng, person_sd=0)
+    y = simulate(person, 60, rng, participant_sd=0)
     ours = fit_mixed(y, design, person)
     flat = np.array(ours.trouble) == BOUNDARY
     assert 10 < flat.sum() < 50
@@ -157,16 +157,16 @@ def test_false_positive_rate():
         assert low <= (ours.p[k] < 0.05).sum() <= high, k
 
 
-# What must not matter
+# Invariances
 
 
-def test_unknown_rows_are_left_out():
+def test_missing_rows_are_excluded():
     rng = np.random.default_rng(6)
     design, person = visits(16, 3, 0.1, rng)
     y = simulate(person, 12, rng)
     y[rng.random(y.shape) < 0.2] = np.nan
-    y[:, 5] = simulate(person, 1, rng)[:, 0]  # one is complete, two share a pattern
-    y[np.isnan(y[:, 0]), 7] = np.nan
+    y[:, 5] = simulate(person, 1, rng)[:, 0]  # complete
+    y[np.isnan(y[:, 0]), 7] = np.nan  # the same missing rows as in variable 0
     y[~np.isnan(y[:, 0]) & np.isnan(y[:, 7]), 7] = 0.4
     together = fit_mixed(y, design, person)
     for j in range(y.shape[1]):
@@ -179,7 +179,7 @@ def test_unknown_rows_are_left_out():
             )
 
 
-def test_order_of_rows_names_of_people_and_blocks_do_not_matter(monkeypatch):
+def test_order_of_rows_labels_and_block_size_have_no_effect(monkeypatch):
     rng = np.random.default_rng(7)
     design, person = visits(16, 3, 0.2, rng)
     y = simulate(person, 30, rng)
@@ -193,7 +193,7 @@ def test_order_of_rows_names_of_people_and_blocks_do_not_matter(monkeypatch):
         np.testing.assert_allclose(getattr(ours, name), getattr(other, name), rtol=1e-7, atol=1e-11)
 
 
-def test_units_do_not_matter():
+def test_units_have_no_effect():
     rng = np.random.default_rng(8)
     design, person = visits(16, 3, 0.2, rng)
     y = simulate(person, 30, rng)
@@ -213,30 +213,30 @@ def test_no_variables():
     assert ours.trouble == ()
 
 
-# Trouble
+# Problems
 
 
-def test_trouble_is_told_for_each_variable():
+def test_problems_are_reported_for_each_variable():
     rng = np.random.default_rng(9)
     design, person = visits(10, 3, 0, rng)
-    y = simulate(person, 8, rng, person_sd=2)
+    y = simulate(person, 8, rng, participant_sd=2)
     y[:, 1] = 0.3  # constant
     y[:, 2] = np.repeat(rng.normal(size=10), 3)  # the same at all visits
     y[4:, 3] = np.nan  # too few rows
-    y[design[:, 1] > 0, 4] = np.nan  # a single visit each: time cannot be told from the constant
+    y[design[:, 1] > 0, 4] = np.nan  # a single visit each: time is collinear with the constant
     y[:, 5] = np.nan
-    y[person > 2, 6] = np.nan  # three people: their arm takes all there is between them
+    y[person > 2, 6] = np.nan  # three participants: 1 degree of freedom between them
     y[person % 2 == 1, 7] = np.nan  # one arm
     ours = fit_mixed(y, design, person)
-    deficient = "the design is rank deficient for the rows that are known"
-    few = "too few people or rows"
+    deficient = "the design is rank deficient for the available rows"
+    too_few = "too few participants or rows"
     assert ours.trouble == (
         "",
-        "nothing varies around the design",
-        "did not converge",
-        few,
+        "the variable has no variance around the design",
+        "the fit did not converge",
+        too_few,
         deficient,
-        few,
+        too_few,
         "",
         deficient,
     )
@@ -245,22 +245,22 @@ def test_trouble_is_told_for_each_variable():
         assert np.isnan(getattr(ours, name)[..., [1, 2, 3, 4, 5, 7]]).all()
 
 
-def test_people_or_rows_that_cannot_tell_the_variances_apart():
-    few = ("too few people or rows",)
+def test_samples_that_do_not_identify_the_variances():
+    too_few = ("too few participants or rows",)
     person = np.repeat(np.arange(2), 3)
     arm = np.column_stack([np.ones(6), person])
-    assert fit_mixed(np.arange(6.0)[:, None] ** 2, arm, person).trouble == few
+    assert fit_mixed(np.arange(6.0)[:, None] ** 2, arm, person).trouble == too_few
     person = np.repeat(np.arange(3), 2)
     own = np.column_stack([person == k for k in range(3)]) * np.tile([0.0, 1.0], 3)[:, None]
-    assert fit_mixed(np.arange(6.0)[:, None] ** 2, own, person).trouble == few
+    assert fit_mixed(np.arange(6.0)[:, None] ** 2, own, person).trouble == too_few
 
 
 def test_designs_that_cannot_be_fitted():
     rng = np.random.default_rng(10)
     design, person = visits(6, 2, 0, rng)
     y = simulate(person, 3, rng)
-    unknown = design.copy()
-    unknown[4, 2] = np.nan
+    missing = design.copy()
+    missing[4, 2] = np.nan
     collinear = np.column_stack([design, design[:, 1] - design[:, 2]])
     infinite = y.copy()
     infinite[0, 0] = np.inf
@@ -268,14 +268,14 @@ def test_designs_that_cannot_be_fitted():
         ("12, 12 and 11 rows", (y, design, person[1:])),
         ("12, 11 and 12 rows", (y, design[1:], person)),
         ("11, 12 and 12 rows", (y[1:], design, person)),
-        ("tables", (y[:, 0], design, person)),
-        (r"not finite in 1 rows \(the first is row 4\)", (y, unknown, person)),
-        ("infinite", (infinite, design, person)),
-        ("cannot carry 13", (y, rng.normal(size=(12, 13)), person)),
-        ("cannot carry 0", (y, np.empty((12, 0)), person)),
+        ("they have 1, 2 and 1", (y[:, 0], design, person)),
+        (r"not finite in 1 rows \(the first is row 4\)", (y, missing, person)),
+        ("row 0 and variable 0 is infinite", (infinite, design, person)),
+        ("12 rows are not enough for 13 model columns", (y, rng.normal(size=(12, 13)), person)),
+        ("12 rows are not enough for 0 model columns", (y, np.empty((12, 0)), person)),
         ("collinear", (y, collinear, person)),
         ("collinear", (y, design * np.array([1, 1, 1, 0]), person)),
-        ("nobody has two rows", (y, design, np.arange(12))),
+        ("no participant has two or more visits", (y, design, np.arange(12))),
     ]
     for message, given in problems:
         with pytest.raises(DesignError, match=message):

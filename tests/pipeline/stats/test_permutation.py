@@ -1,4 +1,4 @@
-"""Permutation tests: against theory, against scipy and brute force, and on planted effects."""
+"""Permutation tests: against theory, scipy, slow loops and simulated effects."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.stats.permutation import mean_contrast, permutation_test
+from circuitshift.pipeline.stats.permutation import contrast_of, mean_contrast, permutation_test
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -32,7 +32,7 @@ def test_two_groups_equal_welchs_t() -> None:
     np.testing.assert_allclose(result.df, expected.df, atol=1e-9)
 
 
-def test_sign_flips_of_few_people_are_enumerated_exactly() -> None:
+def test_sign_flips_of_a_small_sample_are_enumerated_exactly() -> None:
     y = rng(3).normal(0.4, 1, (7, 2))
     result = permutation_test(y, mean_contrast(7), rng=rng(), n_permutations=1000)
     flips = np.array(list(itertools.product([-1, 1], repeat=7)))
@@ -103,7 +103,7 @@ def test_false_positive_rate_is_nominal(arms: int | None, heavy: bool) -> None:
     assert low <= any_hits <= high
 
 
-def test_unequal_variance_and_size_of_arms_stays_nominal() -> None:
+def test_false_positive_rate_is_nominal_with_unequal_variances_and_arms() -> None:
     generator = rng(10)
     treated, hits = np.arange(42) < 12, 0
     for _ in range(400):
@@ -114,7 +114,7 @@ def test_unequal_variance_and_size_of_arms_stays_nominal() -> None:
     assert low <= hits <= high
 
 
-def test_planted_effect_is_found_and_p_is_never_zero() -> None:
+def test_simulated_effect_is_found_and_p_is_never_zero() -> None:
     y = rng(11).normal(size=(20, 3))
     y[:, 1] += 5
     result = permutation_test(y, mean_contrast(20), rng=rng(), n_permutations=200)
@@ -122,7 +122,7 @@ def test_planted_effect_is_found_and_p_is_never_zero() -> None:
     assert (result.p_corrected[[0, 2]] > 0.05).all()
 
 
-def test_sign_of_the_data_turns_the_estimate_and_one_sided_tests() -> None:
+def test_sign_of_the_data_reverses_the_estimate_and_one_sided_tests() -> None:
     y = rng(12).normal(0.5, 1, (15, 1))
     up = permutation_test(y, mean_contrast(15), rng=rng(1), sides=["increase"])
     down = permutation_test(-y, mean_contrast(15), rng=rng(1), sides=["decrease"])
@@ -132,7 +132,7 @@ def test_sign_of_the_data_turns_the_estimate_and_one_sided_tests() -> None:
     assert wrong.p[0] > 0.5
 
 
-def test_same_seed_same_numbers_and_row_order_does_not_matter() -> None:
+def test_result_depends_on_the_seed_but_not_on_the_order_of_rows() -> None:
     y, treated = rng(13).normal(size=(16, 2)), np.arange(16) < 8
     first = permutation_test(y, mean_contrast(16, treated=treated), rng=rng(5))
     again = permutation_test(y, mean_contrast(16, treated=treated), rng=rng(5))
@@ -151,7 +151,7 @@ def test_excess_variance_widens_the_interval() -> None:
     assert wide.p[0] > plain.p[0]
 
 
-def test_bad_designs_are_refused_in_one_sentence() -> None:
+def test_invalid_designs_are_refused() -> None:
     treated = np.arange(10) < 1
     with pytest.raises(DesignError, match="1 treated and 9 control"):
         mean_contrast(10, treated=treated)
@@ -162,8 +162,62 @@ def test_bad_designs_are_refused_in_one_sentence() -> None:
         mean_contrast(5, covariates=rng().normal(size=(5, 3)))
 
 
-def test_a_constant_covariate_changes_nothing() -> None:
+def test_a_constant_covariate_has_no_effect() -> None:
     y = rng(15).normal(size=(12, 1))
     plain = permutation_test(y, mean_contrast(12), rng=rng(1))
     constant = mean_contrast(12, covariates=np.ones((12, 1)))
     np.testing.assert_array_equal(permutation_test(y, constant, rng=rng(1)).p, plain.p)
+
+
+def test_permutations_of_small_arms_are_enumerated():
+    y = np.random.default_rng(1).normal(size=(8, 2))
+    treated = np.arange(8) < 3
+    result = permutation_test(y, mean_contrast(8, treated=treated), rng=np.random.default_rng(0))
+    assert result.exact
+    assert result.n_permutations == 56
+
+
+def test_a_score_is_tested_like_a_correlation():
+    rng = np.random.default_rng(2)
+    score, y = rng.normal(size=25), rng.normal(size=(25, 3))
+    result = permutation_test(y, contrast_of(score), rng=rng, n_permutations=199)
+    for k in range(3):
+        r = np.corrcoef(score, y[:, k])[0, 1]
+        np.testing.assert_allclose(result.statistic[k], r * np.sqrt(23 / (1 - r**2)), rtol=1e-9)
+
+
+def test_the_monte_carlo_interval_contains_the_exact_p():
+    y = np.random.default_rng(3).normal(0.4, 1, size=(11, 40))
+    exact = permutation_test(y, mean_contrast(11), rng=np.random.default_rng(0))
+    assert exact.exact
+    drawn = permutation_test(y, mean_contrast(11), rng=np.random.default_rng(0), n_permutations=500)
+    low, high = drawn.p_interval()
+    assert not drawn.exact
+    inside = (low <= exact.p) & (exact.p <= high)
+    assert inside.mean() >= 0.85  # 95 % on average; the 40 variables share their sign flips
+    np.testing.assert_array_equal(exact.p_interval(), [exact.p, exact.p])
+
+
+def test_families_are_corrected_separately_and_share_relabellings():
+    y = np.random.default_rng(5).normal(0.3, 1, size=(20, 6))
+    contrast = mean_contrast(20)
+    together = permutation_test(
+        y, contrast, rng=np.random.default_rng(1), families=[np.arange(4), np.array([4, 5])]
+    )
+    for columns in (np.arange(4), np.array([4, 5])):
+        alone = permutation_test(y[:, columns], contrast, rng=np.random.default_rng(1))
+        np.testing.assert_array_equal(together.p_corrected[columns], alone.p_corrected)
+        np.testing.assert_array_equal(together.p[columns], alone.p)
+
+
+def test_single_precision_of_large_problems_does_not_change_p():
+    y = np.random.default_rng(6).normal(size=(24, 4200))
+    contrast = mean_contrast(24, treated=np.arange(24) < 10)
+    seen = []
+    large = permutation_test(
+        y, contrast, rng=np.random.default_rng(1), n_permutations=5000, watch=seen.append
+    )
+    assert seen[0].dtype == np.float32
+    some = permutation_test(y[:, :50], contrast, rng=np.random.default_rng(1), n_permutations=5000)
+    np.testing.assert_allclose(large.p[:50], some.p, atol=2 / 5000)
+    np.testing.assert_allclose(large.statistic[:50], some.statistic, rtol=1e-12)

@@ -1,4 +1,4 @@
-# Data and lmerTest results that tests/pipeline/test_mixed.py compares with.
+# Data and lmerTest results that tests/pipeline/stats/test_mixed_model.py uses for comparison.
 # Run it in this folder: Rscript make_fixtures.R (Debian: r-cran-lme4, r-cran-lmertest).
 # Every case writes <case>_data.tsv (person, columns of the design, y) and <case>_fit.tsv.
 

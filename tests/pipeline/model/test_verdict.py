@@ -1,0 +1,169 @@
+"""The decision rule: verdicts, sentences, reasons and warnings."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.model.deviation import Deviation
+from circuitshift.pipeline.model.verdict import Estimate, Verdict, decide
+
+IDENTIFIED = Deviation(identified=True, reason="")
+
+
+def verdict_of(*rows: Estimate, **more: object) -> Verdict:
+    arguments = {"alpha": 0.05, "deviation": IDENTIFIED, "controlled": True}
+    return decide(rows, **(arguments | more))
+
+
+def estimate(family: str, p: float, equivalence: float, **more: object) -> Estimate:
+    values = {"estimate": 0.1, "p": p, "p_corrected": p, "equivalence_p": equivalence}
+    return replace(Estimate.unknown(family, family), **(values | more))
+
+
+@pytest.mark.parametrize(
+    ("p_global", "p_circuit", "equivalence", "expected"),
+    [
+        (0.01, 0.5, 0.5, "global"),
+        (0.5, 0.01, 0.5, "circuit-specific"),
+        (0.01, 0.01, 0.5, "both"),
+        (0.5, 0.5, 0.01, "neither"),
+        (0.5, 0.5, 0.5, "undetermined"),
+        (0.05, 0.05, 0.5, "undetermined"),
+    ],
+)
+def test_the_decision_rule(
+    p_global: float, p_circuit: float, equivalence: float, expected: str
+) -> None:
+    rows = [estimate("global", p_global, equivalence), estimate("specific", p_circuit, equivalence)]
+    assert verdict_of(*rows).verdict == expected
+
+
+def test_the_decision_uses_corrected_p_values() -> None:
+    rows = [
+        replace(estimate(family, 0.01, 0.5), p_corrected=0.2) for family in ("global", "specific")
+    ]
+    assert verdict_of(*rows).verdict == "undetermined"
+
+
+def test_effects_that_were_not_tested_are_not_excluded() -> None:
+    rows = [estimate("global", 0.5, 0.01), estimate("specific", 0.5, 0.01)]
+    rows.append(Estimate.unknown("specific", "dmn", "missing"))
+    result = verdict_of(*rows)
+    assert result.verdict == "undetermined"
+    assert "Not tested: dmn (missing)." in result.warnings
+
+
+def test_naive_families_do_not_influence_the_verdict() -> None:
+    rows = [estimate("naive: circuit minus background", 0.001, 0.5)]
+    verdict = verdict_of(*rows)
+    assert verdict.verdict == "undetermined"
+    assert verdict.reason == "no test could be performed"
+
+
+def test_without_a_control_arm_the_verdict_warns() -> None:
+    rows = [estimate("global", 0.01, 0.5), estimate("specific", 0.5, 0.5)]
+    with_arm, without = (
+        verdict_of(*rows, controlled=controlled).warnings for controlled in (True, False)
+    )
+    assert len(without) == len(with_arm) + 1
+    assert any("control arm" in text for text in without)
+    assert not any("control arm" in text for text in with_arm)
+
+
+def test_changes_that_region_wide_changes_may_explain_are_warned_of() -> None:
+    row = estimate("specific", 0.01, 0.5)
+    for p, warned in ((0.4, True), (0.02, False)):
+        adjusted = replace(estimate("specific, node-adjusted", p, 0.5), term=row.term)
+        result = verdict_of(row, adjusted)
+        assert result.verdict == "circuit-specific"
+        assert any("adjusting for region-wide changes" in w for w in result.warnings) == warned
+
+
+@pytest.mark.parametrize(
+    ("term", "value", "kind", "expected"),
+    [
+        ("shift", 0.1, "edge", "The connections outside the predefined circuits changed globally: "
+         "an increase by a common amount (shift)."),
+        ("shift", -0.1, "region", "The regions outside the predefined circuits changed globally: "
+         "a decrease by a common amount (shift)."),
+        ("gain", -0.1, "edge", "a decrease in proportion to their typical strength (gain)."),
+        ("gain", 0.1, "region", "an increase in proportion to their typical value (gain)."),
+        ("normalisation", 0.4, "edge", "a change toward the reference group in proportion"),
+        ("normalisation", -0.4, "edge", "a change away from the reference group in proportion"),
+    ],
+)  # fmt: skip
+def test_the_sentence_names_each_global_term_and_its_direction(
+    term: str, value: float, kind: str, expected: str
+) -> None:
+    row = estimate("global", 0.01, 0.5, term=term, estimate=value)
+    result = verdict_of(row, estimate("specific", 0.5, 0.5), kind=kind)
+    assert result.verdict == "global"
+    assert expected in result.sentence
+
+
+def test_the_sentence_names_circuits_by_direction() -> None:
+    rows = [
+        estimate("specific", 0.01, 0.5, term=term, estimate=value)
+        for term, value in (("dmn", -0.2), ("tpn", -0.1), ("dlpfc_amygdala", 0.1))
+    ]
+    other = estimate("specific", 0.5, 0.5, term="other")
+    result = verdict_of(*rows, other, estimate("global", 0.5, 0.5))
+    assert result.sentence.startswith(
+        "Relative to the prediction of the global model, dlpfc_amygdala increased, and dmn and tpn "
+        "decreased. There is no evidence of a global change"
+    )
+    assert "other" not in result.sentence
+    both = verdict_of(*rows, estimate("global", 0.01, 0.5, term="shift"))
+    assert both.verdict == "both"
+    assert "(shift). In addition, dlpfc_amygdala increased" in both.sentence
+
+
+@pytest.mark.parametrize(
+    ("equivalence", "expected"), [(0.01, "can be excluded"), (0.2, "cannot be excluded")]
+)
+@pytest.mark.parametrize(("significant", "other"), [("global", "specific"), ("specific", "global")])
+def test_absence_is_claimed_only_with_an_equivalence_test(
+    significant: str, other: str, equivalence: float, expected: str
+) -> None:
+    result = verdict_of(estimate(significant, 0.01, 0.5), estimate(other, 0.5, equivalence))
+    assert "There is no evidence of a" in result.sentence
+    assert expected in result.sentence
+
+
+def test_a_family_that_was_not_tested_is_not_reported_as_absent() -> None:
+    """After global signal regression, there is no global test."""
+    result = verdict_of(estimate("specific", 0.01, 0.5), global_signal_removed=True)
+    assert result.verdict == "circuit-specific"
+    assert result.sentence.endswith("A global change was not tested.")
+    assert "no evidence" not in result.sentence
+    assert any("does not exclude a global change" in text for text in result.warnings)
+    missing = Estimate.unknown("specific", "dmn", "missing")
+    result = verdict_of(estimate("global", 0.01, 0.5), missing)
+    assert result.sentence.endswith("A change of a circuit beyond the global model was not tested.")
+
+
+def test_the_reason_gives_estimates_with_interval_and_corrected_p() -> None:
+    shift = estimate("global", 0.0012, 0.5, term="shift", ci_low=0.04, ci_high=0.16)
+    dmn = estimate("specific", 0.01, 0.5, term="dmn", estimate=-0.2, ci_low=-0.3, ci_high=-0.1)
+    assert verdict_of(shift, dmn, estimate("specific", 0.5, 0.5)).reason == (
+        "global: shift +0.100 Fisher z (95 % CI 0.040 to 0.160, corrected p = 0.0012); "
+        "beyond the global model: dmn -0.200 Fisher z (95 % CI -0.300 to -0.100, "
+        "corrected p = 0.0100)"
+    )
+
+
+def test_the_reason_of_undetermined_names_the_open_tests() -> None:
+    excluded = estimate("global", 0.5, 0.01, term="shift", bound=0.1)
+    open_tests = [estimate("specific", 0.5, 0.5, term=f"c{k}", bound=0.1) for k in range(8)]
+    reason = verdict_of(excluded, *open_tests).reason
+    assert reason.endswith("cannot be excluded for c0, c1, c2, c3, c4, c5 and others")
+    assert verdict_of(excluded, open_tests[0]).reason.endswith("cannot be excluded for c0")
+    without_bound = verdict_of(estimate("global", 0.5, np.nan), estimate("specific", 0.5, np.nan))
+    assert "without a smallest effect of interest" in without_bound.reason
+
+
+def test_a_deviation_that_is_not_identified_is_explained() -> None:
+    deviation = Deviation(identified=False, reason="there is no reference group")
+    result = verdict_of(estimate("global", 0.5, 0.5), deviation=deviation)
+    assert result.warnings == ("Normalisation was not tested: there is no reference group.",)
