@@ -21,13 +21,11 @@ __all__ = [
     "Background",
     "Design",
     "ExecutionSettings",
-    "InputType",
     "RetainedData",
     "Run",
     "Strategy",
 ]
 
-InputType = Literal["bold", "timeseries", "relmat"]
 Background = Literal["all", "disjoint", "matched"]
 
 
@@ -65,7 +63,7 @@ class Run:
     run: str
     space: str
     res: str
-    input_type: InputType
+    input_type: str
     path: Path
     entities: tuple[tuple[str, str], ...]
     dataset: str = ""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.bids.input_types import is_image
 from circuitshift.pipeline.bids.participants import ParticipantTable, read_participants
 from circuitshift.pipeline.bids.raw import RawBold, RawFound, RawParticipant, find_raw, is_raw
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
@@ -221,7 +222,7 @@ def _nothing(folder: InputFolder, found: bids.FoundRuns, plans: Sequence[Partici
 
 def _of_one_atlas(runs: Sequence[Run], settings: AnalysisSettings) -> tuple[list[Run], list[str]]:
     """Choose among the atlases of series and matrices: XCP-D writes a dozen of each run."""
-    there = sorted({run.atlas for run in runs if run.input_type != "bold"})
+    there = sorted({run.atlas for run in runs if not is_image(run)})
     if len(there) < 2:
         return list(runs), []
     asked = [_label(source) for source in settings.atlases]
@@ -229,7 +230,7 @@ def _of_one_atlas(runs: Sequence[Run], settings: AnalysisSettings) -> tuple[list
     chosen = matching[0] if matching else there[0]
     others = ", ".join(name for name in there if name != chosen)
     note = f"Series or matrices of atlas {chosen} are taken; --atlas can choose among {others}."
-    return [run for run in runs if run.input_type == "bold" or run.atlas == chosen], [note]
+    return [run for run in runs if is_image(run) or run.atlas == chosen], [note]
 
 
 def _label(source: str) -> str:
@@ -334,11 +335,7 @@ def _doors(person: ParticipantPlan, session: str) -> list[str]:
 
 def _example_outputs(run: Run, settings: AnalysisSettings) -> list[Path]:
     try:
-        atlas = (
-            run.atlas
-            if run.input_type != "bold"
-            else atlas_for(settings.atlases[0], run.space).name
-        )
+        atlas = run.atlas if not is_image(run) else atlas_for(settings.atlases[0], run.space).name
     except CircuitshiftError as error:
         return [Path(f"(the atlas cannot be loaded: {error})")]
     return sorted(outputs_of(run, atlas, estimator=settings.estimator).values())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from circuitshift.pipeline.bids.entities import ENTITIES
+from circuitshift.pipeline.bids.input_types import INPUT_TYPES
 from circuitshift.pipeline.bids.names import ORDER, Name
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
@@ -28,8 +29,13 @@ _FILTER_QUERIES = (  # queries in filter files of fMRIPrep, sMRIPrep and XCP-D
 # A filter may state these constant properties of preprocessed runs; other values match nothing.
 _FILTER_CONSTANTS = {
     "datatype": ("func",),
-    "suffix": ("bold", "timeseries", "relmat"),
-    "extension": (".nii.gz", ".nii", "nii.gz", "nii", ".tsv", "tsv"),
+    "suffix": tuple(dict.fromkeys(kind.suffix for kind in INPUT_TYPES.values())),
+    "extension": tuple(
+        text
+        for kind in INPUT_TYPES.values()
+        for extension in kind.extensions
+        for text in (extension, extension[1:])
+    ),
 }
 # res is a label by the schema, but fMRIPrep's are numbers
 _NUMBERED = frozenset({"res"} | {key for key, _, form in ENTITIES if form == "index"})

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from circuitshift.pipeline.bids.input_types import input_type_of, is_image
 from circuitshift.pipeline.bids.names import PARCELS, VARIANT, Name, is_junk, parse_name
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.io import nifti, tables
@@ -37,13 +38,13 @@ def check_run(run: Run) -> tuple[Run, tuple[InputProblem, ...], tuple[str, ...]]
     """
     problems: list[InputProblem] = []
     notes: list[str] = []
-    header = _check_image(run, problems) if run.input_type == "bold" else None
+    header = _check_image(run, problems) if is_image(run) else None
     try:
         t_r_s = repetition_time(run, header, notes)
     except CircuitshiftError as error:
         problems.append(as_problem(error, run.path, run.participant))
         return run, tuple(problems), ()
-    if t_r_s is None and run.input_type == "bold" and not problems:
+    if t_r_s is None and is_image(run) and not problems:
         problems.append(
             InputProblem(
                 str(run.path),
@@ -182,7 +183,7 @@ def _t_r_of_sidecars(run: Run, notes: list[str]) -> float | None:
                 _positive(path, "RepetitionTime", value), f"{path.name}: RepetitionTime", notes
             )
         rate = content.get("SamplingFrequency")
-        if rate is not None and run.input_type == "timeseries":
+        if rate is not None and input_type_of(run).content == "series":
             return 1 / _positive(path, "SamplingFrequency", rate)
     return None
 
@@ -201,16 +202,14 @@ def _sidecars(run: Run) -> Iterator[Path]:
     folders from that of the run to the root of its data set, most specific first. For series and
     matrices, the files of the image from which they were computed follow.
     """
-    suffixes = (
-        [run.input_type] if run.input_type == "bold" else [run.input_type, "timeseries", "bold"]
-    )
+    kind = input_type_of(run)
     levels = list(_levels(run))
     names_by_level = [_json_names(folder) for folder in levels]
     entities = set(run.entities)
     image_entities = {
         pair for pair in entities if pair[0] not in VARIANT and pair[0] not in PARCELS
     }
-    for suffix in dict.fromkeys(suffixes):
+    for suffix in kind.sidecar_suffixes:
         for folder, names in zip(levels, names_by_level, strict=True):
             matching = []
             for name in names:
@@ -218,10 +217,10 @@ def _sidecars(run: Run) -> Iterator[Path]:
                 relevant = {
                     pair
                     for pair in name.entities
-                    if suffix == run.input_type or pair[0] not in VARIANT
+                    if suffix == kind.suffix or pair[0] not in VARIANT
                 }
                 if name.suffix == suffix and relevant <= (
-                    entities if suffix == run.input_type else image_entities
+                    entities if suffix == kind.suffix else image_entities
                 ):
                     matching.append(name)
             matching.sort(key=lambda name: (-len(name.entities), name.entities))

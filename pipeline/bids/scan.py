@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from circuitshift.pipeline.bids.description import generator
+from circuitshift.pipeline.bids.input_types import FILE_ENDINGS, INPUT_TYPES, InputType
 from circuitshift.pipeline.bids.names import PARCELS, VARIANT, Name, is_junk, parse_name
 from circuitshift.pipeline.errors import InputError, InputProblem
-from circuitshift.pipeline.records import InputType
 
 __all__ = ["NO_RUN", "File", "Scan", "scan_all"]
 
 NO_RUN = "it contains no preprocessed run"
-_TAILS = ("_bold.nii.gz", "_bold.nii", "_timeseries.tsv", "_relmat.tsv")
 _SURFACES = (".dtseries.nii", ".func.gii")
 
 
@@ -50,6 +49,11 @@ class File:
     siblings: Mapping[str, "os.DirEntry[str]"]
     base: Path
     tier: int
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an image and not a table of regions."""
+        return self.input_type.content == "image"
 
     @property
     def participant(self) -> str:
@@ -155,7 +159,7 @@ class Scan:
     ) -> None:
         """Add the runs in a folder, and count ignored files."""
         for name, entry in entries.items():
-            if name.endswith(_TAILS):
+            if name.endswith(FILE_ENDINGS):
                 self._add_file(entry, entries, folders)
             elif name.endswith(_SURFACES):
                 self.participants[folders["sub"]] = "it contains surface or CIFTI images only"
@@ -169,7 +173,7 @@ class Scan:
         folders: Mapping[str, str],
     ) -> None:
         """Add a file if it is a run of one of the input types."""
-        if not entry.name.endswith(_TAILS):
+        if not entry.name.endswith(FILE_ENDINGS):
             return
         if is_junk(entry.name):
             self.counts["junk"] += 1
@@ -208,31 +212,22 @@ class Scan:
 
     def _input_type(self, name: Name) -> InputType | None:
         """Determine the input type of a file; None, and a count, for other files."""
-        desc = name.get("desc")
-        if name.suffix == "bold":
-            return "bold" if desc == "preproc" and not self._is_echo(name) else None
-        statistic = (name.get("stat") or name.get("meas")).lower()
-        if desc == "confounds":
-            return None
-        if not (name.get("atlas") or name.get("seg")):
-            self.counts["no atlas"] += 1
-        elif name.suffix == "timeseries" and statistic in ("", "mean"):
-            return "timeseries"
-        elif name.suffix == "relmat" and statistic == "pearsoncorrelation":
-            return "relmat"
-        else:
-            self.counts["statistic"] += 1
+        fitting = [
+            kind
+            for kind in INPUT_TYPES.values()
+            if kind.suffix == name.suffix and name.extension in kind.extensions
+        ]
+        obstacles = [kind.obstacle(name) for kind in fitting]
+        if "" in obstacles:
+            return fitting[obstacles.index("")]
+        reason = obstacles[0] if obstacles else "other"
+        if reason != "other":
+            self.counts[reason] += 1
+        if reason == "echo":  # an option of fMRIPrep
+            self.participants[name.get("sub")] = (
+                "it contains single echoes only, not their optimal combination"
+            )
         return None
-
-    def _is_echo(self, name: Name) -> bool:
-        """Return whether an image is a single echo of a multi-echo run, an option of fMRIPrep."""
-        if not name.get("echo"):
-            return False
-        self.counts["echo"] += 1
-        self.participants[name.get("sub")] = (
-            "it contains single echoes only, not their optimal combination"
-        )
-        return True
 
     def _list(self, path: str | Path, participant: str) -> dict[str, "os.DirEntry[str]"]:
         """List a folder by name; a folder that cannot be listed is a problem."""
@@ -254,7 +249,7 @@ class Scan:
         """Return whether an entry is a folder; a broken link to a folder is a problem."""
         if entry.is_dir():
             return True
-        if entry.is_symlink() and not entry.name.endswith(_TAILS) and "." not in entry.name:
+        if entry.is_symlink() and not entry.name.endswith(FILE_ENDINGS) and "." not in entry.name:
             self.participants.setdefault(participant, "")
             self.problems.append(
                 InputProblem(

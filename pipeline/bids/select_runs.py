@@ -7,7 +7,7 @@ later for one run at a time by `check_run`.
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from circuitshift.pipeline.bids.filters import (
     passes_all,
     plain_label,
 )
+from circuitshift.pipeline.bids.input_types import INPUT_TYPES, InputType
 from circuitshift.pipeline.bids.names import VARIANT, Name, build_path, parse_name
 from circuitshift.pipeline.bids.run_metadata import check_run
 from circuitshift.pipeline.bids.scan import NO_RUN, File, Scan, scan_all
 from circuitshift.pipeline.errors import InputError, InputProblem
-from circuitshift.pipeline.records import InputType, Run
+from circuitshift.pipeline.records import Run
 
 __all__ = [
     "ANY",
@@ -43,7 +44,6 @@ __all__ = [
     "write_dataset_description",
 ]
 
-_INPUT_TYPES: tuple[InputType, ...] = ("bold", "timeseries", "relmat")
 _SPACES = ("MNI152NLin2009cAsym", "MNI152NLin6Asym")
 _OWN_SPACES = ("T1w", "T2w", "anat", "individual", "scanner", "boldref", "func", "")
 
@@ -147,15 +147,13 @@ def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found
 
 def _wanted_input_types(query: Query) -> tuple[InputType, ...]:
     """Return the requested input types in the order of preference."""
-    unknown = sorted(set(query.input_types) - set(_INPUT_TYPES))
+    unknown = sorted(set(query.input_types) - set(INPUT_TYPES))
     if unknown:
-        raise InputError(
-            f"unknown input type {unknown[0]!r}; choose from {', '.join(_INPUT_TYPES)}"
-        )
+        raise InputError(f"unknown input type {unknown[0]!r}; choose from {', '.join(INPUT_TYPES)}")
     return tuple(
-        input_type
-        for input_type in _INPUT_TYPES
-        if not query.input_types or input_type in query.input_types
+        kind
+        for name, kind in INPUT_TYPES.items()
+        if not query.input_types or name in query.input_types
     )
 
 
@@ -181,7 +179,7 @@ def _participants_without(
         if label not in available
     ]
     if not there and not faulty:
-        kinds = " or ".join(query.input_types) or "preprocessed image, time series or matrix"
+        kinds = " or ".join(query.input_types) or _all_kinds()
         whys = Counter(why for _, why in participants.values() if why != NO_RUN)
         reason = f" ({whys.most_common(1)[0][0]})" if whys else ""
         hint = "give the folder with the output of fMRIPrep"
@@ -194,6 +192,11 @@ def _participants_without(
         fix = "preprocess or fetch its runs, or exclude the participant (--participant-label)"
         problems.append(InputProblem(str(scan.base / f"sub-{label}"), why, fix, label))
     return problems
+
+
+def _all_kinds() -> str:
+    *first, last = (kind.label for kind in INPUT_TYPES.values())
+    return f"{', '.join(first)} or {last}"
 
 
 def _unmatched(files: Sequence[File], query: Query) -> list[InputProblem]:
@@ -229,7 +232,7 @@ def _matches(file: File, query: Query) -> bool:
     for key, value, labels in asked:
         if labels and value not in {plain_label(label, key) for label in labels}:
             return False
-    if file.input_type != "bold" and query.atlases and file.atlas not in query.atlases:
+    if not file.is_image and query.atlases and file.atlas not in query.atlases:
         return False
     return passes_all(file.name, query.filters)
 
@@ -239,14 +242,12 @@ def _choose_all(
 ) -> list[File]:
     """Select one space, resolution and description of each run, the same for all participants."""
     out: list[File] = []
-    for input_type in _INPUT_TYPES:
-        there = [file for file in files if file.input_type == input_type]
-        there = _choose_space(there, query, notes, problems)
+    for name, kind in INPUT_TYPES.items():
+        there = [file for file in files if file.input_type is kind]
+        there = _choose_space(there, query, notes, problems) if there else []
+        there = _choose(there, lambda f: f.res, rank=_res_rank, what=(name, "res-"), notes=notes)
         there = _choose(
-            there, lambda f: f.res, rank=_res_rank, what=(input_type, "res-"), notes=notes
-        )
-        there = _choose(
-            there, lambda f: f.name.get("desc"), rank=str, what=(input_type, "desc-"), notes=notes
+            there, lambda f: f.name.get("desc"), rank=str, what=(name, "desc-"), notes=notes
         )
         out += there
     return out
@@ -268,13 +269,13 @@ def _choose_space(
     files: list[File], query: Query, notes: list[str], problems: list[InputProblem]
 ) -> list[File]:
     """Select the space that most runs have; runs without it are problems."""
-    input_type = files[0].input_type if files else "bold"
+    kind = files[0].input_type
     if query.spaces:
         kept = [file for file in files if _in_asked_space(file, query.spaces)]
         # If no run has it, `_unmatched` reports this once.
         problems += _lacking(files, kept, " or ".join(query.spaces)) if kept else []
         files = kept
-    elif input_type == "bold":
+    elif kind.content == "image":
         # Images in native space cannot be compared between participants.
         standard = [file for file in files if file.space not in _OWN_SPACES]
         if standard and len(standard) < len(files):
@@ -285,9 +286,9 @@ def _choose_space(
             )
             files = standard
     rank = _space_rank(query)
-    kept = _choose(files, lambda f: f.space, rank=rank, what=(input_type, "space-"), notes=notes)
+    kept = _choose(files, lambda f: f.space, rank=rank, what=(kind.name, "space-"), notes=notes)
     best = {file.space for file in kept}
-    if input_type == "bold" and len(best) > 1:
+    if kind.content == "image" and len(best) > 1:
         chosen = _most(files, lambda f: f.space, rank)
         same = [file for file in kept if file.space == chosen]
         problems += _lacking(kept, same, chosen)
@@ -369,24 +370,22 @@ def _names(key: str, values: Sequence[str]) -> str:
 
 def _one_input_type(files: list[File], notes: list[str]) -> list[File]:
     """Select one input type of each run: image before time series before matrix."""
-    images = {file.acquired for file in files if file.input_type == "bold"}
-    series = {file.identity[1:] for file in files if file.input_type == "timeseries"}
+    acquired: dict[InputType, set[tuple[object, ...]]] = defaultdict(set)
+    for file in files:
+        acquired[file.input_type].add(file.acquired if file.is_image else file.identity[1:])
     kept: list[File] = []
     passed: Counter[str] = Counter()
     for file in files:
-        if file.input_type != "bold" and file.acquired in images:
-            passed[
-                f"{file.input_type} file(s) are ignored in favour of the preprocessed image"
-            ] += 1
-        elif file.input_type == "relmat" and file.identity[1:] in series:
-            passed["relmat file(s) are ignored in favour of the time series"] += 1
-        else:
+        better = _better_type(file, acquired)
+        if better is None:
             kept.append(file)
+        else:
+            passed[
+                f"{file.input_type.name} file(s) are ignored in favour of the {better.label}"
+            ] += 1
     notes += [f"{n} {what} of the same run." for what, n in sorted(passed.items())]
     input_types = [
-        input_type
-        for input_type in _INPUT_TYPES
-        if any(file.input_type == input_type for file in kept)
+        name for name, kind in INPUT_TYPES.items() if any(file.input_type is kind for file in kept)
     ]
     if len(input_types) > 1:
         notes.append(
@@ -394,6 +393,19 @@ def _one_input_type(files: list[File], notes: list[str]) -> list[File]:
             "their denoising differs; --input-type selects one input type."
         )
     return kept
+
+
+def _better_type(
+    file: File, acquired: Mapping[InputType, set[tuple[object, ...]]]
+) -> InputType | None:
+    """Return the first input type before that of a file in which the same run is available."""
+    for kind in INPUT_TYPES.values():
+        if kind is file.input_type:
+            return None
+        run = file.acquired if kind.content == "image" else file.identity[1:]
+        if run in acquired.get(kind, ()):
+            return kind
+    return None
 
 
 def _one_file_each(files: list[File], notes: list[str], problems: list[InputProblem]) -> list[File]:
@@ -436,9 +448,7 @@ def _without_joined(files: list[File], notes: list[str]) -> list[File]:
         return (file.input_type, pairs, *file.identity[2:])
 
     parts = {joined(file) for file in files if file.name.get("run")}
-    kept = [
-        f for f in files if f.input_type == "bold" or f.name.get("run") or joined(f) not in parts
-    ]
+    kept = [f for f in files if f.is_image or f.name.get("run") or joined(f) not in parts]
     if len(kept) < len(files):
         notes.append(
             f"{len(files) - len(kept)} file(s) without run- are ignored as concatenated runs, "
@@ -451,7 +461,7 @@ def _make_run(file: File, dataset: str, problems: list[InputProblem]) -> Run | N
     """Make the record of a run; None, and problems, if one of its files cannot be used."""
     obstacles = [_content_problem(file.entry, file.participant)]
     mask = confounds = None
-    if file.input_type == "bold":
+    if file.is_image:
         keys = [pair for pair in file.name.entities if pair[0] != "desc"]
         masks = [_stem(keys, "desc-brain_mask") + tail for tail in (".nii.gz", ".nii")]
         mask = _partner(file, masks, "its brain mask", obstacles)
@@ -472,11 +482,11 @@ def _make_run(file: File, dataset: str, problems: list[InputProblem]) -> Run | N
         run=name.get("run"),
         space=name.get("space"),
         res=name.get("res"),
-        input_type=file.input_type,
+        input_type=file.input_type.name,
         path=Path(file.entry.path),
         entities=name.entities,
         dataset=dataset,
-        atlas=file.atlas if file.input_type != "bold" else "",
+        atlas="" if file.is_image else file.atlas,
         mask=mask,
         confounds=confounds,
     )

@@ -8,6 +8,7 @@ import numpy as np
 
 from circuitshift.atlases.load import infer_region, load_atlas
 from circuitshift.atlases.records import Atlas, Region
+from circuitshift.pipeline.bids.input_types import is_image, read_table
 from circuitshift.pipeline.errors import AtlasError, TableError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.records import AnalysisSettings, Run
@@ -70,11 +71,11 @@ def prepare_atlases(
         If an atlas cannot be loaded.
     """
     atlases: dict[str, Atlas] = {}
-    for space in sorted({run.space for run in runs if run.input_type == "bold"}):
+    for space in sorted({run.space for run in runs if is_image(run)}):
         for source in settings.atlases:
             atlas = atlas_for(source, space)
             atlases.setdefault(atlas.name, atlas)
-    for name in sorted({run.atlas for run in runs if run.input_type != "bold"}):
+    for name in sorted({run.atlas for run in runs if not is_image(run)}):
         given = _first_given([run for run in runs if run.atlas == name], settings)
         if given is not None:
             atlases.setdefault(name, Atlas(name, given.regions, "table", reference=given.reference))
@@ -98,8 +99,8 @@ def _first_given(runs: Sequence[Run], settings: AnalysisSettings) -> Atlas | Non
 
 def _given_atlas(run: Run, settings: AnalysisSettings) -> Atlas:
     """Find the regions of series or matrices made elsewhere."""
-    reader = tables.read_series if run.input_type == "timeseries" else tables.read_matrix
-    labels = set(reader(run.path)[0])
+    names = read_table(run)[0]
+    labels = set(names)
     for source in settings.atlases:
         atlas = atlas_for(source, run.space)
         if labels <= set(atlas.labels):
@@ -115,7 +116,6 @@ def _given_atlas(run: Run, settings: AnalysisSettings) -> Atlas:
             atlas = load_atlas(table)
             if labels <= set(atlas.labels):
                 return atlas
-    names = reader(run.path)[0]
     regions = tuple(infer_region(k, name) for k, name in enumerate(names, start=1))
     return Atlas(run.atlas, regions, "table")
 

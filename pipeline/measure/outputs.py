@@ -10,6 +10,7 @@ import numpy.typing as npt
 from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.bids.input_types import input_type_of, is_image
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure import quality_images as views
 from circuitshift.pipeline.measure import run_quality as quality
@@ -88,7 +89,7 @@ _MEASURES = {
 
 def estimator_of(run: Run, settings: AnalysisSettings) -> str:
     """Return the estimator of a run's edges; matrices are found as Pearson's and stay so."""
-    return "pearson" if run.input_type == "relmat" else settings.estimator
+    return "pearson" if input_type_of(run).content == "matrix" else settings.estimator
 
 
 def is_complete(path: Path, seen: str) -> bool:
@@ -151,7 +152,7 @@ def write_product(
             "RegionsLost": missing,
             "Row": row,
             "Views": list(made.views),
-            "Preprocessing": views.preprocessed_by(run) if run.input_type == "bold" else "",
+            "Preprocessing": views.preprocessed_by(run) if is_image(run) else "",
             "PreprocessingReport": views.fmriprep_report(run, out_dir),
             "Files": {path.as_posix(): tables.checksum(out_dir / path) for path in written},
             "Science": asdict(settings),

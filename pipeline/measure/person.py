@@ -16,6 +16,7 @@ from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.bids.input_types import input_type_of, is_image
 from circuitshift.pipeline.errors import (
     CircuitshiftError,
     InputError,
@@ -199,7 +200,7 @@ def _measure_or_record(
             return done
         rows: list[dict[str, object]] = []
         failures: list[dict[str, object]] = []
-        for made in _INPUT_TYPES[run.input_type](run, settings, out_dir, failures):
+        for made in _MEASURES[input_type_of(run).content](run, settings, out_dir, failures):
             about = {**key, "Notes": [*notes, *_space_note(made.atlas, run)]}
             rows.append(write_product(made, run, settings, out_dir=out_dir, sidecar=about))
         return [*rows, *failures]
@@ -227,7 +228,7 @@ def _refuse_vanished(run: Run) -> None:
 
 def _space_note(atlas: Atlas, run: Run) -> list[str]:
     """Say that an image and its atlas are in different template spaces."""
-    if run.input_type != "bold" or not (atlas.space and run.space) or atlas.space == run.space:
+    if not is_image(run) or not (atlas.space and run.space) or atlas.space == run.space:
         return []
     return [
         f"Atlas {atlas.name} is in {atlas.space} and the images are in {run.space}: regions are "
@@ -258,7 +259,7 @@ def _key(run: Run, settings: AnalysisSettings) -> dict[str, str]:
 
 def _wanted(run: Run, settings: AnalysisSettings) -> list[tuple[str, str, str]]:
     """Atlas, strategy and desc of every product of a run."""
-    if run.input_type != "bold":
+    if not is_image(run):
         return [(run.atlas, AS_GIVEN, "")]
     strategies = _strategies(settings)
     return [
@@ -404,7 +405,8 @@ def _from_matrix(
     yield RunOutput(atlas, AS_GIVEN, "", matrix, RetainedData(0, 0, 0, 0, nan, 0, 1.0, nan))
 
 
-_INPUT_TYPES = {"bold": _from_bold, "timeseries": _from_series, "relmat": _from_matrix}
+#: How a run is measured, by the content of its input type.
+_MEASURES = {"image": _from_bold, "series": _from_series, "matrix": _from_matrix}
 
 
 def _in_order(run: Run, atlas: Atlas, labels: Sequence[str], rows: Floats) -> Floats:

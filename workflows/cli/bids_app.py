@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.bids.input_types import is_image
 from circuitshift.pipeline.errors import InputError, OutputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure import person as measure
@@ -73,7 +74,7 @@ def app(request: Request) -> int:
         participants = [_key(person, request.output_dir) for person in study.participants]
         with _at_work(request, participants) as execution:
             return _participants(study, settings, execution, request)
-    if any(p.raw or any(run.input_type == "bold" for run in p.runs) for p in study.participants):
+    if any(p.raw or any(map(is_image, p.runs)) for p in study.participants):
         raise InputError(
             f"{request.output_dir} holds no measured people; run the participant level first: "
             f"circuitshift {request.bids_dir} {request.output_dir} participant"

@@ -98,6 +98,8 @@ def app_parser() -> argparse.ArgumentParser:
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the flags that select data."""
+    from circuitshift.pipeline.bids.input_types import INPUT_TYPES  # noqa: PLC0415 - not for tools
+
     group = parser.add_argument_group("data selection")
     group.add_argument(
         "--participant-label",
@@ -134,7 +136,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         "--input-type",
         nargs="+",
         default=[],
-        choices=("bold", "timeseries", "relmat", "raw"),
+        choices=(*INPUT_TYPES, "raw"),
         help="type of input; default: preprocessed images if available, else time series, else "
         "matrices, else raw images",
     )

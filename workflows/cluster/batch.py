@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from circuitshift.pipeline.bids.input_types import is_image, read_table
 from circuitshift.pipeline.errors import CircuitshiftError, InputError
-from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.nifti import Header, read_header
 from circuitshift.pipeline.measure.atlas_files import atlas_for
 from circuitshift.pipeline.records import AnalysisSettings
@@ -180,7 +180,7 @@ def _requests(
 
 def _n_regions(plan: StudyPlan, settings: AnalysisSettings) -> int:
     """Regions of all atlases together, or of the widest series or matrix."""
-    spaces = {run.space for p in plan.participants for run in p.runs if run.input_type == "bold"}
+    spaces = {run.space for p in plan.participants for run in p.runs if is_image(run)}
     if any(person.raw for person in plan.participants):
         spaces.add(settings.template)
     if spaces:
@@ -189,13 +189,12 @@ def _n_regions(plan: StudyPlan, settings: AnalysisSettings) -> int:
             for space in spaces
         )
     first = next(run for person in plan.participants for run in person.runs)
-    read = tables.read_series if first.input_type == "timeseries" else tables.read_matrix
-    return len(read(first.path)[0])
+    return len(read_table(first)[0])
 
 
 def _size(person: ParticipantPlan) -> dict[str, float]:
     """Add up a person's images: voxels of all volumes, and of anatomies."""
-    images = [_header(run.path) for run in person.runs if run.input_type == "bold"]
+    images = [_header(run.path) for run in person.runs if is_image(run)]
     shapes = [(math.prod(b.grid), b.n_volumes) for b in person.bolds]
     shapes += [(math.prod(h.grid), h.n_volumes) for h in images if h is not None]
     anats = person.raw.anats if person.raw is not None else ()

@@ -1,0 +1,135 @@
+"""Input types: the kinds of files that can be a functional run, one record each.
+
+To add an input type, add a record to `INPUT_TYPES`; its place there is its priority. The choices of
+``--input-type``, the search for files, the selection of runs, plans and batch jobs follow from the
+records. How a run is measured follows from its content; a new kind of content also needs a
+function in `circuitshift.pipeline.measure.person`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from circuitshift.pipeline.bids.names import Name
+from circuitshift.pipeline.records import Run
+
+if TYPE_CHECKING:  # the command line reads this module before numpy may be imported
+    from circuitshift.pipeline.arrays import Floats
+
+__all__ = ["FILE_ENDINGS", "INPUT_TYPES", "InputType", "input_type_of", "is_image", "read_table"]
+
+
+@dataclass(frozen=True, slots=True)
+class InputType:
+    """One kind of file that can be a functional run.
+
+    Parameters
+    ----------
+    name : str
+        Value of ``--input-type`` and of `Run.input_type`.
+    label : str
+        Name in messages.
+    content : {"image", "series", "matrix"}
+        An image has a space, a brain mask and confounds, and is denoised and divided into regions
+        here. Series and matrices belong to an atlas and are analysed as they are; edges are
+        estimated from images and series.
+    suffix : str
+        Last part of the file name before the extension.
+    extensions : tuple of str
+        Extensions of the file name.
+    statistics : tuple of str
+        For series and matrices, accepted values of ``stat-`` (or ``meas-``) in lower case; an
+        empty string accepts files without it.
+    """
+
+    name: str
+    label: str
+    content: Literal["image", "series", "matrix"]
+    suffix: str
+    extensions: tuple[str, ...]
+    statistics: tuple[str, ...] = ()
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Endings of the file names of this type."""
+        return tuple(f"_{self.suffix}{extension}" for extension in self.extensions)
+
+    @property
+    def sidecar_suffixes(self) -> tuple[str, ...]:
+        """Suffixes of the JSON files that may describe a run, its own first."""
+        if self.content == "image":
+            return (self.suffix,)
+        return tuple(dict.fromkeys((self.suffix, "timeseries", "bold")))
+
+    def obstacle(self, name: Name) -> str:
+        """Return why a file with this suffix is not a run of this type.
+
+        Parameters
+        ----------
+        name : Name
+            Parts of the file name.
+
+        Returns
+        -------
+        str
+            Empty if the file is a run of this type. ``other`` for files of another kind, such as
+            confounds; ``echo``, ``no atlas`` or ``statistic`` for files that are counted.
+        """
+        if self.content == "image":
+            if name.get("desc") != "preproc":
+                return "other"
+            return "echo" if name.get("echo") else ""
+        if name.get("desc") == "confounds":
+            return "other"
+        if not (name.get("atlas") or name.get("seg")):
+            return "no atlas"
+        statistic = (name.get("stat") or name.get("meas")).lower()
+        return "" if statistic in self.statistics else "statistic"
+
+
+_RECORDS = (
+    InputType("bold", "preprocessed image", "image", "bold", (".nii.gz", ".nii")),
+    InputType("timeseries", "time series", "series", "timeseries", (".tsv",), ("", "mean")),
+    InputType("relmat", "matrix", "matrix", "relmat", (".tsv",), ("pearsoncorrelation",)),
+)
+#: Input types by name. When a run is available in several, the first one is used.
+INPUT_TYPES: Mapping[str, InputType] = MappingProxyType({kind.name: kind for kind in _RECORDS})
+#: Endings of the names of files that can be runs.
+FILE_ENDINGS = tuple(ending for kind in _RECORDS for ending in kind.endings)
+
+
+def input_type_of(run: Run) -> InputType:
+    """Return the record of the input type of a run."""
+    return INPUT_TYPES[run.input_type]
+
+
+def is_image(run: Run) -> bool:
+    """Return whether a run is an image, which is denoised and divided into regions here."""
+    return input_type_of(run).content == "image"
+
+
+def read_table(run: Run) -> "tuple[tuple[str, ...], Floats]":
+    """Read the series or matrix of a run.
+
+    Parameters
+    ----------
+    run : Run
+        Not an image.
+
+    Returns
+    -------
+    labels : tuple of str
+        Names of the regions.
+    values : ndarray of shape (n_volumes, n_regions) or (n_regions, n_regions)
+        NaN for missing values.
+
+    Raises
+    ------
+    TableError
+        If the table is malformed.
+    """
+    from circuitshift.pipeline.io import tables  # noqa: PLC0415 - imports numpy
+
+    reader = tables.read_series if input_type_of(run).content == "series" else tables.read_matrix
+    return reader(run.path)

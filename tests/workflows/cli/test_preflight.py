@@ -1,0 +1,111 @@
+"""Checks before anything is measured: folders, permissions, and the BIDS validator."""
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+
+from circuitshift.pipeline.errors import InputError
+from circuitshift.workflows.cli import preflight
+from circuitshift.workflows.cli.request import app_request
+from circuitshift.workflows.plan import InputFolder
+
+
+@pytest.fixture
+def request_of(tmp_path):
+    """A request whose folders exist, with some of its fields replaced."""
+    for name in ("in", "other"):
+        (tmp_path / name).mkdir()
+
+    def make(**fields):
+        words = [str(tmp_path / "in"), str(tmp_path / "out"), "participant"]
+        return replace(app_request(words), **fields)
+
+    return make
+
+
+def test_existing_folders_pass_and_nothing_is_written(tmp_path, request_of):
+    folders = (InputFolder(tmp_path / "in", tmp_path / "in"),
+               InputFolder(tmp_path / "other", tmp_path / "other", "healthy"))  # fmt: skip
+    preflight.check_folders(request_of(folders=folders, ratings=tmp_path / "other"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_are_missing_or_misnamed_are_refused(tmp_path, request_of):
+    for files in (tmp_path / "gone", tmp_path / "in" / "gone"):
+        with pytest.raises(InputError, match=f"{files}: there is no such folder"):
+            preflight.check_folders(request_of(folders=(InputFolder(tmp_path / "in", files),)))
+    with pytest.raises(InputError, match=r"--ratings .*gone: there is no such folder"):
+        preflight.check_folders(request_of(ratings=tmp_path / "gone"))
+    named = (InputFolder(tmp_path / "other", tmp_path / "other", "a-b"),)
+    with pytest.raises(InputError, match="use letters and digits"):
+        preflight.check_folders(request_of(folders=named))
+
+
+def test_results_may_not_go_into_the_data_even_by_another_name(tmp_path, request_of):
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    for folder in (tmp_path / "in", tmp_path / "in" / ".." / "in", tmp_path / "link"):
+        with pytest.raises(InputError, match="OUTPUT_DIR must not be BIDS_DIR"):
+            preflight.check_folders(request_of(output_dir=folder))
+    preflight.check_folders(request_of(output_dir=tmp_path / "in" / "derivatives"))
+
+
+def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path):
+    preflight.check_writable("OUTPUT_DIR", tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(
+        InputError, match=r"--work-dir: cannot write into .*file/x .Not a directory"
+    ):
+        preflight.check_writable("--work-dir", tmp_path / "file" / "x")
+
+
+@pytest.fixture
+def validated(tmp_path, monkeypatch):
+    """Run the check with a validator that answers with a text; return its calls and notes."""
+    notes = []
+    monkeypatch.setattr(preflight, "notify", notes.append)
+    program = tmp_path / "bin" / "bids-validator-deno"
+    program.parent.mkdir()
+    monkeypatch.setenv("PATH", str(program.parent))
+
+    def run(answer, **description):
+        calls = tmp_path / "calls"
+        program.write_text(
+            f"#!{sys.executable}\nimport sys\nopen({str(calls)!r}, 'a').write(repr(sys.argv[1:]))\n"
+            f"print({answer!r})\n"
+        )
+        program.chmod(0o755)
+        if description:
+            (tmp_path / "dataset_description.json").write_text(json.dumps(description))
+        preflight.validate_input(tmp_path)
+        return calls.read_text() if calls.exists() else "", notes
+
+    return run
+
+
+def test_errors_of_the_validator_are_a_warning(tmp_path, validated):
+    issues = [{"code": "B", "severity": "error"}, {"code": "A", "severity": "error"},
+              {"code": "C", "severity": "warning"}]  # fmt: skip
+    calls, notes = validated(json.dumps({"issues": {"issues": issues}}), Name="x")
+    assert str(tmp_path) in calls
+    assert len(notes) == 1
+    assert "is not valid BIDS (A, B)" in notes[0]
+
+
+def test_valid_data_give_no_note(validated):
+    calls, notes = validated(json.dumps({"issues": {"issues": []}}), Name="x", DatasetType="raw")
+    assert calls
+    assert notes == []
+
+
+@pytest.mark.parametrize("answer", ["", "no JSON", "[]", '{"issues": {}}'])
+def test_an_answer_that_cannot_be_read_is_not_used(validated, answer):
+    _, notes = validated(answer, Name="x")
+    assert notes == ["bids-validator-deno did not answer as expected; its result is not used"]
+
+
+def test_derivatives_and_folders_without_a_description_are_not_validated(validated):
+    assert validated("x") == ("", [])
+    assert validated("x", Name="x", DatasetType="derivative") == ("", [])
