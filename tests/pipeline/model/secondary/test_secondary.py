@@ -1,8 +1,7 @@
-"""Reliability, predictive comparison, spatial null, influence, ranks."""
+"""Predictive comparison, spatial null, and secondary analyses of regions."""
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from scipy import stats
 
 from circuitshift.pipeline.errors import DesignError
@@ -12,47 +11,6 @@ from circuitshift.pipeline.model.secondary.model_comparison import compare_model
 from circuitshift.pipeline.model.secondary.random_circuits import spatial_null
 from circuitshift.pipeline.model.secondary.secondary import secondary_analyses
 from circuitshift.pipeline.model.secondary.trajectories import Levels
-from circuitshift.pipeline.stats.influence import influence, normal_scores
-from circuitshift.pipeline.stats.permutation import mean_contrast, permutation_test
-from circuitshift.pipeline.stats.reliability import reliability, reliable_change
-
-
-def test_icc_equals_an_analysis_of_variance():
-    rng = np.random.default_rng(0)
-    first = rng.normal(size=9)
-    second = first + rng.normal(0, 0.5, 9) + 0.3
-    found = reliability(first, second)
-    y = np.r_[first, second]
-    person, visit = np.tile(np.arange(9), 2), np.repeat([0, 1], 9)
-    x = np.column_stack([np.eye(9)[person], visit])
-    residual = y - x @ np.linalg.lstsq(x, y, rcond=None)[0]
-    mse = (residual**2).sum() / 8
-    msr = 2 * np.var((first + second) / 2, ddof=1)
-    msc = 9 * ((first.mean() - y.mean()) ** 2 + (second.mean() - y.mean()) ** 2)
-    assert found.icc_consistency == pytest.approx((msr - mse) / (msr + mse))
-    assert found.icc_agreement == pytest.approx((msr - mse) / (msr + mse + 2 * (msc - mse) / 9))
-    assert found.sem == pytest.approx(np.std(second - first, ddof=1) / np.sqrt(2))
-    assert found.mdc == pytest.approx(1.96 * np.std(second - first, ddof=1), rel=1e-4)
-    with pytest.raises(DesignError, match="3 people have both"):
-        reliability(first[:4], np.r_[np.nan, second[1:4]])
-
-
-def test_interval_of_the_icc_covers():
-    rng = np.random.default_rng(1)
-    hits = 0
-    for _ in range(400):
-        trait = rng.normal(size=25)
-        found = reliability(*(trait + rng.normal(0, 1, 25) for _ in range(2)))
-        hits += found.ci_low <= 0.5 <= found.ci_high
-    assert 0.92 <= hits / 400 <= 0.98
-
-
-def test_reliable_change_is_nominal_without_change():
-    rng = np.random.default_rng(2)
-    index = [reliable_change(rng.normal(0.1, 0.2, 9), rng.normal(0.1, 0.2, 12)) for _ in range(900)]
-    bound = stats.t.ppf(0.975, 11)
-    assert np.mean(np.abs(index) > bound) == pytest.approx(0.05, abs=0.012)
-    assert np.isnan(reliable_change(np.ones(3), np.ones(3))).all()
 
 
 @pytest.mark.parametrize("arms", [False, True])
@@ -142,59 +100,6 @@ def test_random_circuits_keep_the_shape():
     )[0]
     assert found.value == 0
     assert found.rank == 1
-
-
-@pytest.mark.parametrize("arms", [False, True])
-def test_influence_equals_refitting(arms):
-    rng = np.random.default_rng(6)
-    n = 15
-    covariates = rng.normal(size=(n, 2))
-    treated = np.arange(n) < 6 if arms else None
-    contrast = mean_contrast(n, treated=treated, covariates=covariates)
-    y = rng.normal(0.3, 1, n)
-    y[4] = 6.0
-    found = influence(y, contrast)
-    assert found.person == 4
-    fits = [sm.OLS(np.delete(y, k), np.delete(contrast.design, k, axis=0)).fit() for k in range(n)]
-    assert found.without == pytest.approx(fits[4].params[0])
-    assert found.p_without == pytest.approx(fits[4].pvalues[0])
-    assert found.largest_p_without == pytest.approx(max(f.pvalues[0] for f in fits))
-    assert found.p == pytest.approx(sm.OLS(y, contrast.design).fit().pvalues[0])
-
-
-def rank_test(y, contrast, *, rng, n_permutations):
-    scores = normal_scores(y, contrast)
-    return permutation_test(scores, contrast, rng=rng, n_permutations=n_permutations)
-
-
-def test_ranks_agree_with_wilcoxon_and_resist_one_person():
-    rng = np.random.default_rng(7)
-    y = rng.normal(1.2, 1, (20, 1))
-    y[0] = -60.0
-    contrast = mean_contrast(20)
-    plain = permutation_test(y, contrast, rng=np.random.default_rng(0), n_permutations=2000)
-    ranks = rank_test(y, contrast, rng=np.random.default_rng(0), n_permutations=2000)
-    assert plain.p[0] > 0.3
-    assert ranks.p[0] < 0.06
-    assert ranks.p[0] == pytest.approx(stats.wilcoxon(y[:, 0]).pvalue, abs=0.05)
-    treated = np.arange(20) < 9
-    two = mean_contrast(20, treated=treated)
-    found = rank_test(y, two, rng=np.random.default_rng(0), n_permutations=4000)
-    expected = stats.mannwhitneyu(y[treated, 0], y[~treated, 0]).pvalue
-    assert found.p[0] == pytest.approx(expected, abs=0.08)
-
-
-@pytest.mark.parametrize("arms", [False, True])
-def test_ranks_hold_their_level_with_heavy_tails(arms):
-    rng = np.random.default_rng(8)
-    hits = 0
-    for _ in range(300):
-        y = rng.standard_t(1.5, (18, 1))
-        contrast = mean_contrast(
-            18, treated=np.arange(18) < 9 if arms else None, covariates=rng.normal(size=(18, 1))
-        )
-        hits += rank_test(y, contrast, rng=rng, n_permutations=99).p[0] <= 0.05
-    assert hits <= 26  # 99.8 % bound
 
 
 def test_secondary_analyses_of_a_table_of_regions():
