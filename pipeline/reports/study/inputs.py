@@ -10,6 +10,7 @@ from circuitshift.atlases.atomic_files import complete_files
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure.atlas_files import read_atlas
+from circuitshift.pipeline.model.secondary.secondary import secondary_tables
 from circuitshift.pipeline.reports.page import Row
 from circuitshift.pipeline.reports.person.inputs import ReportFile
 from circuitshift.pipeline.reports.study.content import StudyReport
@@ -18,16 +19,6 @@ from circuitshift.pipeline.reports.study.page import write_study_report
 
 __all__ = ["report_group"]
 
-_TABLES = (
-    "normalisation",
-    "models",
-    "reliability",
-    "influence",
-    "spatial",
-    "specification",
-    "networks",
-    "change",
-)
 _EDGES = (
     "typical_z",
     "change_treated_z",
@@ -85,7 +76,9 @@ def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
             notes=tuple(content.get("notes") or ()),
             methods=methods.text,
             beside={
-                name: _rows(path) for name in _TABLES if (path := folder / f"{name}.tsv").exists()
+                name: _rows(path)
+                for name in (*(table.name for table in secondary_tables()), "change")
+                if (path := folder / f"{name}.tsv").exists()
             },
             references=methods.references,
             regions=atlas.regions,

@@ -117,7 +117,7 @@ def study_page(report: StudyReport) -> dict[str, Any]:
         "sensitivity": sensitivity_table(report),
         "sensitivity_tests": sensitivity_estimates(report),
         "beside": secondary_tables(report),
-        "best_model": str((verdict.get("beside") or {}).get("best_predicting_model") or ""),
+        "best_model": str((verdict.get("secondary") or {}).get("best_predicting_model") or ""),
         "naive_figure": naive_figure(report, alpha),
         "naive": tests_table(naive(report.tests), "What is usually reported"),
         "shares": _share_table(report),

@@ -243,7 +243,7 @@ def group(circuits=("dmn", "tpn"), *, arms=("treated", "control", "reference"), 
         "exclusion_by_arm": {"analysed_and_lost": {"treated": [4, 1]}, "p": None},
         "flow": {arm: {"known": 5, "measured": 5, "analysed": 4} for arm in arms},
         "plan": {"frozen": False, "sentence": "No plan was frozen before the data were read."},
-        "beside": {"best_predicting_model": "specific"},
+        "secondary": {"best_predicting_model": "specific"},
     }
     exclusions = [
         {"participant_id": "sub-x", "session": "n/a", "stage": "pairing", "code": "one-visit",

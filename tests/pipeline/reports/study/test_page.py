@@ -35,7 +35,8 @@ def study(verdict=None, **more):
     """A study of a few rows; anything can be replaced."""
     given = {
         "verdict": {"verdict": "undetermined", "design": DESIGN} | (verdict or {}),
-        "tests": [], "people": [], "exclusions": [], "quality": [], "change_by_strength": None,
+        "tests": [], "participants": [], "exclusions": [], "quality": [],
+        "change_by_strength": None,
         "notes": (), "methods": "",
     }  # fmt: skip
     return StudyReport(**(given | more))
