@@ -1,4 +1,4 @@
-"""Outputs of the group level -> what the page of the study shows; nothing is computed again."""
+"""From the outputs of the group level to the report of the study; no test is computed again."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +35,7 @@ _QUALITY = ("mean_fd_mm", "minutes", "residual_dof", "n_regions_lost")
 
 
 def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
-    """Write ``group/report.html`` and ``group/references.bib`` from what the group level left.
+    """Write ``group/report.html`` and ``group/references.bib`` from the outputs of the group level.
 
     Parameters
     ----------
@@ -75,10 +75,11 @@ def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
             change_by_strength=_edges(folder / "edges.tsv"),
             notes=tuple(content.get("notes") or ()),
             methods=methods.text,
-            beside={
-                name: _rows(path)
-                for name in (*(table.name for table in secondary_tables()), "change")
-                if (path := folder / f"{name}.tsv").exists()
+            change=_rows(folder / "change.tsv"),
+            secondary={
+                table.name: _rows(path)
+                for table in secondary_tables()
+                if (path := folder / f"{table.name}.tsv").exists()
             },
             references=methods.references,
             regions=atlas.regions,
@@ -125,7 +126,7 @@ def _edges(path: Path) -> dict[str, object]:
 
 
 def _pages(out_dir: Path) -> dict[str, str]:
-    """Link from ``group/`` to the page of everybody who has one."""
+    """Link from ``group/`` to the page of each participant who has one."""
     out = {}
     for path in sorted(out_dir.glob("**/sub-*.html")):
         parts = path.relative_to(out_dir).parts
