@@ -37,7 +37,7 @@ def test_a_row_of_a_forest_plot_has_the_numbers_of_the_table(estimate):
     assert (drawn.name, drawn.hit, drawn.hint, drawn.second) == ("DMN", True, "increase", 0.1)
     assert (drawn.estimate, drawn.low, drawn.high) == (0.2, row["ci_low"], row["ci_high"])
     assert not section.forest_row(row, "DMN", 0.004).hit
-    assert np.isnan(forest_row(row, "DMN", 0.05).second)
+    assert np.isnan(section.forest_row(row, "DMN", 0.05).second)
 
 
 def test_a_note_that_is_not_there_leaves_its_cell_empty(estimate):
