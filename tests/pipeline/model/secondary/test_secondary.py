@@ -6,6 +6,7 @@ here.
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -179,3 +180,20 @@ def test_a_table_of_regions_is_analysed_in_its_unit_without_what_needs_edges():
     assert more.summary["components"] == []
     assert list(more.summary["normalisation_by_circuit"]) == ["frontal"]
     assert more.summary["best_predicting_model"] in ("global", "both")
+
+
+def line_of(analysis):
+    """Line of docs/secondary-analyses.md that follows from a record."""
+    files = [
+        f"`{table.name}.tsv`: {table.caption[0].lower()}{table.caption[1:]}"
+        for table in analysis.tables
+    ]
+    if analysis.families:
+        files.append("`tests.tsv`: " + ", ".join(f"`{name}`" for name in analysis.families))
+    return f"| {analysis.title} | {'; '.join(files)} |"
+
+
+def test_the_documentation_lists_every_analysis_as_its_record_says():
+    path = Path(__file__).resolve().parents[4] / "docs" / "secondary-analyses.md"
+    lines = [line for line in path.read_text().splitlines() if line.startswith("| ")]
+    assert lines[1:] == [line_of(analysis) for analysis in ANALYSES]

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -55,3 +56,14 @@ def test_a_large_participant_is_a_small_file(tmp_path, participant_report, write
     edges = tuple(replace(small.edges[0], session=s) for s in labels[:2])
     write(replace(small, runs=runs, edges=edges))
     assert (tmp_path / "r.html").stat().st_size < 3e6
+
+
+def test_the_documentation_describes_every_section_in_its_order():
+    path = Path(__file__).resolve().parents[4] / "docs" / "person-report.md"
+    table = path.read_text().partition("| section |")[2].partition("\n\n")[0]
+    described = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
+    assert described == [one.title for one in SECTIONS]
+
+
+def test_anchors_are_unique():
+    assert len({one.id for one in SECTIONS}) == len(SECTIONS)

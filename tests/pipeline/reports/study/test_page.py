@@ -1,6 +1,7 @@
 """The report of a study: the answer first, and every section."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,14 @@ def test_a_study_of_nothing_still_has_its_page(write):
     ):
         assert said in page.text
     assert page.all("figure") == []
+
+
+def test_the_documentation_describes_every_section_in_its_order():
+    path = Path(__file__).resolve().parents[4] / "docs" / "study-report.md"
+    table = path.read_text().partition("| section |")[2].partition("\n\n")[0]
+    described = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
+    assert described == [one.title for one in SECTIONS]
+
+
+def test_anchors_are_unique():
+    assert len({one.id for one in SECTIONS}) == len(SECTIONS)
