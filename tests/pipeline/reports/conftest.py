@@ -60,6 +60,11 @@ class Page(HTMLParser):
     def all(self, *tags: str) -> list[dict[str, str | None]]:
         return [attrs for tag, attrs in self.tags if tag in tags]
 
+    def figures(self, section: str) -> int:
+        """Number of figures of one section."""
+        start = self.source.index(f'<section aria-labelledby="{section}">')
+        return self.source[start : self.source.index("</section>", start)].count("<figure>")
+
     @property
     def text(self) -> str:
         return " ".join(" ".join(self.words).split())

@@ -40,7 +40,7 @@ def test_edges_without_circuit_names_are_one_group(full_study, write):
     report = full_study()
     change = {k: v for k, v in report.change_by_strength.items() if k != "circuits"}
     page = write(replace(report, change_by_strength=change))
-    assert len(page.all("figure")) == 8
+    assert page.figures("evidence") == 1
 
 
 def test_the_brain_leaves_out_edges_and_regions_that_are_not_known(
