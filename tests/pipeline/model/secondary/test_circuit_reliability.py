@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.model.secondary.circuit_reliability import reliability_of_circuits
-from circuitshift.pipeline.stats.missing_edges import circuit_means
+from circuitshift.pipeline.stats.missing_values import circuit_means
 from circuitshift.pipeline.stats.reliability import reliability, reliable_change
 
 

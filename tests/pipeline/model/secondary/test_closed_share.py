@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.model.secondary.closed_share import shares_of_circuits, split_half_test
-from circuitshift.pipeline.stats.missing_edges import circuit_means
+from circuitshift.pipeline.stats.missing_values import circuit_means
 from circuitshift.pipeline.validation.simulate.edges import Truth
 
 
