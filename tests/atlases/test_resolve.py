@@ -241,12 +241,12 @@ def test_on_harvard_oxford_and_later_aal() -> None:
         "Frontal_Mid_2", "Parietal_Sup", "Insula", "ACC_sub", "ACC_sup", "Cingulate_Post", "N_Acc",
         "Frontal_Sup_Medial", "Frontal_Med_Orb", "Amygdala", "Hippocampus", "Olfactory", "Caudate",
     )  # fmt: skip
-    third = named("AAL3", *(f"{p}_{s}" for p in parts for s in "LR"))
-    found = circuits_on(third)
+    aal3 = named("AAL3", *(f"{p}_{s}" for p in parts for s in "LR"))
+    found = circuits_on(aal3)
     assert LISTED <= set(found) <= ALL - SUBSYSTEMS
-    assert names(third, found["sgacc_dmn"].seeds) == ["ACC_sub_L", "ACC_sub_R"]
-    assert names(third, found["mpfc_nacc"].targets) == ["N_Acc_L", "N_Acc_R"]
-    assert not any("stands in" in n for c in found.values() for n in c.notes)
+    assert names(aal3, found["sgacc_dmn"].seeds) == ["ACC_sub_L", "ACC_sub_R"]
+    assert names(aal3, found["mpfc_nacc"].targets) == ["N_Acc_L", "N_Acc_R"]
+    assert not any("used instead" in n for c in found.values() for n in c.notes)
 
 
 def test_on_a_users_atlas() -> None:

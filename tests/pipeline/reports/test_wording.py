@@ -1,4 +1,6 @@
-"""Numbers are printed in one way."""
+"""Numbers and sentences of reports: directions, significance, absence of evidence."""
+
+import math
 
 import pytest
 
@@ -53,3 +55,96 @@ def test_p_values_are_never_zero(value, text):
 )
 def test_cells_keep_words_as_they_are(value, text):
     assert wording.cell(value) == text
+
+
+def row(estimate, p, p_corrected, **more):
+    return {
+        "estimate": estimate, "p": p, "p_corrected": p_corrected, "ci_low": estimate - 0.1,
+        "ci_high": estimate + 0.1, "equivalence_p": 0.5, "tested": "two-sided",
+    } | more  # fmt: skip
+
+
+def answer(circuits, terms=None, n_control=0):
+    verdict = {"circuits": circuits, "global": terms or {}, "n": {"control": n_control}}
+    return " ".join(wording.answer(verdict, alpha=0.05))
+
+
+def test_a_p_value_is_never_zero():
+    assert wording.p_value(0.0002) == "< 0.001"
+    assert wording.p_value(0.0012) == "0.001"
+    assert wording.p_value(0.0499) == "0.050"
+    assert wording.p_value(math.nan) == wording.MISSING
+
+
+@pytest.mark.parametrize("value", [None, "n/a", math.nan, math.inf, -math.inf, True])
+def test_what_is_no_finite_number_is_missing(value):
+    assert wording.show(value) == wording.MISSING
+
+
+def test_significance_is_that_of_corrected_p():
+    assert wording.is_below(row(0.2, 0.001, 0.04), 0.05)
+    assert not wording.is_below(row(0.2, 0.001, 0.051), 0.05)
+    assert not wording.is_below(row(0.2, 0.001, None), 0.05)
+    assert not wording.is_below(row(0.2, 0.001, 0.05), 0.05)
+
+
+def test_the_direction_of_a_change_is_in_words():
+    up, down = (answer({"dmn": row(value, 0.001, 0.01)}) for value in (0.2, -0.2))
+    assert "correlations increased by 0.20 Fisher z" in up
+    assert "correlations decreased by 0.20 Fisher z" in down
+
+
+@pytest.mark.parametrize(
+    ("value", "predicted", "tested", "words"),
+    [
+        (-0.2, "decrease", "two-sided", "in the predicted direction"),
+        (0.2, "increase", "two-sided", "in the predicted direction"),
+        (0.2, "decrease", "two-sided", "against the predicted direction"),
+        (0.2, "decrease", "increase", "in the predicted direction"),  # the study file holds
+        (0.2, "two-sided", "two-sided", ""),
+    ],
+)
+def test_a_prediction_is_met_or_not(value, predicted, tested, words):
+    text = answer({"dmn": row(value, 0.001, 0.01, predicted=predicted, tested=tested)})
+    assert ("direction" in text) == bool(words)
+    assert words in text
+
+
+def test_no_significant_change_is_no_evidence_of_absence():
+    quiet = {"dmn": row(0.0, 0.5, 0.9), "tpn": row(0.0, 0.5, 0.9, equivalence_p=0.01)}
+    both = answer({k: v | {"equivalence_p": 0.01} for k, v in quiet.items()})
+    assert "is ruled out" in both
+    assert "not ruled out" not in both
+    assert "is not ruled out for dmn" in answer(quiet)
+    none = answer({"dmn": quiet["dmn"] | {"equivalence_p": math.nan}})
+    assert "not evidence of absence" in none
+
+
+@pytest.mark.parametrize(
+    ("tested", "low", "high", "is_named"),
+    [
+        ("decrease", 0.05, 0.3, True),
+        ("decrease", -0.05, 0.3, False),
+        ("decrease", -0.3, -0.05, False),
+        ("increase", -0.3, -0.05, True),
+        ("two-sided", 0.05, 0.3, False),
+    ],
+)
+def test_a_change_against_a_one_sided_test_is_named(tested, low, high, is_named):
+    text = answer({"dmn": row(0.1, 0.9, 0.99, tested=tested, ci_low=low, ci_high=high)})
+    assert ("one-sided test" in text) == is_named
+
+
+def test_a_circuit_that_was_not_tested_is_named():
+    text = answer({"dmn": row(0.2, 0.001, 0.01), "tpn": row(math.nan, math.nan, math.nan)})
+    assert "Not tested" in text
+    assert text.partition("Not tested")[2].rstrip(".").endswith("tpn")
+    assert "Not tested" not in answer({"dmn": row(0.2, 0.001, 0.01)})
+
+
+def test_global_terms_are_text_in_their_unit():
+    terms = {"gain": row(0.123, 0.001, 0.01), "shift": row(-0.08, 0.001, 0.01)}
+    text = answer({}, terms, n_control=9)
+    assert "by +12 %" in text
+    assert "\N{MINUS SIGN}0.08 Fisher z" in text
+    assert text.count("relative to the control arm") == 2
