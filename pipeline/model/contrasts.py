@@ -13,7 +13,7 @@ from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.records import Background
 from circuitshift.pipeline.stats.permutation import Contrast, contrast_of
 
-__all__ = ["Question", "Rules", "Side", "Visits", "questions_of"]
+__all__ = ["Levels", "Question", "Rules", "Side", "Visits", "questions_of"]
 
 Side = Literal["two-sided", "increase", "decrease"]
 
@@ -174,6 +174,44 @@ class Visits:
         if self.control_baseline is None or self.control_followup is None:
             return change
         return change - (self.control_followup - self.control_baseline)
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """All visits of all participants, one row per visit.
+
+    Parameters
+    ----------
+    z : ndarray, shape (n_rows, n_features)
+        Features of the visit.
+    person : ndarray of int, shape (n_rows,)
+        Number of the participant.
+    owner : ndarray of int, shape (n_rows,)
+        Row of the participant in the baseline of the model; -1 without a baseline.
+    visit : ndarray of int, shape (n_rows,)
+        Position in `names`; 0 is the baseline.
+    names : tuple of str
+        Labels of the visits in the order of time.
+    days : tuple of float
+        Day of each visit; empty when unknown.
+    treated : ndarray of bool, shape (n_rows,), or None
+        Whether the participant belongs to the treated arm; None with one arm.
+    motion_mm : ndarray, shape (n_rows,), or None
+        Mean framewise displacement of the visit, mm.
+    covariates : ndarray, shape (n_rows, n_covariates)
+        Covariates of the participant, including indicators of sites; each may change the time
+        course.
+    """
+
+    z: Floats
+    person: npt.NDArray[np.intp]
+    owner: npt.NDArray[np.intp]
+    visit: npt.NDArray[np.intp]
+    names: tuple[str, ...]
+    days: tuple[float, ...]
+    treated: npt.NDArray[np.bool_] | None
+    motion_mm: Floats | None
+    covariates: Floats
 
 
 @dataclass(frozen=True, slots=True)

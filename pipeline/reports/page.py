@@ -1,33 +1,22 @@
-"""What all report pages share: the records of their content, and the way from values to HTML.
+"""From sections to HTML, and what several reports show alike.
 
-A page needs nothing else: no script, no font, no image from elsewhere, and its own header
-forbids fetching one. The order of sections is
-that of ``templates/*.html``.
+A page needs nothing else: no script, no font and no image from elsewhere, and its own header
+forbids the browser to fetch one.
 """
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.reports import wording
+from circuitshift.pipeline.reports.blocks import ShownSection
 from circuitshift.pipeline.reports.references import DOI
 
-__all__ = [
-    "Figure",
-    "Floats",
-    "PageTable",
-    "Row",
-    "in_time",
-    "nan_mean",
-    "render",
-    "visit",
-]
+__all__ = ["Row", "in_time", "nan_mean", "render", "visit"]
 
 Row = Mapping[str, Any]
 
@@ -35,20 +24,26 @@ Row = Mapping[str, Any]
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 
 
-def render(template: str, page: Mapping[str, Any]) -> str:
-    """Fill a template with the content of a page; all text is escaped.
+def render(
+    sections: Iterable[ShownSection], *, title: str, heading: str = "", style: str = ""
+) -> str:
+    """Write sections as a page; all text is escaped.
 
     Parameters
     ----------
-    template : str
-        File in ``templates``.
-    page : mapping
-        Every name that the template uses.
+    sections : iterable of ShownSection
+        In the order of the page.
+    title : str
+        Title of the document.
+    heading : str
+        First heading of the page; the title if left out.
+    style : str
+        File of ``templates`` with rules for this page only.
 
     Returns
     -------
     str
-        HTML.
+        HTML. The same sections give the same text.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - see imports
     from markupsafe import Markup, escape  # noqa: PLC0415 - comes with jinja2
@@ -70,45 +65,14 @@ def render(template: str, page: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "cell": wording.cell,
         "doi": with_links,
         "data": as_data,
-        "number": wording.show,
-        "p": wording.p_value,
         "svg": Markup,  # figures escape what they draw
     }
-    text = environment.get_template(template).render(page)
+    text = environment.get_template("page.html").render(
+        sections=list(sections), title=title, heading=heading or title, style=style
+    )
     return _CONTROL.sub(" ", text)
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """SVG and what stands below it.
-
-    Parameters
-    ----------
-    svg, caption : str
-    """
-
-    svg: str
-    caption: str
-
-
-@dataclass(frozen=True, slots=True)
-class PageTable:
-    """Cells as text; the first column names the row.
-
-    Parameters
-    ----------
-    caption : str
-    head : sequence of str
-        One per column.
-    rows : sequence of sequence of str
-    """
-
-    caption: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 def visit(session: str) -> str:

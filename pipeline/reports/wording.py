@@ -1,4 +1,4 @@
-"""Numbers and results -> words of reports: one way to print each thing, never "nan"."""
+"""Numbers and results in the words of reports: each thing is printed in one way, never as "nan"."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -120,29 +120,27 @@ _HEADLINES = {
     "circuit-specific": "The change is circuit-specific",
     "both": "The change is both global and circuit-specific",
     "neither": "Neither a global nor a circuit-specific change",
-    "undetermined": "Undecided",
+    "undetermined": "The data do not decide",
 }
 
 
 def headline(verdict: str) -> str:
-    """Say the verdict in a few words."""
+    """State the verdict in a few words."""
     return _HEADLINES.get(verdict, verdict)
 
 
 def who(n: Mapping[str, Any]) -> str:
-    """Say on whom the answer rests."""
+    """Say on how many participants the answer rests."""
     treated, control, reference = (int(n.get(k) or 0) for k in ("treated", "control", "reference"))
-    participants = f"{count(treated, 'treated person', 'treated people')}"
+    participants = count(treated, "treated participant")
     if control:
-        participants += f" and {count(control, 'control person', 'control people')}"
+        participants += f" and {count(control, 'control participant')}"
     text = f"{participants} with both visits"
-    return text + (
-        f", and {count(reference, 'reference person', 'reference people')}." if reference else "."
-    )
+    return text + (f", and {count(reference, 'reference participant')}." if reference else ".")
 
 
 def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
-    """Say what was found, one sentence per finding, for a reader who is no statistician.
+    """Say what was found, one sentence per finding, for readers who are not statisticians.
 
     Parameters
     ----------
@@ -184,7 +182,7 @@ def _global_words(term: str, row: Mapping[str, Any]) -> str:
     value = number(row.get("estimate"))
     if term == "shift":
         return (
-            "An average connection outside the named circuits changed by "
+            "An average connection outside the predefined circuits changed by "
             f"{show(value, sign=True)} Fisher z"
         )
     if term == "gain":
@@ -192,7 +190,7 @@ def _global_words(term: str, row: Mapping[str, Any]) -> str:
         return f"Connections changed in proportion to their strength, by {share} %"
     if term == "normalisation":
         share = show(100 * value, 0)
-        return f"{share} % of the difference to the reference group was closed everywhere"
+        return f"{share} % of the difference to the reference group was closed throughout the brain"
     return f"Global {term}: {show(value, sign=True)} {row.get('unit') or ''}".rstrip()
 
 
@@ -208,16 +206,16 @@ def _circuit_words(name: str, row: Mapping[str, Any], versus: str) -> str:
         same = side * value > 0
         toward = ", in the predicted direction" if same else ", against the predicted direction"
     return (
-        f"{row.get('title') or name}: correlations {'rose' if value > 0 else 'fell'} by "
+        f"{row.get('title') or name}: correlations {'increased' if value > 0 else 'decreased'} by "
         f"{show(abs(value))} Fisher z "
-        f"beyond the global law{versus}{toward} ({_evidence(row)})."
+        f"beyond the global model{versus}{toward} ({_evidence(row)})."
     )
 
 
 def _absent_words(
     terms: Mapping[str, Any], circuits: Mapping[str, Any], hits: Mapping[str, Any], alpha: float
 ) -> list[str]:
-    """Say which silence is evidence of absence, and which is not."""
+    """Say which missing finding is evidence of absence, and which is not."""
     out = []
     if terms and not any(is_below(row, alpha) for row in terms.values()):
         out.append(_silence("global change", terms, alpha))
@@ -233,7 +231,7 @@ def _absent_words(
     if opposite:
         out.append(
             f"The interval of {_list(opposite)} excludes 0 on the side that the study file ruled "
-            "out beforehand: a one-sided test cannot speak of it."
+            "out in advance, which a one-sided test cannot assess."
         )
     unknown = [
         str(row.get("title") or name)
@@ -241,7 +239,9 @@ def _absent_words(
         if not math.isfinite(number(row.get("p")))
     ]
     if unknown:
-        out.append(f"Not tested, for lack of people or coverage: {_list(unknown)}.")
+        out.append(
+            f"Not tested, because of too few participants or too little coverage: {_list(unknown)}."
+        )
     return out
 
 

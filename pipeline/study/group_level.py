@@ -28,7 +28,7 @@ from circuitshift.pipeline.study.members import GroupInput, harmonised, study_me
 from circuitshift.pipeline.study.preregistration import compare_plan, plan_of
 from circuitshift.pipeline.study.quality import exclude_rated
 from circuitshift.pipeline.study.ratings import FOLDER, Rating, read_ratings
-from circuitshift.pipeline.study.secondary_tables import beside_verdict
+from circuitshift.pipeline.study.secondary_tables import write_secondary
 from circuitshift.pipeline.study.study_file import Observed, StudyFile, infer_design
 from circuitshift.pipeline.study.verdict_file import (
     Context,
@@ -295,7 +295,7 @@ def run_group(
         {*_run_exclusions(given, fitted.strategy, atlas.name), *fitted.cohort.exclusions}
     )
     files = _paths(out_dir / "group")
-    further, estimates, maps = beside_verdict(context, fitted, out_dir / "group")
+    secondary = write_secondary(context, fitted, out_dir / "group")
     group_tables.write_circuits(
         files.circuits,
         fitted.sessions,
@@ -304,7 +304,11 @@ def run_group(
         features=context.features,
     )
     group_tables.write_tests(
-        files.tests, fitted.analysis, sensitivity, estimates, alpha=fitted.rules.alpha
+        files.tests,
+        fitted.analysis,
+        sensitivity,
+        secondary.estimates,
+        alpha=fitted.rules.alpha,
     )
     group_tables.write_change(files.change, fitted.cohort, fitted.analysis)
     group_tables.write_exclusions(files.exclusions, excluded, context.members)
@@ -313,7 +317,7 @@ def run_group(
         fitted.cohort,
         context.features,
         circuits=context.circuits,
-        maps=maps,
+        tested=secondary.edges,
         motion=edge_motion(context, fitted),
     )
     content = verdict_content(context, fitted, sensitivity) | {
@@ -325,9 +329,9 @@ def run_group(
             *_other_code(data_sets),
             *fitted.cohort.notes,
             *fitted.analysis.omitted,
-            *further.pop("remarks"),
+            *secondary.remarks,
         ],
-        "beside": further,
+        "secondary": secondary.summary,
     }
     tables.write_json(files.verdict, content)
     return files

@@ -12,7 +12,6 @@ from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.model import analyse as study
-from circuitshift.pipeline.model.secondary.edge_maps import EdgeMaps
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.detectable import detectable
 from circuitshift.pipeline.study import pairing as change
@@ -221,7 +220,7 @@ def write_edges(
     features: FeatureSpace,
     *,
     circuits: Sequence[Circuit],
-    maps: EdgeMaps | None,
+    tested: Mapping[str, Floats],
     motion: Mapping[str, Floats],
 ) -> None:
     """Write group means and exploratory tests of every edge, and how it goes with motion."""
@@ -243,11 +242,8 @@ def write_edges(
         "reference_z": _short(cohort.reference),
     }
     unknown = np.full(len(i), np.nan)
-    tested = None if maps is None else maps.edges
-    for name, field in (("estimate_z", "estimate"), ("statistic",) * 2, ("p",) * 2):
-        columns[name] = list(unknown if tested is None else getattr(tested, field))
-    columns["p_corrected"] = list(unknown if tested is None else tested.p_corrected)
-    columns["p_tfnbs"] = list(unknown if maps is None else maps.tfnbs_p)
+    for name in ("estimate_z", "statistic", "p", "p_corrected", "p_tfnbs"):
+        columns[name] = list(tested.get(name, unknown))
     columns["distance_mm"] = list(
         unknown if features.length_mm is None else np.round(features.length_mm, 2)
     )

@@ -75,9 +75,9 @@ def theirs(kind: str, n: int, n_jobs: int, target: Path) -> None:
 def whole(n: int) -> float:
     """Seconds of everything that the group level computes, from arrays."""
     from circuitshift.pipeline.model.analyse import analyse
-    from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
-    from circuitshift.pipeline.model.secondary.edge_maps import change_maps
-    from circuitshift.pipeline.model.secondary.secondary import secondary_analyses
+    from circuitshift.pipeline.model.contrasts import Rules, Visits
+    from circuitshift.pipeline.model.secondary.record import SecondaryData
+    from circuitshift.pipeline.model.secondary.secondary import ANALYSES, secondary_analyses
     from circuitshift.pipeline.validation.simulate.edges import TRUTHS, EdgeSpec, simulate_edges
 
     rng = np.random.default_rng(SEED)
@@ -94,10 +94,15 @@ def whole(n: int) -> float:
     rules = Rules(n_permutations=n)
     start = time.perf_counter()
     found = analyse(visits, study.circuits, rng=rng, rules=rules)
-    secondary_analyses(found, visits, rng=rng, rules=rules)
-    networks = [str(k % 9) for k in range(300)]
-    asked = questions_of(visits)[0]
-    change_maps(visits.change, asked, networks, features=study.features, rng=rng, n_permutations=n)
+    given = SecondaryData(
+        found,
+        visits,
+        rules,
+        participants=[f"sub-{k}" for k in range(60)],
+        networks=[str(k % 9) for k in range(300)],
+        rng=rng,
+    )
+    secondary_analyses(given, [one for one in ANALYSES if one.name != "specification"])
     return time.perf_counter() - start
 
 

@@ -1,7 +1,8 @@
-"""Exploratory maps of change: features, regions and pairs of networks, in one permutation loop."""
+"""Exploratory maps of change: features, regions and pairs of networks in one permutation loop."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +10,14 @@ import numpy.typing as npt
 from circuitshift.pipeline.arrays import Floats, Reals
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace
-from circuitshift.pipeline.model.contrasts import Question
+from circuitshift.pipeline.model.contrasts import Question, questions_of
 from circuitshift.pipeline.model.families import MIN_PARTICIPANTS
+from circuitshift.pipeline.model.secondary.record import (
+    SecondaryAnalysis,
+    SecondaryData,
+    SecondaryResult,
+    SecondaryTable,
+)
 from circuitshift.pipeline.stats.edge_components import (
     By,
     component_labels,
@@ -24,7 +31,7 @@ from circuitshift.pipeline.stats.permutation import (
     t_statistics,
 )
 
-__all__ = ["Component", "EdgeMap", "EdgeMaps", "change_maps"]
+__all__ = ["CHANGE_MAPS", "Component", "EdgeMap", "EdgeMaps", "change_maps", "maps_of_change"]
 
 
 #: Height of |t| that makes a component for NBS: about p = .001, two-sided, with 60 people.
@@ -319,3 +326,114 @@ def _p(observed: Floats, null: Floats, *, exact: bool) -> Floats:
     floor = observed - 1e-5 * np.abs(observed)  # single precision of relabelled statistics
     reached = len(ordered) - np.searchsorted(ordered, floor)
     return np.asarray(np.maximum(reached + (not exact), 1) / (len(ordered) + (not exact)))
+
+
+_MOST_COMPONENTS = 20  # in verdict.json, the clearest
+
+
+def maps_of_change(data: SecondaryData) -> SecondaryResult:
+    """Test the change of every edge, region and pair of networks of a study.
+
+    Parameters
+    ----------
+    data : SecondaryData
+
+    Returns
+    -------
+    SecondaryResult
+        Tables ``regions`` and ``networks``, columns of ``edges.tsv``, and components of edges.
+
+    Raises
+    ------
+    DesignError
+        If too few participants or edges are available.
+    """
+    maps = change_maps(
+        data.visits.change,
+        questions_of(data.visits)[0],
+        data.networks,
+        features=data.features,
+        rng=data.rng,
+        n_permutations=data.rules.n_permutations,
+    )
+    regions = zip(data.features.regions, data.networks, _map_rows(maps.regions), strict=True)
+    pairs = zip(maps.network_pairs, _map_rows(maps.networks), strict=True)
+    return SecondaryResult(
+        tables={
+            "regions": [
+                {"region": region, "network": network or None, **values}
+                for region, network, values in regions
+            ],
+            "networks": [{"network_a": a, "network_b": b, **values} for (a, b), values in pairs],
+        },
+        edges={
+            "estimate_z": maps.edges.estimate,
+            "statistic": maps.edges.statistic,
+            "p": maps.edges.p,
+            "p_corrected": maps.edges.p_corrected,
+            "p_tfnbs": maps.tfnbs_p,
+        },
+        remarks=maps.omitted,
+        summary={"components": _describe_components(maps, data.features)},
+    )
+
+
+def _map_rows(found: EdgeMap) -> list[dict[str, object]]:
+    names = ("estimate_z", "statistic", "p", "p_corrected")
+    columns = (found.estimate, found.statistic, found.p, found.p_corrected)
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _describe_components(maps: EdgeMaps, features: FeatureSpace) -> list[dict[str, Any]]:
+    if not maps.components:
+        return []
+    first, second = features.ends
+    regions = features.regions
+    return [
+        {
+            "direction": c.direction,
+            "n_edges": c.extent,
+            "intensity": c.intensity,
+            "p_extent": c.p_extent,
+            "p_intensity": c.p_intensity,
+            "threshold_t": maps.threshold,
+            "regions": [regions[k] for k in sorted({*first[c.edges], *second[c.edges]})],
+        }
+        for c in maps.components[:_MOST_COMPONENTS]
+    ]
+
+
+CHANGE_MAPS = SecondaryAnalysis(
+    name="maps",
+    title="Maps of edges, regions and networks",
+    compute=maps_of_change,
+    tables=(
+        SecondaryTable(
+            name="regions",
+            caption="Change of the mean edge of each region",
+            columns={
+                "region": "Region",
+                "network": "Network of the region",
+                "estimate_z": "Change by treatment of its mean edge, Fisher z; exploratory",
+                "statistic": "t, or normal score of Welch's t",
+                "p": "Permutation p, uncorrected",
+                "p_corrected": "Permutation p, family-wise over regions",
+            },
+            shown="file",
+        ),
+        SecondaryTable(
+            name="networks",
+            caption="Change within and between networks",
+            columns={
+                "network_a": "Network",
+                "network_b": "Network; the same one for edges within it",
+                "estimate_z": "Change by treatment of the mean edge between them, Fisher z; "
+                "exploratory",
+                "statistic": "t, or normal score of Welch's t",
+                "p": "Permutation p, uncorrected",
+                "p_corrected": "Permutation p, family-wise over pairs of networks",
+            },
+            shown="figure",
+        ),
+    ),
+)

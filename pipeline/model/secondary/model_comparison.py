@@ -1,14 +1,20 @@
-"""Which of four models predicts people it has not seen: nothing, global, specific, both."""
+"""Which of four models best predicts participants left out: nothing, global, specific, both."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.model.secondary.record import (
+    SecondaryAnalysis,
+    SecondaryData,
+    SecondaryResult,
+    SecondaryTable,
+)
 
-__all__ = ["MODELS", "Prediction", "compare_models"]
+__all__ = ["MODELS", "MODEL_COMPARISON", "Prediction", "compare_models", "predictions"]
 
 
 #: Which of (global terms, specific responses) each model lets treatment move.
@@ -111,3 +117,55 @@ def _density(
         out.append(-0.5 * (gap @ np.linalg.solve(covariance, gap)))
     log_norm = 0.5 * (np.linalg.slogdet(covariance)[1] + y.shape[1] * np.log(2 * np.pi))
     return np.asarray(np.array(out) - log_norm)
+
+
+def predictions(data: SecondaryData) -> SecondaryResult:
+    """Compare how well four models predict the participants of a study.
+
+    Parameters
+    ----------
+    data : SecondaryData
+
+    Returns
+    -------
+    SecondaryResult
+        One row per model.
+
+    Raises
+    ------
+    DesignError
+        If there are too few participants.
+    """
+    response = data.analysis.response
+    terms = [k for k, name in enumerate(response.terms) if name != "distance"]
+    found = compare_models(
+        response.coefficients[:, terms], response.specific, treated=data.visits.treated
+    )
+    rows = [asdict(row) for row in found]
+    best = max(found, key=lambda row: row.elpd).model
+    return SecondaryResult(
+        tables={"models": rows},
+        summary={"best_predicting_model": best, "models": rows},
+        finding=f"Of four models ({', '.join(MODELS)}), the one that best predicts participants "
+        f"left out is: {best}.",
+    )
+
+
+MODEL_COMPARISON = SecondaryAnalysis(
+    name="models",
+    title="Predictive comparison",
+    compute=predictions,
+    tables=(
+        SecondaryTable(
+            name="models",
+            caption="How well each model predicts participants left out",
+            columns={
+                "model": "What treatment may change: nothing, global terms, specific responses, "
+                "or both",
+                "elpd": "Log predictive density of participants left out, summed",
+                "difference": "elpd minus that of the best model",
+                "se": "Standard error of the difference, over participants",
+            },
+        ),
+    ),
+)

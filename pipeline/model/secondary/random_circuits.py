@@ -1,14 +1,30 @@
-"""Is a circuit special among sets of edges of its shape? Random circuits, matched."""
+"""Each circuit against random circuits of the same shape, strength and length."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats, Ints
+from circuitshift.pipeline.model.centred_features import CentredFeatures
+from circuitshift.pipeline.model.contrasts import Question
+from circuitshift.pipeline.model.global_model import Response
+from circuitshift.pipeline.model.secondary.record import (
+    SecondaryAnalysis,
+    SecondaryData,
+    SecondaryResult,
+    SecondaryTable,
+)
+from circuitshift.pipeline.stats.missing_values import blocks, column_mean
 
-__all__ = ["SpatialTest", "spatial_null"]
+__all__ = [
+    "RANDOM_CIRCUITS",
+    "SpatialTest",
+    "compare_with_random",
+    "residual_map",
+    "spatial_null",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,3 +142,92 @@ def _distance(features: Floats, target: Floats) -> Floats:
         return np.asarray((gap**2).sum(axis=0))
     inverse = np.linalg.pinv(np.atleast_2d(np.cov(features)))
     return np.asarray(np.einsum("ik,ij,jk->k", gap, inverse, gap))
+
+
+def residual_map(sample: CentredFeatures, response: Response, question: Question) -> Floats:
+    """Compute the change by treatment beyond the global model on every edge.
+
+    Parameters
+    ----------
+    sample : CentredFeatures
+    response : Response
+        Its slopes predict the edges of each participant; the regressors are those of all
+        participants.
+    question : Question
+
+    Returns
+    -------
+    ndarray, shape (n_edges,)
+        Fisher z; NaN where an edge is missing in a participant of the question.
+    """
+    weights = np.zeros(len(question.interest))
+    weights[question.asked] = question.contrast(question.asked).weights
+    m, h = (
+        column_mean(few.residual for few in p.blocks()) for p in (sample.baseline, sample.strong)
+    )
+    columns = [m, h, np.zeros_like(m)]
+    if len(sample.reference):
+        columns[2] = column_mean(few.residual for few in sample.reference.blocks()) - m
+    slopes = weights @ response.slopes
+    predicted = np.nansum([s * c for s, c in zip(slopes, columns, strict=True)], axis=0)
+    change = np.zeros_like(m)
+    for few in blocks(len(weights)):
+        asked = question.asked[few]
+        change += weights[few][asked] @ sample.change[few].residual[asked]
+    return np.asarray(change - predicted)
+
+
+def compare_with_random(data: SecondaryData) -> SecondaryResult:
+    """Compare the change of each circuit beyond the global model with that of random circuits.
+
+    Parameters
+    ----------
+    data : SecondaryData
+
+    Returns
+    -------
+    SecondaryResult
+        One row per circuit.
+    """
+    sample, features = data.analysis.sample, data.features
+    reason = features.reason_to_omit("random circuits")
+    if reason:
+        return SecondaryResult(remarks=(reason,))
+    found = spatial_null(
+        residual_map(sample, data.analysis.response, data.question),
+        sample.circuits,
+        n_regions=features.n_regions,
+        strength=np.nan_to_num(column_mean(data.visits.before)),
+        length=None if features.reason_to_omit("distance") else features.length_mm,
+        rng=data.rng,
+    )
+    return SecondaryResult(
+        tables={"spatial": [asdict(row) for row in found]},
+        summary={"spatial_rank": {row.circuit: row.rank for row in found}},
+    )
+
+
+RANDOM_CIRCUITS = SecondaryAnalysis(
+    name="spatial",
+    title="Random circuits",
+    compute=compare_with_random,
+    tables=(
+        SecondaryTable(
+            name="spatial",
+            caption="Each circuit among random sets of edges of the same shape, matched in "
+            "strength and length",
+            columns={
+                "circuit": "Circuit",
+                "value": "Mean change beyond the global model over its edges, Fisher z",
+                "rank": "Share of matched random circuits whose mean is as far from 0. It is not "
+                "a p value of the study: it does not include noise that the regions of a network "
+                "share",
+                "n_random": "Number of random circuits",
+                "strength": "Mean baseline of its edges, Fisher z",
+                "strength_random": "Mean baseline of the edges of the random circuits, Fisher z",
+                "length_mm": "Mean length of its edges, mm",
+                "length_random_mm": "Mean length of the edges of the random circuits, mm",
+            },
+        ),
+    ),
+)

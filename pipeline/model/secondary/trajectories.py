@@ -1,54 +1,24 @@
-"""More than two visits, some missing: a mixed model of every visit."""
+"""A mixed model of all visits, for studies with more than two visits or with missing visits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.model.centred_features import CentredFeatures
+from circuitshift.pipeline.model.contrasts import Levels
 from circuitshift.pipeline.model.global_model import level_response, term_unit
+from circuitshift.pipeline.model.secondary.record import (
+    SecondaryAnalysis,
+    SecondaryData,
+    SecondaryResult,
+)
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.mixed_model import MixedResult, fit_mixed
 
-__all__ = ["Levels", "trajectories"]
-
-
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """Every visit of everybody; one row each.
-
-    Parameters
-    ----------
-    z : ndarray, shape (n_rows, n_edges)
-        Fisher z.
-    person : ndarray of int, shape (n_rows,)
-    owner : ndarray of int, shape (n_rows,)
-        Row of the person in ``Sample.baseline``; -1 without a baseline.
-    visit : ndarray of int, shape (n_rows,)
-        Position in `names`; 0 is the baseline.
-    names : tuple of str
-        Labels of the visits in the order of time.
-    days : tuple of float
-        Of each visit; empty when unknown.
-    treated : ndarray of bool, shape (n_rows,), or None
-    motion_mm : ndarray, shape (n_rows,), or None
-        Mean framewise displacement of the visit.
-    covariates : ndarray, shape (n_rows, n_covariates)
-        Of the person, indicators of sites among them; each may change the course of time.
-    """
-
-    z: Floats
-    person: npt.NDArray[np.intp]
-    owner: npt.NDArray[np.intp]
-    visit: npt.NDArray[np.intp]
-    names: tuple[str, ...]
-    days: tuple[float, ...]
-    treated: npt.NDArray[np.bool_] | None
-    motion_mm: Floats | None
-    covariates: Floats
+__all__ = ["TRAJECTORIES", "trajectories", "trajectory_tests"]
 
 
 def trajectories(
@@ -195,3 +165,35 @@ def _holm(family: str, rows: Sequence[Estimate]) -> list[Estimate]:
         replace(row, family=family, p_corrected=float(value))
         for row, value in zip(rows, corrected, strict=True)
     ]
+
+
+def trajectory_tests(data: SecondaryData) -> SecondaryResult:
+    """Test change at every visit of a study, where the study file names its visits.
+
+    Parameters
+    ----------
+    data : SecondaryData
+
+    Returns
+    -------
+    SecondaryResult
+        No estimates where the study file names no visits.
+
+    Raises
+    ------
+    DesignError
+        If no participant has one of the visits, or the design cannot be estimated.
+    """
+    if data.levels is None:
+        return SecondaryResult()
+    analysis = data.analysis
+    found = trajectories(data.levels, analysis.sample, with_deviation=analysis.deviation.identified)
+    return SecondaryResult(estimates=found)
+
+
+TRAJECTORIES = SecondaryAnalysis(
+    name="trajectories",
+    title="Trajectories over all visits",
+    compute=trajectory_tests,
+    families=("trajectory: global", "trajectory: specific"),
+)

@@ -173,13 +173,13 @@ def circuit_forest(rows: Sequence[ForestRow], *, key: str, alt: str) -> str:
     ax.set(
         xlim=(-reach, reach),
         ylim=(len(rows) - 0.5, -0.5),
-        xlabel="change beyond the global law, Fisher z",
+        xlabel="residual change (beyond the global model), Fisher z",
     )
     ax.spines["left"].set_visible(False)
     ax.grid(visible=True, axis="x")
     ax.set_axisbelow(True)
     second = Line2D(
-        [], [], color=INK, marker="|", linestyle="", markersize=9, label="node-adjusted"
+        [], [], color=INK, marker="|", linestyle="", markersize=9, label="region-adjusted"
     )
     handles = [*_TESTED, _ZONE]
     if any(np.isfinite(row.second) for row in rows):
@@ -204,7 +204,7 @@ class Spaghetti:
     reference : ndarray, shape (n_people,)
         Fisher z of healthy people; may be empty.
     hit : bool
-        Whether it changed beyond the global law.
+        Whether it changed beyond the global model.
     """
 
     name: str

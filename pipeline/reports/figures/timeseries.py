@@ -443,7 +443,7 @@ def circuit_values(
     """
     names = list(circuits)
     labels = [short_name(f"ses-{s}" if s else "session") for s in sessions]
-    columns, lines = legend_columns([*labels, *["other people"] * bool(others)], WIDTH - 2.9)
+    columns, lines = legend_columns([*labels, *["other participants"] * bool(others)], WIDTH - 2.9)
     head = 0.17 + 0.18 * lines
     figure = canvas(WIDTH, 0.6 + head + 0.24 * len(names), (2.7, 0.2, head, 0.45))
     ax = figure.add_subplot()
@@ -454,7 +454,9 @@ def circuit_values(
     for row, name in enumerate(names):
         if others and name in others:
             low, high = others[name]
-            label = "other people" * (row == names.index(next(n for n in names if n in others)))
+            label = "other participants" * (
+                row == names.index(next(n for n in names if n in others))
+            )
             ax.barh(
                 row, high - low, left=low, height=0.66, color=SOFT, alpha=0.3, zorder=0, label=label
             )

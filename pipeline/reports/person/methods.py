@@ -1,10 +1,20 @@
-"""The methods text of a person's page: from what ran, with its references."""
+"""Section of a participant's report: methods as they ran, with references and provenance."""
 
-from typing import Any
+from collections.abc import Iterator
 from urllib.parse import quote
 
 from circuitshift.pipeline.measure.voxelwise import SEED_RADIUS_MM, SEEDS
 from circuitshift.pipeline.reports import wording
+from circuitshift.pipeline.reports.blocks import (
+    Block,
+    Code,
+    Details,
+    Items,
+    Link,
+    Pairs,
+    Prose,
+    Quote,
+)
 from circuitshift.pipeline.reports.person.content import ParticipantReport
 from circuitshift.pipeline.reports.person.preprocessing import preproc_methods
 from circuitshift.pipeline.reports.references import bibtex, cited, listed
@@ -24,23 +34,23 @@ def participant_methods(report: ParticipantReport) -> list[str]:
 
     Parameters
     ----------
-    report : PersonReport
+    report : ParticipantReport
 
     Returns
     -------
     list of str
     """
-    said = report.provenance
-    version = said.get("version of circuitshift", "")
+    record = report.provenance
+    version = record.get("version of circuitshift", "")
     out = [f"Data were processed with circuitshift{' ' + version if version else ''}."]
     if report.preproc is not None:
         out.append(preproc_methods(report.preproc))
-    elif said.get("preprocessing"):
-        made = said["preprocessing"]
+    elif record.get("preprocessing"):
+        made = record["preprocessing"]
         source = " (doi:10.1038/s41592-018-0235-4)" if made.lower().startswith("fmriprep") else ""
         out.append(f"Images had been preprocessed by {made}{source}.")
-    if said.get("denoising"):
-        out.append(said["denoising"])
+    if record.get("denoising"):
+        out.append(record["denoising"])
     if any(run.kept.n_regressors for run in report.runs):
         out.append(
             "Series and regressors were detrended and filtered alike before the regressors were "
@@ -56,13 +66,13 @@ def participant_methods(report: ParticipantReport) -> list[str]:
 def _edges(report: ParticipantReport) -> list[str]:
     if not report.runs:
         return []
-    run, said = report.runs[0], report.provenance
-    atlas = f" of the atlas {said['atlas']}" if said.get("atlas") else ""
-    source = f" ({said['atlas reference']})" if said.get("atlas reference") else ""
+    run, record = report.runs[0], report.provenance
+    atlas = f" of the atlas {record['atlas']}" if record.get("atlas") else ""
+    source = f" ({record['atlas reference']})" if record.get("atlas reference") else ""
     return [
         f"Series were averaged within {len(run.coverage_labels)} regions{atlas}{source}; a region "
         f"with signal in less than {100 * run.min_coverage:g} % of it was set to not available, "
-        f"never dropped. Edges are {said.get('edges', 'correlations')}, Fisher-z "
+        f"never dropped. Edges are {record.get('edges', 'correlations')}, Fisher-z "
         "transformed; runs of one session were averaged with their residual degrees of "
         "freedom as weights."
     ]
@@ -100,26 +110,37 @@ def participant_bibtex(report: ParticipantReport) -> str:
 
     Parameters
     ----------
-    report : PersonReport
+    report : ParticipantReport
     """
     return bibtex(_cited(report))
 
 
-def methods_section(report: ParticipantReport) -> dict[str, Any]:
-    """Make the content of the section.
+def methods_section(report: ParticipantReport) -> Iterator[Block | None]:
+    """Show the methods text, its references, and what made the page.
 
     Parameters
     ----------
-    report : PersonReport
+    report : ParticipantReport
 
-    Returns
-    -------
-    dict
-        Names that ``templates/person.html`` uses.
+    Yields
+    ------
+    Block or None
     """
-    return {
-        "methods": participant_methods(report),
-        "references": listed(_cited(report)),
-        "bib": f"data:text/x-bibtex;charset=utf-8,{quote(participant_bibtex(report), safe='')}",
-        "bib_name": f"sub-{report.participant}_references.bib",
-    }
+    yield Quote(" ".join(participant_methods(report)))
+    references = listed(_cited(report))
+    if references:
+        yield Details(f"References ({len(references)})", (Items(references),))
+        bib = f"data:text/x-bibtex;charset=utf-8,{quote(participant_bibtex(report), safe='')}"
+        name = f"sub-{report.participant}_references.bib"
+        yield Prose(
+            (
+                Link("Save the references as BibTeX", bib, download=name),
+                " (also in the folder of the participant)",
+            )
+        )
+    yield Pairs(
+        [
+            (name, Code(value) if name == "command" else value)
+            for name, value in report.provenance.items()
+        ]
+    )

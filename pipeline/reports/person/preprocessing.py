@@ -1,37 +1,51 @@
-"""What a person's page says of preprocessing that was done here."""
+"""Section of a participant's report: preprocessing, by circuitshift or by other software."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from circuitshift.pipeline.reports import wording
-from circuitshift.pipeline.reports.page import Figure, PageTable, in_time
+from circuitshift.pipeline.reports.blocks import (
+    Block,
+    Box,
+    Figure,
+    Heading,
+    Items,
+    Link,
+    PageTable,
+    Prose,
+)
+from circuitshift.pipeline.reports.page import in_time
+from circuitshift.pipeline.reports.person.content import ParticipantReport
 from circuitshift.pipeline.reports.person.preprocessing_inputs import Overlay, PreprocView, RunView
 
-__all__ = ["SIMPLER", "preproc_methods", "preproc_section", "preproc_warnings"]
+__all__ = ["SIMPLER", "preproc_methods", "preproc_warnings", "preprocessing_section"]
 
-#: Said in every report of raw images, so that nobody takes one pipeline for the other.
+#: Stated in every report of raw images, so that the two pipelines are not confused.
 SIMPLER = (
-    "This preprocessing is simpler than fMRIPrep's: no cortical surfaces, no correction of "
-    "distortion, one template, and head masks without neural weights. Where you have fMRIPrep's "
-    "output, give that."
+    "This preprocessing is simpler than fMRIPrep's: it has no cortical surfaces, no distortion "
+    "correction, a single template, and brain masks without a neural network. Where the output of "
+    "fMRIPrep is available, use that instead."
 )
-#: What makes somebody look: name in the records, lowest and highest value that is usual, words.
+#: What should be checked: name in the records, lowest and highest usual value, words.
 _USUAL: tuple[tuple[str, float, float, str], ...] = (
     ("brain_litres", 0.9, 2.0, "the brain mask holds {} litres"),
-    ("mask_agreement", 0.9, 1.0, "two ways to find the brain agree with a Dice of only {}"),
-    ("coregistration_dice", 0.85, 1.0, "brain of the run and of the T1w overlap with a Dice of {}"),
+    ("mask_agreement", 0.9, 1.0, "two methods of brain extraction agree with a Dice of only {}"),
+    (
+        "coregistration_dice",
+        0.85,
+        1.0,
+        "the brain masks of the run and of the T1w image overlap with a Dice of {}",
+    ),
     ("brain_in_view", 0.9, 1.0, "{} of the brain lies in the run's field of view"),
-    ("csf_voxels", 10, np.inf, "only {} voxels of fluid give confounds"),
+    ("csf_voxels", 10, np.inf, "only {} voxels of cerebrospinal fluid give confounds"),
     ("white_matter_voxels", 10, np.inf, "only {} voxels of white matter give confounds"),
 )
 
 
 def preproc_warnings(view: PreprocView) -> list[str]:
-    """Name what is unusual, in words.
+    """Name unusual values of preprocessing in words.
 
     Parameters
     ----------
@@ -50,48 +64,67 @@ def preproc_warnings(view: PreprocView) -> list[str]:
         for name, low, high, words in _USUAL:
             value = quality.get(name)
             if value is not None and not low <= value <= high:
-                said = words.format(wording.show(value, 0 if name.endswith("voxels") else 2))
-                out.append(f"{label}: {said}; look at the outlines below.")
+                found = words.format(wording.show(value, 0 if name.endswith("voxels") else 2))
+                out.append(f"{label}: {found}; check the outlines below.")
     return out
 
 
-def preproc_section(view: PreprocView) -> dict[str, Any]:
-    """Make the content of the section.
+def preprocessing_section(report: ParticipantReport) -> Iterator[Block | None]:
+    """Show the preprocessing that was done here, or link the report of other software.
 
     Parameters
     ----------
-    view : PreprocView
+    report : ParticipantReport
 
-    Returns
-    -------
-    dict
-        Names that ``templates/person.html`` uses.
+    Yields
+    ------
+    Block or None
+        Nothing if nothing is recorded about preprocessing.
     """
-    sources = ", ".join(view.sources)
-    view = replace(view, runs=_in_time(view.runs))
-    return {
-        "simpler": SIMPLER,
-        "warnings": preproc_warnings(view),
-        "anatomy": [
-            _overlay(
-                view.anatomy,
-                "anatomy",
-                f"T1-weighted image made of {sources}. The outlines should follow the surface of "
-                "the brain and of its white matter.",
-            ),
-            _overlay(
-                view.normalised,
-                "normalised",
-                f"The same in the space {view.template}. The outlines are the template's: they "
-                "should follow this person's brain.",
-            ),
-        ],
-        "runs": [_run_figure(run, k) for k, run in enumerate(view.runs)],
-        "table": _table(view),
-        "notes": list(
-            dict.fromkeys(f"{run.label}: {note}" for run in view.runs for note in run.notes)
-        ),
-    }
+    if report.preproc is not None:
+        yield from _own_preprocessing(report.preproc)
+        return
+    hrefs = dict.fromkeys(r.preprocessing_report for r in report.runs if r.preprocessing_report)
+    software = report.provenance.get("preprocessing", "")
+    if not software and not hrefs:
+        return
+    start = f"The images were preprocessed by {software}. " if software else ""
+    start += "Anatomy, registration and masks are shown in its own report"
+    if not hrefs:
+        yield Prose(f"{start}, which was not found in the folder of the images.")
+        return
+    parts: list[str | Link] = [f"{start}: "]
+    for href in hrefs:
+        parts += [Link(href, href), ", "]
+    yield Prose((*parts[:-1], "."))
+
+
+def _own_preprocessing(view: PreprocView) -> Iterator[Block | None]:
+    runs = _in_time(view.runs)
+    yield Prose(SIMPLER)
+    warnings = preproc_warnings(view)
+    yield Box("warn", (Items(warnings),)) if warnings else None
+    yield Heading("Anatomy")
+    yield _overlay(
+        view.anatomy,
+        "anatomy",
+        f"T1-weighted image made from {', '.join(view.sources)}. The outlines should follow the "
+        "surface of the brain and of its white matter.",
+    )
+    yield _overlay(
+        view.normalised,
+        "normalised",
+        f"The same image in the space {view.template}. The outlines are those of the template: "
+        "they should follow the brain of this participant.",
+    )
+    yield Heading("Runs")
+    yield _table(runs) if runs else Prose("No run could be preprocessed.")
+    for number, run in enumerate(runs):
+        yield _run_figure(run, number)
+    notes = list(dict.fromkeys(f"{run.label}: {note}" for run in runs for note in run.notes))
+    if notes:
+        yield Heading("Steps that were not done")
+        yield Items(notes)
 
 
 def _in_time(runs: Sequence[RunView]) -> tuple[RunView, ...]:
@@ -102,7 +135,7 @@ def _in_time(runs: Sequence[RunView]) -> tuple[RunView, ...]:
 
 
 def preproc_methods(view: PreprocView) -> str:
-    """Make a text for a methods section, with what was done to this person.
+    """Write the methods text of the preprocessing of one participant.
 
     Parameters
     ----------
@@ -122,7 +155,7 @@ def preproc_methods(view: PreprocView) -> str:
     return (
         f"Raw images were preprocessed: {images} corrected for bias (N4, "
         f"doi:10.1109/TMI.2010.2046908){several}; the brain was found by a deformable surface "
-        "(after BET, doi:10.1002/hbm.10062) that the template corrected; tissues were told apart "
+        "(after BET, doi:10.1002/hbm.10062) that the template corrected; tissues were segmented "
         "by Atropos (doi:10.1007/s12021-011-9109-y); normalisation to "
         f"{view.template} was diffeomorphic (SyN, doi:10.1016/j.media.2007.06.004). Head motion "
         f"of runs was estimated by least squares, {slices}each run's reference was registered "
@@ -131,7 +164,7 @@ def preproc_methods(view: PreprocView) -> str:
     )
 
 
-def _overlay(overlay: Overlay, key: str, said: str) -> Figure:
+def _overlay(overlay: Overlay, key: str, caption: str) -> Figure:
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     names = " and ".join(name for name, _ in overlay.outlines)
@@ -139,9 +172,9 @@ def _overlay(overlay: Overlay, key: str, said: str) -> Figure:
         overlay.image,
         overlay.outlines,
         key=key,
-        alt=f"Slices along three axes{f' with outlines: {names}' if names else ''}. {said}",
+        alt=f"Slices along three axes{f' with outlines: {names}' if names else ''}. {caption}",
     )
-    return Figure(svg, said)
+    return Figure(svg, caption)
 
 
 def _run_figure(run: RunView, number: int) -> Figure:
@@ -154,7 +187,7 @@ def _run_figure(run: RunView, number: int) -> Figure:
     )
 
 
-def _table(view: PreprocView) -> PageTable:
+def _table(runs: Sequence[RunView]) -> PageTable:
     head = (
         "Run",
         "Volumes",
@@ -168,8 +201,8 @@ def _table(view: PreprocView) -> PageTable:
         "Voxels of fluid",
         "Voxels of white matter",
     )
-    rows = [(run.label, *_cells(run, run.quality)) for run in view.runs]
-    return PageTable("What preprocessing made of each run", head, rows)
+    rows = [(run.label, *_cells(run, run.quality)) for run in runs]
+    return PageTable("Preprocessing of each run", head, rows)
 
 
 def _cells(run: RunView, quality: Mapping[str, float]) -> tuple[str, ...]:

@@ -1,30 +1,153 @@
-"""What a person's page shows of the runs themselves: motion, coverage, carpets, maps, confounds.
+"""Sections of a participant's report: motion, retained data, coverage, carpets and seed maps.
 
-Runs are shown two by two, as they follow in time, so that before and after stand side by side.
+Runs are shown in pairs, in the order of time, so that before and after stand side by side.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.measure.voxelwise import SEED_RADIUS_MM, SEEDS, Seed
 from circuitshift.pipeline.reports import wording
-from circuitshift.pipeline.reports.page import Figure, PageTable
-from circuitshift.pipeline.reports.person.content import Removed, RunQuality, VoxelMap
+from circuitshift.pipeline.reports.blocks import (
+    Block,
+    Details,
+    Figure,
+    Heading,
+    PageTable,
+    Prose,
+)
+from circuitshift.pipeline.reports.person.content import (
+    ParticipantReport,
+    Removed,
+    RunQuality,
+    VoxelMap,
+)
 
 __all__ = [
-    "carpet_figures",
-    "confound_figures",
-    "coverage_figure",
-    "motion_figures",
-    "removed_table",
-    "seed_figures",
-    "tsnr_figure",
+    "carpet_section",
+    "coverage_section",
+    "motion_section",
+    "retained_section",
+    "seed_section",
 ]
 
 _HIDE_R = 0.15  # weaker correlations show the brain below
 _MAX_MAPS = 6  # rows of a figure of maps
+_MOST_NAMES = 20  # regions named without folding
+_NOT_MEASURED = "No run was measured."
+
+
+# -- sections -------------------------------------------------------------------------------------
+
+
+def motion_section(report: ParticipantReport) -> Iterator[Block | None]:
+    """Show displacement and DVARS of each run over time.
+
+    Parameters
+    ----------
+    report : ParticipantReport
+
+    Yields
+    ------
+    Block or None
+    """
+    figures = _motion_figures(report.runs)
+    yield from figures
+    if not report.runs:
+        yield Prose(_NOT_MEASURED)
+    elif not figures:
+        yield Prose("Motion is not available: the input contains no confounds.")
+
+
+def retained_section(report: ParticipantReport) -> Iterator[Block | None]:
+    """Show what censoring and denoising left of each run, and what they removed.
+
+    Parameters
+    ----------
+    report : ParticipantReport
+
+    Yields
+    ------
+    Block or None
+    """
+    if not report.runs:
+        yield Prose(_NOT_MEASURED)
+        return
+    yield _retained_figure(report.runs)
+    yield _kept_table(report.runs)
+    if report.removed:
+        yield Heading("What denoising removed")
+        yield _removed_table(report.removed)
+    yield from _confound_figures(report.runs)
+
+
+def coverage_section(report: ParticipantReport) -> Iterator[Block | None]:
+    """Show which regions carry signal, and the temporal signal-to-noise ratio.
+
+    Parameters
+    ----------
+    report : ParticipantReport
+
+    Yields
+    ------
+    Block or None
+    """
+    yield _coverage_figure(report.runs)
+    if not report.runs:
+        yield Prose(f"Coverage is not available: {_NOT_MEASURED.lower()}")
+        return
+    for run in report.runs:
+        text, named = _coverage_words(run)
+        yield Prose(f"{run.label}: {text}")
+        names = Prose(", ".join(named))
+        if len(named) > _MOST_NAMES:
+            yield Details(f"Names of all {len(named)} regions", (names,))
+        elif named:
+            yield names
+    yield _tsnr_figure(report.runs) or Prose(
+        "The signal-to-noise ratio is not available: it requires images with a brain mask."
+    )
+
+
+def carpet_section(report: ParticipantReport) -> Iterator[Block | None]:
+    """Show carpet plots before and after denoising.
+
+    Parameters
+    ----------
+    report : ParticipantReport
+
+    Yields
+    ------
+    Block or None
+    """
+    yield Prose(
+        "Vertical stripes across all networks are traces of movement or breathing that remain "
+        "after denoising. Empty columns are volumes that were not used."
+    )
+    figures = _carpet_figures(report.runs)
+    yield from figures
+    yield None if figures else Prose("Regional series are not available.")
+
+
+def seed_section(report: ParticipantReport) -> Iterator[Block | None]:
+    """Show the map of every seed on the brain, one row per run.
+
+    Parameters
+    ----------
+    report : ParticipantReport
+
+    Yields
+    ------
+    Block or None
+        Nothing without seed maps.
+    """
+    for seed in SEEDS:
+        yield _seed_figure(seed, report.runs)
+
+
+# -- figures and tables ---------------------------------------------------------------------------
 
 
 def _pairs(runs: Sequence[RunQuality]) -> list[tuple[RunQuality, ...]]:
@@ -32,7 +155,7 @@ def _pairs(runs: Sequence[RunQuality]) -> list[tuple[RunQuality, ...]]:
 
 
 def _short(run: RunQuality) -> str:
-    """Name a run on a page that is of one person: its label without ``sub-X``."""
+    """Name a run on the page of one participant: its label without ``sub-X``."""
     return run.label.partition("_")[2] or run.label
 
 
@@ -41,23 +164,18 @@ def _keep(run: RunQuality) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return np.asarray(run.keep if len(run.keep) == n else np.ones(n, bool))
 
 
-def motion_figures(runs: Sequence[RunQuality]) -> list[Figure]:
-    """Draw displacement and DVARS over volumes, two runs a figure.
-
-    Parameters
-    ----------
-    runs : sequence of RunQuality
-    """
+def _motion_figures(runs: Sequence[RunQuality]) -> list[Figure]:
+    """Draw displacement and DVARS over volumes, two runs a figure."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     out = []
     moved = [run for run in runs if np.isfinite(run.fd_mm).any()]
     for k, pair in enumerate(_pairs(moved)):
-        said = []
+        words = []
         for run in pair:
             keep = _keep(run)
             mean, top = wording.show(np.nanmean(run.fd_mm)), wording.show(np.nanmax(run.fd_mm))
-            said.append(
+            words.append(
                 f"{run.label}: mean {mean} mm over all volumes, largest {top} mm; "
                 f"{int((~keep).sum())} of {len(keep)} volumes not used"
             )
@@ -68,9 +186,9 @@ def motion_figures(runs: Sequence[RunQuality]) -> list[Figure]:
             ],
             threshold_mm=pair[0].fd_threshold_mm,
             key=f"motion{k}",
-            alt=f"Framewise displacement and DVARS over volumes. {'. '.join(said)}.",
+            alt=f"Framewise displacement and DVARS over volumes. {'. '.join(words)}.",
         )
-        out.append(Figure(svg, f"{'. '.join(said)}."))
+        out.append(Figure(svg, f"{'. '.join(words)}."))
     return out
 
 
@@ -90,13 +208,8 @@ def _dvars_after(run: RunQuality) -> Floats | None:
     return out
 
 
-def coverage_figure(runs: Sequence[RunQuality]) -> Figure | None:
-    """Draw the coverage of every region, by network.
-
-    Parameters
-    ----------
-    runs : sequence of RunQuality
-    """
+def _coverage_figure(runs: Sequence[RunQuality]) -> Figure | None:
+    """Draw the coverage of every region, by network."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     available = [run for run in runs if len(run.networks) == len(run.coverage) > 0]
@@ -107,24 +220,40 @@ def coverage_figure(runs: Sequence[RunQuality]) -> Figure | None:
         f"{run.label}: {len(run.below_coverage)} of {len(run.coverage_labels)} regions"
         for run in available
     )
-    said = f"Regions below the threshold of {100 * least:g} %: {missing}."
+    words = f"Regions below the threshold of {100 * least:g} %: {missing}."
     svg = figures.coverage(
         [(_short(run), np.asarray(run.coverage, float)) for run in available],
         available[0].networks,
         least=least,
         key="coverage",
-        alt=f"Share of every region that carries signal, one row a network. {said}",
+        alt=f"Share of every region that carries signal, one row a network. {words}",
     )
-    return Figure(svg, f"One mark a region; equal values of a network are one mark. {said}")
+    return Figure(svg, f"One mark a region; equal values of a network are one mark. {words}")
 
 
-def carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
-    """Draw carpets before and after denoising; of series alone, those after.
+def _coverage_words(run: RunQuality) -> tuple[str, list[str]]:
+    """Say how many regions carry too little signal, and name them."""
+    share = dict(zip(run.coverage_labels, np.asarray(run.coverage, float).tolist(), strict=False))
+    named = [
+        f"{label} ({wording.show(100 * share[label], 0)} %)" if label in share else label
+        for label in run.below_coverage
+    ]
+    total, missing = len(run.coverage_labels), len(named)
+    if not missing:
+        text = (
+            f"all {total} regions carry signal in at least {100 * run.min_coverage:g} % of their "
+            "voxels."
+        )
+    else:
+        text = (
+            f"{missing} of {total} regions carry signal in less than {100 * run.min_coverage:g} % "
+            "of their voxels; their edges are not available:"
+        )
+    return text, named
 
-    Parameters
-    ----------
-    runs : sequence of RunQuality
-    """
+
+def _carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
+    """Draw carpets before and after denoising; of regional series alone, those after."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     out = []
@@ -166,21 +295,18 @@ def _width(runs: Sequence[RunQuality]) -> str:
 
 
 def _amount(runs: Sequence[RunQuality]) -> str:
-    said = [
+    words = [
         f"{run.label} {wording.show(100 * run.kept.variance_removed, 0)} %"
         for run in runs
         if np.isfinite(run.kept.variance_removed)
     ]
-    return f" Variance of regions that denoising took, median: {', '.join(said)}." if said else ""
+    return (
+        f" Variance of regions removed by denoising, median: {', '.join(words)}." if words else ""
+    )
 
 
-def tsnr_figure(runs: Sequence[RunQuality]) -> Figure | None:
-    """Draw the temporal signal-to-noise ratio on the brain, one row a run.
-
-    Parameters
-    ----------
-    runs : sequence of RunQuality
-    """
+def _tsnr_figure(runs: Sequence[RunQuality]) -> Figure | None:
+    """Draw the temporal signal-to-noise ratio on the brain, one row a run."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     available = [(run, run.views.tsnr) for run in runs if run.views.tsnr is not None][:_MAX_MAPS]
@@ -196,21 +322,11 @@ def tsnr_figure(runs: Sequence[RunQuality]) -> Figure | None:
         alt=f"Axial slices coloured by temporal signal-to-noise ratio. Medians: {medians}.",
     )
     caption = (
-        "Mean divided by standard deviation over time, before denoising. Dark patches that are "
-        "there at one visit only change all connections of what lies in them. Median over the "
+        "Mean divided by standard deviation over time, before denoising. Dark patches that occur "
+        "at one visit only change all connections of the regions within them. Median over the "
         f"voxels of the mask: {medians}."
     )
     return Figure(svg, caption)
-
-
-def seed_figures(runs: Sequence[RunQuality]) -> list[Figure]:
-    """Draw the map of every seed on the brain, one row a run.
-
-    Parameters
-    ----------
-    runs : sequence of RunQuality
-    """
-    return [figure for seed in SEEDS if (figure := _seed_figure(seed, runs)) is not None]
 
 
 def _seed_figure(seed: Seed, runs: Sequence[RunQuality]) -> Figure | None:
@@ -240,13 +356,56 @@ def _seed_figure(seed: Seed, runs: Sequence[RunQuality]) -> Figure | None:
     return Figure(svg, caption)
 
 
-def confound_figures(runs: Sequence[RunQuality]) -> list[Figure]:
-    """Draw how confounds correlate with each other, two runs a figure.
+def _retained_figure(runs: Sequence[RunQuality]) -> Figure | None:
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
-    Parameters
-    ----------
-    runs : sequence of RunQuality
-    """
+    measured = [run for run in runs if run.kept.n_volumes > 0]
+    if not measured:
+        return None
+    counts = [(r.kept.n_retained, r.kept.n_censored, r.kept.n_dummy) for r in measured]
+    words = "; ".join(f"{r.label}: {c[0]} used" for r, c in zip(measured, counts, strict=True))
+    svg = figures.retained(
+        [run.label for run in measured],
+        counts,
+        key="retained",
+        alt=f"Bars of volumes used, censored and dropped at the start. {words}.",
+    )
+    return Figure(svg, "Volumes of each run: used, censored for motion, dropped at the start.")
+
+
+def _kept_table(runs: Sequence[RunQuality]) -> PageTable:
+    head = (
+        "Run",
+        "Volumes",
+        "Start dropped",
+        "Censored",
+        "Used",
+        "Minutes used",
+        "Regressors",
+        "Residual degrees of freedom",
+        "Mean displacement, mm",
+        "In the analysis",
+    )
+    rows = [
+        (
+            run.label,
+            str(run.kept.n_volumes),
+            str(run.kept.n_dummy),
+            str(run.kept.n_censored),
+            str(run.kept.n_retained),
+            wording.show(run.kept.minutes, 1),
+            str(run.kept.n_regressors),
+            wording.show(run.kept.residual_dof, 0),
+            wording.show(run.kept.mean_fd_mm, 3),
+            "no" if run.excluded else "yes",
+        )
+        for run in runs
+    ]
+    return PageTable("Data retained of each run", head, rows)
+
+
+def _confound_figures(runs: Sequence[RunQuality]) -> list[Figure]:
+    """Draw how confounds correlate with each other, two runs a figure."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     out = []
@@ -261,7 +420,7 @@ def confound_figures(runs: Sequence[RunQuality]) -> list[Figure]:
             f"signal: {strongest}.",
         )
         caption = (
-            "Correlations of confounds over the volumes used. A global signal that goes with "
+            "Correlations of confounds over the volumes used. A global signal that correlates with "
             f"displacement or DVARS is partly motion. Strongest for the global signal: {strongest}."
         )
         out.append(Figure(svg, caption))
@@ -269,7 +428,7 @@ def confound_figures(runs: Sequence[RunQuality]) -> list[Figure]:
 
 
 def _strongest(names: tuple[str, ...], matrix: Floats) -> str:
-    """Name the confound that the global signal goes with most."""
+    """Name the confound that correlates most with the global signal."""
     if "global_signal" not in names:
         return "no global signal in the table"
     own = names.index("global_signal")
@@ -278,13 +437,8 @@ def _strongest(names: tuple[str, ...], matrix: Floats) -> str:
     return f"{names[at]}, r = {wording.show(row[at])}"
 
 
-def removed_table(removed: Sequence[Removed]) -> PageTable:
-    """Tabulate what every denoising strategy took out of every run.
-
-    Parameters
-    ----------
-    removed : sequence of Removed
-    """
+def _removed_table(removed: Sequence[Removed]) -> PageTable:
+    """Tabulate what every denoising strategy took out of every run."""
     head = (
         "Run",
         "Denoising",
@@ -306,4 +460,4 @@ def removed_table(removed: Sequence[Removed]) -> PageTable:
         )
         for found in removed
     ]
-    return PageTable("What each denoising took out: median over regions", head, rows)
+    return PageTable("Data removed by each denoising strategy, median over regions", head, rows)

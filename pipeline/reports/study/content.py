@@ -4,43 +4,56 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from circuitshift.atlases.records import Region
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.reports import wording
 from circuitshift.pipeline.reports.page import Row
+
+__all__ = ["ARMS", "StudyReport"]
+
+ARMS = ("treated", "control", "reference")
+_LONGEST_TITLE = 80
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyReport:
-    """Everything the page of one study shows.
+    """Everything that the page of one study shows.
 
     Parameters
     ----------
     verdict : mapping
         Content of verdict.json.
-    tests : sequence of dict
+    tests : sequence of mapping
         Rows of tests.tsv.
-    participants : sequence of dict
+    participants : sequence of mapping
         Rows of circuits.tsv.
-    exclusions : sequence of dict
+    exclusions : sequence of mapping
         Rows of exclusions.tsv.
-    quality : sequence of dict
-        One per run: participant_id, arm, session, mean_fd_mm, minutes, residual_dof.
+    quality : sequence of mapping
+        One row per run: participant_id, arm, session, mean_fd_mm, minutes, residual_dof,
+        n_regions_lost.
     change_by_strength : mapping, optional
         ``typical_z``, ``change_treated_z``, ``change_control_z``, ``is_circuit`` of every edge,
-        ``circuits``, the names of its circuits with commas between, and the other columns of
+        ``circuits``, the names of its circuits separated by commas, and the other columns of
         edges.tsv.
     notes : tuple of str
+        Notes on the input.
     methods : str
         Text for a methods section.
-    beside : mapping of str to sequence of dict
-        Rows of the tables beside the verdict, by file name.
+    change : sequence of mapping
+        Rows of change.tsv.
+    secondary : mapping of str to sequence of mapping
+        Rows of each table of the secondary analyses, by its name.
     references : sequence of str
-        What the methods cite, a line each.
+        Works that the methods cite, one line each.
     regions : sequence of Region
-        Of the atlas, in the order of its columns.
+        Regions of the atlas, in the order of its columns.
     pages : mapping of str to str
-        Links to the pages of people, by participant_id.
+        Links to the pages of participants, by participant_id.
     files : mapping of str to sequence of str
-        Files beside the page, and the columns of each.
+        Files in the folder of the page, and the columns of each.
     """
 
     verdict: Row
@@ -51,8 +64,82 @@ class StudyReport:
     change_by_strength: Mapping[str, Any] | None
     notes: tuple[str, ...]
     methods: str
-    beside: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    change: Sequence[Row] = ()
+    secondary: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     references: Sequence[str] = ()
     regions: Sequence[Region] = ()
     pages: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def design(self) -> Row:
+        """The design that verdict.json records."""
+        found: Row = self.verdict.get("design") or {}
+        return found
+
+    @property
+    def alpha(self) -> float:
+        """Family-wise error rate."""
+        return wording.number(self.design.get("alpha", 0.05))
+
+    @property
+    def visits(self) -> tuple[str, str]:
+        """Sessions of the two visits; the first and the last one if the design names none."""
+        sessions = list(dict.fromkeys(str(row.get("session")) for row in self.participants))
+        return (
+            str(self.design.get("baseline") or (sessions[0] if sessions else "baseline")),
+            str(self.design.get("followup") or (sessions[-1] if sessions else "follow-up")),
+        )
+
+    def family(self, name: str) -> list[Row]:
+        """Return the rows of one family of tests.
+
+        Parameters
+        ----------
+        name : str
+        """
+        return [row for row in self.tests if row.get("family") == name]
+
+    def ranked_circuits(self) -> list[Row]:
+        """Return the tests of circuits, the clearest first."""
+
+        def order(row: Row) -> tuple[bool, float]:
+            size = abs(wording.number(row.get("statistic")))
+            return (not wording.is_below(row, self.alpha), -size if np.isfinite(size) else 0.0)
+
+        return sorted(self.family("specific"), key=order)
+
+    def title(self, circuit: str) -> str:
+        """Return the title of a circuit, or its name if it has none.
+
+        Parameters
+        ----------
+        circuit : str
+        """
+        known = self.verdict.get("circuits") or {}
+        return str((known.get(circuit) or {}).get("title") or circuit)
+
+    def short_title(self, circuit: str, most: int = _LONGEST_TITLE) -> str:
+        """Return the title of a circuit if it fits into a figure, else its name.
+
+        Parameters
+        ----------
+        circuit : str
+        most : int
+            Characters that fit.
+        """
+        title = self.title(circuit)
+        return title if len(title) <= most else circuit
+
+    def edge_column(self, name: str) -> Floats | None:
+        """Return a column of edges.tsv; None if it is missing or has no finite value.
+
+        Parameters
+        ----------
+        name : str
+        """
+        given = (self.change_by_strength or {}).get(name)
+        if given is None:
+            return None
+        values = np.asarray(given, float)
+        return values if np.isfinite(values).any() else None

@@ -1,4 +1,4 @@
-"""Outputs of the group level -> what the page of the study shows; nothing is computed again."""
+"""From the outputs of the group level to the report of the study; no test is computed again."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from circuitshift.atlases.atomic_files import complete_files
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure.atlas_files import read_atlas
+from circuitshift.pipeline.model.secondary.secondary import secondary_tables
 from circuitshift.pipeline.reports.page import Row
 from circuitshift.pipeline.reports.person.inputs import ReportFile
 from circuitshift.pipeline.reports.study.content import StudyReport
@@ -18,16 +19,6 @@ from circuitshift.pipeline.reports.study.page import write_study_report
 
 __all__ = ["report_group"]
 
-_TABLES = (
-    "normalisation",
-    "models",
-    "reliability",
-    "influence",
-    "spatial",
-    "specification",
-    "networks",
-    "change",
-)
 _EDGES = (
     "typical_z",
     "change_treated_z",
@@ -44,7 +35,7 @@ _QUALITY = ("mean_fd_mm", "minutes", "residual_dof", "n_regions_lost")
 
 
 def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
-    """Write ``group/report.html`` and ``group/references.bib`` from what the group level left.
+    """Write ``group/report.html`` and ``group/references.bib`` from the outputs of the group level.
 
     Parameters
     ----------
@@ -84,8 +75,11 @@ def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
             change_by_strength=_edges(folder / "edges.tsv"),
             notes=tuple(content.get("notes") or ()),
             methods=methods.text,
-            beside={
-                name: _rows(path) for name in _TABLES if (path := folder / f"{name}.tsv").exists()
+            change=_rows(folder / "change.tsv"),
+            secondary={
+                table.name: _rows(path)
+                for table in secondary_tables()
+                if (path := folder / f"{table.name}.tsv").exists()
             },
             references=methods.references,
             regions=atlas.regions,
@@ -132,7 +126,7 @@ def _edges(path: Path) -> dict[str, object]:
 
 
 def _pages(out_dir: Path) -> dict[str, str]:
-    """Link from ``group/`` to the page of everybody who has one."""
+    """Link from ``group/`` to the page of each participant who has one."""
     out = {}
     for path in sorted(out_dir.glob("**/sub-*.html")):
         parts = path.relative_to(out_dir).parts

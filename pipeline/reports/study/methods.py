@@ -1,10 +1,10 @@
-"""What was done in a study, as its records tell: methods, references, checklist, limits.
+"""Section of a study's report: methods, references, checklist and provenance.
 
-No sentence here states a choice that is not read from the record of it.
+Each sentence states only choices that are read from the record of the analysis.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,28 @@ from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline.measure.denoise import denoising_prose
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
 from circuitshift.pipeline.reports import wording
+from circuitshift.pipeline.reports.blocks import (
+    Block,
+    Cell,
+    Heading,
+    Items,
+    Link,
+    PageTable,
+    Pairs,
+    Prose,
+    Quote,
+    Words,
+)
 from circuitshift.pipeline.reports.references import bibtex, cited, listed
+from circuitshift.pipeline.reports.study.content import StudyReport
 from circuitshift.pipeline.stats.bayes_factor import R_MEDIUM
 
 __all__ = [
     "EDGE_WORDS",
     "StudyMethods",
     "checklist",
-    "limits",
     "methods_group",
+    "methods_section",
 ]
 
 Row = Mapping[str, Any]
@@ -49,14 +62,79 @@ class StudyMethods:
     text : str
         For a methods section; works are cited as ``doi:...``.
     references : tuple of str
-        One line for each of those works, and of those of the atlas and of the circuits.
+        One line for each of those works, and for those of the atlas and of the circuits.
     bib : str
-        The same as BibTeX.
+        The same works as BibTeX.
     """
 
     text: str
     references: tuple[str, ...]
     bib: str
+
+
+def methods_section(report: StudyReport) -> Iterator[Block | None]:
+    """Show the methods text, its references, a checklist, and what made the results.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Yields
+    ------
+    Block or None
+    """
+    yield Quote(report.methods)
+    if report.references:
+        yield Heading("References")
+        yield Items(report.references, ordered=True)
+    yield Heading("Checklist after COBIDAS")
+    yield Prose(
+        f"Filled in from the files of this run (Nichols 2017, {_COBIDAS}). Items that the files do "
+        "not contain are left to the authors."
+    )
+    yield _checklist_table(report)
+    if report.files:
+        yield Heading("Tables of this report")
+        yield Items([_file_line(name, columns) for name, columns in report.files.items()])
+    yield Heading("Provenance")
+    yield Pairs(_provenance(report.verdict))
+
+
+def _checklist_table(report: StudyReport) -> PageTable:
+    missing = Cell("not in the files: to be stated by the authors", "open")
+    rows = [
+        (item, Cell(topic, "nowrap"), answer or missing)
+        for topic, item, answer in checklist(report.verdict, report.tests)
+    ]
+    caption = "Items of an analysis of connectivity"
+    return PageTable(caption, ("Item", "Topic", "Answer"), rows, style="text")
+
+
+def _file_line(name: str, columns: Sequence[str]) -> Words:
+    return (Link(name, name), f": {', '.join(columns)}") if columns else (Link(name, name),)
+
+
+#: What a part of the design means that the study file does not state.
+_UNSTATED = {
+    "circuits": "all circuits that the atlas resolves",
+    "covariates": "none stated; those that were used are given in the methods",
+    "directions": "none stated, so all tests are two-sided",
+}
+
+
+def _provenance(verdict: Row) -> list[tuple[str, str]]:
+    out: list[tuple[str, str]] = [
+        (f"version of {name}", str(version))
+        for name, version in (verdict.get("versions") or {}).items()
+    ]
+    for key in ("science_hash", "code_hash", "seed", "atlas", "n_regions", "strategy"):
+        if key in verdict:
+            out.append((key.replace("_", " "), wording.cell(verdict[key])))
+    for part in ("design", "science"):
+        for name, value in (verdict.get(part) or {}).items():
+            words = _UNSTATED.get(name, "") if part == "design" and not value else ""
+            out.append((f"{part}: {name}", words or wording.cell(value)))
+    return out
 
 
 def methods_group(verdict: Row, atlas: Atlas) -> StudyMethods:
@@ -99,8 +177,9 @@ def _measured(verdict: Row, atlas: Atlas) -> str:
         f"displacement above {settings.max_mean_fd_mm:g} mm were excluded; regions with signal in "
         f"less than {settings.min_coverage:.0%} of their voxels were treated as missing."
         if strategy != AS_GIVEN
-        else f"Runs known to have less than {settings.min_minutes:g} minutes or a mean framewise "
-        f"displacement above {settings.max_mean_fd_mm:g} mm were excluded."
+        else f"Runs with a recorded duration of less than {settings.min_minutes:g} minutes, "
+        f"or a recorded mean framewise displacement above {settings.max_mean_fd_mm:g} mm, were "
+        "excluded."
     )
     return (
         f"Connectivity was analysed with circuitshift {verdict['versions']['circuitshift']} on the "
@@ -115,23 +194,23 @@ def _measured(verdict: Row, atlas: Atlas) -> str:
 def _participants_list(verdict: Row) -> str:
     design, n = verdict["design"], verdict["n"]
     arms = f"{n['treated']} treated" + f" and {n['control']} control" * bool(n["control"])
-    reference = f", with {n['reference']} reference people" if n["reference"] else ""
-    out = f"Change from ses-{design['baseline']} to ses-{design['followup']} of {arms} people"
+    reference = f", with {n['reference']} reference participants" if n["reference"] else ""
+    out = f"Change from ses-{design['baseline']} to ses-{design['followup']} of {arms} participants"
     if design.get("control_baseline"):
         out += (
-            f" was compared, within person, with that from ses-{design['control_baseline']} to "
-            f"ses-{design['control_followup']} (crossover)"
+            f" was compared, within participants, with that from ses-{design['control_baseline']} "
+            f"to ses-{design['control_followup']} (crossover)"
         )
     names = list(verdict.get("covariates") or ())
-    said = f"Covariates: {', '.join(names)}." if names else "There were no covariates."
+    covariates = f"Covariates: {', '.join(names)}." if names else "There were no covariates."
     more = []
     if design.get("harmonise"):
         more.append(
             f"Edges were harmonised over {design['site']} (doi:10.1093/biostatistics/kxj037)."
         )
     if design.get("weighted"):
-        more.append("People were weighted by the precision of their change.")
-    return " ".join([f"{out}{reference} was analysed. {said}", *more])
+        more.append("Participants were weighted by the precision of their change.")
+    return " ".join([f"{out}{reference} was analysed. {covariates}", *more])
 
 
 def _model(verdict: Row) -> str:
@@ -140,15 +219,15 @@ def _model(verdict: Row) -> str:
     circuits = list(verdict.get("circuits") or {})
     background = _BACKGROUND[design.get("background", "all")]
     if terms:
-        law = (
-            "For each person a global response model was fitted to background edges "
+        model = (
+            "For each participant a global model was fitted to background edges "
             f"({background}); its tested terms were: {', '.join(terms)}."
         )
     else:
-        law = "Global terms were not tested."
+        model = "Global terms were not tested."
     return (
-        f"{law} The response of each of {wording.count(len(circuits), 'circuit')} "
-        f"({', '.join(circuits)}) was its mean change beyond that model."
+        f"{model} The response of each of {wording.count(len(circuits), 'circuit')} "
+        f"({', '.join(circuits)}) was its mean change beyond the global model."
     )
 
 
@@ -156,7 +235,7 @@ def _inference(verdict: Row) -> str:
     design = verdict["design"]
     fixed = [f"{name} ({side})" for name, side in design.get("directions") or ()]
     sides = (
-        f"Tests were two-sided, but for directions fixed beforehand: {', '.join(fixed)}."
+        f"Tests were two-sided, except for directions fixed in advance: {', '.join(fixed)}."
         if fixed
         else "Tests were two-sided."
     )
@@ -168,79 +247,14 @@ def _inference(verdict: Row) -> str:
         f"(doi:10.1007/BF01068419) against a change of {design['sesoi_z']:g} Fisher z of a typical "
         f"edge. Bayes factors are JZS, with a Cauchy prior of scale {R_MEDIUM:.3f} "
         "(doi:10.3758/PBR.16.2.225). "
-        "Motion was related to edges over people (QC-FC, doi:10.1016/j.neuroimage.2017.03.020) and "
-        "that to their length (doi:10.1016/j.neuroimage.2017.12.073)."
+        "Edges were correlated with motion over participants (QC-FC, "
+        "doi:10.1016/j.neuroimage.2017.03.020), and these correlations with the length of edges "
+        "(doi:10.1016/j.neuroimage.2017.12.073)."
     )
-
-
-def limits(verdict: Row) -> list[str]:
-    """Say what a study of this design cannot show, whatever it found.
-
-    Parameters
-    ----------
-    verdict : mapping
-        Content of verdict.json.
-
-    Returns
-    -------
-    list of str
-        Sentences.
-    """
-    n, design = verdict.get("n") or {}, verdict.get("design") or {}
-    out = []
-    if design.get("control_baseline"):
-        out.append(
-            "Order and carry-over: whether the order of the two conditions was balanced is not in "
-            "the files."
-        )
-    elif not n.get("control"):
-        out.append(
-            "Cause: without a control arm, change cannot be attributed to the treatment. Time, "
-            "expectation, and being scanned twice change connectivity, too."
-        )
-    else:
-        out.append(
-            "Cause: whether people were assigned to the arms at random, and who knew the arm, is "
-            "not in the files. Without random assignment the arms may differ in other things."
-        )
-    if not n.get("reference"):
-        out.append(
-            "Normalisation: without a reference group nobody can say whether connectivity moved "
-            "toward or away from that of healthy people."
-        )
-    elif design.get("reference_dataset"):
-        out.append(
-            f"Normalisation: the reference group is another data set "
-            f"({design['reference_dataset']}), so its deviation holds differences between scanners."
-        )
-    if not design.get("symptom"):
-        out.append(
-            "Benefit: no symptom score was analysed, so change says nothing on getting well."
-        )
-    else:
-        out.append(
-            "Benefit: a symptom that goes with change does not show which of them came first."
-        )
-    if not (verdict.get("quality") or {}).get("qcfc_n_people"):
-        out.append("Motion: it is not known, so it cannot be excluded as a cause of change.")
-    if not (verdict.get("plan") or {}).get("frozen"):
-        out.append("Choices: no plan was frozen, so choices may have been made after seeing data.")
-    if verdict.get("circuits_not_resolved"):
-        skipped = wording.count(len(verdict["circuits_not_resolved"]), "circuit")
-        out.append(f"Coverage: {skipped} could not be found on this atlas and stayed untested.")
-    if not design.get("visits"):
-        out.append("Time: two visits say nothing on how change came about, or how long it lasts.")
-    out.append(
-        "Mechanism: connectivity is correlation of blood-oxygen signals; it shows neither "
-        "direction nor cause, and a group's result does not hold for single people."
-    )
-    return out
 
 
 def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
-    """Answer what COBIDAS asks to be reported, as far as the files tell.
-
-    Nichols 2017, doi:10.1038/nn.4500; the items that concern an analysis of connectivity.
+    """Answer the items of COBIDAS that concern an analysis of connectivity.
 
     Parameters
     ----------
@@ -252,7 +266,11 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
     Returns
     -------
     list of (str, str, str)
-        Topic, item, and the answer; empty when the files do not tell.
+        Topic, item, and the answer; an empty answer where the files do not contain it.
+
+    Notes
+    -----
+    Nichols 2017, doi:10.1038/nn.4500.
     """
     n, design = verdict.get("n") or {}, verdict.get("design") or {}
     settings = verdict.get("science") or {}
@@ -293,7 +311,7 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
             "Smallest effect of interest",
             f"{wording.show(design.get('sesoi_z'))} Fisher z",
         ),
-        ("Inference", "Plan frozen beforehand", str(plan.get("sentence") or "")),
+        ("Inference", "Plan frozen in advance", str(plan.get("sentence") or "")),
         ("Results", "Estimates with intervals for every test", "tests.tsv" if tests else ""),
         ("Reproducibility", "Software", _pairs(versions)),
         ("Reproducibility", "Code, settings and seed", _hashes(verdict)),
@@ -303,7 +321,7 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
 
 
 def _number_or_nothing(value: object, start: str) -> str:
-    """Return words and a number, or nothing when it is not known."""
+    """Return words and a number, or nothing if the number is not available."""
     text = wording.show(value)
     return "" if text == wording.MISSING else f"{start}{text}"
 

@@ -8,7 +8,17 @@ from typing import Any
 
 from circuitshift.pipeline.bids.participants import read_participants
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.reports.page import PageTable, render
+from circuitshift.pipeline.reports.blocks import (
+    Block,
+    Box,
+    Code,
+    Link,
+    PageTable,
+    Pairs,
+    Prose,
+    ShownSection,
+)
+from circuitshift.pipeline.reports.page import render
 from circuitshift.pipeline.validation.opendata.recipe import Published, Recipe
 
 __all__ = ["Accounted", "Comparison", "account", "compare", "write_comparison"]
@@ -232,22 +242,81 @@ def write_comparison(
     verdict = tables.read_json(out_dir / "results" / "group" / "verdict.json")
     head = ("Quantity", "Published", "Source", "Where", "Here", "Agreement")
     cells = [[str(value) or "-" for value in asdict(row).values()] for row in rows]
-    page = {
-        "title": f"Validation: {recipe.name}",
-        "recipe": recipe,
-        "about": " ".join(recipe.about.split()),
-        "simulated": simulated,
-        "comparison": PageTable("Published values of the recipe", head, cells),
-        "accounted": accounted,
-        "sources": {
-            name: list(text) or ["simulated" if simulated else "not fetched by circuitshift"]
-            for name, text in sources.items()
-        },
-        "verdict": verdict["verdict"],
-        "sentence": verdict["sentence"],
-        "versions": verdict["versions"],
-        "seed": verdict["seed"],
-    }
+    unknown = "simulated" if simulated else "not fetched by circuitshift"
+    sections = (
+        ShownSection(
+            "comparison",
+            "Comparison with the publication",
+            _comparison(
+                verdict, PageTable("Published values of the recipe", head, cells), simulated
+            ),
+        ),
+        ShownSection("participants", "Participants", (_accounted(accounted),)),
+        ShownSection(
+            "data",
+            "Data",
+            (
+                Prose(" ".join(recipe.about.split())),
+                Pairs(
+                    [
+                        (name, [Prose(t) for t in told or [unknown]])
+                        for name, told in sources.items()
+                    ]
+                ),
+                _versions(verdict),
+            ),
+        ),
+    )
     path = out_dir / "validation.html"
-    tables.write_text(path, render("validation.html", page))
+    page = render(sections, title=f"Validation: {recipe.name}", heading=recipe.title)
+    tables.write_text(path, page)
     return path
+
+
+def _comparison(verdict: Mapping[str, Any], table: PageTable, simulated: bool) -> tuple[Block, ...]:
+    """Show the verdict and the table, with a warning if the images are simulated."""
+    warning = Box(
+        "warn",
+        (
+            Prose("These are simulated images under the names of the published ones.", "strong"),
+            Prose(
+                "They show that this layout can be read and that all participants are accounted "
+                "for. The estimates carry no information about brains and are not compared."
+            ),
+        ),
+    )
+    result = Prose(
+        (
+            f"Verdict here: {verdict['verdict']}. {verdict['sentence']} ",
+            Link("Report of the study", "results/group/report.html"),
+            ".",
+        )
+    )
+    note = Prose(
+        "Rows without a rule are left to the judgement of the reader: preprocessing, regions and "
+        "statistics differ from those of the publication.",
+        "soft",
+    )
+    return (*([warning] if simulated else []), result, table, note)
+
+
+def _accounted(found: Accounted) -> Prose:
+    """Say that all participants are in the results or excluded with a reason, or name others."""
+    rest = (
+        f". These are in neither: {', '.join(found.missing)}."
+        if found.missing
+        else ". No participant is missing from both."
+    )
+    return Prose(
+        (
+            f"Of {found.available} participants, {found.analysed} are in the results and "
+            f"{found.excluded} are listed with a reason in ",
+            Code("results/group/exclusions.tsv"),
+            rest,
+        )
+    )
+
+
+def _versions(verdict: Mapping[str, Any]) -> Prose:
+    names = ", ".join(f"{name} {version}" for name, version in verdict["versions"].items())
+    return Prose(f"Seed {verdict['seed']}; {names}.", "soft")

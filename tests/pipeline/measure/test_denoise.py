@@ -1,6 +1,7 @@
 """Denoising: nilearn's numbers, degrees of freedom by simulation, and faults by name."""
 
 import tempfile
+import tomllib
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from circuitshift.pipeline.measure import denoise
 
 REAL = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "confounds"
 STRATEGIES = denoise.load_strategies()
+PACKAGED = Path(denoise.__file__).with_name("strategies.toml")
 
 
 def nilearn_clean(series, regressors, strategy, t_r_s):
@@ -176,19 +178,38 @@ EXPECTED = {
 }
 
 
-def test_every_strategy_is_tested():
-    assert set(EXPECTED) == set(STRATEGIES)
+#: Columns of each part of a strategy in the table of this test, and how often each is taken.
+PARTS = {"motion": 6, "wm_csf": 2, "global_signal": 1, "high_pass": 2, "ica_aroma": 1}
+TIMES = {"basic": 1, "derivatives": 2, "power2": 2, "full": 4}
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+def n_columns(name):
+    """Number of regressors that follows from the table of a strategy."""
+    load = tomllib.loads(PACKAGED.read_text())[name.removesuffix("+gsr")]["load"]
+    n = 1 if name.endswith("+gsr") else 0
+    for part in load.get("strategy", ()):
+        if part == "compcor":
+            n += load["n_compcor"] * (2 if load["compcor"] == "anat_separated" else 1)
+        else:
+            n += PARTS[part] * TIMES[load.get(part, "basic")]
+    return n
+
+
+def test_numbers_of_columns_follow_from_the_tables():
+    assert {name: n_columns(name) for name in EXPECTED} == EXPECTED
+    assert set(EXPECTED) <= set(STRATEGIES)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
 def test_columns_of_every_strategy(tmp_path, name):
     fd = np.r_[np.nan, np.full(59, 0.1)]
     fd[10] = 0.7
     path = write(tmp_path, columns(FULL, framewise_displacement=fd))
     found = denoise.load_regressors(path, STRATEGIES[name], n_volumes=60)
-    assert found.values.shape == (60, EXPECTED[name])
+    assert found.values.shape == (60, n_columns(name))
     assert STRATEGIES[name].gsr == ("global_signal" in found.names)
-    assert (~found.keep).sum() == ("scrubbing" in name)
+    limit = STRATEGIES[name].fd_threshold_mm
+    assert (~found.keep).sum() == (limit is not None and limit < 0.7)
     table = tables.read_table(path)
     for column, values in zip(found.names, found.values.T, strict=True):
         np.testing.assert_allclose(values, table.numbers(column))

@@ -180,7 +180,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(person):
     page = (out / f"sub-{both}.html").read_text()
     rows = list(tables.read_table(out / f"sub-{both}/sub-{both}_runs.tsv").rows())
     by_key = {(row["run"], row["strategy"]): row for row in rows}
-    _, *removed = cells(page, "What each denoising took out: median over regions")
+    _, *removed = cells(page, "Data removed by each denoising strategy, median over regions")
     assert len(removed) == len(rows) == 4
     for run, strategy, used, regressors, variance, dof, usable in removed:
         row = by_key[run, strategy]
@@ -189,7 +189,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(person):
         assert number(variance) == pytest.approx(100 * float(row["variance_removed"]), abs=0.051)
         assert number(dof) == pytest.approx(float(row["residual_dof"]), abs=0.51)
         assert usable == ("yes" if row["status"] == "included" else "no")
-    _, *kept = cells(page, "What denoising left of each run")
+    _, *kept = cells(page, "Data retained of each run")
     for run, n, dummy, censored, used, minutes, regressors, dof, fd, usable in kept:
         row = by_key[run, "24p+acompcor"]
         found = [int(x) for x in (n, dummy, censored, used, regressors)]
@@ -230,7 +230,7 @@ def test_the_range_of_others_and_the_circuits_are_those_of_the_group_table(perso
     page = (out / f"sub-{both}.html").read_text()
     (out / "group" / "circuits.tsv").unlink()
     (out / "group" / "verdict.json").unlink()
-    assert "percentile of 9 other people of the study in ses-pre" in page
+    assert "percentile of 9 other participants of the study in ses-pre" in page
     assert "seed of the group level: 4711" in page
     for name, _, _, _, low, high in cells(page, CIRCUITS)[1:]:
         own = [r["value_z"] for r in rows[: 9 * len(names)] if r["circuit"] == name]
@@ -244,7 +244,7 @@ CIRCUITS = "Mean Fisher z over each circuit's edges"
 def test_the_page_of_two_visits_has_everything_and_that_of_one_renders(person):
     out, both, lone, _ = person
     page = (out / f"sub-{both}.html").read_text()
-    for section in ("Rating", "Preprocessing", "Coverage and signal", "Carpets", "Seed maps"):
+    for section in ("Rating", "Preprocessing", "Coverage and signal", "Carpet plots", "Seed maps"):
         assert f">{section}</h2>" in page
 
     # motion, volumes, confounds, coverage, ratio, carpets, edges, circuits, and a figure a seed:

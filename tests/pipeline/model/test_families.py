@@ -1,8 +1,7 @@
 """Properties that all families of tests must have.
 
-Families come from `analyse` and `secondary_analyses` themselves, so that a new one is under the
-contract
-without being named here.
+Families come from `analyse` and from the secondary analyses that add rows to tests.tsv, so that a
+new one is under the contract without being named here.
 """
 
 from dataclasses import replace
@@ -15,7 +14,8 @@ from scipy import stats
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Analysis, analyse
 from circuitshift.pipeline.model.contrasts import Rules, Visits
-from circuitshift.pipeline.model.secondary.secondary import secondary_analyses
+from circuitshift.pipeline.model.secondary.record import SecondaryData
+from circuitshift.pipeline.model.secondary.secondary import ANALYSES, secondary_analyses
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.validation.simulate.edges import (
     EdgeSpec,
@@ -66,8 +66,16 @@ def everything(
 ) -> tuple[Analysis, list[Estimate]]:
     rng = np.random.default_rng(seed)
     analysis = analyse(visits, circuits or CIRCUITS, rng=rng, rules=rules)
-    beside = secondary_analyses(analysis, visits, rng=rng, rules=rules)
-    return analysis, [*analysis.estimates, *beside.estimates]
+    data = SecondaryData(
+        analysis,
+        visits,
+        rules,
+        participants=[f"sub-{k}" for k in range(len(visits.baseline))],
+        networks=[""] * N,
+        rng=np.random.default_rng(seed),
+    )
+    tests = [one for one in ANALYSES if one.families]
+    return analysis, [*analysis.estimates, *secondary_analyses(data, tests).estimates]
 
 
 @pytest.fixture(scope="module")

@@ -303,10 +303,10 @@ def test_a_plan_is_frozen_and_followed(study, tmp_path):
     assert not verdict(root)["plan"]["frozen"]
 
 
-def test_what_is_beside_the_verdict(study):
+def test_secondary_analyses_are_in_the_verdict_and_in_tables(study):
     root, _ = study
     folder = root / "out/group"
-    content = verdict(root)["beside"]
+    content = verdict(root)["secondary"]
     assert len(content["models"]) == 4
     assert set(content["spatial_rank"]) == set(verdict(root)["circuits"])
     assert sum(content["specification"].values()) == 6

@@ -1,109 +1,139 @@
-"""Predictive comparison, spatial null, and secondary analyses of regions."""
+"""One contract for every secondary analysis: what holds for one holds for all.
+
+The analyses come from the list itself, so that a new one is under the contract without being named
+here.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace
-from circuitshift.pipeline.model.analyse import Rules, Visits, analyse
-from circuitshift.pipeline.model.secondary.model_comparison import compare_models
-from circuitshift.pipeline.model.secondary.random_circuits import spatial_null
-from circuitshift.pipeline.model.secondary.secondary import secondary_analyses
-from circuitshift.pipeline.model.secondary.trajectories import Levels
+from circuitshift.pipeline.model.analyse import analyse
+from circuitshift.pipeline.model.contrasts import Levels, Rules, Visits
+from circuitshift.pipeline.model.secondary.record import (
+    SecondaryAnalysis,
+    SecondaryData,
+    SecondaryResult,
+)
+from circuitshift.pipeline.model.secondary.secondary import (
+    _STREAMS,
+    ANALYSES,
+    secondary_analyses,
+    secondary_tables,
+)
+from circuitshift.pipeline.validation.simulate.edges import Truth
+
+NAMES = [analysis.name for analysis in ANALYSES]
 
 
-@pytest.mark.parametrize("arms", [False, True])
-@pytest.mark.parametrize("truth", ["nothing", "global", "specific", "both"])
-def test_the_best_predicting_model_is_the_planted_one(truth, arms):
-    rng = np.random.default_rng(3)
-    n = 60
-    treated = np.arange(n) < 30 if arms else np.ones(n, bool)
-    effect = 0.9 * treated[:, None]
-    coefficients = rng.normal(0, 1, (n, 2)) + effect * (truth in ("global", "both"))
-    specific = rng.normal(0, 1, (n, 3)) + effect * (truth in ("specific", "both"))
-    found = compare_models(coefficients, specific, treated=treated if arms else None)
-    best = max(found, key=lambda row: row.elpd)
-    assert best.model == truth
-    assert best.difference == 0
-    assert all(row.difference <= 0 for row in found)
+@pytest.fixture(scope="module")
+def data(study_of):
+    return study_of(Truth(shift=0.1, normalisation=0.4))
 
 
-def test_elpd_equals_a_loop():
-    rng = np.random.default_rng(4)
-    y = rng.normal(0.5, 1, (9, 2))
-    found = {row.model: row for row in compare_models(y[:, :1], y[:, 1:])}
-    from sklearn.covariance import ledoit_wolf
-
-    scaled = y / y.std(axis=0)
-    total = 0.0
-    for k in range(9):
-        rest = np.delete(scaled, k, axis=0)
-        centre = rest.mean(axis=0)
-        sigma = ledoit_wolf(rest - centre, assume_centered=True)[0]
-        total += stats.multivariate_normal([centre[0], 0.0], sigma).logpdf(scaled[k])
-    assert found["global"].elpd == pytest.approx(total)
-    with pytest.raises(DesignError, match="needs six"):
-        compare_models(y[:5, :1], y[:5, 1:])
+@pytest.fixture(scope="module")
+def found(data):
+    return secondary_analyses(data)
 
 
-def square(n, n_regions=60):
-    i, j = np.triu_indices(n_regions, 1)
-    return np.flatnonzero((i < n) & (j < n)), i, j
+def same(one, two):
+    """Whether two results hold the same values; NaN equals NaN."""
+    return repr(one) == repr(two)
 
 
-def test_a_planted_circuit_is_special_and_a_random_one_is_not():
-    rng = np.random.default_rng(5)
-    circuit, i, _ = square(8)
-    strength = rng.normal(size=i.size)
-    strength[circuit] += 0.5
-    length = rng.uniform(10, 100, i.size)
-    p = []
-    for seed in range(120):
-        values = np.random.default_rng(seed).normal(size=i.size)
-        found = spatial_null(
-            values,
-            {"c": circuit},
-            n_regions=60,
-            strength=strength,
-            length=length,
-            rng=np.random.default_rng(seed),
-            n_draws=600,
-            n_kept=100,
-        )[0]
-        p.append(found.rank)
-    assert 0.005 <= np.mean(np.array(p) <= 0.05) <= 0.11
-    assert abs(found.strength_random - found.strength) < 0.4
-    assert abs(found.length_random_mm - found.length_mm) < 6
-    values[circuit] += 1.0
-    planted = spatial_null(
-        values, {"c": circuit}, n_regions=60, strength=strength, length=None, rng=rng
-    )[0]
-    assert planted.rank == pytest.approx(1 / 501)
-    assert planted.n_random == 500
+def test_names_of_analyses_and_tables_are_unique():
+    assert len(set(NAMES)) == len(NAMES)
+    tables = [table.name for table in secondary_tables()]
+    assert len(set(tables)) == len(tables)
+    assert set(_STREAMS) <= set(NAMES)
 
 
-def test_random_circuits_keep_the_shape():
-    """On a map of region numbers, a star stays a star: its mean is tied to one region."""
-    i, j = np.triu_indices(20, 1)
-    star = np.flatnonzero((i == 0) & (j < 6))
-    values = np.where((i == 7) | (j == 7), 1.0, 0.0)
-    found = spatial_null(
-        values,
-        {"star": star},
-        n_regions=20,
-        strength=np.zeros(i.size),
-        length=None,
-        rng=np.random.default_rng(0),
-        n_draws=2000,
-        n_kept=2000,
-    )[0]
-    assert found.value == 0
-    assert found.rank == 1
+@pytest.mark.parametrize("analysis", ANALYSES, ids=NAMES)
+def test_every_record_describes_itself(analysis):
+    assert analysis.title
+    assert analysis.tables or analysis.families  # otherwise no reader ever sees it
+    for table in analysis.tables:
+        assert table.caption[0].isupper()
+        assert not table.caption.endswith(".")
+        assert all(text.strip() for text in table.columns.values())
+        assert table.shown in {"table", "figure", "file"}
 
 
-def test_secondary_analyses_of_a_table_of_regions():
-    """All of them but random circuits, which are sets of edges; in the unit of the features."""
+@pytest.mark.parametrize("analysis", ANALYSES, ids=NAMES)
+def test_every_analysis_gives_what_its_record_says(analysis, data, found):
+    own = found.by_analysis[analysis.name]
+    assert not own.remarks
+    assert {e.family for e in own.estimates} == set(analysis.families)
+    assert set(own.tables) == {table.name for table in analysis.tables}
+    for table in analysis.tables:
+        assert own.tables[table.name]
+        for row in own.tables[table.name]:
+            assert set(row) == set(table.described(tuple(data.circuits)))
+    json.dumps(own.summary)
+
+
+@pytest.mark.parametrize("analysis", ANALYSES, ids=NAMES)
+def test_one_analysis_does_not_depend_on_the_others(analysis, data, found):
+    number = _STREAMS.get(analysis.name)
+    with_it = [a for a in ANALYSES if number is not None and _STREAMS.get(a.name) == number]
+    before = with_it[: with_it.index(analysis)] if with_it else []
+    alone = secondary_analyses(data, [*before, analysis])
+    assert same(alone.by_analysis[analysis.name], found.by_analysis[analysis.name])
+
+
+def test_an_analysis_that_is_added_changes_no_other_and_has_its_own_numbers(data, found):
+    drawn = []
+
+    def draw(own):
+        drawn.append(own.rng.random())
+        return SecondaryResult()
+
+    more = [SecondaryAnalysis(name, name, draw) for name in ("one", "two")]
+    with_more = secondary_analyses(data, [more[0], *ANALYSES, more[1]])
+    for name in NAMES:
+        assert same(with_more.by_analysis[name], found.by_analysis[name]), name
+    assert drawn[0] != drawn[1]
+    secondary_analyses(data, more[::-1])
+    assert drawn[2:] == drawn[1::-1]
+    secondary_analyses(replace(data, rng=np.random.default_rng(99)), more)
+    assert len(set(drawn)) == 4
+
+
+def test_the_results_are_joined(found):
+    families = {family for analysis in ANALYSES for family in analysis.families}
+    assert {e.family for e in found.estimates} == families
+    assert set(found.edges) == {"estimate_z", "statistic", "p", "p_corrected", "p_tfnbs"}
+    findings = found.summary["findings"]
+    assert findings == [one.finding for one in found.by_analysis.values() if one.finding]
+    best = found.summary["best_predicting_model"]
+    assert any(text.endswith(f"predicts participants left out is: {best}.") for text in findings)
+    assert not found.remarks
+
+
+def test_what_a_design_does_not_allow_leaves_a_remark_and_stops_nothing(study_of):
+    small = study_of(n_treated=4, n_control=0, n_reference=0)
+    small = replace(small, levels=None, baseline_halves=None)
+    found = secondary_analyses(small)
+    text = " ".join(found.remarks)
+    assert "Predictive comparison: 4 people have all numbers" in text
+    assert "Reliability: no participant was scanned twice without treatment" in text
+    assert found.by_analysis["specification"].tables["specification"]
+    assert found.by_analysis["trajectories"] == SecondaryResult()
+    assert not any("predicts" in text for text in found.summary["findings"])
+
+    def refuse(_own):
+        raise DesignError("there are no data")
+
+    refused = secondary_analyses(small, [SecondaryAnalysis("one", "A dummy", refuse)])
+    assert refused.remarks == ("A dummy: there are no data.",)
+
+
+def test_a_table_of_regions_is_analysed_in_its_unit_without_what_needs_edges():
     rng = np.random.default_rng(9)
     regions = FeatureSpace.of_regions(120, unit="mm", valid_range=(0, 10))
     typical, deviation = rng.normal(2.6, 0.3, 120), rng.normal(-0.1, 0.1, 120)
@@ -113,8 +143,7 @@ def test_secondary_analyses_of_a_table_of_regions():
     after[treated] += 0.1
     healthy = typical + rng.normal(0, 0.1, (16, 120))
     visits = Visits(before, after, regions, treated=treated, reference=healthy)
-    circuits, rules = {"frontal": np.arange(12)}, Rules(n_permutations=199)
-    found = analyse(visits, circuits, rng=rng, rules=rules)
+    rules = Rules(n_permutations=199)
     levels = Levels(
         z=np.vstack([before, after]),
         person=np.tile(np.arange(24), 2),
@@ -126,9 +155,18 @@ def test_secondary_analyses_of_a_table_of_regions():
         motion_mm=None,
         covariates=np.empty((48, 0)),
     )
-    more = secondary_analyses(found, visits, rng=rng, rules=rules, levels=levels)
-    assert more.spatial == ()
-    assert more.remarks == (regions.reason_to_omit("random circuits"),)
+    data = SecondaryData(
+        analyse(visits, {"frontal": np.arange(12)}, rng=rng, rules=rules),
+        visits,
+        rules,
+        participants=[f"sub-{k:02d}" for k in range(24)],
+        networks=["Frontal"] * 60 + [""] * 60,
+        rng=np.random.default_rng(9),
+        levels=levels,
+    )
+    more = secondary_analyses(data)
+    edges_only = ("random circuits", "network-based statistics")
+    assert set(more.remarks) == {regions.reason_to_omit(part) for part in edges_only}
     rows = {(e.family, e.term): e for e in more.estimates}
     course = rows["trajectory: global", "shift at ses-post"]
     assert course.unit == "mm"
@@ -137,7 +175,25 @@ def test_secondary_analyses_of_a_table_of_regions():
     assert rows["trajectory: global", "shift per 30 days"].unit == "mm per 30 days"
     assert rows["ranks: global", "shift"].p_corrected < 0.05
     assert not any("Fisher" in e.unit for e in more.estimates)
-    assert [row.circuit for row in more.shares] == ["frontal"]
-    assert [row.circuit for row in more.reliabilities] == ["frontal"]
-    assert {row.family for row in more.influences} == {"global", "specific"}
-    assert max(more.predictions, key=lambda row: row.elpd).model in ("global", "both")
+    assert "spatial" not in more.by_analysis["spatial"].tables
+    assert len(more.by_analysis["maps"].tables["regions"]) == 120
+    assert more.summary["components"] == []
+    assert list(more.summary["normalisation_by_circuit"]) == ["frontal"]
+    assert more.summary["best_predicting_model"] in ("global", "both")
+
+
+def line_of(analysis):
+    """Line of docs/secondary-analyses.md that follows from a record."""
+    files = [
+        f"`{table.name}.tsv`: {table.caption[0].lower()}{table.caption[1:]}"
+        for table in analysis.tables
+    ]
+    if analysis.families:
+        files.append("`tests.tsv`: " + ", ".join(f"`{name}`" for name in analysis.families))
+    return f"| {analysis.title} | {'; '.join(files)} |"
+
+
+def test_the_documentation_lists_every_analysis_as_its_record_says():
+    path = Path(__file__).resolve().parents[4] / "docs" / "secondary-analyses.md"
+    lines = [line for line in path.read_text().splitlines() if line.startswith("| ")]
+    assert lines[1:] == [line_of(analysis) for analysis in ANALYSES]

@@ -8,8 +8,9 @@ from scipy import stats
 
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.model.centred_features import CentredFeatures
+from circuitshift.pipeline.model.contrasts import Levels
 from circuitshift.pipeline.model.global_model import global_response, level_response
-from circuitshift.pipeline.model.secondary.trajectories import Levels, trajectories
+from circuitshift.pipeline.model.secondary.trajectories import trajectories
 from circuitshift.pipeline.validation.simulate.edges import EdgeSpec, Truth, simulate_edges
 
 SPEC = EdgeSpec(n_regions=40, n_circuit=8, n_treated=20, n_control=20, n_reference=16)

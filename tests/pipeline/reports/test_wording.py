@@ -1,10 +1,60 @@
-"""Numbers and sentences of pages: directions, significance, absence of evidence."""
+"""Numbers and sentences of reports: directions, significance, absence of evidence."""
 
 import math
 
 import pytest
 
 from circuitshift.pipeline.reports import wording
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (0.126, 2, "0.13"),
+        ("-0.001", 2, "0.00"),
+        (-1.5, 1, "\N{MINUS SIGN}1.5"),
+        ("n/a", 2, "not available"),
+        (None, 2, "not available"),
+        (NAN, 0, "not available"),
+        (float("inf"), 2, "not available"),
+        (True, 2, "not available"),
+    ],
+)
+def test_numbers_are_printed_one_way(value, digits, text):
+    assert wording.show(value, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0004, "< 0.001"),
+        ("0.0312", "0.031"),
+        (1, "1.000"),
+        (NAN, "not available"),
+    ],
+)
+def test_p_values_are_never_zero(value, text):
+    assert wording.p_value(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "yes"),
+        ("01", "01"),
+        ("sub-01", "sub-01"),
+        (3, "3"),
+        (0.123456, "0.1235"),
+        ([], "none"),
+        (["a", 1], "a, 1"),
+        ({"a": None}, "a: not available"),
+        ("NaN", "not available"),
+    ],
+)
+def test_cells_keep_words_as_they_are(value, text):
+    assert wording.cell(value) == text
 
 
 def row(estimate, p, p_corrected, **more):
@@ -40,8 +90,8 @@ def test_significance_is_that_of_corrected_p():
 
 def test_the_direction_of_a_change_is_in_words():
     up, down = (answer({"dmn": row(value, 0.001, 0.01)}) for value in (0.2, -0.2))
-    assert "correlations rose by 0.20 Fisher z" in up
-    assert "correlations fell by 0.20 Fisher z" in down
+    assert "correlations increased by 0.20 Fisher z" in up
+    assert "correlations decreased by 0.20 Fisher z" in down
 
 
 @pytest.mark.parametrize(
@@ -55,9 +105,9 @@ def test_the_direction_of_a_change_is_in_words():
     ],
 )
 def test_a_prediction_is_met_or_not(value, predicted, tested, words):
-    said = answer({"dmn": row(value, 0.001, 0.01, predicted=predicted, tested=tested)})
-    assert ("direction" in said) == bool(words)
-    assert words in said
+    text = answer({"dmn": row(value, 0.001, 0.01, predicted=predicted, tested=tested)})
+    assert ("direction" in text) == bool(words)
+    assert words in text
 
 
 def test_no_significant_change_is_no_evidence_of_absence():
@@ -81,20 +131,20 @@ def test_no_significant_change_is_no_evidence_of_absence():
     ],
 )
 def test_a_change_against_a_one_sided_test_is_named(tested, low, high, is_named):
-    said = answer({"dmn": row(0.1, 0.9, 0.99, tested=tested, ci_low=low, ci_high=high)})
-    assert ("one-sided test" in said) == is_named
+    text = answer({"dmn": row(0.1, 0.9, 0.99, tested=tested, ci_low=low, ci_high=high)})
+    assert ("one-sided test" in text) == is_named
 
 
 def test_a_circuit_that_was_not_tested_is_named():
-    said = answer({"dmn": row(0.2, 0.001, 0.01), "tpn": row(math.nan, math.nan, math.nan)})
-    assert "Not tested" in said
-    assert said.partition("Not tested")[2].rstrip(".").endswith("tpn")
+    text = answer({"dmn": row(0.2, 0.001, 0.01), "tpn": row(math.nan, math.nan, math.nan)})
+    assert "Not tested" in text
+    assert text.partition("Not tested")[2].rstrip(".").endswith("tpn")
     assert "Not tested" not in answer({"dmn": row(0.2, 0.001, 0.01)})
 
 
-def test_global_terms_are_said_in_their_unit():
+def test_global_terms_are_text_in_their_unit():
     terms = {"gain": row(0.123, 0.001, 0.01), "shift": row(-0.08, 0.001, 0.01)}
-    said = answer({}, terms, n_control=9)
-    assert "by +12 %" in said
-    assert "\N{MINUS SIGN}0.08 Fisher z" in said
-    assert said.count("relative to the control arm") == 2
+    text = answer({}, terms, n_control=9)
+    assert "by +12 %" in text
+    assert "\N{MINUS SIGN}0.08 Fisher z" in text
+    assert text.count("relative to the control arm") == 2

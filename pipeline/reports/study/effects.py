@@ -1,0 +1,315 @@
+"""Sections of a study's report: the global change, and the change of each circuit."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.reports import wording
+from circuitshift.pipeline.reports.blocks import (
+    Block,
+    Details,
+    Figure,
+    Heading,
+    Items,
+    PageTable,
+    Pairs,
+    Prose,
+)
+from circuitshift.pipeline.reports.page import Row, nan_mean
+from circuitshift.pipeline.reports.study.content import ARMS, StudyReport
+from circuitshift.pipeline.reports.study.estimates import (
+    alt_text,
+    forest_row,
+    interval,
+    tests_table,
+)
+
+__all__ = ["circuit_table", "circuits_section", "global_section", "values_table"]
+
+_MOST_PANELS = 24  # of the figure of individual values; the table has all circuits
+
+
+# -- global change --------------------------------------------------------------------------------
+
+
+def global_section(report: StudyReport) -> Iterator[Block | None]:
+    """Show the tests of the global model.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Yields
+    ------
+    Block or None
+    """
+    yield Prose(
+        "Does one global model describe the change of all connections outside the predefined "
+        "circuits? Shift: all change by the same amount. Gain: in proportion to their strength. "
+        "Normalisation: toward the reference group, throughout the brain."
+    )
+    tests = report.family("global")
+    if tests:
+        yield _global_figure(tests, report.alpha)
+        yield Details("Numbers", (tests_table(tests, "Global terms"),))
+    else:
+        yield Prose("Global terms were not tested.")
+    words = _deviation_words(report.verdict)
+    yield Prose(words) if words else None
+
+
+def _global_figure(tests: list[Row], alpha: float) -> Figure:
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    svg = figures.global_forest(
+        [forest_row(row, str(row.get("term")), alpha) for row in tests],
+        key="global",
+        alt=alt_text("Global terms with 95 % intervals", tests),
+    )
+    return Figure(
+        svg,
+        "Bars: 95 % confidence intervals. Filled: corrected p below alpha. Shaded: effects below "
+        "the smallest effect of interest; an interval within it rules out a relevant effect.",
+    )
+
+
+def _deviation_words(verdict: Row) -> str:
+    found = verdict.get("deviation") or {}
+    if not found or not (verdict.get("n") or {}).get("reference"):
+        return ""
+    start = (
+        "Normalisation could be tested"
+        if found.get("identified")
+        else "Normalisation was not tested"
+    )
+    p = wording.p_value(found.get("p"))
+    return f"{start}: {found.get('reason')}" + ("." if p == wording.MISSING else f"; p {p}.")
+
+
+# -- circuits -------------------------------------------------------------------------------------
+
+
+def circuits_section(report: StudyReport) -> Iterator[Block | None]:
+    """Show the change of each circuit, and the values of each participant.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Yields
+    ------
+    Block or None
+    """
+    yield Prose("Did the predefined circuits change more than the global model predicts?")
+    if report.family("specific"):
+        yield _forest_figure(report)
+        yield circuit_table(report)
+        yield Prose(
+            "Share closed: change divided by the deviation from the reference group; withheld "
+            "where patients do not differ reliably from it. Reliability: ICC(C,1) of the circuit "
+            "over two measurements without treatment.",
+            "soft",
+        )
+    else:
+        yield Prose("No circuit was tested.")
+    yield Heading("Individual values before and after treatment")
+    yield _individual_figure(report)
+    values = values_table(report)
+    if values.rows:
+        yield Details("All values", (values,))
+    else:
+        yield Prose("Circuit values of individual participants are not available.")
+    predictions = _predictions(report.verdict)
+    yield Details("Predicted directions, and why", (Pairs(predictions),)) if predictions else None
+    skipped = report.verdict.get("circuits_not_resolved") or ()
+    if skipped:
+        yield Heading("Circuits that this atlas cannot resolve")
+        yield Items(skipped)
+
+
+def _forest_figure(report: StudyReport) -> Figure:
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    tests = report.family("specific")
+    adjusted = {
+        row.get("term"): row.get("estimate") for row in report.family("specific, node-adjusted")
+    }
+    about = report.verdict.get("circuits") or {}
+    rows = [
+        forest_row(
+            row,
+            report.short_title(str(row.get("term")), 24),
+            report.alpha,
+            hint=str((about.get(row.get("term")) or {}).get("predicted") or ""),
+            second=adjusted.get(row.get("term")),
+        )
+        for row in tests
+    ]
+    svg = figures.circuit_forest(
+        rows, key="forest", alt=alt_text("Residual change of each circuit", tests)
+    )
+    return Figure(
+        svg,
+        "Residual change of each circuit (beyond the change that the global model predicts for "
+        "edges of its strength), with 95 % confidence interval and corrected p. Triangles: "
+        "direction that the definition of the circuit predicts. Vertical stroke: the same after "
+        "adjusting for region-wide changes of the circuit's own regions.",
+    )
+
+
+def circuit_table(report: StudyReport) -> PageTable:
+    """Tabulate the change of each circuit: plain, and beyond the global model.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Returns
+    -------
+    PageTable
+        One row per circuit.
+    """
+    families = ("specific", "specific, node-adjusted", "circuit change")
+    found = {f: {row.get("term"): row for row in report.family(f)} for f in families}
+    closed = {row.get("circuit"): row for row in report.secondary.get("normalisation") or ()}
+    rows = []
+    for term, row in found["specific"].items():
+        plain = found["circuit change"].get(term) or {}
+        by_node = found["specific, node-adjusted"].get(term) or {}
+        title = report.title(str(term))
+        rows.append(
+            (
+                title if title == term else f"{title} ({term})",
+                wording.show(plain.get("estimate"), 3, sign=True),
+                wording.show(row.get("estimate"), 3, sign=True),
+                interval(row),
+                wording.p_value(row.get("p_corrected")),
+                _share(closed.get(term) or {}),
+                _reliability(report, str(term)),
+                wording.p_value(row.get("p")),
+                wording.p_value(row.get("equivalence_p")),
+                wording.bayes_factor(row.get("bf10")),
+                wording.show(by_node.get("estimate"), 3, sign=True),
+                wording.p_value(by_node.get("p_corrected")),
+            )
+        )
+    head = (
+        "Circuit",
+        "Plain change",
+        "Residual change",
+        "95 % interval",
+        "p corrected",
+        "Share closed",
+        "Reliability",
+        "p",
+        "p of equivalence",
+        "Bayes factor",
+        "Region-adjusted",
+        "p corrected, region-adjusted",
+    )
+    return PageTable("Circuits, Fisher z", head, rows)
+
+
+def _share(row: Row) -> str:
+    """Share of the deviation from the reference group that was closed, with its interval."""
+    if wording.show(row.get("share")) == wording.MISSING:
+        return "withheld" if row else wording.MISSING
+    ends = (wording.show(row.get(end)) for end in ("ci_low", "ci_high"))
+    return f"{wording.show(row.get('share'))} [{', '.join(ends)}]"
+
+
+def _reliability(report: StudyReport, term: str) -> str:
+    """ICC(C,1) of two visits without treatment; of halves of one visit when there are none."""
+    found = [r for r in report.secondary.get("reliability") or () if r.get("circuit") == term]
+    found.sort(key=lambda row: str(row.get("source")).startswith("halves"))
+    if not found:
+        return wording.MISSING
+    return f"{wording.show(found[0].get('icc_consistency'))} ({found[0].get('source')})"
+
+
+def _individual_figure(report: StudyReport) -> Figure | None:
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    visits = report.visits
+    order = report.ranked_circuits()
+    hits = {str(row.get("term")) for row in order if wording.is_below(row, report.alpha)}
+    values: dict[str, dict[str, dict[str, Floats]]] = {str(row.get("term")): {} for row in order}
+    healthy: dict[str, dict[str, list[float]]] = {}
+    for row in report.participants:
+        circuit, arm = str(row.get("circuit")), str(row.get("arm"))
+        participant, z = str(row.get("participant_id")), wording.number(row.get("value_z"))
+        if arm == "reference":
+            healthy.setdefault(circuit, {}).setdefault(participant, []).append(z)
+        elif row.get("session") in visits and arm in ARMS:
+            pairs = values.setdefault(circuit, {}).setdefault(arm, {})
+            pair = pairs.setdefault(participant, np.full(2, np.nan))
+            pair[visits.index(str(row.get("session")))] = z
+    shown = {name: arms for name, arms in values.items() if arms}
+    if not shown:
+        return None
+    drawn = [
+        figures.Spaghetti(
+            report.short_title(name, 24),
+            {arm: np.array(list(arms[arm].values())) for arm in ARMS if arm in arms},
+            np.array([nan_mean(np.array(z)) for z in healthy.get(name, {}).values()], float),
+            hit=name in hits,
+        )
+        for name, arms in list(shown.items())[:_MOST_PANELS]
+    ]
+    more = len(shown) - len(drawn)
+    rest = f" The {len(drawn)} clearest circuits of {len(shown)} are drawn." if more else ""
+    svg = figures.spaghetti(
+        drawn,
+        visits,
+        key="people",
+        alt=f"Mean Fisher z of each circuit in each participant at {visits[0]} and {visits[1]}, "
+        "with the mean of each arm; the table below has all values.",
+    )
+    return Figure(
+        svg,
+        "Thin lines: participants with both visits; short strokes: participants with one. In a "
+        "crossover, the treated visits are shown. A star marks circuits that changed beyond the "
+        f"global model. These are plain values, which a global change moves as well.{rest}",
+    )
+
+
+def values_table(report: StudyReport) -> PageTable:
+    """Tabulate the value of each circuit, one row per participant and session.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Returns
+    -------
+    PageTable
+    """
+    circuits = list(dict.fromkeys(str(row.get("circuit")) for row in report.participants))
+    by: dict[tuple[str, ...], dict[str, object]] = {}
+    for row in report.participants:
+        key = tuple(wording.cell(row.get(k)) for k in ("participant_id", "group", "arm", "session"))
+        by.setdefault(key, {})[str(row.get("circuit"))] = row.get("value_z")
+    rank = {session: k for k, session in enumerate(report.visits)}
+
+    def order(item: tuple[tuple[str, ...], object]) -> tuple[object, ...]:
+        return (*item[0][:3], rank.get(item[0][3], len(rank)), item[0][3])
+
+    rows = [
+        (*key, *(wording.show(values.get(c), 3) for c in circuits))
+        for key, values in sorted(by.items(), key=order)
+    ]
+    return PageTable(
+        "Mean Fisher z of each circuit", ("Participant", "Group", "Arm", "Session", *circuits), rows
+    )
+
+
+def _predictions(verdict: Row) -> list[tuple[str, str]]:
+    return [
+        (
+            f"{row.get('title') or name}: {row.get('predicted') or wording.MISSING}",
+            f"{row.get('why') or ''} {row.get('reference') or ''}",
+        )
+        for name, row in (verdict.get("circuits") or {}).items()
+        if row.get("why") or row.get("reference") or row.get("predicted")
+    ]

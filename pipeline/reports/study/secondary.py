@@ -1,0 +1,236 @@
+"""Sections of a study's report: symptoms, detectable effects, and the secondary analyses."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.model.secondary.record import SecondaryTable
+from circuitshift.pipeline.model.secondary.secondary import secondary_tables
+from circuitshift.pipeline.reports import wording
+from circuitshift.pipeline.reports.blocks import Block, Details, Figure, PageTable, Prose
+from circuitshift.pipeline.reports.page import Row
+from circuitshift.pipeline.reports.study.content import StudyReport
+from circuitshift.pipeline.reports.study.estimates import alt_text, tests_table
+
+__all__ = [
+    "detectable_section",
+    "detectable_tables",
+    "secondary_section",
+    "symptom_figure",
+    "symptom_section",
+]
+
+_SYMPTOM_PANELS = 6
+
+
+# -- symptoms -------------------------------------------------------------------------------------
+
+
+def symptom_section(report: StudyReport) -> Iterator[Block | None]:
+    """Show how the change of connectivity relates to the change of symptoms.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Yields
+    ------
+    Block or None
+        Nothing if the study file names no score.
+    """
+    score = str(report.design.get("symptom") or "")
+    if not score:
+        return
+    tests = _symptom_tests(report)
+    hits = [str(row.get("term")) for row in tests if wording.is_below(row, report.alpha)]
+    found = (
+        f"Change of {score} is associated with change of: {', '.join(hits)}."
+        if hits
+        else f"No association of change of connectivity with change of {score} was found."
+    )
+    n = len(_with_score(report))
+    have = wording.count(n, "participant has", "participants have")
+    yield Prose(f"{found} {have} the score at both visits.")
+    yield symptom_figure(report)
+    if tests:
+        yield Details("Numbers", (tests_table(tests, "Change of connectivity with symptoms"),))
+
+
+def _symptom_tests(report: StudyReport) -> list[Row]:
+    return [row for kind in ("global", "specific") for row in report.family(f"symptom: {kind}")]
+
+
+def _with_score(report: StudyReport) -> list[Row]:
+    return [
+        row for row in report.change if math.isfinite(wording.number(row.get("symptom_change")))
+    ]
+
+
+def symptom_figure(report: StudyReport) -> Figure | None:
+    """Draw the change of connectivity against the change of symptoms, the clearest terms first.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Returns
+    -------
+    Figure or None
+        None if no participant has the score at both visits.
+    """
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    score = report.design.get("symptom")
+    participants = _with_score(report)
+    ranked = sorted(
+        _symptom_tests(report), key=lambda r: -abs(wording.number(r.get("statistic")) or 0)
+    )
+    panels: list[tuple[str, dict[str, tuple[Floats, Floats]]]] = []
+    for row in ranked:
+        kind = "global" if row.get("family") == "symptom: global" else "specific"
+        column = f"{kind}_{row.get('term')}"
+        if len(panels) < _SYMPTOM_PANELS and participants and column in participants[0]:
+            arms = {
+                arm: (_of(participants, arm, "symptom_change"), _of(participants, arm, column))
+                for arm in ("treated", "control")
+                if any(r.get("arm") == arm for r in participants)
+            }
+            panels.append((report.short_title(str(row.get("term")), 30), arms))
+    if not panels:
+        return None
+    return Figure(
+        figures.symptom_by_change(
+            panels,
+            across=f"change of {score}",
+            key="symptom",
+            alt=alt_text(f"Change of connectivity against change of {score}", ranked),
+        ),
+        "Each mark is a participant; for circuits, the change beyond the global model is shown, "
+        "Fisher z. The tests below are of the slope within arms.",
+    )
+
+
+def _of(participants: Sequence[Row], arm: str, column: str) -> Floats:
+    return np.array([wording.number(r.get(column)) for r in participants if r.get("arm") == arm])
+
+
+# -- detectable effects ---------------------------------------------------------------------------
+
+
+def detectable_section(report: StudyReport) -> Iterator[Block | None]:
+    """Show the smallest effects that the study could detect.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Yields
+    ------
+    Block or None
+    """
+    tables = detectable_tables(report)
+    if not tables:
+        yield Prose("No test has a standard error.")
+        return
+    yield Prose(
+        "The smallest true effect that a study with these standard errors detects with 80 % "
+        "power: (t(1 \N{MINUS SIGN} \N{GREEK SMALL LETTER ALPHA}/2, df) + t(0.8, df)) "
+        "\N{MULTIPLICATION SIGN} standard error (Bloom 1995, doi:10.1177/0193841X9501900504), for "
+        f"a single test at \N{GREEK SMALL LETTER ALPHA} = {report.alpha:g}, and for all tests of "
+        "the family together (\N{GREEK SMALL LETTER ALPHA} divided by their number, which is "
+        "stricter than the correction in use). Smaller effects would probably have been missed."
+    )
+    yield from tables
+
+
+def detectable_tables(report: StudyReport) -> list[PageTable]:
+    """Tabulate the detectable effect of each test on which the verdict rests.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Returns
+    -------
+    list of PageTable
+        One for global terms and one for circuits, if they were tested.
+    """
+    out = []
+    for family, caption in (("global", "global terms"), ("specific", "circuits")):
+        rows = [
+            (
+                report.title(str(row.get("term"))),
+                str(row.get("unit") or ""),
+                wording.show(row.get("se"), 3),
+                wording.show(row.get("detectable"), 3),
+                wording.show(row.get("detectable_family"), 3),
+                wording.show(row.get("bound"), 3),
+                _would_detect(row),
+            )
+            for row in report.family(family)
+            if math.isfinite(wording.number(row.get("detectable")))
+        ]
+        head = (
+            "Test",
+            "Unit",
+            "Standard error",
+            "Detectable, single test",
+            "Detectable, complete family",
+            "Smallest effect of interest",
+            "Is the effect of interest detectable?",
+        )
+        if rows:
+            out.append(PageTable(f"Smallest detectable effects of {caption}", head, rows))
+    return out
+
+
+def _would_detect(row: Row) -> str:
+    bound = wording.number(row.get("bound"))
+    if not math.isfinite(bound):
+        return wording.MISSING
+    if wording.number(row.get("detectable_family")) <= bound:
+        return "yes"
+    return "by a single test" if wording.number(row.get("detectable")) <= bound else "no"
+
+
+# -- secondary analyses ---------------------------------------------------------------------------
+
+
+def secondary_section(report: StudyReport) -> Iterator[Block | None]:
+    """Show the findings and tables of the secondary analyses, as their records say.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Yields
+    ------
+    Block or None
+    """
+    findings = (report.verdict.get("secondary") or {}).get("findings") or ()
+    start = "These analyses are descriptive and do not influence the verdict."
+    yield Prose(" ".join([start, *findings]))
+    shown = [
+        (table, rows)
+        for table in secondary_tables()
+        if table.shown == "table" and (rows := report.secondary.get(table.name))
+    ]
+    if not shown:
+        yield Prose("No secondary analysis has a table.")
+    for table, rows in shown:
+        found = _as_in_the_file(table, rows)
+        yield Details(found.caption, (found,))
+
+
+def _as_in_the_file(table: SecondaryTable, rows: Sequence[Row]) -> PageTable:
+    head = tuple(rows[0])
+    body = [tuple(_plain(row.get(column)) for column in head) for row in rows]
+    words = tuple(column.replace("_", " ") for column in head)
+    return PageTable(f"{table.caption} ({table.name}.tsv)", words, body)
+
+
+def _plain(value: object) -> str:
+    text = wording.cell(value)
+    return "\N{EN DASH}" if text == wording.MISSING else text

@@ -1,0 +1,289 @@
+"""Sections of a study's report: regression to the mean, and sensitivity analyses."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from circuitshift.pipeline.reports import wording
+from circuitshift.pipeline.reports.blocks import Block, Details, Figure, PageTable, Prose
+from circuitshift.pipeline.reports.page import Row
+from circuitshift.pipeline.reports.study.content import StudyReport
+from circuitshift.pipeline.reports.study.estimates import forest_row, tests_table
+
+if TYPE_CHECKING:
+    from circuitshift.pipeline.reports.figures import Specified
+
+__all__ = [
+    "naive_figure",
+    "regression_section",
+    "sensitivity_section",
+    "specification_figure",
+    "specifications",
+]
+
+_PANELS = 4  # of the specification curve: the clearest results
+_NAMED = 12  # circuits that the description of a figure names
+
+
+# -- regression to the mean -----------------------------------------------------------------------
+
+
+def regression_section(report: StudyReport) -> Iterator[Block | None]:
+    """Compare the usual scores with those that regression to the mean does not bias.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Yields
+    ------
+    Block or None
+    """
+    yield Prose(
+        "Patients who deviate most at baseline are closer to the mean at the next visit by chance "
+        "alone. The usual scores mistake this for an effect of treatment."
+    )
+    yield naive_figure(report)
+    shares = _share_table(report)
+    yield (
+        shares
+        if shares.rows
+        else Prose("There is no reference group, so no share of a deviation can be closed.")
+    )
+    naive = [
+        row
+        for row in report.tests
+        if str(row.get("family")).startswith("naive") or row.get("family") == "circuit change"
+    ]
+    if naive:
+        yield Details(
+            "Contrasts that are usually reported, for comparison",
+            (
+                Prose(
+                    "These contrasts cannot answer the question: a purely global change makes the "
+                    "first significant in about half of the simulated studies of docs/model.md. "
+                    "They do not influence the verdict."
+                ),
+                tests_table(naive, "Contrasts that are usually reported"),
+            ),
+        )
+
+
+def naive_figure(report: StudyReport) -> Figure | None:
+    """Draw the usual contrast of each circuit next to its residual change.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Returns
+    -------
+    Figure or None
+        None if no circuit was tested in both ways.
+    """
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    alpha = report.alpha
+    usual = {row.get("term"): row for row in report.family("naive: circuit minus background")}
+    rows = [
+        (report.short_title(str(row.get("term"))), usual[row.get("term")], row)
+        for row in report.family("specific")
+        if row.get("term") in usual
+    ]
+    if not rows:
+        return None
+    drawn = [
+        (name, forest_row(naive, name, alpha), forest_row(ours, name, alpha))
+        for name, naive, ours in rows
+    ]
+    numbers = "; ".join(
+        f"{name}: usual {wording.show(naive.get('estimate'))}, "
+        f"residual {wording.show(ours.get('estimate'))}"
+        for name, naive, ours in rows[:_NAMED]
+    )
+    return Figure(
+        figures.two_ways(
+            drawn,
+            labels=("usual: circuit minus background", "beyond the global model"),
+            unit="Fisher z",
+            key="naive",
+            alt=f"Usual contrast and residual change of each circuit. {numbers}.",
+        ),
+        "Where the two differ, the global model explains a part of the usual contrast. Filled: "
+        "corrected p below alpha.",
+    )
+
+
+def _share_table(report: StudyReport) -> PageTable:
+    """Tabulate the share of the deviation closed throughout the brain, estimated in three ways."""
+    rows = []
+    for family, words in (
+        ("naive: normalisation slope", "usual: slope of change on the plain deviation"),
+        ("normalisation, split-half instrument", "instrument: other half of the participants"),
+        ("global", "in the model: deviation from other participants, instrument"),
+    ):
+        rows += [
+            (
+                words,
+                wording.show(row.get("estimate"), 3, sign=True),
+                f"{wording.show(row.get('ci_low'), 3)} to {wording.show(row.get('ci_high'), 3)}",
+                wording.p_value(row.get("p")),
+            )
+            for row in report.family(family)
+            if row.get("term") == "normalisation"
+        ]
+    head = ("Share closed throughout the brain", "Estimate", "95 % interval", "p")
+    return PageTable("Regression to the mean: three estimates of one share", head, rows)
+
+
+# -- sensitivity ----------------------------------------------------------------------------------
+
+
+def sensitivity_section(report: StudyReport) -> Iterator[Block | None]:
+    """Show the results under other choices of analysis and denoising, and every estimate.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Yields
+    ------
+    Block or None
+    """
+    yield specification_figure(report)
+    yield _strategy_table(report)
+    circuits = _circuits_by_strategy(report)
+    yield Details("Circuits under each denoising strategy", (circuits,)) if circuits else None
+    if report.tests:
+        yield Details("Every estimate", (tests_table(report.tests, "Every estimate"),))
+
+
+def specification_figure(report: StudyReport) -> Figure | None:
+    """Draw the clearest results under all other choices.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Returns
+    -------
+    Figure or None
+        None if there is no other choice.
+    """
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    wanted = sorted(
+        [r for f in ("global", "specific") for r in report.family(f)],
+        key=lambda r: (
+            not wording.is_below(r, report.alpha),
+            -abs(wording.number(r.get("statistic")) or 0),
+        ),
+    )[:_PANELS]
+    panels = []
+    for row in wanted:
+        found = specifications(report, row)
+        if len(found) > 1:
+            title = report.short_title(str(row.get("term")), 18)
+            panels.append((title, str(row.get("unit") or ""), found))
+    if not panels:
+        return None
+    numbers = "; ".join(
+        f"{title}: {sum(s.hit for s in found)} of {len(found)} specifications below alpha, "
+        f"estimates {wording.show(min(s.estimate for s in found))} to "
+        f"{wording.show(max(s.estimate for s in found))}"
+        for title, _, found in panels
+    )
+    return Figure(
+        figures.specification_curve(
+            panels, key="specification", alt=f"Specification curves. {numbers}."
+        ),
+        "The clearest results under all other choices, ordered by size; the squares below show "
+        "which choices were made. Interpret a result that holds under a single choice with "
+        "caution.",
+    )
+
+
+def specifications(report: StudyReport, row: Row) -> "list[Specified]":
+    """Collect one result under all choices: our own, other backgrounds, other denoising.
+
+    Parameters
+    ----------
+    report : StudyReport
+    row : mapping
+        Row of tests.tsv.
+
+    Returns
+    -------
+    list of Specified
+        The primary specification first; without those that have no estimate.
+    """
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    alpha, verdict = report.alpha, report.verdict
+    family, term = row.get("family"), row.get("term")
+    primary = str(verdict.get("strategy") or "primary")
+    covariates = "with" if verdict.get("covariates") else "none"
+    background = str(report.design.get("background") or "all")
+    standard = {"background": background, "covariates": covariates}
+
+    def specified(given: Row, choices: dict[str, str], *, ours: bool = False) -> "Specified":
+        estimate = wording.number(given.get("estimate"))
+        return figures.Specified(estimate, wording.is_below(given, alpha), choices, ours=ours)
+
+    out = [specified(row, standard | {"denoising": primary}, ours=True)]
+    for other in report.secondary.get("specification") or ():
+        choices = {k: str(other.get(k)) for k in ("background", "covariates")}
+        if (other.get("family"), other.get("term")) == (family, term) and choices != standard:
+            out.append(specified(other, choices | {"denoising": primary}))
+    for strategy in verdict.get("sensitivity") or ():
+        name = str(strategy.get("strategy"))
+        out += [
+            specified(other, standard | {"denoising": name})
+            for other in report.family(f"sensitivity: {name}: {family}")
+            if other.get("term") == term
+        ]
+    return [one for one in out if math.isfinite(one.estimate)]
+
+
+def _strategy_table(report: StudyReport) -> PageTable:
+    """Tabulate the verdicts under the other denoising strategies."""
+    verdict = report.verdict
+    rows = [
+        (
+            f"{verdict.get('strategy') or 'primary'} (this report)",
+            str(verdict.get("verdict")),
+            str(verdict.get("reason") or ""),
+        )
+    ]
+    rows += [
+        (
+            wording.cell(row.get("strategy"))
+            + (" (global signal removed)" if row.get("global_signal_removed") else ""),
+            str(row.get("verdict") or "could not be analysed"),
+            str(row.get("reason") or ""),
+        )
+        for row in verdict.get("sensitivity") or ()
+    ]
+    head = ("Denoising", "Verdict", "Reason")
+    return PageTable("The same question under other denoising strategies", head, rows, style="text")
+
+
+def _circuits_by_strategy(report: StudyReport) -> PageTable | None:
+    """Tabulate the residual change of each circuit under each denoising strategy."""
+    names = [str(row.get("strategy")) for row in report.verdict.get("sensitivity") or ()]
+    others = {
+        name: {r.get("term"): r for r in report.family(f"sensitivity: {name}: specific")}
+        for name in names
+    }
+    others = {name: rows for name, rows in others.items() if rows}
+    if not others:
+        return None
+    rows = []
+    for row in report.family("specific"):
+        cells = [report.title(str(row.get("term"))), wording.estimate_text(row)]
+        cells += [
+            wording.estimate_text(found.get(row.get("term")) or {}) for found in others.values()
+        ]
+        rows.append(cells)
+    head = ("Circuit", str(report.verdict.get("strategy") or "primary"), *others)
+    return PageTable("Residual change, Fisher z [95 % interval], corrected p", head, rows)

@@ -1,0 +1,213 @@
+"""Section of a study's report: the verdict, all results on one scale, and the limits."""
+
+from collections.abc import Iterator
+
+from circuitshift.pipeline.reports import wording
+from circuitshift.pipeline.reports.blocks import Block, Box, Details, Figure, Heading, Items, Prose
+from circuitshift.pipeline.reports.page import Row
+from circuitshift.pipeline.reports.study.content import StudyReport
+from circuitshift.pipeline.reports.study.estimates import alt_text, forest_row
+
+__all__ = ["limits", "reference_words", "scale_figure", "verdict_section"]
+
+
+def verdict_section(report: StudyReport) -> Iterator[Block | None]:
+    """Answer the question of the study, and say what limits the answer.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Yields
+    ------
+    Block or None
+    """
+    verdict, design = report.verdict, report.design
+    yield Box("answer", tuple(_answer(report)))
+    yield scale_figure(report)
+    yield Prose(
+        "Fisher z is a correlation on an unbounded scale: a change of 0.1 is a change in "
+        "correlation of about 0.1 for weak and 0.08 for strong connections. Smallest effect of "
+        f"interest: {wording.show(design.get('sesoi_z'))} Fisher z. Family-wise error rate: "
+        f"{report.alpha:g}.",
+        "soft",
+    )
+    warnings = verdict.get("warnings") or ()
+    yield Box("warn", (Prose("Warnings", "strong"), Items(warnings))) if warnings else None
+    yield Heading("What this study cannot show")
+    yield Items(limits(verdict))
+    reason = verdict.get("reason")
+    yield Prose(f"Tests that decided: {reason}.", "soft") if reason else None
+    plan = (verdict.get("plan") or {}).get("sentence")
+    yield Prose(str(plan)) if plan else None
+    inferred = design.get("inferred") or ()
+    if inferred:
+        yield Heading("Not stated in the study file, therefore inferred")
+        yield Items(inferred)
+    if report.notes:
+        title = f"Notes on the input ({len(report.notes)})"
+        yield Details(title, (Items(report.notes),))
+
+
+def _answer(report: StudyReport) -> Iterator[Block]:
+    verdict, visits = report.verdict, report.visits
+    yield Prose(wording.headline(str(verdict.get("verdict"))), "strong")
+    yield Prose(str(verdict.get("sentence") or ""))
+    who = [wording.who(verdict.get("n") or {})]
+    if report.design.get("control_baseline"):
+        before, after = (report.design[f"control_{visit}"] for visit in ("baseline", "followup"))
+        who.append(
+            f"In all tests, each participant's change from ses-{before} to ses-{after}, the "
+            "control condition, is subtracted."
+        )
+    yield Prose(f"From ses-{visits[0]} to ses-{visits[1]}: {' '.join(who)}")
+    findings = [*wording.answer(verdict, alpha=report.alpha), *reference_words(report)]
+    if findings:
+        yield Items(findings)
+
+
+def reference_words(report: StudyReport) -> list[str]:
+    """Say which changed circuits moved toward, or away from, the reference group.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Returns
+    -------
+    list of str
+        One sentence per circuit whose interval excludes 0.
+    """
+    changed = {
+        r.get("term") for r in report.family("specific") if wording.is_below(r, report.alpha)
+    }
+    out = []
+    for row in report.secondary.get("normalisation") or ():
+        low, high = wording.number(row.get("ci_low")), wording.number(row.get("ci_high"))
+        if row.get("circuit") in changed and (low > 0 or high < 0):
+            side = "toward" if low > 0 else "away from"
+            out.append(
+                f"{report.title(str(row.get('circuit')))}: treated participants moved {side} the "
+                f"reference group (share of the deviation closed {wording.show(row.get('share'))}, "
+                f"95 % confidence interval {wording.show(low)} to {wording.show(high)})."
+            )
+    return out
+
+
+def scale_figure(report: StudyReport) -> Figure | None:
+    """Draw global terms and circuits on one scale, with the bounds of equivalence.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Returns
+    -------
+    Figure or None
+        None without a test that has a smallest effect of interest.
+    """
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    alpha = report.alpha
+    groups = []
+    rows_drawn: list[Row] = []
+    for title, family in (("Global terms", "global"), ("Circuits", "specific")):
+        rows = [r for r in report.family(family) if wording.number(r.get("bound")) > 0]
+        rows_drawn += rows
+        if rows:
+            drawn = [
+                forest_row(row, report.short_title(str(row.get("term"))), alpha) for row in rows
+            ]
+            groups.append((title, drawn))
+    if not groups:
+        return None
+    units = {
+        str(r.get("term")): f"{wording.show(r.get('bound'))} {r.get('unit')}" for r in rows_drawn
+    }
+    global_terms = [str(r.get("term")) for r in report.family("global")]
+    one = [f"{term}: {units[term]}" for term in global_terms if term in units]
+    of_circuits = next((units[t] for t in units if t not in global_terms), "")
+    one += [f"circuits: {of_circuits}"] if of_circuits else []
+    return Figure(
+        figures.one_scale(
+            groups, key="scale", alt=alt_text("Global terms and circuits", rows_drawn)
+        ),
+        f"All results on one scale, in units of the smallest effect of interest "
+        f"({'; '.join(one)}). Bars: 95 % confidence intervals; an arrow marks an interval that "
+        "extends beyond the axis. Filled: corrected p below alpha, on which the verdict rests; the "
+        "interval is that of a single test and may exclude 0 where the corrected p does not. A "
+        f"relevant effect is ruled out where the {100 - 200 * alpha:g} % interval, which is "
+        "somewhat shorter than the bar, lies within the shaded zone.",
+    )
+
+
+def limits(verdict: Row) -> list[str]:
+    """Say what a study of this design cannot show, whatever it found.
+
+    Parameters
+    ----------
+    verdict : mapping
+        Content of verdict.json.
+
+    Returns
+    -------
+    list of str
+        Sentences.
+    """
+    n, design = verdict.get("n") or {}, verdict.get("design") or {}
+    out = []
+    if design.get("control_baseline"):
+        out.append(
+            "Order and carry-over: whether the order of the two conditions was balanced is not "
+            "recorded in the files."
+        )
+    elif not n.get("control"):
+        out.append(
+            "Cause: without a control arm, change cannot be attributed to the treatment. Time, "
+            "expectation and repeated scanning change connectivity as well."
+        )
+    else:
+        out.append(
+            "Cause: whether participants were assigned to the arms at random, and who knew the "
+            "arm, is not recorded in the files. Without random assignment the arms may differ in "
+            "other respects."
+        )
+    if not n.get("reference"):
+        out.append(
+            "Normalisation: without a reference group it is unknown whether connectivity moved "
+            "toward or away from that of healthy participants."
+        )
+    elif design.get("reference_dataset"):
+        out.append(
+            f"Normalisation: the reference group comes from another data set "
+            f"({design['reference_dataset']}), so the deviation includes differences between "
+            "scanners."
+        )
+    if not design.get("symptom"):
+        out.append(
+            "Benefit: no symptom score was analysed, so change cannot be interpreted as clinical "
+            "improvement."
+        )
+    else:
+        out.append(
+            "Benefit: an association of symptoms with change does not show which of them came "
+            "first."
+        )
+    if not (verdict.get("quality") or {}).get("qcfc_n_people"):
+        out.append(
+            "Motion: head motion was not available, so it cannot be excluded as a cause of change."
+        )
+    if not (verdict.get("plan") or {}).get("frozen"):
+        out.append(
+            "Choices: no plan was frozen, so choices may have been made after the data were seen."
+        )
+    if verdict.get("circuits_not_resolved"):
+        skipped = wording.count(len(verdict["circuits_not_resolved"]), "circuit")
+        out.append(f"Coverage: {skipped} could not be found on this atlas and were not tested.")
+    if not design.get("visits"):
+        out.append("Time: two visits do not show how change came about, or how long it lasts.")
+    out.append(
+        "Mechanism: connectivity is the correlation of blood-oxygen signals; it shows neither "
+        "direction nor cause, and the result of a group does not apply to individual patients."
+    )
+    return out

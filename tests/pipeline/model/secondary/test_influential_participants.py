@@ -1,0 +1,30 @@
+"""The participant on whom a result depends most, by name."""
+
+from dataclasses import replace
+
+import pytest
+
+from circuitshift.pipeline.model.secondary.influential_participants import influence_on_tests
+
+
+def test_the_participant_who_was_made_extreme_is_named(study_of):
+    data = study_of()
+    response = data.analysis.response
+    specific = response.specific.copy()
+    specific[13, 1] = 5.0  # a control
+    extreme = replace(data.analysis, response=replace(response, specific=specific))
+    rows = influence_on_tests(replace(data, analysis=extreme)).tables["influence"]
+    assert {row["term"] for row in rows} == {"shift", "gain", "dmn", "tpn"} | (
+        {"normalisation"} & set(response.terms)
+    )
+    (tpn,) = [row for row in rows if row["term"] == "tpn"]
+    assert (tpn["family"], tpn["participant_id"]) == ("specific", "sub-13")
+    treated = data.visits.treated
+    y = specific[:, 1]
+    assert tpn["estimate"] == pytest.approx(y[treated].mean() - y[~treated].mean())
+    assert abs(tpn["without"]) < abs(tpn["estimate"])
+
+
+def test_too_few_participants_are_left_out(study_of):
+    small = study_of(n_treated=5, n_control=0)
+    assert influence_on_tests(small).tables["influence"] == []

@@ -1,0 +1,18 @@
+"""What all figures share: names that fit, and no traces in matplotlib."""
+
+from circuitshift.pipeline.reports import figures
+from circuitshift.pipeline.reports.figures import style as figures_base
+
+
+def test_short_names_keep_what_tells_visits_apart():
+    names = [figures_base.short_name(f"psilocybin{when}", 9) for when in ("pre", "post")]
+    assert names == ["psil…npre", "psil…post"]
+    assert max(map(len, names)) <= 9
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_alone():
+    import matplotlib as mpl
+
+    before = dict(mpl.rcParams)
+    figures.circuit_values({"dmn": {"a": 0.1}}, ["a"], key="k", alt="Values of one circuit.")
+    assert dict(mpl.rcParams) == before

@@ -1,0 +1,62 @@
+"""Symptoms, detectable effects, and the tables of the secondary analyses."""
+
+import pytest
+
+from circuitshift.pipeline.model.secondary.secondary import secondary_tables
+from circuitshift.pipeline.reports.study import secondary as section
+
+NAN = float("nan")
+DESIGN = {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("one", "family", "bound", "said"),
+    [
+        (0.06, 0.09, 0.1, "yes"),
+        (0.06, 0.12, 0.1, "by a single test"),
+        (0.2, 0.3, 0.1, "no"),
+        (0.2, 0.3, NAN, "not available"),
+    ],
+)
+def test_power_says_whether_the_smallest_effect_would_be_found(
+    one, family, bound, said, estimate, small_study
+):
+    row = estimate("dmn", "specific", bound=bound, detectable=one, detectable_family=family)
+    (table,) = section.detectable_tables(small_study(tests=[row]))
+    assert table.rows[0][-1] == said
+
+
+def test_symptoms_are_drawn_only_of_people_who_have_the_score(estimate, small_study):
+    change = [
+        {"participant_id": f"sub-{k}", "arm": "treated", "symptom_change": "n/a" if k == 2 else -k,
+         "specific_dmn": 0.1 * k, "global_shift": 0.0}
+        for k in range(4)
+    ]  # fmt: skip
+    tests = [estimate("dmn", "symptom: specific", 0.1, 0.01)]
+    verdict = {"design": DESIGN | {"symptom": "madrs"}}
+    given = small_study(verdict, tests=tests, change=change)
+    words, figure, numbers = section.symptom_section(given)
+    assert words.words == (
+        "Change of madrs is associated with change of: dmn. 3 participants have the score at both "
+        "visits."
+    )
+    assert figure.svg.count("<use") >= 3
+    assert numbers.blocks[0].rows[0][0] == "dmn (symptom: specific)"
+    assert section.symptom_figure(small_study(verdict, tests=tests)) is None
+    assert list(section.symptom_section(small_study(tests=tests))) == []
+
+
+def test_secondary_analyses_are_shown_as_their_records_say(small_study):
+    rows = {table.name: [{"circuit": "dmn", "n/a": "n/a"}] for table in secondary_tables()}
+    verdict = {"secondary": {"findings": ["One finding.", "Another."]}}
+    start, *shown = section.secondary_section(small_study(verdict, secondary=rows))
+    assert start.words == (
+        "These analyses are descriptive and do not influence the verdict. One finding. Another."
+    )
+    expected = [table for table in secondary_tables() if table.shown == "table"]
+    assert len(expected) >= 6
+    for block, table in zip(shown, expected, strict=True):
+        assert block.summary == f"{table.caption} ({table.name}.tsv)"
+        assert block.blocks[0].rows == [("dmn", "\N{EN DASH}")]
+    (_, nothing) = section.secondary_section(small_study())
+    assert nothing.words == "No secondary analysis has a table."

@@ -1,0 +1,94 @@
+"""The verdict: findings in words, one scale, and the limits of the study."""
+
+import pytest
+
+from circuitshift.pipeline.reports import figures
+from circuitshift.pipeline.reports.study import verdict as section
+from circuitshift.pipeline.reports.study.verdict import limits
+
+NAN = float("nan")
+DESIGN = {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1}
+
+
+def test_a_changed_circuit_is_said_to_move_toward_or_away_from_the_reference(estimate, small_study):
+    tests = [estimate(name, "specific", p=0.001) for name in ("near", "far", "open")]
+    tests.append(estimate("still", "specific", p=0.6))
+    shares = [
+        {"circuit": "near", "share": 0.5, "ci_low": 0.2, "ci_high": 0.8},
+        {"circuit": "far", "share": -1.4, "ci_low": -2.0, "ci_high": -0.9},
+        {"circuit": "open", "share": 0.1, "ci_low": -0.4, "ci_high": 0.6},
+        {"circuit": "still", "share": 0.5, "ci_low": 0.2, "ci_high": 0.8},
+        {"circuit": "withheld", "share": None, "ci_low": None, "ci_high": None},
+    ]
+    said = section.reference_words(small_study(tests=tests, secondary={"normalisation": shares}))
+    assert [words.partition(" (")[0] for words in said] == [
+        "near: treated participants moved toward the reference group",
+        "far: treated participants moved away from the reference group",
+    ]
+
+
+def test_one_scale_is_in_units_of_each_own_bound(monkeypatch, estimate, small_study):
+    seen = {}
+    drawn = figures.one_scale
+
+    def keep(groups, **more):
+        seen.update(dict(groups))
+        return drawn(groups, **more)
+
+    monkeypatch.setattr(figures, "one_scale", keep)
+    gain = estimate("gain", "global", 0.3, unit="proportion", bound=0.6)
+    tests = [gain, estimate("dmn", "specific", 0.2, 0.001), estimate("x", "specific", bound=NAN)]
+    found = section.scale_figure(small_study(tests=tests))
+    assert [row.name for row in seen["Circuits"]] == ["dmn"]  # no bound, no place on the scale
+    assert [row.hit for title in seen for row in seen[title]] == [False, True]
+    assert "gain: 0.60 proportion; circuits: 0.10 Fisher z" in found.caption
+    assert section.scale_figure(small_study()) is None
+
+
+def test_no_significant_circuit_is_not_called_absence_unless_equivalence_says_so(full_study, write):
+    report = full_study(hit="")
+    page = write(report)
+    assert "No circuit-specific change was found, and one as large as" in page.text
+    report.verdict["circuits"]["tpn"]["equivalence_p"] = 0.3
+    page = write(report)
+    assert "is not ruled out for Title of tpn." in page.text
+    report.verdict["circuits"]["dmn"]["equivalence_p"] = None
+    page = write(report)
+    assert "this is not evidence of absence" in page.text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said", "not_said"),
+    [
+        ({"n": {"treated": 9}}, "without a control arm", "at random"),
+        ({"n": {"treated": 9, "control": 9}}, "at random", "without a control arm"),
+        (
+            {"design": DESIGN | {"control_baseline": "a", "control_followup": "b"}},
+            "Order and carry-over",
+            "without a control arm",
+        ),
+        ({"n": {"reference": 0}}, "without a reference group", "another data set"),
+        (
+            {"n": {"reference": 5}, "design": DESIGN | {"reference_dataset": "ds2"}},
+            "another data set (ds2)",
+            "without a reference group",
+        ),
+        (
+            {"design": DESIGN | {"symptom": "madrs"}},
+            "which of them came first",
+            "clinical improvement",
+        ),
+        (
+            {"quality": {"qcfc_n_people": 9.0}},
+            "neither direction",
+            "Motion: head motion was not available",
+        ),
+        ({}, "Motion: head motion was not available", "which of them came first"),
+        ({"plan": {"frozen": True}}, "Mechanism", "no plan was frozen"),
+        ({"circuits_not_resolved": ["a", "b"]}, "2 circuits could not be found", "Order"),
+    ],
+)
+def test_limits_follow_from_the_design(verdict, said, not_said):
+    text = " ".join(limits({"design": DESIGN} | verdict))
+    assert said in text
+    assert not_said not in text
