@@ -350,6 +350,17 @@ class AnalysisSettings:
         """Return the part that the participant level depends on: all but circuits."""
         return replace(self, circuits=())
 
+    def by_content(self) -> "AnalysisSettings":
+        """Return the settings of measuring with files by name, wherever their folder is.
+
+        What is in the files is compared by itself.
+        """
+        return replace(
+            self.measuring(),
+            atlases=tuple(Path(source).name for source in self.atlases),
+            strategy_files=tuple(Path(file).name for file in self.strategy_files),
+        )
+
     def digest(self) -> str:
         """Hash of all fields, 12 hexadecimal digits."""
         text = json.dumps(asdict(self), sort_keys=True)

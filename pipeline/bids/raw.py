@@ -14,13 +14,14 @@ from typing import Any
 
 from circuitshift.pipeline.bids.filters import nearest, passes_all, plain_label
 from circuitshift.pipeline.bids.names import Name, is_junk, parse_name
+from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold, RawParticipant
 from circuitshift.pipeline.bids.run_metadata import as_problem, metadata_of, repetition_time
 from circuitshift.pipeline.bids.select_runs import Query
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.io import nifti
 from circuitshift.pipeline.records import Run
 
-__all__ = ["RawAnat", "RawBold", "RawFound", "RawParticipant", "find_raw", "is_raw"]
+__all__ = ["RawFound", "find_raw", "is_raw"]
 
 MIN_VOLUMES = 10
 _MANY = 3  # people; what concerns more is also said once for all
@@ -31,79 +32,6 @@ _VOXEL_MM = (0.2, 20.0)
 _COARSE_MM = 3.0
 _HEAD_VOXELS = 16  # along the shortest axis of a whole head
 _DIRECTIONS = ("i", "i-", "j", "j-", "k", "k-")
-
-
-@dataclass(frozen=True, slots=True)
-class RawAnat:
-    """A T1-weighted image.
-
-    Parameters
-    ----------
-    participant, session : str
-        Labels without ``sub-`` and ``ses-``; session is empty when the tree has none.
-    path : Path
-    entities : tuple of (str, str)
-        Of the file name, in order.
-    """
-
-    participant: str
-    session: str
-    path: Path
-    entities: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RawBold:
-    """A functional run.
-
-    Parameters
-    ----------
-    participant, session : str
-        Labels without ``sub-`` and ``ses-``; session is empty when the tree has none.
-    task, run : str
-        Values of ``task-`` and ``run-``; may be empty.
-    path : Path
-    entities : tuple of (str, str)
-        Of the file name, in order.
-    t_r_s : float
-        Repetition time, s.
-    grid : tuple of three int
-    zooms_mm : tuple of three float
-    n_volumes : int
-    slice_times_s : tuple of float
-        Time of each slice after the start of a volume, s, in the order of the voxel axis; empty
-        when unknown.
-    slice_axis : int
-        Voxel axis along which slices follow each other.
-    phase_encoding : str
-        PhaseEncodingDirection as stated (``i``, ``j-``, ...); empty when unknown.
-    notes : tuple of str
-        What was converted, or will not be done.
-    """
-
-    participant: str
-    session: str
-    task: str
-    run: str
-    path: Path
-    entities: tuple[tuple[str, str], ...]
-    t_r_s: float
-    grid: tuple[int, int, int]
-    zooms_mm: tuple[float, float, float]
-    n_volumes: int = 0
-    slice_times_s: tuple[float, ...] = ()
-    slice_axis: int = 2
-    phase_encoding: str = ""
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RawParticipant:
-    """The raw images of a person: T1-weighted of all sessions, and the runs asked for."""
-
-    participant: str
-    anats: tuple[RawAnat, ...]
-    bolds: tuple[RawBold, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,9 @@ __all__ = [
     "visit",
 ]
 
+#: Data files that this module reads, relative to its folder (`io.provenance.code_hash`).
+PACKAGE_DATA = ("templates/*.html", "templates/*.css", "templates/*.js")
+
 Row = Mapping[str, Any]
 
 

@@ -13,7 +13,7 @@ from circuitshift.atlases.records import Atlas, Circuit
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.io.provenance import code_hash, versions
+from circuitshift.pipeline.io.provenance import versions
 from circuitshift.pipeline.measure.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.model import analyse as study
 from circuitshift.pipeline.model.change_size import identifiability
@@ -215,7 +215,6 @@ def verdict_content(
         "atlas": context.atlas.name,
         "n_regions": len(context.atlas.regions),
         "seed": context.design.seed,
-        "code_hash": code_hash(),
         "versions": versions(),
     }
 

@@ -84,7 +84,7 @@ def _is_group_done(plan: StudyPlan, options: argparse.Namespace) -> bool:
     from circuitshift.workflows.cluster.status import group_state  # noqa: PLC0415
 
     no_group = options.no_group or options.preproc_only
-    return no_group or group_state(options.output_dir, plan.participants)[0]
+    return no_group or group_state(options.output_dir, plan.data_sets)[0]
 
 
 def _refuse_for_jobs(options: argparse.Namespace) -> None:
@@ -115,6 +115,6 @@ def _print_states(found: Sequence["State"], plan: StudyPlan, options: argparse.N
             notify(f"  {state.label}: {state.word}: {state.reason}")
     is_done = True
     if not (options.no_group or options.preproc_only):
-        is_done, sentence = group_state(options.output_dir, plan.participants)
+        is_done, sentence = group_state(options.output_dir, plan.data_sets)
         notify(f"group: {sentence}")
     return EXIT_OK if is_done and n["done"] == len(found) else EXIT_PARTIAL

@@ -350,7 +350,15 @@ _UNSTATED = {
 
 def _group_provenance(verdict: Row) -> dict[str, str]:
     out = {f"version of {k}": str(v) for k, v in (verdict.get("versions") or {}).items()}
-    for key in ("science_hash", "code_hash", "seed", "atlas", "n_regions", "strategy"):
+    for key in (
+        "inputs_hash",
+        "science_hash",
+        "code_hash",
+        "seed",
+        "atlas",
+        "n_regions",
+        "strategy",
+    ):
         if key in verdict:
             out[key.replace("_", " ")] = wording.cell(verdict[key])
     for part in ("design", "science"):
