@@ -65,7 +65,7 @@ def original(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(digests, "_SETTLED_NS", -1)
         again(root)
-    assert [row["reason"] for row in the_rows(root) if row["status"] == "failed"] == []
+    assert [row["reason"] for row in the_rows(root)] == ["n/a"]
     return root
 
 
@@ -92,6 +92,7 @@ def settings_of(root, **more):
         "strategies": ("mine",),
         "strategy_files": (str(root / "mine.toml"),),
         "min_minutes": 0.5,
+        "min_coverage": 0.01,  # slabs are mostly air
     }
     return AnalysisSettings(**(given | more))
 
@@ -242,7 +243,8 @@ def test_swapped_labels_change_places_in_the_outputs(study):
     again(study)
     after = matrix_of(study)
     order = [1, 0, *range(2, 8)]
-    np.testing.assert_array_equal(after[1], before[1][np.ix_(order, order)][:8, :8])
+    assert np.isfinite(before[1]).all()
+    np.testing.assert_array_equal(after[1], before[1][np.ix_(order, order)])
     assert after[0][:2] == ("slab2", "slab1")
 
 
