@@ -20,7 +20,7 @@ from circuitshift.pipeline.io.digests import recorded_digests
 from circuitshift.pipeline.io.provenance import code_hash
 from circuitshift.pipeline.measure.atlas_files import read_atlas
 from circuitshift.pipeline.model import analyse as study
-from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, Design
+from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
 from circuitshift.pipeline.study import pairing as change
 from circuitshift.pipeline.study import tables as group_tables
 from circuitshift.pipeline.study.members import DataSet, GroupInput, harmonised, study_members
@@ -28,7 +28,7 @@ from circuitshift.pipeline.study.preregistration import compare_plan, installed_
 from circuitshift.pipeline.study.quality import exclude_rated
 from circuitshift.pipeline.study.ratings import FOLDER, Rating, read_ratings
 from circuitshift.pipeline.study.secondary_tables import beside_verdict
-from circuitshift.pipeline.study.study_file import Observed, StudyFile, infer_design
+from circuitshift.pipeline.study.study_file import Design, Observed, StudyFile, infer_design
 from circuitshift.pipeline.study.validity import is_current, origins_of, written_tables
 from circuitshift.pipeline.study.verdict_file import (
     Context,

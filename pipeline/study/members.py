@@ -11,9 +11,9 @@ import numpy.typing as npt
 from circuitshift.pipeline.bids.participants import ParticipantTable
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.records import Design
 from circuitshift.pipeline.stats.combat import harmonise_sites
 from circuitshift.pipeline.study import pairing as change
+from circuitshift.pipeline.study.study_file import Design
 
 __all__ = ["DataSet", "GroupInput", "harmonised", "study_members"]
 
