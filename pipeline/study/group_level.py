@@ -29,7 +29,7 @@ from circuitshift.pipeline.study.quality import exclude_rated
 from circuitshift.pipeline.study.ratings import FOLDER, Rating, read_ratings
 from circuitshift.pipeline.study.secondary_tables import beside_verdict
 from circuitshift.pipeline.study.study_file import Design, Observed, StudyFile, infer_design
-from circuitshift.pipeline.study.validity import is_current, origins_of, written_tables
+from circuitshift.pipeline.study.validity import group_files, is_current, origins_of
 from circuitshift.pipeline.study.verdict_file import (
     Context,
     Fitted,
@@ -275,7 +275,7 @@ def run_group(
         if made_from and is_current(out_dir / "group", made_from, code, digests):
             return files
         content = _analyse(data_sets, stated, settings, judged=judged, out_dir=out_dir)
-        written = written_tables(out_dir / "group", digests)
+        written = group_files(out_dir / "group", digests)
         made = {"code_hash": code, "made_from": made_from, "files": written}
         tables.write_json(files.verdict, content | made)
     return files

@@ -21,7 +21,7 @@ from circuitshift.pipeline.study.preregistration import installed_code
 from circuitshift.pipeline.study.ratings import Rating
 from circuitshift.pipeline.study.study_file import StudyFile
 
-__all__ = ["is_current", "origins_of", "ratings_hash", "results_hash", "written_tables"]
+__all__ = ["group_files", "is_current", "origins_of", "ratings_hash", "results_hash"]
 
 _NOT_OURS = ("verdict.json", "plan.json")
 
@@ -58,7 +58,7 @@ def origins_of(
     plan = out_dir / "group" / "plan.json"
     return {
         "results": results_hash(data_sets, digests),
-        "participants": hash_of([read_participants(d.participants) for d in data_sets]),
+        "participants": hash_of([_participants_of(d) for d in data_sets]),
         "ratings": ratings_hash(ratings),
         "study file": hash_of(stated.stated),
         "settings": replace(settings.by_content(), circuits=by_name).digest(),
@@ -66,6 +66,12 @@ def origins_of(
         "measuring code": installed_code()["measuring"],
         "plan": hash_of(tables.read_text(plan) if plan.exists() else None),
     }
+
+
+def _participants_of(data_set: DataSet) -> object:
+    """Return all that tables say of participants, wherever these tables are."""
+    found = read_participants(data_set.participants)
+    return found.labels, found.columns, found.visits, found.problems, found.notes
 
 
 def results_hash(data_sets: Sequence[DataSet], digests: Digests) -> str:
@@ -121,7 +127,7 @@ def _digest(path: Path, digests: Digests) -> str:
         return ""
 
 
-def written_tables(folder: Path, digests: Digests) -> dict[str, str]:
+def group_files(folder: Path, digests: Digests) -> dict[str, str]:
     """Return the digest of every table of the group level, and of its description.
 
     Parameters
@@ -163,5 +169,5 @@ def is_current(folder: Path, made_from: Mapping[str, str], code: str, digests: D
     return (
         verdict.get("made_from") == dict(made_from)
         and verdict.get("code_hash") == code
-        and verdict.get("files") == written_tables(folder, digests)
+        and verdict.get("files") == group_files(folder, digests)
     )

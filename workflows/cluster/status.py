@@ -190,7 +190,9 @@ def _measured_rows(
         if stem not in measured:
             return State(person, "missing", f"{stem} is not measured")
     if not is_reported(person.participant, settings, person.out_dir, digests):
-        return State(person, "missing", "no report of what was measured")
+        page = person.out_dir / f"{_name(person)}.html"
+        why = "its report is of other results" if page.exists() else "no report"
+        return State(person, "missing", why)
     return State(person, "done")
 
 
