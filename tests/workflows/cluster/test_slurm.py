@@ -23,7 +23,7 @@ from circuitshift.workflows.cluster import resources, slurm
 from circuitshift.workflows.cluster.batch import flags_of
 
 ROOT = Path(__file__).resolve().parents[3]
-TABLE = tomllib.loads((ROOT / "workflows" / "resources.toml").read_text())
+TABLE = tomllib.loads((ROOT / "workflows/cluster/resources.toml").read_text())
 PYTHON = sys.executable
 HOSTILE = 'a study\'s "first", $(touch gone) `x` %u \\ é;&* <y>'
 
