@@ -12,7 +12,6 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any, get_args
 
@@ -23,6 +22,8 @@ from circuitshift.atlases.records import Atlas, Circuit, Direction, Region
 
 __all__ = ["CircuitSet", "circuit_names", "load_circuits"]
 
+#: Data files that this module reads, relative to its folder (`io.provenance.code_hash`).
+PACKAGE_DATA = ("circuits/*.toml",)
 NOT_CORTEX = re.compile(
     r"amygdal|(?<!para)hippocamp|accumbens|caudat|putamen|pallid|thalam|basal ?ganglia|striat"
     r"|cerebel|vermis|brain[- ]?stem|^[a-z]{0,2}(?:HIP|AMY|THA|CAU|PUT|NAc|GP)-",
@@ -346,8 +347,8 @@ def _definitions(files: Sequence[Path]) -> dict[str, _Definition]:
 @functools.cache
 def _packaged() -> dict[str, _Definition]:
     """Read the packaged definitions, once per process."""
-    folder = Path(str(package_files("circuitshift.atlases"))) / "circuits"
-    found = [_read(path) for path in sorted(folder.glob("*.toml"))]
+    folder = Path(__file__).parent
+    found = [_read(path) for path in sorted(folder.glob(PACKAGE_DATA[0]))]
     if not found:
         raise CircuitError(f"{folder}: the packaged circuits are missing; reinstall circuitshift")
     return {definition.name: definition for definition in found}

@@ -12,14 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from circuitshift.pipeline.errors import (
-    DesignError,
-)
-
 __all__ = [
     "AnalysisSettings",
     "Background",
-    "Design",
     "ExecutionSettings",
     "RetainedData",
     "Run",
@@ -152,151 +147,6 @@ class RetainedData:
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
-    """The design of a study as the study file specifies it.
-
-    Parameters
-    ----------
-    baseline, followup : str
-        Session labels.
-    group_column : str
-        Column of ``participants.tsv`` that contains the group.
-    treated, control, reference : tuple of str
-        Values of the group column: treated participants; controls with the same visits and no or
-        sham treatment; and a healthy reference group, for which one visit is sufficient.
-    reference_dataset : str
-        Name of the data set that contains the reference group; empty for the main data set.
-    control_baseline, control_followup : str
-        In a crossover, the sessions before and after the control condition; otherwise empty.
-    visits : tuple of str
-        All sessions in temporal order, for the analysis of trajectories; may be empty.
-    days : tuple of (str, float)
-        Days since baseline of these sessions.
-    factor : str
-        Column of ``participants.tsv`` with a second treatment that is crossed with the first.
-    factor_levels : tuple of str
-        The two levels of `factor`, without and with the second treatment.
-    site : str
-        Column, or score by session, that contains the scanner. Sites enter the model as
-        indicators, and labels are permuted within sites only.
-    harmonise : bool
-        Whether edges are harmonised across sites (`circuitshift.pipeline.stats.combat`).
-    symptom : str
-        Score by session whose change is related to the change of connectivity.
-    weighted : bool
-        Whether participants are weighted by the precision of their change
-        (`circuitshift.pipeline.study.pairing.precision_weights`).
-    background : {"all", "disjoint", "matched"}
-        Selection of the edges to which the global model is fitted; see
-        `circuitshift.pipeline.model.contrasts.Rules`.
-    covariates : tuple of str
-        Columns of ``participants.tsv`` that are centred and regressed out: numbers, or categories
-        such as sex, which are coded as indicators. The change in mean framewise displacement is
-        added where it is available.
-    circuits : tuple of str
-        Circuits that are hypotheses; if empty, all circuits that resolve on the atlas.
-    directions : tuple of (str, str)
-        Circuits whose direction is fixed in advance, for example ``("dmn", "decrease")``.
-    sesoi_z : float
-        Smallest effect size of interest, in Fisher z.
-    n_permutations, seed : int
-        Number of permutations, and seed of their random number generator.
-    alpha : float
-        Family-wise error rate.
-    inferred : tuple of str
-        Sentences that describe choices which were inferred from the data, not stated.
-    """
-
-    baseline: str
-    followup: str
-    group_column: str = "group"
-    treated: tuple[str, ...] = ()
-    control: tuple[str, ...] = ()
-    reference: tuple[str, ...] = ()
-    reference_dataset: str = ""
-    control_baseline: str = ""
-    control_followup: str = ""
-    visits: tuple[str, ...] = ()
-    days: tuple[tuple[str, float], ...] = ()
-    factor: str = ""
-    factor_levels: tuple[str, ...] = ()
-    site: str = ""
-    harmonise: bool = False
-    symptom: str = ""
-    weighted: bool = False
-    background: Background = "all"
-    covariates: tuple[str, ...] = ()
-    circuits: tuple[str, ...] = ()
-    directions: tuple[tuple[str, str], ...] = ()
-    sesoi_z: float = 0.1
-    n_permutations: int = 5000
-    seed: int = 20260101
-    alpha: float = 0.05
-    inferred: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.baseline == self.followup:
-            raise DesignError(
-                f"baseline and follow-up are both session {self.baseline!r}; name two sessions "
-                "under [sessions] of the study file"
-            )
-        if bool(self.control_baseline) != bool(self.control_followup):
-            raise DesignError(
-                "a crossover needs control_baseline and control_followup under [sessions] of the "
-                "study file; one of them is missing"
-            )
-        if self.control_baseline and self.control:
-            raise DesignError(
-                "a crossover has no control group, because each participant has both conditions; "
-                "remove [groups] control from the study file, or control_baseline and "
-                "control_followup"
-            )
-        if self.visits and (self.visits[0] != self.baseline or self.followup not in self.visits):
-            raise DesignError(
-                f"visits = {list(self.visits)} must start with the baseline {self.baseline!r} and "
-                f"include the follow-up {self.followup!r}; correct [sessions] of the study file"
-            )
-        labels = [self.baseline, self.followup, self.control_followup]
-        if self.control_baseline != self.baseline:  # both conditions may share one baseline
-            labels.append(self.control_baseline)
-        if len(set(filter(None, labels))) < len(list(filter(None, labels))):
-            raise DesignError(
-                f"sessions {', '.join(filter(None, labels))} must be different; name each session "
-                "once under [sessions] of the study file"
-            )
-        self._check_groups()
-        self._check_numbers()
-
-    def _check_groups(self) -> None:
-        overlap = (
-            set(self.treated) & set(self.control)
-            | set(self.treated) & set(self.reference)
-            | set(self.control) & set(self.reference)
-        )
-        if overlap and not self.reference_dataset:
-            raise DesignError(
-                f"group {', '.join(sorted(overlap))} has two roles; list each group under one of "
-                "treated, control and reference"
-            )
-
-    def _check_numbers(self) -> None:
-        if self.harmonise and not self.site:
-            raise DesignError("harmonise = true requires [model] site in the study file")
-        if not 0 < self.alpha < 0.5:
-            raise DesignError(
-                f"alpha = {self.alpha:g} is not a valid error rate; use for example 0.05"
-            )
-        if not self.sesoi_z > 0:
-            raise DesignError(
-                f"sesoi_z = {self.sesoi_z:g}: the smallest effect size of interest must be above 0"
-            )
-        if self.n_permutations < 20:
-            raise DesignError(
-                f"n_permutations = {self.n_permutations} cannot reach p = .05; use 1000 or more"
-            )
-
-
-@dataclass(frozen=True, slots=True)
 class AnalysisSettings:
     """All settings that may change a result; their hash is part of each sidecar and report.
 
@@ -351,6 +201,17 @@ class AnalysisSettings:
     def measuring(self) -> "AnalysisSettings":
         """Return the settings that the participant level depends on: all except `circuits`."""
         return replace(self, circuits=())
+
+    def by_content(self) -> "AnalysisSettings":
+        """Return the settings of measuring with files by name, wherever their folder is.
+
+        What is in the files is compared by itself.
+        """
+        return replace(
+            self.measuring(),
+            atlases=tuple(Path(source).name for source in self.atlases),
+            strategy_files=tuple(Path(file).name for file in self.strategy_files),
+        )
 
     def digest(self) -> str:
         """Compute a hash of all fields, 12 hexadecimal digits."""

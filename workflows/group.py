@@ -46,7 +46,12 @@ def init_group_wf(
     Workflow
     """
     workflow = pe.Workflow(name=name, base_dir=str(execution.work_dir))
-    report = pe.Node(ReportGroup(out_dir=str(out_dir)), name="report", mem_gb=1, overwrite=True)
+    report = pe.Node(
+        ReportGroup(out_dir=str(out_dir), again=reports_only),
+        name="report",
+        mem_gb=1,
+        overwrite=True,
+    )
     if reports_only:
         workflow.add_nodes([report])
         return workflow

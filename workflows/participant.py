@@ -7,7 +7,7 @@ from nipype.interfaces.base import SimpleInterface
 from nipype.interfaces.utility import Merge
 from nipype.pipeline import engine as pe
 
-from circuitshift.pipeline.bids.raw import RawBold
+from circuitshift.pipeline.bids.raw_records import RawBold
 from circuitshift.pipeline.preproc.person import voxel_size
 from circuitshift.pipeline.records import AnalysisSettings, ExecutionSettings
 from circuitshift.workflows.plan import ParticipantPlan

@@ -7,7 +7,8 @@ from pathlib import Path
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.bids.input_types import is_image
 from circuitshift.pipeline.bids.participants import ParticipantTable, read_participants
-from circuitshift.pipeline.bids.raw import RawBold, RawFound, RawParticipant, find_raw, is_raw
+from circuitshift.pipeline.bids.raw import RawFound, find_raw, is_raw
+from circuitshift.pipeline.bids.raw_records import RawBold, RawParticipant
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.measure.atlas_files import atlas_for
 from circuitshift.pipeline.measure.outputs import outputs_of

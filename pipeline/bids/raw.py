@@ -14,13 +14,14 @@ from typing import Any
 
 from circuitshift.pipeline.bids.filters import nearest, passes_all, plain_label
 from circuitshift.pipeline.bids.names import Name, is_junk, parse_name
+from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold, RawParticipant
 from circuitshift.pipeline.bids.run_metadata import as_problem, metadata_of, repetition_time
 from circuitshift.pipeline.bids.select_runs import Query
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.io import nifti
 from circuitshift.pipeline.records import Run
 
-__all__ = ["RawAnat", "RawBold", "RawFound", "RawParticipant", "find_raw", "is_raw"]
+__all__ = ["RawFound", "find_raw", "is_raw"]
 
 MIN_VOLUMES = 10
 _MANY_PARTICIPANTS = 3  # problems of more participants are also reported once for all
@@ -31,84 +32,6 @@ _VOXEL_MM = (0.2, 20.0)
 _COARSE_MM = 3.0
 _MIN_GRID = 16  # voxels along the shortest axis of an image of the complete head
 _DIRECTIONS = ("i", "i-", "j", "j-", "k", "k-")
-
-
-@dataclass(frozen=True, slots=True)
-class RawAnat:
-    """A T1-weighted image.
-
-    Parameters
-    ----------
-    participant, session : str
-        Labels without ``sub-`` and ``ses-``; the session is empty in data sets without sessions.
-    path : Path
-        The image.
-    entities : tuple of (str, str)
-        Entities of the file name, in order of appearance.
-    """
-
-    participant: str
-    session: str
-    path: Path
-    entities: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RawBold:
-    """A functional run.
-
-    Parameters
-    ----------
-    participant, session : str
-        Labels without ``sub-`` and ``ses-``; the session is empty in data sets without sessions.
-    task, run : str
-        Values of ``task-`` and ``run-``; may be empty.
-    path : Path
-        The image.
-    entities : tuple of (str, str)
-        Entities of the file name, in order of appearance.
-    t_r_s : float
-        Repetition time in s.
-    grid : tuple of three int
-        Number of voxels along the spatial axes.
-    zooms_mm : tuple of three float
-        Voxel sizes in mm.
-    n_volumes : int
-        Number of volumes.
-    slice_times_s : tuple of float
-        Acquisition time of each slice in s, relative to the start of the volume and in the order
-        of the voxel axis; empty where it is unknown.
-    slice_axis : int
-        Voxel axis along which the slices were acquired.
-    phase_encoding : str
-        PhaseEncodingDirection of the sidecar (``i``, ``j-``, ...); empty where it is unknown.
-    notes : tuple of str
-        Conversions that were made, and corrections that are not possible.
-    """
-
-    participant: str
-    session: str
-    task: str
-    run: str
-    path: Path
-    entities: tuple[tuple[str, str], ...]
-    t_r_s: float
-    grid: tuple[int, int, int]
-    zooms_mm: tuple[float, float, float]
-    n_volumes: int = 0
-    slice_times_s: tuple[float, ...] = ()
-    slice_axis: int = 2
-    phase_encoding: str = ""
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class RawParticipant:
-    """The raw images of a participant: T1-weighted images of all sessions, and requested runs."""
-
-    participant: str
-    anats: tuple[RawAnat, ...]
-    bolds: tuple[RawBold, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ __all__ = [
     "read_series",
     "read_table",
     "read_text",
+    "table_text",
     "write_json",
     "write_matrix",
     "write_series",
@@ -242,6 +243,32 @@ def _format_cell(value: object) -> str:
     return text or NOT_AVAILABLE
 
 
+def table_text(columns: Mapping[str, Sequence[object] | npt.NDArray[Any]]) -> str:
+    """Return a table as the text of a TSV.
+
+    Parameters
+    ----------
+    columns : mapping of str to sequence
+        Of equal length. NaN and None become ``n/a``.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ValueError
+        If columns differ in length.
+    """
+    return "".join(_lines(columns))
+
+
+def _lines(columns: Mapping[str, Sequence[object] | npt.NDArray[Any]]) -> Iterator[str]:
+    yield "\t".join(columns) + "\n"
+    for row in zip(*columns.values(), strict=True):
+        yield "\t".join(map(_format_cell, row)) + "\n"
+
+
 def write_table(
     path: Path,
     columns: Mapping[str, Sequence[object] | npt.NDArray[Any]],
@@ -271,9 +298,7 @@ def write_table(
             f"{path.name}: columns without a description: {sorted(set(columns) - set(sidecar))}"
         )
     with atomic_text(path) as file:
-        file.write("\t".join(columns) + "\n")
-        for row in zip(*columns.values(), strict=True):
-            file.write("\t".join(map(_format_cell, row)) + "\n")
+        file.writelines(_lines(columns))
     if sidecar is not None:
         write_json(path.with_suffix(".json"), sidecar)
 

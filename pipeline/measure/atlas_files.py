@@ -70,6 +70,7 @@ def prepare_atlases(
     AtlasError
         If an atlas cannot be loaded.
     """
+    atlas_for.cache_clear()  # files may have changed since the last run of this process
     atlases: dict[str, Atlas] = {}
     for space in sorted({run.space for run in runs if is_image(run)}):
         for source in settings.atlases:
@@ -81,6 +82,7 @@ def prepare_atlases(
             atlases.setdefault(name, Atlas(name, given.regions, "table", reference=given.reference))
     for name, atlas in atlases.items():
         _write_atlas(atlas, _atlas_table(out_dir, name))
+    read_atlas.cache_clear()
     return tuple(atlases)
 
 

@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 
+#: Data files that this module reads, relative to its folder (`io.provenance.code_hash`).
+PACKAGE_DATA = ("strategies.toml",)
 #: Residual degrees of freedom below which no correlation is estimated: the standard error of a
 #: Fisher z, 1 / sqrt(dof - 3), would be above .37.
 MIN_DOF = 10.0
@@ -102,7 +104,7 @@ def load_strategies(files: Sequence[Path] = ()) -> dict[str, Strategy]:
         If a file cannot be read or a table of it is wrong.
     """
     out: dict[str, Strategy] = {}
-    for path in (Path(__file__).with_name("strategies.toml"), *files):
+    for path in (Path(__file__).with_name(PACKAGE_DATA[0]), *files):
         try:
             content = tomllib.loads(tables.read_text(path))
         except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError

@@ -9,15 +9,23 @@ import numpy.typing as npt
 
 from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.bids import select_runs as bids
-from circuitshift.pipeline.bids.input_types import input_type_of, is_image
+from circuitshift.pipeline.bids.input_types import input_type_of
+from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.measure import quality_images as views
 from circuitshift.pipeline.measure import run_quality as quality
 from circuitshift.pipeline.measure.parcellation import Parcellation
 from circuitshift.pipeline.records import AnalysisSettings, RetainedData, Run, Strategy
 
-__all__ = ["RunOutput", "estimator_of", "is_complete", "outputs_of", "stem_of", "write_product"]
+__all__ = [
+    "RunOutput",
+    "command_record",
+    "desc_of",
+    "estimator_of",
+    "outputs_of",
+    "runs_table",
+    "stem_of",
+    "write_product",
+]
 
 
 _KEPT = tuple(RetainedData.__dataclass_fields__)
@@ -71,13 +79,13 @@ def outputs_of(run: Run, atlas: str, desc: str = "", estimator: str = "pearson")
     spaced = [(k, v) for k, v in run.entities if k not in _MADE] + [("atlas", atlas)]
     tail = [("desc", desc)] if desc else []
     return {
-        "timeseries": bids.build_path([*spaced, ("stat", "mean"), *tail], "timeseries", ".tsv"),
-        "relmat": bids.build_path(
+        "timeseries": build_path([*spaced, ("stat", "mean"), *tail], "timeseries", ".tsv"),
+        "relmat": build_path(
             [*spaced, ("stat", f"{estimator}correlation"), *tail], "relmat", ".tsv"
         ),
-        "coverage": bids.build_path([*spaced, ("stat", "coverage")], "bold", ".tsv"),
-        "outliers": bids.build_path([*source, *tail], "outliers", ".tsv"),
-        "motion": bids.build_path(source, "motion", ".tsv"),
+        "coverage": build_path([*spaced, ("stat", "coverage")], "bold", ".tsv"),
+        "outliers": build_path([*source, *tail], "outliers", ".tsv"),
+        "motion": build_path(source, "motion", ".tsv"),
     }
 
 
@@ -90,14 +98,6 @@ _MEASURES = {
 def estimator_of(run: Run, settings: AnalysisSettings) -> str:
     """Return the estimator of a run's edges; matrices are found as Pearson's and stay so."""
     return "pearson" if input_type_of(run).content == "matrix" else settings.estimator
-
-
-def is_complete(path: Path, seen: str) -> bool:
-    """Compare a file with the checksum of what was written."""
-    try:
-        return tables.checksum(path) == seen
-    except OSError:
-        return False
 
 
 def write_product(
@@ -152,10 +152,8 @@ def write_product(
             "RegionsLost": missing,
             "Row": row,
             "Views": list(made.views),
-            "Preprocessing": views.preprocessed_by(run) if is_image(run) else "",
-            "PreprocessingReport": views.fmriprep_report(run, out_dir),
             "Files": {path.as_posix(): tables.checksum(out_dir / path) for path in written},
-            "Science": asdict(settings),
+            "Science": asdict(settings.measuring()),
             **sidecar,
         },
     )

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from circuitshift.atlases.atomic_files import atomic_binary
 from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.nifti import read_header, read_image
@@ -27,6 +27,7 @@ __all__ = [
     "VoxelCollector",
     "fmriprep_report",
     "preprocessed_by",
+    "segmentation_of",
     "view_paths",
     "write_views",
 ]
@@ -101,22 +102,20 @@ def view_paths(run: Run, atlas: str) -> dict[str, Path]:
     source = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_MADE)]
     spaced = [(k, v) for k, v in run.entities if k not in _MADE]
     out = {
-        name: bids.build_path([*spaced, ("stat", name)], "boldmap", ".nii.gz")
+        name: build_path([*spaced, ("stat", name)], "boldmap", ".nii.gz")
         for name in ("mean", "tsnr")
     }
     out |= {
-        seed.name: bids.build_path(
+        seed.name: build_path(
             [*spaced, ("seed", seed.name), ("stat", "pearsoncorrelation")], "boldmap", ".nii.gz"
         )
         for seed in voxels.SEEDS
     }
     out |= {
-        name: bids.build_path(
-            [*spaced, ("atlas", atlas), ("desc", name)], "carpet", ".png", "figures"
-        )
+        name: build_path([*spaced, ("atlas", atlas), ("desc", name)], "carpet", ".png", "figures")
         for name in ("before", "after")
     }
-    out["confounds"] = bids.build_path(
+    out["confounds"] = build_path(
         [*source, ("desc", "confounds")], "correlations", ".tsv", "figures"
     )
     return out
@@ -228,7 +227,7 @@ def _rows(
 def _tissues(run: Run, blocks: voxels.VoxelBlocks) -> list[str]:
     """Tissue of every block by the person's segmentation in this space, when there is one."""
     unknown = [_ELSEWHERE] * blocks.index.size
-    path = _segmentation(run)
+    path = segmentation_of(run)
     if path is None:
         return unknown
     try:
@@ -243,7 +242,7 @@ def _tissues(run: Run, blocks: voxels.VoxelBlocks) -> list[str]:
     return [_TISSUES.get(int(value), _ELSEWHERE) for value in values]
 
 
-def _segmentation(run: Run) -> Path | None:
+def segmentation_of(run: Run) -> Path | None:
     """Find ``*_space-<S>*_dseg.nii.gz`` of the person beside the run."""
     if not run.space:
         return None

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from circuitshift.pipeline.bids.names import build_path
-from circuitshift.pipeline.bids.raw import RawBold
+from circuitshift.pipeline.bids.raw_records import RawBold
 
 __all__ = ["anat_path", "anatomy_record", "bold_path", "bold_record", "func_path", "warp_path"]
 

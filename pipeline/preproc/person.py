@@ -1,4 +1,4 @@
-"""One person's raw images -> derivatives under fMRIPrep's names, as files.
+"""Preprocess the raw images of one participant: three steps, each done once.
 
 Three steps, each a node: the anatomy, the head motion of a run, the run in the template. Each
 leaves a record in ``log/`` that says what it made, from what, how well it went, or why it could
@@ -10,58 +10,27 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.bids.names import build_path
-from circuitshift.pipeline.bids.raw import RawAnat, RawBold
-from circuitshift.pipeline.errors import (
-    CircuitshiftError,
-    ImageError,
-    OutputError,
-    TableError,
-)
-from circuitshift.pipeline.io import images, tables
-from circuitshift.pipeline.io.images import Image, grid_over
-from circuitshift.pipeline.io.provenance import code_hash, inputs_hash
-from circuitshift.pipeline.preproc import registration as register
-from circuitshift.pipeline.preproc import transforms
-from circuitshift.pipeline.preproc import transforms as xfm
-from circuitshift.pipeline.preproc.anatomy import Anatomy, Brain, dice, masked, prepare_anatomy
-from circuitshift.pipeline.preproc.confounds import (
-    Voxels,
-    confounds,
-    framewise_displacement,
-    non_steady_state,
-    write_confounds,
-)
-from circuitshift.pipeline.preproc.motion import estimate_motion
-from circuitshift.pipeline.preproc.output_names import (
-    anat_path,
-    anatomy_record,
-    bold_path,
-    bold_record,
-    func_path,
-    warp_path,
-)
-from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run, signal_mask
-from circuitshift.pipeline.preproc.template import Template, load_template
-from circuitshift.pipeline.preproc.tissue_masks import noise_maps, noise_masks
+from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold, RawParticipant
+from circuitshift.pipeline.errors import CircuitshiftError, ImageError, OutputError, TableError
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.digests import Digests, recorded_digests
+from circuitshift.pipeline.io.provenance import code_hash, hash_of
+from circuitshift.pipeline.preproc import derivatives
+from circuitshift.pipeline.preproc.output_names import anatomy_record, bold_record
+from circuitshift.pipeline.preproc.template import template_files
+from circuitshift.pipeline.records import AnalysisSettings
 
 __all__ = [
     "Record",
     "estimate_run_motion",
+    "is_preprocessed",
     "prepare_participant_anatomy",
     "preprocess_run",
     "read_record",
     "voxel_size",
 ]
 
-
-_FIELD_MM = 2.0
-_TISSUES = ("CSF", "GM", "WM")
-_DSEG = (3, 1, 2)  # BIDS: 1 grey matter, 2 white matter, 3 cerebrospinal fluid
+_CODE = derivatives.__name__
 
 
 class Record(NamedTuple):
@@ -86,31 +55,114 @@ def read_record(path: Path) -> dict[str, Any]:
     return tables.read_json(path)
 
 
-def _step(
-    record: Path, key: str, out_dir: Path, work: Callable[[], Mapping[str, object]]
-) -> Record:
-    """Do a step unless its record is valid; what can go wrong becomes the record."""
-    if record.exists():
-        try:
-            old = tables.read_json(record)
-        except TableError:
-            old = {}
-        files = old.get("files", [])
-        if old.get("key") == key and all((out_dir / name).exists() for name in files):
-            return Record(record)
-        record.unlink()
-    record.parent.mkdir(parents=True, exist_ok=True)
+def _valid_record(record: Path, key: str, out_dir: Path) -> dict[str, Any] | None:
+    """Return the record of a step that was done from the same inputs by the same code.
+
+    None when it is not there or damaged, or when a file that the step made is gone.
+    """
+    if not record.exists():
+        return None
     try:
-        content = work()
-    except OutputError:  # no fault of this person
-        raise
-    except CircuitshiftError as error:
-        content = {"fault": str(error)}
-    tables.write_json(record, {"key": key, **content} if "fault" not in content else content)
+        content = tables.read_json(record)
+    except TableError:
+        return None
+    is_there = all((out_dir / name).exists() for name in content.get("files", []))
+    return content if content.get("key") == key and is_there else None
+
+
+def _step(
+    record: Path,
+    key: str,
+    work: Callable[[], Mapping[str, object]],
+    *,
+    out_dir: Path,
+    notes: Sequence[str] | None = None,
+) -> Record:
+    """Do a step unless its record is valid; what can go wrong becomes the record.
+
+    Notes are about the input as it was indexed: when only they change, only the record does.
+    """
+    about = {} if notes is None else {"notes": list(notes)}
+    content: Mapping[str, object] | None = _valid_record(record, key, out_dir)
+    if content is not None and content == {**content, **about}:
+        return Record(record)
+    if content is None:
+        record.unlink(missing_ok=True)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            content = {"key": key, **work()}
+        except OutputError:  # no fault of this person
+            raise
+        except CircuitshiftError as error:
+            content, about = {"fault": str(error)}, {}
+    tables.write_json(record, {**content, **about})
     return Record(record)
 
 
-# ---------------------------------------------------------------------------------- anatomy
+# ---------------------------------------------------------------------------------- validity
+
+
+def is_preprocessed(
+    raw: RawParticipant, settings: AnalysisSettings, out_dir: Path, digests: Digests
+) -> bool:
+    """Tell whether all steps of a participant are done and valid, so that all would be skipped.
+
+    Parameters
+    ----------
+    raw : RawParticipant
+    settings : AnalysisSettings
+    out_dir : Path
+        Root of the derivatives.
+    digests : Digests
+
+    Returns
+    -------
+    bool
+    """
+    anatomy = _anatomy_key(raw.anats, settings.template, digests)
+    steps: list[tuple[Path, str, dict[str, object]]] = [
+        (anatomy_record(raw.participant), anatomy, {})
+    ]
+    for bold in raw.bolds:
+        motion = _motion_key(bold, settings.dummy_scans, digests)
+        how = (settings.template, voxel_size(raw.bolds), settings.slice_timing)
+        run = _run_key(bold, [anatomy, motion], how, digests)
+        steps.append((bold_record(bold, "motion"), motion, {}))
+        steps.append((bold_record(bold), run, {"notes": list(bold.notes)}))
+    for record, key, about in steps:
+        content = _valid_record(out_dir / record, key, out_dir)
+        if content is None or content != {**content, **about}:
+            return False
+    return True
+
+
+def _anatomy_key(anats: Sequence[RawAnat], template: str, digests: Digests) -> str:
+    images_of = [(anat.path.name, digests.of(anat.path)) for anat in anats]
+    return hash_of(images_of, _template_key(template, digests), code_hash(_CODE))
+
+
+def _motion_key(bold: RawBold, dummy_scans: int | None, digests: Digests) -> str:
+    return hash_of(bold.path.name, digests.of(bold.path), dummy_scans, code_hash(_CODE))
+
+
+def _run_key(
+    bold: RawBold,
+    before: Sequence[str | None],
+    how: tuple[str, float, bool],
+    digests: Digests,
+) -> str:
+    """Hash what a preprocessed run is made from; `before` are the keys of the steps before it."""
+    image = (bold.path.name, digests.of(bold.path))
+    timing = (bold.t_r_s, bold.slice_times_s, bold.slice_axis)
+    template = _template_key(how[0], digests)
+    return hash_of(image, list(before), how, timing, template, code_hash(_CODE))
+
+
+def _template_key(template: str, digests: Digests) -> object:
+    return template, [digests.of(path) for path in template_files(template)]
+
+
+# ---------------------------------------------------------------------------------- steps
 
 
 def prepare_participant_anatomy(
@@ -131,93 +183,13 @@ def prepare_participant_anatomy(
     -------
     Record
     """
-    key = inputs_hash([anat.path for anat in anats], template, code_hash())
+    with recorded_digests(f"sub-{participant}", out_dir) as digests:
+        key = _anatomy_key(anats, template, digests)
 
     def work() -> Mapping[str, object]:
-        target = load_template(template)
-        found = prepare_anatomy([images.read(anat.path) for anat in anats], target)
-        files = _write_anatomy(found, anats, target, out_dir)
-        litres = float(found.brain.mask.sum() * np.prod(found.brain.t1w.zooms)) / 1e6
-        return {
-            "files": files,
-            "sources": [anat.path.name for anat in anats],
-            "template": template,
-            "quality": {
-                "n_t1w": len(anats),
-                "brain_litres": litres,
-                "mask_agreement": found.mask_agreement,
-                "template_similarity": found.similarity,
-            },
-        }
+        return derivatives.write_anatomy(anats, template, out_dir)
 
-    return _step(out_dir / anatomy_record(participant), key, out_dir, work)
-
-
-def _write_anatomy(
-    found: Anatomy, anats: Sequence[RawAnat], template: Template, out_dir: Path
-) -> list[str]:
-    label, name = anats[0].participant, template.name
-    desc = ("desc", "preproc")
-    files: list[Path] = []
-
-    def put(image: Image, path: Path, *, standard: bool = False) -> None:
-        images.write(out_dir / path, image, standard=standard)
-        files.append(path)
-
-    put(found.brain.t1w, anat_path(label, "T1w", desc))
-    put(found.brain.t1w.like(found.brain.mask), anat_path(label, "mask", ("desc", "brain")))
-    put(found.brain.t1w.like(_labels(found.brain.tissues)), anat_path(label, "dseg"))
-    for tissue, image in zip(_TISSUES, found.brain.tissues, strict=True):
-        put(image, anat_path(label, "probseg", ("label", tissue)))
-    grid = template.brain
-    points = found.warp.to_participant(grid.points())
-    space = ("space", name)
-    moved = grid.like(found.brain.t1w.at(points, order=3).reshape(grid.grid))
-    put(moved, anat_path(label, "T1w", space, desc), standard=True)
-    there = tuple(grid.like(t.at(points).reshape(grid.grid)) for t in found.brain.tissues)
-    put(grid.like(_labels(there)), anat_path(label, "dseg", space), standard=True)
-    inside = (
-        found.brain.t1w.like(found.brain.mask.astype(np.float32)).at(points).reshape(grid.grid)
-        > 0.5
-    )
-    put(grid.like(inside), anat_path(label, "mask", space, ("desc", "brain")), standard=True)
-    for tissue, image in zip(_TISSUES, there, strict=True):
-        put(image, anat_path(label, "probseg", space, ("label", tissue)), standard=True)
-    for way, target, path in (
-        (found.warp.to_participant, template.brain, warp_path(label, "T1w", name)),
-        (found.warp.to_template, found.brain.t1w, warp_path(label, name, "T1w")),
-    ):
-        xfm.write_field(out_dir / path, xfm.sampled_field(way, grid_over(target, _FIELD_MM)))
-        files.append(path)
-    for anat, matrix in zip(anats, found.to_inputs, strict=True):
-        path = build_path(
-            [*anat.entities, ("from", "orig"), ("to", "T1w"), ("mode", "image")],
-            "xfm",
-            ".txt",
-            "anat",
-        )
-        xfm.write_affines(out_dir / path, matrix[None])
-        files.append(path)
-    _write_anatomy_sidecars(label, anats, out_dir)
-    return [path.as_posix() for path in files]
-
-
-def _labels(tissues: Sequence[Image]) -> npt.NDArray[np.uint8]:
-    """Label each voxel with its likeliest tissue."""
-    share = np.stack([np.asarray(t.data) for t in tissues])
-    best = np.array(_DSEG, np.uint8)[share.argmax(axis=0)]
-    return np.where(share.sum(axis=0) > 0.5, best, 0).astype(np.uint8)
-
-
-def _write_anatomy_sidecars(label: str, anats: Sequence[RawAnat], out_dir: Path) -> None:
-    sources = [f"bids:raw:{anat.path.name}" for anat in anats]
-    content = {"Sources": sources, "SkullStripped": False}
-    tables.write_json(out_dir / anat_path(label, "T1w", ("desc", "preproc"), end=".json"), content)
-    about = {"Type": "Brain", "Sources": sources}
-    tables.write_json(out_dir / anat_path(label, "mask", ("desc", "brain"), end=".json"), about)
-
-
-# ---------------------------------------------------------------------------------- motion
+    return _step(out_dir / anatomy_record(participant), key, work, out_dir=out_dir)
 
 
 def estimate_run_motion(bold: RawBold, *, dummy_scans: int | None = None, out_dir: Path) -> Record:
@@ -235,43 +207,13 @@ def estimate_run_motion(bold: RawBold, *, dummy_scans: int | None = None, out_di
     -------
     Record
     """
-    key = inputs_hash([bold.path], dummy_scans, code_hash())
+    with recorded_digests(f"sub-{bold.participant}", out_dir) as digests:
+        key = _motion_key(bold, dummy_scans, digests)
 
     def work() -> Mapping[str, object]:
-        run = _read_run(bold)
-        n_dummy = dummy_scans
-        if n_dummy is None:
-            mean = run.data.reshape(-1, run.data.shape[3]).mean(axis=0, dtype=float)
-            n_dummy = non_steady_state(mean)
-        if run.data.shape[3] - n_dummy < 2:
-            raise ImageError(f"{bold.path}: {n_dummy} of its volumes are before the steady state")
-        found = estimate_motion(run, n_dummy=n_dummy)
-        reference = func_path(bold, "boldref", ("desc", "hmc"))
-        images.write(out_dir / reference, found.reference)
-        matrices = _hmc(bold)
-        xfm.write_affines(out_dir / matrices, found.matrices)
-        return {
-            "files": [reference.as_posix(), matrices.as_posix()],
-            "n_dummy": n_dummy,
-            "centre_mm": found.centre_mm.tolist(),
-        }
+        return derivatives.write_motion(bold, dummy_scans, out_dir)
 
-    return _step(out_dir / bold_record(bold, "motion"), key, out_dir, work)
-
-
-def _hmc(bold: RawBold) -> Path:
-    pairs = (("from", "orig"), ("to", "boldref"), ("mode", "image"), ("desc", "hmc"))
-    return func_path(bold, "xfm", *pairs, end=".txt")
-
-
-def _read_run(bold: RawBold) -> Image:
-    run = images.read(bold.path)
-    if run.data.ndim != 4:
-        raise ImageError(f"{bold.path}: it holds one volume, not a series")
-    return run
-
-
-# ---------------------------------------------------------------------------------- the run
+    return _step(out_dir / bold_record(bold, "motion"), key, work, out_dir=out_dir)
 
 
 def preprocess_run(
@@ -304,143 +246,14 @@ def preprocess_run(
     Record
     """
     before = [read_record(anatomy), read_record(motion)]
-    key = inputs_hash(
-        [bold.path],
-        [b.get("key") for b in before],
-        (template, voxel_mm, slice_timing, bold.t_r_s, bold.slice_times_s, bold.slice_axis),
-        code_hash(),
-    )
+    how = (template, voxel_mm, slice_timing)
+    with recorded_digests(f"sub-{bold.participant}", out_dir) as digests:
+        key = _run_key(bold, [content.get("key") for content in before], how, digests)
 
     def work() -> Mapping[str, object]:
         for content in before:
             if "fault" in content:
                 raise ImageError(str(content["fault"]))
-        return _preprocess(bold, before[1], (template, voxel_mm, slice_timing), out_dir)
+        return derivatives.write_preprocessed_run(bold, before[1], how, out_dir)
 
-    return _step(out_dir / bold_record(bold), key, out_dir, work)
-
-
-def _preprocess(
-    bold: RawBold,
-    moved: Mapping[str, Any],
-    how: tuple[str, float, bool],
-    out_dir: Path,
-) -> Mapping[str, object]:
-    template, voxel_mm, slice_timing = how
-    n_dummy, centre = int(moved["n_dummy"]), np.array(moved["centre_mm"])
-    matrices = xfm.read_affines(out_dir / _hmc(bold))
-    reference = images.read(out_dir / func_path(bold, "boldref", ("desc", "hmc")))
-    person = _read_brain(bold.participant, out_dir)
-    to_t1w, overlap = _coregister(reference, person)
-    field = xfm.read_field(out_dir / warp_path(bold.participant, "T1w", template))
-    grid = grid_over(load_template(template).brain, voxel_mm)
-
-    run = _read_run(bold)
-    timed = bool(slice_timing and bold.slice_times_s)
-    if timed:
-        run = correct_slice_timing(
-            run, bold.slice_times_s, bold.t_r_s, axis=bold.slice_axis, n_dummy=n_dummy
-        )
-    back = np.linalg.inv(to_t1w)
-    moved_run = resample_run(run, matrices, grid, lambda p: transforms.apply(back, field(p)))
-    del run
-
-    inside = _on(grid, field, person.t1w.like(person.mask.astype(np.float32))) > 0.5
-    mask = inside & moved_run.in_view & (moved_run.image.data[..., n_dummy:].min(axis=3) > 0)
-    maps = tuple(
-        (grid.like(_on(grid, field, csf)), grid.like(_on(grid, field, white)))
-        for csf, white in noise_maps(person)
-    )
-    noise = noise_masks(maps, mask)
-    series = [moved_run.image.data[m].T for m in (mask, noise.csf, noise.white_matter)]
-    parameters = np.array([transforms.parameters_of(m, centre) for m in matrices])
-    columns, meta = confounds(
-        Voxels(series[0], series[1], series[2]), parameters, bold.t_r_s, n_dummy=n_dummy
-    )
-    for name, rule in zip(("csf", "white_matter"), noise.rules, strict=True):
-        meta[name] |= {"MmFromGreyMatter": rule[0], "LeastShare": rule[1]}
-
-    files = [
-        func_path(bold, "boldref", ("space", template)),
-        func_path(bold, "mask", ("space", template), ("desc", "brain")),
-        bold_path(bold, template),
-        func_path(bold, "timeseries", ("desc", "confounds"), end=".tsv"),
-        func_path(bold, "xfm", ("from", "boldref"), ("to", "T1w"), ("mode", "image"), end=".txt"),
-    ]
-    steady = moved_run.image.data[..., n_dummy:]
-    mean = steady.mean(axis=3)
-    images.write(out_dir / files[0], grid.like(mean), standard=True)
-    images.write(out_dir / files[1], grid.like(mask), standard=True)
-    images.write(out_dir / files[2], moved_run.image, t_r_s=bold.t_r_s, standard=True)
-    write_confounds(out_dir / files[3], columns, meta)
-    xfm.write_affines(out_dir / files[4], back[None])
-    _write_bold_sidecar(bold, template, timed=timed, n_dummy=n_dummy, out_dir=out_dir)
-    spread = steady[mask].std(axis=1)
-    fd = framewise_displacement(parameters)
-    return {
-        "files": [path.as_posix() for path in files],
-        "template": template,
-        "slice_timing": timed,
-        "n_dummy": n_dummy,
-        "notes": list(bold.notes),
-        "quality": {
-            "n_volumes": bold.n_volumes,
-            "voxel_mm": voxel_mm,
-            "coregistration_dice": overlap,
-            "brain_in_view": float(mask.sum() / max(inside.sum(), 1)),
-            "mean_fd_mm": float(np.nanmean(fd)),
-            "max_fd_mm": float(np.nanmax(fd)),
-            "median_tsnr": float(np.median(mean[mask][spread > 0] / spread[spread > 0])),
-            "csf_voxels": int(noise.csf.sum()),
-            "white_matter_voxels": int(noise.white_matter.sum()),
-        },
-    }
-
-
-def _on(grid: Image, field: xfm.Field, image: Image) -> npt.NDArray[np.float32]:
-    """Resample an image of the person to the template."""
-    return image.at(field(grid.points())).reshape(grid.grid)
-
-
-def _read_brain(participant: str, out_dir: Path) -> Brain:
-    t1w = images.read(out_dir / anat_path(participant, "T1w", ("desc", "preproc")))
-    mask = images.read(out_dir / anat_path(participant, "mask", ("desc", "brain")))
-    tissues = tuple(
-        images.read(out_dir / anat_path(participant, "probseg", ("label", tissue)))
-        for tissue in _TISSUES
-    )
-    return Brain(t1w, np.asarray(mask.data) > 0, tissues)
-
-
-def _coregister(reference: Image, person: Brain) -> tuple[Floats, float]:
-    """Register a run's reference to the T1-weighted brain; return overlap of the masks, too."""
-    seen = signal_mask(reference)
-    flat = register.bias_corrected(reference, seen)
-    brain = masked(person.t1w, person.mask)
-    matrix = register.rigid_to(masked(flat, seen), brain)
-    inverse = np.linalg.inv(matrix)
-    where = transforms.apply(inverse, person.t1w.points())
-    own = reference.like(seen.astype(np.float32)).at(where).reshape(person.t1w.grid) > 0.5
-    view = reference.like(np.ones(reference.grid, np.float32)).at(where).reshape(own.shape) > 0.5
-    return matrix, dice(own, person.mask & view)
-
-
-def _write_bold_sidecar(
-    bold: RawBold, template: str, *, timed: bool, n_dummy: int, out_dir: Path
-) -> None:
-    content: dict[str, object] = {
-        "RepetitionTime": bold.t_r_s,
-        "SkullStripped": False,
-        "SliceTimingCorrected": timed,
-        "NumberOfVolumesDiscardedByUser": 0,
-        "NonSteadyStateVolumes": n_dummy,
-        "TaskName": dict(bold.entities).get("task", ""),
-        "Sources": [f"bids:raw:{bold.path.name}"],
-    }
-    if timed:
-        content["StartTime"] = (min(bold.slice_times_s) + max(bold.slice_times_s)) / 2
-    path = func_path(bold, "bold", ("space", template), ("desc", "preproc"), end=".json")
-    tables.write_json(out_dir / path, content)
-
-
-# ---------------------------------------------------------------------------------- onwards
+    return _step(out_dir / bold_record(bold), key, work, out_dir=out_dir, notes=bold.notes)

@@ -13,7 +13,7 @@ from circuitshift.atlases.remote import is_filled, templateflow_home
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io.images import Image, read
 
-__all__ = ["EMBEDDED", "Template", "load_template"]
+__all__ = ["EMBEDDED", "Template", "load_template", "template_files"]
 
 #: ICBM 152 nonlinear 2009a symmetric (Fonov 2011, doi:10.1016/j.neuroimage.2010.07.033), which
 #: nilearn carries without skull.
@@ -62,7 +62,25 @@ def load_template(name: str = EMBEDDED) -> Template:
     return _embedded() if name == EMBEDDED else _from_templateflow(name)
 
 
-def _embedded() -> Template:
+def template_files(name: str) -> list[Path]:
+    """Return the files that a template is read from, as far as they are there.
+
+    Parameters
+    ----------
+    name : str
+        As in `load_template`; nothing is fetched.
+
+    Returns
+    -------
+    list of Path
+    """
+    if name == EMBEDDED:
+        return _embedded_files()
+    needed, tissue = _templateflow_files(name)
+    return [path for path in (*needed, *tissue) if is_filled(path)]
+
+
+def _embedded_files() -> list[Path]:
     spec = find_spec("nilearn")  # found, not imported: that takes a second
     assert spec is not None and spec.origin is not None  # noqa: S101, PT018 - a dependency
     folder = Path(spec.origin).parent / "datasets" / "data"
@@ -75,26 +93,36 @@ def _embedded() -> Template:
             f"this version of nilearn does not carry {paths[0].name}; install nilearn 0.14, or "
             "name a template of TemplateFlow by --output-space"
         )
-    brain, grey, white = (read(path) for path in paths)
+    return paths
+
+
+def _embedded() -> Template:
+    brain, grey, white = (read(path) for path in _embedded_files())
     mask = np.asarray(brain.data) > 0
     grey, white = (p.like(np.asarray(p.data, np.float32) / 255) for p in (grey, white))
     rest = np.clip(1 - grey.data - white.data, 0, 1) * mask
     return Template(EMBEDDED, brain, mask, (brain.like(rest), grey, white))
 
 
-def _from_templateflow(name: str) -> Template:
+def _templateflow_files(name: str) -> tuple[list[Path], list[Path]]:
+    """Head and brain mask, which are needed, and maps of tissues, which are not."""
     folder = templateflow_home() / f"tpl-{name}"
     stem = f"tpl-{name}_res-01"
     needed = [folder / f"{stem}_T1w.nii.gz", folder / f"{stem}_desc-brain_mask.nii.gz"]
     tissue = [folder / f"{stem}_label-{label}_probseg.nii.gz" for label in ("CSF", "GM", "WM")]
+    return needed, tissue
+
+
+def _from_templateflow(name: str) -> Template:
+    needed, tissue = _templateflow_files(name)
     if not all(is_filled(path) for path in (*needed, *tissue)):
         _ask(name)
     lacking = [path.name for path in needed if not is_filled(path)]
     if lacking:
         raise InputError(
             f"template {name} is not in TemplateFlow's cache and could not be fetched: place "
-            f"{' and '.join(lacking)} in {folder}, or leave --output-space out to use {EMBEDDED}, "
-            "which needs no network"
+            f"{' and '.join(lacking)} in {needed[0].parent}, or leave --output-space out to use "
+            f"{EMBEDDED}, which needs no network"
         )
     head, inside = (read(path) for path in needed)
     mask = np.asarray(inside.data) > 0

@@ -18,6 +18,9 @@ from circuitshift.pipeline.reports.references import DOI
 
 __all__ = ["Row", "in_time", "nan_mean", "render", "visit"]
 
+#: Data files that this module reads, relative to its folder (`io.provenance.code_hash`).
+PACKAGE_DATA = ("templates/*.html", "templates/*.css", "templates/*.js")
+
 Row = Mapping[str, Any]
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 __all__ = ["DOI", "Entry", "bibtex", "cited", "listed"]
 
+#: Data files that this module reads, relative to its folder (`io.provenance.code_hash`).
+PACKAGE_DATA = ("templates/references.bib",)
 _WORD = r"(?:[\w.:;/-]|\([\w.:;/-]*\))"  # brackets belong to it only in pairs
 #: A DOI in a text; its first group is the DOI itself.
 DOI = re.compile(rf"doi:(10\.\d{{4,9}}/{_WORD}*(?:\w|\([\w.:;/-]*\)))", re.ASCII)
@@ -33,7 +35,7 @@ class Entry:
 @cache
 def _available() -> dict[str, Entry]:
     """Entries by DOI, in lower case."""
-    path = Path(__file__).with_name("templates") / "references.bib"
+    path = Path(__file__).parent / PACKAGE_DATA[0]
     out = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         said = dict(_FIELD.findall(line))

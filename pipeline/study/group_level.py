@@ -5,7 +5,6 @@ can be run again, audited, and fed by other software.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,21 +14,23 @@ from circuitshift.atlases.records import Atlas, Circuit
 from circuitshift.atlases.resolve import load_circuits
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids.participants import ParticipantTable, read_participants
-from circuitshift.pipeline.errors import DesignError, InputError
+from circuitshift.pipeline.errors import CircuitshiftError, DesignError, InputError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.digests import recorded_digests
 from circuitshift.pipeline.io.provenance import code_hash
 from circuitshift.pipeline.measure.atlas_files import read_atlas
 from circuitshift.pipeline.model import analyse as study
-from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, Design
+from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
 from circuitshift.pipeline.study import pairing as change
 from circuitshift.pipeline.study import tables as group_tables
-from circuitshift.pipeline.study.members import GroupInput, harmonised, study_members
-from circuitshift.pipeline.study.preregistration import compare_plan, plan_of
+from circuitshift.pipeline.study.members import DataSet, GroupInput, harmonised, study_members
+from circuitshift.pipeline.study.preregistration import compare_plan, installed_code, plan_of
 from circuitshift.pipeline.study.quality import exclude_rated
 from circuitshift.pipeline.study.ratings import FOLDER, Rating, read_ratings
 from circuitshift.pipeline.study.secondary_tables import write_secondary
-from circuitshift.pipeline.study.study_file import Observed, StudyFile, infer_design
+from circuitshift.pipeline.study.study_file import Design, Observed, StudyFile, infer_design
+from circuitshift.pipeline.study.validity import group_files, is_current, origins_of
 from circuitshift.pipeline.study.verdict_file import (
     Context,
     Fitted,
@@ -47,29 +48,6 @@ __all__ = [
     "run_group",
     "state_design",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class DataSet:
-    """One data set at the group level.
-
-    Parameters
-    ----------
-    outputs : Path
-        Where its measurements are: folders ``sub-X`` with ``sub-X_runs.tsv``.
-    participants : Path
-        Folder with participants.tsv: the input data set.
-    name : str
-        Empty for the main one.
-    """
-
-    outputs: Path
-    participants: Path
-    name: str = ""
-
-    def key(self, label: str) -> str:
-        """Return the unique key of a person over data sets."""
-        return f"{self.name}:{label}" if self.name else label
 
 
 class GroupFiles(NamedTuple):
@@ -181,9 +159,10 @@ def recorded_settings(data_sets: Sequence[DataSet]) -> AnalysisSettings:
         If people were measured with different settings; says who.
     """
     participants: dict[AnalysisSettings, list[str]] = {}
+    recorded = AnalysisSettings()
     for label, sidecar in _sidecars(data_sets):
-        found = AnalysisSettings.from_record(sidecar["Science"]).measuring()
-        participants.setdefault(found, []).append(label)
+        recorded = AnalysisSettings.from_record(sidecar["Science"]).measuring()
+        participants.setdefault(recorded.by_content(), []).append(label)
     if len(participants) > 1:
         groups = sorted(participants.values(), key=len)
         raise InputError(
@@ -191,7 +170,7 @@ def recorded_settings(data_sets: Sequence[DataSet]) -> AnalysisSettings:
             f"({', '.join(groups[0][:5])} unlike {', '.join(groups[-1][:5])}); run the participant "
             "level again for all, with the same flags"
         )
-    return next(iter(participants), AnalysisSettings())
+    return recorded
 
 
 def _sidecars(data_sets: Sequence[DataSet]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -206,19 +185,20 @@ def _sidecars(data_sets: Sequence[DataSet]) -> Iterator[tuple[str, Mapping[str, 
 
 
 def _other_code(data_sets: Sequence[DataSet]) -> list[str]:
-    """Say who was measured by other code than the one that runs: numbers may not compare."""
+    """Say who was measured by other code than that installed: numbers may not compare."""
+    installed = installed_code()["measuring"]
     other = sorted(
         group_tables.participant_id_of(label)
         for label, sidecar in _sidecars(data_sets)
-        if sidecar.get("CodeHash") != code_hash()
+        if sidecar.get("CodeHash") != installed
     )
     if not other:
         return []
     named = ", ".join(other[:5]) + (" and others" if len(other) > 5 else "")
     return [
         f"{len(other)} {'person was' if len(other) == 1 else 'people were'} measured by another "
-        f"version of the code than this group level ({named}); run the participant level again if "
-        "all are to be measured by one."
+        f"version of the measuring code than the one installed ({named}); run the participant "
+        "level again to measure all by one version."
     ]
 
 
@@ -259,7 +239,7 @@ def run_group(
     out_dir: Path,
     ratings: Path | None = None,
 ) -> GroupFiles:
-    """Analyse the study and write its tables and verdict.
+    """Analyse the study and write its tables and verdict, unless they are there and still valid.
 
     Parameters
     ----------
@@ -284,6 +264,33 @@ def run_group(
         If the study cannot be analysed as stated, or a rating cannot be read.
     """
     judged = read_ratings(ratings or out_dir / FOLDER)
+    files = _paths(out_dir / "group")
+    with recorded_digests("group", out_dir) as digests:
+        code = code_hash(__name__)
+        try:
+            made_from = origins_of(
+                data_sets, stated, settings, ratings=judged, out_dir=out_dir, digests=digests
+            )
+        except CircuitshiftError:  # raised again by the analysis, when old answers are removed
+            made_from = {}
+        if made_from and is_current(out_dir / "group", made_from, code, digests):
+            return files
+        content = _analyse(data_sets, stated, settings, judged=judged, out_dir=out_dir)
+        written = group_files(out_dir / "group", digests)
+        made = {"code_hash": code, "made_from": made_from, "files": written}
+        tables.write_json(files.verdict, content | made)
+    return files
+
+
+def _analyse(
+    data_sets: Sequence[DataSet],
+    stated: StudyFile,
+    settings: AnalysisSettings,
+    *,
+    judged: Sequence[Rating],
+    out_dir: Path,
+) -> dict[str, Any]:
+    """Analyse the study and write its tables; return the content of verdict.json."""
     for stale in ("verdict.json", "report.html"):  # a run that fails must not leave an old answer
         (out_dir / "group" / stale).unlink(missing_ok=True)
     plan = plan_of(stated, settings)
@@ -320,7 +327,7 @@ def run_group(
         tested=secondary.edges,
         motion=edge_motion(context, fitted),
     )
-    content = verdict_content(context, fitted, sensitivity) | {
+    return verdict_content(context, fitted, sensitivity) | {
         "circuits_not_resolved": list(context.skipped),
         "plan": compare_plan(out_dir / "group", plan),
         "notes": [
@@ -333,8 +340,6 @@ def run_group(
         ],
         "secondary": secondary.summary,
     }
-    tables.write_json(files.verdict, content)
-    return files
 
 
 def fit_study(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,34 @@ import numpy.typing as npt
 from circuitshift.pipeline.bids.participants import ParticipantTable
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.records import Design
 from circuitshift.pipeline.stats.combat import harmonise_sites
 from circuitshift.pipeline.study import pairing as change
+from circuitshift.pipeline.study.study_file import Design
 
-__all__ = ["GroupInput", "harmonised", "study_members"]
+__all__ = ["DataSet", "GroupInput", "harmonised", "study_members"]
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """One data set at the group level.
+
+    Parameters
+    ----------
+    outputs : Path
+        Where its measurements are: folders ``sub-X`` with ``sub-X_runs.tsv``.
+    participants : Path
+        Folder with participants.tsv: the input data set.
+    name : str
+        Empty for the main one.
+    """
+
+    outputs: Path
+    participants: Path
+    name: str = ""
+
+    def key(self, label: str) -> str:
+        """Return the unique key of a person over data sets."""
+        return f"{self.name}:{label}" if self.name else label
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.records import Design
+from circuitshift.pipeline.study.study_file import Design
 
 __all__ = [
     "Cohort",

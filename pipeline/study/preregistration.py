@@ -15,7 +15,25 @@ from circuitshift.pipeline.io.provenance import code_hash
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.study.study_file import StudyFile
 
-__all__ = ["compare_plan", "freeze_plan", "plan_of"]
+__all__ = ["compare_plan", "freeze_plan", "installed_code", "plan_of"]
+
+# Module that computes each part, and whether its data files count with the code.
+_CODE = {
+    "preprocessing": ("circuitshift.pipeline.preproc.derivatives", True),
+    "measuring": ("circuitshift.pipeline.measure.run", False),
+    "group level": ("circuitshift.pipeline.study.group_level", True),
+}
+
+
+def installed_code() -> dict[str, str]:
+    """Hash the code that computes numbers of an analysis: preprocessing, measuring, group level.
+
+    Returns
+    -------
+    dict of str to str
+        As in the records of preprocessing, the sidecars of matrices, and ``verdict.json``.
+    """
+    return {part: code_hash(module, data=data) for part, (module, data) in _CODE.items()}
 
 
 def plan_of(stated: StudyFile, settings: AnalysisSettings) -> dict[str, Any]:
@@ -43,7 +61,7 @@ def plan_of(stated: StudyFile, settings: AnalysisSettings) -> dict[str, Any]:
         "settings": recorded,
         "files": {Path(name).name: _hash(text) for name, text in files.items()},
         "version": __version__,
-        "code": code_hash(),
+        "code": installed_code(),
     }
     return dict(json.loads(json.dumps(content)))
 
@@ -91,6 +109,17 @@ def freeze_plan(folder: Path, plan: Mapping[str, Any]) -> Path:
     return path
 
 
+def _code_departures(folder: Path, frozen: Mapping[str, Any], plan: Mapping[str, Any]) -> list[str]:
+    """Name the version, and the code of each part of the analysis, that are not those frozen."""
+    out = ["version"] if frozen.get("version") != plan["version"] else []
+    known = frozen.get("code")
+    before = known if isinstance(known, dict) else {}
+    roots = (folder.parent, *folder.parent.glob("datasets/*"))
+    is_raw = any((root / "preproc").is_dir() for root in roots)
+    parts = [part for part in plan["code"] if is_raw or part != "preprocessing"]
+    return out + [f"code: {part}" for part in parts if before.get(part) != plan["code"][part]]
+
+
 def compare_plan(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     """Say whether an analysis follows the plan that was frozen.
 
@@ -117,7 +146,7 @@ def compare_plan(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
         for key in {*frozen.get(part, {}), *plan[part]}
         if frozen.get(part, {}).get(key) != plan[part].get(key)
     )
-    departures += [part for part in ("version", "code") if frozen.get(part) != plan[part]]
+    departures += _code_departures(folder, frozen, plan)
     start = f"The plan was frozen on {found.get('date')} (hash {found.get('hash')})"
     if found.get("hash") != _hash(frozen):
         start += ", and plan.json was edited since"

@@ -14,15 +14,16 @@ from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.io.provenance import code_hash, versions
+from circuitshift.pipeline.io.provenance import versions
 from circuitshift.pipeline.measure.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.model import analyse as study
 from circuitshift.pipeline.model.change_size import identifiability
-from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, Design
+from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
 from circuitshift.pipeline.study import pairing as change
 from circuitshift.pipeline.study import tables as group_tables
 from circuitshift.pipeline.study.members import GroupInput
 from circuitshift.pipeline.study.quality import compare_exclusion, qcfc, qcfc_edges
+from circuitshift.pipeline.study.study_file import Design
 
 __all__ = [
     "Context",
@@ -217,7 +218,6 @@ def verdict_content(
         "atlas": context.atlas.name,
         "n_regions": len(context.atlas.regions),
         "seed": context.design.seed,
-        "code_hash": code_hash(),
         "versions": versions(),
     }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from nipype.interfaces.base import isdefined
 
-from circuitshift.pipeline.bids.raw import RawAnat, RawBold, RawParticipant
+from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold, RawParticipant
 from circuitshift.pipeline.records import AnalysisSettings, ExecutionSettings, Run
 from circuitshift.pipeline.study.group_level import DataSet
 from circuitshift.pipeline.study.study_file import StudyFile

@@ -1,7 +1,7 @@
 """The BIDS App: both levels, once the command line has become a request."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from circuitshift.workflows.cli.preflight import (
 )
 from circuitshift.workflows.cli.request import Request
 from circuitshift.workflows.cli.terminal import count_participants, notify
+from circuitshift.workflows.cluster.status import is_unchanged
 from circuitshift.workflows.engine.crashes import explain
 from circuitshift.workflows.engine.locks import claimed, scratch
 from circuitshift.workflows.engine.log import log_line
@@ -88,8 +89,6 @@ def app(request: Request) -> int:
 @contextmanager
 def _at_work(request: Request, participants: Sequence[str] | None) -> Iterator[ExecutionSettings]:
     """Hold people of the output folder, and make scratch space for this run alone."""
-    from circuitshift.workflows.engine.run import only_submits  # noqa: PLC0415
-
     execution = request.execution
     bids.refuse_foreign(request.output_dir)
     check_writable("OUTPUT_DIR", request.output_dir)
@@ -97,10 +96,19 @@ def _at_work(request: Request, participants: Sequence[str] | None) -> Iterator[E
     with (
         claimed(request.output_dir, participants, notify=notify),
         scratch(
-            execution.work_dir, empty=request.clean_workdir, stays=only_submits(execution)
+            execution.work_dir, empty=request.clean_workdir, stays=_only_submits(execution)
         ) as folder,
     ):
         yield replace(execution, work_dir=folder)
+
+
+def _only_submits(execution: ExecutionSettings) -> bool:
+    """Tell whether the plugin submits jobs and does not wait; Nipype is asked about a file only."""
+    if execution.plugin_file is None:
+        return False
+    from circuitshift.workflows.engine.run import only_submits  # noqa: PLC0415 - two seconds
+
+    return only_submits(execution)
 
 
 def _key(person: ParticipantPlan, out_dir: Path) -> str:
@@ -136,17 +144,19 @@ def _is_measured(request: Request) -> bool:
 def _as_measured(request: Request) -> AnalysisSettings:
     """Take the settings of the participant level; refuse flags that contradict them."""
     recorded = recorded_settings(request.data_sets)
+    asked = replace(recorded, **dict(request.given))
+    same = recorded.by_content()
     unlike = [
         f"{name} = {value} (measured with {getattr(recorded, name)})"
         for name, value in request.given
-        if name != "circuits" and value != getattr(recorded, name)
+        if name != "circuits" and getattr(asked.by_content(), name) != getattr(same, name)
     ]
     if unlike:
         raise InputError(
             f"the participant level was run with other settings: {'; '.join(unlike)}; run it again "
             "with these flags, or leave them out here"
         )
-    return replace(recorded, circuits=request.settings.circuits)
+    return replace(asked, circuits=request.settings.circuits)
 
 
 def _participants(
@@ -156,10 +166,7 @@ def _participants(
     request: Request,
 ) -> int:
     """Measure everybody and write a report for each."""
-    from circuitshift.workflows.engine.run import only_submits, resources, run_workflow  # noqa: PLC0415
-    from circuitshift.workflows.participant import init_participant_wf  # noqa: PLC0415
-
-    submits = only_submits(execution)
+    submits = _only_submits(execution)
     if submits and request.clean_workdir:
         raise InputError("--clean-workdir would take away what the submitted jobs read")
     for note in plan.notes:
@@ -169,31 +176,24 @@ def _participants(
     start = time.monotonic()
     prepare_outputs(plan, settings, preproc_only=request.preproc_only)
     log_dir = request.output_dir.resolve() / "logs"
-
-    def build() -> "Workflow":
-        return init_participant_wf(
-            plan.participants,
-            settings,
-            execution,
-            reports_only=request.reports_only,
-            preproc_only=request.preproc_only,
-        )
-
+    left = _left(plan.participants, settings, request)
     if not request.reports_only:
         tables.write_json(command_record(request.output_dir), {"command": request.command})
-    crashes = run_workflow(build, execution, log_dir=log_dir, notify=notify, on_step=notify.step)
+    crashes = _run_participants(left, settings, execution, request) if left else ()
     if submits:
         notify(
-            f"{count_participants(len(plan.participants))}: submitted and not waited for; "
+            f"{count_participants(len(left))}: submitted and not waited for; "
             "who is done: "
             "circuitshift slurm BIDS_DIR OUTPUT_DIR --status"
         )
         return EXIT_OK
-    _record_crashes(crashes, plan, settings)
-    failed = _failed(plan, log_dir)
+    _record_crashes(crashes, left, settings)
+    failed = _failed(plan, log_dir, changed={person.node_name for person in left})
     for line in failed:
         notify(line)
-    if execution.resource_monitor:
+    if execution.resource_monitor and left:
+        from circuitshift.workflows.engine.run import resources  # noqa: PLC0415 - two seconds
+
         notify(resources(log_dir / "resources.json"))
     notify(
         f"{count_participants(len(plan.participants))} in {time.monotonic() - start:.0f} s; "
@@ -203,11 +203,53 @@ def _participants(
     return EXIT_PARTIAL if crashes or failed else EXIT_OK
 
 
+def _left(
+    participants: Sequence[ParticipantPlan], settings: AnalysisSettings, request: Request
+) -> list[ParticipantPlan]:
+    """Leave out participants for whom nothing would change."""
+    if request.reports_only:
+        return list(participants)
+    left = [
+        person
+        for person in participants
+        if not is_unchanged(person, settings, preproc_only=request.preproc_only)
+    ]
+    if len(left) < len(participants):
+        n_done = len(participants) - len(left)
+        notify(f"{count_participants(n_done)}: inputs, settings and code unchanged; nothing to do")
+    return left
+
+
+def _run_participants(
+    participants: Sequence[ParticipantPlan],
+    settings: AnalysisSettings,
+    execution: ExecutionSettings,
+    request: Request,
+) -> tuple["Crash", ...]:
+    """Run the workflows of participants to their end; return what crashed."""
+    from circuitshift.workflows.engine.run import run_workflow  # noqa: PLC0415 - two seconds
+    from circuitshift.workflows.participant import init_participant_wf  # noqa: PLC0415 - as above
+
+    def build() -> "Workflow":
+        return init_participant_wf(
+            participants,
+            settings,
+            execution,
+            reports_only=request.reports_only,
+            preproc_only=request.preproc_only,
+        )
+
+    log_dir = request.output_dir.resolve() / "logs"
+    return run_workflow(build, execution, log_dir=log_dir, notify=notify, on_step=notify.step)
+
+
 def _record_crashes(
-    crashes: Sequence["Crash"], plan: StudyPlan, settings: AnalysisSettings
+    crashes: Sequence["Crash"],
+    participants: Sequence[ParticipantPlan],
+    settings: AnalysisSettings,
 ) -> None:
     """Give everybody whose step crashed a row, and a page, that say so."""
-    by_node = {person.node_name: person for person in plan.participants}
+    by_node = {person.node_name: person for person in participants}
     unsaid: list[OutputError] = []
     for crash in crashes:
         person = next(by_node[part] for part in crash.node.split(".") if part in by_node)
@@ -229,8 +271,8 @@ def _record_crashes(
         raise unsaid[0]
 
 
-def _failed(plan: StudyPlan, log_dir: Path) -> list[str]:
-    """Name runs that could not be measured; what came of each run goes to the log of its person."""
+def _failed(plan: StudyPlan, log_dir: Path, *, changed: Collection[str]) -> list[str]:
+    """Name runs that could not be measured; what came of new ones goes to each person's log."""
     lines = []
     for person in plan.participants:
         path = runs_table(person.participant, person.out_dir)
@@ -238,7 +280,7 @@ def _failed(plan: StudyPlan, log_dir: Path) -> list[str]:
             continue
         rows = list(tables.read_table(path).rows())
         name = person.node_name.removesuffix("_wf").replace("sub_", "sub-")
-        for row in rows:
+        for row in rows if person.node_name in changed else ():
             outcome = f"{row['run']}, {row['atlas']}, {row['strategy']}: {row['status']}"
             log_line(log_dir / f"{name}.log", f"{outcome} ({row['reason']})")
         rows = [row for row in rows if row["status"] == "failed"]

@@ -84,7 +84,7 @@ def _is_group_done(plan: StudyPlan, request: SlurmRequest) -> bool:
 
     if not request.jobs.with_group:
         return True
-    return group_state(request.app.output_dir, plan.participants)[0]
+    return group_state(request.app.output_dir, plan.data_sets)[0]
 
 
 def _print_states(found: Sequence["State"], plan: StudyPlan, request: SlurmRequest) -> int:
@@ -101,6 +101,6 @@ def _print_states(found: Sequence["State"], plan: StudyPlan, request: SlurmReque
             notify(f"  {state.label}: {state.word}: {state.reason}")
     is_done = True
     if request.jobs.with_group:
-        is_done, sentence = group_state(request.app.output_dir, plan.participants)
+        is_done, sentence = group_state(request.app.output_dir, plan.data_sets)
         notify(f"group: {sentence}")
     return EXIT_OK if is_done and n["done"] == len(found) else EXIT_PARTIAL

@@ -204,6 +204,7 @@ def _sweep(out_dir: Path, participants: Collection[str] | None) -> None:
         for person in map(out_dir.joinpath, participants):
             for root in (person.parent, person.parent / "preproc"):
                 left += root.glob(f"{PART_PREFIX}*-{person.name}.html")
+                left += (root / "logs" / "digests").glob(f"{PART_PREFIX}*-{person.name}.json")
                 left += (root / person.name).rglob(f"{PART_PREFIX}*")
     for part in left:
         part.unlink(missing_ok=True)

@@ -32,8 +32,8 @@ def step(func: Callable[..., Any]) -> type[SimpleInterface]:
     """Make a ``SimpleInterface`` class of a function.
 
     Nipype's hash of a node covers its inputs and not the code behind them, so that an edited
-    function would answer with yesterday's result (nipy/nipype#3399). The hash of all code of
-    `circuitshift.pipeline` and `circuitshift.atlases` is therefore a hidden input.
+    function would answer with yesterday's result (nipy/nipype#3399). The hash of the code that
+    the function's module can reach by its imports is therefore a hidden input.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def step(func: Callable[..., Any]) -> type[SimpleInterface]:
         key: _trait(kind, mandatory=parameters[key].default is inspect.Parameter.empty)
         for key, kind in hints.items()
     }
-    inputs["code"] = traits.Str(code_hash(), usedefault=True)
+    inputs["code"] = traits.Str(code_hash(func.__module__), usedefault=True)
 
     def _run_interface(self: SimpleInterface, runtime: Any) -> Any:  # noqa: ANN401 - Nipype's
         given = {key: getattr(self.inputs, key) for key in hints}

@@ -16,7 +16,8 @@ from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.io.provenance import code_hash, inputs_hash, page_hash, versions
+from circuitshift.pipeline.io.digests import Digests, recorded_digests
+from circuitshift.pipeline.io.provenance import code_hash, hash_of, versions
 from circuitshift.pipeline.measure.atlas_files import read_atlas
 from circuitshift.pipeline.measure.denoise import denoising_prose, get_strategy, load_strategies
 from circuitshift.pipeline.measure.outputs import command_record, runs_table
@@ -37,7 +38,7 @@ from circuitshift.pipeline.reports.person.problems import problems_of
 from circuitshift.pipeline.reports.study.methods import EDGE_WORDS
 from circuitshift.pipeline.study import pairing as change
 
-__all__ = ["ReportFile", "report_participant"]
+__all__ = ["ReportFile", "is_reported", "report_participant"]
 
 _Row = Mapping[str, str]
 
@@ -82,18 +83,17 @@ def report_participant(
     path = runs or runs_table(participant, out_dir)
     if not path.exists():
         raise InputError(f"{path} is not there; run the participant level for sub-{participant}")
-    target = out_dir / f"sub-{participant}.html"
-    bib = path.with_name(f"sub-{participant}_references.bib")
-    key = _page_key(participant, path, settings, out_dir)
-    there = target.exists() and bib.exists()
-    if not again and there and key in target.read_text(encoding="utf-8"):
+    target, bib = _page_files(participant, path, out_dir)
+    with recorded_digests(f"sub-{participant}", out_dir) as digests:
+        key = _page_key(participant, path, settings, out_dir=out_dir, digests=digests)
+    if not again and _is_page_of(key, target, bib):
         return ReportFile(target)
     rows = list(tables.read_table(path).rows())
     usable = [row for row in rows if row["status"] != "failed"]
     failed = [row for row in rows if row["status"] == "failed"]
     first = _first_kind(usable, settings)
     primary = [row for row in usable if (row["atlas"], row["strategy"]) == first]
-    edges, circuits = _sessions(primary, out_dir)
+    edges, circuits = _sessions(primary, settings, out_dir)
     sessions = in_time(e.session for e in edges)
     ratings, unread = ratings_of(participant, out_dir)
     root, data_set = study_root(out_dir)
@@ -124,7 +124,44 @@ def report_participant(
     return ReportFile(target)
 
 
-def _page_key(participant: str, runs: Path, settings: AnalysisSettings, out_dir: Path) -> str:
+def is_reported(
+    participant: str, settings: AnalysisSettings, out_dir: Path, digests: Digests
+) -> bool:
+    """Tell whether a participant's page is there and shows what was measured.
+
+    Parameters
+    ----------
+    participant : str
+        Label without ``sub-``.
+    settings : AnalysisSettings
+    out_dir : Path
+        Root of the output data set.
+    digests : Digests
+
+    Returns
+    -------
+    bool
+    """
+    path = runs_table(participant, out_dir)
+    target, bib = _page_files(participant, path, out_dir)
+    if not (path.exists() and target.exists() and bib.exists()):
+        return False
+    key = _page_key(participant, path, settings, out_dir=out_dir, digests=digests)
+    return _is_page_of(key, target, bib)
+
+
+def _page_files(participant: str, runs: Path, out_dir: Path) -> tuple[Path, Path]:
+    bib = runs.with_name(f"sub-{participant}_references.bib")
+    return out_dir / f"sub-{participant}.html", bib
+
+
+def _is_page_of(key: str, target: Path, bib: Path) -> bool:
+    return target.exists() and bib.exists() and key.encode() in target.read_bytes()
+
+
+def _page_key(
+    participant: str, runs: Path, settings: AnalysisSettings, *, out_dir: Path, digests: Digests
+) -> str:
     """Hash of everything that a person's page shows of the person.
 
     The group level is left out: its numbers are added when pages are asked for again.
@@ -132,10 +169,13 @@ def _page_key(participant: str, runs: Path, settings: AnalysisSettings, out_dir:
     # sidecars hold the checksums of their tables, and no date: the same results, the same page
     files = [*runs.parent.rglob("func/*.json"), *runs.parent.rglob("figures/*")]
     files += (runs.parent.parent / "preproc" / runs.parent.name / "log").glob("*.json")
-    whole = complete_files(path for path in files if path.is_file())
-    seen = sorted((path.name, tables.checksum(path)) for path in whole)
+    complete = complete_files(path for path in files if path.is_file())
+    seen = sorted((path.name, digests.of(path)) for path in complete)
+    named = [Path(file) for file in (*settings.circuits, *settings.strategy_files)]
+    shown = [tables.read_text(file) for file in named]
     ratings = ratings_of(participant, out_dir)
-    return inputs_hash((), seen, tables.read_text(runs), settings.digest(), page_hash(), ratings)
+    code = code_hash(__name__)
+    return hash_of(seen, tables.read_text(runs), settings.digest(), shown, ratings, code)
 
 
 def _removed(row: _Row) -> Removed:
@@ -244,7 +284,7 @@ def _coverage(row: _Row, atlas: Atlas, out_dir: Path) -> Floats:
 
 
 def _sessions(
-    rows: Sequence[_Row], out_dir: Path
+    rows: Sequence[_Row], settings: AnalysisSettings, out_dir: Path
 ) -> tuple[tuple[SessionEdges, ...], dict[str, dict[str, float]]]:
     """Edges and circuit values of each session, over usable runs as in the analysis."""
     included = [row for row in rows if row["status"] == "included"]
@@ -266,8 +306,7 @@ def _sessions(
         for row in included
     )
     networks = tuple(region.network for region in atlas.regions)
-    settings = _sidecar(included[0], out_dir).get("Science") or {}
-    circuits = load_circuits(atlas, files=tuple(map(Path, settings.get("circuits", ())))).circuits
+    circuits = load_circuits(atlas, files=tuple(map(Path, settings.circuits))).circuits
     values: dict[str, dict[str, float]] = {}
     features = FeatureSpace.of_edges(atlas.labels)
     edges = []
@@ -285,9 +324,10 @@ def _provenance(rows: Sequence[_Row], settings: AnalysisSettings, out_dir: Path)
     record = command_record(study_root(out_dir)[0])
     if record.exists():
         out["command"] = str(tables.read_json(record)["command"])
-    out |= {"seed": seed_of(out_dir), "code hash": code_hash(), "science hash": settings.digest()}
+    out |= {"seed": seed_of(out_dir), "science hash": settings.digest()}
     if rows:
         sidecar = _sidecar(rows[0], out_dir)
+        out["code hash"] = str(sidecar.get("CodeHash", ""))
         if sidecar.get("Preprocessing"):
             out["preprocessing"] = str(sidecar["Preprocessing"])
         if sidecar.get("AtlasReference"):

@@ -9,6 +9,8 @@ import numpy as np
 from circuitshift.atlases.atomic_files import complete_files
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.digests import Digests, recorded_digests
+from circuitshift.pipeline.io.provenance import code_hash, hash_of
 from circuitshift.pipeline.measure.atlas_files import read_atlas
 from circuitshift.pipeline.model.secondary.secondary import secondary_tables
 from circuitshift.pipeline.reports.page import Row
@@ -34,8 +36,8 @@ _EDGES = (
 _QUALITY = ("mean_fd_mm", "minutes", "residual_dof", "n_regions_lost")
 
 
-def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
-    """Write ``group/report.html`` and ``group/references.bib`` from the outputs of the group level.
+def report_group(out_dir: Path, verdict: Path | None = None, *, again: bool = False) -> ReportFile:
+    """Write ``group/report.html`` and ``group/references.bib`` unless they exist and are valid.
 
     Parameters
     ----------
@@ -43,6 +45,8 @@ def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
         Root of the output data set.
     verdict : Path, optional
         ``verdict.json``, when it is not at its usual place.
+    again : bool
+        Write them even so.
 
     Returns
     -------
@@ -57,13 +61,18 @@ def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
     path = verdict or folder / "verdict.json"
     if not path.exists():
         raise InputError(f"{path} is not there; run the group level first")
-    content = tables.read_json(path)
+    target, bib = folder / "report.html", folder / "references.bib"
+    with recorded_digests("group", out_dir) as digests:
+        key = _page_key(path, out_dir, digests)
+    is_there = target.exists() and bib.exists()
+    if not again and is_there and key.encode() in target.read_bytes():
+        return ReportFile(target)
+    content = tables.read_json(path) | {"inputs_hash": key}
     participants = _rows(folder / "circuits.tsv")
     exclusions = _rows(folder / "exclusions.tsv")
     atlas = read_atlas(out_dir, str(content["atlas"]))
     methods = methods_group(content, atlas)
-    tables.write_text(folder / "references.bib", methods.bib)
-    target = folder / "report.html"
+    tables.write_text(bib, methods.bib)
     write_study_report(
         target,
         StudyReport(
@@ -88,6 +97,18 @@ def report_group(out_dir: Path, verdict: Path | None = None) -> ReportFile:
         ),
     )
     return ReportFile(target)
+
+
+def _page_key(verdict: Path, out_dir: Path, digests: Digests) -> str:
+    """Hash of everything that the page shows: the group level, runs, regions, who has a page."""
+    files = [verdict, *verdict.parent.glob("*.tsv"), *verdict.parent.glob("*.json")]
+    files += out_dir.glob("**/sub-*/sub-*_runs.tsv")
+    files += (out_dir / "sourcedata" / "atlases").glob("*")
+    seen = [
+        (path.relative_to(out_dir).as_posix() if path != verdict else "", digests.of(path))
+        for path in complete_files(files)
+    ]
+    return hash_of(seen, _pages(out_dir), code_hash(__name__))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

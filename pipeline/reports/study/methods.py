@@ -127,7 +127,15 @@ def _provenance(verdict: Row) -> list[tuple[str, str]]:
         (f"version of {name}", str(version))
         for name, version in (verdict.get("versions") or {}).items()
     ]
-    for key in ("science_hash", "code_hash", "seed", "atlas", "n_regions", "strategy"):
+    for key in (
+        "inputs_hash",
+        "science_hash",
+        "code_hash",
+        "seed",
+        "atlas",
+        "n_regions",
+        "strategy",
+    ):
         if key in verdict:
             out.append((key.replace("_", " "), wording.cell(verdict[key])))
     for part in ("design", "science"):

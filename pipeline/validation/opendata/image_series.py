@@ -8,13 +8,14 @@ series, without further denoising.
 from collections.abc import Sequence
 from pathlib import Path
 
-from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline.bids.filters import plain_label
-from circuitshift.pipeline.bids.names import Name, parse_name
+from circuitshift.pipeline.bids.names import Name, build_path, parse_name
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.digests import Digests, recorded_digests
 from circuitshift.pipeline.io.nifti import read_header
-from circuitshift.pipeline.io.provenance import inputs_hash
+from circuitshift.pipeline.io.provenance import code_hash, hash_of
 from circuitshift.pipeline.measure.atlas_files import atlas_for
 from circuitshift.pipeline.measure.extract import extract, parcellate
 
@@ -63,31 +64,42 @@ def write_image_series(
     if not found:
         raise InputError(f"{root} contains no image sub-*/func/*_bold.nii.gz; fetch it")
     problems: list[InputProblem] = []
-    for path, name in found:
-        added = [("space", space), ("atlas", regions.name), ("stat", "mean")]
-        target = out_dir / bids.build_path([*name.entities, *added], "timeseries", ".tsv")
-        try:
-            key = inputs_hash((path,), regions.name, space)
-            sidecar = target.with_suffix(".json")
-            if sidecar.exists() and tables.read_json(sidecar).get("InputsHash") == key:
-                continue
-            header = read_header(path)
-            part = parcellate(regions, header.affine, header.grid, None)
-            taken = extract(path, [part])
-        except CircuitshiftError as error:
-            person = name.get("sub")
-            problems.append(
-                InputProblem(str(path), str(error).removeprefix(f"{path}: "), "fetch it", person)
-            )
-            continue
-        series = taken.series[0].copy()
-        series[:, taken.coverage[0] < _MIN_COVERAGE] = float("nan")
-        about: dict[str, object] = {"InputsHash": key, "Sources": [path.as_uri()]}
-        if header.t_r_s:
-            about["RepetitionTime"] = header.t_r_s
-        target.parent.mkdir(parents=True, exist_ok=True)
-        tables.write_series(target, regions.labels, series, sidecar=about)
+    with recorded_digests("series", out_dir) as digests:
+        for path, name in found:
+            try:
+                _write_series(path, name, regions, space, out_dir=out_dir, digests=digests)
+            except CircuitshiftError as error:
+                what = str(error).removeprefix(f"{path}: ")
+                problems.append(InputProblem(str(path), what, "fetch it", name.get("sub")))
     return len(found) - len(problems), problems
+
+
+def _write_series(
+    path: Path, name: Name, regions: Atlas, space: str, *, out_dir: Path, digests: Digests
+) -> None:
+    """Write the series of one image, unless they are there and still valid."""
+    header = read_header(path)
+    added = [("space", space), ("atlas", regions.name), ("stat", "mean")]
+    target = out_dir / build_path([*name.entities, *added], "timeseries", ".tsv")
+    image = "" if regions.image is None else digests.of(regions.image)
+    key = {
+        "InputsHash": hash_of(digests.of(path), regions.kind, regions.regions, image, space),
+        "CodeHash": code_hash(__name__),
+    }
+    sidecar = target.with_suffix(".json")
+    if target.exists() and sidecar.exists():
+        seen = tables.read_json(sidecar)
+        if all(seen.get(part) == value for part, value in key.items()):
+            return
+    part = parcellate(regions, header.affine, header.grid, None)
+    taken = extract(path, [part])
+    series = taken.series[0].copy()
+    series[:, taken.coverage[0] < _MIN_COVERAGE] = float("nan")
+    about: dict[str, object] = {**key, "Sources": [path.as_uri()]}
+    if header.t_r_s:
+        about["RepetitionTime"] = header.t_r_s
+    target.parent.mkdir(parents=True, exist_ok=True)
+    tables.write_series(target, regions.labels, series, sidecar=about)
 
 
 def _is_asked(name: Name, runs: Sequence[str]) -> bool:

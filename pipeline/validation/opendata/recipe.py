@@ -12,6 +12,8 @@ from circuitshift.pipeline.validation.opendata.needed_files import FileSelection
 
 __all__ = ["Published", "Recipe", "RecipeData", "Replica", "load_recipe", "recipe_names"]
 
+#: Data files that this module reads, relative to its folder (`io.provenance.code_hash`).
+PACKAGE_DATA = ("recipes/*.toml",)
 _FOLDER = Path(__file__).with_name("recipes")
 _STUDY = ".study.toml"
 _RULES = ("", "equal", "at most", "increase", "decrease", "none")

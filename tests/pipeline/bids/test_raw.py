@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from circuitshift.pipeline.bids.raw import RawBold, find_raw, is_raw
+from circuitshift.pipeline.bids.raw import find_raw, is_raw
+from circuitshift.pipeline.bids.raw_records import RawBold
 from circuitshift.pipeline.bids.select_runs import Query
 from circuitshift.pipeline.errors import InputError
 

@@ -102,6 +102,9 @@ def test_an_output_is_made_again_when_its_input_or_the_settings_change(tmp_path,
     assert stamp() == first
     os.utime(path, ns=(1, 1))
     measure_all(tmp_path / "in", out)
+    assert stamp() == first
+    write_run(tmp_path / "in", "01", series[::-1])
+    measure_all(tmp_path / "in", out)
     second = stamp()
     assert second != first
     rows = measure_all(tmp_path / "in", out, AnalysisSettings(min_minutes=3.0))

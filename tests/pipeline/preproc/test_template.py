@@ -10,7 +10,7 @@ import pytest
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import images
 from circuitshift.pipeline.io.images import Image
-from circuitshift.pipeline.preproc.template import EMBEDDED, load_template
+from circuitshift.pipeline.preproc.template import EMBEDDED, load_template, template_files
 
 NAME = "MNI152NLin2009cAsym"
 
@@ -107,3 +107,13 @@ def test_without_network_the_error_lists_the_files_and_the_embedded_template(
     assert f"tpl-{NAME}_res-01_T1w.nii.gz" in message
     assert str(home) in message
     assert EMBEDDED in message
+
+
+def test_files_of_a_template_are_those_that_are_there(home: Path) -> None:
+    assert [path.name.split("_")[2] for path in template_files(EMBEDDED)] == ["t1", "gm", "wm"]
+    assert template_files(NAME) == []
+    fill(home, "T1w", "desc-brain_mask")
+    assert [path.name for path in template_files(NAME)] == [
+        f"tpl-{NAME}_res-01_T1w.nii.gz",
+        f"tpl-{NAME}_res-01_desc-brain_mask.nii.gz",
+    ]

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.records import Design
 from circuitshift.pipeline.study.pairing import (
     Measured,
     Member,
@@ -12,6 +11,7 @@ from circuitshift.pipeline.study.pairing import (
     precision_weights,
     session_means,
 )
+from circuitshift.pipeline.study.study_file import Design
 
 PRE_POST = Design("pre", "post", covariates=("age",))
 

@@ -15,6 +15,7 @@ import pytest
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.records import AnalysisSettings
+from circuitshift.pipeline.study.group_level import DataSet
 from circuitshift.pipeline.validation.simulate.data_set import (
     PlantedTruth,
     SimulationSpec,
@@ -191,6 +192,8 @@ def test_same_seed_same_bytes(study):
     group = root / "out/group"
     names = ("tests.tsv", "verdict.json", "circuits.tsv", "change.tsv", "edges.tsv", "report.html")
     before = {name: (group / name).read_bytes() for name in names}
+    for name in names:  # what is there and valid would not be computed again
+        (group / name).unlink()
     assert (
         run(
             root / "data",
@@ -257,31 +260,47 @@ def test_people_who_were_measured_by_other_code_are_named(study, tmp_path):
     root, _ = study
     shutil.copytree(root / "out", tmp_path / "out")
     verdict = tmp_path / "out/group/verdict.json"
-    assert not any("version of the code" in note for note in tables.read_json(verdict)["notes"])
+    assert not any(
+        "version of the measuring code" in note for note in tables.read_json(verdict)["notes"]
+    )
     for path in (tmp_path / "out/sub-02").rglob("*relmat.json"):
         tables.write_json(path, tables.read_json(path) | {"CodeHash": "0123456789ab"})
     words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work")
     assert run(*words, "--study", root / "study.toml") == EXIT_OK
-    said = "1 person was measured by another version of the code than this group level (sub-02)"
+    said = (
+        "1 person was measured by another version of the measuring code than the one installed "
+        "(sub-02)"
+    )
     assert any(note.startswith(said) for note in tables.read_json(verdict)["notes"])
 
 
-def test_a_rating_newer_than_the_verdict_is_seen(study, tmp_path):
+def test_the_state_of_the_group_level_is_that_of_results_and_ratings(study, tmp_path):
     root, _ = study
-    shutil.copytree(root / "out", tmp_path / "out")
-    made = (tmp_path / "out/group/verdict.json").stat().st_mtime
-    assert group_state(tmp_path / "out", ())[0]
-    rating = tmp_path / "out/ratings/sub-02.json"
-    tables.write_json(rating, {})
-    assert group_state(tmp_path / "out", ()) == (
-        False,
-        "the verdict is older than what is in ratings/",
-    )
-    for path in (rating, rating.parent):
-        os.utime(path, (made - 5, made - 5))
-    assert group_state(tmp_path / "out", ())[0]
+    out = tmp_path / "out"
+    shutil.copytree(root / "out", out)
+    data_sets = [DataSet(out, root / "data")]
+
+    def is_done():
+        return group_state(out, data_sets)
+
+    for path in out.rglob("*"):
+        os.utime(path, (1, 1))  # dates do not matter
+    assert is_done()[0]
+    rating = out / "ratings/sub-02.json"
+    tables.write_json(rating, {"participant_id": "sub-02", "rating": "doubt"})
+    said = "the verdict was made from other ratings than those in ratings/"
+    assert is_done() == (False, said)
     rating.unlink()  # taken back
-    assert not group_state(tmp_path / "out", ())[0]
+    assert is_done()[0]
+    matrix = next((out / "sub-02").rglob("*_relmat.tsv"))
+    content = matrix.read_bytes()
+    matrix.write_bytes(content.replace(b"0.1", b"0.2", 1))
+    said = "the verdict was made from other results of the participant level"
+    assert is_done() == (False, said)
+    matrix.write_bytes(content)
+    assert is_done()[0]
+    (out / "group/verdict.json").unlink()
+    assert is_done() == (False, "no verdict yet")
 
 
 def test_a_plan_is_frozen_and_followed(study, tmp_path):

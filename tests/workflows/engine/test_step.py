@@ -9,6 +9,7 @@ import pytest
 from nipype.pipeline import engine as pe
 
 from circuitshift.pipeline.records import AnalysisSettings, Run
+from circuitshift.workflows import steps
 from circuitshift.workflows.engine import step as module
 from circuitshift.workflows.engine.step import step
 
@@ -74,9 +75,25 @@ def test_the_hash_covers_inputs_and_code(monkeypatch):
     assert hashed(ending="?") != first
     other = WriteWords(words=["a"], out_dir="x", settings=AnalysisSettings(min_minutes=3.0)).inputs
     assert other.get_hashval(hash_method="content")[1] != first
-    monkeypatch.setattr(module, "code_hash", lambda: "edited")
+    seen = []
+
+    def edited_code(name):
+        seen.append(name)
+        return "edited"
+
+    monkeypatch.setattr(module, "code_hash", edited_code)
     edited = step(write_words)(words=["a"], out_dir="x", settings=AnalysisSettings()).inputs
     assert edited.get_hashval(hash_method="content")[1] != first
+    assert seen == [write_words.__module__]
+
+
+def test_the_code_of_a_step_is_that_of_its_own_module():
+    codes = {
+        getattr(steps, name).input_spec().code: name
+        for name in ("EstimateRunMotion", "MeasureParticipant", "ReportParticipant", "RunGroup")
+    }
+    assert len(codes) == 4
+    assert steps.PreprocessRun.input_spec().code == steps.EstimateRunMotion.input_spec().code
 
 
 def test_what_may_not_cross_is_refused_when_the_class_is_made():
@@ -94,11 +111,11 @@ def test_what_may_not_cross_is_refused_when_the_class_is_made():
 def test_records_of_the_pipeline_may_cross():
     def runs_in(runs: list[Run], settings: AnalysisSettings) -> Made: ...
 
-    assert set(step(runs_in).input_spec().get()) == {"runs", "science", "code"}
+    assert set(step(runs_in).input_spec().get()) == {"runs", "settings", "code"}
 
 
 def test_an_optional_path_may_be_left_out_or_given(tmp_path):
-    given = {"words": ["a"], "out_dir": str(tmp_path), "science": AnalysisSettings()}
+    given = {"words": ["a"], "out_dir": str(tmp_path), "settings": AnalysisSettings()}
     WriteWords(**given).run()
     assert (tmp_path / "words.txt").read_text() == "a!seitzman300"
     WriteWords(**given, before="x/y").run()

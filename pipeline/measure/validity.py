@@ -1,0 +1,244 @@
+"""Decide whether the outputs of a run are still valid, or have to be made again.
+
+Outputs are valid as long as three hashes in the sidecar of their matrix are unchanged, and their
+files are there with the content that was written:
+
+- ``InputsHash``: content of the image, mask, confounds table and its JSON, segmentation, atlas and
+  strategies, and the repetition time; never names of folders or times of files;
+- ``ScienceHash``: settings of measuring; circuits are none of them;
+- ``CodeHash``: source of `circuitshift.pipeline.measure.run` and of all that it imports.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from circuitshift.atlases.records import Atlas, Region
+from circuitshift.pipeline.bids.input_types import is_image
+from circuitshift.pipeline.errors import InputError, TableError
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.digests import Digests
+from circuitshift.pipeline.io.provenance import code_hash, hash_of
+from circuitshift.pipeline.measure import quality_images as views
+from circuitshift.pipeline.measure import run as measuring
+from circuitshift.pipeline.measure.atlas_files import atlas_for, read_atlas
+from circuitshift.pipeline.measure.outputs import desc_of, estimator_of, outputs_of
+from circuitshift.pipeline.records import AnalysisSettings, Run
+
+__all__ = ["about_run", "finished_rows", "measuring_code", "note_outputs", "run_key"]
+
+
+def measuring_code() -> str:
+    """Hash of the code that measures runs.
+
+    Data files are left out: atlases and strategies count by their content, see `run_key`.
+    """
+    return code_hash(measuring.__name__, data=False)
+
+
+def run_key(
+    run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests
+) -> dict[str, str]:
+    """Hash what the outputs of a run are made from.
+
+    Parameters
+    ----------
+    run : Run
+        With its repetition time.
+    settings : AnalysisSettings
+    out_dir : Path
+        Root of the output data set.
+    digests : Digests
+
+    Returns
+    -------
+    dict of str to str
+        ``InputsHash``, ``CodeHash``, ``ScienceHash``.
+
+    Raises
+    ------
+    CircuitshiftError
+        If an atlas or a file of strategies cannot be read.
+    OSError
+        If another file cannot be read.
+    """
+    if is_image(run):
+        atlases = [atlas_for(source, run.space) for source in settings.atlases]
+        # how a strategy is described changes no number
+        strategies = [
+            (s.name, s.load, s.low_pass_hz, s.high_pass_hz, s.fd_threshold_mm)
+            for s in measuring.strategies_of(settings)
+        ]
+    else:
+        atlases, strategies = [read_atlas(out_dir, run.atlas)], []
+    inputs = hash_of(
+        [None if path is None else digests.of(path) for path in _files(run)],
+        [_atlas_key(atlas, digests) for atlas in atlases],
+        strategies,
+        run.path.name,
+        run.entities,
+        run.t_r_s,
+    )
+    return {
+        "InputsHash": inputs,
+        "CodeHash": measuring_code(),
+        "ScienceHash": settings.by_content().digest(),
+    }
+
+
+def _files(run: Run) -> list[Path | None]:
+    """List every file that is read to measure a run."""
+    if not is_image(run):
+        return [run.path]
+    sidecar = None if run.confounds is None else run.confounds.with_suffix(".json")
+    if sidecar is not None and not sidecar.exists():
+        sidecar = None
+    return [run.path, run.mask, run.confounds, sidecar, views.segmentation_of(run)]
+
+
+def _atlas_key(atlas: Atlas, digests: Digests) -> object:
+    image = None if atlas.image is None else digests.of(atlas.image)
+    return atlas.name, atlas.kind, atlas.space, atlas.reference, image, _hash(atlas.regions)
+
+
+@lru_cache(maxsize=8)
+def _hash(regions: tuple[Region, ...]) -> str:
+    return hash_of(regions)
+
+
+def about_run(
+    run: Run, atlas: Atlas | None, notes: Sequence[str], out_dir: Path
+) -> dict[str, object]:
+    """Return what the sidecar of a matrix says of the run beyond the measurement.
+
+    When only this changes, as when folders are moved, the sidecar is written again and nothing is
+    measured.
+
+    Parameters
+    ----------
+    run : Run
+    atlas : Atlas or None
+        None for series and matrices.
+    notes : sequence of str
+        Of `circuitshift.pipeline.bids.run_metadata.check_run`.
+    out_dir : Path
+        Root of the output data set.
+
+    Returns
+    -------
+    dict
+        ``Preprocessing``, ``PreprocessingReport`` and ``Notes``.
+    """
+    return {
+        "Preprocessing": views.preprocessed_by(run) if is_image(run) else "",
+        "PreprocessingReport": views.fmriprep_report(run, out_dir),
+        "Notes": [*notes, *_space_note(atlas, run)],
+    }
+
+
+def _space_note(atlas: Atlas | None, run: Run) -> list[str]:
+    """Say that an image and its atlas are in different template spaces."""
+    if atlas is None or not (atlas.space and run.space) or atlas.space == run.space:
+        return []
+    return [
+        f"Atlas {atlas.name} is in {atlas.space} and the images are in {run.space}: regions are "
+        "displaced by up to a few millimetres."
+    ]
+
+
+def finished_rows(
+    run: Run,
+    settings: AnalysisSettings,
+    out_dir: Path,
+    *,
+    key: Mapping[str, str],
+    notes: Sequence[str],
+    digests: Digests,
+    update: bool = False,
+) -> list[dict[str, object]] | None:
+    """Return the rows of a run whose outputs are all there and valid; else None.
+
+    Parameters
+    ----------
+    run : Run
+    settings : AnalysisSettings
+    out_dir : Path
+        Root of the output data set.
+    key : mapping of str to str
+        From `run_key`.
+    notes : sequence of str
+        As in `about_run`.
+    digests : Digests
+    update : bool
+        Whether a sidecar that says something else of the run is written again; otherwise its
+        outputs count as not valid.
+
+    Returns
+    -------
+    list of dict, or None
+    """
+    rows: list[dict[str, object]] = []
+    for name, desc, atlas in _wanted(run, settings):
+        path = out_dir / outputs_of(run, name, desc, estimator_of(run, settings))["relmat"]
+        content = _valid_sidecar(path.with_suffix(".json"), key, out_dir, digests)
+        if content is None:
+            return None
+        current = content | about_run(run, atlas, notes, out_dir)
+        if current != content:
+            if not update:
+                return None
+            tables.write_json(path.with_suffix(".json"), current)
+        rows.append(dict(content["Row"]))
+    return rows
+
+
+def _wanted(run: Run, settings: AnalysisSettings) -> list[tuple[str, str, Atlas | None]]:
+    """Atlas name, ``desc-`` and atlas of every product of a run."""
+    if not is_image(run):
+        return [(run.atlas, "", None)]
+    strategies = measuring.strategies_of(settings)
+    atlases = [atlas_for(source, run.space) for source in settings.atlases]
+    return [(atlas.name, desc_of(s, settings), atlas) for atlas in atlases for s in strategies]
+
+
+def _valid_sidecar(
+    path: Path, key: Mapping[str, str], out_dir: Path, digests: Digests
+) -> dict[str, Any] | None:
+    """Read the sidecar of a matrix if it was made from the same, and its files are unchanged."""
+    try:
+        content = tables.read_json(path)
+    except TableError:  # not there, or no longer whole
+        return None
+    if "Files" not in content or any(content.get(name) != value for name, value in key.items()):
+        return None
+    files = {out_dir / name: seen for name, seen in content["Files"].items()}
+    if not all(_is_unchanged(path, seen, digests) for path, seen in files.items()):
+        return None
+    return content if all((out_dir / name).exists() for name in content.get("Views", ())) else None
+
+
+def note_outputs(rows: Iterable[Mapping[str, object]], out_dir: Path, digests: Digests) -> None:
+    """Compute the digests of outputs that were just written, so that they are not read again.
+
+    Parameters
+    ----------
+    rows : iterable of mapping
+        Of ``sub-X_runs.tsv``.
+    out_dir : Path
+        Root of the output data set.
+    digests : Digests
+    """
+    for row in rows:
+        if row.get("relmat"):
+            sidecar = (out_dir / str(row["relmat"])).with_suffix(".json")
+            for name in tables.read_json(sidecar)["Files"]:
+                digests.of(out_dir / name)
+
+
+def _is_unchanged(path: Path, seen: str, digests: Digests) -> bool:
+    """Compare a file with the digest of what was written."""
+    try:
+        return digests.of(path) == seen
+    except (OSError, InputError):
+        return False

@@ -1,0 +1,173 @@
+"""Decide whether the outputs of the group level are still valid, or have to be made again.
+
+``verdict.json`` holds a hash of each thing that the group level was made from, by content, and the
+digest of each table that was written with it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from circuitshift.atlases.atomic_files import complete_files
+from circuitshift.pipeline.bids.participants import read_participants
+from circuitshift.pipeline.errors import InputError, TableError
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.digests import Digests
+from circuitshift.pipeline.io.provenance import hash_of
+from circuitshift.pipeline.records import AnalysisSettings
+from circuitshift.pipeline.study.members import DataSet
+from circuitshift.pipeline.study.preregistration import installed_code
+from circuitshift.pipeline.study.ratings import Rating
+from circuitshift.pipeline.study.study_file import StudyFile
+
+__all__ = ["group_files", "is_current", "origins_of", "ratings_hash", "results_hash"]
+
+_NOT_OURS = ("verdict.json", "plan.json")
+
+
+def origins_of(
+    data_sets: Sequence[DataSet],
+    stated: StudyFile,
+    settings: AnalysisSettings,
+    *,
+    ratings: Sequence[Rating],
+    out_dir: Path,
+    digests: Digests,
+) -> dict[str, str]:
+    """Hash everything that the group level is made from, but its own code.
+
+    Parameters
+    ----------
+    data_sets : sequence of DataSet
+        The main one first.
+    stated : StudyFile
+    settings : AnalysisSettings
+    ratings : sequence of Rating
+    out_dir : Path
+        Root of the output data set.
+    digests : Digests
+
+    Returns
+    -------
+    dict of str to str
+        Keys say what each hash is of.
+    """
+    by_name = tuple(Path(file).name for file in settings.circuits)
+    files = [Path(file) for file in (*settings.circuits, *settings.strategy_files)]
+    plan = out_dir / "group" / "plan.json"
+    return {
+        "results": results_hash(data_sets, digests),
+        "participants": hash_of([_participants_of(d) for d in data_sets]),
+        "ratings": ratings_hash(ratings),
+        "study file": hash_of(stated.stated),
+        "settings": replace(settings.by_content(), circuits=by_name).digest(),
+        "files": hash_of([tables.read_text(file) for file in files]),
+        "measuring code": installed_code()["measuring"],
+        "plan": hash_of(tables.read_text(plan) if plan.exists() else None),
+    }
+
+
+def _participants_of(data_set: DataSet) -> object:
+    """Return all that tables say of participants, wherever these tables are."""
+    found = read_participants(data_set.participants)
+    return found.labels, found.columns, found.visits, found.problems, found.notes
+
+
+def results_hash(data_sets: Sequence[DataSet], digests: Digests) -> str:
+    """Hash what the participant level left: tables of runs, matrices and regions of atlases.
+
+    Parameters
+    ----------
+    data_sets : sequence of DataSet
+    digests : Digests
+
+    Returns
+    -------
+    str
+    """
+    found: list[tuple[str, str, str]] = []
+    for data_set in data_sets:
+        root = data_set.outputs
+        runs = sorted(root.glob("sub-*/sub-*_runs.tsv"))
+        files = [*runs, *complete_files((root / "sourcedata" / "atlases").glob("*"))]
+        for path in runs:
+            try:
+                matrices = set(tables.read_table(path).column("relmat")) - {tables.NOT_AVAILABLE}
+            except TableError:  # said where it is read
+                continue
+            files += [root / name for name in sorted(matrices)]
+            files += [(root / name).with_suffix(".json") for name in sorted(matrices)]
+        found += [
+            (data_set.name, path.relative_to(root).as_posix(), _digest(path, digests))
+            for path in files
+        ]
+    return hash_of(found)
+
+
+def ratings_hash(ratings: Sequence[Rating]) -> str:
+    """Hash what raters decided.
+
+    Parameters
+    ----------
+    ratings : sequence of Rating
+
+    Returns
+    -------
+    str
+    """
+    return hash_of(tuple(ratings))
+
+
+def _digest(path: Path, digests: Digests) -> str:
+    """Digest of a file; empty when it cannot be read, which is said where it is read."""
+    try:
+        return digests.of(path)
+    except (OSError, InputError):
+        return ""
+
+
+def group_files(folder: Path, digests: Digests) -> dict[str, str]:
+    """Return the digest of every table of the group level, and of its description.
+
+    Parameters
+    ----------
+    folder : Path
+        ``group/``.
+    digests : Digests
+
+    Returns
+    -------
+    dict of str to str
+        By file name.
+    """
+    paths = complete_files([*folder.glob("*.tsv"), *folder.glob("*.json")])
+    return {path.name: _digest(path, digests) for path in paths if path.name not in _NOT_OURS}
+
+
+def is_current(folder: Path, made_from: Mapping[str, str], code: str, digests: Digests) -> bool:
+    """Tell whether the verdict and its tables were made from the same by the same code.
+
+    Parameters
+    ----------
+    folder : Path
+        ``group/``.
+    made_from : mapping of str to str
+        From `origins_of`.
+    code : str
+        Hash of the code of the group level.
+    digests : Digests
+
+    Returns
+    -------
+    bool
+    """
+    try:
+        verdict: dict[str, Any] = tables.read_json(folder / "verdict.json")
+    except TableError:  # not there, or no longer whole
+        return False
+    return (
+        verdict.get("made_from") == dict(made_from)
+        and verdict.get("code_hash") == code
+        and verdict.get("files") == group_files(folder, digests)
+    )

@@ -1,0 +1,319 @@
+"""A person with two raw sessions, from the command line to edges, and the sessions exchanged.
+
+Both sessions have the same noise, motion and physiology, so that what differs between their edges
+is what was planted, and what the head's two positions in the scanner do, which must be nothing.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
+
+from circuitshift.atlases.load import load_atlas
+from circuitshift.pipeline import edges as connectivity
+from circuitshift.pipeline.io import images, tables
+from circuitshift.pipeline.measure.denoise import (
+    clean,
+    get_strategy,
+    load_regressors,
+    load_strategies,
+)
+from circuitshift.pipeline.measure.extract import extract, parcellate, read_mask
+from circuitshift.pipeline.measure.person import measure_preprocessed
+from circuitshift.pipeline.preproc import transforms
+from circuitshift.pipeline.preproc import transforms as xfm
+from circuitshift.pipeline.preproc.anatomy import dice
+from circuitshift.pipeline.preproc.confounds import framewise_displacement
+from circuitshift.pipeline.preproc.template import load_template
+from circuitshift.pipeline.records import AnalysisSettings
+from circuitshift.pipeline.validation.simulate.bold_run import draw_series
+from circuitshift.pipeline.validation.simulate.cohort import (
+    SimulatedParticipant,
+    draw_correlations,
+    draw_study,
+)
+from circuitshift.pipeline.validation.simulate.head import (
+    Head,
+    HeadSpec,
+    draw_head,
+    draw_pose,
+    draw_t1w,
+)
+from circuitshift.pipeline.validation.simulate.raw_data_set import BoldTruth, draw_bold
+from circuitshift.pipeline.validation.simulate.truth import PlantedTruth, SimulationSpec, plant
+
+pytestmark = pytest.mark.slow
+
+SESSIONS = ("before", "after")
+SPACE = "MNI152NLin2009aSym"
+SPEC = HeadSpec(t1w_mm=2.0, bold_mm=(3.5, 3.5, 3.5), fd_mm=0.15, noise=0.007)
+CIRCUITSHIFT = Path(sys.executable).with_name("circuitshift")
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A session, and what is true of it."""
+
+    t1w: images.Image
+    pose: np.ndarray  # from the head to the T1-weighted image
+    run: BoldTruth
+
+
+@dataclass(frozen=True)
+class Truth:
+    head: Head
+    scans: tuple[Scan, Scan]
+    circuits: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the command line wrote."""
+
+    out: Path
+
+    def func(self, session: str, name: str) -> Path:
+        folder = self.out / "preproc/sub-01" / f"ses-{session}" / "func"
+        return folder / f"sub-01_ses-{session}_task-rest_{name}"
+
+    def measured(self, session: str, end: str) -> Path:
+        (path,) = (
+            p
+            for p in (self.out / "sub-01").rglob(f"*ses-{session}_*_{end}")
+            if "desc-" not in p.name
+        )
+        return path  # of the primary strategy
+
+
+def write_session(root: Path, session: str, scan: Scan) -> None:
+    folder, stem = root / "sub-01" / f"ses-{session}", f"sub-01_ses-{session}"
+    images.write(folder / "anat" / f"{stem}_T1w.nii.gz", scan.t1w)
+    run = folder / "func" / f"{stem}_task-rest_bold.nii.gz"
+    images.write(run, scan.run.image, t_r_s=SPEC.t_r_s)
+    content = {
+        "RepetitionTime": SPEC.t_r_s,
+        "SliceTiming": scan.run.slice_times_s.tolist(),
+        "TaskName": "rest",
+        "PhaseEncodingDirection": "j-",
+    }
+    tables.write_json(run.with_name(f"{stem}_task-rest_bold.json"), content)
+
+
+def run_cli(raw: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    words = [str(CIRCUITSHIFT), str(raw), str(out), "participant", "-w", f"{out}_work", *more]
+    return subprocess.run([*words, "--nprocs", "1"], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def truth() -> Truth:
+    rng = np.random.default_rng(31)
+    atlas = load_atlas("seitzman300")
+    study = draw_study(SimulationSpec(t_r_s=SPEC.t_r_s), PlantedTruth("specific"), atlas, rng)
+    before = next(draw_correlations(study, SimulatedParticipant("01", "treated"), [False], rng))
+    after = plant(before, study.truth, study.participants, response=1.0)
+    head = draw_head(SPEC, rng)
+    scans = []
+    for correlation in (before, after):
+        series = draw_series(correlation, 120, SPEC.t_r_s, np.random.default_rng(32))
+        pose = draw_pose(SPEC, rng)
+        t1w = draw_t1w(head, pose, SPEC, rng)
+        moved = transforms.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
+        noise = np.random.default_rng(33)
+        scans.append(Scan(t1w, pose, draw_bold(head, SPEC, series, atlas, pose=moved, rng=noise)))
+    return Truth(head, (scans[0], scans[1]), study.participants.circuits)
+
+
+def made_of(truth: Truth, sessions: tuple[str, str], root: Path) -> Made:
+    for session, scan in zip(sessions, truth.scans, strict=True):
+        write_session(root / "raw", session, scan)
+    done = run_cli(root / "raw", root / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Made(root / "out")
+
+
+@pytest.fixture(scope="module")
+def made(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made_of(truth, SESSIONS, tmp_path_factory.mktemp("person"))
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_motion_is_recovered(truth: Truth, made: Made, number: int) -> None:
+    run, session = truth.scans[number].run, SESSIONS[number]
+    name = "from-orig_to-boldref_mode-image_desc-hmc_xfm.txt"
+    found = xfm.read_affines(made.func(session, name))
+    available = [transforms.matrix_of(row, run.centre_mm) for row in run.motion]
+    offset = [np.linalg.inv(a) @ b for a, b in zip(available, found, strict=True)][run.n_dummy :]
+    # the reference is a mean of volumes: where it lies is free
+    middle = np.linalg.inv(transforms.halfway(offset, run.centre_mm))
+    error = np.array([transforms.parameters_of(middle @ m, run.centre_mm) for m in offset])
+    assert np.median(np.abs(error[:, :3])) < 0.1
+    assert np.degrees(np.median(np.abs(error[:, 3:]))) < 0.1
+    table = tables.read_table(made.func(session, "desc-confounds_timeseries.tsv"))
+    said, moved = table.numbers("framewise_displacement"), framewise_displacement(run.motion)
+    assert np.corrcoef(said[3:], moved[3:])[0, 1] > 0.95
+    marked = [name for name in table.columns if name.startswith("non_steady_state_outlier")]
+    # nipype's rule, which drift can stretch by some volumes
+    assert run.n_dummy <= len(marked) <= run.n_dummy + 4
+
+
+def to_session(made: Made, session: str) -> np.ndarray:
+    """From the person's space to a session's T1-weighted image."""
+    stem = f"ses-{session}/anat/sub-01_ses-{session}_from-orig_to-T1w_mode-image_xfm.txt"
+    (found,) = xfm.read_affines(made.out / "preproc/sub-01" / stem)
+    return found
+
+
+def test_the_sessions_lie_upon_each_other(truth: Truth, made: Made) -> None:
+    first, second = (
+        np.linalg.inv(scan.pose) @ to_session(made, session)
+        for scan, session in zip(truth.scans, SESSIONS, strict=True)
+    )
+    error = transforms.parameters_of(np.linalg.inv(first) @ second, np.array([0.0, -18.0, 8.0]))
+    assert np.abs(error[:3]).max() < 0.3
+    assert np.degrees(np.abs(error[3:])).max() < 0.3
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_grey_matter_meets_the_template(truth: Truth, made: Made, number: int) -> None:
+    anat = made.out / "preproc/sub-01"
+    warp = xfm.read_field(anat / f"anat/sub-01_from-T1w_to-{SPACE}_mode-image_xfm.nii.gz")
+    template, scan = load_template(SPACE), truth.scans[number]
+    # the head's own grey matter, brought to the template by what was found
+    where = transforms.apply(
+        np.linalg.inv(scan.pose) @ to_session(made, SESSIONS[number]), warp(template.brain.points())
+    )
+    found = truth.head.tissues[1].at(where).reshape(template.brain.grid) > 0.5
+    assert dice(found, np.asarray(template.priors[1].data) > 0.5) >= 0.9
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_regional_series_are_those_planted(truth: Truth, made: Made, number: int) -> None:
+    run, session = truth.scans[number].run, SESSIONS[number]
+    path = made.func(session, f"space-{SPACE}_desc-preproc_bold.nii.gz")
+    mask, header = read_mask(made.func(session, f"space-{SPACE}_desc-brain_mask.nii.gz"))
+    parcels = parcellate(load_atlas("seitzman300"), header.affine, header.grid, mask)
+    (found,) = extract(path, [parcels]).series
+    table = tables.read_table(made.func(session, "desc-confounds_timeseries.tsv"))
+    drift = [table.numbers(name) for name in table.columns if name.startswith("cosine")]
+    basis = np.linalg.qr(np.column_stack([np.ones(len(found)), *drift])[run.n_dummy :])[0]
+    steady = (found[run.n_dummy :], run.carried[run.n_dummy :])
+    clean = [s - basis @ (basis.T @ s) for s in steady]
+    r = np.array([np.corrcoef(a, b)[0, 1] for a, b in zip(*(c.T for c in clean), strict=True)])
+    assert np.isnan(r).mean() < 0.02
+    assert np.nanmedian(r) >= 0.95
+    assert np.nanpercentile(r, 5) >= 0.8
+
+
+def test_change_is_recovered_without_bias(truth: Truth, made: Made) -> None:
+    """Against a perfect scan: shrunk as far as thermal noise explains, and nothing else.
+
+    Noise that regions do not share shrinks their correlation by the root of the product of the
+    shares of variance that are signal (Spearman 1904): here r of one series times r of the other.
+    Bounds are four standard deviations between the ten heads of tests/benchmarks/validate_raw.py.
+    """
+    strategy = get_strategy(AnalysisSettings().strategies[0], load_strategies())
+    found, perfect, r = [], [], []
+    for session, scan in zip(SESSIONS, truth.scans, strict=True):
+        series = tables.read_series(made.measured(session, "stat-mean_timeseries.tsv"))[1]
+        regressors = load_regressors(
+            made.func(session, "desc-confounds_timeseries.tsv"), strategy, n_volumes=120
+        )
+        ideal = clean(scan.run.carried, regressors, strategy, SPEC.t_r_s)[0]
+        found.append(connectivity.edges(series))
+        perfect.append(connectivity.edges(ideal))
+        r.append([np.corrcoef(a, b)[0, 1] for a, b in zip(series.T, ideal.T, strict=True)])
+    first, second = np.triu_indices(len(r[0]), 1)
+    kept = float(np.nanmedian([np.array(one)[first] * np.array(one)[second] for one in r]))
+    change, available = found[1] - found[0], perfect[1] - perfect[0]
+    there = np.isfinite(change)
+    assert there.mean() > 0.95
+    slope, offset = np.polyfit(available[there], change[there], 1)
+    assert slope == pytest.approx(kept, abs=0.09)
+    assert abs(offset) < 0.01
+    for name, edges in truth.circuits.items():
+        expected = kept * np.nanmean(available[edges])
+        assert np.nanmean(change[edges]) == pytest.approx(expected, abs=0.03), name
+
+
+def test_others_read_it_as_fmriprep_output(made: Made) -> None:
+    bold = str(made.func(SESSIONS[0], f"space-{SPACE}_desc-preproc_bold.nii.gz"))
+    for strategy in ("simple", "scrubbing", "compcor"):
+        frame, _ = load_confounds_strategy(bold, denoise_strategy=strategy)
+        assert len(frame) == 120
+    frame, sample = load_confounds(bold, strategy=("motion", "wm_csf", "high_pass", "compcor"))
+    assert frame.shape[1] > 24
+    assert sample is not None
+
+
+def test_the_sessions_exchanged(
+    truth: Truth, made: Made, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = made_of(truth, SESSIONS[::-1], tmp_path_factory.mktemp("exchanged"))
+    swap = {f"ses-{a}": f"ses-{b}" for a, b in zip(SESSIONS, SESSIONS[::-1], strict=True)}
+    compared = 0
+    for path in sorted(made.out.rglob("sub-01*")):
+        if path.suffix not in (".gz", ".tsv", ".txt") or path.name.endswith("_runs.tsv"):
+            continue
+        name = str(path.relative_to(made.out))
+        gsr_counterpart = other.out / re.sub("|".join(swap), lambda m: swap[m[0]], name)
+        assert gsr_counterpart.read_bytes() == path.read_bytes(), name
+        compared += 1
+    assert compared > 40
+
+
+def test_what_is_there_is_not_made_again(made: Made) -> None:
+    before = {
+        p: p.stat().st_mtime_ns
+        for p in made.out.rglob("sub-01*")
+        if p.is_file() and "_runs." not in p.name and p.suffix != ".log"  # written each time
+    }
+    done = run_cli(made.out.parent / "raw", made.out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def test_the_derivatives_are_read_as_anybody_s(made: Made, tmp_path: Path) -> None:
+    raw, preproc = made.out.parent / "raw", made.out / "preproc"
+    done = run_cli(raw, tmp_path / "out", "--derivatives", str(preproc))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / "out/preproc").exists()
+    for path in sorted((made.out / "sub-01").rglob("*relmat.tsv")):
+        assert (tmp_path / "out" / path.relative_to(made.out)).read_bytes() == path.read_bytes()
+
+
+def test_the_report_shows_it(made: Made) -> None:
+    page = (made.out / "sub-01.html").read_text()
+    assert "simpler than fMRIPrep" in page
+    quality = json.loads((made.out / "preproc/sub-01/log/sub-01_anatomy.json").read_text())
+    assert quality["quality"]["n_t1w"] == 2
+    for session in SESSIONS:
+        assert f"sub-01_ses-{session}_task-rest, mean volume in the template" in page
+    # in time, not by the alphabet
+    first, second = (page.index(f"ses-{session}_task-rest, mean volume") for session in SESSIONS)
+    assert first < second
+    assert "before denoising above and after it below" in page
+    assert len(page) < 6e6
+
+
+def test_a_run_that_failed_is_a_row(tmp_path: Path) -> None:
+    record = tmp_path / "sub-01_task-rest_bold.json"
+    record.write_text(json.dumps({"fault": "x.nii.gz: it is empty; fetch it again"}))
+    made = measure_preprocessed(
+        [record, tmp_path / "sub-01_task-other_bold.json"],
+        [],
+        participant="01",
+        settings=AnalysisSettings(),
+        preproc_dir=tmp_path / "preproc",
+        data_set="",
+        out_dir=tmp_path,
+    )
+    rows = list(tables.read_table(made.runs).rows())
+    assert [row["run"] for row in rows] == ["sub-01_task-rest", "sub-01_task-other"]
+    assert {row["status"] for row in rows} == {"failed"}
+    assert "it is empty; fetch it again" in rows[0]["reason"]
