@@ -10,6 +10,7 @@ import argparse
 import os
 import queue
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -310,9 +311,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if result.outcome != "killed":
             print(f"{result.outcome}: {mutant.name} ({mutant.file}): {mutant.why}")
     share = 100 * killed / len(results)
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(
         f"score: {killed} of {len(results)} killed ({share:.1f} %) in "
-        f"{time.monotonic() - start:.0f} s"
+        f"{time.monotonic() - start:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of processors"
     )
     return 0 if killed == len(results) else 1
 

@@ -8,8 +8,6 @@ import pytest
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Analysis, Rules, Visits, analyse
-from circuitshift.pipeline.model.global_model import Deviation
-from circuitshift.pipeline.model.verdict import Estimate, decide
 from circuitshift.pipeline.stats.bayes_factor import bayes_factor
 from circuitshift.pipeline.validation.simulate.edges import (
     EdgeSpec,
@@ -298,32 +296,3 @@ def test_positions_of_edges_are_refused_for_regions() -> None:
     circuits = {"dmn": np.array([3, 40_000])}
     with pytest.raises(DesignError, match="feature space 400 regions"):
         analyse(thickness_study(), circuits, rng=np.random.default_rng(0), rules=RULES)
-
-
-def estimate(family: str, p: float, equivalence: float) -> Estimate:
-    return replace(
-        Estimate.unknown(family, family),
-        estimate=0.1,
-        p=p,
-        p_corrected=p,
-        equivalence_p=equivalence,
-    )
-
-
-def test_the_decision_uses_corrected_p() -> None:
-    rows = [
-        replace(estimate(family, 0.01, 0.5), p_corrected=0.2) for family in ("global", "specific")
-    ]
-    found = decide(rows, alpha=0.05, deviation=Deviation(True, ""), controlled=True)
-    assert found.verdict == "undetermined"
-
-
-def test_without_a_control_arm_the_verdict_warns() -> None:
-    rows = [estimate("global", 0.01, 0.5), estimate("specific", 0.5, 0.5)]
-    with_arm, without = (
-        decide(rows, alpha=0.05, deviation=Deviation(True, ""), controlled=controlled).warnings
-        for controlled in (True, False)
-    )
-    assert len(without) == len(with_arm) + 1
-    assert any("control arm" in text for text in without)
-    assert not any("control arm" in text for text in with_arm)
