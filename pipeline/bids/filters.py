@@ -70,18 +70,18 @@ def load_filters(path: Path) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], .
             raise InputError(
                 f"{path}: unknown query {name!r}; use bold{nearest(name, _FILTER_QUERIES)}"
             )
-    wanted = content.get("bold")
-    if wanted is None:
+    bold_query = content.get("bold")
+    if bold_query is None:
         return ()
-    if not isinstance(wanted, dict):
+    if not isinstance(bold_query, dict):
         raise InputError(f"{path}: bold is not an object; write an object of entities and values")
     available = {*_FILTER_KEYS, *_FILTER_CONSTANTS}
-    for entity in wanted:
+    for entity in bold_query:
         if entity not in available:
             raise InputError(
                 f"{path}: unknown entity {entity!r} of bold; correct it{nearest(entity, available)}"
             )
-    pairs = tuple((entity, _filter_value(path, entity, v)) for entity, v in wanted.items())
+    pairs = tuple((entity, _filter_value(path, entity, v)) for entity, v in bold_query.items())
     return (("bold", pairs),)
 
 
@@ -123,9 +123,9 @@ def passes_all(name: Name, filters: Filters) -> bool:
     )
 
 
-def _passes(label: str, wanted: object, key: str) -> bool:
+def _passes(label: str, values: object, key: str) -> bool:
     """Return whether a label matches one of the values of a filter; ``1`` matches ``01``."""
-    for value in wanted if isinstance(wanted, list | tuple) else (wanted,):
+    for value in values if isinstance(values, list | tuple) else (values,):
         if value is None or value == NONE:
             if not label:
                 return True

@@ -1,4 +1,4 @@
-"""Input types: the kinds of files that can be a functional run, one record each.
+"""Define the input types: the kinds of files that can be a functional run, one record each.
 
 To add an input type, add a record to `INPUT_TYPES`; its place there is its priority. The choices of
 ``--input-type``, the search for files, the selection of runs, plans and batch jobs follow from the
@@ -31,9 +31,9 @@ class InputType:
     label : str
         Name in messages.
     content : {"image", "series", "matrix"}
-        An image has a space, a brain mask and confounds, and is denoised and divided into regions
-        here. Series and matrices belong to an atlas and are analysed as they are; edges are
-        estimated from images and series.
+        Images have a space, a brain mask and confounds, and circuitshift denoises them and
+        extracts regional time series. Series and matrices belong to an atlas and are not denoised.
+        Edges are estimated from images and series.
     suffix : str
         Last part of the file name before the extension.
     extensions : tuple of str
@@ -105,7 +105,7 @@ def input_type_of(run: Run) -> InputType:
 
 
 def is_image(run: Run) -> bool:
-    """Return whether a run is an image, which is denoised and divided into regions here."""
+    """Return whether a run is an image, which circuitshift denoises and parcellates."""
     return input_type_of(run).content == "image"
 
 
@@ -115,7 +115,7 @@ def read_table(run: Run) -> "tuple[tuple[str, ...], Floats]":
     Parameters
     ----------
     run : Run
-        Not an image.
+        Run of regional time series or a matrix, not an image.
 
     Returns
     -------

@@ -120,32 +120,34 @@ def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found
     InputError
         If `root` is not a folder, or the query contains an unknown input type.
     """
-    input_types = _wanted_input_types(query)
+    input_types = _requested_input_types(query)
     notes: list[str] = []
     scans = scan_all(Path(root), notes)
     files = [file for scan in scans for file in scan.files]
     problems = [problem for scan in scans for problem in scan.problems]
     files = [file for file in files if file.input_type in input_types]
-    problems += _participants_without(Path(root), scans, files, query)
-    problems += _unmatched(files, query)
-    wants = {plain_label(label, "sub") for label in query.participants}
+    problems += _participants_without_runs(Path(root), scans, files, query)
+    problems += _unmatched_labels(files, query)
+    requested_participants = {plain_label(label, "sub") for label in query.participants}
     problems = [
         problem
         for problem in problems
-        if not wants or not problem.participant or problem.participant in wants
+        if not requested_participants
+        or not problem.participant
+        or problem.participant in requested_participants
     ]
     files = [file for file in files if _matches(file, query)]
-    files = _one_input_type(files, notes)
-    files = _choose_all(files, query, notes, problems)
-    files = _one_file_each(files, notes, problems)
-    files = _without_joined(files, notes)
+    files = _select_input_type(files, notes)
+    files = _select_versions(files, query, notes, problems)
+    files = _select_derivative(files, notes, problems)
+    files = _without_concatenated(files, notes)
     runs = [run for file in files if (run := _make_run(file, dataset, problems)) is not None]
-    _count_notes(scans, notes)
+    _note_ignored_files(scans, notes)
     runs.sort(key=lambda r: (r.participant, r.session, r.task, r.run, r.atlas, str(r.path)))
     return FoundRuns(tuple(runs), tuple(sorted(set(problems))), tuple(dict.fromkeys(notes)))
 
 
-def _wanted_input_types(query: Query) -> tuple[InputType, ...]:
+def _requested_input_types(query: Query) -> tuple[InputType, ...]:
     """Return the requested input types in the order of preference."""
     unknown = sorted(set(query.input_types) - set(INPUT_TYPES))
     if unknown:
@@ -157,17 +159,20 @@ def _wanted_input_types(query: Query) -> tuple[InputType, ...]:
     )
 
 
-def _participants_without(
+def _participants_without_runs(
     root: Path, scans: Sequence[Scan], files: Sequence[File], query: Query
 ) -> list[InputProblem]:
     """Report participants without runs, or report once that no participant has any."""
-    there = {file.participant for file in files}
+    with_runs = {file.participant for file in files}
     participants = {
-        label: (scan, why) for scan in scans for label, why in scan.participants.items() if why
+        label: (scan, reason)
+        for scan in scans
+        for label, reason in scan.participants.items()
+        if reason
     }
-    faulty = {problem.participant for scan in scans for problem in scan.problems}
-    available = there | faulty | set(participants)
-    asked = [plain_label(label, "sub") for label in query.participants]
+    with_problems = {problem.participant for scan in scans for problem in scan.problems}
+    available = with_runs | with_problems | set(participants)
+    requested = [plain_label(label, "sub") for label in query.participants]
     problems = [
         InputProblem(
             f"sub-{label}",
@@ -175,41 +180,43 @@ def _participants_without(
             f"request an available participant{nearest(label, available)}",
             label,
         )
-        for label in asked
+        for label in requested
         if label not in available
     ]
-    if not there and not faulty:
+    if not with_runs and not with_problems:
         kinds = " or ".join(query.input_types) or _all_kinds()
-        whys = Counter(why for _, why in participants.values() if why != NO_RUN)
-        reason = f" ({whys.most_common(1)[0][0]})" if whys else ""
+        reasons = Counter(reason for _, reason in participants.values() if reason != NO_RUN)
+        reason = f" ({reasons.most_common(1)[0][0]})" if reasons else ""
         hint = "give the folder with the output of fMRIPrep"
         return [*problems, InputProblem(str(root), f"no participant has a {kinds}{reason}", hint)]
-    at_other_doors = {file.participant for scan in scans for file in scan.files} - there
-    for label in sorted(set(participants) - there - faulty):
-        scan, why = participants[label]
-        if label in at_other_doors:
-            why = f"it contains no run of the requested input type ({', '.join(query.input_types)})"
+    with_other_types = {file.participant for scan in scans for file in scan.files} - with_runs
+    for label in sorted(set(participants) - with_runs - with_problems):
+        scan, reason = participants[label]
+        if label in with_other_types:
+            input_types = ", ".join(query.input_types)
+            reason = f"it contains no run of the requested input type ({input_types})"
         fix = "preprocess or fetch its runs, or exclude the participant (--participant-label)"
-        problems.append(InputProblem(str(scan.base / f"sub-{label}"), why, fix, label))
+        problems.append(InputProblem(str(scan.base / f"sub-{label}"), reason, fix, label))
     return problems
 
 
 def _all_kinds() -> str:
+    """Format the labels of all input types."""
     *first, last = (kind.label for kind in INPUT_TYPES.values())
     return f"{', '.join(first)} or {last}"
 
 
-def _unmatched(files: Sequence[File], query: Query) -> list[InputProblem]:
+def _unmatched_labels(files: Sequence[File], query: Query) -> list[InputProblem]:
     """Report labels of the query that no file has."""
     problems = []
-    for option, asked, key in (
+    for option, requested, key in (
         ("--session-label", query.sessions, "ses"),
         ("--task-id", query.tasks, "task"),
         ("--space", query.spaces, "space"),
         ("--atlas", query.atlases, "atlas"),
     ):
         available = {file.atlas if key == "atlas" else file.name.get(key) for file in files} - {""}
-        for label in asked:
+        for label in requested:
             plain = plain_label(label, key).split(":")[0]
             if files and plain not in available:
                 problems.append(
@@ -223,13 +230,13 @@ def _unmatched(files: Sequence[File], query: Query) -> list[InputProblem]:
 
 
 def _matches(file: File, query: Query) -> bool:
-    """Return whether a file matches the query, except for spaces; see `_choose_all`."""
-    asked: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    """Return whether a file matches the query, except for spaces; see `_select_versions`."""
+    requested: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("sub", file.participant, query.participants),
         ("ses", file.name.get("ses"), query.sessions),
         ("task", file.name.get("task"), query.tasks),
     )
-    for key, value, labels in asked:
+    for key, value, labels in requested:
         if labels and value not in {plain_label(label, key) for label in labels}:
             return False
     if not file.is_image and query.atlases and file.atlas not in query.atlases:
@@ -237,26 +244,28 @@ def _matches(file: File, query: Query) -> bool:
     return passes_all(file.name, query.filters)
 
 
-def _choose_all(
+def _select_versions(
     files: list[File], query: Query, notes: list[str], problems: list[InputProblem]
 ) -> list[File]:
     """Select one space, resolution and description of each run, the same for all participants."""
     out: list[File] = []
     for name, kind in INPUT_TYPES.items():
-        there = [file for file in files if file.input_type is kind]
-        there = _choose_space(there, query, notes, problems) if there else []
-        there = _choose(there, lambda f: f.res, rank=_res_rank, what=(name, "res-"), notes=notes)
-        there = _choose(
-            there, lambda f: f.name.get("desc"), rank=str, what=(name, "desc-"), notes=notes
+        versions = [file for file in files if file.input_type is kind]
+        versions = _select_space(versions, query, notes, problems) if versions else []
+        versions = _select_version(
+            versions, lambda f: f.res, rank=_res_rank, what=(name, "res-"), notes=notes
         )
-        out += there
+        versions = _select_version(
+            versions, lambda f: f.name.get("desc"), rank=str, what=(name, "desc-"), notes=notes
+        )
+        out += versions
     return out
 
 
 def _space_rank(query: Query) -> Callable[[str], tuple[int, str]]:
     """Return a function that ranks spaces by preference."""
-    asked = [space.split(":")[0] for space in query.spaces]
-    order = [*asked, *(space for space in _SPACES if space not in asked)]
+    requested = [space.split(":")[0] for space in query.spaces]
+    order = [*requested, *(space for space in _SPACES if space not in requested)]
 
     def rank(space: str) -> tuple[int, str]:
         plain = space.split(":", maxsplit=1)[0]
@@ -265,49 +274,55 @@ def _space_rank(query: Query) -> Callable[[str], tuple[int, str]]:
     return rank
 
 
-def _choose_space(
+def _select_space(
     files: list[File], query: Query, notes: list[str], problems: list[InputProblem]
 ) -> list[File]:
     """Select the space that most runs have; runs without it are problems."""
     kind = files[0].input_type
     if query.spaces:
-        kept = [file for file in files if _in_asked_space(file, query.spaces)]
-        # If no run has it, `_unmatched` reports this once.
-        problems += _lacking(files, kept, " or ".join(query.spaces)) if kept else []
-        files = kept
+        selected = [file for file in files if _is_in_space(file, query.spaces)]
+        # If no run has it, `_unmatched_labels` reports this once.
+        problems += (
+            _missing_in_space(files, selected, " or ".join(query.spaces)) if selected else []
+        )
+        files = selected
     elif kind.content == "image":
         # Images in native space cannot be compared between participants.
         standard = [file for file in files if file.space not in _OWN_SPACES]
         if standard and len(standard) < len(files):
-            problems += _lacking(files, standard, "a standard space")
+            problems += _missing_in_space(files, standard, "a standard space")
             notes.append(
                 f"{len(files) - len(standard)} images in native space (no space- or space-T1w) are "
                 "ignored, because others are in a standard space."
             )
             files = standard
     rank = _space_rank(query)
-    kept = _choose(files, lambda f: f.space, rank=rank, what=(kind.name, "space-"), notes=notes)
-    best = {file.space for file in kept}
+    selected = _select_version(
+        files, lambda f: f.space, rank=rank, what=(kind.name, "space-"), notes=notes
+    )
+    best = {file.space for file in selected}
     if kind.content == "image" and len(best) > 1:
-        chosen = _most(files, lambda f: f.space, rank)
-        same = [file for file in kept if file.space == chosen]
-        problems += _lacking(kept, same, chosen)
-        return same
-    return kept
+        chosen = _most_frequent(files, lambda f: f.space, rank)
+        in_chosen_space = [file for file in selected if file.space == chosen]
+        problems += _missing_in_space(selected, in_chosen_space, chosen)
+        return in_chosen_space
+    return selected
 
 
-def _in_asked_space(file: File, spaces: Iterable[str]) -> bool:
+def _is_in_space(file: File, spaces: Iterable[str]) -> bool:
     """Return whether a file is in one of ``SPACE``, ``SPACE:res-2`` or ``SPACE:cohort-1``."""
-    held = {file.name.get("space"), *(f"{key}-{value}" for key, value in file.name.entities)}
-    return any(set(plain_label(space, "space").split(":")) <= held for space in spaces)
+    labels = {file.name.get("space"), *(f"{key}-{value}" for key, value in file.name.entities)}
+    return any(set(plain_label(space, "space").split(":")) <= labels for space in spaces)
 
 
-def _lacking(files: Iterable[File], kept: Iterable[File], space: str) -> list[InputProblem]:
+def _missing_in_space(
+    files: Iterable[File], selected: Iterable[File], space: str
+) -> list[InputProblem]:
     """Report the runs of which no file was selected."""
-    have = {file.identity for file in kept}
+    available_runs = {file.identity for file in selected}
     missing: dict[tuple[object, ...], list[File]] = defaultdict(list)
     for file in files:
-        if file.identity not in have:
+        if file.identity not in available_runs:
             missing[file.identity].append(file)
     return [
         InputProblem(
@@ -327,14 +342,16 @@ def _res_rank(res: str) -> tuple[int, int, str]:
     return order, int(res) if res.isdecimal() else 10**6, res
 
 
-def _most(files: Iterable[File], value: Callable[[File], str], rank: Callable[[str], Any]) -> str:
+def _most_frequent(
+    files: Iterable[File], value: Callable[[File], str], rank: Callable[[str], Any]
+) -> str:
     """Return the value that most runs have, and the first by `rank` among ties."""
     counts = Counter(dict.fromkeys((file.identity, value(file)) for file in files))
-    held = Counter(label for _, label in counts)
-    return min(held, key=lambda label: (-held[label], rank(label)))
+    counts_by_value = Counter(label for _, label in counts)
+    return min(counts_by_value, key=lambda label: (-counts_by_value[label], rank(label)))
 
 
-def _choose(
+def _select_version(
     files: list[File],
     value: Callable[[File], str],
     *,
@@ -348,54 +365,56 @@ def _choose(
         groups[file.identity].add(value(file))
     if all(len(values) == 1 for values in groups.values()):
         return files
-    best = _most(files, value, rank)
-    taken = {
+    best = _most_frequent(files, value, rank)
+    chosen_value = {
         identity: best if best in values else min(values, key=rank)
         for identity, values in groups.items()
     }
     input_type, key = what
     others = sorted({value(file) for file in files} - {best})
     notes.append(
-        f"Runs of input type {input_type} are available with {_names(key, [best, *others])}; "
-        f"{_names(key, [best])} is used, which most runs have (in a tie, the first of a fixed "
-        "order)."
+        f"Runs of input type {input_type} are available with "
+        f"{_format_labels(key, [best, *others])}; {_format_labels(key, [best])} is used, which "
+        "most runs have (in a tie, the first of a fixed order)."
     )
-    return [file for file in files if value(file) == taken[file.identity]]
+    return [file for file in files if value(file) == chosen_value[file.identity]]
 
 
-def _names(key: str, values: Sequence[str]) -> str:
+def _format_labels(key: str, values: Sequence[str]) -> str:
     """Format labels with their key."""
     return " and ".join(f"{key}{value}" if value else f"no {key}" for value in values)
 
 
-def _one_input_type(files: list[File], notes: list[str]) -> list[File]:
+def _select_input_type(files: list[File], notes: list[str]) -> list[File]:
     """Select one input type of each run: image before time series before matrix."""
     acquired: dict[InputType, set[tuple[object, ...]]] = defaultdict(set)
     for file in files:
         acquired[file.input_type].add(file.acquired if file.is_image else file.identity[1:])
-    kept: list[File] = []
-    passed: Counter[str] = Counter()
+    selected: list[File] = []
+    n_ignored: Counter[str] = Counter()
     for file in files:
-        better = _better_type(file, acquired)
-        if better is None:
-            kept.append(file)
+        preferred = _preferred_type(file, acquired)
+        if preferred is None:
+            selected.append(file)
         else:
-            passed[
-                f"{file.input_type.name} file(s) are ignored in favour of the {better.label}"
+            n_ignored[
+                f"{file.input_type.name} file(s) are ignored in favour of the {preferred.label}"
             ] += 1
-    notes += [f"{n} {what} of the same run." for what, n in sorted(passed.items())]
+    notes += [f"{n} {what} of the same run." for what, n in sorted(n_ignored.items())]
     input_types = [
-        name for name, kind in INPUT_TYPES.items() if any(file.input_type is kind for file in kept)
+        name
+        for name, kind in INPUT_TYPES.items()
+        if any(file.input_type is kind for file in selected)
     ]
     if len(input_types) > 1:
         notes.append(
             f"Some runs are available as {' only, others as '.join(input_types)} only, so that "
             "their denoising differs; --input-type selects one input type."
         )
-    return kept
+    return selected
 
 
-def _better_type(
+def _preferred_type(
     file: File, acquired: Mapping[InputType, set[tuple[object, ...]]]
 ) -> InputType | None:
     """Return the first input type before that of a file in which the same run is available."""
@@ -408,24 +427,26 @@ def _better_type(
     return None
 
 
-def _one_file_each(files: list[File], notes: list[str], problems: list[InputProblem]) -> list[File]:
+def _select_derivative(
+    files: list[File], notes: list[str], problems: list[InputProblem]
+) -> list[File]:
     """Refuse runs with several files, after selecting fMRIPrep before other derivatives."""
     groups: dict[tuple[object, ...], list[File]] = defaultdict(list)
     for file in files:
         groups[file.identity].append(file)
-    kept: list[File] = []
+    selected: list[File] = []
     for group in groups.values():
         first = [file for file in group if file.tier == min(f.tier for f in group)]
         if len(first) < len(group):
             notes.append(f"For runs in several derivatives, {first[0].base} is used.")
         if len(first) == 1:
-            kept += first
+            selected += first
         else:
-            problems.append(_twins(sorted(first, key=lambda f: f.entry.path)))
-    return kept
+            problems.append(_duplicate_problem(sorted(first, key=lambda f: f.entry.path)))
+    return selected
 
 
-def _twins(files: Sequence[File]) -> InputProblem:
+def _duplicate_problem(files: Sequence[File]) -> InputProblem:
     """Report several files of one run, once for all runs that two folders share."""
     bases = list(dict.fromkeys(str(file.base) for file in files))
     if len(bases) > 1:
@@ -440,37 +461,42 @@ def _twins(files: Sequence[File]) -> InputProblem:
     )
 
 
-def _without_joined(files: list[File], notes: list[str]) -> list[File]:
+def _without_concatenated(files: list[File], notes: list[str]) -> list[File]:
     """Exclude time series that XCP-D concatenated from runs that are available separately."""
 
-    def joined(file: File) -> tuple[object, ...]:
+    def identity_of_concatenated(file: File) -> tuple[object, ...]:
         pairs = tuple(pair for pair in file.acquired if pair[0] not in ("run", "dir"))
         return (file.input_type, pairs, *file.identity[2:])
 
-    parts = {joined(file) for file in files if file.name.get("run")}
-    kept = [f for f in files if f.is_image or f.name.get("run") or joined(f) not in parts]
-    if len(kept) < len(files):
+    parts = {identity_of_concatenated(file) for file in files if file.name.get("run")}
+    selected = [
+        f
+        for f in files
+        if f.is_image or f.name.get("run") or identity_of_concatenated(f) not in parts
+    ]
+    if len(selected) < len(files):
         notes.append(
-            f"{len(files) - len(kept)} file(s) without run- are ignored as concatenated runs, "
+            f"{len(files) - len(selected)} file(s) without run- are ignored as concatenated runs, "
             "because there are files with run-."
         )
-    return kept
+    return selected
 
 
 def _make_run(file: File, dataset: str, problems: list[InputProblem]) -> Run | None:
     """Make the record of a run; None, and problems, if one of its files cannot be used."""
-    obstacles = [_content_problem(file.entry, file.participant)]
+    file_problems = [_content_problem(file.entry, file.participant)]
     mask = confounds = None
     if file.is_image:
         keys = [pair for pair in file.name.entities if pair[0] != "desc"]
-        masks = [_stem(keys, "desc-brain_mask") + tail for tail in (".nii.gz", ".nii")]
-        mask = _partner(file, masks, "its brain mask", obstacles)
+        masks = [_file_name(keys, "desc-brain_mask") + tail for tail in (".nii.gz", ".nii")]
+        mask = _companion_file(file, masks, "its brain mask", file_problems)
         keys = [pair for pair in keys if pair[0] not in VARIANT]
         names = [
-            _stem(keys, f"desc-confounds_{suffix}.tsv") for suffix in ("timeseries", "regressors")
+            _file_name(keys, f"desc-confounds_{suffix}.tsv")
+            for suffix in ("timeseries", "regressors")
         ]
-        confounds = _partner(file, names, "its confounds table", obstacles)
-    found = [problem for problem in obstacles if problem is not None]
+        confounds = _companion_file(file, names, "its confounds table", file_problems)
+    found = [problem for problem in file_problems if problem is not None]
     problems += found
     if found:
         return None
@@ -492,18 +518,18 @@ def _make_run(file: File, dataset: str, problems: list[InputProblem]) -> Run | N
     )
 
 
-def _stem(pairs: Iterable[tuple[str, str]], tail: str) -> str:
+def _file_name(pairs: Iterable[tuple[str, str]], tail: str) -> str:
     """Join entities and the rest of a file name."""
     return "_".join([*(f"{key}-{value}" for key, value in pairs), tail])
 
 
-def _partner(
-    file: File, names: Sequence[str], what: str, obstacles: list[InputProblem | None]
+def _companion_file(
+    file: File, names: Sequence[str], what: str, file_problems: list[InputProblem | None]
 ) -> Path | None:
     """Find a file that belongs to an image: the first of `names` that exists."""
     entry = next((file.siblings[name] for name in names if name in file.siblings), None)
     if entry is None:
-        obstacles.append(
+        file_problems.append(
             InputProblem(
                 file.entry.path,
                 f"{what} {names[0]} is missing in its folder",
@@ -512,33 +538,33 @@ def _partner(
             )
         )
         return None
-    obstacles.append(_content_problem(entry, file.participant))
+    file_problems.append(_content_problem(entry, file.participant))
     return Path(entry.path)
 
 
-def _content_problem(entry: "os.DirEntry[str]", person: str) -> InputProblem | None:
+def _content_problem(entry: "os.DirEntry[str]", participant: str) -> InputProblem | None:
     """Check from its metadata that a file can be read."""
     try:
         if entry.is_dir():
-            return InputProblem(entry.path, "it is a folder, not a file", "replace it", person)
+            return InputProblem(entry.path, "it is a folder, not a file", "replace it", participant)
         size = entry.stat().st_size
     except OSError as error:
         if entry.is_symlink():
             what = "its content was never fetched (broken link)"
             return InputProblem(
-                entry.path, what, "run `datalad get` or `git annex get` on it", person
+                entry.path, what, "run `datalad get` or `git annex get` on it", participant
             )
         return InputProblem(
-            entry.path, f"it cannot be read ({error.strerror})", "fetch it again", person
+            entry.path, f"it cannot be read ({error.strerror})", "fetch it again", participant
         )
     return (
         None
         if size
-        else InputProblem(entry.path, "it is empty (0 bytes)", "fetch it again", person)
+        else InputProblem(entry.path, "it is empty (0 bytes)", "fetch it again", participant)
     )
 
 
-def _count_notes(scans: Sequence[Scan], notes: list[str]) -> None:
+def _note_ignored_files(scans: Sequence[Scan], notes: list[str]) -> None:
     """Add notes on the number of ignored files by reason."""
     counts = sum((scan.counts for scan in scans), Counter[str]())
     reasons = {

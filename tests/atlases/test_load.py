@@ -41,8 +41,8 @@ def test_labels_may_be_unsorted_sparse_and_large(tmp_path: Path, files) -> None:
     assert atlas.regions[3].xyz_mm is None  # a row without voxels remains a region
 
 
-def test_centres_of_an_image_that_is_turned_in_space(tmp_path: Path, files) -> None:
-    """By hand: the mean over voxels of affine @ (i, j, k, 1)."""
+def test_centres_in_a_rotated_image(tmp_path: Path, files) -> None:
+    """Compare with the mean over voxels of affine @ (i, j, k, 1)."""
     data = np.zeros((4, 5, 6), np.int16)
     data[1, 2, 3] = 1
     data[0, 1:4, 2] = 2

@@ -364,19 +364,18 @@ not_regions = ["no.*"]
     assert "b_L at 2 mm, c_R at 4 mm" in mine.notes[0]
 
 
-def test_no_region_beyond_reach_is_taken(tmp_path: Path) -> None:
-    """However few are nearer."""
+def test_regions_beyond_the_distance_limit_are_not_used(tmp_path: Path) -> None:
     text = GOOD.replace('regions = ["Insula_[LR]"]', """
 near_mm = [[-10, 0, 0], [40, 0, 0]]
 within_mm = 8
 nearest = 5
 source = "doi:10.1000/xyz"
 """)  # fmt: skip
-    places = {"a_L": (-10, 7.9, 0), "b_L": (-10, 0, 8), "c_L": (-10, 0, 8.1), "d_R": (40, 9, 0),
+    centres = {"a_L": (-10, 7.9, 0), "b_L": (-10, 0, 8), "c_L": (-10, 0, 8.1), "d_R": (40, 9, 0),
               "Amygdala": None}  # fmt: skip
     regions = tuple(
-        replace(infer_region(k, label), xyz_mm=place)
-        for k, (label, place) in enumerate(places.items(), start=1)
+        replace(infer_region(k, label), xyz_mm=xyz_mm)
+        for k, (label, xyz_mm) in enumerate(centres.items(), start=1)
     )
     atlas = Atlas("Places", regions, "table")
     (mine,) = load_circuits(atlas, ["mine"], files=[written(tmp_path, text)]).circuits

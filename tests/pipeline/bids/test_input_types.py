@@ -1,4 +1,4 @@
-"""Input types: how files are recognised and preferred, and what follows from a record."""
+"""Input types: recognition of files, order of preference, and effects of a further record."""
 
 import json
 from types import MappingProxyType
@@ -24,16 +24,16 @@ def test_names_priorities_and_contents():
     )  # fmt: skip
 
 
-def test_every_content_can_be_measured():
+def test_all_contents_can_be_measured():
     assert {kind.content for kind in types.INPUT_TYPES.values()} == set(person._MEASURES)
 
 
-def test_the_command_line_offers_every_input_type_and_raw_images():
+def test_the_command_line_offers_all_input_types_and_raw_images():
     action = app_parser()._option_string_actions["--input-type"]
     assert tuple(action.choices) == (*types.INPUT_TYPES, "raw")
 
 
-def test_a_filter_file_may_name_the_suffix_and_extension_of_every_input_type():
+def test_filter_files_accept_suffixes_and_extensions_of_all_input_types():
     for kind in types.INPUT_TYPES.values():
         assert kind.suffix in filters._FILTER_CONSTANTS["suffix"]
         assert set(kind.extensions) <= set(filters._FILTER_CONSTANTS["extension"])
@@ -58,13 +58,13 @@ def test_a_filter_file_may_name_the_suffix_and_extension_of_every_input_type():
         ("atlas-A_relmat.tsv", "statistic"),
     ],
 )
-def test_which_files_are_runs(name, obstacle):
+def test_files_that_are_runs(name, obstacle):
     parts = parse_name(f"{STEM}_{name}")
     (kind,) = [kind for kind in types.INPUT_TYPES.values() if kind.suffix == parts.suffix]
     assert kind.obstacle(parts) == obstacle
 
 
-def test_tables_may_be_described_by_the_sidecar_of_their_image():
+def test_tables_may_use_the_sidecar_of_their_image():
     suffixes = {name: kind.sidecar_suffixes for name, kind in types.INPUT_TYPES.items()}
     assert suffixes == {
         "bold": ("bold",),
@@ -75,17 +75,16 @@ def test_tables_may_be_described_by_the_sidecar_of_their_image():
 
 @pytest.fixture
 def further(monkeypatch):
-    """A fourth input type, as if its record were in the table: series of tracts."""
+    """Add the record of a fourth input type, time series of tracts."""
     kind = types.InputType("tracts", "tract series", "series", "tracts", (".tsv",), ("",))
-    known = MappingProxyType({**types.INPUT_TYPES, kind.name: kind})
+    extended = MappingProxyType({**types.INPUT_TYPES, kind.name: kind})
     for module in (types, scan, select_runs):
-        monkeypatch.setattr(module, "INPUT_TYPES", known)
+        monkeypatch.setattr(module, "INPUT_TYPES", extended)
     monkeypatch.setattr(scan, "FILE_ENDINGS", (*types.FILE_ENDINGS, *kind.endings))
     return kind
 
 
-def test_a_further_record_is_found_selected_read_and_measured(tmp_path, further):
-    """No other source file knows its name."""
+def test_a_further_record_is_sufficient_to_find_read_and_measure_runs(tmp_path, further):
     func = tmp_path / "sub-01" / "func"
     func.mkdir(parents=True)
     series = np.random.default_rng(1).standard_normal((40, 4))
@@ -104,7 +103,7 @@ def test_a_further_record_is_found_selected_read_and_measured(tmp_path, further)
     assert list(names) == labels
     np.testing.assert_allclose(values, series, atol=1e-6)
     assert person._MEASURES[further.content] is person._from_series
-    # the same run as time series is preferred, since that record comes first
+    # time series of the same run are preferred, because their record precedes
     tables.write_series(func / f"{STEM}_atlas-A_timeseries.tsv", labels, series)
     found = select_runs.find_runs(tmp_path)
     assert [run.input_type for run in found.runs] == ["timeseries"]

@@ -111,19 +111,19 @@ def test_participants_without_a_row_are_kept_and_noted(root):
     )
 
 
-def test_what_two_rows_state_differently_is_missing(root):
+def test_contradictory_values_of_two_rows_are_missing(root):
     put(root / "participants.tsv", GOOD + "sub-02\t43\tcontrol\t22\tn/a\n")
     found = read_participants(root)
     ages = dict(zip(found.labels, found.numbers("age"), strict=True))
     assert np.isnan(ages["02"])
     assert (ages["01"], ages["03"]) == (31, 53)
-    assert found.columns["group"][found.labels.index("02")] == "control"  # in this they agree
+    assert found.columns["group"][found.labels.index("02")] == "control"  # equal in both rows
     (problem,) = found.problems
     assert problem.participant == "02"
     assert "age 42 and 43" in str(problem)
 
 
-def test_a_label_that_fits_two_folders_is_given_to_neither(tmp_path):
+def test_a_label_that_matches_two_folders_is_assigned_to_neither(tmp_path):
     for label in ("1", "01"):
         (tmp_path / f"sub-{label}").mkdir()
     put(tmp_path / "participants.tsv", "participant_id\tage\nsub-001\t31\nsub-1\t50\n")

@@ -94,17 +94,16 @@ def test_a_failed_write_keeps_the_previous_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["t.tsv"]
 
 
-def test_a_checksum_is_of_the_content(tmp_path):
+def test_the_checksum_depends_on_the_content_only(tmp_path):
     for name, content in (("a", b"1\t2\n"), ("b", b"1\t2\n"), ("c", b"1\t3\n")):
         (tmp_path / name).write_bytes(content)
-    first, same, other = (tables.checksum(tmp_path / name) for name in "abc")
-    assert first == same != other
+    first, equal, other = (tables.checksum(tmp_path / name) for name in "abc")
+    assert first == equal != other
     (tmp_path / "a").write_bytes(b"1\t3\n")
     assert tables.checksum(tmp_path / "a") == other
 
 
-def test_what_is_not_finite_is_written_as_missing(tmp_path):
-    """In words of BIDS, which other software knows."""
+def test_values_that_are_not_finite_are_written_as_missing(tmp_path):
     values = np.array([[1.0, np.nan, np.inf], [0.5, -np.inf, 2.0]])
     tables.write_series(tmp_path / "s.tsv", "abc", values)
     assert (tmp_path / "s.tsv").read_text() == "a\tb\tc\n1\tn/a\tn/a\n0.5\tn/a\t2\n"
