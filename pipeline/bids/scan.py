@@ -32,8 +32,8 @@ class File:
         Parsed file name.
     entry : os.DirEntry
         The file.
-    input_type : {"bold", "timeseries", "relmat"}
-        Content of the file.
+    input_type : InputType
+        Record of its input type.
     siblings : mapping of str to os.DirEntry
         All files in the folder of the file, by name.
     base : Path

@@ -97,7 +97,7 @@ def test_tables_of_xcpd(tmp_path, files):
     ):
         files.touch(tmp_path / f"sub-01/func/sub-01_task-rest_{tail}")
     scan = scan_one(tmp_path)
-    assert sorted(file.input_type for file in scan.files) == ["relmat", "timeseries"]
+    assert sorted(file.input_type.name for file in scan.files) == ["relmat", "timeseries"]
     assert {file.atlas for file in scan.files} == {"Gordon"}
     assert scan.counts == {"statistic": 1, "no atlas": 1}
 
@@ -113,7 +113,7 @@ def test_tables_of_giga_connectome(tmp_path, files, tail, input_type):
     stem = "sub-1_ses-pre_task-rest_run-01_seg-Schaefer2018100Parcels7Networks"
     files.touch(tmp_path / "sub-1/ses-pre/func" / f"{stem}_{tail}")
     (file,) = scan_one(tmp_path).files
-    assert (file.input_type, file.atlas) == (input_type, "Schaefer2018100Parcels7Networks")
+    assert (file.input_type.name, file.atlas) == (input_type, "Schaefer2018100Parcels7Networks")
 
 
 def test_other_files_are_ignored_and_counted(tree, files):
