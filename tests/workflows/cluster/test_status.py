@@ -1,29 +1,27 @@
-"""What of a study is done: a verdict is current as long as nothing it is made of is newer."""
-
-import os
+"""State of the group level: a verdict is current while its inputs are those it was made from."""
 
 from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.digests import Digests
 from circuitshift.pipeline.measure.outputs import runs_table
+from circuitshift.pipeline.study.members import DataSet
+from circuitshift.pipeline.study.validity import ratings_hash, results_hash
 from circuitshift.workflows.cluster.status import group_state
-from circuitshift.workflows.plan import ParticipantPlan
 
 
-def test_a_verdict_older_than_the_measurements_is_not_current(tmp_path):
-    people = [ParticipantPlan(label, "", (), (), tmp_path) for label in ("01", "02")]
-    for person in people:
-        tables.write_text(runs_table(person.participant, tmp_path), "run\n")
-    assert group_state(tmp_path, people) == (False, "no verdict yet")
-    verdict = tmp_path / "group/verdict.json"
-    tables.write_json(verdict, {"verdict": "global"})
-    made = verdict.stat().st_mtime_ns
-    times = {"01": made - 10**9, "02": made - 10**9}
-    for label, at in times.items():
-        os.utime(runs_table(label, tmp_path), ns=(at, at))
-    is_current, said = group_state(tmp_path, people)
-    assert is_current
-    assert "global" in said
-    os.utime(runs_table("02", tmp_path), ns=(made + 10**9, made + 10**9))
-    is_current, said = group_state(tmp_path, people)
+def test_a_verdict_made_from_other_measurements_is_not_current(tmp_path):
+    for label in ("01", "02"):
+        tables.write_text(runs_table(label, tmp_path), "run\trelmat\n")
+    data_sets = [DataSet(tmp_path, tmp_path)]
+    assert group_state(tmp_path, data_sets) == (False, "no verdict yet")
+    made_from = {
+        "results": results_hash(data_sets, Digests("group", tmp_path)),
+        "ratings": ratings_hash(()),
+    }
+    tables.write_json(
+        tmp_path / "group/verdict.json", {"verdict": "global", "made_from": made_from}
+    )
+    assert group_state(tmp_path, data_sets) == (True, "verdict: global")
+    tables.write_text(runs_table("02", tmp_path), "run\trelmat\nsub-02_task-rest\tn/a\n")
+    is_current, sentence = group_state(tmp_path, data_sets)
     assert not is_current
-    assert "older than the outputs of 1" in said
-    assert group_state(tmp_path, people[:1])[0]
+    assert "other results of the participant level" in sentence
