@@ -6,7 +6,8 @@ from dataclasses import asdict, fields, replace
 import pytest
 
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.records import AnalysisSettings, Design, Strategy
+from circuitshift.pipeline.records import AnalysisSettings, Strategy
+from circuitshift.pipeline.study.study_file import Design
 
 
 @pytest.mark.parametrize(

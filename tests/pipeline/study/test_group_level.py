@@ -87,7 +87,7 @@ def change_rows(data_set, label, change):
 
 def test_edges_are_fisher_z_of_each_session(study):
     cohort = fit(study).cohort
-    assert [m.person for m in cohort.pairs] == list(PARTICIPANTS)
+    assert [m.participant for m in cohort.pairs] == list(PARTICIPANTS)
     for row, label in enumerate(PARTICIPANTS[1:], start=1):
         np.testing.assert_allclose(cohort.baseline[row], fisher_z(study, label, "pre"), atol=1e-7)
         np.testing.assert_allclose(cohort.followup[row], fisher_z(study, label, "post"), atol=1e-7)
@@ -112,7 +112,7 @@ def test_excluded_runs_do_not_enter_the_group(study):
     change_rows(study, "04", lambda row: [row | {"status": "excluded", "code": "motion"}])
     cohort = fit(study).cohort
     np.testing.assert_allclose(cohort.baseline[0], fisher_z(study, TWICE, "pre", 1), atol=1e-7)
-    assert "04" not in [m.person for m in (*cohort.pairs, *cohort.lone)]
+    assert "04" not in [m.participant for m in (*cohort.pairs, *cohort.lone)]
 
 
 def test_strategies_are_not_mixed(study):
@@ -161,7 +161,7 @@ def test_a_rating_of_the_page_excludes(study):
     folder.mkdir()
     content = {"participant_id": "sub-06", "session_id": "n/a", "rating": "exclude"}
     (folder / "a.json").write_text(json.dumps(content))
-    assert "06" not in [m.person for m in fit(study).cohort.pairs]
+    assert "06" not in [m.participant for m in fit(study).cohort.pairs]
 
 
 def test_a_group_level_that_fails_leaves_no_old_verdict(study):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.bids.participants import ParticipantTable
-from circuitshift.pipeline.records import Design
 from circuitshift.pipeline.study.members import GroupInput, study_members
+from circuitshift.pipeline.study.study_file import Design
 
 
 def table(labels, columns=None, visits=None):
@@ -21,7 +21,7 @@ def members_of(design, *, other=None, **columns):
         participants["ds3"] = table(("01",), {"group": ("healthy",)})
     named = {name: found.labels for name, found in participants.items()}
     found, *_ = study_members(GroupInput((), participants, named, ()), design)
-    return {member.person: member for member in found}
+    return {member.participant: member for member in found}
 
 
 GROUPS = ("drug", "sham", "healthy", "other")

@@ -74,7 +74,7 @@ def test_sessions_are_paired_by_the_labels_of_the_design():
         (p, s): measured(p, s, [z[p] + 10 * k]) for k, s in enumerate(("z", "m", "a")) for p in z
     }
     cohort = assemble(sessions, members, Design("z", "a"))
-    assert [m.person for m in cohort.pairs] == ["b", "a", "c"]
+    assert [m.participant for m in cohort.pairs] == ["b", "a", "c"]
     np.testing.assert_array_equal(cohort.baseline[:, 0], [2, 1, 3])
     np.testing.assert_array_equal(cohort.followup[:, 0], [22, 21, 23])
 

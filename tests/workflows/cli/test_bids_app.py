@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -573,7 +574,14 @@ def test_what_nipypes_plugins_cannot_do_is_refused(
 def test_settings_that_differ_from_the_participant_levels_are_refused(monkeypatch):
     measured = AnalysisSettings(min_minutes=2.0)
     monkeypatch.setattr(bids_app, "recorded_settings", lambda _: measured)
+
+    def request(**given):
+        settings = replace(AnalysisSettings(), **given)
+        return SimpleNamespace(data_sets=(), given=tuple(given.items()), settings=settings)
+
     with pytest.raises(InputError, match=r"min_minutes = 3\.0 \(measured with 2\.0\)"):
-        bids_app._as_measured({"min_minutes": 3.0}, [])
-    mine = {"min_minutes": 2.0, "circuits": ("mine.toml",)}  # circuits are of the group level
-    assert bids_app._as_measured(mine, []) == replace(measured, circuits=("mine.toml",))
+        bids_app._as_measured(request(min_minutes=3.0))
+    own = ("own.toml",)  # circuits belong to the group level
+    assert bids_app._as_measured(request(min_minutes=2.0, circuits=own)) == replace(
+        measured, circuits=own
+    )

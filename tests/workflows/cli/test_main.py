@@ -43,10 +43,10 @@ def test_defaults_are_not_settings():
         (["--nproc", "4"], "did you mean --nprocs?"),
         (["--input-type", "dicom"], "invalid choice"),
         (["--nprocs", "x"], "'x' is not a whole number"),
-        (["--nprocs", "0"], "'0' is not a whole number from 1 up"),
+        (["--nprocs", "0"], "'0' is not a whole number of at least 1"),
         (["--dummy-scans", "1.5"], "'1.5' is not a whole number"),
-        (["--min-coverage", "1.5"], "'1.5' is not a share from 0 to 1"),
-        (["--min-minutes", "-3"], "'-3' is not a number from 0 up"),
+        (["--min-coverage", "1.5"], "'1.5' is not a number between 0 and 1"),
+        (["--min-minutes", "-3"], "'-3' is not a number of at least 0"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_a_hint(capsys, words, sentence):
