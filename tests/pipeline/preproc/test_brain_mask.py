@@ -37,7 +37,7 @@ def test_the_mask_of_a_ball_has_its_size(affine: np.ndarray) -> None:
     image = ball(60.0, affine, (65, 65, 65))
     truth = np.asarray(image.data) > 500
     mask = brain_mask(image)
-    assert dice(mask, truth) > 0.94
+    assert dice(mask, truth) > 0.93
     # a lower threshold gives a larger brain
     assert brain_mask(image, fraction=0.2).sum() >= mask.sum()
 

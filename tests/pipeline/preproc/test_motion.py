@@ -17,9 +17,9 @@ def ball(centre: tuple[float, float, float], radius_mm: float, *, zoom: float = 
     image = Image(np.zeros((41, 41, 41), np.float32), affine)
     points = image.points() - np.array(centre)
     distance = np.linalg.norm(points / [1.0, 1.2, 0.9], axis=1)
-    values = 600.0 * (distance < radius_mm) + 400 * (distance < radius_mm / 2)
+    values = 600.0 * (distance < radius_mm) + 400.0 * (distance < radius_mm / 2)
     values += 3 * points[:, 0] * (distance < radius_mm)  # not symmetric
-    return image.like(ndimage.gaussian_filter(values.reshape(image.grid).astype(float), 1.0))
+    return image.like(ndimage.gaussian_filter(values.reshape(image.grid), 1.0))
 
 
 def test_motion_is_recovered(moving_run: BoldTruth) -> None:
