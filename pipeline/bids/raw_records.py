@@ -1,4 +1,4 @@
-"""Raw images of one participant, as preprocessing takes them."""
+"""Records of the raw images of one participant, the input of preprocessing."""
 
 from dataclasses import dataclass
 from pathlib import Path

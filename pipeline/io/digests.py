@@ -1,11 +1,11 @@
-"""Digests of the content of files, read once for each state of a file.
+"""Compute digests of the content of files, and record them to avoid repeated reading.
 
-Outputs are valid as long as the content of their inputs is unchanged. Reading every image again to
-see that would take as long as copying the data set, so the digest of a file is kept in a small
-record together with what the file system says of it: size, modification time, change time and
-inode. When all four are equal the file is not read. The modification time can be set by programs;
-the change time is set by the kernel whenever content, name or attributes change. In a copy of the
-data all inodes are new, so everything is read once more.
+Outputs are valid as long as the content of their inputs is unchanged. Reading all images to verify
+this would take as long as copying the data set. The digest of a file is therefore recorded together
+with its size, modification time, change time and inode. If all four are unchanged, the file is not
+read again. Programs can set the modification time, but the kernel sets the change time whenever
+content, name or attributes change. In a copy of the data all inodes are new, so that all files are
+read once.
 """
 
 import os
@@ -20,10 +20,10 @@ from circuitshift.pipeline.io import tables
 
 __all__ = ["UNREAD", "Digests", "digest_record", "recorded_digests"]
 
-#: Digest of a file that would have to be read; equal to no digest.
+#: Value that stands for the digest of a file that has not been read.
 UNREAD = "unread"
-# File systems count time in steps of up to 2 s (FAT; 1 s over NFS 3, 4 ms on ext4). A file that
-# changed within the last step could change again under the same time, so it is not trusted yet.
+# File systems record times in steps of up to 2 s (FAT; 1 s for NFS 3, 4 ms for ext4). A file that
+# changed within the last step may change again without a new time, so its digest is not recorded.
 _SETTLED_NS = 2_500_000_000
 _State = tuple[int, int, int, int]
 
@@ -34,12 +34,13 @@ class Digests:
     Parameters
     ----------
     name : str
-        ``sub-X``, or ``group``.
+        Name of the record: ``sub-X``, or ``group``.
     out_dir : Path
-        Root of the output data set. A record in ``logs/digests`` is read when it is there, and
-        ignored when it is damaged.
-    read : bool
-        Whether files are read whose digest is not recorded; otherwise `of` returns `UNREAD`.
+        Root of the output data set. An existing record in ``logs/digests`` is read; damaged
+        records are ignored.
+    read : bool, default=True
+        Whether files without a recorded digest are read. If False, `of` returns `UNREAD` for
+        them.
     """
 
     def __init__(self, name: str, out_dir: Path, *, read: bool = True) -> None:
@@ -49,6 +50,7 @@ class Digests:
         self._new: dict[str, tuple[_State, str]] = {}
 
     def _recorded(self) -> dict[str, tuple[_State, str]]:
+        """Read the record; empty if it does not exist or is damaged."""
         found: dict[str, tuple[_State, str]] = {}
         with suppress(TableError, TypeError, ValueError):
             for path, (*state, digest) in tables.read_json(self._record).items():
@@ -57,12 +59,12 @@ class Digests:
         return found
 
     def of(self, path: Path) -> str:
-        """Return the digest of a file's content.
+        """Return the digest of the content of a file.
 
         Parameters
         ----------
         path : Path
-            Links are followed.
+            The file. Links are followed.
 
         Returns
         -------
@@ -84,20 +86,20 @@ class Digests:
         if not self._read:
             return UNREAD
         digest = tables.checksum(path)
-        # outputs are written by one process at a time, which holds a lock (workflows.engine.locks)
+        # outputs are written by one process at a time, because of the lock on the participant
         is_settled = name.startswith(self._outputs) or time.time_ns() - state[2] > _SETTLED_NS
         if is_settled and _state(path) == state:
             self._new[name] = state, digest
         return digest
 
     def save(self) -> None:
-        """Write the record if it has changed; entries of files that are gone are dropped.
+        """Write the record if it has changed, without entries of files that no longer exist.
 
-        A record that cannot be written is left out: files are then read again the next time.
+        A record that cannot be written is not an error; the files are read again in the next run.
         """
         if not self._new:
             return
-        # another step of the same participant may have written it since
+        # another step of the same participant may have written the record meanwhile
         self._known = self._recorded() | self._new
         self._new = {}
         content = {
@@ -110,18 +112,20 @@ class Digests:
 
 
 def _state(path: Path) -> _State:
-    """Ask the file system for the state of a file.
+    """Return size, times and inode of a file.
 
-    The file is opened: clients of network file systems answer `os.stat` from a cache of up to a
-    minute, and ask the server when a file is opened.
+    The file is opened because clients of network file systems answer `os.stat` from a cache, which
+    may be a minute old, but query the server when a file is opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    descriptor = os.open(
+        path, os.O_RDONLY | os.O_NONBLOCK
+    )  # non-blocking, as opening a pipe would wait for a writer
     try:
         about = os.fstat(descriptor)
     finally:
         os.close(descriptor)
     if not S_ISREG(about.st_mode):
-        raise InputError(f"{path}: it is no file (a folder, pipe or device); replace it")
+        raise InputError(f"{path}: it is not a file but a folder, pipe or device; replace it")
     return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
 
 
@@ -132,18 +136,19 @@ def digest_record(name: str, out_dir: Path) -> Path:
 
 @contextmanager
 def recorded_digests(name: str, out_dir: Path) -> Iterator[Digests]:
-    """Open the digests of a participant or of the group level, and save them in the end.
+    """Provide the digests of a participant or of the group level, and save them at the end.
 
     Parameters
     ----------
     name : str
-        ``sub-X``, or ``group``.
+        Name of the record: ``sub-X``, or ``group``.
     out_dir : Path
         Root of the output data set.
 
     Yields
     ------
     Digests
+        Digests that were recorded before, to which those of newly read files are added.
     """
     digests = Digests(name, out_dir)
     try:

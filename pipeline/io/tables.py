@@ -244,16 +244,17 @@ def _format_cell(value: object) -> str:
 
 
 def table_text(columns: Mapping[str, Sequence[object] | npt.NDArray[Any]]) -> str:
-    """Return a table as the text of a TSV.
+    """Format a table as the text of a TSV file.
 
     Parameters
     ----------
     columns : mapping of str to sequence
-        Of equal length. NaN and None become ``n/a``.
+        Columns of equal length. NaN and None are written as ``n/a``.
 
     Returns
     -------
     str
+        The header line and one line per row.
 
     Raises
     ------
@@ -264,6 +265,7 @@ def table_text(columns: Mapping[str, Sequence[object] | npt.NDArray[Any]]) -> st
 
 
 def _lines(columns: Mapping[str, Sequence[object] | npt.NDArray[Any]]) -> Iterator[str]:
+    """Yield the header line and one line per row."""
     yield "\t".join(columns) + "\n"
     for row in zip(*columns.values(), strict=True):
         yield "\t".join(map(_format_cell, row)) + "\n"

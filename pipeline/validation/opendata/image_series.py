@@ -59,7 +59,7 @@ def write_image_series(
     found = [
         (path, name)
         for path in sorted(root.glob("sub-*/**/func/*_bold.nii*"))
-        if (name := parse_name(path.name)) is not None and _is_asked(name, runs)
+        if (name := parse_name(path.name)) is not None and _is_requested(name, runs)
     ]
     if not found:
         raise InputError(f"{root} contains no image sub-*/func/*_bold.nii.gz; fetch it")
@@ -77,7 +77,7 @@ def write_image_series(
 def _write_series(
     path: Path, name: Name, regions: Atlas, space: str, *, out_dir: Path, digests: Digests
 ) -> None:
-    """Write the series of one image, unless they are there and still valid."""
+    """Write the time series of one image, unless valid series exist."""
     header = read_header(path)
     added = [("space", space), ("atlas", regions.name), ("stat", "mean")]
     target = out_dir / build_path([*name.entities, *added], "timeseries", ".tsv")
@@ -88,13 +88,13 @@ def _write_series(
     }
     sidecar = target.with_suffix(".json")
     if target.exists() and sidecar.exists():
-        seen = tables.read_json(sidecar)
-        if all(seen.get(part) == value for part, value in key.items()):
+        recorded = tables.read_json(sidecar)
+        if all(recorded.get(field) == value for field, value in key.items()):
             return
     part = parcellate(regions, header.affine, header.grid, None)
-    taken = extract(path, [part])
-    series = taken.series[0].copy()
-    series[:, taken.coverage[0] < _MIN_COVERAGE] = float("nan")
+    extracted = extract(path, [part])
+    series = extracted.series[0].copy()
+    series[:, extracted.coverage[0] < _MIN_COVERAGE] = float("nan")
     about: dict[str, object] = {**key, "Sources": [path.as_uri()]}
     if header.t_r_s:
         about["RepetitionTime"] = header.t_r_s
@@ -102,6 +102,6 @@ def _write_series(
     tables.write_series(target, regions.labels, series, sidecar=about)
 
 
-def _is_asked(name: Name, runs: Sequence[str]) -> bool:
+def _is_requested(name: Name, runs: Sequence[str]) -> bool:
     """Return whether an image has one of the labels of ``run-``."""
     return not runs or name.get("run") in {plain_label(run, "run") for run in runs}
