@@ -61,7 +61,7 @@ def measure_run(
     """
     rows: list[Row] = []
     failures: list[Row] = []
-    for made in _MEASURES[input_type_of(run).content](run, settings, out_dir, failures):
+    for made in _MEASURE_BY_CONTENT[input_type_of(run).content](run, settings, out_dir, failures):
         rows.append(write_product(made, run, settings, out_dir=out_dir, sidecar=about(made.atlas)))
     return [*rows, *failures]
 
@@ -210,7 +210,7 @@ def _from_matrix(
 
 
 #: How a run is measured, by the content of its input type.
-_MEASURES = {"image": _from_bold, "series": _from_series, "matrix": _from_matrix}
+_MEASURE_BY_CONTENT = {"image": _from_bold, "series": _from_series, "matrix": _from_matrix}
 
 
 def _in_order(run: Run, atlas: Atlas, labels: Sequence[str], rows: Floats) -> Floats:

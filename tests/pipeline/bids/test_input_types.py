@@ -10,7 +10,7 @@ from circuitshift.pipeline.bids import filters, scan, select_runs
 from circuitshift.pipeline.bids import input_types as types
 from circuitshift.pipeline.bids.names import parse_name
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.measure import run as measuring
+from circuitshift.pipeline.measure import run as run_module
 from circuitshift.workflows.cli.parsers import app_parser
 
 STEM = "sub-01_task-rest"
@@ -25,7 +25,9 @@ def test_names_priorities_and_contents():
 
 
 def test_all_contents_can_be_measured():
-    assert {kind.content for kind in types.INPUT_TYPES.values()} == set(measuring._MEASURES)
+    assert {kind.content for kind in types.INPUT_TYPES.values()} == set(
+        run_module._MEASURE_BY_CONTENT
+    )
 
 
 def test_the_command_line_offers_all_input_types_and_raw_images():
@@ -102,7 +104,7 @@ def test_a_further_record_is_sufficient_to_find_read_and_measure_runs(tmp_path, 
     names, values = types.read_table(run)
     assert list(names) == labels
     np.testing.assert_allclose(values, series, atol=1e-6)
-    assert measuring._MEASURES[further.content] is measuring._from_series
+    assert run_module._MEASURE_BY_CONTENT[further.content] is run_module._from_series
     # time series of the same run are preferred, because their record precedes
     tables.write_series(func / f"{STEM}_atlas-A_timeseries.tsv", labels, series)
     found = select_runs.find_runs(tmp_path)
