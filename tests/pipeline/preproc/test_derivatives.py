@@ -116,7 +116,7 @@ def truth() -> Truth:
     atlas = load_atlas("seitzman300")
     study = draw_study(SimulationSpec(t_r_s=SPEC.t_r_s), PlantedTruth("specific"), atlas, rng)
     before = next(draw_correlations(study, SimulatedParticipant("01", "treated"), [False], rng))
-    after = plant(before, study.truth, study.participants, response=1.0)
+    after = plant(before, study.truth, study.population, response=1.0)
     head = draw_head(SPEC, rng)
     scans = []
     for correlation in (before, after):
@@ -126,7 +126,7 @@ def truth() -> Truth:
         moved = transforms.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
         noise = np.random.default_rng(33)
         scans.append(Scan(t1w, pose, draw_bold(head, SPEC, series, atlas, pose=moved, rng=noise)))
-    return Truth(head, (scans[0], scans[1]), study.participants.circuits)
+    return Truth(head, (scans[0], scans[1]), study.population.circuits)
 
 
 def made_of(truth: Truth, sessions: tuple[str, str], root: Path) -> Made:
