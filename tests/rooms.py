@@ -137,14 +137,11 @@ def draw(picture: Picture) -> str:
         left, top = x - BOX[0] / 2, y - BOX[1] / 2
         folder = room.split("/")[0]
         fill = {"workflows": "#fdf1dc", "pipeline": "#e4eef8", "atlases": "#e6f3e6"}[folder]
-        n = picture.files[room]
         out += [
             f'<rect x="{left:.0f}" y="{top:.0f}" width="{BOX[0]}" height="{BOX[1]}" rx="6" '
             f'fill="{fill}" stroke="#345"/>',
-            f'<text x="{x:.0f}" y="{y - 3:.0f}" text-anchor="middle" font-weight="600">'
+            f'<text x="{x:.0f}" y="{y + 5:.0f}" text-anchor="middle" font-weight="600">'
             f"{escape(room)}</text>",
-            f'<text x="{x:.0f}" y="{y + 15:.0f}" text-anchor="middle" fill="#555" font-size="12">'
-            f"{n} module{'s' * (n != 1)}</text>",
         ]
     return "\n".join([*out, "</svg>", ""])
 

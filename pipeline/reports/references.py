@@ -11,8 +11,10 @@ __all__ = ["DOI", "Entry", "bibtex", "cited", "listed"]
 #: Data files that this module reads, relative to its folder (`io.provenance.code_hash`).
 PACKAGE_DATA = ("templates/references.bib",)
 _WORD = r"(?:[\w.:;/-]|\([\w.:;/-]*\))"  # brackets belong to it only in pairs
+_DOI = rf"10\.\d{{4,9}}/{_WORD}*(?:\w|\([\w.:;/-]*\))"
 #: A DOI in a text; its first group is the DOI itself.
-DOI = re.compile(rf"doi:(10\.\d{{4,9}}/{_WORD}*(?:\w|\([\w.:;/-]*\)))", re.ASCII)
+DOI = re.compile(rf"doi:({_DOI})", re.ASCII)
+_NAMED = re.compile(rf"(?P<name>\w[\w'-]* (?:et al\. )?(?:19|20)\d\d), (?a:doi:(?P<doi>{_DOI}))")
 _FIELD = re.compile(r"(\w+)=\{([^{}]*)\}")
 
 
@@ -56,14 +58,42 @@ def cited(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(doi for text in texts for doi in DOI.findall(text)))
 
 
-def listed(dois: Sequence[str]) -> list[str]:
-    """Return one line a work; of works that are not in the list, the DOI alone."""
+def listed(dois: Sequence[str], texts: Sequence[str] = ()) -> list[str]:
+    """Return one line per work.
+
+    Parameters
+    ----------
+    dois : sequence of str
+        Works, as `cited` returns them.
+    texts : sequence of str
+        Texts that cite them. Where a text names author and year before the DOI, as in
+        ``Kaiser 2015, doi:...``, they stand for a work that ``templates/references.bib`` lacks.
+
+    Returns
+    -------
+    list of str
+        The DOI alone for a work of which neither is known.
+
+    Examples
+    --------
+    >>> listed(["10.1000/x"], ["after smoothing (Doe 2020, doi:10.1000/x)"])
+    ['Doe 2020. doi:10.1000/x']
+    >>> listed(["10.1000/x"])
+    ['doi:10.1000/x']
+    """
     available = _available()
-    return [available[d.lower()].text if d.lower() in available else f"doi:{d}" for d in dois]
+    named = {m["doi"]: m["name"] for text in texts for m in _NAMED.finditer(text)}
+    lines = []
+    for doi in dois:
+        if doi.lower() in available:
+            lines.append(available[doi.lower()].text)
+        else:
+            lines.append(f"{named[doi]}. doi:{doi}" if doi in named else f"doi:{doi}")
+    return lines
 
 
 def bibtex(dois: Sequence[str]) -> str:
-    """Return the works as BibTeX; a work that is not in the list has its DOI alone."""
+    """Return works as BibTeX, with the DOI alone for a work of which no more is known."""
     available = _available()
     entries = [
         available[doi.lower()].bib

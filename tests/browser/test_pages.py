@@ -179,7 +179,7 @@ def test_circuits_people_networks_and_power_are_those_of_the_tables(study_page):
         seen.add(term)
         row = tests["specific", term]
         close(found["Plain change"].lstrip("+"), tests["circuit change", term]["estimate"])
-        close(found["Beyond the global law"].lstrip("+"), row["estimate"])
+        close(found["Residual change"].lstrip("+"), row["estimate"])
         close(found["p corrected"], row["p_corrected"])
         icc = re.match(r"(\S+) \((.+)\)", found["Reliability"])
         if icc:
@@ -204,13 +204,16 @@ def test_circuits_people_networks_and_power_are_those_of_the_tables(study_page):
         close(cells[1].lstrip("+"), row["estimate_z"])
         close(cells[4], row["p_corrected"])
 
-    power = [cells for title in ("Circuits", "Global terms") for cells in page.found[title][1:]]
-    assert len(power) == sum(f in ("global", "specific") for f, _ in tests)
+    of_circuits, of_global = (
+        page.found[f"Smallest detectable effects of {kind}"][1:]
+        for kind in ("circuits", "global terms")
+    )
+    n_tests = sum(family in ("global", "specific") for family, _ in tests)
+    assert len(of_circuits) + len(of_global) == n_tests
     of_terms = {term: row for (family, term), row in tests.items() if family == "global"}
-    for cells in page.found["Global terms"][1:]:
-        if len(cells) == 7:  # the table of power
-            close(cells[3], of_terms[cells[0]]["detectable"])
-            close(cells[4], of_terms[cells[0]]["detectable_family"])
+    for cells in of_global:
+        close(cells[3], of_terms[cells[0]]["detectable"])
+        close(cells[4], of_terms[cells[0]]["detectable_family"])
 
 
 def test_the_brain_that_turns_draws_the_numbers_of_the_edges(study_page):

@@ -34,7 +34,7 @@ from circuitshift.pipeline.stats.permutation import (
 __all__ = ["CHANGE_MAPS", "Component", "EdgeMap", "EdgeMaps", "change_maps", "maps_of_change"]
 
 
-#: Height of |t| that makes a component for NBS: about p = .001, two-sided, with 60 people.
+#: Height of |t| that makes a component for NBS: about p = .001, two-sided, with 60 participants.
 NBS_THRESHOLD = 3.5
 _STEPS = (
     50.5  # thresholds of TFNBS below the largest observed |t|; the half keeps it off a threshold
@@ -43,7 +43,7 @@ _STEPS = (
 
 @dataclass(frozen=True, slots=True)
 class EdgeMap:
-    """One family of variables; arrays of shape (n_variables,), NaN where unknown.
+    """One family of variables; arrays of shape (n_variables,), NaN where not available.
 
     Parameters
     ----------
@@ -83,11 +83,11 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class EdgeMaps:
-    """Everything of one loop.
+    """Results of one permutation loop.
 
     Parameters
     ----------
-    edges, regions, networks : Map
+    edges, regions, networks : EdgeMap
         Features; mean edge of each region; mean feature of each pair of networks (within one, too).
         Where the features are regions, the first two are the same.
     network_pairs : tuple of (str, str)
@@ -98,7 +98,7 @@ class EdgeMaps:
         Of components.
     n_permutations : int
     n_edges_available : int
-        Edges known in everybody; the others are not tested.
+        Edges that are available in all participants; the others are not tested.
     omitted : tuple of str
         Sentences on what the features do not allow, and why.
     """
@@ -129,7 +129,7 @@ def change_maps(
 
     Parameters
     ----------
-    change : ndarray, shape (n_people, n_features)
+    change : ndarray, shape (n_participants, n_features)
     question : Question
     networks : sequence of str
         Network of each region; empty text for none.
@@ -142,13 +142,13 @@ def change_maps(
 
     Returns
     -------
-    Maps
+    EdgeMaps
 
     Raises
     ------
     DesignError
-        If fewer than four people or three features are known, or there is not one network for
-        each region.
+        If fewer than four participants or three features are available, or there is not one
+        network for each region.
     """
     features.check_shape("change", change)
     if len(networks) != features.n_regions:
@@ -206,7 +206,7 @@ def change_maps(
 
 @dataclass(frozen=True, slots=True)
 class _Sets:
-    """Sets of known features whose mean is tested: first regions, then pairs of networks."""
+    """Sets of available features whose mean is tested: first regions, then pairs of networks."""
 
     members: list[npt.NDArray[np.intp]]
     region_at: npt.NDArray[np.intp]

@@ -34,9 +34,10 @@ class Prediction:
     ----------
     model : str
     elpd : float
-        Sum over people of the log density of each under the model fitted to the others.
+        Sum over participants of the log density of each under the model fitted to the others.
     difference, se : float
-        elpd minus that of the best model, and the standard error of this difference over people.
+        elpd minus that of the best model, and the standard error of this difference over
+        participants.
     """
 
     model: str
@@ -48,20 +49,20 @@ class Prediction:
 def compare_models(
     coefficients: Floats, specific: Floats, *, treated: npt.NDArray[np.bool_] | None = None
 ) -> list[Prediction]:
-    """Leave one person out, predict his coefficients from the others, under each model.
+    """Predict the coefficients of each participant from the others, under each model.
 
-    A person's numbers are taken as multivariate normal; all parameters come from the others. The
-    models differ in which means treatment moves; what it does not move has one mean for both arms
-    (0 with one arm). Covariance: Ledoit & Wolf 2004 (doi:10.1016/S0047-259X(03)00096-4), of the
-    residuals of the model *both*, the same for all models.
+    The coefficients of a participant are taken as multivariate normal; all parameters come from the
+    others. The models differ in the means that treatment changes; those that it does not change are
+    the same in both arms (0 with one arm). The covariance is that of Ledoit & Wolf 2004
+    (doi:10.1016/S0047-259X(03)00096-4), of the residuals of the model *both*, for all models.
 
     Parameters
     ----------
     coefficients : ndarray, shape (n, n_terms)
-        Global terms of each person (without the distance term).
+        Global terms of each participant (without the distance term).
     specific : ndarray, shape (n, n_circuits)
     treated : ndarray of bool, shape (n,), optional
-        None when everybody is.
+        None if all participants are treated.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def compare_models(
     Raises
     ------
     DesignError
-        If fewer than six people, or three of an arm, have all numbers.
+        If fewer than six participants, or three of an arm, have all values.
     """
     values = np.hstack([coefficients, specific])
     arm = np.ones(len(values), bool) if treated is None else treated
@@ -79,7 +80,8 @@ def compare_models(
     values, arm = values[available], arm[available]
     if len(values) < 6 or min(arm.sum(), len(arm) if treated is None else (~arm).sum()) < 3:
         raise DesignError(
-            f"{len(values)} people have all numbers; the comparison needs six, three of each arm"
+            f"{len(values)} participants have all values; the comparison needs six, and three of "
+            "each arm"
         )
     spread = values.std(axis=0)
     values = values / np.where(spread > 0, spread, 1.0)
@@ -97,12 +99,12 @@ def compare_models(
 
 
 def _density(
-    values: Floats, arm: npt.NDArray[np.bool_], person: int, moved: npt.NDArray[np.bool_]
+    values: Floats, arm: npt.NDArray[np.bool_], left_out: int, moved: npt.NDArray[np.bool_]
 ) -> Floats:
-    """Log density of one person under each model, from the others."""
+    """Return the log density of one participant under each model, from the others."""
     from sklearn.covariance import ledoit_wolf  # noqa: PLC0415 - a second of import
 
-    others = np.arange(len(values)) != person
+    others = np.arange(len(values)) != left_out
     y, on = values[others], arm[others]
     has_control = not arm.all()
     rest = y[~on].mean(axis=0) if has_control else np.zeros(y.shape[1])
@@ -112,8 +114,8 @@ def _density(
     pooled = y.mean(axis=0) if has_control else rest  # what treatment does not move is pooled
     out = []
     for flags in moved:
-        mean = np.where(flags, mean_on if arm[person] else rest, pooled)
-        gap = values[person] - mean
+        mean = np.where(flags, mean_on if arm[left_out] else rest, pooled)
+        gap = values[left_out] - mean
         out.append(-0.5 * (gap @ np.linalg.solve(covariance, gap)))
     log_norm = 0.5 * (np.linalg.slogdet(covariance)[1] + y.shape[1] * np.log(2 * np.pi))
     return np.asarray(np.array(out) - log_norm)

@@ -26,10 +26,10 @@ def trajectories(
 ) -> list[Estimate]:
     """Test change at every visit, late against early change, and the slope on days.
 
-    The per-visit response (`level_response`) has a random intercept for each person; visits that
-    are missing are missing at random given the others. Terms: change from baseline at each visit
-    (treated minus control, with two arms); last minus first follow-up, which is negative when an
-    early surge fades; and change per 30 days. Motion of the visit is a covariate.
+    The per-visit response (`level_response`) has a random intercept for each participant; visits
+    that are missing are missing at random given the others. Terms: change from baseline at each
+    visit (treated minus control, with two arms); last minus first follow-up, which is negative if
+    an early change fades; and change per 30 days. Motion of the visit is a covariate.
 
     Parameters
     ----------
@@ -42,17 +42,17 @@ def trajectories(
     -------
     list of Estimate
         Families ``trajectory: global`` and ``trajectory: specific``; parametric p (Satterthwaite),
-        corrected by Holm within each family. Noise that all people share through the estimated
-        regressors is not in these standard errors, so they decide nothing.
+        corrected by Holm within each family. Noise that all participants share through
+        the estimated regressors is not in these standard errors.
 
     Raises
     ------
     DesignError
-        If nobody has one of the visits, or the design cannot be estimated.
+        If no participant has one of the visits, or the design cannot be estimated.
     """
     empty = [name for v, name in enumerate(levels.names) if not (levels.visit == v).any()]
     if empty:
-        raise DesignError(f"nobody has a usable visit ses-{', ses-'.join(empty)}")
+        raise DesignError(f"no participant has a usable visit ses-{', ses-'.join(empty)}")
     names, y = level_response(
         sample, sample.remove(levels.z), levels.owner, with_deviation=with_deviation
     )

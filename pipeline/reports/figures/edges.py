@@ -194,7 +194,7 @@ def motion_by_length(
     ----------
     length_mm : ndarray, shape (n_edges,)
     panels : sequence of (str, ndarray of shape (n_edges,), str)
-        Title, correlation of each edge with motion over people, and words below the title. At
+        Title, correlation of each edge with motion over participants, and words below the title. At
         least one.
     key, alt : str
         Prefix of ids, and description.

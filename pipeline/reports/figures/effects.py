@@ -1,4 +1,4 @@
-"""Figures of one study's people and circuits: forests, everybody's values, quality by arm."""
+"""Figures of the participants and circuits of a study: forests, values, quality by arm."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -194,15 +194,15 @@ def circuit_forest(rows: Sequence[ForestRow], *, key: str, alt: str) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spaghetti:
-    """Values of one circuit in everybody.
+    """Values of one circuit in all participants.
 
     Parameters
     ----------
     name : str
-    arms : mapping of str to ndarray, shape (n_people, 2)
+    arms : mapping of str to ndarray, shape (n_participants, 2)
         Fisher z at baseline and follow-up, NaN when missing.
-    reference : ndarray, shape (n_people,)
-        Fisher z of healthy people; may be empty.
+    reference : ndarray, shape (n_participants,)
+        Fisher z of healthy participants; may be empty.
     hit : bool
         Whether it changed beyond the global model.
     """
@@ -217,7 +217,7 @@ class Spaghetti:
 def spaghetti(
     circuits: Sequence[Spaghetti], sessions: tuple[str, str], *, key: str, alt: str
 ) -> str:
-    """Every person before and after, one panel per circuit.
+    """Draw all participants before and after, one panel per circuit.
 
     Parameters
     ----------
@@ -302,7 +302,7 @@ def _participants_list(ax: Axes, circuit: Spaghetti, *, as_pixels: bool) -> None
 
 
 def _half_width(values: Floats) -> Floats:
-    """Half of the 95 % confidence interval of each column's mean, by t; NaN for one person."""
+    """Return half of the 95 % confidence interval of each column's mean; NaN for one value."""
     from scipy.special import stdtrit  # noqa: PLC0415 - half a second of import
 
     n = len(values)
@@ -324,8 +324,8 @@ def symptom_by_change(
     Parameters
     ----------
     panels : sequence of (str, mapping of str to (ndarray, ndarray))
-        Title; then change of the symptom and of connectivity of the people of each arm. At least
-        one.
+        Title; then change of the symptom and of connectivity of the participants of each arm. At
+        least one.
     across : str
         Name of the symptom's axis.
     key, alt : str

@@ -1,4 +1,4 @@
-"""Figures of one person's images: maps on the brain, carpets side by side, coverage, confounds."""
+"""Figures of the images of one participant: maps on the brain, carpets, coverage, confounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class Scale:
     diverging: bool = False
 
     def colours(self) -> Colormap:
-        """Return a colour map that people with any colour vision can read."""
+        """Return a colour map that is legible with any colour vision."""
         return mpl.colormaps["RdBu_r" if self.diverging else "viridis"].resampled(64)
 
 

@@ -1,4 +1,4 @@
-"""Figures that answer: everything on one scale, the flow of people, and what could be chosen."""
+"""Figures of the complete study: one scale, flow of participants, other specifications."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ class FlowArm:
     ----------
     name : str
     steps : sequence of (str, int)
-        What was there, and of how many people, in order.
+        Steps, and number of participants at each, in order.
     missing : sequence of str
         Lines on who is not in the analysis.
     """
@@ -127,7 +127,7 @@ class FlowArm:
 
 @styled
 def flow(arms: Sequence[FlowArm], *, key: str, alt: str) -> str:
-    """Diagram of the flow of people, one column per arm (after CONSORT).
+    """Draw the flow of participants, one column per arm (after CONSORT).
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ _RC = {
     "svg.fonttype": "none",
     "svg.hashsalt": "circuitshift",
     "text.color": INK,
-    "text.parse_math": False,  # a dollar in somebody's label is a dollar
+    "text.parse_math": False,  # a dollar sign in a label is a dollar sign
     "text.usetex": False,
     "xtick.color": SOFT,
     "xtick.labelcolor": INK,

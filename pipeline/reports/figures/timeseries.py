@@ -1,4 +1,4 @@
-"""Figures of one person: motion, volumes, carpets, edge matrices, circuit values.
+"""Figures of one participant: motion, volumes, carpets, edge matrices, circuit values.
 
 Heavy data (matrices, carpets) are pixels inside the SVG, text stays text.
 """
@@ -432,7 +432,7 @@ def circuit_values(
     sessions : sequence of str
         In order of time.
     others : mapping of str to (float, float), optional
-        Range of other people, by circuit: a grey bar.
+        Range of the other participants, by circuit: a grey bar.
     key, alt : str
         Prefix of ids, and description.
 

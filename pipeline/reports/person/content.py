@@ -56,13 +56,13 @@ class Carpet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunViews:
-    """What was written for one run; empty where nothing was.
+    """What was written for one run; empty where nothing was written.
 
     Parameters
     ----------
-    mean, tsnr : Map or None
+    mean, tsnr : VoxelMap or None
         Mean over time; temporal signal-to-noise ratio.
-    seeds : mapping of str to Map
+    seeds : mapping of str to VoxelMap
         Correlation with each seed of `voxels.SEEDS`, by its name.
     before, after : Carpet or None
         Without mean and line; denoised by the primary strategy.
@@ -79,7 +79,7 @@ class RunViews:
 
 
 def read_views(names: Sequence[str], out_dir: Path) -> RunViews:
-    """Read back what `write_views` wrote; what is not there is left out.
+    """Read what `write_views` wrote; files that are missing are left out.
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ class RunQuality:
         Framewise displacement, mm; empty when unknown.
     keep : ndarray of bool, shape (n_volumes,)
         Volumes that entered connectivity; empty when unknown.
-    kept : Kept
+    kept : RetainedData
     coverage : ndarray, shape (n_regions,)
         Share of each region that carries signal.
     coverage_labels : sequence of str
@@ -161,7 +161,7 @@ class RunQuality:
     views : RunViews
         Maps and carpets.
     preprocessing_report : str
-        Path of fMRIPrep's report of this person, relative to the page; may be empty.
+        Path of fMRIPrep's report of this participant, relative to the page; may be empty.
     """
 
     label: str
@@ -186,12 +186,12 @@ class RunQuality:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What one denoising strategy took out of one run.
+    """What one denoising strategy removed from one run.
 
     Parameters
     ----------
     run, strategy : str
-    kept : Kept
+    kept : RetainedData
     usable : bool
         Whether the run enters the analysis under this strategy.
     """
@@ -204,7 +204,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Others:
-    """Circuit values of the other people of the study.
+    """Circuit values of the other participants of the study.
 
     Parameters
     ----------
@@ -240,7 +240,7 @@ class SessionEdges:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParticipantReport:
-    """Everything the page of one person shows.
+    """Everything that the page of one participant shows.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ class ParticipantReport:
         Label without ``sub-``.
     runs : tuple of RunQuality
     edges : tuple of SessionEdges
-        In any order: the page orders sessions as their names tell, and says so.
+        In any order; the page orders sessions by their names, and says so.
     circuits : mapping of str to mapping of str to float
         Mean Fisher z by circuit and session.
     notes : tuple of str
@@ -266,7 +266,7 @@ class ParticipantReport:
     others : Others, optional
         When the group level has been run.
     ratings : tuple of Rating
-        What people who looked at this page decided.
+        Decisions of the raters of this page.
     data_set : str
         Name of the data set; empty for the main one.
     """

@@ -1,4 +1,4 @@
-"""What a person's page takes from outside the person: the group's range, ratings, the command."""
+"""What the report of a participant takes from the study: range of others, ratings, command."""
 
 from pathlib import Path
 
@@ -28,14 +28,14 @@ def study_root(out_dir: Path) -> tuple[Path, str]:
 
 
 def others_of(participant: str, out_dir: Path, session: str) -> Others | None:
-    """Range of the other people's circuit values, from ``group/circuits.tsv``.
+    """Return the range of the circuit values of the other participants.
 
     Parameters
     ----------
     participant : str
         Label without ``sub-``.
     out_dir : Path
-        Where this person's outputs are.
+        Folder with the outputs of this participant.
     session : str
         Label; empty when there is none.
 
@@ -68,7 +68,7 @@ def others_of(participant: str, out_dir: Path, session: str) -> Others | None:
 
 
 def ratings_of(participant: str, out_dir: Path) -> tuple[tuple[Rating, ...], tuple[str, ...]]:
-    """Ratings of one person in ``ratings`` of the study, and what could not be read there."""
+    """Return the ratings of one participant, and what could not be read."""
     root, name = study_root(out_dir)
     try:
         found = read_ratings(root / FOLDER)
@@ -78,7 +78,7 @@ def ratings_of(participant: str, out_dir: Path) -> tuple[tuple[Rating, ...], tup
 
 
 def seed_of(out_dir: Path) -> str:
-    """Say what random numbers this page depends on, and the seed of the group level."""
+    """Say which random numbers this page depends on, and the seed of the group level."""
     path = study_root(out_dir)[0] / "group" / "verdict.json"
     seed = tables.read_json(path).get("seed") if path.exists() else None
     here = "nothing on this page is random"

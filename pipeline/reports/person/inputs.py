@@ -1,4 +1,4 @@
-"""Outputs -> reports: reads back what was written, so that reports can be made again."""
+"""From the outputs of a participant to the report, which can therefore be written again."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ _Row = Mapping[str, str]
 
 
 class ReportFile(NamedTuple):
-    """What the functions of this module make."""
+    """The report that was written."""
 
     report: Path
 
@@ -57,19 +57,19 @@ def report_participant(
     *,
     again: bool = False,
 ) -> ReportFile:
-    """Write ``sub-X.html`` from the outputs of one person, unless it is there and still valid.
+    """Write ``sub-X.html`` from the outputs of a participant, unless it exists and is still valid.
 
     Parameters
     ----------
     participant : str
         Label without ``sub-``.
-    settings : Science
+    settings : AnalysisSettings
     out_dir : Path
         Root of the output data set.
     runs : Path, optional
-        ``sub-X_runs.tsv``, when it is not at its usual place.
+        ``sub-X_runs.tsv``, if it is not in its usual place.
     again : bool
-        Write it even so.
+        Write it in any case.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def report_participant(
     Raises
     ------
     InputError
-        If this person has not been measured.
+        If this participant has not been measured.
     """
     path = runs or runs_table(participant, out_dir)
     if not path.exists():
@@ -127,7 +127,7 @@ def report_participant(
 def is_reported(
     participant: str, settings: AnalysisSettings, out_dir: Path, digests: Digests
 ) -> bool:
-    """Tell whether a participant's page is there and shows what was measured.
+    """Tell whether the page of a participant exists and shows what was measured.
 
     Parameters
     ----------
@@ -162,9 +162,9 @@ def _is_page_of(key: str, target: Path, bib: Path) -> bool:
 def _page_key(
     participant: str, runs: Path, settings: AnalysisSettings, *, out_dir: Path, digests: Digests
 ) -> str:
-    """Hash of everything that a person's page shows of the person.
+    """Hash everything that the page shows of the participant.
 
-    The group level is left out: its numbers are added when pages are asked for again.
+    The group level is not included: its numbers are added when pages are requested again.
     """
     # sidecars hold the checksums of their tables, and no date: the same results, the same page
     files = [*runs.parent.rglob("func/*.json"), *runs.parent.rglob("figures/*")]

@@ -127,7 +127,7 @@ def methods_section(report: ParticipantReport) -> Iterator[Block | None]:
     Block or None
     """
     yield Quote(" ".join(participant_methods(report)))
-    references = listed(_cited(report))
+    references = listed(_cited(report), participant_methods(report))
     if references:
         yield Details(f"References ({len(references)})", (Items(references),))
         bib = f"data:text/x-bibtex;charset=utf-8,{quote(participant_bibtex(report), safe='')}"

@@ -1,4 +1,4 @@
-"""What preprocessing wrote -> what a person's page shows of it, to be looked at and compared."""
+"""From the outputs of preprocessing to what the report of a participant shows of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class RunView:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreprocView:
-    """A person's preprocessing.
+    """Preprocessing of one participant.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class PreprocView:
 
 
 def view_preproc(participant: str, preproc_dir: Path) -> PreprocView | None:
-    """Read what a person's page shows of preprocessing.
+    """Read what the report of a participant shows of preprocessing.
 
     Parameters
     ----------
@@ -93,8 +93,8 @@ def view_preproc(participant: str, preproc_dir: Path) -> PreprocView | None:
     Returns
     -------
     PreprocView or None
-        None if this person's anatomy was not prepared here. Runs that failed are left out; the page
-        names them among what went wrong.
+        None if the anatomy of this participant was not prepared here. Failed runs are left out;
+        the report lists them among the errors.
     """
     record = preproc_dir / anatomy_record(participant)
     made: dict[str, Any] = tables.read_json(record) if record.exists() else {"fault": ""}

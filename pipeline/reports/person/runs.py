@@ -226,9 +226,11 @@ def _coverage_figure(runs: Sequence[RunQuality]) -> Figure | None:
         available[0].networks,
         least=least,
         key="coverage",
-        alt=f"Share of every region that carries signal, one row a network. {words}",
+        alt=f"Share of every region that carries signal, one row per network. {words}",
     )
-    return Figure(svg, f"One mark a region; equal values of a network are one mark. {words}")
+    return Figure(
+        svg, f"One mark per region; equal values within a network share one mark. {words}"
+    )
 
 
 def _coverage_words(run: RunQuality) -> tuple[str, list[str]]:
@@ -267,9 +269,9 @@ def _carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
             "network and tissue, before denoising above and after it below.",
         )
         caption = (
-            f"{names}: blocks of voxels{_width(pair)}, sorted by network, then tissue. Above, "
-            f"without mean and line; below, after {pair[0].strategy}. Every row is scaled by its "
-            f"own standard deviation.{_amount(pair)}"
+            f"{names}: blocks of voxels{_width(pair)}, sorted by network, then tissue. Above: "
+            f"mean and linear trend removed; below: after {pair[0].strategy}. Each row is scaled "
+            f"by its own standard deviation.{_amount(pair)}"
         )
         out.append(Figure(svg, caption))
     for k, run in enumerate(run for run in runs if run not in imaged):

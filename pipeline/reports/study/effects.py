@@ -262,7 +262,7 @@ def _individual_figure(report: StudyReport) -> Figure | None:
     svg = figures.spaghetti(
         drawn,
         visits,
-        key="people",
+        key="individuals",
         alt=f"Mean Fisher z of each circuit in each participant at {visits[0]} and {visits[1]}, "
         "with the mean of each arm; the table below has all values.",
     )

@@ -121,12 +121,12 @@ def _quality(out_dir: Path, content: Row, available: Sequence[Row]) -> list[dict
     out: list[dict[str, object]] = []
     for path in sorted(out_dir.glob("**/sub-*/sub-*_runs.tsv")):
         parts = path.relative_to(out_dir).parts
-        person = (f"{parts[1]}:" if parts[0] == "datasets" else "") + path.parent.name
+        participant = (f"{parts[1]}:" if parts[0] == "datasets" else "") + path.parent.name
         for row in tables.read_table(path).rows():
             if (row["strategy"], row["atlas"]) == (content["strategy"], content["atlas"]):
                 about = {
-                    "participant_id": person,
-                    "arm": arms.get(person, tables.NOT_AVAILABLE),
+                    "participant_id": participant,
+                    "arm": arms.get(participant, tables.NOT_AVAILABLE),
                     "session": row["session"],
                     "status": row["status"],
                 }
@@ -151,8 +151,8 @@ def _pages(out_dir: Path) -> dict[str, str]:
     out = {}
     for path in sorted(out_dir.glob("**/sub-*.html")):
         parts = path.relative_to(out_dir).parts
-        person = (f"{parts[1]}:" if parts[0] == "datasets" else "") + path.stem
-        out[person] = "../" + path.relative_to(out_dir).as_posix()
+        participant = (f"{parts[1]}:" if parts[0] == "datasets" else "") + path.stem
+        out[participant] = "../" + path.relative_to(out_dir).as_posix()
     return out
 
 

@@ -3,7 +3,6 @@
 Each sentence states only choices that are read from the record of the analysis.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +49,6 @@ _BACKGROUND = {
     "matched": "edges in no circuit, matched to the circuits in strength and length",
 }
 _DETECTABLE, _COBIDAS = "doi:10.1177/0193841X9501900504", "doi:10.1038/nn.4500"
-_CALLED = re.compile(r"(.+ \d{4}), doi:(\S*\w)$")  # a circuit's reference: Kaiser 2015, doi:...
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +165,9 @@ def methods_group(verdict: Row, atlas: Atlas) -> StudyMethods:
     text = " ".join(part for part in parts if part)
     circuits = (verdict.get("circuits") or {}).values()
     more = [str(row.get(key) or "") for row in circuits for key in ("reference", "why")]
-    works = cited([text, atlas.reference, *more, _DETECTABLE, _COBIDAS])
-    called = {m[2]: m[1] for m in map(_CALLED.match, more) if m}
-    lines = [
-        f"{called[doi]}. {line}" if line == f"doi:{doi}" and doi in called else line
-        for doi, line in zip(works, listed(works), strict=True)
-    ]
-    return StudyMethods(text, tuple(lines), bibtex(works))
+    texts = [text, atlas.reference, *more, _DETECTABLE, _COBIDAS]
+    works = cited(texts)
+    return StudyMethods(text, tuple(listed(works, texts)), bibtex(works))
 
 
 def _measured(verdict: Row, atlas: Atlas) -> str:

@@ -293,7 +293,7 @@ def _confound_words(verdict: Row) -> list[str]:
         )
         rho = wording.show(part.get("qcfc_distance_rho"))
         if rho != wording.MISSING:
-            sentence += f" This correlation depends on the length of edges with rho = {rho}."
+            sentence += f" Its correlation with the length of edges is rho = {rho}."
         out.append(sentence)
     return out
 

@@ -120,7 +120,7 @@ def test_what_a_design_does_not_allow_leaves_a_remark_and_stops_nothing(study_of
     small = replace(small, levels=None, baseline_halves=None)
     found = secondary_analyses(small)
     text = " ".join(found.remarks)
-    assert "Predictive comparison: 4 people have all numbers" in text
+    assert "Predictive comparison: 4 participants have all values" in text
     assert "Reliability: no participant was scanned twice without treatment" in text
     assert found.by_analysis["specification"].tables["specification"]
     assert found.by_analysis["trajectories"] == SecondaryResult()

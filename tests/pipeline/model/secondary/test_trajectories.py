@@ -151,5 +151,5 @@ def test_missing_visits_keep_the_level():
 def test_a_visit_of_nobody_is_refused():
     study = simulate_edges(Truth(), SPEC, np.random.default_rng(6))
     levels = levels_of([study.baseline, study.followup], names=("pre", "w2", "w8"))
-    with pytest.raises(DesignError, match="nobody has a usable visit ses-w8"):
+    with pytest.raises(DesignError, match="no participant has a usable visit ses-w8"):
         trajectories(levels, sample_of(study), with_deviation=False)
