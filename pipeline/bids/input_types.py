@@ -3,7 +3,7 @@
 To add an input type, add a record to `INPUT_TYPES`; its place there is its priority. The choices of
 ``--input-type``, the search for files, the selection of runs, plans and batch jobs follow from the
 records. How a run is measured follows from its content; a new kind of content also needs a
-function in `circuitshift.pipeline.measure.person`.
+function in `circuitshift.pipeline.measure.run`.
 """
 
 from collections.abc import Mapping
