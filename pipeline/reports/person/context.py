@@ -1,5 +1,6 @@
 """What a person's page takes from outside the person: the group's range, ratings, the command."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -71,10 +72,27 @@ def ratings_of(participant: str, out_dir: Path) -> tuple[tuple[Rating, ...], tup
     """Ratings of one person in ``ratings`` of the study, and what could not be read there."""
     root, name = study_root(out_dir)
     try:
-        found = read_ratings(root / FOLDER)
+        found = _ratings(root / FOLDER, _states(root / FOLDER))
     except CircuitshiftError as error:  # the group level refuses; a page only says so
         return (), (f"Ratings are not shown: {' '.join(str(error).split())}",)
     return of_participant(found, f"{name}:{participant}" if name else participant), ()
+
+
+def _states(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return name, size and change time of every file of a folder, to see that one has changed."""
+    if not folder.is_dir():
+        return ()
+    found = [
+        (path.name, path.stat() if path.exists() else path.lstat()) for path in folder.iterdir()
+    ]
+    return tuple(sorted((name, about.st_size, about.st_ctime_ns) for name, about in found))
+
+
+@lru_cache(maxsize=1)
+def _ratings(folder: Path, states: tuple[tuple[str, int, int], ...]) -> tuple[Rating, ...]:
+    """Read the ratings of all participants, once for all pages."""
+    del states
+    return read_ratings(folder)
 
 
 def seed_of(out_dir: Path) -> str:
