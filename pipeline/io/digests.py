@@ -1,11 +1,11 @@
-"""Digests of the content of files, read once for each state of a file.
+"""Compute digests of the content of files, and record them with the state of each file.
 
-Outputs are valid as long as the content of their inputs is unchanged. Reading every image again to
-see that would take as long as copying the data set, so the digest of a file is kept in a small
-record together with what the file system says of it: size, modification time, change time and
-inode. When all four are equal the file is not read. The modification time can be set by programs;
-the change time is set by the kernel whenever content, name or attributes change. In a copy of the
-data all inodes are new, so everything is read once more.
+Outputs are valid as long as the content of their inputs is unchanged. Reading all images to check
+this would take as long as copying the data set. The digest of a file is therefore recorded together
+with its size, modification time, change time and inode, and a file is read again only if one of
+these differs. Programs can set the modification time of a file, but not its change time, which the
+kernel updates whenever content or attributes change. In a copy of the data all inodes differ, so
+all files are read once.
 """
 
 import os
@@ -20,26 +20,27 @@ from circuitshift.pipeline.io import tables
 
 __all__ = ["UNREAD", "Digests", "digest_record", "recorded_digests"]
 
-#: Digest of a file that would have to be read; equal to no digest.
+#: Returned instead of a digest for a file that would have to be read; differs from all digests.
 UNREAD = "unread"
-# File systems count time in steps of up to 2 s (FAT; 1 s over NFS 3, 4 ms on ext4). A file that
-# changed within the last step could change again under the same time, so it is not trusted yet.
+# File systems store times with a resolution of up to 2 s (FAT; 1 s with NFS 3, 4 ms on ext4). A
+# file that has just changed could change again without a new change time, so its digest is not
+# recorded until this interval has passed.
 _SETTLED_NS = 2_500_000_000
 _State = tuple[int, int, int, int]
 
 
 class Digests:
-    """Digests of files, and the states of the files that they were computed from.
+    """Digests of files, and the states of the files for which they were computed.
 
     Parameters
     ----------
     name : str
-        ``sub-X``, or ``group``.
+        ``sub-X`` for a participant, or ``group``.
     out_dir : Path
-        Root of the output data set. A record in ``logs/digests`` is read when it is there, and
-        ignored when it is damaged.
+        Root of the output data set. The record in ``logs/digests`` is read if it exists, and
+        ignored if it is damaged.
     read : bool
-        Whether files are read whose digest is not recorded; otherwise `of` returns `UNREAD`.
+        Whether to read files without a recorded digest; if false, `of` returns `UNREAD` for them.
     """
 
     def __init__(self, name: str, out_dir: Path, *, read: bool = True) -> None:
@@ -57,12 +58,12 @@ class Digests:
         return found
 
     def of(self, path: Path) -> str:
-        """Return the digest of a file's content.
+        """Return the digest of the content of a file.
 
         Parameters
         ----------
         path : Path
-            Links are followed.
+            The file; links are followed.
 
         Returns
         -------
@@ -91,13 +92,13 @@ class Digests:
         return digest
 
     def save(self) -> None:
-        """Write the record if it has changed; entries of files that are gone are dropped.
+        """Write the record if it has changed, without entries of files that no longer exist.
 
-        A record that cannot be written is left out: files are then read again the next time.
+        If the record cannot be written, the files are read again in the next run.
         """
         if not self._new:
             return
-        # another step of the same participant may have written it since
+        # another step of the same participant may have written it in the meantime
         self._known = self._recorded() | self._new
         self._new = {}
         content = {
@@ -110,18 +111,18 @@ class Digests:
 
 
 def _state(path: Path) -> _State:
-    """Ask the file system for the state of a file.
+    """Return size, modification time, change time and inode of a file.
 
-    The file is opened: clients of network file systems answer `os.stat` from a cache of up to a
-    minute, and ask the server when a file is opened.
+    The file is opened, because clients of network file systems may return attributes that are up to
+    a minute old, but query the server when a file is opened.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait for a writer
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would block
     try:
         about = os.fstat(descriptor)
     finally:
         os.close(descriptor)
     if not S_ISREG(about.st_mode):
-        raise InputError(f"{path}: it is no file (a folder, pipe or device); replace it")
+        raise InputError(f"{path}: it is a folder, pipe or device, not a file; replace it")
     return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
 
 
@@ -132,12 +133,12 @@ def digest_record(name: str, out_dir: Path) -> Path:
 
 @contextmanager
 def recorded_digests(name: str, out_dir: Path) -> Iterator[Digests]:
-    """Open the digests of a participant or of the group level, and save them in the end.
+    """Load the digests of a participant or of the group level, and save them at the end.
 
     Parameters
     ----------
     name : str
-        ``sub-X``, or ``group``.
+        ``sub-X`` for a participant, or ``group``.
     out_dir : Path
         Root of the output data set.
 

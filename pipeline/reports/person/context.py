@@ -79,18 +79,20 @@ def ratings_of(participant: str, out_dir: Path) -> tuple[tuple[Rating, ...], tup
 
 
 def _states(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return name, size and change time of every file of a folder, to see that one has changed."""
+    """Return name, size and change time of each file in a folder, to detect changes."""
     if not folder.is_dir():
         return ()
-    found = [
-        (path.name, path.stat() if path.exists() else path.lstat()) for path in folder.iterdir()
-    ]
-    return tuple(sorted((name, about.st_size, about.st_ctime_ns) for name, about in found))
+    files = sorted(folder.iterdir())
+    found = [path.stat() if path.exists() else path.lstat() for path in files]
+    return tuple(
+        (path.name, about.st_size, about.st_ctime_ns)
+        for path, about in zip(files, found, strict=True)
+    )
 
 
 @lru_cache(maxsize=1)
 def _ratings(folder: Path, states: tuple[tuple[str, int, int], ...]) -> tuple[Rating, ...]:
-    """Read the ratings of all participants, once for all pages."""
+    """Read the ratings of all participants; they are read once for all reports."""
     del states
     return read_ratings(folder)
 
