@@ -1,11 +1,11 @@
-"""Compute digests of the content of files, and record them to avoid repeated reading.
+"""Compute digests of the content of files, and record them with the state of each file.
 
-Outputs are valid as long as the content of their inputs is unchanged. Reading all images to verify
+Outputs are valid as long as the content of their inputs is unchanged. Reading all images to check
 this would take as long as copying the data set. The digest of a file is therefore recorded together
-with its size, modification time, change time and inode. If all four are unchanged, the file is not
-read again. Programs can set the modification time, but the kernel sets the change time whenever
-content, name or attributes change. In a copy of the data all inodes are new, so that all files are
-read once.
+with its size, modification time, change time and inode, and a file is read again only if one of
+these differs. Programs can set the modification time of a file, but not its change time, which the
+kernel updates whenever content or attributes change. In a copy of the data all inodes differ, so
+all files are read once.
 """
 
 import os
@@ -20,27 +20,27 @@ from circuitshift.pipeline.io import tables
 
 __all__ = ["UNREAD", "Digests", "digest_record", "recorded_digests"]
 
-#: Value that stands for the digest of a file that has not been read.
+#: Returned instead of a digest for a file that would have to be read; differs from all digests.
 UNREAD = "unread"
-# File systems record times in steps of up to 2 s (FAT; 1 s for NFS 3, 4 ms for ext4). A file that
-# changed within the last step may change again without a new time, so its digest is not recorded.
+# File systems store times with a resolution of up to 2 s (FAT; 1 s with NFS 3, 4 ms on ext4). A
+# file that has just changed could change again without a new change time, so its digest is not
+# recorded until this interval has passed.
 _SETTLED_NS = 2_500_000_000
 _State = tuple[int, int, int, int]
 
 
 class Digests:
-    """Digests of files, and the states of the files that they were computed from.
+    """Digests of files, and the states of the files for which they were computed.
 
     Parameters
     ----------
     name : str
-        Name of the record: ``sub-X``, or ``group``.
+        ``sub-X`` for a participant, or ``group``.
     out_dir : Path
-        Root of the output data set. An existing record in ``logs/digests`` is read; damaged
-        records are ignored.
-    read : bool, default=True
-        Whether files without a recorded digest are read. If False, `of` returns `UNREAD` for
-        them.
+        Root of the output data set. The record in ``logs/digests`` is read if it exists, and
+        ignored if it is damaged.
+    read : bool
+        Whether to read files without a recorded digest; if false, `of` returns `UNREAD` for them.
     """
 
     def __init__(self, name: str, out_dir: Path, *, read: bool = True) -> None:
@@ -50,7 +50,6 @@ class Digests:
         self._new: dict[str, tuple[_State, str]] = {}
 
     def _recorded(self) -> dict[str, tuple[_State, str]]:
-        """Read the record; empty if it does not exist or is damaged."""
         found: dict[str, tuple[_State, str]] = {}
         with suppress(TableError, TypeError, ValueError):
             for path, (*state, digest) in tables.read_json(self._record).items():
@@ -64,7 +63,7 @@ class Digests:
         Parameters
         ----------
         path : Path
-            The file. Links are followed.
+            The file; links are followed.
 
         Returns
         -------
@@ -86,7 +85,7 @@ class Digests:
         if not self._read:
             return UNREAD
         digest = tables.checksum(path)
-        # outputs are written by one process at a time, because of the lock on the participant
+        # outputs are written by one process at a time, which holds a lock (workflows.engine.locks)
         is_settled = name.startswith(self._outputs) or time.time_ns() - state[2] > _SETTLED_NS
         if is_settled and _state(path) == state:
             self._new[name] = state, digest
@@ -95,11 +94,11 @@ class Digests:
     def save(self) -> None:
         """Write the record if it has changed, without entries of files that no longer exist.
 
-        A record that cannot be written is not an error; the files are read again in the next run.
+        If the record cannot be written, the files are read again in the next run.
         """
         if not self._new:
             return
-        # another step of the same participant may have written the record meanwhile
+        # another step of the same participant may have written it in the meantime
         self._known = self._recorded() | self._new
         self._new = {}
         content = {
@@ -112,20 +111,18 @@ class Digests:
 
 
 def _state(path: Path) -> _State:
-    """Return size, times and inode of a file.
+    """Return size, modification time, change time and inode of a file.
 
-    The file is opened because clients of network file systems answer `os.stat` from a cache, which
-    may be a minute old, but query the server when a file is opened.
+    The file is opened, because clients of network file systems may return attributes that are up to
+    a minute old, but query the server when a file is opened.
     """
-    descriptor = os.open(
-        path, os.O_RDONLY | os.O_NONBLOCK
-    )  # non-blocking, as opening a pipe would wait for a writer
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe would block
     try:
         about = os.fstat(descriptor)
     finally:
         os.close(descriptor)
     if not S_ISREG(about.st_mode):
-        raise InputError(f"{path}: it is not a file but a folder, pipe or device; replace it")
+        raise InputError(f"{path}: it is a folder, pipe or device, not a file; replace it")
     return about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino
 
 
@@ -136,19 +133,18 @@ def digest_record(name: str, out_dir: Path) -> Path:
 
 @contextmanager
 def recorded_digests(name: str, out_dir: Path) -> Iterator[Digests]:
-    """Provide the digests of a participant or of the group level, and save them at the end.
+    """Load the digests of a participant or of the group level, and save them at the end.
 
     Parameters
     ----------
     name : str
-        Name of the record: ``sub-X``, or ``group``.
+        ``sub-X`` for a participant, or ``group``.
     out_dir : Path
         Root of the output data set.
 
     Yields
     ------
     Digests
-        Digests that were recorded before, to which those of newly read files are added.
     """
     digests = Digests(name, out_dir)
     try:

@@ -1,7 +1,7 @@
-"""Versions of the code that made a result, and hashes of what it was made from.
+"""Compute hashes of the code and of the values that a result was computed from.
 
-A result is valid as long as three things are unchanged: its inputs, its settings, and the code
-that can change its bytes. This module hashes the code and values; `digests` hashes files.
+A result is valid as long as its inputs, its settings, and the code that can change its bytes are
+unchanged. This module hashes code and values; `circuitshift.pipeline.io.digests` hashes files.
 """
 
 import hashlib
@@ -26,21 +26,21 @@ _PACKAGES = {
     "circuitshift.pipeline": Path(__file__).parents[1],
     "circuitshift.atlases": Path(str(circuitshift.atlases.__file__)).parent,
 }
-# A pattern finds the import statements of all files in 20 ms; parsing them takes half a second.
-# tests/pipeline/io/test_provenance.py compares what is found with the graph of grimp.
+# A regular expression finds the import statements of all files in 20 ms; parsing the files takes
+# half a second. tests/pipeline/io/test_provenance.py compares the result with the graph of grimp.
 _IMPORT = re.compile(
     r"^[ \t]*(?:from[ \t]+(?P<package>circuitshift[\w.]*)[ \t]+import[ \t]+"
     r"(?:\((?P<block>[^)]*)\)|(?P<line>[^\n(]+))|import[ \t]+(?P<module>circuitshift[\w.]*))",
     re.MULTILINE,
 )
 _DATA = re.compile(r"^PACKAGE_DATA(?:: [^=\n]+)? = \((?P<names>[^)]*)\)", re.MULTILINE)
-# The number of a release changes no result; it is written down beside the hash.
+# The version number does not influence results; it is recorded separately.
 _RELEASE = re.compile(rb"^__version__ = .*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """A source file: its hash, the names it imports, and the data files it says it reads."""
+    """A source file: its hash, the names that it imports, and the data files that it reads."""
 
     path: Path
     digest: bytes
@@ -50,18 +50,18 @@ class _Source:
 
 @cache
 def code_hash(root: str, *, data: bool = True) -> str:
-    """Hash the source files that a module can reach by its imports.
+    """Hash the source files that a module can reach through its imports.
 
-    Imports are read from the source, those inside functions too; no module is imported. Packages
-    count with their ``__init__.py``. Other libraries do not count.
+    Import statements are read from the source, including those inside functions; no module is
+    imported. The ``__init__.py`` of each package is included. Other libraries are not included.
 
     Parameters
     ----------
     root : str
-        Full name of the module that makes a result.
+        Full name of the module that computes a result.
     data : bool
-        Whether the data files that these modules name in ``PACKAGE_DATA`` count; False where their
-        content is hashed otherwise.
+        Whether to include the data files that these modules list in ``PACKAGE_DATA``; false if
+        their content is hashed in another way.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def code_hash(root: str, *, data: bool = True) -> str:
     Raises
     ------
     ValueError
-        If there is no such module, or no data file of a name.
+        If the module or one of the data files does not exist.
     """
     digest = hashlib.sha256()
     for name, source in _reachable(root).items():
@@ -82,7 +82,7 @@ def code_hash(root: str, *, data: bool = True) -> str:
 
 
 def source_files(root: str) -> dict[str, Path]:
-    """Find the modules that a module can reach by its imports, itself included.
+    """Find the modules that a module can reach through its imports, including itself.
 
     Parameters
     ----------
@@ -97,13 +97,13 @@ def source_files(root: str) -> dict[str, Path]:
     Raises
     ------
     ValueError
-        If there is no such module.
+        If the module does not exist.
     """
     return {name: source.path for name, source in _reachable(root).items()}
 
 
 def data_files(root: str) -> list[Path]:
-    """Find the data files that the modules within reach of a module name in ``PACKAGE_DATA``.
+    """Find the data files that are listed in ``PACKAGE_DATA`` of all modules that a module reaches.
 
     Parameters
     ----------
@@ -113,28 +113,28 @@ def data_files(root: str) -> list[Path]:
     Returns
     -------
     list of Path
-        In the order of modules and names.
+        Sorted by module, then in the order of the list.
 
     Raises
     ------
     ValueError
-        If there is no such module, or no data file of a name.
+        If the module or one of the data files does not exist.
     """
     out: list[Path] = []
     for name, source in _reachable(root).items():
         for pattern in source.data:
             files = sorted(source.path.parent.glob(pattern))
             if not files:
-                raise ValueError(f"{name}: PACKAGE_DATA names {pattern}, which is not there")
+                raise ValueError(f"{name}: PACKAGE_DATA lists {pattern}, which does not exist")
             out += files
     return out
 
 
 def _reachable(root: str) -> dict[str, _Source]:
-    """Follow the imports of a module; sorted by name."""
+    """Return the modules that a module reaches through its imports, sorted by name."""
     start = _module(root) or _read(Path(getattr(sys.modules.get(root), "__file__", None) or "/"))
     if start is None:
-        raise ValueError(f"there is no module {root}")
+        raise ValueError(f"module {root} does not exist")
     found = {root: start}
     seen = {root}
     left = [*_parents(root), *start.imports]
@@ -151,7 +151,7 @@ def _reachable(root: str) -> dict[str, _Source]:
 
 @cache
 def _module(name: str) -> _Source | None:
-    """Read a module or package; None when a name is neither, or of another project."""
+    """Read a module or package; None if a name is neither, or belongs to another project."""
     for package, folder in _PACKAGES.items():
         if name == package or name.startswith(f"{package}."):
             path = folder.joinpath(*name.removeprefix(package).split(".")[1:])
@@ -160,7 +160,7 @@ def _module(name: str) -> _Source | None:
 
 
 def _read(path: Path) -> _Source | None:
-    """Read a source file; None when it is not there."""
+    """Read a source file; None if it does not exist."""
     try:
         content = path.read_bytes()
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -172,13 +172,13 @@ def _read(path: Path) -> _Source | None:
 
 
 def _parents(name: str) -> list[str]:
-    """Name the packages that are imported before a module is."""
+    """Return the packages that Python imports before a module."""
     parts = name.split(".")
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
 def _imports(text: str) -> Iterator[str]:
-    """Yield the modules that import statements can mean: ``from a import b`` a and a.b."""
+    """Yield the names that import statements may refer to: for ``from a import b``, a and a.b."""
     for found in _IMPORT.finditer(text):
         yield found["package"] or found["module"]
         names = re.sub("#[^\n]*", "", found["block"] or found["line"] or "")
@@ -188,12 +188,13 @@ def _imports(text: str) -> Iterator[str]:
 
 
 def hash_of(*values: object) -> str:
-    """Hash values by their text.
+    """Hash values by their ``repr``.
 
     Parameters
     ----------
     *values : object
-        Whose ``repr`` says all: text, numbers, frozen records, and tuples, lists or dicts of them.
+        Text, numbers, frozen records, and tuples, lists or dicts of these, whose ``repr`` is
+        complete.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Measure one run: an image, series or matrix -> regional series and edges, as files.
+"""Measure one run: compute regional series and edges from an image, series or matrix.
 
-`circuitshift.pipeline.measure.person` decides which runs have to be measured; here they are.
-Outputs count as made by other code when this module, or one that it imports, has changed.
+`circuitshift.pipeline.measure.person` decides which runs are measured. Outputs are outdated when
+this module, or a module that it imports, has changed.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -41,23 +41,23 @@ def measure_run(
     Parameters
     ----------
     run : Run
-        Its files checked, see `circuitshift.pipeline.bids.run_metadata.check_run`.
+        After `circuitshift.pipeline.bids.run_metadata.check_run`.
     settings : AnalysisSettings
     out_dir : Path
         Root of the output data set.
     about : callable
-        Takes an atlas; returns what the sidecar of a matrix says beyond the measurement.
+        Takes an atlas; returns further content for the JSON file of a matrix.
 
     Returns
     -------
     list of dict
-        Rows of ``sub-X_runs.tsv``: one for each atlas and strategy; a strategy that fails has a
+        Rows of ``sub-X_runs.tsv``, one for each atlas and strategy. A strategy that fails has a
         row with status ``failed``.
 
     Raises
     ------
     CircuitshiftError
-        If nothing of the run can be measured.
+        If the run cannot be measured with any strategy.
     """
     rows: list[Row] = []
     failures: list[Row] = []
@@ -76,7 +76,7 @@ def failed_row(where: str, session: str, code: str, reason: str) -> Row:
     session : str
         Label; may be empty.
     code, reason : str
-        Why, as a word and as a sentence.
+        The reason, as a word and as a sentence.
     """
     return {
         "run": Path(where).name or where,

@@ -1,12 +1,12 @@
-"""Decide whether the outputs of a run are still valid, or have to be made again.
+"""Decide whether the outputs of a run are still valid or must be computed again.
 
-Outputs are valid as long as three hashes in the sidecar of their matrix are unchanged, and their
-files are there with the content that was written:
+Outputs are valid as long as three hashes in the JSON file of the matrix are unchanged, and all
+output files exist with the content that was written:
 
-- ``InputsHash``: content of the image, mask, confounds table and its JSON, segmentation, atlas and
-  strategies, and the repetition time; never names of folders or times of files;
-- ``ScienceHash``: settings of measuring; circuits are none of them;
-- ``CodeHash``: source of `circuitshift.pipeline.measure.run` and of all that it imports.
+- ``InputsHash``: content of the image, mask, confounds table and its JSON file, segmentation, atlas
+  and strategies, and the repetition time, but not names of folders and times of files;
+- ``ScienceHash``: settings of the measurement, which do not include circuits;
+- ``CodeHash``: source of `circuitshift.pipeline.measure.run` and of all modules that it imports.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,9 +30,9 @@ __all__ = ["about_run", "finished_rows", "measuring_code", "note_outputs", "run_
 
 
 def measuring_code() -> str:
-    """Hash of the code that measures runs.
+    """Hash the code that measures runs.
 
-    Data files are left out: atlases and strategies count by their content, see `run_key`.
+    Data files are not included, because `run_key` includes the content of atlases and strategies.
     """
     return code_hash(measuring.__name__, data=False)
 
@@ -40,7 +40,7 @@ def measuring_code() -> str:
 def run_key(
     run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests
 ) -> dict[str, str]:
-    """Hash what the outputs of a run are made from.
+    """Hash the inputs, settings and code from which the outputs of a run are computed.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def run_key(
     """
     if is_image(run):
         atlases = [atlas_for(source, run.space) for source in settings.atlases]
-        # how a strategy is described changes no number
+        # the description of a strategy does not influence results
         strategies = [
             (s.name, s.load, s.low_pass_hz, s.high_pass_hz, s.fd_threshold_mm)
             for s in measuring.strategies_of(settings)
@@ -88,7 +88,7 @@ def run_key(
 
 
 def _files(run: Run) -> list[Path | None]:
-    """List every file that is read to measure a run."""
+    """List all files that are read to measure a run."""
     if not is_image(run):
         return [run.path]
     sidecar = None if run.confounds is None else run.confounds.with_suffix(".json")
@@ -110,10 +110,10 @@ def _hash(regions: tuple[Region, ...]) -> str:
 def about_run(
     run: Run, atlas: Atlas | None, notes: Sequence[str], out_dir: Path
 ) -> dict[str, object]:
-    """Return what the sidecar of a matrix says of the run beyond the measurement.
+    """Return the content of the JSON file of a matrix that describes the run, not the measurement.
 
-    When only this changes, as when folders are moved, the sidecar is written again and nothing is
-    measured.
+    If only this content changes, for example because folders were moved, the JSON file is written
+    again without a new measurement.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def about_run(
     atlas : Atlas or None
         None for series and matrices.
     notes : sequence of str
-        Of `circuitshift.pipeline.bids.run_metadata.check_run`.
+        From `circuitshift.pipeline.bids.run_metadata.check_run`.
     out_dir : Path
         Root of the output data set.
 
@@ -138,7 +138,7 @@ def about_run(
 
 
 def _space_note(atlas: Atlas | None, run: Run) -> list[str]:
-    """Say that an image and its atlas are in different template spaces."""
+    """Note that an image and its atlas are in different template spaces."""
     if atlas is None or not (atlas.space and run.space) or atlas.space == run.space:
         return []
     return [
@@ -157,7 +157,7 @@ def finished_rows(
     digests: Digests,
     update: bool = False,
 ) -> list[dict[str, object]] | None:
-    """Return the rows of a run whose outputs are all there and valid; else None.
+    """Return the rows of a run if all its outputs exist and are valid, otherwise None.
 
     Parameters
     ----------
@@ -171,8 +171,8 @@ def finished_rows(
         As in `about_run`.
     digests : Digests
     update : bool
-        Whether a sidecar that says something else of the run is written again; otherwise its
-        outputs count as not valid.
+        Whether to write the JSON file again if only its description of the run has changed;
+        otherwise the outputs are not valid in this case.
 
     Returns
     -------
@@ -194,7 +194,7 @@ def finished_rows(
 
 
 def _wanted(run: Run, settings: AnalysisSettings) -> list[tuple[str, str, Atlas | None]]:
-    """Atlas name, ``desc-`` and atlas of every product of a run."""
+    """Return atlas name, ``desc-`` label and atlas of each expected output of a run."""
     if not is_image(run):
         return [(run.atlas, "", None)]
     strategies = measuring.strategies_of(settings)
@@ -205,10 +205,10 @@ def _wanted(run: Run, settings: AnalysisSettings) -> list[tuple[str, str, Atlas 
 def _valid_sidecar(
     path: Path, key: Mapping[str, str], out_dir: Path, digests: Digests
 ) -> dict[str, Any] | None:
-    """Read the sidecar of a matrix if it was made from the same, and its files are unchanged."""
+    """Read the JSON file of a matrix if its hashes and files are unchanged, otherwise None."""
     try:
         content = tables.read_json(path)
-    except TableError:  # not there, or no longer whole
+    except TableError:  # missing or incomplete
         return None
     if "Files" not in content or any(content.get(name) != value for name, value in key.items()):
         return None
@@ -237,7 +237,7 @@ def note_outputs(rows: Iterable[Mapping[str, object]], out_dir: Path, digests: D
 
 
 def _is_unchanged(path: Path, seen: str, digests: Digests) -> bool:
-    """Compare a file with the digest of what was written."""
+    """Return whether a file has the digest of the content that was written."""
     try:
         return digests.of(path) == seen
     except (OSError, InputError):

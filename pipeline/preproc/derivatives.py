@@ -1,7 +1,7 @@
-"""Raw images of one participant -> preprocessed images and confounds, as files.
+"""Compute and write the preprocessed images and confounds of one participant.
 
-`circuitshift.pipeline.preproc.person` decides what has to be made; here it is made. Preprocessed
-images count as made by other code when this module, or one that it imports, has changed.
+`circuitshift.pipeline.preproc.person` decides which steps are run. Preprocessed images are outdated
+when this module, or a module that it imports, has changed.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
-"""Decide whether the outputs of the group level are still valid, or have to be made again.
+"""Decide whether the outputs of the group level are still valid or must be computed again.
 
-``verdict.json`` holds a hash of each thing that the group level was made from, by content, and the
-digest of each table that was written with it.
+``verdict.json`` contains a hash of each input of the group level, and the digest of each table that
+was written together with it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +35,7 @@ def origins_of(
     out_dir: Path,
     digests: Digests,
 ) -> dict[str, str]:
-    """Hash everything that the group level is made from, but its own code.
+    """Hash all inputs of the group level, except its own code.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def origins_of(
     Returns
     -------
     dict of str to str
-        Keys say what each hash is of.
+        Hash by input.
     """
     by_name = tuple(Path(file).name for file in settings.circuits)
     files = [Path(file) for file in (*settings.circuits, *settings.strategy_files)]
@@ -69,13 +69,13 @@ def origins_of(
 
 
 def _participants_of(data_set: DataSet) -> object:
-    """Return all that tables say of participants, wherever these tables are."""
+    """Return the content of all tables of participants, without their location."""
     found = read_participants(data_set.participants)
     return found.labels, found.columns, found.visits, found.problems, found.notes
 
 
 def results_hash(data_sets: Sequence[DataSet], digests: Digests) -> str:
-    """Hash what the participant level left: tables of runs, matrices and regions of atlases.
+    """Hash the results of the participant level: tables of runs, matrices and regions of atlases.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def results_hash(data_sets: Sequence[DataSet], digests: Digests) -> str:
         for path in runs:
             try:
                 matrices = set(tables.read_table(path).column("relmat")) - {tables.NOT_AVAILABLE}
-            except TableError:  # said where it is read
+            except TableError:  # reported where the table is read
                 continue
             files += [root / name for name in sorted(matrices)]
             files += [(root / name).with_suffix(".json") for name in sorted(matrices)]
@@ -106,7 +106,7 @@ def results_hash(data_sets: Sequence[DataSet], digests: Digests) -> str:
 
 
 def ratings_hash(ratings: Sequence[Rating]) -> str:
-    """Hash what raters decided.
+    """Hash the decisions of raters.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def ratings_hash(ratings: Sequence[Rating]) -> str:
 
 
 def _digest(path: Path, digests: Digests) -> str:
-    """Digest of a file; empty when it cannot be read, which is said where it is read."""
+    """Return the digest of a file; empty if it cannot be read, which is reported elsewhere."""
     try:
         return digests.of(path)
     except (OSError, InputError):
@@ -128,7 +128,7 @@ def _digest(path: Path, digests: Digests) -> str:
 
 
 def group_files(folder: Path, digests: Digests) -> dict[str, str]:
-    """Return the digest of every table of the group level, and of its description.
+    """Return the digests of all tables of the group level and of their descriptions.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def group_files(folder: Path, digests: Digests) -> dict[str, str]:
 
 
 def is_current(folder: Path, made_from: Mapping[str, str], code: str, digests: Digests) -> bool:
-    """Tell whether the verdict and its tables were made from the same by the same code.
+    """Return whether verdict and tables were computed from the same inputs by the same code.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ def is_current(folder: Path, made_from: Mapping[str, str], code: str, digests: D
     """
     try:
         verdict: dict[str, Any] = tables.read_json(folder / "verdict.json")
-    except TableError:  # not there, or no longer whole
+    except TableError:  # missing or incomplete
         return False
     return (
         verdict.get("made_from") == dict(made_from)

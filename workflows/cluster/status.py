@@ -80,9 +80,9 @@ def states(
 def is_unchanged(
     person: ParticipantPlan, settings: AnalysisSettings, *, preproc_only: bool = False
 ) -> bool:
-    """Tell whether running a participant again would change nothing.
+    """Return whether all outputs of a participant would be left as they are.
 
-    No image is read: inputs must be those whose content was recorded the last time.
+    Inputs are not read; their recorded digests must be current.
 
     Parameters
     ----------
@@ -94,20 +94,20 @@ def is_unchanged(
     Returns
     -------
     bool
-        False also when it cannot be told.
+        False also if this is unknown.
     """
     try:
         if not _is_preprocessed(person, settings, read=False):
             return False
         return preproc_only or _is_measured_and_reported(person, settings)
-    except (CircuitshiftError, OSError):
+    except Exception:  # the workflow of this participant will report it
         return False
 
 
 def _is_preprocessed(
     person: ParticipantPlan, settings: AnalysisSettings, *, read: bool = True
 ) -> bool:
-    """Tell whether all steps of preprocessing are valid; a participant may need none."""
+    """Return whether all preprocessing steps are valid; True without raw images."""
     if person.raw is None:
         return True
     digests = Digests(_name(person), person.preproc_dir, read=read)
@@ -154,7 +154,7 @@ def _preprocessed(person: ParticipantPlan, settings: AnalysisSettings) -> State:
 
 
 def _stale(person: ParticipantPlan) -> State:
-    return State(person, "missing", "its images were preprocessed from other inputs or otherwise")
+    return State(person, "missing", "inputs, settings or code of its preprocessing have changed")
 
 
 def _measured(person: ParticipantPlan, settings: AnalysisSettings) -> State:

@@ -1,5 +1,6 @@
 """What the report of a participant takes from the study: range of others, ratings, command."""
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -71,10 +72,29 @@ def ratings_of(participant: str, out_dir: Path) -> tuple[tuple[Rating, ...], tup
     """Return the ratings of one participant, and what could not be read."""
     root, name = study_root(out_dir)
     try:
-        found = read_ratings(root / FOLDER)
+        found = _ratings(root / FOLDER, _states(root / FOLDER))
     except CircuitshiftError as error:  # the group level refuses; a page only says so
         return (), (f"Ratings are not shown: {' '.join(str(error).split())}",)
     return of_participant(found, f"{name}:{participant}" if name else participant), ()
+
+
+def _states(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return name, size and change time of each file in a folder, to detect changes."""
+    if not folder.is_dir():
+        return ()
+    files = sorted(folder.iterdir())
+    found = [path.stat() if path.exists() else path.lstat() for path in files]
+    return tuple(
+        (path.name, about.st_size, about.st_ctime_ns)
+        for path, about in zip(files, found, strict=True)
+    )
+
+
+@lru_cache(maxsize=1)
+def _ratings(folder: Path, states: tuple[tuple[str, int, int], ...]) -> tuple[Rating, ...]:
+    """Read the ratings of all participants; they are read once for all reports."""
+    del states
+    return read_ratings(folder)
 
 
 def seed_of(out_dir: Path) -> str:

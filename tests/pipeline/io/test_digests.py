@@ -179,7 +179,7 @@ def test_two_steps_of_a_participant_at_a_time_keep_what_each_found(file, tmp_pat
 def test_what_is_no_file_is_refused_and_what_is_missing_named(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path):
-        with pytest.raises(InputError, match="it is not a file"):
+        with pytest.raises(InputError, match="it is a folder, pipe or device, not a file"):
             digest(path, tmp_path / "out")
     with pytest.raises(FileNotFoundError):
         digest(tmp_path / "gone", tmp_path / "out")

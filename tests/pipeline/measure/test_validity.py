@@ -231,6 +231,16 @@ def is_measured(root, settings=None, **more):
     )
 
 
+def test_a_change_of_an_atlas_image_alone_counts(study):
+    """The image differs, and the centres of its regions do not."""
+    path = study / "atlas-Slabs_dseg.nii.gz"
+    image = nib.load(path)
+    copy = nib.Nifti1Image(np.asarray(image.dataobj), image.affine)
+    copy.header["descrip"] = "another image"
+    nib.save(copy, path)
+    assert again(study) == 1
+
+
 def test_an_image_of_equal_size_and_date_is_measured_again(study):
     assert again(study) == 0
     replace_image(the_run(study).path)
