@@ -10,7 +10,7 @@ from circuitshift.pipeline.bids import filters, scan, select_runs
 from circuitshift.pipeline.bids import input_types as types
 from circuitshift.pipeline.bids.names import parse_name
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.measure import person
+from circuitshift.pipeline.measure import run as measure_run
 from circuitshift.workflows.cli.parsers import app_parser
 
 STEM = "sub-01_task-rest"
@@ -25,7 +25,7 @@ def test_names_priorities_and_contents():
 
 
 def test_all_contents_can_be_measured():
-    assert {kind.content for kind in types.INPUT_TYPES.values()} == set(person._MEASURES)
+    assert {kind.content for kind in types.INPUT_TYPES.values()} == set(measure_run._MEASURES)
 
 
 def test_the_command_line_offers_all_input_types_and_raw_images():
@@ -102,7 +102,7 @@ def test_a_further_record_is_sufficient_to_find_read_and_measure_runs(tmp_path, 
     names, values = types.read_table(run)
     assert list(names) == labels
     np.testing.assert_allclose(values, series, atol=1e-6)
-    assert person._MEASURES[further.content] is person._from_series
+    assert measure_run._MEASURES[further.content] is measure_run._from_series
     # time series of the same run are preferred, because their record precedes
     tables.write_series(func / f"{STEM}_atlas-A_timeseries.tsv", labels, series)
     found = select_runs.find_runs(tmp_path)

@@ -24,6 +24,7 @@ from circuitshift.pipeline.validation.simulate.data_set import (
 from circuitshift.workflows.cli import bids_app
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
+from circuitshift.workflows.cli.request import app_request
 from circuitshift.workflows.cluster.status import group_state
 
 SPEC = SimulationSpec(
@@ -570,10 +571,17 @@ def test_what_nipypes_plugins_cannot_do_is_refused(
     assert sentence in capsys.readouterr().err
 
 
-def test_settings_that_differ_from_the_participant_levels_are_refused(monkeypatch):
+def test_settings_that_differ_from_the_participant_levels_are_refused(monkeypatch, tmp_path):
     measured = AnalysisSettings(min_minutes=2.0)
     monkeypatch.setattr(bids_app, "recorded_settings", lambda _: measured)
+    circuits = tmp_path / "mine.toml"
+    circuits.touch()
+
+    def as_measured(*flags):
+        words = [str(tmp_path), str(tmp_path / "out"), "group", *flags]
+        return bids_app._as_measured(app_request(words))
+
     with pytest.raises(InputError, match=r"min_minutes = 3\.0 \(measured with 2\.0\)"):
-        bids_app._as_measured({"min_minutes": 3.0}, [])
-    mine = {"min_minutes": 2.0, "circuits": ("mine.toml",)}  # circuits are of the group level
-    assert bids_app._as_measured(mine, []) == replace(measured, circuits=("mine.toml",))
+        as_measured("--min-minutes", "3")
+    same = as_measured("--min-minutes", "2", "--circuits", str(circuits))
+    assert same == replace(measured, circuits=(str(circuits),))  # circuits are of the group level
