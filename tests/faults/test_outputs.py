@@ -157,7 +157,7 @@ def test_an_output_of_another_program_is_left_alone(bench, capsys):
     bench.out.mkdir()
     (bench.out / "dataset_description.json").write_text('{"GeneratedBy": [{"Name": "fMRIPrep"}]}')
     assert bench.run("participant", *ONE) == EXIT_FAILED
-    assert "it is a data set of fMRIPrep; choose another" in capsys.readouterr().err
+    assert "it is a data set of fMRIPrep, so nothing is written into it" in capsys.readouterr().err
     assert sorted(p.name for p in bench.out.iterdir()) == ["dataset_description.json"]
 
 
