@@ -149,7 +149,7 @@ def write_product(
             "ValidDiagonal": False,
             "StorageFormat": "Full",
             **common,
-            "RegionsLost": missing,
+            "RegionsMissing": missing,
             "Row": row,
             "Views": list(made.views),
             "Files": {path.as_posix(): tables.checksum(out_dir / path) for path in written},
@@ -210,7 +210,7 @@ def _row(
         **{name: getattr(made.kept, name) for name in _KEPT},
         "median_tsnr": made.median_tsnr,
         "n_regions": len(coverage),
-        "n_regions_lost": len(missing),
+        "n_regions_missing": len(missing),
     }
 
 

@@ -61,7 +61,7 @@ RUNS_COLUMNS: dict[str, str] = {
     "median_tsnr": "Temporal signal-to-noise ratio before denoising, median over the voxels of the "
     "mask",
     "n_regions": "Regions of the atlas",
-    "n_regions_lost": "Regions without enough signal; their edges are n/a",
+    "n_regions_missing": "Regions without enough signal; their edges are n/a",
     "relmat": "Edge matrix, relative to the output folder",
 }
 
