@@ -153,7 +153,7 @@ def write_product(
             "Row": row,
             "Views": list(made.views),
             "Files": {path.as_posix(): tables.checksum(out_dir / path) for path in written},
-            "Science": asdict(settings.measuring()),
+            "Settings": asdict(settings.measuring()),
             **sidecar,
         },
     )

@@ -5,7 +5,7 @@ output files exist with the content that was written:
 
 - ``InputsHash``: content of the image, mask, confounds table and its JSON file, segmentation, atlas
   and strategies, and the repetition time, but not names of folders and times of files;
-- ``ScienceHash``: settings of the measurement, which do not include circuits;
+- ``SettingsHash``: settings of the measurement, which do not include circuits;
 - ``CodeHash``: source of `circuitshift.pipeline.measure.run` and of all modules that it imports.
 """
 
@@ -54,7 +54,7 @@ def run_key(
     Returns
     -------
     dict of str to str
-        ``InputsHash``, ``CodeHash``, ``ScienceHash``.
+        ``InputsHash``, ``CodeHash``, ``SettingsHash``.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def run_key(
     return {
         "InputsHash": inputs,
         "CodeHash": measuring_code(),
-        "ScienceHash": settings.by_content().digest(),
+        "SettingsHash": settings.by_content().digest(),
     }
 
 

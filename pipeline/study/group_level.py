@@ -161,7 +161,7 @@ def recorded_settings(data_sets: Sequence[DataSet]) -> AnalysisSettings:
     participants: dict[AnalysisSettings, list[str]] = {}
     recorded = AnalysisSettings()
     for label, sidecar in _sidecars(data_sets):
-        recorded = AnalysisSettings.from_record(sidecar["Science"]).measuring()
+        recorded = AnalysisSettings.from_record(sidecar["Settings"]).measuring()
         participants.setdefault(recorded.by_content(), []).append(label)
     if len(participants) > 1:
         groups = sorted(participants.values(), key=len)
