@@ -213,7 +213,7 @@ def verdict_content(
             *["change in mean framewise displacement"] * (cohort.motion_mm is not None),
         ],
         "science": asdict(settings),
-        "science_hash": settings.digest(),
+        "settings_hash": settings.digest(),
         "design": asdict(context.design),
         "atlas": context.atlas.name,
         "n_regions": len(context.atlas.regions),
