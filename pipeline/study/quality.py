@@ -113,7 +113,7 @@ def qcfc(
     dict
         ``qcfc_median_abs_r``: median absolute correlation (Ciric 2017,
         doi:10.1016/j.neuroimage.2017.03.020); ``qcfc_null_median_abs_r``: what chance gives with
-        so many people, from a normal Fisher z; ``qcfc_n_people``; with `distance_mm` also
+        so many people, from a normal Fisher z; ``qcfc_n_participants``; with `distance_mm` also
         ``qcfc_distance_rho``, see `distance_dependence`. Empty where `qcfc_edges` knows no edge.
     """
     r = qcfc_edges(edges, motion)
@@ -123,7 +123,7 @@ def qcfc(
     out = {
         "qcfc_median_abs_r": float(np.nanmedian(np.abs(r))),
         "qcfc_null_median_abs_r": float(np.tanh(0.6744897501960817 / np.sqrt(n - 3))),
-        "qcfc_n_people": float(n),
+        "qcfc_n_participants": float(n),
     }
     if distance_mm is not None:
         out["qcfc_distance_rho"] = distance_dependence(r, distance_mm)

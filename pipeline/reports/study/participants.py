@@ -287,7 +287,7 @@ def _confound_words(verdict: Row) -> list[str]:
         if median == wording.MISSING:
             continue
         sentence = (
-            f"Over {wording.show(part.get('qcfc_n_people'), 0)} participants, {words} mean "
+            f"Over {wording.show(part.get('qcfc_n_participants'), 0)} participants, {words} mean "
             f"framewise displacement by |r| = {median} (median); "
             f"{wording.show(part.get('qcfc_null_median_abs_r'))} is expected by chance."
         )

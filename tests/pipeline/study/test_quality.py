@@ -56,7 +56,7 @@ def test_qcfc_equals_correlations_and_knows_its_chance_level():
     planted = qcfc(edges + 5 * motion[:, None], motion)
     assert planted["qcfc_median_abs_r"] > 2 * planted["qcfc_null_median_abs_r"]
     edges[0, :10] = np.nan
-    assert qcfc(edges, motion)["qcfc_n_people"] == 26
+    assert qcfc(edges, motion)["qcfc_n_participants"] == 26
     assert qcfc(edges[:4], motion[:4]) == {}
 
 
@@ -88,5 +88,5 @@ def test_people_of_unknown_motion_are_left_out_of_qcfc():
     r = qcfc_edges(edges, missing)
     assert np.isnan(r[3])
     assert np.isfinite(np.delete(r, 3)).all()
-    assert qcfc(edges, missing)["qcfc_n_people"] == 26
+    assert qcfc(edges, missing)["qcfc_n_participants"] == 26
     assert qcfc(edges, np.full(30, np.nan)) == {}
