@@ -57,7 +57,7 @@ def prepare_atlases(
     Parameters
     ----------
     runs : sequence of Run
-    settings : Science
+    settings : AnalysisSettings
     out_dir : Path
 
     Returns

@@ -531,7 +531,7 @@ def denoising_prose(strategy: str, settings: AnalysisSettings) -> str:
     Parameters
     ----------
     strategy : str
-    settings : Science
+    settings : AnalysisSettings
         Its files may hold further strategies.
 
     Returns

@@ -90,7 +90,7 @@ def measure_participant(
         What the index found wrong with this person; each becomes a row with status ``failed``.
     participant : str
         Label without ``sub-``.
-    settings : Science
+    settings : AnalysisSettings
     out_dir : Path
         Root of the output data set.
 
@@ -142,7 +142,7 @@ def is_run_measured(run: Run, settings: AnalysisSettings, out_dir: Path, digests
     Parameters
     ----------
     run : Run
-    settings : Science
+    settings : AnalysisSettings
     out_dir : Path
         Root of the output data set.
     digests : Digests
@@ -293,7 +293,7 @@ def measure_preprocessed(
     problems : sequence of Fault
         What the index found wrong with this person.
     participant : str
-    settings : Science
+    settings : AnalysisSettings
     preproc_dir : Path
         Root of the derivatives.
     data_set : str

@@ -26,7 +26,7 @@ def exclude_run(
     ----------
     kept : Kept
         Unknown minutes or motion (NaN) exclude nobody.
-    settings : Science
+    settings : AnalysisSettings
         Thresholds.
     coverage : ndarray of shape (n_regions,)
         Share of each region that carries signal.

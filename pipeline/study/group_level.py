@@ -151,7 +151,7 @@ def recorded_settings(data_sets: Sequence[DataSet]) -> AnalysisSettings:
 
     Returns
     -------
-    Science
+    AnalysisSettings
 
     Raises
     ------
@@ -246,7 +246,7 @@ def run_group(
     data_sets : sequence of DataSet
         The main one first.
     stated : StudyFile
-    settings : Science
+    settings : AnalysisSettings
         Its first atlas and first strategy give the verdict, the other strategies its sensitivity.
     out_dir : Path
         Root of the output data set; files go to ``group/``.
@@ -353,7 +353,7 @@ def fit_study(
     ----------
     data_sets : sequence of DataSet
     stated : StudyFile
-    settings : Science
+    settings : AnalysisSettings
 
     Returns
     -------

@@ -406,12 +406,12 @@ def precision_weights(dof: Floats) -> Floats:
 
     Parameters
     ----------
-    dof : ndarray, shape (n_people, n_visits)
+    dof : ndarray, shape (n_participants, n_visits)
         Residual degrees of freedom of each visit.
 
     Returns
     -------
-    ndarray, shape (n_people,)
+    ndarray, shape (n_participants,)
         ``1 / (1 + v / mean v)`` with v the sum of 1 / dof, which is proportional to the sampling
         variance of a change in Fisher z: optimal when sampling is half of the variance between
         people, valid always.

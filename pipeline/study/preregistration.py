@@ -42,7 +42,7 @@ def plan_of(stated: StudyFile, settings: AnalysisSettings) -> dict[str, Any]:
     Parameters
     ----------
     stated : StudyFile
-    settings : Science
+    settings : AnalysisSettings
 
     Returns
     -------

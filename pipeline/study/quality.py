@@ -69,9 +69,9 @@ def qcfc_edges(edges: Floats, motion: Sequence[float] | Floats) -> Floats:
 
     Parameters
     ----------
-    edges : ndarray of shape (n_people, n_edges)
+    edges : ndarray of shape (n_participants, n_edges)
         Fisher z, or their change.
-    motion : array_like of shape (n_people,)
+    motion : array_like of shape (n_participants,)
         Mean framewise displacement, or its change, mm; people whose motion is unknown are left out.
 
     Returns
@@ -101,9 +101,9 @@ def qcfc(
 
     Parameters
     ----------
-    edges : ndarray of shape (n_people, n_edges)
+    edges : ndarray of shape (n_participants, n_edges)
         Fisher z, or their change.
-    motion : array_like of shape (n_people,)
+    motion : array_like of shape (n_participants,)
         Mean framewise displacement, or its change, mm.
     distance_mm : ndarray of shape (n_edges,), optional
         Length of each edge.
