@@ -11,10 +11,10 @@ from circuitshift.atlases.records import Circuit
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.model import analyse as study
+from circuitshift.pipeline.model import analyse as model
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.detectable import detectable
-from circuitshift.pipeline.study import pairing as change
+from circuitshift.pipeline.study import pairing
 
 __all__ = [
     "Sensitivity",
@@ -30,7 +30,7 @@ __all__ = [
 
 
 #: Measurements by person and session.
-Sessions = dict[tuple[str, str], change.Measured]
+Sessions = dict[tuple[str, str], pairing.Measured]
 
 
 def _describe(columns: Mapping[str, str]) -> dict[str, object]:
@@ -57,7 +57,7 @@ _CIRCUIT_COLUMNS = {
 def write_circuits(
     path: Path,
     sessions: Sessions,
-    members: Sequence[change.Member],
+    members: Sequence[pairing.Member],
     *,
     circuits: Sequence[Circuit],
     features: FeatureSpace,
@@ -123,12 +123,12 @@ _TEST_COLUMNS = {
 }
 
 #: Name of a strategy, its analysis, and why there is none.
-Sensitivity = Sequence[tuple[str, study.Analysis | None, str]]
+Sensitivity = Sequence[tuple[str, model.Analysis | None, str]]
 
 
 def write_tests(
     path: Path,
-    analysis: study.Analysis,
+    analysis: model.Analysis,
     sensitivity: Sensitivity,
     more: Sequence[Estimate] = (),
     *,
@@ -148,7 +148,7 @@ def write_tests(
     tables.write_table(path, columns, sidecar=_describe(_TEST_COLUMNS))
 
 
-def write_change(path: Path, cohort: change.Cohort, analysis: study.Analysis) -> None:
+def write_change(path: Path, cohort: pairing.Cohort, analysis: model.Analysis) -> None:
     """Write every person's global coefficients and specific responses."""
     response = analysis.response
     n = len(cohort.pairs)
@@ -180,7 +180,7 @@ _EXCLUSION_COLUMNS = {
 
 
 def write_exclusions(
-    path: Path, exclusions: Sequence[change.Exclusion], members: Sequence[change.Member]
+    path: Path, exclusions: Sequence[pairing.Exclusion], members: Sequence[pairing.Member]
 ) -> None:
     """Write who, or what part of somebody, is not in the analysis, and why."""
     roles = {member.participant: member.role for member in members}
@@ -216,7 +216,7 @@ _EDGE_COLUMNS = {
 
 def write_edges(
     path: Path,
-    cohort: change.Cohort,
+    cohort: pairing.Cohort,
     features: FeatureSpace,
     *,
     circuits: Sequence[Circuit],

@@ -16,10 +16,10 @@ from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.provenance import versions
 from circuitshift.pipeline.measure.denoise import get_strategy, load_strategies
-from circuitshift.pipeline.model import analyse as study
+from circuitshift.pipeline.model import analyse as model
 from circuitshift.pipeline.model.change_size import identifiability
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
-from circuitshift.pipeline.study import pairing as change
+from circuitshift.pipeline.study import pairing
 from circuitshift.pipeline.study import tables as group_tables
 from circuitshift.pipeline.study.members import GroupInput
 from circuitshift.pipeline.study.quality import compare_exclusion, qcfc, qcfc_edges
@@ -39,8 +39,8 @@ __all__ = [
 class Context:
     """What every analysis of one study shares."""
 
-    given: GroupInput
-    members: tuple[change.Member, ...]
+    measurements: GroupInput
+    members: tuple[pairing.Member, ...]
     design: Design
     atlas: Atlas
     circuits: tuple[Circuit, ...]
@@ -68,11 +68,11 @@ class Fitted:
     """
 
     strategy: str
-    cohort: change.Cohort
+    cohort: pairing.Cohort
     sessions: group_tables.Sessions
-    visits: study.Visits
-    rules: study.Rules
-    analysis: study.Analysis
+    visits: model.Visits
+    rules: model.Rules
+    analysis: model.Analysis
 
 
 def is_gsr(strategy: str, settings: AnalysisSettings) -> bool:
@@ -84,7 +84,7 @@ def is_gsr(strategy: str, settings: AnalysisSettings) -> bool:
 
 
 def _sensitivity_row(
-    name: str, found: study.Analysis | None, said: str, settings: AnalysisSettings
+    name: str, found: model.Analysis | None, said: str, settings: AnalysisSettings
 ) -> dict[str, object]:
     if found is None:
         return {"strategy": name, "verdict": None, "reason": said}
@@ -97,7 +97,7 @@ def _sensitivity_row(
 
 
 def _gsr_warning(
-    analysis: study.Analysis, sensitivity: group_tables.Sensitivity, settings: AnalysisSettings
+    analysis: model.Analysis, sensitivity: group_tables.Sensitivity, settings: AnalysisSettings
 ) -> list[str]:
     """Say when global signal regression changes the answer."""
     ours = analysis.verdict.verdict
@@ -113,7 +113,7 @@ def _gsr_warning(
     ]
 
 
-def _other_data_warning(context: Context, cohort: change.Cohort) -> list[str]:
+def _other_data_warning(context: Context, cohort: pairing.Cohort) -> list[str]:
     """Say what a reference from another data set brings with it."""
     name = context.design.reference_dataset
     if not name or not cohort.healthy:
@@ -128,7 +128,7 @@ def _other_data_warning(context: Context, cohort: change.Cohort) -> list[str]:
     return [told]
 
 
-def _rows(analysis: study.Analysis, family: str) -> dict[str, dict[str, Any]]:
+def _rows(analysis: model.Analysis, family: str) -> dict[str, dict[str, Any]]:
     names = (
         "estimate",
         "unit",
@@ -169,7 +169,7 @@ def verdict_content(
     verdict, deviation = analysis.verdict, analysis.deviation
     roles = [m.role for m in cohort.pairs]
     warnings = [*verdict.warnings, *_gsr_warning(analysis, sensitivity, settings)]
-    warnings += context.given.doubts
+    warnings += context.measurements.doubts
     warnings += _other_data_warning(context, cohort)
     excluded = _exclusion_by_arm(context.members, cohort)
     if excluded["p"] is not None and excluded["p"] < 0.05:
@@ -222,7 +222,7 @@ def verdict_content(
     }
 
 
-def _further(analysis: study.Analysis) -> dict[str, dict[str, object]]:
+def _further(analysis: model.Analysis) -> dict[str, dict[str, object]]:
     """Collect what was asked beside the question of the verdict: factor, interaction, symptom."""
     families = sorted({e.family for e in analysis.estimates if e.family.endswith(": global")})
     names = [family.removesuffix(": global") for family in families]
@@ -235,7 +235,7 @@ def _further(analysis: study.Analysis) -> dict[str, dict[str, object]]:
     }
 
 
-def _exclusion_by_arm(members: Sequence[change.Member], cohort: change.Cohort) -> dict[str, Any]:
+def _exclusion_by_arm(members: Sequence[pairing.Member], cohort: pairing.Cohort) -> dict[str, Any]:
     """Count who was analysed and who was lost in each arm, and compare."""
     used = {m.participant for m in cohort.pairs}
     counts: dict[str, tuple[int, int]] = {}
@@ -248,9 +248,9 @@ def _exclusion_by_arm(members: Sequence[change.Member], cohort: change.Cohort) -
     return {"analysed_and_lost": counts, "p": p}
 
 
-def _flow(context: Context, cohort: change.Cohort) -> dict[str, dict[str, int]]:
+def _flow(context: Context, cohort: pairing.Cohort) -> dict[str, dict[str, int]]:
     """Count who is known, was measured, and was analysed in each arm."""
-    measured = {row["person"] for row in context.given.rows if row["status"] != "failed"}
+    measured = {row["person"] for row in context.measurements.rows if row["status"] != "failed"}
     used = {m.participant for m in (*cohort.pairs, *cohort.healthy)}
     out = {}
     for arm in ("treated", "control", "reference", "none"):
@@ -262,7 +262,7 @@ def _flow(context: Context, cohort: change.Cohort) -> dict[str, dict[str, int]]:
     return out
 
 
-def _identifiability(cohort: change.Cohort) -> dict[str, dict[str, float]]:
+def _identifiability(cohort: pairing.Cohort) -> dict[str, dict[str, float]]:
     """Say for each arm how well people are recognised from one visit to the next."""
     roles = np.array([member.role for member in cohort.pairs])
     return {
@@ -328,7 +328,7 @@ def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] |
     design = context.design
     participants = [member.participant for member in fitted.cohort.pairs]
     found: dict[str, list[tuple[Floats, Floats]]] = {person: [] for person in participants}
-    for row in context.given.rows:
+    for row in context.measurements.rows:
         wanted = (
             row["status"] == "included"
             and row["strategy"] == fitted.strategy
