@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 
-_KEPT = tuple(RetainedData.__dataclass_fields__)
+_RETAINED = tuple(RetainedData.__dataclass_fields__)
 _SPACE_KEYS = ("space", "res", "cohort", "den")
-_MADE = ("atlas", "seg", "stat", "desc")
+_OUTPUT_ENTITIES = ("atlas", "seg", "stat", "desc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class RunOutput:
     strategy: str
     desc: str
     matrix: Floats
-    kept: RetainedData
+    retained: RetainedData
     coverage: Floats | None = None
     parcels: Parcellation | None = None
     series: Floats | None = None
@@ -54,7 +54,7 @@ class RunOutput:
 
 def stem_of(run: Run) -> str:
     """Name of the source run: its file name without what an output adds."""
-    pairs = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_MADE)]
+    pairs = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_OUTPUT_ENTITIES)]
     return "_".join(f"{k}-{v}" for k, v in pairs)
 
 
@@ -75,8 +75,8 @@ def outputs_of(run: Run, atlas: str, desc: str = "", estimator: str = "pearson")
     dict
         Keys ``timeseries``, ``relmat``, ``coverage``, ``outliers`` and ``motion``.
     """
-    source = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_MADE)]
-    spaced = [(k, v) for k, v in run.entities if k not in _MADE] + [("atlas", atlas)]
+    source = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_OUTPUT_ENTITIES)]
+    spaced = [(k, v) for k, v in run.entities if k not in _OUTPUT_ENTITIES] + [("atlas", atlas)]
     tail = [("desc", desc)] if desc else []
     return {
         "timeseries": build_path([*spaced, ("stat", "mean"), *tail], "timeseries", ".tsv"),
@@ -101,7 +101,7 @@ def estimator_of(run: Run, settings: AnalysisSettings) -> str:
 
 
 def write_product(
-    made: RunOutput,
+    output: RunOutput,
     run: Run,
     settings: AnalysisSettings,
     *,
@@ -110,35 +110,39 @@ def write_product(
 ) -> dict[str, object]:
     """Write one product and return its row; the matrix comes last, it says that all is there."""
     estimator = estimator_of(run, settings)
-    files = outputs_of(run, made.atlas.name, made.desc, estimator)
-    labels = made.atlas.labels
-    missing = [label for label, r in zip(labels, np.diag(made.matrix), strict=True) if np.isnan(r)]
+    files = outputs_of(run, output.atlas.name, output.desc, estimator)
+    labels = output.atlas.labels
+    missing = [
+        label for label, r in zip(labels, np.diag(output.matrix), strict=True) if np.isnan(r)
+    ]
     common: dict[str, object] = {
         "Sources": [f"bids:preprocessed:{run.path.name}"],
-        "Atlas": made.atlas.name,
-        "AtlasReference": made.atlas.reference,
-        "DenoisingStrategy": made.strategy,
+        "Atlas": output.atlas.name,
+        "AtlasReference": output.atlas.reference,
+        "DenoisingStrategy": output.strategy,
         "RepetitionTime": run.t_r_s,
     }
-    if made.series is not None:
+    if output.series is not None:
         about = common | {"SamplingFrequency": None if not run.t_r_s else 1 / run.t_r_s}
-        tables.write_series(out_dir / files["timeseries"], labels, made.series, sidecar=about)
-    if made.coverage is not None and made.parcels is not None:
+        tables.write_series(out_dir / files["timeseries"], labels, output.series, sidecar=about)
+    if output.coverage is not None and output.parcels is not None:
         tables.write_table(
             out_dir / files["coverage"],
-            {"Node": labels, "coverage": made.coverage},
+            {"Node": labels, "coverage": output.coverage},
             sidecar={
                 "Node": {"Description": "Region"},
                 "coverage": {"Description": "Share of the region's voxels that carry signal"},
-                "VoxelsClaimedBySeveralRegions": made.parcels.n_overlap,
-                "VoxelsOutOfView": int(made.parcels.n_out_of_view.sum()),
-                "VoxelsOutsideMask": int((made.parcels.n_voxels - made.parcels.n_in_mask).sum()),
+                "VoxelsClaimedBySeveralRegions": output.parcels.n_overlap,
+                "VoxelsOutOfView": int(output.parcels.n_out_of_view.sum()),
+                "VoxelsOutsideMask": int(
+                    (output.parcels.n_voxels - output.parcels.n_in_mask).sum()
+                ),
             },
         )
-    _write_motion(made, files, out_dir)
-    row = _row(made, run, settings, missing) | {"relmat": files["relmat"].as_posix()}
-    tables.write_matrix(out_dir / files["relmat"], labels, made.matrix)
-    written = [files[name] for name in _written(made)]
+    _write_motion(output, files, out_dir)
+    row = _row(output, run, settings, missing) | {"relmat": files["relmat"].as_posix()}
+    tables.write_matrix(out_dir / files["relmat"], labels, output.matrix)
+    written = [files[name] for name in _written_files(output)]
     written += [path.with_suffix(".json") for path in written if path != files["relmat"]]
     tables.write_json(
         (out_dir / files["relmat"]).with_suffix(".json"),
@@ -151,7 +155,7 @@ def write_product(
             **common,
             "RegionsMissing": missing,
             "Row": row,
-            "Views": list(made.views),
+            "Views": list(output.views),
             "Files": {path.as_posix(): tables.checksum(out_dir / path) for path in written},
             "Settings": asdict(settings.measuring()),
             **sidecar,
@@ -160,55 +164,55 @@ def write_product(
     return row
 
 
-def _written(made: RunOutput) -> list[str]:
+def _written_files(output: RunOutput) -> list[str]:
     """Name the outputs of a product, the matrix last."""
-    moved = made.keep is not None and made.fd_mm is not None
+    moved = output.keep is not None and output.fd_mm is not None
     has = {
-        "timeseries": made.series is not None,
-        "coverage": made.coverage is not None,
+        "timeseries": output.series is not None,
+        "coverage": output.coverage is not None,
         "motion": moved,
         "outliers": moved,
         "relmat": True,
     }
-    return [name for name, is_there in has.items() if is_there]
+    return [name for name, is_written in has.items() if is_written]
 
 
-def _write_motion(made: RunOutput, files: Mapping[str, Path], out_dir: Path) -> None:
-    if made.keep is None or made.fd_mm is None:
+def _write_motion(output: RunOutput, files: Mapping[str, Path], out_dir: Path) -> None:
+    if output.keep is None or output.fd_mm is None:
         return
     name = "framewise_displacement"
-    columns: dict[str, Floats] = {name: made.fd_mm}
+    columns: dict[str, Floats] = {name: output.fd_mm}
     about = {name: {"Description": "Framewise displacement (Power)", "Units": "mm"}}
-    if made.std_dvars is not None:
-        columns["std_dvars"] = made.std_dvars
+    if output.std_dvars is not None:
+        columns["std_dvars"] = output.std_dvars
         about["std_dvars"] = {
             "Description": "Standardised DVARS of the preprocessed images, from the confounds table"
         }
     tables.write_table(out_dir / files["motion"], columns, sidecar=about)
     tables.write_table(
         out_dir / files["outliers"],
-        {name: (~made.keep).astype(int)},
+        {name: (~output.keep).astype(int)},
         sidecar={name: {"Description": "1: left out (motion or non-steady state), 0: kept"}},
     )
 
 
 def _row(
-    made: RunOutput, run: Run, settings: AnalysisSettings, missing: Sequence[str]
+    output: RunOutput, run: Run, settings: AnalysisSettings, missing: Sequence[str]
 ) -> dict[str, object]:
-    coverage = made.coverage
+    coverage = output.coverage
     if coverage is None:
-        coverage = np.where(np.isnan(np.diag(made.matrix)), 0.0, 1.0)
-    reasons = quality.exclude_run(made.kept, settings, coverage)
+        coverage = np.where(np.isnan(np.diag(output.matrix)), 0.0, 1.0)
+    reasons = quality.exclude_run(output.retained, settings, coverage)
     return {
         "run": stem_of(run),
         "session": run.session or None,
-        "atlas": made.atlas.name,
-        "strategy": made.strategy,
+        "atlas": output.atlas.name,
+        "strategy": output.strategy,
         "status": "excluded" if reasons else "included",
         "code": "; ".join(code for code, _ in reasons) or None,
         "reason": "; ".join(reason for _, reason in reasons) or None,
-        **{name: getattr(made.kept, name) for name in _KEPT},
-        "median_tsnr": made.median_tsnr,
+        **{name: getattr(output.retained, name) for name in _RETAINED},
+        "median_tsnr": output.median_tsnr,
         "n_regions": len(coverage),
         "n_regions_missing": len(missing),
     }

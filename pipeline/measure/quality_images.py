@@ -35,7 +35,7 @@ __all__ = [
 
 _ROWS = 300  # of a carpet
 _LIMIT_SD = 3.0  # beyond it a carpet is black or white
-_MADE = ("atlas", "seg", "stat", "desc")
+_OUTPUT_ENTITIES = ("atlas", "seg", "stat", "desc")
 _SPACE_KEYS = ("space", "res", "cohort", "den")
 #: Values of ``dseg``, and what they are.
 _TISSUES = {1: "other grey matter", 2: "white matter", 3: "cerebrospinal fluid"}
@@ -99,8 +99,8 @@ def view_paths(run: Run, atlas: str) -> dict[str, Path]:
     atlas : str
         The atlas whose networks order the carpets.
     """
-    source = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_MADE)]
-    spaced = [(k, v) for k, v in run.entities if k not in _MADE]
+    source = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_OUTPUT_ENTITIES)]
+    spaced = [(k, v) for k, v in run.entities if k not in _OUTPUT_ENTITIES]
     out = {
         name: build_path([*spaced, ("stat", name)], "boldmap", ".nii.gz")
         for name in ("mean", "tsnr")

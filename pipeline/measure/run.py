@@ -61,8 +61,10 @@ def measure_run(
     """
     rows: list[Row] = []
     failures: list[Row] = []
-    for made in _MEASURE_BY_CONTENT[input_type_of(run).content](run, settings, out_dir, failures):
-        rows.append(write_product(made, run, settings, out_dir=out_dir, sidecar=about(made.atlas)))
+    for output in _MEASURE_BY_CONTENT[input_type_of(run).content](run, settings, out_dir, failures):
+        rows.append(
+            write_product(output, run, settings, out_dir=out_dir, sidecar=about(output.atlas))
+        )
     return [*rows, *failures]
 
 
@@ -125,13 +127,13 @@ def _from_bold(
                 )
             for part, raw, coverage in zip(parts, found.series, found.coverage, strict=False):
                 series = np.where(coverage >= settings.min_coverage, raw, np.nan)
-                cleaned, kept = denoise.clean(series, regressors, strategy, run.t_r_s)
+                cleaned, retained = denoise.clean(series, regressors, strategy, run.t_r_s)
                 yield RunOutput(
                     part.atlas,
                     strategy.name,
                     desc_of(strategy, settings),
                     connectivity.correlation(cleaned, settings.estimator),
-                    kept,
+                    retained,
                     coverage,
                     part,
                     cleaned,
@@ -187,9 +189,9 @@ def _from_series(
     series = _in_order(run, atlas, labels, given.T).T
     n = len(series)
     minutes = np.nan if run.t_r_s is None else n * run.t_r_s / 60
-    kept = RetainedData(n, 0, 0, n, minutes, 0, float(n), float("nan"))
+    retained = RetainedData(n, 0, 0, n, minutes, 0, float(n), float("nan"))
     matrix = connectivity.correlation(series, settings.estimator)
-    yield RunOutput(atlas, AS_GIVEN, "", matrix, kept, series=series)
+    yield RunOutput(atlas, AS_GIVEN, "", matrix, retained, series=series)
 
 
 def _from_matrix(
