@@ -1,4 +1,4 @@
-"""What is written for a run under one strategy and one atlas: names, files, its row."""
+"""Write the outputs of a run under one strategy and one atlas: file names, files and table row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,7 +35,37 @@ _OUTPUT_ENTITIES = ("atlas", "seg", "stat", "desc")
 
 @dataclass(frozen=True, slots=True)
 class RunOutput:
-    """One run under one strategy and one atlas, computed and not yet written."""
+    """Results of one run under one strategy and one atlas, before they are written.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Atlas of the regions.
+    strategy : str
+        Name of the denoising strategy.
+    desc : str
+        Value of ``desc-`` in file names; empty for the primary strategy.
+    matrix : ndarray, shape (n_regions, n_regions)
+        Correlations; NaN for missing regions.
+    retained : RetainedData
+        Numbers of volumes, minutes, degrees of freedom and motion.
+    coverage : ndarray, shape (n_regions,), optional
+        Share of the voxels of each region that have signal; None if the input is no image.
+    parcels : Parcellation, optional
+        Voxels of each region; None if the input is no image.
+    series : ndarray, shape (n_retained, n_regions), optional
+        Denoised series; None if the input is a matrix.
+    keep : ndarray of bool, shape (n_volumes,), optional
+        Whether each volume was retained.
+    fd_mm : ndarray, shape (n_volumes,), optional
+        Framewise displacement, mm.
+    std_dvars : ndarray, shape (n_volumes,), optional
+        Standardised DVARS.
+    median_tsnr : float
+        Median temporal signal-to-noise ratio over the voxels of the mask; NaN if unavailable.
+    views : tuple of str
+        Paths of images and figures for the participant report, relative to the output folder.
+    """
 
     atlas: Atlas
     strategy: str
@@ -53,27 +83,29 @@ class RunOutput:
 
 
 def stem_of(run: Run) -> str:
-    """Name of the source run: its file name without what an output adds."""
+    """Return the name of the source run: its entities without space, atlas and description."""
     pairs = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_OUTPUT_ENTITIES)]
     return "_".join(f"{k}-{v}" for k, v in pairs)
 
 
 def outputs_of(run: Run, atlas: str, desc: str = "", estimator: str = "pearson") -> dict[str, Path]:
-    """Paths of what is written for a run, relative to the output folder.
+    """Return the paths of the outputs of a run, relative to the output folder.
 
     Parameters
     ----------
     run : Run
+        Source run.
     atlas : str
-        Atlas name.
+        Name of the atlas.
     desc : str
-        `Strategy.desc`; empty for the primary strategy.
+        Value of ``desc-``, which is `Strategy.desc`; empty for the primary strategy.
     estimator : {"pearson", "partial"}
+        Estimator of the edges.
 
     Returns
     -------
-    dict
-        Keys ``timeseries``, ``relmat``, ``coverage``, ``outliers`` and ``motion``.
+    dict of str to Path
+        Paths with the keys ``timeseries``, ``relmat``, ``coverage``, ``outliers`` and ``motion``.
     """
     source = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_OUTPUT_ENTITIES)]
     spaced = [(k, v) for k, v in run.entities if k not in _OUTPUT_ENTITIES] + [("atlas", atlas)]
@@ -96,7 +128,10 @@ _MEASURES = {
 
 
 def estimator_of(run: Run, settings: AnalysisSettings) -> str:
-    """Return the estimator of a run's edges; matrices are found as Pearson's and stay so."""
+    """Return the estimator of the edges of a run.
+
+    Matrices from other software contain Pearson correlations and are not converted.
+    """
     return "pearson" if input_type_of(run).content == "matrix" else settings.estimator
 
 
@@ -108,7 +143,29 @@ def write_product(
     out_dir: Path,
     sidecar: Mapping[str, object],
 ) -> dict[str, object]:
-    """Write one product and return its row; the matrix comes last, it says that all is there."""
+    """Write the outputs of a run and return its table row.
+
+    The JSON file of the matrix is written last. It lists all other files, so that its existence
+    shows that the outputs are complete.
+
+    Parameters
+    ----------
+    output : RunOutput
+        Results of the run.
+    run : Run
+        Source run.
+    settings : AnalysisSettings
+        Settings of the measurement.
+    out_dir : Path
+        Root of the output data set.
+    sidecar : mapping
+        Further content of the JSON file of the matrix.
+
+    Returns
+    -------
+    dict
+        Row of ``sub-X_runs.tsv``.
+    """
     estimator = estimator_of(run, settings)
     files = outputs_of(run, output.atlas.name, output.desc, estimator)
     labels = output.atlas.labels
@@ -131,7 +188,7 @@ def write_product(
             {"Node": labels, "coverage": output.coverage},
             sidecar={
                 "Node": {"Description": "Region"},
-                "coverage": {"Description": "Share of the region's voxels that carry signal"},
+                "coverage": {"Description": "Share of the voxels of the region that have signal"},
                 "VoxelsClaimedBySeveralRegions": output.parcels.n_overlap,
                 "VoxelsOutOfView": int(output.parcels.n_out_of_view.sum()),
                 "VoxelsOutsideMask": int(
@@ -165,7 +222,7 @@ def write_product(
 
 
 def _written_files(output: RunOutput) -> list[str]:
-    """Name the outputs of a product, the matrix last."""
+    """Return the keys of the files that are written; the matrix is last."""
     moved = output.keep is not None and output.fd_mm is not None
     has = {
         "timeseries": output.series is not None,
@@ -192,7 +249,7 @@ def _write_motion(output: RunOutput, files: Mapping[str, Path], out_dir: Path) -
     tables.write_table(
         out_dir / files["outliers"],
         {name: (~output.keep).astype(int)},
-        sidecar={name: {"Description": "1: left out (motion or non-steady state), 0: kept"}},
+        sidecar={name: {"Description": "1: censored or before the steady state; 0: retained"}},
     )
 
 
@@ -219,7 +276,7 @@ def _row(
 
 
 def command_record(root: Path) -> Path:
-    """Path of the record of the command that measured a study."""
+    """Return the path of the record of the participant-level command."""
     return root / "logs" / "participant.json"
 
 
@@ -229,5 +286,5 @@ def runs_table(participant: str, out_dir: Path) -> Path:
 
 
 def desc_of(strategy: Strategy, settings: AnalysisSettings) -> str:
-    """``desc-`` label of a strategy: empty for the primary one."""
+    """Return the value of ``desc-`` for a strategy; empty for the primary strategy."""
     return "" if strategy.name == settings.strategies[0] else strategy.desc
