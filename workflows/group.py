@@ -31,7 +31,7 @@ def init_group_wf(
     data_sets : sequence of DataSet
         The main one first.
     stated : StudyFile
-    settings : Science
+    settings : AnalysisSettings
     execution : Machine
     out_dir : Path
         Root of the output data set.

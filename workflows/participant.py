@@ -40,7 +40,7 @@ def init_participant_wf(
     Parameters
     ----------
     participants : sequence of PersonPlan
-    settings : Science
+    settings : AnalysisSettings
     execution : Machine
     reports_only : bool
         Leave measuring out.
@@ -78,7 +78,7 @@ def init_preproc_wf(
     ----------
     person : PersonPlan
         With raw images.
-    settings : Science
+    settings : AnalysisSettings
     name : str
 
     Returns
@@ -145,7 +145,7 @@ def init_single_participant_wf(
     Parameters
     ----------
     person : PersonPlan
-    settings : Science
+    settings : AnalysisSettings
     reports_only : bool
         Leave measuring out.
 

@@ -121,7 +121,7 @@ def make_plan(
     query : Query
         Applied to the main data set; to the others only as far as files are concerned, since
         participant and session labels are those of the main one.
-    settings : Science
+    settings : AnalysisSettings
         Its atlases choose among series or matrices of several.
     out_dir : Path
         Outputs of further data sets go to ``datasets/NAME`` in it.
@@ -274,7 +274,7 @@ def describe(plan: StudyPlan, settings: AnalysisSettings, *, level: str) -> str:
     Parameters
     ----------
     plan : StudyPlan
-    settings : Science
+    settings : AnalysisSettings
     level : {"participant", "group"}
 
     Returns

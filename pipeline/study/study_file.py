@@ -18,14 +18,14 @@ __all__ = ["STUDY_KEYS", "Design", "Role", "StudyFile", "read_study_file"]
 
 Role = Literal["treated", "control", "reference", "none"]
 
-#: What a study file may say: table -> key -> (type, meaning).
+#: Tables of the study file, their keys, and type and meaning of each value.
 STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
     "sessions": {
         "baseline": (str, "label of the session before treatment"),
         "followup": (str, "label of the session after treatment"),
         "control_baseline": (str, "crossover: session before the control condition"),
         "control_followup": (str, "crossover: session after the control condition"),
-        "visits": (list, "all sessions in the order of time, for trajectories"),
+        "visits": (list, "all sessions in temporal order, for trajectories"),
         "days": (dict, "days since baseline of each session: {pre = 0, week2 = 14}"),
     },
     "groups": {
@@ -37,17 +37,17 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
         "control": ((list, dict), "groups with the same visits and no or sham treatment"),
         "reference": ((list, dict), "healthy groups; one visit is sufficient"),
         "labels": (dict, 'names for display: {treated = "escitalopram", control = "placebo"}'),
-        "reference_dataset": (str, "name of the data set that holds the reference group"),
+        "reference_dataset": (str, "name of the data set that contains the reference group"),
     },
     "model": {
         "covariates": (list, "columns of participants.tsv to regress out"),
-        "site": (str, "column, or score by session, that names the scanner"),
-        "harmonise": (bool, "harmonise edges over sites by ComBat"),
+        "site": (str, "column, or score by session, that contains the scanner"),
+        "harmonise": (bool, "harmonise edges across sites by ComBat"),
         "factor": (str, "column with a second treatment, crossed with the first"),
         "factor_levels": (list, "its two levels: without, with"),
         "symptom": (str, "score by session whose change is related to that of connectivity"),
-        "weighted": (bool, "weigh people by the residual degrees of freedom of their visits"),
-        "background": (str, "edges of the global model: all, disjoint or matched"),
+        "weighted": (bool, "weight participants by the degrees of freedom of their visits"),
+        "background": (str, "edges to which the global model is fitted: all, disjoint or matched"),
         "global_signal_removed": (
             bool,
             "whether the global signal was regressed out before circuitshift",
@@ -55,7 +55,7 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
     },
     "hypotheses": {
         "circuits": (list, "circuits that are hypotheses"),
-        "directions": (dict, "circuits whose direction is fixed: increase or decrease"),
+        "directions": (dict, "circuits whose direction is fixed in advance: increase or decrease"),
         "sesoi_z": ((int, float), "smallest effect of interest, Fisher z"),
     },
     "tests": {
@@ -302,14 +302,14 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class StudyFile:
-    """What the study file states, flat: keys are those of `STUDY_KEYS`.
+    """Content of the study file, without its division into tables.
 
     Parameters
     ----------
     path : Path or None
-        None when there is no study file.
+        Path of the study file; None if there is none.
     stated : tuple of (str, object)
-        Key (``column`` becomes ``group_column``) and value.
+        Keys of `STUDY_KEYS` with their values; ``column`` is named ``group_column``.
     """
 
     path: Path | None = None
@@ -322,23 +322,24 @@ def read_study_file(path: Path) -> StudyFile:
     Parameters
     ----------
     path : Path
-        TOML with the tables and keys of `STUDY_KEYS`.
+        TOML file with the tables and keys of `STUDY_KEYS`.
 
     Returns
     -------
     StudyFile
+        Stated keys and values.
 
     Raises
     ------
     TableError
-        If it cannot be read or is no TOML.
-    FaultsError
-        If tables, keys or types are wrong; names all of them.
+        If the file cannot be read or is not TOML.
+    InputProblemsError
+        If tables, keys or values are invalid; the message lists all of them.
     """
     try:
         content = tomllib.loads(read_text(path))
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
-        raise TableError(f"{path}: it is not TOML ({error})") from None
+        raise TableError(f"{path}: the file is not TOML ({error}); correct its syntax") from None
     problems: list[InputProblem] = []
     stated: list[tuple[str, Any]] = []
     criteria: list[tuple[str, str, tuple[str, ...]]] = []
@@ -370,7 +371,7 @@ def _texts(value: object) -> tuple[str, ...]:
 
 def _unknown(path: Path, what: str, name: str, available: Iterable[str]) -> InputProblem:
     near = difflib.get_close_matches(name, list(available), 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(available)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(available)}"
     return InputProblem(str(path), f"{what} is unknown", hint)
 
 
@@ -387,7 +388,7 @@ def _wrong_value(path: Path, table: str, key: str, value: object) -> InputProble
         return _wrong_groups(path, key, value)
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
         return InputProblem(
-            str(path), f"[{table}] {key} = {value!r}", "give a list of names in quotes"
+            str(path), f"[{table}] {key} = {value!r}", "specify a list of names in quotes"
         )
     if key in _ALLOWED:
         given = dict(value).items() if isinstance(value, dict) else [(key, value)]
@@ -431,8 +432,8 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
 
 _KINDS: dict[type, str] = {
     bool: "true or false",
-    str: "a text",
-    int: "a whole number",
+    str: "text in quotes",
+    int: "an integer",
     float: "a number",
     list: "a list",
     dict: "a table",

@@ -36,7 +36,7 @@ def test_regions_are_their_own_features() -> None:
     assert (space.kind, space.unit, space.n_features) == ("region", "mm", 4)
     assert space.names == LABELS
     assert space.length_mm is None
-    with pytest.raises(DesignError, match="regions, which connect nothing"):
+    with pytest.raises(DesignError, match="values of regions and therefore have no ends"):
         _ = space.ends
 
 
@@ -85,7 +85,7 @@ def test_a_feature_space_says_what_it_has_no_meaning_for() -> None:
         ("node-adjusted", "regions do to all their other edges"),
         ("network-based statistics", "edges that share a region"),
         ("random circuits", "spatial autocorrelation"),
-        ("curvature", "only for Fisher z"),
+        ("curvature", "known for Fisher z only"),
     ):
         assert edges.reason_to_omit(part) == ""
         assert reason in regions.reason_to_omit(part)

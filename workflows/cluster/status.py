@@ -60,7 +60,7 @@ def states(
     Parameters
     ----------
     participants : sequence of PersonPlan
-    settings : Science
+    settings : AnalysisSettings
         Outputs made with other settings do not count.
     preproc_only : bool
         Whether preprocessed images are all that is wanted.

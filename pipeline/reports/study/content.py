@@ -33,7 +33,7 @@ class StudyReport:
         Rows of exclusions.tsv.
     quality : sequence of mapping
         One row per run: participant_id, arm, session, mean_fd_mm, minutes, residual_dof,
-        n_regions_lost.
+        n_regions_missing.
     change_by_strength : mapping, optional
         ``typical_z``, ``change_treated_z``, ``change_control_z``, ``is_circuit`` of every edge,
         ``circuits``, the names of its circuits separated by commas, and the other columns of

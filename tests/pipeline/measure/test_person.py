@@ -69,7 +69,7 @@ def test_columns_are_matched_by_name_and_a_missing_one_is_nan(tmp_path, series):
     np.testing.assert_allclose(second, first)
     np.testing.assert_allclose(third[:5, :5], first[:5, :5])
     assert np.isnan(third[5]).all()
-    assert rows["03"][0]["n_regions_lost"] == "1"
+    assert rows["03"][0]["n_regions_missing"] == "1"
 
 
 @pytest.mark.parametrize("suffix", ["timeseries", "relmat"])
@@ -164,7 +164,7 @@ def test_a_region_below_the_coverage_threshold_is_missing(tmp_path, threshold, n
         min_minutes=1.0,
     )
     (row,) = measure_all(tmp_path / "in", tmp_path / "out", settings)["01"]
-    assert row["n_regions_lost"] == str(n_lost)
+    assert row["n_regions_missing"] == str(n_lost)
     labels, matrix = tables.read_matrix(tmp_path / "out" / row["relmat"])
     assert labels == LABELS
     kept = 6 - n_lost

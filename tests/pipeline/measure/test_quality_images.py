@@ -76,7 +76,7 @@ def test_the_pass_equals_what_the_whole_array_gives(run):
 
 def test_long_runs_have_wider_blocks(run, monkeypatch):
     folder, _, mask = run
-    monkeypatch.setattr(voxels, "_MOST_VALUES", 80 * 12)
+    monkeypatch.setattr(voxels, "_MAX_VALUES", 80 * 12)
     assert followed(folder, mask).index.size <= 24
 
 

@@ -61,12 +61,12 @@ def test_people_without_a_role_are_apart_and_the_others_sorted(small_study):
 
 def test_people_to_look_at_are_those_far_off_lost_or_influential_with_their_pages(small_study):
     quality = [
-        {"participant_id": f"sub-{k}", "arm": "treated", "session": "pre", "n_regions_lost": 0,
+        {"participant_id": f"sub-{k}", "arm": "treated", "session": "pre", "n_regions_missing": 0,
          "mean_fd_mm": 0.1 + 0.01 * k}
         for k in range(8)
     ]  # fmt: skip
     quality[3]["mean_fd_mm"] = 0.9
-    quality[5]["n_regions_lost"] = 2
+    quality[5]["n_regions_missing"] = 2
     quality[6]["mean_fd_mm"] = "n/a"
     influence = [{"participant_id": "sub-1", "term": "dmn", "estimate": 0.2, "without": "0.15"}]
     given = small_study(

@@ -79,7 +79,7 @@ def test_no_significant_circuit_is_not_called_absence_unless_equivalence_says_so
             "clinical improvement",
         ),
         (
-            {"quality": {"qcfc_n_people": 9.0}},
+            {"quality": {"qcfc_n_participants": 9.0}},
             "neither direction",
             "Motion: head motion was not available",
         ),
