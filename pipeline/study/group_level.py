@@ -7,6 +7,7 @@ other software.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,12 +27,22 @@ from circuitshift.pipeline.model import analyse as model
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
 from circuitshift.pipeline.study import pairing
 from circuitshift.pipeline.study import tables as group_tables
-from circuitshift.pipeline.study.members import DataSet, GroupInput, harmonised, study_members
+from circuitshift.pipeline.study.members import (
+    DataSet,
+    GroupInput,
+    harmonised,
+    recorded_selection,
+    study_members,
+)
 from circuitshift.pipeline.study.preregistration import compare_plan, installed_code, plan_of
 from circuitshift.pipeline.study.quality import exclude_rated
 from circuitshift.pipeline.study.ratings import FOLDER, Rating, read_ratings
+from circuitshift.pipeline.study.resolution.describe import DESIGN_FILE, design_record
+from circuitshift.pipeline.study.resolution.observe import observe
+from circuitshift.pipeline.study.resolution.records import Observed, Resolution
+from circuitshift.pipeline.study.resolution.resolve import require, resolve
 from circuitshift.pipeline.study.secondary_tables import write_secondary
-from circuitshift.pipeline.study.study_file import Design, Observed, StudyFile, infer_design
+from circuitshift.pipeline.study.study_file import Design, StudyFile
 from circuitshift.pipeline.study.validity import group_files, is_current, origins_of
 from circuitshift.pipeline.study.verdict_file import (
     Context,
@@ -47,8 +58,8 @@ __all__ = [
     "fit_study",
     "read_input",
     "recorded_settings",
+    "resolve_study",
     "run_group",
-    "state_design",
 ]
 
 
@@ -211,8 +222,8 @@ def _other_code(data_sets: Sequence[DataSet]) -> list[str]:
     ]
 
 
-def state_design(measurements: GroupInput, stated: StudyFile) -> Design:
-    """Complete the design of the study file from the measured data.
+def resolve_study(measurements: GroupInput, stated: StudyFile) -> tuple[Resolution, Observed]:
+    """Resolve the design of a study from its study file and the measured data.
 
     Parameters
     ----------
@@ -223,29 +234,17 @@ def state_design(measurements: GroupInput, stated: StudyFile) -> Design:
 
     Returns
     -------
-    Design
-        Complete design; its attribute `inferred` lists all choices that were not stated.
-
-    Raises
-    ------
-    DesignError, InputProblemsError
-        If the study file does not fit the data, or a choice would be ambiguous.
+    resolution : Resolution
+        The design with the grounds of each decision, or the reasons why it cannot be resolved.
+    observed : Observed
+        The facts from which it was resolved.
     """
     sessions: dict[str, list[str]] = {}
     for row in measurements.rows:
         if ":" not in row["person"] and row["session"] != tables.NOT_AVAILABLE:
             sessions.setdefault(row["person"], []).append(row["session"])
-    main = measurements.participants[""]
-    columns = {
-        name: dict(zip(main.labels, values, strict=True)) for name, values in main.columns.items()
-    }
-    column = dict(stated.stated).get("group_column", "group")
-    others = {
-        name: sorted(set(found.columns.get(column, ())) - {tables.NOT_AVAILABLE})
-        for name, found in measurements.participants.items()
-        if name
-    }
-    return infer_design(stated, Observed(sessions, columns, others, tuple(main.visits)))
+    observed = observe(sessions, measurements.participants)
+    return resolve(stated, observed), observed
 
 
 def run_group(
@@ -311,10 +310,16 @@ def _analyse(
     out_dir: Path,
 ) -> dict[str, Any]:
     """Analyse the study and write its tables; return the content of verdict.json."""
+    plan = plan_of(stated, settings)
+    measurements = read_input(data_sets, judged)
+    resolution, observed = resolve_study(measurements, stated)
+    require(resolution)
     for stale in ("verdict.json", "report.html"):  # a failing run must not leave old results
         (out_dir / "group" / stale).unlink(missing_ok=True)
-    plan = plan_of(stated, settings)
-    context, fitted, notes = _study(data_sets, stated, settings, judged)
+    selection = recorded_selection(data_sets)
+    record = design_record(resolution, observed, selection)
+    tables.write_json(out_dir / "group" / DESIGN_FILE, record)
+    context, fitted, notes = _study(data_sets, measurements, resolution, settings)
     measurements, atlas = context.measurements, context.atlas
     other_strategies = [s for s in settings.strategies if fitted.strategy not in (s, AS_GIVEN)]
     sensitivity = [(name, *_analyse_or_explain(context, name)) for name in other_strategies]
@@ -390,19 +395,21 @@ def fit_study(
     DesignError, InputError
         If the study cannot be analysed as stated.
     """
-    ratings = read_ratings(data_sets[0].outputs / FOLDER)
-    return _study(data_sets, stated, settings, ratings)[:2]
+    measurements = read_input(data_sets, read_ratings(data_sets[0].outputs / FOLDER))
+    resolution, _ = resolve_study(measurements, stated)
+    return _study(data_sets, measurements, resolution, settings)[:2]
 
 
 def _study(
     data_sets: Sequence[DataSet],
-    stated: StudyFile,
+    measurements: GroupInput,
+    resolution: Resolution,
     settings: AnalysisSettings,
-    ratings: Sequence[Rating] = (),
 ) -> tuple[Context, Fitted, list[str]]:
-    measurements = read_input(data_sets, ratings)
-    design = state_design(measurements, stated)
-    members, design, notes = study_members(measurements, design)
+    """Assign the participants, find atlas and circuits, and fit the primary strategy."""
+    doubts = (*measurements.doubts, *resolution.warnings)
+    measurements = replace(measurements, doubts=doubts)
+    members, design, notes = study_members(measurements, require(resolution))
     atlas = _primary_atlas(measurements, data_sets[0].outputs)
     circuits = load_circuits(atlas, design.circuits, files=tuple(map(Path, settings.circuits)))
     if not circuits.circuits:

@@ -15,7 +15,17 @@ from circuitshift.pipeline.stats.combat import harmonise_sites
 from circuitshift.pipeline.study import pairing
 from circuitshift.pipeline.study.study_file import Design
 
-__all__ = ["DataSet", "GroupInput", "harmonised", "study_members"]
+__all__ = [
+    "SELECTION_FILE",
+    "DataSet",
+    "GroupInput",
+    "harmonised",
+    "recorded_selection",
+    "study_members",
+]
+
+#: File of a data set in which the participant level records how runs were selected.
+SELECTION_FILE = "run_selection.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +78,27 @@ class GroupInput:
     doubts: tuple[str, ...] = ()
 
 
+def recorded_selection(data_sets: Sequence[DataSet]) -> list[str]:
+    """Return the sentences on the selection of runs that the participant level recorded.
+
+    Parameters
+    ----------
+    data_sets : sequence of DataSet
+        Data sets of the study.
+
+    Returns
+    -------
+    list of str
+        Empty if the participant level was run by another version, or for single participants.
+    """
+    out: list[str] = []
+    for data_set in data_sets:
+        path = data_set.outputs / SELECTION_FILE
+        if path.exists():
+            out += map(str, tables.read_json(path).get("notes", ()))
+    return out
+
+
 def study_members(
     measurements: GroupInput, design: Design
 ) -> tuple[tuple[pairing.Member, ...], Design, list[str]]:
@@ -94,16 +125,16 @@ def study_members(
     members: list[pairing.Member] = []
     of_design = _design_variables(main, design)
     for name, labels in measurements.labels.items():
-        groups = _column(measurements.participants[name], design.group_column)
+        table = measurements.participants[name]
         sites = _column(measurements.participants[name], design.site) if name else {}
         for label in labels:
-            group = groups.get(label, tables.NOT_AVAILABLE)
+            row = _cells(table, label)
             key = f"{name}:{label}" if name else label
             values = tuple(column.get(label, np.nan) for column in coded.values())
-            role = _role(group, name, design)
+            role = design.role_of(row, label=f"sub-{label}", data_set=name)
             variables = {"covariates": values} | of_design.get(label, {})
             variables = {"site": sites.get(label, "")} if name else variables
-            members.append(pairing.Member(key, group, role, **variables))
+            members.append(pairing.Member(key, design.group_of(row), role, **variables))
     return tuple(members), replace(design, covariates=tuple(coded)), notes
 
 
@@ -201,19 +232,12 @@ def _column(participants: ParticipantTable, name: str) -> dict[str, str]:
     )
 
 
-def _role(group: str, data_set: str, design: Design) -> pairing.Role:
-    if data_set != design.reference_dataset and data_set:
-        return "none"
-    if data_set:
-        return "reference" if not design.reference or group in design.reference else "none"
-    if not design.treated:
-        return "treated"
-    if group in design.treated:
-        return "treated"
-    if group in design.control:
-        return "control"
-    own = not design.reference_dataset and group in design.reference
-    return "reference" if own else "none"
+def _cells(participants: ParticipantTable, label: str) -> dict[str, str]:
+    """Return the cells of one participant by column; empty for participants without a row."""
+    if label not in participants.labels:
+        return {}
+    k = participants.labels.index(label)
+    return {name: values[k] for name, values in participants.columns.items()}
 
 
 def _code_covariates(

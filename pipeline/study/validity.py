@@ -16,7 +16,7 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.digests import Digests
 from circuitshift.pipeline.io.provenance import hash_of
 from circuitshift.pipeline.records import AnalysisSettings
-from circuitshift.pipeline.study.members import DataSet
+from circuitshift.pipeline.study.members import DataSet, recorded_selection
 from circuitshift.pipeline.study.preregistration import installed_code
 from circuitshift.pipeline.study.ratings import Rating
 from circuitshift.pipeline.study.study_file import StudyFile
@@ -57,12 +57,15 @@ def origins_of(
     dict of str to str
         Hash by input.
     """
+    scans = [path for d in data_sets for path in sorted(d.participants.glob("**/*_scans.tsv"))]
     by_name = tuple(Path(file).name for file in settings.circuits)
     files = [Path(file) for file in (*settings.circuits, *settings.strategy_files)]
     plan = out_dir / "group" / "plan.json"
     return {
         "results": results_hash(data_sets, digests),
         "participants": hash_of([_participants_of(d) for d in data_sets]),
+        "dates": hash_of([_digest(path, digests) for path in scans]),
+        "selection": hash_of(recorded_selection(data_sets)),
         "ratings": ratings_hash(ratings),
         "study file": hash_of(stated.stated),
         "settings": replace(settings.by_content(), circuits=by_name).digest(),
@@ -75,7 +78,14 @@ def origins_of(
 def _participants_of(data_set: DataSet) -> object:
     """Return the content of all tables of participants, without their location."""
     table = read_participants(data_set.participants)
-    return table.labels, table.columns, table.visits, table.problems, table.notes
+    return (
+        table.labels,
+        table.columns,
+        table.visits,
+        table.problems,
+        table.notes,
+        getattr(table, "levels", None),
+    )
 
 
 def results_hash(data_sets: Sequence[DataSet], digests: Digests) -> str:

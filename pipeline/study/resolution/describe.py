@@ -7,8 +7,10 @@ from typing import Any
 
 from circuitshift.pipeline.study.resolution.records import Observed, Resolution
 
-__all__ = ["SCHEMA", "design_record", "format_resolution"]
+__all__ = ["DESIGN_FILE", "SCHEMA", "design_record", "format_resolution"]
 
+#: File of the folder group/ that contains the resolution.
+DESIGN_FILE = "design.json"
 #: Version of the content of group/design.json.
 SCHEMA = 1
 _MAX_LISTED = 12
