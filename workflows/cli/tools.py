@@ -261,6 +261,6 @@ def power(request: PowerRequest) -> int:
         rows.append(row)
         print(f"n = {row.n}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
     table, figure = write_power(request.output_dir, request.question, rows)
-    notify(table.read_text(encoding="utf-8"))
+    notify(table.read_text(encoding="utf-8").expandtabs(16))  # tabs would be escaped
     notify(f"{table}\n{figure}")
     return EXIT_OK

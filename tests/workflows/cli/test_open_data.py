@@ -32,7 +32,7 @@ def test_a_recipe_runs_on_its_replica_to_the_report(tmp_path, capsys, name, ever
     assert run("validate", *words) == EXIT_OK
     said = capsys.readouterr().out
     assert f"{available} people:" in said
-    assert "0 nowhere" in said
+    assert "0 unaccounted for" in said
     found = tables.read_json(tmp_path / "out/results/group/verdict.json")
     assert {arm: found["n"][arm] for arm in arms} == arms
     assert found["n"]["known"] == available
