@@ -106,7 +106,7 @@ def raw(tmp_path):
     folder = tmp_path / "raw" / "sub-01"
     for name, shape in (
         ("func/sub-01_task-rest_bold", (6, 5, 4, 60)),
-        ("anat/sub-01_T1w", (9,) * 3),
+        ("anat/sub-01_T1w", (64, 64, 64)),
     ):
         path = folder / f"{name}.nii.gz"
         path.parent.mkdir(parents=True)

@@ -45,7 +45,7 @@ def test_version(capsys):
         ([".", "out", "group"], "has no usable run"),
         ([".", "out", "participant", "--denoise", "24q"], "24p"),
         ([".", "out", "group", "--study", "no.toml"], "no.toml: there is no such file"),
-        ([".", "out", "group", "--reference-dataset", "a-b=."], "use letters and digits"),
+        ([".", "out", "group", "--reference-dataset", "a-b=."], "use only letters and digits"),
         ([".", "out", "participant", "--bids-filter-file", "no.json"], "no.json"),
     ],
 )

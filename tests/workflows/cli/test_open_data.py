@@ -1,4 +1,4 @@
-"""Every recipe on an offline replica of its data sets, by one command."""
+"""Recipes with simulated replicas of their data sets, and checks of the folders of tools."""
 
 import pytest
 
@@ -30,12 +30,12 @@ def test_a_recipe_runs_on_its_replica_to_the_report(tmp_path, capsys, name, ever
     write_replica(recipe, tmp_path / "data", every=every)
     words = (name, tmp_path / "out", "--data", tmp_path / "data", "--replica", "--nprocs", 2)
     assert run("validate", *words) == EXIT_OK
-    said = capsys.readouterr().out
-    assert f"{available} people:" in said
-    assert "0 unaccounted for" in said
-    found = tables.read_json(tmp_path / "out/results/group/verdict.json")
-    assert {arm: found["n"][arm] for arm in arms} == arms
-    assert found["n"]["known"] == available
+    output = capsys.readouterr().out
+    assert f"{available} participants:" in output
+    assert "0 unaccounted for" in output
+    verdict = tables.read_json(tmp_path / "out/results/group/verdict.json")
+    assert {arm: verdict["n"][arm] for arm in arms} == arms
+    assert verdict["n"]["known"] == available
     page = (tmp_path / "out/validation.html").read_text()
     assert "simulated images" in page
     for row in recipe.published:

@@ -15,15 +15,14 @@ def test_progress_in_a_file_has_one_line_per_step(capsys):
     assert capsys.readouterr().out == "[1/2] sub-01 \\x1b[31mmeasure\na note\n"
 
 
-@pytest.fixture
-def terminal(monkeypatch, capsys):
-    """Print to a terminal."""
-    assert capsys  # replaces the output stream before it is patched
+def on_terminal(monkeypatch):
+    """Print to a terminal instead of a file."""
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     return Terminal()
 
 
-def test_progress_on_a_terminal_is_overwritten(terminal, capsys):
+def test_progress_on_a_terminal_is_overwritten(capsys, monkeypatch):
+    terminal = on_terminal(monkeypatch)
     terminal.step(1, 3, "sub-01 measure")
     terminal.step(2, 3, "sub-02 measure")
     terminal("a note")
@@ -33,7 +32,8 @@ def test_progress_on_a_terminal_is_overwritten(terminal, capsys):
     assert re.search(r"\r +\r\[2/3\] sub-02 measure, about \d+ s left", shown)
 
 
-def test_a_failed_step_is_not_overwritten(terminal, capsys):
+def test_a_failed_step_is_not_overwritten(capsys, monkeypatch):
+    terminal = on_terminal(monkeypatch)
     terminal.step(1, 3, "sub-01 measure FAILED")
     terminal.step(2, 3, "sub-02 measure")
     shown = capsys.readouterr().out
@@ -41,7 +41,8 @@ def test_a_failed_step_is_not_overwritten(terminal, capsys):
     assert "\r" not in shown
 
 
-def test_the_remaining_time_is_extrapolated_from_the_first_step(terminal, capsys, monkeypatch):
+def test_the_remaining_time_is_extrapolated_from_the_first_step(capsys, monkeypatch):
+    terminal = on_terminal(monkeypatch)
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     terminal.step(1, 11, "a")
