@@ -275,7 +275,7 @@ def test_a_container_can_read_all_named_folders(tmp_path, monkeypatch):
         (["--container", "no.sif"], "no.sif: there is no such file"),
         (["--freeze-plan"], "slurm does not support --freeze-plan"),
         (["--nipype-plugin-file", "x"], "slurm does not support --nipype-plugin-file"),
-        (["--status", "--submit"], "--status submits nothing"),
+        (["--status", "--submit"], "--status submits no jobs"),
         (["--sbatch-args='a"], "cannot be split into words"),
     ],
 )

@@ -36,7 +36,7 @@ def matrices(folder, participants=("01", "02", "03"), n_regions=12):
         (["--container", "no.sif"], "no.sif: there is no such file"),
         (["--freeze-plan"], "slurm does not support --freeze-plan"),
         (["--nipype-plugin-file", "x"], "slurm does not support --nipype-plugin-file"),
-        (["--status", "--submit"], "--status submits nothing"),
+        (["--status", "--submit"], "--status submits no jobs"),
         (["--sbatch-args='a"], "cannot be split into words"),
         (["--sbatch-args='a\nb'"], "a line break"),
         (["--study", "no.toml"], "no.toml"),
