@@ -1,6 +1,6 @@
 """Command-line parser of the BIDS App, with its help texts.
 
-Only light modules are imported at the top, so that ``--help`` answers at once.
+Only light modules are imported at the top, so that ``--help`` is fast.
 """
 
 import argparse

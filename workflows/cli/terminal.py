@@ -16,7 +16,7 @@ class Terminal:
         self._since = time.monotonic()
 
     def __call__(self, text: str) -> None:
-        """Print a line at once."""
+        """Print a line immediately."""
         self._clear()
         print(plain(text), flush=True)  # noqa: T201 - output of the command line
 

@@ -254,7 +254,7 @@ def _linked(plan: StudyPlan) -> list[Path]:
     if len(outside) <= _MAX_LINKED_FOLDERS:
         return sorted(outside)
     common = Path(os.path.commonpath(outside))
-    if len(common.parts) < 3:  # / or /home, which should not be bound as a whole
+    if len(common.parts) < 3:  # / or /home, which should not be bound
         raise InputError(
             f"symbolic links in the data set lead to {len(outside)} folders, whose only common "
             f"parent folder is {common}; bind these folders with APPTAINER_BIND in the scripts, or "

@@ -94,12 +94,12 @@ def study(tmp_path_factory):
 
 def kinds(names):
     """Return the kinds of outputs among file names."""
-    known = {"group/verdict.json": "verdict", "group/report.html": "study page"}
+    single_files = {"group/verdict.json": "verdict", "group/report.html": "study page"}
     ends = {"_relmat.tsv": "matrix", ".html": "page"}
     out = set()
     for name in names:
         kind = next((kind for end, kind in ends.items() if name.endswith(end)), "")
-        out.add(known.get(name, kind))
+        out.add(single_files.get(name, kind))
     return out - {""}
 
 
