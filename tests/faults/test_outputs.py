@@ -20,9 +20,7 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.reports.person import inputs as collect
 from circuitshift.pipeline.reports.study import inputs as collect_group
-from circuitshift.workflows.cli import terminal as voice
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
-from circuitshift.workflows.engine import crashes
 from circuitshift.workflows.engine import locks as claim
 
 ONE = ("--participant-label", "01")
@@ -167,7 +165,7 @@ def test_an_output_of_another_program_is_left_alone(bench, capsys):
 def test_left_overs_of_runs_that_were_killed_are_removed(done, capsys):
     running = done.out / "logs" / "running"
     running.mkdir(parents=True, exist_ok=True)
-    note = {"host": "x", "pid": 1, "started": "then", "people": ["sub-01"]}
+    note = {"host": "x", "pid": 1, "started": "then", "participants": ["sub-01"]}
     (running / "dead.json").write_text(json.dumps(note))
     for folder in (done.out, done.out / "sub-01/ses-pre/func", done.out / "group"):
         (folder / f"{atomic_files.PART_PREFIX}1-ab-sub-01.html").write_text("half of it")
@@ -192,7 +190,9 @@ def test_what_a_killed_worker_left_beside_is_no_input_of_a_page(done):
         *sorted((done.out / "group").glob(f"{atomic_files.PART_PREFIX}*")), left)]  # fmt: skip
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"people": 3}', '{"host": 1}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"participants": 3}', '{"people": ["sub-01"]}', '{"host": 1}']
+)
 def test_a_note_that_is_not_whole(done, capsys, content):
     running = done.out / "logs" / "running"
     running.mkdir(parents=True, exist_ok=True)
@@ -402,7 +402,7 @@ def test_a_crash_is_one_sentence_in_the_page_and_a_whole_in_a_file(bench, capsys
     assert bench.run("participant", *ONE) == EXIT_PARTIAL
     said = "".join(capsys.readouterr())
     assert "Traceback" not in said
-    assert "unforeseen error in measure (ZeroDivisionError: nobody foresaw <this>); see" in said
+    assert "unexpected error in measure (ZeroDivisionError: nobody foresaw <this>); see" in said
     assert "nobody foresaw &lt;this&gt;" in (bench.out / "sub-01.html").read_text()
     log = (bench.out / "logs/sub-01.log").read_text()
     assert "measure failed" in log
@@ -423,32 +423,4 @@ def test_memory_that_is_out_is_said(bench, capsys, monkeypatch):
     monkeypatch.setattr(tables, "read_series", breaks)
     code = bench.run("participant", *ONE)
     assert code in (EXIT_FAILED, EXIT_PARTIAL)
-    assert "memory was out; use fewer --nprocs" in "".join(capsys.readouterr())
-
-
-def test_last_words(tmp_path):
-    error = ValueError("first line\nsecond")
-    told = crashes.last_words(error, tmp_path)
-    assert told.startswith("unforeseen error (ValueError: first line); the whole of it is in ")
-    assert "second" in Path(told.rpartition(" in ")[2]).read_text()
-    told = crashes.last_words(PermissionError(13, "Permission denied", "/x/y"), None)
-    assert told.startswith("unforeseen error (Permission denied: /x/y); ")
-    Path(told.rpartition(" in ")[2]).unlink()
-    assert crashes.explain("") == ("it left no trace", False)
-    assert crashes.explain(str(tmp_path / "gone")) == ("it left no trace", False)
-
-
-def test_progress_is_plain_in_a_log_and_one_line_on_a_terminal(capsys, monkeypatch):
-    speaks = voice.Terminal()
-    speaks.step(1, 2, "sub-01 \x1b[31mmeasure")
-    speaks("a note")
-    plain = capsys.readouterr().out
-    assert plain == "[1/2] sub-01 \\x1b[31mmeasure\na note\n"
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    speaks.step(1, 3, "sub-01 measure")
-    speaks.step(2, 3, "sub-02 measure")
-    speaks("a note")
-    speaks.step(3, 3, "sub-03 measure")
-    shown = capsys.readouterr().out
-    assert shown.count("\n") == 2
-    assert re.search(r"\r +\r\[2/3\] sub-02 measure, about \d+ s left", shown)
+    assert "out of memory; use fewer --nprocs" in "".join(capsys.readouterr())

@@ -105,7 +105,7 @@ def test_a_worker_that_is_killed_once(bench, capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         cli.main(list(map(str, words)))
     said = "".join(capsys.readouterr())
-    assert "its process was killed; it is run again by itself" in said
+    assert "its process was killed; the step is repeated on its own" in said
     assert ended.value.code == EXIT_OK, said
     assert bench.differs() == []
 
@@ -119,7 +119,7 @@ def test_a_worker_that_is_killed_each_time(bench, capsys, monkeypatch):
         cli.main(list(map(str, words)))
     said = "".join(capsys.readouterr())
     assert ended.value.code == EXIT_PARTIAL, said
-    assert "sub-01: its process was killed twice, most likely since memory was out" in said
+    assert "sub-01: its process was killed twice, most likely because memory ran out" in said
     assert {name.partition("/")[0] for name in bench.differs()} <= {"sub-01", "sub-01.html"}
     assert "killed twice" in (bench.out / "sub-01.html").read_text()
     monkeypatch.undo()

@@ -82,8 +82,8 @@ def test_all_29_people_of_a_trial_with_the_controls_of_another_data_set(tmp_path
     assert run("validate", recipe, out.parent, *words) == EXIT_PARTIAL
     said = capsys.readouterr().out
     assert "never fetched" in said
-    assert "101 people:" in said
-    assert "0 nowhere" in said
+    assert "101 participants:" in said
+    assert "0 unaccounted for" in said
     agreed = tables.read_table(out.parent / "validation.tsv").column("agreement")
     assert list(agreed[:3]) == ["agrees"] * 3  # numbers of people
 

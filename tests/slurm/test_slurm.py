@@ -95,14 +95,14 @@ def flags(root):
 def test_a_study_from_images_to_verdict(node, study):
     before = call("slurm", *flags(study), "--status")
     assert before.returncode == 3
-    assert "8 people: 0 done, 0 failed, 8 missing" in before.stdout
+    assert "8 participants: 0 done, 0 failed, 8 missing" in before.stdout
     words = ["--submit", "--array-limit", 2, "--array-size", 5, "--sbatch-args=--comment='a b'"]
     sent = call("slurm", *flags(study), *words)
     assert sent.returncode == 0, sent.stderr
-    assert "8 people to do, 0 done" in sent.stdout
+    assert "8 participants to process, 0 done" in sent.stdout
     again = call("slurm", *flags(study), "--submit")
     assert again.returncode == 1
-    assert "are in the queue still" in again.stderr
+    assert "are still in the queue" in again.stderr
     most = wait()
     assert most <= 2  # the throttle
 
@@ -115,7 +115,7 @@ def test_a_study_from_images_to_verdict(node, study):
 
     after = call("slurm", *flags(study), "--status")
     assert after.returncode == 0, after.stdout
-    assert "8 people: 8 done, 0 failed, 0 missing\ngroup: verdict: " in after.stdout
+    assert "8 participants: 8 done, 0 failed, 0 missing\ngroup: verdict: " in after.stdout
 
     # the same without Slurm is the same, byte for byte
     plain = [study / "data", study / "plain"]
@@ -144,7 +144,7 @@ def test_only_those_who_failed_are_submitted_again(node, tmp_path):
         path.unlink()
     said = call("slurm", *flags(tmp_path), "--status")
     assert said.returncode == 3
-    assert "6 people: 4 done, 1 failed, 1 missing" in said.stdout
+    assert "6 participants: 4 done, 1 failed, 1 missing" in said.stdout
     assert "sub-02: failed: " in said.stdout
     assert "sub-04: missing: " in said.stdout
 
@@ -169,7 +169,7 @@ def test_a_job_that_is_killed_is_missing_and_then_done(tmp_path):
     subprocess.run(["scancel", "--signal=KILL", "--batch", f"{job}_1"], check=True)
     wait()
     said = call("slurm", *flags(tmp_path), "--status", "--no-group")
-    assert "2 people: 1 done, 0 failed, 1 missing" in said.stdout
+    assert "2 participants: 1 done, 0 failed, 1 missing" in said.stdout
     assert call("slurm", *flags(tmp_path), *words).returncode == 0
     wait()
     assert call("slurm", *flags(tmp_path), "--status", "--no-group").returncode == 0
@@ -208,7 +208,7 @@ def test_nipypes_own_plugins(node, tmp_path, plugin):
     done = subprocess.run(command, capture_output=True, text=True, env=without)
     assert done.returncode == 0, done.stdout + done.stderr
     submits = plugin == "SLURMGraph"  # and does not wait
-    assert ("submitted and not waited for" in done.stdout) == submits
+    assert ("jobs submitted; circuitshift does not wait" in done.stdout) == submits
     wait()
     assert len(jobs(node)) == n_before + 4  # measure and report of two people
     assert call("slurm", *flags(tmp_path), "--status", "--no-group").returncode == 0

@@ -1,6 +1,6 @@
 """Command-line parser of the BIDS App, with its help texts.
 
-Only light modules are imported at the top, so that ``--help`` answers at once.
+Only light modules are imported at the top, so that ``--help`` is fast.
 """
 
 import argparse
@@ -376,7 +376,7 @@ def amount(text: str) -> float:
 def count(text: str) -> int:
     """Read a whole number of at least 0."""
     value = _bounded(text, 0, float("inf"), "a whole number of at least 0")
-    if value != int(value):
+    if not value.is_integer():  # includes infinity
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(value)
 

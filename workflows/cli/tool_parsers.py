@@ -1,6 +1,6 @@
 """Command-line parsers of the tools, with their help texts.
 
-Only light modules are imported at the top, so that ``--help`` answers at once.
+Only light modules are imported at the top, so that ``--help`` is fast.
 """
 
 import argparse
