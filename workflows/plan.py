@@ -14,7 +14,11 @@ from circuitshift.pipeline.measure.atlas_files import atlas_for
 from circuitshift.pipeline.measure.outputs import outputs_of
 from circuitshift.pipeline.preproc.output_names import bold_path
 from circuitshift.pipeline.records import AnalysisSettings, Run
-from circuitshift.pipeline.study.group_level import DataSet
+from circuitshift.pipeline.study.members import DataSet
+from circuitshift.pipeline.study.resolution.observe import observe
+from circuitshift.pipeline.study.resolution.records import Observed, Resolution
+from circuitshift.pipeline.study.resolution.resolve import resolve
+from circuitshift.pipeline.study.study_file import StudyFile
 
 __all__ = [
     "InputFolder",
@@ -38,11 +42,14 @@ class InputFolder:
         Folder that contains the images, series or matrices: the same folder, or its derivatives.
     name : str, default: ""
         Name of the data set; empty for the main data set.
+    table : Path, optional
+        Table of participants that replaces participants.tsv.
     """
 
     participants: Path
     files: Path
     name: str = ""
+    table: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +117,10 @@ class StudyPlan:
         Notes to print.
     problems : tuple of InputProblem
         Problems of the data sets and of their participants.tsv files.
+    tables : tuple of (str, ParticipantTable)
+        Table of participants of each data set, by its name.
+    selection : tuple of (str, str)
+        Name of the data set and a sentence, for each selection among runs that was made.
     """
 
     participants: tuple[ParticipantPlan, ...]
@@ -117,6 +128,31 @@ class StudyPlan:
     without_data: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[InputProblem, ...] = field(default=())
+    tables: tuple[tuple[str, ParticipantTable], ...] = ()
+    selection: tuple[tuple[str, str], ...] = ()
+
+    def resolve(self, stated: StudyFile) -> tuple[Resolution, Observed]:
+        """Resolve the design of the study from the files that were found.
+
+        Parameters
+        ----------
+        stated : StudyFile
+            Contents of the study file.
+
+        Returns
+        -------
+        resolution : Resolution
+            The design with the grounds of each decision, or what cannot be resolved.
+        observed : Observed
+            The facts from which it was resolved.
+        """
+        sessions = {
+            plan.participant: [label for label in plan.sessions if label]
+            for plan in self.participants
+            if not plan.data_set and (plan.runs or plan.raw)
+        }
+        observed = observe(sessions, dict(self.tables))
+        return resolve(stated, observed), observed
 
 
 def make_plan(
@@ -153,6 +189,8 @@ def make_plan(
     without_data: list[str] = []
     notes: list[str] = []
     problems: list[InputProblem] = []
+    selection_notes: list[tuple[str, str]] = []
+    participant_tables: list[tuple[str, ParticipantTable]] = []
     for folder in folders:
         target = out_dir / "datasets" / folder.name if folder.name else out_dir
         selection = bids.Query(
@@ -164,21 +202,29 @@ def make_plan(
             query.input_types,
             query.filters,
         )
-        available = read_participants(folder.participants)
+        available = read_participants(folder.participants, folder.table)
+        participant_tables.append((folder.name, available))
         found, atlas_notes, plans = _find_participants(folder, selection, settings, target)
         if not any(plan.runs or plan.raw for plan in plans):
             raise InputError(_no_usable_run(folder, found, plans))
         without_data += _without_data(available, plans, selection, folder)
         label = f"{folder.name}: " if folder.name else ""
         notes += [label + note for note in (*found.notes, *available.notes, *atlas_notes)]
+        selection_notes += [(folder.name, note) for note in (*found.notes, *atlas_notes)]
         problems += [
             *(problem for problem in found.problems if not problem.participant),
             *available.problems,
         ]
         participants += plans
-        data_sets.append(DataSet(target, folder.participants, folder.name))
+        data_sets.append(DataSet(target, folder.participants, folder.name, folder.table))
     return StudyPlan(
-        tuple(participants), tuple(data_sets), tuple(without_data), tuple(notes), tuple(problems)
+        tuple(participants),
+        tuple(data_sets),
+        tuple(without_data),
+        tuple(notes),
+        tuple(problems),
+        tuple(participant_tables),
+        tuple(selection_notes),
     )
 
 

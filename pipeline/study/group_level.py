@@ -111,7 +111,7 @@ def read_input(data_sets: Sequence[DataSet], ratings: Sequence[Rating] = ()) -> 
                 f"{data_set.outputs} contains no measured participants (sub-*/sub-*_runs.tsv); "
                 "run the participant level first"
             )
-        found = read_participants(data_set.participants)
+        found = read_participants(data_set.participants, data_set.table)
         notes += [*found.notes, *map(str, found.problems)]
         participants[data_set.name] = found
         labels[data_set.name] = tuple(sorted({*found.labels, *measured}))

@@ -40,11 +40,14 @@ class DataSet:
         Folder with ``participants.tsv``, which is the input data set.
     name : str
         Name of the data set; empty for the main data set.
+    table : Path, optional
+        Table of participants that replaces ``participants.tsv``.
     """
 
     outputs: Path
     participants: Path
     name: str = ""
+    table: Path | None = None
 
     def key(self, label: str) -> str:
         """Return the key of a participant, which is unique across data sets."""

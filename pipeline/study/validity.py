@@ -77,7 +77,7 @@ def origins_of(
 
 def _participants_of(data_set: DataSet) -> object:
     """Return the content of all tables of participants, without their location."""
-    table = read_participants(data_set.participants)
+    table = read_participants(data_set.participants, data_set.table)
     return (
         table.labels,
         table.columns,

@@ -18,12 +18,15 @@ from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, ExecutionS
 from circuitshift.pipeline.reports.person import inputs as collect
 from circuitshift.pipeline.study.group_level import DataSet, recorded_settings
 from circuitshift.pipeline.study.preregistration import freeze_plan, plan_of
+from circuitshift.pipeline.study.resolution.describe import format_resolution
 from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
-from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
+from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import (
+    check_design,
     check_folders,
     check_writable,
     prepare_outputs,
+    record_selection,
     validate_input,
 )
 from circuitshift.workflows.cli.request import Request
@@ -80,8 +83,8 @@ def app(request: Request) -> int:
     settings = request.settings
     study = make_plan(request.folders, request.query, settings=settings, out_dir=request.output_dir)
     if request.dry_run:
-        notify(describe(study, settings, level=request.analysis_level))
-        return EXIT_OK
+        return _print_plan(study, stated, request)
+    check_design(study, stated, request)
     if not request.skip_bids_validation:
         validate_input(request.bids_dir)
     if not is_group:
@@ -97,6 +100,16 @@ def app(request: Request) -> int:
         status = _run_participant_level(study, settings, execution, request)
         how = (settings, execution)
         return max(status, _run_group(study.data_sets, stated, how=how, request=request))
+
+
+def _print_plan(plan: StudyPlan, stated: StudyFile, request: Request) -> int:
+    """Print the design and the plan; fail if the design is needed and cannot be resolved."""
+    resolution, observed = plan.resolve(stated)
+    sentences = [note for _, note in plan.selection]
+    notify(format_resolution(resolution, observed, sentences) + "\n")
+    notify(describe(plan, request.settings, level=request.analysis_level))
+    is_needed = request.analysis_level == "group" or request.study_file is not None
+    return EXIT_FAILED if is_needed and resolution.refusals else EXIT_OK
 
 
 @contextmanager
@@ -194,6 +207,7 @@ def _run_participant_level(
         notify(f"problem: {problem}")
     start = time.monotonic()
     prepare_outputs(plan, settings, preproc_only=request.preproc_only)
+    record_selection(plan, request)
     log_dir = request.output_dir.resolve() / "logs"
     remaining = _remaining(plan.participants, settings, request)
     if not request.reports_only:
@@ -355,7 +369,7 @@ def _run_group(
         raise InputError(f"unexpected error at the group level ({sentence}){reference}")
     content = tables.read_json(out_dir / "group" / "verdict.json")
     for sentence in content["design"]["inferred"]:
-        notify(f"inferred: {sentence}")
+        notify(f"design: {sentence}")
     notify(f"\nverdict: {content['verdict']}\n  {content['sentence']}\n  {content['reason']}")
     for warning in content["warnings"]:
         notify(f"  warning: {warning}")

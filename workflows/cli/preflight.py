@@ -14,13 +14,22 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure.atlas_files import prepare_atlases
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings, Run
-from circuitshift.pipeline.study.group_level import DataSet
+from circuitshift.pipeline.study.members import SELECTION_FILE, DataSet
+from circuitshift.pipeline.study.resolution.resolve import require
+from circuitshift.pipeline.study.study_file import StudyFile
 from circuitshift.pipeline.validation.opendata.fetch import published_sources
 from circuitshift.workflows.cli.request import Request
 from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.plan import ParticipantPlan, StudyPlan
 
-__all__ = ["check_folders", "check_writable", "prepare_outputs", "validate_input"]
+__all__ = [
+    "check_design",
+    "check_folders",
+    "check_writable",
+    "prepare_outputs",
+    "record_selection",
+    "validate_input",
+]
 
 
 def check_folders(request: Request) -> None:
@@ -40,6 +49,8 @@ def check_folders(request: Request) -> None:
     if request.ratings is not None and not request.ratings.is_dir():
         raise InputError(f"--ratings {request.ratings}: there is no such folder; check the path")
     for folder in request.folders:
+        if folder.table is not None and not folder.table.is_file():
+            raise InputError(f"--participants {folder.table}: there is no such file")
         for path in {folder.participants, folder.files}:
             if not path.is_dir():
                 raise InputError(f"{path}: there is no such folder; check the path")
@@ -53,6 +64,56 @@ def check_folders(request: Request) -> None:
             "OUTPUT_DIR must not be BIDS_DIR, because nothing is written into the input; choose "
             "another output folder"
         )
+
+
+def check_design(plan: StudyPlan, stated: StudyFile, request: Request) -> None:
+    """Refuse a study that cannot be resolved, before anything is computed.
+
+    The participant level needs no design, so without a study file open questions are only printed.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+        Plan of the complete study.
+    stated : StudyFile
+        Contents of the study file.
+    request : Request
+        Request of the BIDS App.
+
+    Raises
+    ------
+    InputProblemsError
+        If the design is needed and cannot be resolved; contains all open questions.
+    """
+    if request.query.participants or request.query.sessions:
+        return  # a part of the study need not have all sessions and groups
+    resolution, _ = plan.resolve(stated)
+    if request.study_file is not None or request.analysis_level == "group":
+        require(resolution)
+    elif resolution.refusals:
+        n = len(resolution.refusals)
+        notify(
+            f"note: the group level will need a study file, because {n} "
+            f"question{' is' if n == 1 else 's are'} open; `circuitshift init {request.bids_dir}` "
+            "writes it"
+        )
+
+
+def record_selection(plan: StudyPlan, request: Request) -> None:
+    """Record how runs were selected, for the group level.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+        Plan of the complete study.
+    request : Request
+        Request of the BIDS App; nothing is recorded if it selects participants or sessions.
+    """
+    if request.query.participants or request.query.sessions:
+        return
+    for data_set in plan.data_sets:
+        notes = [note for name, note in plan.selection if name == data_set.name]
+        tables.write_json(data_set.outputs / SELECTION_FILE, {"notes": notes})
 
 
 def check_writable(name: str, folder: Path) -> None:

@@ -23,6 +23,7 @@ from circuitshift.workflows.cli.tool_requests import (
     CalibrateRequest,
     DemoRequest,
     FetchRequest,
+    InitRequest,
     PowerRequest,
     SimulateRequest,
     ValidateRequest,
@@ -93,7 +94,7 @@ class Request:
         """Input and output folders of each data set."""
         root = self.output_dir
         return tuple(
-            DataSet(root / "datasets" / f.name if f.name else root, f.participants, f.name)
+            DataSet(root / "datasets" / f.name if f.name else root, f.participants, f.name, f.table)
             for f in self.folders
         )
 
@@ -129,6 +130,7 @@ AnyRequest = (
     | CalibrateRequest
     | PowerRequest
     | FetchRequest
+    | InitRequest
     | ValidateRequest
 )
 _Simple = TypeVar("_Simple", SimulateRequest, CalibrateRequest, ValidateRequest)
@@ -240,7 +242,7 @@ def _study_request(
 def _folders(options: argparse.Namespace) -> tuple[InputFolder, ...]:
     """Return the main data set and the reference data set."""
     files = options.derivatives[1] if options.derivatives else options.bids_dir
-    main = InputFolder(options.bids_dir, files)
+    main = InputFolder(options.bids_dir, files, table=options.participants)
     if not options.reference_dataset:
         return (main,)
     name, path = options.reference_dataset
@@ -462,7 +464,13 @@ def _fetch_request(options: argparse.Namespace) -> FetchRequest:
     )
 
 
+def _init_request(options: argparse.Namespace) -> InitRequest:
+    options = _absolute(options)
+    return InitRequest(_folders(options), _query(options), options.output, options.study)
+
+
 _TOOLS: dict[str, Callable[[argparse.Namespace], AnyRequest]] = {
+    "init": _init_request,
     "demo": _demo_request,
     "simulate": lambda options: _simple(SimulateRequest, options),
     "calibrate": lambda options: _simple(CalibrateRequest, options),

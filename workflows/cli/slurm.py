@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.study.study_file import read_study_file
+from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import (
+    check_design,
     check_folders,
     check_writable,
     prepare_outputs,
+    record_selection,
     validate_input,
 )
 from circuitshift.workflows.cli.request import SlurmRequest
@@ -48,9 +50,10 @@ def slurm(request: SlurmRequest) -> int:
 
     app, settings = request.app, request.app.settings
     check_folders(app)
-    if app.study_file:
-        read_study_file(app.study_file)  # reports errors before the jobs of participants run
+    stated = read_study_file(app.study_file) if app.study_file else StudyFile()
     plan = make_plan(app.folders, app.query, settings=settings, out_dir=app.output_dir)
+    if not request.status:
+        check_design(plan, stated, app)  # reports problems before the jobs of participants run
     current = list(states(plan.participants, settings, preproc_only=app.preproc_only))
     if request.status:
         return _print_states(current, plan, request)
@@ -75,6 +78,7 @@ def slurm(request: SlurmRequest) -> int:
     # compute nodes may have no network; a container image includes all atlases and templates
     if batch.container is None:
         prepare_outputs(plan, settings, preproc_only=app.preproc_only)
+        record_selection(plan, app)
     script = jobs.write_batch(batch)
     notify(
         f"{count_participants(len(remaining))} to process, {len(current) - len(remaining)} done; "

@@ -5,17 +5,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from circuitshift.pipeline.bids.select_runs import Query
     from circuitshift.pipeline.validation.opendata.needed_files import FileSelection
     from circuitshift.pipeline.validation.power import PowerQuestion
+    from circuitshift.workflows.plan import InputFolder
 
 __all__ = [
     "CalibrateRequest",
     "DemoRequest",
     "FetchRequest",
+    "InitRequest",
     "PowerRequest",
     "SimulateRequest",
     "ValidateRequest",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class InitRequest:
+    """Describe a study file to write.
+
+    Parameters
+    ----------
+    folders : tuple of InputFolder
+        Data sets; the main data set comes first.
+    query : Query
+        Selection of runs.
+    output : Path
+        File to write; it must not exist.
+    study : Path, optional
+        Study file whose statements are kept.
+    """
+
+    folders: "tuple[InputFolder, ...]"
+    query: "Query"
+    output: Path
+    study: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from circuitshift.atlases.atomic_files import atomic_text
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.records import AnalysisSettings
+from circuitshift.pipeline.study.resolution.describe import format_resolution
+from circuitshift.pipeline.study.resolution.study_toml import study_toml
+from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
 from circuitshift.workflows.cli.bids_app import app
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
 from circuitshift.workflows.cli.request import app_request
@@ -16,23 +21,27 @@ from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.cli.tool_requests import (
     CalibrateRequest,
     DemoRequest,
+    InitRequest,
     PowerRequest,
     SimulateRequest,
 )
 from circuitshift.workflows.engine.locks import staged
-from circuitshift.workflows.plan import count_participants
+from circuitshift.workflows.plan import count_participants, make_plan
 
-__all__ = ["calibrate", "demo", "power", "run_tool", "simulate"]
+__all__ = ["calibrate", "demo", "init", "power", "run_tool", "simulate"]
 
 _GROUP_SIZES = ("n_treated", "n_control", "n_reference")
 
 
-def run_tool(request: SimulateRequest | DemoRequest | CalibrateRequest | PowerRequest) -> int:
+_Tool = InitRequest | SimulateRequest | DemoRequest | CalibrateRequest | PowerRequest
+
+
+def run_tool(request: _Tool) -> int:
     """Run the tool that a request describes.
 
     Parameters
     ----------
-    request : SimulateRequest, DemoRequest, CalibrateRequest or PowerRequest
+    request : InitRequest, SimulateRequest, DemoRequest, CalibrateRequest or PowerRequest
         Request made from the command line.
 
     Returns
@@ -41,6 +50,8 @@ def run_tool(request: SimulateRequest | DemoRequest | CalibrateRequest | PowerRe
         Exit status.
     """
     match request:
+        case InitRequest():
+            return init(request)
         case SimulateRequest():
             return simulate(request)
         case DemoRequest():
@@ -49,6 +60,46 @@ def run_tool(request: SimulateRequest | DemoRequest | CalibrateRequest | PowerRe
             return calibrate(request)
         case PowerRequest():
             return power(request)
+
+
+def init(request: InitRequest) -> int:
+    """Write a study file with everything that the data decide, and print the design.
+
+    Parameters
+    ----------
+    request : InitRequest
+        Data sets, and the file to write.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Raises
+    ------
+    InputError
+        If the file exists, or the data sets contain no usable run.
+    """
+    if request.output.exists():
+        raise InputError(f"{request.output} exists; name another file by --output, or remove it")
+    stated = read_study_file(request.study) if request.study else StudyFile()
+    plan = make_plan(
+        request.folders, request.query, settings=AnalysisSettings(), out_dir=request.output.parent
+    )
+    resolution, observed = plan.resolve(stated)
+    notify(format_resolution(resolution, observed, [note for _, note in plan.selection]))
+    for problem in plan.problems:
+        notify(f"problem: {problem}")
+    request.output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_text(request.output) as file:
+        file.write(study_toml(resolution, observed))
+    n = len(resolution.refusals)
+    notify(
+        f"wrote {request.output}: {n} question{'' if n == 1 else 's'} open, see OPEN in the file"
+        if n
+        else f"wrote {request.output}: all questions are resolved"
+    )
+    return EXIT_OK
 
 
 def simulate(request: SimulateRequest) -> int:

@@ -1,5 +1,6 @@
 """Summarise unexpected errors in one sentence and save their tracebacks to a file."""
 
+import itertools
 import re
 import sys
 import tempfile
@@ -43,8 +44,9 @@ def explain(file: str) -> tuple[str, bool]:
     if expected:
         k, match = expected[-1]
         following = [line.removeprefix("\t") for line in lines[k + 1 :]]
-        items = [line for line in following if line.startswith("  - ")]
-        return "\n".join([match[2] or "", *items]), True
+        # The message may have several lines, such as lines for a study file, but no empty line.
+        more = [line.rstrip() for line in itertools.takewhile(str.strip, following)]
+        return "\n".join([match[2] or "", *more]), True
     if not errors:
         return "no error message was recorded", False
     name, message = errors[-1][1].groups()
