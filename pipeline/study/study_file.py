@@ -426,7 +426,7 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "days": (lambda v: isinstance(v, int | float), "numbers of days"),
     "labels": (
         lambda v: isinstance(v, str) and bool(v.strip()),
-        "names in quotes of treated, control or reference",
+        "names in quotes, for treated, control or reference",
     ),
 }
 
