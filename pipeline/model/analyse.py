@@ -194,7 +194,7 @@ def _specific(
 ) -> list[Estimate]:
     """Test the change of circuits beyond the global model."""
     columns = len(response.terms) + np.arange(len(response.circuits))
-    description = (family, "beyond the global law")
+    description = (family, "residual change (beyond the global model)")
     labels = _circuit_labels(description, response.circuits, features, test.rules)
     return test.family(labels, response.specific, Shared(response, columns))
 
