@@ -235,7 +235,7 @@ def _naive(
     ]
     if visits.reference is not None and len(visits.reference):
         share = naive_share(change, visits.before, visits.reference, background)
-        label = "slope of change on the plain deviation"
+        label = "slope of change on the unadjusted deviation"
         one = ("normalisation",), (label,), ("share",), (np.nan,)
         rows.append((Labels("naive: normalisation slope", *one), share[:, None]))
     return [row for labels, y in rows for row in test.family(labels, y)]

@@ -107,7 +107,7 @@ CIRCUIT_SHARES = SecondaryAnalysis(
                 "reference group",
                 "ci_high": "Upper end of the 95 % Fieller interval",
                 "identified": "Whether the deviation is reliable (p < .01)",
-                "remark": "Why the share is withheld, or a note that the circuit changed beyond the "
+                "remark": "Why the share is withheld, or that the circuit changed beyond the "
                 "reference group",
             },
         ),

@@ -1,4 +1,4 @@
-"""Sensitivity: each other choice once."""
+"""Sections on sensitivity: each specification is listed once."""
 
 import re
 
@@ -8,11 +8,11 @@ DESIGN = {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1}
 
 
 def rows(svg):
-    """Text of a figure."""
+    """Return the texts of a figure."""
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
-def test_specifications_are_our_own_others_and_twins_each_once(estimate, small_study):
+def test_each_specification_and_denoising_strategy_is_listed_once(estimate, small_study):
     tests = [
         estimate("dmn", "specific", 0.2, 0.001),
         estimate("dmn", "sensitivity: 24p+gsr: specific", 0.1, 0.2),
