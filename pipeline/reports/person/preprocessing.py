@@ -156,8 +156,8 @@ def preproc_methods(view: PreprocView) -> str:
     return (
         f"Raw images were preprocessed with the following steps: {images} corrected for bias (N4, "
         f"doi:10.1109/TMI.2010.2046908){several}; the brain was extracted with a deformable "
-        "surface (after BET, doi:10.1002/hbm.10062) that was corrected with the template; tissues were "
-        "segmented with Atropos (doi:10.1007/s12021-011-9109-y); normalisation to "
+        "surface (after BET, doi:10.1002/hbm.10062) that was corrected with the template; tissues "
+        "were segmented with Atropos (doi:10.1007/s12021-011-9109-y); normalisation to "
         f"{view.template} was diffeomorphic (SyN, doi:10.1016/j.media.2007.06.004). Head motion "
         f"of runs was estimated by least squares, {slices}the reference volume of each run was "
         "registered rigidly to the T1-weighted brain by mutual information, and each volume was "

@@ -24,8 +24,8 @@ ADVICE: dict[str, str] = {
     "image": "Download or write the file again, or exclude it with --bids-filter-file.",
     "table": "Correct the file, or exclude it with --bids-filter-file.",
     "atlas": "Use --atlas with the atlas of these data, or with an atlas that covers them.",
-    "input": "Select files with --space, --task-id or --bids-filter-file; --dry-run lists the files "
-    "that were found.",
+    "input": "Select files with --space, --task-id or --bids-filter-file; --dry-run lists the "
+    "files that were found.",
     "crash": "--verbose shows more details, and --mem-gb and --nprocs 1 reduce memory use. If the "
     "text below does not explain the problem, report it with the crash file.",
 }

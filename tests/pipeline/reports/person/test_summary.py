@@ -31,7 +31,7 @@ def test_an_excluded_run_is_listed_with_its_reason_and_without_its_minutes(
 
 def test_warnings_describe_unusual_values(participant_report, write):
     report = participant_report()
-    calm = replace(
+    usual = replace(
         report.runs[0], retained=replace(report.runs[0].retained, minutes=9.0), median_tsnr=50.0
     )
     moved = replace(usual.retained, mean_fd_mm=0.4, residual_dof=12.0)
