@@ -63,6 +63,7 @@ class Code:
     Parameters
     ----------
     text : str
+        The command or file name.
     """
 
     kind: ClassVar = "code"
@@ -83,6 +84,7 @@ class Prose:
     Parameters
     ----------
     words : str or sequence of str, Link or Code
+        Text of the paragraph.
     style : {"", "soft", "strong"}
         ``soft`` for explanations, ``strong`` for the first sentence of a box.
     """
@@ -99,6 +101,7 @@ class Heading:
     Parameters
     ----------
     text : str
+        Text of the heading.
     """
 
     kind: ClassVar = "heading"
@@ -112,8 +115,9 @@ class Items:
     Parameters
     ----------
     lines : sequence of Words
+        Text of each item.
     ordered : bool
-        Whether the lines are numbered.
+        Whether the items are numbered.
     """
 
     kind: ClassVar = "items"
@@ -145,6 +149,7 @@ class Cell:
     Parameters
     ----------
     text : str
+        Content of the cell.
     style : {"nowrap", "open"}
         ``nowrap`` for text on one line, ``open`` for an item that the authors must complete.
     """
@@ -160,9 +165,11 @@ class PageTable:
     Parameters
     ----------
     caption : str
+        Text above the table.
     head : sequence of str
         Titles of the columns.
     rows : sequence of sequence of str or Cell
+        Cells of each row.
     style : {"", "text"}
         ``text`` for tables that contain text rather than numbers.
     """
@@ -181,6 +188,7 @@ class Quote:
     Parameters
     ----------
     words : Words
+        The text.
     """
 
     kind: ClassVar = "quote"
@@ -194,6 +202,7 @@ class Log:
     Parameters
     ----------
     text : str
+        Lines of the output.
     """
 
     kind: ClassVar = "log"
@@ -207,6 +216,7 @@ class Pairs:
     Parameters
     ----------
     rows : sequence of (str, str or Code or sequence of Block)
+        Name and value of each pair.
     """
 
     kind: ClassVar = "pairs"
@@ -222,6 +232,7 @@ class Details:
     summary : str
         Text that is always visible.
     blocks : sequence of Block
+        Collapsed content.
     """
 
     kind: ClassVar = "details"
@@ -238,6 +249,7 @@ class Box:
     look : {"answer", "warn"}
         Style of the box: the main result, or a warning.
     blocks : sequence of Block
+        Content of the box.
     """
 
     kind: ClassVar = "box"
@@ -254,6 +266,7 @@ class Widget:
     template : str
         File in ``templates``, which receives `data` under the name ``data``.
     data : mapping
+        Data of the template.
     """
 
     kind: ClassVar = "widget"

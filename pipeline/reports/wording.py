@@ -254,20 +254,18 @@ def _is_opposite(row: Mapping[str, Any]) -> bool:
 
 
 def _not_found(kind: str, rows: Mapping[str, Any], alpha: float) -> str:
-    not_excluded = [
-        name for name, row in rows.items() if not number(row.get("equivalence_p")) < alpha
-    ]
+    names = [name for name, row in rows.items() if not number(row.get("equivalence_p")) < alpha]
     start = f"No {kind} was found"
-    if not not_excluded:
+    if not names:
         return f"{start}, and one as large as the smallest effect of interest is ruled out."
-    if len(not_excluded) == len(rows):
+    if len(names) == len(rows):
         return (
             f"{start}, but one as large as the smallest effect of interest is not ruled out: "
             "this is not evidence of absence."
         )
     return (
         f"{start}; one as large as the smallest effect of interest is not ruled out for "
-        f"{_list(not_excluded)}."
+        f"{_list(names)}."
     )
 
 

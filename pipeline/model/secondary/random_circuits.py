@@ -34,6 +34,7 @@ class SpatialTest:
     Parameters
     ----------
     circuit : str
+        Name of the circuit.
     value : float
         Mean of the map over the edges of the circuit.
     rank : float

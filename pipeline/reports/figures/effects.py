@@ -46,6 +46,7 @@ class ForestRow:
     Parameters
     ----------
     name : str
+        Name of the row.
     estimate, low, high : float
         Estimate and the limits of its 95 % confidence interval; NaN if not tested.
     bound : float

@@ -229,6 +229,7 @@ def legend_above(
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes of the legend.
     handles : sequence of matplotlib.artist.Artist
         Entries of the legend.
     y : float

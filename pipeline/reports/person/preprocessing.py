@@ -50,6 +50,7 @@ def preproc_warnings(view: PreprocView) -> list[str]:
     Parameters
     ----------
     view : PreprocView
+        Preprocessing of the participant.
 
     Returns
     -------
@@ -140,6 +141,7 @@ def preproc_methods(view: PreprocView) -> str:
     Parameters
     ----------
     view : PreprocView
+        Preprocessing of the participant.
 
     Returns
     -------

@@ -41,6 +41,7 @@ class RunView:
     Parameters
     ----------
     label : str
+        Name of the run.
     quality : mapping of str to float
         Quality measures of ``log/*_bold.json``.
     notes : tuple of str

@@ -97,6 +97,7 @@ class StudyReport:
         Parameters
         ----------
         name : str
+            Name of the family in tests.tsv.
         """
         return [row for row in self.tests if row.get("family") == name]
 
@@ -115,6 +116,7 @@ class StudyReport:
         Parameters
         ----------
         circuit : str
+            Name of the circuit.
         """
         circuits = self.verdict.get("circuits") or {}
         return str((circuits.get(circuit) or {}).get("title") or circuit)
@@ -125,6 +127,7 @@ class StudyReport:
         Parameters
         ----------
         circuit : str
+            Name of the circuit.
         max_length : int
             Number of characters that fit.
         """
@@ -137,6 +140,7 @@ class StudyReport:
         Parameters
         ----------
         name : str
+            Name of the column.
         """
         column = (self.change_by_strength or {}).get(name)
         if column is None:

@@ -83,6 +83,7 @@ def tests_table(rows: Iterable[Row], caption: str) -> PageTable:
     rows : iterable of mapping
         Rows of tests.tsv.
     caption : str
+        Caption of the table.
 
     Returns
     -------

@@ -53,11 +53,11 @@ def study_of() -> Callable[..., SecondaryData]:
     def make(truth: Truth | None = None, *, seed: int = 1, **more: object) -> SecondaryData:
         spec = {k: more.pop(k) for k in list(more) if k in EdgeSpec.__dataclass_fields__}
         study = simulate_edges(truth or Truth(), replace(SPEC, **spec), np.random.default_rng(seed))
-        given = {
+        groups = {
             "treated": None if study.treated.all() else study.treated,
             "reference": study.reference if len(study.reference) else None,
         }
-        visits = Visits(study.baseline, study.followup, study.features, **(given | more))
+        visits = Visits(study.baseline, study.followup, study.features, **(groups | more))
         rules = Rules(n_permutations=99)
         return SecondaryData(
             analyse(visits, circuits(), rng=np.random.default_rng(seed), rules=rules),

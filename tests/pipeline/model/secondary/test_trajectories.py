@@ -28,19 +28,19 @@ def sample_of(study):
 
 def levels_of(visits, *, treated=None, **more):
     n, n_visits = len(visits[0]), len(visits)
-    person, visit = np.tile(np.arange(n), n_visits), np.repeat(np.arange(n_visits), n)
-    given = {
+    participant, visit = np.tile(np.arange(n), n_visits), np.repeat(np.arange(n_visits), n)
+    fields = {
         "z": np.vstack(visits),
-        "person": person,
-        "owner": person,
+        "person": participant,
+        "owner": participant,
         "visit": visit,
         "names": ("pre", "w2", "w8")[:n_visits],
         "days": (),
-        "treated": None if treated is None else treated[person],
+        "treated": None if treated is None else treated[participant],
         "motion_mm": None,
         "covariates": np.empty((n * n_visits, 0)),
     }
-    return Levels(**(given | more))
+    return Levels(**(fields | more))
 
 
 def test_levels_differ_by_the_response_to_change():

@@ -33,5 +33,5 @@ def test_a_problem_is_listed_once_with_advice_that_names_existing_options(
         f for advice in problems.ADVICE.values() for f in re.findall("--[a-z-]+", advice)
     } <= flags
     page = write(replace(participant_report(), problems=(first, second), left_out=(third,)))
-    assert "Likely to help: --denoise" in page.text
+    assert "Likely to help: Use --denoise" in page.text
     assert "ValueError: the last line" in page.text

@@ -46,16 +46,16 @@ def test_edges_without_circuit_names_are_one_group(full_study, write):
 def test_the_brain_omits_missing_edges_and_regions_without_centres(
     small_study, study_of_edges, write
 ):
-    given = study_of_edges()
-    change = given.change_by_strength["estimate_z"].copy()
+    report = study_of_edges()
+    change = report.change_by_strength["estimate_z"].copy()
     change[4] = NAN
     unplaced = Region(2, "unplaced")
-    regions = [*given.regions[:2], unplaced, *given.regions[3:]]
-    given = small_study(
-        tests=given.tests, regions=regions,
-        change_by_strength=given.change_by_strength | {"estimate_z": change},
+    regions = [*report.regions[:2], unplaced, *report.regions[3:]]
+    report = small_study(
+        tests=report.tests, regions=regions,
+        change_by_strength=report.change_by_strength | {"estimate_z": change},
     )  # fmt: skip
-    data = section.connectome_data(given)
+    data = section.connectome_data(report)
     assert data["nodes"][2] is None
     first, second = np.triu_indices(6, 1)
     change_of = {(int(i), int(j)): z for i, j, z in zip(first, second, change, strict=True)}
@@ -65,7 +65,7 @@ def test_the_brain_omits_missing_edges_and_regions_without_centres(
     assert [part["title"] for part in data["sets"]] == [
         "Largest statistics of the whole brain", "dmn",
     ]  # fmt: skip
-    text = write(given).source
+    text = write(report).source
     (held,) = re.findall(r'id="connectome-data">(.*?)</script>', text, re.DOTALL)
     assert json.loads(held)["nodes"][0][3] == "</script><b>0"
 
@@ -73,14 +73,14 @@ def test_the_brain_omits_missing_edges_and_regions_without_centres(
 def test_a_brain_without_centres_or_changes_is_not_drawn(small_study, study_of_edges, write):
     missing = np.full(15, NAN)
     nowhere = [Region(k, f"r{k}") for k in range(6)]
-    for given in (
+    for report in (
         study_of_edges(estimate_z=missing),
         small_study(regions=nowhere, change_by_strength=study_of_edges().change_by_strength),
         small_study(),
     ):
-        assert section.connectome_data(given) is None
-        assert section.connectome_figure(given) is None
-        text = write(given).source
+        assert section.connectome_data(report) is None
+        assert section.connectome_figure(report) is None
+        text = write(report).source
         assert "Edges cannot be drawn on a brain" in text
         assert "<script" not in text
 
@@ -94,9 +94,9 @@ def test_the_deviation_is_the_reference_minus_the_patients(monkeypatch, study_of
         return drawn(x, panels, **more)
 
     monkeypatch.setattr(figures, "change_by_strength", keep)
-    given = study_of_edges()
-    assert section.deviation_figure(given) is not None
-    columns = given.change_by_strength
+    report = study_of_edges()
+    assert section.deviation_figure(report) is not None
+    columns = report.change_by_strength
     np.testing.assert_array_equal(seen["deviation"], columns["reference_z"] - columns["typical_z"])
     assert section.deviation_figure(study_of_edges(reference_z=np.full(15, NAN))) is None
 
@@ -107,8 +107,8 @@ def test_networks_are_drawn_as_a_triangle_with_stars_for_significant_pairs(small
          "p_corrected": p}
         for a, b, z, p in (("A", "A", 0.1, 0.01), ("A", "B", -0.2, 0.5), ("B", "B", -0.001, 0.5))
     ]  # fmt: skip
-    given = small_study(secondary={"networks": networks})
-    text = rows(section.network_figure(given).svg)
+    report = small_study(secondary={"networks": networks})
+    text = rows(section.network_figure(report).svg)
     assert {"+0.10*", "\N{MINUS SIGN}0.20", "0.00"} <= set(text)
-    assert section.network_table(given).rows[1][0] == "A \N{EN DASH} B"
+    assert section.network_table(report).rows[1][0] == "A \N{EN DASH} B"
     assert section.network_figure(small_study()) is None

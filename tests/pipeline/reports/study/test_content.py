@@ -18,10 +18,10 @@ def test_alpha_is_that_of_the_design(small_study):
 
 @pytest.mark.parametrize(("max_length", "name"), [(20, "Default-mode network"), (19, "dmn")])
 def test_a_title_that_does_not_fit_is_replaced_by_the_name(small_study, max_length, name):
-    given = small_study({"circuits": {"dmn": {"title": "Default-mode network"}, "tpn": {}}})
-    assert given.title("dmn") == "Default-mode network"
-    assert given.title("tpn") == given.short_title("tpn") == "tpn"
-    assert given.short_title("dmn", max_length) == name
+    report = small_study({"circuits": {"dmn": {"title": "Default-mode network"}, "tpn": {}}})
+    assert report.title("dmn") == "Default-mode network"
+    assert report.title("tpn") == report.short_title("tpn") == "tpn"
+    assert report.short_title("dmn", max_length) == name
 
 
 def test_the_clearest_circuits_come_first(small_study, estimate):
@@ -38,8 +38,8 @@ def test_the_clearest_circuits_come_first(small_study, estimate):
 
 def test_columns_without_a_finite_value_are_not_available(small_study):
     columns = {"typical_z": [0.1, "nan"], "statistic": [np.nan, np.inf]}
-    given = small_study(change_by_strength=columns)
-    assert given.edge_column("statistic") is None
-    assert given.edge_column("p") is None
-    np.testing.assert_array_equal(given.edge_column("typical_z"), [0.1, np.nan])
+    report = small_study(change_by_strength=columns)
+    assert report.edge_column("statistic") is None
+    assert report.edge_column("p") is None
+    np.testing.assert_array_equal(report.edge_column("typical_z"), [0.1, np.nan])
     assert small_study().edge_column("typical_z") is None

@@ -51,12 +51,12 @@ def test_participants_without_a_role_have_a_table_of_their_own(small_study):
         {"participant_id": "sub-9", "arm": "n/a", "code": "no-role", "reason": "group 'x'"},
         {"participant_id": "sub-4", "arm": "treated", "code": "missing-visit", "reason": "late"},
     ]
-    given = small_study(exclusions=exclusions)
-    assert [row[0] for row in section.exclusion_table(given).rows] == ["sub-4"]
-    assert [row[:2] for row in section.exclusion_table(given, no_role=True).rows] == [
+    report = small_study(exclusions=exclusions)
+    assert [row[0] for row in section.exclusion_table(report).rows] == ["sub-4"]
+    assert [row[:2] for row in section.exclusion_table(report, no_role=True).rows] == [
         ("sub-9", "none")
     ]
-    assert section.outliers(given) == ["sub-4: excluded: missing-visit"]
+    assert section.outliers(report) == ["sub-4: excluded: missing-visit"]
 
 
 def test_participants_to_check_moved_lack_regions_or_are_influential(small_study):
@@ -69,10 +69,10 @@ def test_participants_to_check_moved_lack_regions_or_are_influential(small_study
     quality[5]["n_regions_lost"] = 2
     quality[6]["mean_fd_mm"] = "n/a"
     influence = [{"participant_id": "sub-1", "term": "dmn", "estimate": 0.2, "without": "0.15"}]
-    given = small_study(
+    report = small_study(
         quality=quality, secondary={"influence": influence}, pages={"sub-3": "../sub-3.html"}
     )
-    influential, moved, incomplete = section.outliers(given)
+    influential, moved, incomplete = section.outliers(report)
     assert influential.startswith("sub-1: ")
     assert "from 0.200 to 0.150" in influential
     assert moved[0] == Link("sub-3", "../sub-3.html")
@@ -92,9 +92,9 @@ def test_quality_is_sorted_by_arm_and_time(full_study, write):
 
 def test_motion_by_length_requires_motion_and_lengths(small_study, study_of_edges):
     quality = {"qcfc_median_abs_r": 0.2, "qcfc_distance_rho": -0.31, "baseline": {}}
-    given = study_of_edges()
+    report = study_of_edges()
     found = section.length_figure(
-        small_study({"quality": quality}, change_by_strength=given.change_by_strength)
+        small_study({"quality": quality}, change_by_strength=report.change_by_strength)
     )
     assert "median |r| = 0.20, with length rho = \N{MINUS SIGN}0.31" in found.svg
     missing = np.full(15, NAN)

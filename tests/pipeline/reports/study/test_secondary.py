@@ -34,8 +34,8 @@ def test_symptoms_are_drawn_for_participants_with_the_score_only(estimate, small
     ]  # fmt: skip
     tests = [estimate("dmn", "symptom: specific", 0.1, 0.01)]
     verdict = {"design": DESIGN | {"symptom": "madrs"}}
-    given = small_study(verdict, tests=tests, change=change)
-    words, figure, numbers = section.symptom_section(given)
+    report = small_study(verdict, tests=tests, change=change)
+    words, figure, numbers = section.symptom_section(report)
     assert words.words == (
         "Change of madrs is associated with change of: dmn. 3 participants have the score at both "
         "visits."
