@@ -121,7 +121,7 @@ _HEADLINES = {
     "circuit-specific": "The change is circuit-specific",
     "both": "The change is both global and circuit-specific",
     "neither": "Neither a global nor a circuit-specific change",
-    "undetermined": "The data do not distinguish between the hypotheses",
+    "undetermined": "The result is undetermined",
 }
 
 

@@ -69,7 +69,7 @@ def test_an_empty_study_has_a_page(write):
         "warnings": [],
     }
     page = write(StudyReport(verdict, [], [], [], [], None, (), ""))
-    assert "The data do not distinguish between the hypotheses" in page.text
+    assert "The result is undetermined" in page.text
     for sentence in (
         "Global terms were not tested",
         "No circuit was tested",
