@@ -147,7 +147,7 @@ def close(shown, value, *, text=""):
 def test_every_estimate_of_the_page_is_that_of_the_table(study_page):
     folder, page = study_page
     rows = list(tables.read_table(folder / "tests.tsv").rows())
-    shown = page.found["Every estimate"][1:]
+    shown = page.found["All estimates"][1:]
     assert len(shown) == len(rows)
     for cells, row in zip(shown, rows, strict=True):
         name = cells[0]
@@ -178,7 +178,7 @@ def test_circuits_people_networks_and_power_are_those_of_the_tables(study_page):
         term = name[1] if name else found["Circuit"]
         seen.add(term)
         row = tests["specific", term]
-        close(found["Plain change"].lstrip("+"), tests["circuit change", term]["estimate"])
+        close(found["Unadjusted change"].lstrip("+"), tests["circuit change", term]["estimate"])
         close(found["Residual change"].lstrip("+"), row["estimate"])
         close(found["p corrected"], row["p_corrected"])
         icc = re.match(r"(\S+) \((.+)\)", found["Reliability"])

@@ -82,7 +82,7 @@ def test_a_feature_space_says_what_it_has_no_meaning_for() -> None:
     regions = FeatureSpace.of_regions(LABELS, unit="mm", centres_mm=CENTRES)
     for part, reason in (
         ("distance", "a region has no length"),
-        ("node-adjusted", "regions do to all their other edges"),
+        ("node-adjusted", "all other edges of its regions"),
         ("network-based statistics", "edges that share a region"),
         ("random circuits", "spatial autocorrelation"),
         ("curvature", "only for Fisher z"),

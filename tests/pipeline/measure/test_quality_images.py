@@ -189,7 +189,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(person):
         assert number(variance) == pytest.approx(100 * float(row["variance_removed"]), abs=0.051)
         assert number(dof) == pytest.approx(float(row["residual_dof"]), abs=0.51)
         assert usable == ("yes" if row["status"] == "included" else "no")
-    _, *kept = cells(page, "Data retained of each run")
+    _, *kept = cells(page, "Retained data of each run")
     for run, n, dummy, censored, used, minutes, regressors, dof, fd, usable in kept:
         row = by_key[run, "24p+acompcor"]
         found = [int(x) for x in (n, dummy, censored, used, regressors)]
@@ -206,7 +206,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(person):
         said = re.search(rf"{run}: mean ([\d.]+) mm over all volumes, largest ([\d.]+) mm", page)
         assert number(said[1]) == pytest.approx(np.nanmean(displacement), abs=0.0051)
         assert number(said[2]) == pytest.approx(np.nanmax(displacement), abs=0.0051)
-    _, *circuits = cells(page, "Mean Fisher z over each circuit's edges")
+    _, *circuits = cells(page, "Mean Fisher z over the edges of each circuit")
     assert len(circuits) > 5
     for _, before, after, change in circuits:
         assert number(change) == pytest.approx(number(after) - number(before), abs=0.0011)
@@ -238,7 +238,7 @@ def test_the_range_of_others_and_the_circuits_are_those_of_the_group_table(perso
         assert number(high) == pytest.approx(np.percentile(own, 95), abs=0.00051)
 
 
-CIRCUITS = "Mean Fisher z over each circuit's edges"
+CIRCUITS = "Mean Fisher z over the edges of each circuit"
 
 
 def test_the_page_of_two_visits_has_everything_and_that_of_one_renders(person):
