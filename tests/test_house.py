@@ -1,5 +1,6 @@
 """Rules of the house that a machine can check."""
 
+import ast
 import doctest
 import importlib
 import os
@@ -18,6 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("pipeline", "workflows", "atlases")
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+BENCHMARKS = sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
 README = (ROOT / "README.md").read_text()
 
 
@@ -104,6 +106,32 @@ def test_links_in_documents_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_mypy_checks_every_benchmark():
+    files = {path.stem for path in BENCHMARKS}
+    assert files == set(SETTINGS["tool"]["mypy"]["modules"])
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_benchmarks_use_only_options_that_they_define(path):
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    calls = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    defined = {
+        call.args[0].value.removeprefix("--").replace("-", "_")
+        for call in calls
+        if call.func.attr == "add_argument"
+    }
+    used = {
+        n.attr
+        for n in nodes
+        if isinstance(n, ast.Attribute)
+        and (
+            (isinstance(n.value, ast.Name) and n.value.id == "options")
+            or (isinstance(n.value, ast.Call) and ast.unparse(n.value) == "parser.parse_args()")
+        )
+    }
+    assert used == defined
 
 
 @pytest.mark.slow
