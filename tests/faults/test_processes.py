@@ -245,7 +245,8 @@ def test_a_too_low_limit_of_memory_is_refused(bench, megabytes):
 def test_an_unknown_user_without_home_name_or_rights(bench):
     """Containers have such users. A file without read permission affects its run only."""
     space = ["unshare", "-U", "--map-user=54321", "--map-group=54321"]
-    env = {"PATH": os.environ["PATH"], "HOME": "/proc/nowhere"}
+    own = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    env = own | {"HOME": "/proc/nowhere"}
 
     def go():
         words = [*space, *command(bench.words("participant", *ONE))]
@@ -297,7 +298,8 @@ def test_nothing_is_sent_anywhere(bench):
     (bench.root / "site").mkdir()
     (bench.root / "site/sitecustomize.py").write_text(_LISTEN)
     recorded = bench.root / "heard"
-    env = os.environ | {"PYTHONPATH": str(bench.root / "site"), "RECORDED": str(recorded)}
+    folders = [str(bench.root / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(folders), "RECORDED": str(recorded)}
     env = {k: v for k, v in env.items() if k not in ("NO_ET", "NIPYPE_NO_ET")}
     probe = "import socket; socket.socket(); socket.getaddrinfo('localhost', 1)"
     subprocess.run([sys.executable, "-c", probe], env=env, check=True)
