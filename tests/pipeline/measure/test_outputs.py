@@ -73,7 +73,7 @@ def test_row_and_json_file_describe_the_run(tmp_path):
     series = np.random.default_rng(1).normal(size=(55, 3))
     keep = np.arange(60) >= 5
     output = output_of(
-        coverage=np.array([1.0, 0.6, 0.1]), series=series, keep=keep, fd_mm=np.full(60, 0.1),
+        series=series, keep=keep, fd_mm=np.full(60, 0.1),
         median_tsnr=42.0,
     )  # fmt: skip
     settings = AnalysisSettings(circuits=("mine.toml",), min_minutes=1.0)
