@@ -1,8 +1,8 @@
-"""The study file, and what is inferred when it is silent.
+"""Read the study file and infer the parts of the design that it does not state.
 
-A wrong guess about who was treated would turn the verdict round, so only names that have one
-meaning in the field are guessed, every guess becomes a sentence of the report, and anything else
-is an error that says what to write.
+Confusing the arms of a study would invert its verdict. Therefore, roles and sessions are inferred
+only from names that have one meaning in the field. Each inference is stated in the report. All
+other names raise an error that states what to add to the study file.
 """
 
 import difflib
@@ -19,36 +19,36 @@ from circuitshift.pipeline.records import Background
 
 __all__ = ["STUDY_KEYS", "Design", "Observed", "StudyFile", "infer_design", "read_study_file"]
 
-#: What a study file may say: table -> key -> (type, meaning).
+#: Tables of the study file, their keys, and type and meaning of each value.
 STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
     "sessions": {
         "baseline": (str, "label of the session before treatment"),
         "followup": (str, "label of the session after treatment"),
         "control_baseline": (str, "crossover: session before the control condition"),
         "control_followup": (str, "crossover: session after the control condition"),
-        "visits": (list, "all sessions in the order of time, for trajectories"),
+        "visits": (list, "all sessions in temporal order, for trajectories"),
         "days": (dict, "days since baseline of each session: {pre = 0, week2 = 14}"),
     },
     "groups": {
         "column": (str, "column of participants.tsv that names the group"),
         "treated": (list, "groups that were treated"),
-        "control": (list, "groups with the same visits and no, or sham, treatment"),
-        "reference": (list, "healthy groups; one visit is enough"),
-        "reference_dataset": (str, "name of the data set that holds the reference group"),
+        "control": (list, "groups with the same visits and no or sham treatment"),
+        "reference": (list, "healthy groups; one visit is sufficient"),
+        "reference_dataset": (str, "name of the data set that contains the reference group"),
     },
     "model": {
         "covariates": (list, "columns of participants.tsv to regress out"),
-        "site": (str, "column, or score by session, that names the scanner"),
-        "harmonise": (bool, "harmonise edges over sites by ComBat"),
+        "site": (str, "column, or score by session, that contains the scanner"),
+        "harmonise": (bool, "harmonise edges across sites by ComBat"),
         "factor": (str, "column with a second treatment, crossed with the first"),
         "factor_levels": (list, "its two levels: without, with"),
         "symptom": (str, "score by session whose change is related to that of connectivity"),
-        "weighted": (bool, "weigh people by the residual degrees of freedom of their visits"),
-        "background": (str, "edges of the global law: all, disjoint or matched"),
+        "weighted": (bool, "weight participants by the degrees of freedom of their visits"),
+        "background": (str, "edges to which the global model is fitted: all, disjoint or matched"),
     },
     "hypotheses": {
         "circuits": (list, "circuits that are hypotheses"),
-        "directions": (dict, "circuits whose direction is fixed: increase or decrease"),
+        "directions": (dict, "circuits whose direction is fixed in advance: increase or decrease"),
         "sesoi_z": ((int, float), "smallest effect of interest, Fisher z"),
     },
     "tests": {
@@ -58,7 +58,7 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
     },
 }
 
-_COLUMNS = ("group", "arm", "treatment", "treatment_group", "intervention")
+_GROUP_COLUMNS = ("group", "arm", "treatment", "treatment_group", "intervention")
 _BEFORE = re.compile(r"^(pre|baseline|base|bl|before|predrug|pretreatment)\d*$|pre$")
 _AFTER = re.compile(r"^(post|followup|fu|after|postdrug|posttreatment)\d*$|post$")
 _UNTREATED = re.compile(r"placebo|sham|wait|no.?treat|untreated|\btau\b", re.IGNORECASE)
@@ -213,14 +213,14 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class StudyFile:
-    """What the study file states, flat: keys are those of `STUDY_KEYS`.
+    """Content of the study file, without its division into tables.
 
     Parameters
     ----------
     path : Path or None
-        None when there is no study file.
+        Path of the study file; None if there is none.
     stated : tuple of (str, object)
-        Key (``column`` becomes ``group_column``) and value.
+        Keys of `STUDY_KEYS` with their values; ``column`` is named ``group_column``.
     """
 
     path: Path | None = None
@@ -229,18 +229,18 @@ class StudyFile:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the data sets hold, as far as the design is concerned.
+    """Sessions, groups and scores that the data sets contain.
 
     Parameters
     ----------
     sessions : mapping of str to sequence of str
-        Session labels with data, by person of the main data set.
+        Labels of the sessions with data, by participant of the main data set.
     columns : mapping of str to mapping of str to str
-        Column of participants.tsv -> person -> text.
+        Columns of ``participants.tsv`` by name; each maps participants to values.
     reference_groups : mapping of str to sequence of str
-        Groups of each further data set, by its name; none when it names no groups.
+        Groups of each additional data set, by its name; empty for a data set without groups.
     scores : sequence of str
-        Names of what is known by session.
+        Names of the variables that are available by session.
     """
 
     sessions: Mapping[str, Sequence[str]]
@@ -255,23 +255,24 @@ def read_study_file(path: Path) -> StudyFile:
     Parameters
     ----------
     path : Path
-        TOML with the tables and keys of `STUDY_KEYS`.
+        TOML file with the tables and keys of `STUDY_KEYS`.
 
     Returns
     -------
     StudyFile
+        Stated keys and values.
 
     Raises
     ------
     TableError
-        If it cannot be read or is no TOML.
-    FaultsError
-        If tables, keys or types are wrong; names all of them.
+        If the file cannot be read or is not TOML.
+    InputProblemsError
+        If tables, keys or values are invalid; the message lists all of them.
     """
     try:
         content = tomllib.loads(read_text(path))
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
-        raise TableError(f"{path}: it is not TOML ({error})") from None
+        raise TableError(f"{path}: the file is not TOML ({error}); correct its syntax") from None
     problems: list[InputProblem] = []
     stated: list[tuple[str, Any]] = []
     for name, table in content.items():
@@ -291,7 +292,7 @@ def read_study_file(path: Path) -> StudyFile:
 
 def _unknown(path: Path, what: str, name: str, available: Iterable[str]) -> InputProblem:
     near = difflib.get_close_matches(name, list(available), 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(available)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(available)}"
     return InputProblem(str(path), f"{what} is unknown", hint)
 
 
@@ -303,20 +304,22 @@ def _wrong_value(path: Path, table: str, key: str, value: object) -> InputProble
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(_KINDS[k] for k in kinds)
-        return InputProblem(str(path), f"[{table}] {key} = {value!r}", f"give {names}: {meaning}")
+        return InputProblem(
+            str(path), f"[{table}] {key} = {value!r}", f"specify {names}: {meaning}"
+        )
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
         return InputProblem(
-            str(path), f"[{table}] {key} = {value!r}", "give a list of names in quotes"
+            str(path), f"[{table}] {key} = {value!r}", "specify a list of names in quotes"
         )
     if key in _ALLOWED:
-        given = dict(value).items() if isinstance(value, dict) else [(key, value)]
-        bad = {name: item for name, item in given if not _ALLOWED[key][0](item)}
-        if bad:
-            return InputProblem(str(path), f"{key} = {bad}", f"give {_ALLOWED[key][1]}")
+        items = dict(value).items() if isinstance(value, dict) else [(key, value)]
+        invalid = {name: item for name, item in items if not _ALLOWED[key][0](item)}
+        if invalid:
+            return InputProblem(str(path), f"{key} = {invalid}", f"specify {_ALLOWED[key][1]}")
     return None
 
 
-#: What the values of some keys must be, and how to say it.
+#: Test of the values of some keys, and description of the valid values.
 _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "directions": (lambda v: v in ("increase", "decrease"), "'increase' or 'decrease'"),
     "background": (lambda v: v in get_args(Background), "'all', 'disjoint' or 'matched'"),
@@ -325,8 +328,8 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
 
 _KINDS: dict[type, str] = {
     bool: "true or false",
-    str: "a text",
-    int: "a whole number",
+    str: "text in quotes",
+    int: "an integer",
     float: "a number",
     list: "a list",
     dict: "a table",
@@ -342,22 +345,25 @@ def _frozen(value: object) -> object:
 
 
 def infer_design(study: StudyFile, observed: Observed) -> Design:
-    """Complete the study file from what the data hold.
+    """Complete the design of the study file from the data.
 
     Parameters
     ----------
     study : StudyFile
+        Content of the study file.
     observed : Observed
+        Sessions, groups and scores in the data.
 
     Returns
     -------
     Design
-        `Design.inferred` says what was not stated.
+        Complete design; its attribute `inferred` lists all choices that were not stated.
 
     Raises
     ------
-    DesignError, FaultsError
-        If what is stated does not exist in the data, or a guess would be ambiguous.
+    DesignError, InputProblemsError
+        If the study file names something that the data do not contain, or if a role or a session
+        cannot be inferred without ambiguity.
     """
     stated = dict(study.stated)
     inferred: list[str] = []
@@ -365,50 +371,53 @@ def infer_design(study: StudyFile, observed: Observed) -> Design:
     column = stated.setdefault("group_column", _group_column(observed))
     if column and column not in observed.columns:
         raise DesignError(
-            f"participants.tsv has no column {column!r}; its columns are "
-            f"{', '.join(observed.columns) or 'none'}; name one under [groups] column"
+            f"participants.tsv has no column {column!r}; choose from "
+            f"{', '.join(observed.columns) or 'none'} for [groups] column of the study file"
         )
     stated |= _reference_dataset(stated, observed, inferred)
-    problems = _faults(stated, observed)
+    problems = _problems(stated, observed)
     if problems:
-        raise InputProblemsError("the study file does not fit the data", problems)
+        raise InputProblemsError("the study file does not match the data", problems)
     own = () if stated.get("reference_dataset") else stated.get("reference", ())
     if not any((stated.get("treated"), stated.get("control"), own)):
         stated |= _roles(stated, observed, inferred)
     elif not stated.get("treated"):
-        stated["treated"] = _others(stated, observed, inferred)
-    stated |= _left_over(stated, observed, inferred)
+        stated["treated"] = _treated_by_exclusion(stated, observed, inferred)
+    stated |= _remaining_groups(stated, observed, inferred)
     design = Design(**stated)
     return replace(design, inferred=tuple(inferred))
 
 
 def _sessions(stated: Mapping[str, Any], observed: Observed, inferred: list[str]) -> dict[str, str]:
-    """Find baseline and follow-up among the labels."""
+    """Infer baseline and follow-up from the session labels."""
     labels = sorted({s for sessions in observed.sessions.values() for s in sessions}, key=_natural)
     labels = [label for label in labels if label not in _control_sessions(stated)]
     if "baseline" in stated and "followup" in stated:
         return {}
     if len(labels) < 2:
         raise DesignError(
-            f"change needs two sessions, and the data hold {len(labels)} "
+            f"an analysis of change needs two sessions, but the data contain {len(labels)} "
             f"({', '.join(labels) or 'none'}); check that sessions are named ses-<label> and that "
-            "--session-label does not leave one out"
+            "--session-label selects both"
         )
     before = [label for label in labels if _BEFORE.search(label.lower())]
     after = [label for label in labels if _AFTER.search(label.lower())]
     if len(labels) == 2 and not before and not after:
         before, after = [labels[0]], [labels[1]]
-    elif len(labels) == 2 and bool(before) != bool(after):  # pre and 3months: one name tells
+    elif len(labels) == 2 and bool(before) != bool(after):  # one name suffices: pre and 3months
         before = before or [label for label in labels if label not in after]
         after = after or [label for label in labels if label not in before]
     baseline = stated.get("baseline", before[0] if len(before) == 1 else "")
     followup = stated.get("followup", after[0] if len(after) == 1 else "")
     if not baseline or not followup:
         raise DesignError(
-            f"the sessions {', '.join(labels)} do not tell which is before treatment and which "
-            'after; write into the study file: [sessions] baseline = "...", followup = "..."'
+            f"cannot determine from the labels {', '.join(labels)} which session is before and "
+            'which is after treatment; add to the study file: [sessions] baseline = "...", '
+            'followup = "..."'
         )
-    inferred.append(f"Baseline is ses-{baseline} and follow-up ses-{followup}, by their names.")
+    inferred.append(
+        f"Baseline ses-{baseline} and follow-up ses-{followup} were inferred from session labels."
+    )
     return {"baseline": baseline, "followup": followup}
 
 
@@ -417,18 +426,18 @@ def _control_sessions(stated: Mapping[str, Any]) -> set[str]:
 
 
 def _natural(label: str) -> list[tuple[int, int | str]]:
-    """Sort key that puts 2 before 10."""
+    """Return a sort key that orders numbers by value: 2 before 10."""
     parts = re.findall(r"\d+|\D+", label.lower())
     return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
 
 
 def _group_column(observed: Observed) -> str:
     lower = {name.lower(): name for name in observed.columns}
-    return next((lower[name] for name in _COLUMNS if name in lower), "")
+    return next((lower[name] for name in _GROUP_COLUMNS if name in lower), "")
 
 
 def _groups(stated: Mapping[str, Any], observed: Observed) -> dict[str, list[str]]:
-    """People with data, by group, in the order of names."""
+    """Return the participants with data by group, sorted by the names of the groups."""
     column = observed.columns.get(str(stated["group_column"]), {})
     out: dict[str, list[str]] = {}
     for person in sorted(observed.sessions):
@@ -441,14 +450,14 @@ def _groups(stated: Mapping[str, Any], observed: Observed) -> dict[str, list[str
 def _reference_dataset(
     stated: Mapping[str, Any], observed: Observed, inferred: list[str]
 ) -> dict[str, Any]:
-    """Choose the reference group of a further data set, when there is one."""
+    """Choose the reference group of an additional data set, if there is one."""
     named = observed.reference_groups
     if not named or stated.get("reference_dataset", "") not in ("", *named):
-        return {}  # said among the faults
+        return {}  # `_problems` reports a data set that does not exist
     if not stated.get("reference_dataset") and len(named) > 1:
         raise DesignError(
-            f"{len(named)} reference data sets are given ({', '.join(named)}); choose one under "
-            "[groups] reference_dataset"
+            f"there are {len(named)} reference data sets ({', '.join(named)}); choose one under "
+            "[groups] reference_dataset of the study file"
         )
     name = stated.get("reference_dataset") or next(iter(named))
     chosen = {"reference_dataset": name}
@@ -458,95 +467,107 @@ def _reference_dataset(
     healthy = tuple(g for g in groups if _HEALTHY.search(g) or _AMBIGUOUS.search(g))
     if not healthy:
         raise DesignError(
-            f"no group of data set {name} ({', '.join(groups)}) looks healthy; write into the "
-            "study file: [groups] reference = [...]"
+            f"no group of data set {name} ({', '.join(groups)}) is a healthy group by its name; "
+            "add to the study file: [groups] reference = [...]"
         )
-    inferred.append(f"Reference is {', '.join(healthy)} of data set {name}, by name.")
+    inferred.append(
+        f"Reference group {', '.join(healthy)} of data set {name} was inferred from its name."
+    )
     return chosen | {"reference": healthy}
 
 
-def _faults(stated: Mapping[str, Any], observed: Observed) -> list[InputProblem]:
-    """Say everything that the study file names and the data do not have."""
+def _problems(stated: Mapping[str, Any], observed: Observed) -> list[InputProblem]:
+    """List everything that the study file names and the data do not contain."""
     problems = []
     labels = {s for sessions in observed.sessions.values() for s in sessions}
     for key in ("baseline", "followup", "control_baseline", "control_followup"):
         if stated.get(key) and stated[key] not in labels:
-            problems.append(_absent("study file", f"{key} session", stated[key], labels))
+            problems.append(_not_in_data("study file", f"{key} session", stated[key], labels))
     problems += [
-        _absent("study file", "visit", label, labels)
+        _not_in_data("study file", "visit", label, labels)
         for label in (*stated.get("visits", ()), *dict(stated.get("days", ())))
         if label not in labels
     ]
     without = set(stated.get("visits", ())) - set(dict(stated.get("days", ())))
     if stated.get("days") and without:
-        lines = ", ".join(sorted(without))
+        labels_without = ", ".join(sorted(without))
         problems.append(
-            InputProblem("study file", f"days of {lines} are missing", "give days of all visits")
+            InputProblem(
+                "study file",
+                f"days of {labels_without} are missing",
+                "add the days of all visits to [sessions] days",
+            )
         )
-    problems += _model_faults(stated, observed)
+    problems += _model_problems(stated, observed)
     column = observed.columns.get(str(stated["group_column"]), {})
     groups = set(column.values()) - {NOT_AVAILABLE}
     other = str(stated.get("reference_dataset", ""))
     if other and other not in observed.reference_groups:
         names = observed.reference_groups
-        problems.append(_absent("study file", "reference_dataset", other, names))
+        problems.append(_not_in_data("study file", "reference_dataset", other, names))
     for role in ("treated", "control", "reference"):
-        there = (
+        existing = (
             set(observed.reference_groups.get(other, groups))
             if role == "reference" and other
             else groups
         )
         problems += [
-            _absent("study file", f"{role} group", group, there)
+            _not_in_data("study file", f"{role} group", group, existing)
             for group in stated.get(role, ())
-            if group not in there
+            if group not in existing
         ]
     problems += [
-        _absent("study file", "covariate", name, observed.columns)
+        _not_in_data("study file", "covariate", name, observed.columns)
         for name in stated.get("covariates", ())
         if name not in observed.columns
     ]
     return problems
 
 
-def _model_faults(stated: Mapping[str, Any], observed: Observed) -> list[InputProblem]:
+def _model_problems(stated: Mapping[str, Any], observed: Observed) -> list[InputProblem]:
     problems = []
     site, factor, symptom = (str(stated.get(key, "")) for key in ("site", "factor", "symptom"))
     if site and site not in (*observed.columns, *observed.scores):
-        problems.append(_absent("study file", "site", site, (*observed.columns, *observed.scores)))
+        problems.append(
+            _not_in_data("study file", "site", site, (*observed.columns, *observed.scores))
+        )
     if symptom and symptom not in observed.scores:
-        problems.append(_absent("study file", "symptom", symptom, observed.scores))
+        problems.append(_not_in_data("study file", "symptom", symptom, observed.scores))
     if factor and factor not in observed.columns:
-        problems.append(_absent("study file", "factor", factor, observed.columns))
+        problems.append(_not_in_data("study file", "factor", factor, observed.columns))
     elif factor:
-        there = sorted(set(observed.columns[factor].values()) - {NOT_AVAILABLE})
+        existing = sorted(set(observed.columns[factor].values()) - {NOT_AVAILABLE})
         levels = stated.get("factor_levels", ())
-        if len(levels) != 2 or not set(levels) <= set(there):
+        if len(levels) != 2 or not set(levels) <= set(existing):
             problems.append(
                 InputProblem(
                     "study file",
-                    f"factor {factor!r} has the levels {', '.join(there) or 'none'}",
-                    "say which two are compared: factor_levels = [without, with]",
+                    f"factor {factor!r} has the levels {', '.join(existing) or 'none'}",
+                    "specify the two levels to compare: factor_levels = [without, with]",
                 )
             )
     return problems
 
 
-def _absent(where: str, what: str, name: str, available: Iterable[str]) -> InputProblem:
-    there = ", ".join(sorted(available)) or "none"
-    return InputProblem(where, f"{what} {name!r} is not in the data", f"the data have {there}")
+def _not_in_data(where: str, what: str, name: str, available: Iterable[str]) -> InputProblem:
+    existing = ", ".join(sorted(available)) or "none"
+    return InputProblem(where, f"{what} {name!r} is not in the data", f"choose from {existing}")
 
 
 def _roles(
     stated: Mapping[str, Any], observed: Observed, inferred: list[str]
 ) -> dict[str, tuple[str, ...]]:
-    """Guess roles from group names that have one meaning."""
+    """Infer roles from group names that have one meaning."""
     groups = _groups(stated, observed)
     if not groups:
-        inferred.append("No group column in participants.tsv: everybody counts as treated.")
+        inferred.append(
+            "participants.tsv has no group column: all participants are analysed as treated."
+        )
         return {}
     if len(groups) == 1:
-        inferred.append(f"There is one group ({next(iter(groups))}): everybody counts as treated.")
+        inferred.append(
+            f"There is one group ({next(iter(groups))}): all participants are analysed as treated."
+        )
         return {}
     healthy = tuple(g for g in groups if _HEALTHY.search(g))
     unclear = [group for group in groups if _AMBIGUOUS.search(group)]
@@ -554,34 +575,39 @@ def _roles(
     has_healthy = any(_HEALTHY.search(group) for group in named)
     if unclear and not has_healthy and not stated.get("reference_dataset"):
         raise DesignError(
-            f"group {unclear[0]!r} may be healthy people or untreated patients; write into the "
+            f"group {unclear[0]!r} may be healthy participants or untreated patients; add to the "
             f'study file: [groups] column = "{stated["group_column"]}", treated = [...], '
             f"control = [...], reference = [...]; the groups are {', '.join(groups)}"
         )
-    # beside a healthy group, a group called control has the patients' visits without treatment
+    # if there is also a healthy group, a group named control consists of untreated patients
     roles = {
         "control": tuple(g for g in groups if _UNTREATED.search(g) or g in unclear),
     }
     if stated.get("reference_dataset"):
-        inferred += [f"Group {g} has no role: the reference is another data set." for g in healthy]
+        inferred += [
+            f"Group {g} has no role, because the reference group is in another data set."
+            for g in healthy
+        ]
     else:
         roles["reference"] = healthy
-    taken = {*roles["control"], *healthy}
-    roles["treated"] = tuple(g for g in groups if g not in taken)
+    assigned = {*roles["control"], *healthy}
+    roles["treated"] = tuple(g for g in groups if g not in assigned)
     if not roles["treated"]:
         raise DesignError(
-            f"no group of {', '.join(groups)} looks treated; write into the study file: [groups] "
-            "treated = [...]"
+            f"none of the groups {', '.join(groups)} is a treated group by its name; add to the "
+            "study file: [groups] treated = [...]"
         )
-    said = "; ".join(f"{role}: {', '.join(names)}" for role, names in roles.items() if names)
-    inferred.append(f"Roles by the names in column {stated['group_column']}: {said}.")
+    listed = "; ".join(f"{role}: {', '.join(names)}" for role, names in roles.items() if names)
+    inferred.append(
+        f"Roles were inferred from the group names in column {stated['group_column']}: {listed}."
+    )
     return roles
 
 
-def _left_over(
+def _remaining_groups(
     stated: Mapping[str, Any], observed: Observed, inferred: list[str]
 ) -> dict[str, tuple[str, ...]]:
-    """Give groups that no role names the role of their name, and say which have none."""
+    """Infer the roles of groups that the study file does not mention, and list those without."""
     roles = {role: tuple(stated.get(role, ())) for role in ("treated", "control", "reference")}
     if not roles["treated"]:
         return {}  # no groups
@@ -589,27 +615,32 @@ def _left_over(
     named = {*roles["treated"], *roles["control"], *own}
     rest = [group for group in _groups(stated, observed) if group not in named]
     out = {}
-    for role, pattern, asked in (
+    for role, pattern, is_open in (
         ("reference", _HEALTHY, not stated.get("reference_dataset")),
         ("control", _UNTREATED, not stated.get("control_baseline")),
     ):
         found = tuple(g for g in rest if pattern.search(g))
-        if asked and found and not roles[role]:
+        if is_open and found and not roles[role]:
             out[role] = found
             rest = [g for g in rest if g not in found]
-            inferred.append(f"{role.capitalize()}: {', '.join(found)}, by name.")
+            inferred.append(f"Role {role} of {', '.join(found)} was inferred from group names.")
     if rest:
-        inferred.append(f"Without a role, and left out: {', '.join(rest)}.")
+        inferred.append(f"Groups without a role, which are not analysed: {', '.join(rest)}.")
     return out
 
 
-def _others(stated: Mapping[str, Any], observed: Observed, inferred: list[str]) -> tuple[str, ...]:
-    """Treated are the groups that have no other role."""
-    taken = {*stated.get("control", ())}
+def _treated_by_exclusion(
+    stated: Mapping[str, Any], observed: Observed, inferred: list[str]
+) -> tuple[str, ...]:
+    """Infer that groups without another role are treated."""
+    assigned = {*stated.get("control", ())}
     if not stated.get("reference_dataset"):
-        taken |= {*stated.get("reference", ())}
-    treated = tuple(group for group in _groups(stated, observed) if group not in taken)
+        assigned |= {*stated.get("reference", ())}
+    treated = tuple(group for group in _groups(stated, observed) if group not in assigned)
     if not treated:
-        raise DesignError("every group is control or reference; name the treated under [groups]")
-    inferred.append(f"Treated are the groups without another role: {', '.join(treated)}.")
+        raise DesignError(
+            "all groups are control or reference groups; add treated = [...] to [groups] of the "
+            "study file"
+        )
+    inferred.append(f"Groups without another role are analysed as treated: {', '.join(treated)}.")
     return treated

@@ -40,13 +40,17 @@ def origins_of(
     Parameters
     ----------
     data_sets : sequence of DataSet
-        The main one first.
+        Data sets of the study; the main data set comes first.
     stated : StudyFile
+        Content of the study file.
     settings : AnalysisSettings
+        Settings of the analysis.
     ratings : sequence of Rating
+        Decisions of raters.
     out_dir : Path
         Root of the output data set.
     digests : Digests
+        Digests of files, which are computed once per file.
 
     Returns
     -------
@@ -70,8 +74,8 @@ def origins_of(
 
 def _participants_of(data_set: DataSet) -> object:
     """Return the content of all tables of participants, without their location."""
-    found = read_participants(data_set.participants)
-    return found.labels, found.columns, found.visits, found.problems, found.notes
+    table = read_participants(data_set.participants)
+    return table.labels, table.columns, table.visits, table.problems, table.notes
 
 
 def results_hash(data_sets: Sequence[DataSet], digests: Digests) -> str:
@@ -80,13 +84,16 @@ def results_hash(data_sets: Sequence[DataSet], digests: Digests) -> str:
     Parameters
     ----------
     data_sets : sequence of DataSet
+        Data sets of the study.
     digests : Digests
+        Digests of files.
 
     Returns
     -------
     str
+        Hash of the names and contents of all files.
     """
-    found: list[tuple[str, str, str]] = []
+    contents: list[tuple[str, str, str]] = []
     for data_set in data_sets:
         root = data_set.outputs
         runs = sorted(root.glob("sub-*/sub-*_runs.tsv"))
@@ -98,11 +105,11 @@ def results_hash(data_sets: Sequence[DataSet], digests: Digests) -> str:
                 continue
             files += [root / name for name in sorted(matrices)]
             files += [(root / name).with_suffix(".json") for name in sorted(matrices)]
-        found += [
+        contents += [
             (data_set.name, path.relative_to(root).as_posix(), _digest(path, digests))
             for path in files
         ]
-    return hash_of(found)
+    return hash_of(contents)
 
 
 def ratings_hash(ratings: Sequence[Rating]) -> str:
@@ -111,10 +118,12 @@ def ratings_hash(ratings: Sequence[Rating]) -> str:
     Parameters
     ----------
     ratings : sequence of Rating
+        Decisions, from `circuitshift.pipeline.study.ratings.read_ratings`.
 
     Returns
     -------
     str
+        Hash of all decisions.
     """
     return hash_of(tuple(ratings))
 
@@ -133,13 +142,14 @@ def group_files(folder: Path, digests: Digests) -> dict[str, str]:
     Parameters
     ----------
     folder : Path
-        ``group/``.
+        Folder ``group/`` of the output data set.
     digests : Digests
+        Digests of files.
 
     Returns
     -------
     dict of str to str
-        By file name.
+        Digest by file name.
     """
     paths = complete_files([*folder.glob("*.tsv"), *folder.glob("*.json")])
     return {path.name: _digest(path, digests) for path in paths if path.name not in _NOT_OURS}
@@ -151,12 +161,13 @@ def is_current(folder: Path, made_from: Mapping[str, str], code: str, digests: D
     Parameters
     ----------
     folder : Path
-        ``group/``.
+        Folder ``group/`` of the output data set.
     made_from : mapping of str to str
-        From `origins_of`.
+        Hashes of the inputs, from `origins_of`.
     code : str
         Hash of the code of the group level.
     digests : Digests
+        Digests of files.
 
     Returns
     -------

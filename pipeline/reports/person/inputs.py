@@ -282,7 +282,7 @@ def _coverage(row: _Row, atlas: Atlas, out_dir: Path) -> Floats:
     path = out_dir / _sibling(row, "coverage")
     if path.exists():
         return tables.read_table(path).numbers("coverage")
-    missing = set(_sidecar(row, out_dir).get("RegionsLost") or [])
+    missing = set(_sidecar(row, out_dir).get("RegionsMissing") or [])
     return np.array([0.0 if label in missing else 1.0 for label in atlas.labels])
 
 

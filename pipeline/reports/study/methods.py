@@ -127,7 +127,7 @@ def _provenance(verdict: Row) -> list[tuple[str, str]]:
     ]
     for key in (
         "inputs_hash",
-        "science_hash",
+        "settings_hash",
         "code_hash",
         "seed",
         "atlas",
@@ -377,5 +377,5 @@ def _method(rows: Sequence[Row]) -> str:
 
 
 def _hashes(verdict: Row) -> str:
-    names = ("code_hash", "science_hash", "seed")
+    names = ("code_hash", "settings_hash", "seed")
     return ", ".join(f"{k.replace('_', ' ')} {verdict[k]}" for k in names if k in verdict)

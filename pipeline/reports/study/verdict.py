@@ -194,7 +194,7 @@ def limits(verdict: Row) -> list[str]:
             "Benefit: an association of symptoms with change does not show which of them came "
             "first."
         )
-    if not (verdict.get("quality") or {}).get("qcfc_n_people"):
+    if not (verdict.get("quality") or {}).get("qcfc_n_participants"):
         out.append(
             "Motion: head motion was not available, so it cannot be excluded as a cause of change."
         )

@@ -222,7 +222,7 @@ def _full_study(circuits=("dmn", "tpn"), *, arms=("treated", "control", "referen
         "circuits": by_family["specific"],
         "n": dict.fromkeys(arms, 4),
         "design": {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1},
-        "science_hash": "0123456789ab",
+        "settings_hash": "0123456789ab",
         "code_hash": "ba9876543210",
         "seed": 7,
         "versions": {"circuitshift": "0.1.0"},

@@ -1,4 +1,4 @@
-"""The study file: what is stated, what is inferred, and what is refused."""
+"""The study file and the designs that are inferred from it and from the data."""
 
 import pytest
 
@@ -22,7 +22,7 @@ def stated(**keys):
     return StudyFile(None, tuple(keys.items()))
 
 
-def test_roles_and_sessions_are_inferred_and_said():
+def test_inferred_roles_and_sessions_are_reported():
     design = infer_design(StudyFile(), observed(["drug", "placebo", "healthy"]))
     assert (design.baseline, design.followup) == ("pre", "post")
     assert (design.treated, design.control, design.reference) == (
@@ -31,8 +31,9 @@ def test_roles_and_sessions_are_inferred_and_said():
         ("healthy",),
     )
     assert design.inferred == (
-        "Baseline is ses-pre and follow-up ses-post, by their names.",
-        "Roles by the names in column group: control: placebo; reference: healthy; treated: drug.",
+        "Baseline ses-pre and follow-up ses-post were inferred from session labels.",
+        "Roles were inferred from the group names in column group: control: placebo; "
+        "reference: healthy; treated: drug.",
     )
 
 
@@ -47,29 +48,29 @@ def test_roles_and_sessions_are_inferred_and_said():
         (("V1", "V2"), ("V1", "V2")),
     ],
 )
-def test_session_names(labels, found):
+def test_baseline_and_follow_up_are_inferred_from_session_labels(labels, found):
     design = infer_design(StudyFile(), observed([""], labels))
     assert (design.baseline, design.followup) == found
 
 
-def test_control_is_clear_beside_a_healthy_group():
+def test_control_is_unambiguous_if_there_is_a_healthy_group():
     design = infer_design(StudyFile(), observed(["drug", "control", "healthy"]))
     assert (design.treated, design.control) == (("drug",), ("control",))
-    there = {"ds2": ("control",)}
-    design = infer_design(StudyFile(), observed(["drug", "control"], reference_groups=there))
+    other = {"ds2": ("control",)}
+    design = infer_design(StudyFile(), observed(["drug", "control"], reference_groups=other))
     assert (design.control, design.reference) == (("control",), ("control",))
 
 
 def test_no_groups_is_one_arm():
     design = infer_design(StudyFile(), observed(["", ""]))
     assert (design.treated, design.control) == ((), ())
-    assert "everybody counts as treated" in design.inferred[-1]
+    assert "all participants are analysed as treated" in design.inferred[-1]
 
 
 def test_one_group_is_one_arm():
     design = infer_design(StudyFile(), observed(["healthy", "healthy"]))
     assert (design.treated, design.reference) == ((), ())
-    assert design.inferred[-1] == "There is one group (healthy): everybody counts as treated."
+    assert "one group (healthy): all participants are analysed as treated" in design.inferred[-1]
 
 
 def test_real_groups_of_a_no_treatment_trial():
@@ -80,12 +81,12 @@ def test_real_groups_of_a_no_treatment_trial():
 
 
 def test_reference_from_another_data_set():
-    there = {"ds002748": ("control", "depr")}
-    design = infer_design(StudyFile(), observed(["cbt", "sham"], reference_groups=there))
+    other = {"ds002748": ("control", "depr")}
+    design = infer_design(StudyFile(), observed(["cbt", "sham"], reference_groups=other))
     assert (design.reference_dataset, design.reference) == ("ds002748", ("control",))
     assert (design.treated, design.control) == (("cbt",), ("sham",))
     design = infer_design(
-        stated(reference=("depr",)), observed(["cbt", "sham"], reference_groups=there)
+        stated(reference=("depr",)), observed(["cbt", "sham"], reference_groups=other)
     )
     assert design.reference == ("depr",)
     design = infer_design(StudyFile(), observed(["cbt"], reference_groups={"x": ()}))
@@ -95,17 +96,21 @@ def test_reference_from_another_data_set():
 def test_stated_control_makes_the_others_treated():
     design = infer_design(stated(control=("control",)), observed(["control", "a", "b"]))
     assert design.treated == ("a", "b")
-    assert "Treated are the groups without another role: a, b." in design.inferred
+    assert "Groups without another role are analysed as treated: a, b." in design.inferred
 
 
 @pytest.mark.parametrize(
     ("study", "seen", "sentence"),
     [
-        (StudyFile(), observed(["control", "drug"]), "may be healthy people or untreated"),
-        (StudyFile(), observed(["placebo", "hc"]), "no group of hc, placebo looks treated"),
-        (StudyFile(), observed([""], ("pre",)), "change needs two sessions, and the data hold 1"),
-        (StudyFile(), observed([""], ("a", "b", "c")), "do not tell which is before"),
-        (StudyFile(), observed([""], ("pre1", "pre2", "post")), "do not tell which is before"),
+        (StudyFile(), observed(["control", "drug"]), "may be healthy participants or untreated"),
+        (StudyFile(), observed(["placebo", "hc"]), "none of the groups hc, placebo is a treated"),
+        (StudyFile(), observed([""], ("pre",)), "needs two sessions, but the data contain 1"),
+        (StudyFile(), observed([""], ("a", "b", "c")), "labels a, b, c which session is before"),
+        (
+            StudyFile(),
+            observed([""], ("pre1", "pre2", "post")),
+            "labels post, pre1, pre2 which session is before",
+        ),
         (stated(baseline="wk0"), observed(["a"]), "baseline session 'wk0' is not in the data"),
         (stated(treated=("zz",)), observed(["a"]), "treated group 'zz' is not in the data"),
         (stated(covariates=("dose",)), observed(["a"]), "covariate 'dose' is not in the data"),
@@ -114,14 +119,14 @@ def test_stated_control_makes_the_others_treated():
         (
             StudyFile(),
             observed(["a"], reference_groups={"x": ("p",)}),
-            "no group of data set x \\(p\\) looks healthy",
+            "no group of data set x \\(p\\) is a healthy group by its name",
         ),
         (
             StudyFile(),
             observed(["a"], reference_groups={"x": (), "y": ()}),
             "2 reference data sets",
         ),
-        (stated(control=("a",)), observed(["a"]), "every group is control or reference"),
+        (stated(control=("a",)), observed(["a"]), "all groups are control or reference groups"),
         (stated(treated=("a",), control=("a",)), observed(["a"]), "has two roles"),
         (stated(baseline="pre", followup="pre"), observed(["a"]), "name two sessions"),
         (stated(n_permutations=5), observed(["a"]), "cannot reach p = .05"),
@@ -151,12 +156,12 @@ def test_stated_control_makes_the_others_treated():
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(study, seen, sentence):
+def test_designs_that_do_not_match_the_data_raise_an_error(study, seen, sentence):
     with pytest.raises((DesignError, InputProblemsError), match=sentence):
         infer_design(study, seen)
 
 
-def test_study_file_is_read(tmp_path):
+def test_a_study_file_is_read(tmp_path):
     path = tmp_path / "study.toml"
     path.write_text(
         '[sessions]\nbaseline = "pre"\nfollowup = "post"\n'
@@ -170,7 +175,7 @@ def test_study_file_is_read(tmp_path):
     assert (design.group_column, design.treated) == ("arm", ("x",))
 
 
-def test_every_fault_of_a_study_file_is_said_at_once(tmp_path):
+def test_all_problems_of_a_study_file_are_reported_together(tmp_path):
     path = tmp_path / "study.toml"
     path.write_text(
         "[session]\nbaseline = 'pre'\n[tests]\nseed = 'x'\npermutations = 3\n"
@@ -182,39 +187,39 @@ def test_every_fault_of_a_study_file_is_said_at_once(tmp_path):
     assert len(caught.value.problems) == 6
     assert "did you mean 'sessions'" in text
     assert "did you mean 'n_permutations'" in text
-    assert "give a whole number: seed" in text
+    assert "specify an integer: seed" in text
     assert "names in quotes" in text
-    assert "give a list: groups with the same visits" in text
+    assert "specify a list: groups with the same visits" in text
     assert "'increase' or 'decrease'" in text
 
 
-def test_a_study_file_that_is_no_toml(tmp_path):
+def test_a_study_file_that_is_not_toml_raises_an_error(tmp_path):
     (tmp_path / "s.toml").write_text("[sessions\n")
-    with pytest.raises(TableError, match="it is not TOML"):
+    with pytest.raises(TableError, match="the file is not TOML"):
         read_study_file(tmp_path / "s.toml")
 
 
-def test_sessions_of_the_control_condition_leave_the_guess_alone():
+def test_sessions_of_the_control_condition_are_ignored_in_the_inference():
     seen = observed(["a"], ("predrug", "postdrug", "preplacebo", "postplacebo"))
     stated_ = stated(control_baseline="preplacebo", control_followup="postplacebo")
-    with pytest.raises(DesignError, match="do not tell which is before"):
+    with pytest.raises(DesignError, match="labels x, y, z which session is before"):
         infer_design(stated_, observed(["a"], ("x", "y", "z", "preplacebo", "postplacebo")))
     design = infer_design(stated_, seen)
     assert (design.baseline, design.followup) == ("predrug", "postdrug")
 
 
-def test_groups_that_no_role_names_take_the_role_of_their_name_or_none():
+def test_groups_absent_from_the_study_file_get_the_role_of_their_name_or_none():
     seen = observed(["drug", "placebo", "healthy", "other"])
     design = infer_design(stated(treated=("drug",)), seen)
     assert (design.control, design.reference) == (("placebo",), ("healthy",))
     assert design.inferred[-3:] == (
-        "Reference: healthy, by name.",
-        "Control: placebo, by name.",
-        "Without a role, and left out: other.",
+        "Role reference of healthy was inferred from group names.",
+        "Role control of placebo was inferred from group names.",
+        "Groups without a role, which are not analysed: other.",
     )
     design = infer_design(stated(treated=("drug",), control=("other",)), seen)
     assert (design.control, design.reference) == (("other",), ("healthy",))
-    assert design.inferred[-1] == "Without a role, and left out: placebo."
+    assert design.inferred[-1] == "Groups without a role, which are not analysed: placebo."
 
 
 @pytest.mark.parametrize(
@@ -227,12 +232,12 @@ def test_groups_that_no_role_names_take_the_role_of_their_name_or_none():
         ({"visits": ("pre", "post"), "days": (("pre", 0),)}, "days of post are missing"),
     ],
 )
-def test_values_out_of_range_are_refused(keys, sentence):
+def test_values_out_of_range_raise_an_error(keys, sentence):
     with pytest.raises((DesignError, InputProblemsError), match=sentence):
         infer_design(stated(**keys), observed(["drug", "placebo"]))
 
 
-def test_wrong_kinds_of_values(tmp_path):
+def test_values_of_the_wrong_type_are_reported_together(tmp_path):
     path = tmp_path / "study.toml"
     path.write_text(
         '[sessions]\ndays = {pre = "zero"}\n[model]\nbackground = "half"\nfactor = 3\n'
@@ -240,6 +245,7 @@ def test_wrong_kinds_of_values(tmp_path):
     )
     with pytest.raises(InputProblemsError) as caught:
         read_study_file(path)
-    said = str(caught.value)
-    for text in ("give numbers of days", "'matched'", "give a text", "'increase' or 'decrease'"):
-        assert text in said
+    message = str(caught.value)
+    expected = ("numbers of days", "'matched'", "specify text in quotes", "'increase' or")
+    for text in expected:
+        assert text in message

@@ -256,7 +256,7 @@ def test_the_group_level_uses_the_settings_of_the_participant_level(study, tmp_p
     assert run(*again, "--participant-label", "01", "--min-minutes", 3) == EXIT_OK
     words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work")
     assert run(*words) == EXIT_FAILED
-    assert "people were measured with different settings (01 unlike 02" in capsys.readouterr().err
+    assert "measured with different settings (01 unlike 02" in capsys.readouterr().err
 
 
 def test_participants_measured_with_other_code_are_named(study, tmp_path):
@@ -271,8 +271,8 @@ def test_participants_measured_with_other_code_are_named(study, tmp_path):
     words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work")
     assert run(*words, "--study", root / "study.toml") == EXIT_OK
     message = (
-        "1 person was measured by another version of the measuring code than the one installed "
-        "(sub-02)"
+        "1 participant was measured by another version of the measuring code than the one "
+        "installed (sub-02)"
     )
     assert any(note.startswith(message) for note in tables.read_json(verdict)["notes"])
 

@@ -83,7 +83,7 @@ def test_absence_of_an_effect_is_reported_only_after_a_test_of_equivalence(full_
             "clinical improvement",
         ),
         (
-            {"quality": {"qcfc_n_people": 9.0}},
+            {"quality": {"qcfc_n_participants": 9.0}},
             "neither direction",
             "Motion: head motion was not available",
         ),
