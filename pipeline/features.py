@@ -33,10 +33,10 @@ _EDGES_ONLY: dict[OptionalPart, str] = {
     "distance": "Distance term: not fitted, because a region has no length.",
     "network-based statistics": "Network-based statistics: not computed, because they join edges "
     "that share a region.",
-    "node-adjusted": "Node-adjusted tests: not computed, because they adjust each edge for the "
-    "change of all other edges of its two regions.",
+    "node-adjusted": "Region-adjusted tests: not computed, because they adjust each edge for "
+    "changes of all other edges of its regions.",
     "random circuits": "Random circuits: not drawn, because they match sets of edges by strength "
-    "and length; sets of regions need surrogates that keep the spatial autocorrelation.",
+    "and length; sets of regions need surrogates that preserve the spatial autocorrelation.",
 }
 
 

@@ -85,9 +85,9 @@ def prepare_atlases(
             atlas = atlas_for(source, space)
             atlases.setdefault(atlas.name, atlas)
     for name in sorted({run.atlas for run in runs if not is_image(run)}):
-        stated = _atlas_of_series([run for run in runs if run.atlas == name], settings)
-        if stated is not None:
-            regions, reference = stated.regions, stated.reference
+        series_atlas = _atlas_of_series([run for run in runs if run.atlas == name], settings)
+        if series_atlas is not None:
+            regions, reference = series_atlas.regions, series_atlas.reference
             atlases.setdefault(name, Atlas(name, regions, "table", reference=reference))
     for name, atlas in atlases.items():
         _write_atlas(atlas, _atlas_table(out_dir, name))
