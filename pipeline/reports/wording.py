@@ -130,14 +130,29 @@ def headline(verdict: str) -> str:
     return _HEADLINES.get(verdict, verdict)
 
 
-def who(n: Mapping[str, Any]) -> str:
-    """Return how many participants of each arm were analysed, as a sentence."""
+def who(n: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> str:
+    """Return how many participants of each arm were analysed, as a sentence.
+
+    Parameters
+    ----------
+    n : mapping
+        Number of participants of each arm.
+    labels : mapping of str to str, optional
+        Names of the arms for display, from the study file.
+
+    Returns
+    -------
+    str
+    """
+    names = {arm: f" ({name})" for arm, name in (labels or {}).items()}
     treated, control, reference = (int(n.get(k) or 0) for k in ("treated", "control", "reference"))
-    participants = count(treated, "treated participant")
+    participants = count(treated, "treated participant") + names.get("treated", "")
     if control:
-        participants += f" and {count(control, 'control participant')}"
+        participants += f" and {count(control, 'control participant')}{names.get('control', '')}"
     text = f"{participants} with both visits"
-    return text + (f", and {count(reference, 'reference participant')}." if reference else ".")
+    if not reference:
+        return f"{text}."
+    return f"{text}, and {count(reference, 'reference participant')}{names.get('reference', '')}."
 
 
 def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
@@ -156,6 +171,8 @@ def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
         Sentences on global terms, then on circuits, then on effects that were not found.
     """
     versus = " relative to the control arm" if (verdict.get("n") or {}).get("control") else ""
+    control = dict((verdict.get("design") or {}).get("labels") or ()).get("control")
+    versus += f" ({control})" if versus and control else ""
     terms, circuits = verdict.get("global") or {}, verdict.get("circuits") or {}
     out = [
         f"{_global_words(term, row)}{versus} ({_evidence(row)})."

@@ -355,6 +355,8 @@ def _analyse(
     return verdict_content(context, fitted, sensitivity) | {
         "circuits_not_resolved": list(context.skipped),
         "plan": compare_plan(out_dir / "group", plan),
+        "decisions": record["decisions"],
+        "selection": selection,
         "notes": [
             *measurements.notes,
             *notes,

@@ -40,20 +40,30 @@ def verdict_section(report: StudyReport) -> Iterator[Block | None]:
     yield Prose(f"Tests on which the verdict rests: {reason}.", "soft") if reason else None
     plan = (verdict.get("plan") or {}).get("sentence")
     yield Prose(str(plan)) if plan else None
-    inferred = design.get("inferred") or ()
-    if inferred:
-        yield Heading("Not stated in the study file, therefore inferred")
-        yield Items(inferred)
+    decisions = verdict.get("decisions") or ()
+    if decisions:
+        yield Heading("Design of the study")
+        yield Items([_decision(decision) for decision in decisions])
+    selection = verdict.get("selection") or ()
+    if selection:
+        yield Details(f"Selection of runs ({len(selection)})", (Items(selection),))
     if report.notes:
         title = f"Notes on the input ({len(report.notes)})"
         yield Details(title, (Items(report.notes),))
+
+
+def _decision(decision: Row) -> str:
+    """Format one decision about the design, with its grounds."""
+    question = str(decision.get("question", "")).capitalize()
+    grounds = f"{decision.get('reason')} ({decision.get('source')})"
+    return f"{question}: {decision.get('answer')}. {grounds}"
 
 
 def _answer(report: StudyReport) -> Iterator[Block]:
     verdict, visits = report.verdict, report.visits
     yield Prose(wording.headline(str(verdict.get("verdict"))), "strong")
     yield Prose(str(verdict.get("sentence") or ""))
-    who = [wording.who(verdict.get("n") or {})]
+    who = [wording.who(verdict.get("n") or {}, dict(report.design.get("labels") or ()))]
     if report.design.get("control_baseline"):
         before, after = (report.design[f"control_{visit}"] for visit in ("baseline", "followup"))
         who.append(
