@@ -196,9 +196,9 @@ def _measured(verdict: Row, atlas: Atlas) -> str:
 
 def _participants_list(verdict: Row) -> str:
     design, n = verdict["design"], verdict["n"]
-    names = {arm: f" ({name})" for arm, name in design.get("labels") or ()}
-    arms = f"{n['treated']} treated{names.get('treated', '')}"
-    arms += f" and {n['control']} control{names.get('control', '')}" * bool(n["control"])
+    labels = {arm: f" ({name})" for arm, name in design.get("labels") or ()}
+    arms = f"{n['treated']} treated{labels.get('treated', '')}"
+    arms += f" and {n['control']} control{labels.get('control', '')}" * bool(n["control"])
     reference = f", with {n['reference']} reference participants" if n["reference"] else ""
     out = f"Change from ses-{design['baseline']} to ses-{design['followup']} of {arms} participants"
     if design.get("control_baseline"):
