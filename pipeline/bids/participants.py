@@ -4,13 +4,9 @@ These tables are often edited by hand. A problem in one row therefore concerns t
 reported as an `InputProblem` of one participant, and all other rows are read.
 """
 
-import csv
 import difflib
-import io
 import math
-import re
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -18,22 +14,28 @@ from urllib.parse import unquote, urlparse
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem, TableError
+from circuitshift.pipeline.bids.participant_tables.folders import sessions_of_folders
+from circuitshift.pipeline.bids.participant_tables.labels import (
+    match_participants,
+    participant_label,
+)
+from circuitshift.pipeline.bids.participant_tables.main_table import MainTable, read_main_table
+from circuitshift.pipeline.bids.participant_tables.rows import Log, find_column, read_rows
+from circuitshift.pipeline.bids.participant_tables.scores import LABEL_COLUMNS, Scores, Visit
+from circuitshift.pipeline.errors import (
+    CircuitshiftError,
+    DesignError,
+    InputError,
+    InputProblem,
+    TableError,
+)
 from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.cells import parse_number
 
 __all__ = ["ParticipantTable", "read_participants"]
 
-Visit = tuple[str, str]  # participant and session, labels without sub- and ses-
-
-_NA = tables.NOT_AVAILABLE
-_MISSING = frozenset({"", "n/a", "na", "nan"})
-_KEYS = ("participant_id", "participant", "subject_id", "subject", "sub")
-_SESSION_KEYS = ("session_id", "session", "ses")
-_BY_SESSION = re.compile(r"(.+)_ses-([a-zA-Z0-9+]+)")
-_LABEL = re.compile(r"[a-zA-Z0-9+]+")
-# A column is numeric if at least this proportion, and this number, of its values are numbers.
-_NUMERIC_SHARE = 0.7
-_MIN_NUMERIC = 3
+# Extensions of tables that are not read, but show that a table exists.
+_OTHER_TABLES = (".csv", ".txt", ".xlsx", ".xls", ".ods", ".tsv.gz", ".tsv.txt", ".tab")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class ParticipantTable:
         a folder only.
     columns : dict of str to tuple of str
         The other columns of participants.tsv, in the order of `labels`. Missing values are
-        ``n/a``.
+        ``n/a``, and numbers have decimal points. In a table with one row per visit, these are the
+        columns that are equal in all rows of a participant.
     problems : tuple of InputProblem
         Problems of the tables. `InputProblem.participant` is set for problems of one participant.
     notes : tuple of str
@@ -57,6 +60,21 @@ class ParticipantTable:
         `scores`.
     path : Path
         The table, or the folder if there is no table.
+    refusals : tuple of InputProblem
+        Problems that must stop the group level, because participants cannot be assigned to
+        groups: the table is present but cannot be read, or fewer than half of the participants
+        with a folder have a row. They are among `problems` as well.
+    levels : dict of str to dict
+        Meanings of the values of columns, from the sidecar participants.json.
+    doubtful : dict of str to str
+        Columns that must not be used as numbers, or, if they are not among `columns`, must not be
+        used at all, with the reason and what to do: repeated columns, columns that mix numbers and
+        text, numbers of unclear meaning, and columns that vary between visits.
+    doubtful_scores : dict of str to str
+        Scores that must not be used as numbers, with the reason and what to do.
+    with_data : frozenset of (str, str)
+        Participants and sessions that have a folder. The session is empty in data sets without
+        sessions.
     """
 
     labels: tuple[str, ...]
@@ -65,6 +83,11 @@ class ParticipantTable:
     notes: tuple[str, ...] = ()
     visits: dict[str, dict[Visit, str]] = field(default_factory=dict)
     path: Path = Path()
+    refusals: tuple[InputProblem, ...] = ()
+    levels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    doubtful: Mapping[str, str] = field(default_factory=dict)
+    doubtful_scores: Mapping[str, str] = field(default_factory=dict)
+    with_data: frozenset[Visit] = frozenset()
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
         """Return one column as numbers, shape (n_participants,), with NaN for missing values.
@@ -73,13 +96,17 @@ class ParticipantTable:
         ------
         TableError
             If there is no such column, or it contains text that is not a number.
+        DesignError
+            If the column contains numbers that must not be used as they are; see `doubtful`.
         """
+        if column in self.doubtful:
+            raise DesignError(self.doubtful[column])
         if column not in self.columns:
             near = _nearest(column, self.columns)
             raise TableError(f"{self.path}: it has no column {column!r}; correct the name{near}")
         out = np.empty(len(self.labels))
         for row, text in enumerate(self.columns[column]):
-            value = _number(text)
+            value = parse_number(text)
             if value is None:
                 raise TableError(
                     f"{self.path}, sub-{self.labels[row]}, column {column}: {text!r} is not a "
@@ -108,7 +135,11 @@ class ParticipantTable:
         ------
         TableError
             If there is no such score, or it contains text that is not a number.
+        DesignError
+            If the score contains numbers that must not be used as they are.
         """
+        if score in self.doubtful_scores:
+            raise DesignError(self.doubtful_scores[score])
         if score not in self.visits:
             near = _nearest(score, self.visits)
             raise TableError(
@@ -116,7 +147,7 @@ class ParticipantTable:
             )
         out = {}
         for (label, session), text in self.visits[score].items():
-            value = _number(text)
+            value = parse_number(text)
             if value is None:
                 raise TableError(
                     f"{self.path}, sub-{label}, ses-{session}: {score} is {text!r}, which is not a "
@@ -126,8 +157,52 @@ class ParticipantTable:
                 out[label, session] = value
         return out
 
+    def meets(self, name: str) -> int:
+        """Count the visits, or the participants, with data that have a value.
 
-def read_participants(root: Path) -> ParticipantTable:
+        Parameters
+        ----------
+        name : str
+            Name of a score, or of a column of participants.tsv.
+
+        Returns
+        -------
+        int
+            For a score, the number of visits with a folder at which it has a value, or the number
+            of participants with a folder if the score has no sessions. For a column, the number
+            of participants with a folder that have a value. If no participant has a folder, all
+            values are counted.
+
+        Raises
+        ------
+        TableError
+            If there is no such score or column.
+        """
+        participants = {label for label, _ in self.with_data}
+        if name in self.visits:
+            return sum(
+                not self.with_data
+                or (label, session) in self.with_data
+                or (not session and label in participants)
+                for label, session in self.visits[name]
+            )
+        if name not in self.columns:
+            near = _nearest(name, [*self.visits, *self.columns])
+            raise TableError(
+                f"{self.path}: it has no score or column {name!r}; correct the name{near}"
+            )
+        return sum(
+            text != tables.NOT_AVAILABLE and (not participants or label in participants)
+            for label, text in zip(self.labels, self.columns[name], strict=True)
+        )
+
+
+def read_participants(
+    root: Path,
+    table: Path | None = None,
+    *,
+    sessions: Mapping[str, Sequence[str]] | None = None,
+) -> ParticipantTable:
     """Read the tables about the participants of a data set.
 
     Parameters
@@ -135,6 +210,12 @@ def read_participants(root: Path) -> ParticipantTable:
     root : Path
         A raw data set or a derivative. For a derivative without participants.tsv, the tables of
         the raw data set from which it was derived are read, and a note states this.
+    table : Path, optional
+        Table to read instead of participants.tsv, for data sets that cannot be changed. Its
+        sidecar is beside it. Other tables are read from the data set.
+    sessions : mapping of str to sequence of str, optional
+        Participants with data and their sessions, by which the labels of the tables are matched.
+        The default are the folders of `root`.
 
     Returns
     -------
@@ -150,52 +231,89 @@ def read_participants(root: Path) -> ParticipantTable:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: it is not a folder; give the folder of the data set")
-    reader = _Reader(_folders(root))
-    folder = _table_folder(root, reader)
-    path = folder / "participants.tsv"
-    labels, columns = reader.participants(path)
-    reader.columns_by_session(path, labels, columns)
-    reader.session_tables(folder)
-    reader.phenotypes(folder)
-    visits = reader.visits()  # may add problems
+    with_data = sessions_of_folders(root) if sessions is None else sessions
+    log = Log()
+    scores = Scores(with_data, log)
+    refusals: list[InputProblem] = []
+    folder, path = _find_table(root, list(with_data), refusals, log)
+    if table is not None:
+        path, refusals = Path(table), []
+    main = MainTable(list(with_data)) if path is None else read_main_table(path, scores, log)
+    scores.read_session_tables(folder)
+    scores.read_phenotypes(folder)
+    visits = scores.result()  # may add problems
+    refusals += main.refusals
     return ParticipantTable(
-        tuple(labels),
-        {name: tuple(values) for name, values in columns.items()},
-        tuple(sorted(set(reader.problems))),
-        tuple(dict.fromkeys(reader.notes)),
+        tuple(main.labels),
+        {name: tuple(values) for name, values in main.columns.items()},
+        tuple(sorted({*log.problems, *refusals})),
+        tuple(dict.fromkeys(log.notes)),
         visits,
-        path if path.exists() else root,
+        path if path is not None and path.exists() else root,
+        tuple(refusals),
+        main.levels,
+        log.doubtful,
+        log.doubtful_scores,
+        frozenset(
+            (label, session) for label, names in with_data.items() for session in names or ("",)
+        ),
     )
 
 
-def _folders(root: Path) -> list[str]:
-    """Return the labels of participants that have a folder, sorted."""
-    return sorted(path.name[4:] for path in root.glob("sub-*") if path.is_dir())
+def _find_table(
+    root: Path, folders: Sequence[str], refusals: list[InputProblem], log: Log
+) -> tuple[Path, Path | None]:
+    """Find the data set whose tables describe these participants, and its participants.tsv.
 
-
-def _table_folder(root: Path, reader: "_Reader") -> Path:
-    """Find the data set whose tables describe these participants."""
+    Without a participants.tsv that describes them, the data set is `root`, and there is no table.
+    """
     if _exists(root / "participants.tsv"):
-        return root
+        return root, root / "participants.tsv"
+    similar = _similar_names(root)
+    if len(similar) == 1 and similar[0].name.lower() == "participants.tsv":
+        log.notes.append(f"{similar[0]} is read as participants.tsv.")
+        return root, similar[0]
+    if similar:
+        text = "it is not read, because its name is not participants.tsv"
+        fix = "save it as participants.tsv with tabs"
+        refusals.append(InputProblem(str(similar[0]), text, fix))
+    of_others: list[Path] = []
     for folder in _source_folders(root):
         path = folder / "participants.tsv"
-        if path.is_file() and _is_table_of(path, reader.folders):
-            reader.notes.append(f"participants.tsv is taken from {folder}, the source of {root}.")
-            return folder
-    reader.notes.append(
-        f"{root} has no participants.tsv; the participants are those with a folder."
+        if path.is_file() and _is_table_of(path, folders):
+            log.notes.append(f"participants.tsv is taken from {folder}, the source of {root}.")
+            return folder, path
+        if path.is_file():
+            of_others.append(path)
+    if of_others and not refusals:
+        text = f"it lists none of the participants with a folder in {root}"
+        fix = f"correct its column participant_id, or save the correct table in {root}"
+        refusals.append(InputProblem(str(of_others[0]), text, fix))
+    log.notes.append(f"{root} has no participants.tsv; the participants are those with a folder.")
+    return root, None
+
+
+def _similar_names(root: Path) -> list[Path]:
+    """Return files that hold a table of participants under a name that is not that of BIDS."""
+    return sorted(
+        path
+        for path in root.iterdir()
+        if (path.name.lower() == "participants.tsv" and path.is_file())
+        or path.name.lower().removeprefix("participants") in _OTHER_TABLES
     )
-    return root
 
 
-def _is_table_of(path: Path, folders: Collection[str]) -> bool:
+def _is_table_of(path: Path, folders: Sequence[str]) -> bool:
     """Return whether a table lists participants of these folders, not those of another study."""
-    try:
-        lines = tables.read_text(path).split("\n")[1:]
-    except CircuitshiftError:
-        lines = []
-    labels = {_remove_prefix(re.split(r"[\t,;]", line, maxsplit=1)[0], "sub-") for line in lines}
-    return not folders or bool(set(folders) & {*labels, *_folders(path.parent)})
+    if not folders or set(folders) & set(sessions_of_folders(path.parent)):
+        return True
+    unused = Log()
+    rows = read_rows(path, unused, LABEL_COLUMNS)
+    key = find_column(rows, LABEL_COLUMNS, unused) if rows else ""
+    if rows is None or not key:
+        return False
+    stated = [participant_label(row[key]) for _, row in rows.rows]
+    return bool(set(match_participants(path, stated, folders, unused).values()) & set(folders))
 
 
 def _exists(path: Path) -> bool:
@@ -226,313 +344,9 @@ def _source_folders(root: Path) -> Iterator[Path]:
         yield root.resolve().parent
 
 
-def _number(text: str) -> float | None:
-    """Convert a cell to a number: NaN for missing values, None for other text."""
-    if text.strip().lower() in (*_MISSING, "null", "none"):
-        return math.nan
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
 def _nearest(word: str, available: Iterable[str]) -> str:
     """Format the names that are most similar to a word, or all names if none is similar."""
     names = list(available)
     near = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
     listed = ", ".join(near or names[:20])
     return f" ({'nearest' if near else 'available'}: {listed})" if listed else " (there are none)"
-
-
-def _remove_prefix(label: str, prefix: str) -> str:
-    """Remove white space and a prefix such as ``sub-`` from a label."""
-    return label.strip().removeprefix(prefix)
-
-
-class _Reader:
-    """Reader of the tables of one data set, which collects problems and notes.
-
-    Parameters
-    ----------
-    folders : list of str
-        Labels of participants that have a folder.
-    """
-
-    def __init__(self, folders: list[str]) -> None:
-        self.folders = folders
-        self.problems: list[InputProblem] = []
-        self.notes: list[str] = []
-        # values by score and visit, each with the file that states it
-        self._values: dict[str, dict[Visit, list[tuple[str, Path]]]] = defaultdict(
-            lambda: defaultdict(list)
-        )
-
-    # --- participants.tsv
-
-    def participants(self, path: Path) -> tuple[list[str], dict[str, list[str]]]:
-        """Read participants.tsv; participants that have a folder but no row are last."""
-        header, rows = self._rows(path) if _exists(path) else ([], [])
-        key = self._label_column(path, header, _KEYS) if header else ""
-        if not key:
-            return list(self.folders), {}
-        participants: dict[str, dict[str, str]] = {}
-        for line, row in rows:
-            label = self._label(path, line, row[key])
-            if label and label in participants:
-                self._merge_row(
-                    path, label, participants[label], {**row, key: participants[label][key]}
-                )
-            elif label:
-                participants[label] = row
-        extra = [label for label in self.folders if label not in participants]
-        if extra:
-            self.notes.append(
-                f"{', '.join(f'sub-{label}' for label in extra)}: no row in {path}; all columns "
-                "are n/a."
-            )
-        labels = [*participants, *extra]
-        names = [name for name in header if name != key]
-        columns = {
-            name: [participants[label][name] if label in participants else _NA for label in labels]
-            for name in names
-        }
-        for name, values in columns.items():
-            self._remove_words(path, name, labels, values)
-        return labels, columns
-
-    def _rows(self, path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-        """Read header and rows; both are empty, with a problem, if the table cannot be read."""
-        try:
-            text = tables.read_text(path)
-        except CircuitshiftError as error:
-            self._problem(path, str(error).removeprefix(f"{path}: "))
-            return [], []
-        if text.lstrip().lower().startswith(("<!doctype", "<html")):
-            self._problem(path, "it is a web page saved as a table; fetch it again")
-            return [], []
-        first = text.split("\n", 1)[0]
-        separator = max("\t,;", key=first.count)
-        if separator != "\t" and separator in first:
-            self.notes.append(f"{path}: its cells are separated by {separator!r} instead of tabs.")
-            try:
-                lines = list(csv.reader(io.StringIO(text), delimiter=separator))
-            except csv.Error as error:
-                self._problem(
-                    path, f"its quoted cells cannot be read ({error}); separate cells by tabs"
-                )
-                return [], []
-        else:
-            lines = [line.split("\t") for line in text.split("\n")]
-        header = [name.strip() for name in lines[0]] if lines else []
-        while header and not header[-1]:
-            header.pop()
-        if len(set(header)) < len(header):
-            repeated = sorted(name for name, times in Counter(header).items() if times > 1)
-            self._problem(
-                path, f"column {', '.join(repeated[:5])} occurs more than once; rename one"
-            )
-            return [], []
-        return header, list(self._cells(path, header, lines))
-
-    def _cells(
-        self, path: Path, header: Sequence[str], lines: Sequence[Sequence[str]]
-    ) -> Iterator[tuple[int, dict[str, str]]]:
-        """Yield the rows that match the header; report the others as problems."""
-        for number, cells in enumerate(lines[1:], start=2):
-            values = [cell.strip() for cell in cells]
-            while len(values) > len(header) and not values[-1]:
-                values.pop()
-            if not any(values):
-                continue
-            if len(values) != len(header):
-                self._problem(
-                    path,
-                    f"line {number} has {len(values)} cells where the header has {len(header)}; "
-                    "separate cells by one tab and write n/a for missing values",
-                    _remove_prefix(values[0], "sub-"),
-                )
-                continue
-            values_or_na = [_NA if value.lower() in _MISSING else value for value in values]
-            yield number, dict(zip(header, values_or_na, strict=True))
-
-    def _label_column(self, path: Path, header: Sequence[str], names: Sequence[str]) -> str:
-        """Find the column of labels, ignoring case; empty, with a problem, if there is none."""
-        lower = {name.lower(): name for name in reversed(header)}
-        found = next((lower[name] for name in names if name in lower), "")
-        if not found:
-            self._problem(
-                path, f"it has no column {names[0]}; use this name for the column of labels"
-            )
-        elif found != names[0]:
-            self.notes.append(f"{path}: its column {found!r} is used as {names[0]}.")
-        return found
-
-    def _label(self, path: Path, line: int, text: str) -> str:
-        """Convert a participant label to the form of the folder names; empty if it is invalid."""
-        label = _remove_prefix(text, "sub-")
-        if not _LABEL.fullmatch(label):
-            self._problem(path, f"line {line} has no valid label ({text!r}); write sub-X")
-            return ""
-        if label in self.folders or not label.isdecimal():
-            return label
-        candidates = [name for name in self.folders if name.isdecimal() and int(name) == int(label)]
-        if len(candidates) == 1:
-            self.notes.append(
-                f"{path}: {text!r} is matched with the folder sub-{candidates[0]}, from which it "
-                "differs by leading zeros only."
-            )
-            return candidates[0]
-        return label
-
-    def _merge_row(
-        self, path: Path, label: str, first_row: dict[str, str], row: Mapping[str, str]
-    ) -> None:
-        """Merge a repeated row with the first one; contradictory values become ``n/a``."""
-        different = [name for name in first_row if first_row[name] != row[name]]
-        if not different:
-            self.notes.append(f"{path}: sub-{label} has two equal rows; one is used.")
-            return
-        listed = ", ".join(f"{name} {first_row[name]} and {row[name]}" for name in different)
-        self._problem(path, f"sub-{label} has different rows ({listed}); keep one of them", label)
-        for name in different:
-            first_row[name] = _NA
-
-    def _remove_words(
-        self, path: Path, name: str, labels: Sequence[str], values: list[str]
-    ) -> None:
-        """Replace text in a numeric column by ``n/a``, as it would make the column categorical."""
-        numbers_or_none = [_number(value) for value in values]
-        available = [n for n in numbers_or_none if n is None or not math.isnan(n)]
-        words = [k for k, n in enumerate(numbers_or_none) if n is None]
-        numbers = len(available) - len(words)
-        if not words or numbers < max(_MIN_NUMERIC, _NUMERIC_SHARE * len(available)):
-            return
-        for k in words:
-            self._problem(
-                path,
-                f"{name} of sub-{labels[k]} is {values[k]!r} in a numeric column and is treated as "
-                "n/a; write a number or n/a",
-                labels[k],
-            )
-            values[k] = _NA
-
-    # --- scores by session
-
-    def columns_by_session(
-        self, path: Path, labels: Sequence[str], columns: Mapping[str, Sequence[str]]
-    ) -> None:
-        """Read scores from columns named ``<score>_ses-<label>``."""
-        for name, values in columns.items():
-            match = _BY_SESSION.fullmatch(name)
-            if match:
-                for label, text in zip(labels, values, strict=True):
-                    self._add_value(match[1], (label, match[2]), text, path)
-
-    def session_tables(self, root: Path) -> None:
-        """Read all columns of ``sub-X/sub-X_sessions.tsv`` and of ``sessions.tsv`` at the root."""
-        if _exists(root / "sessions.tsv"):
-            self._session_table(root / "sessions.tsv", "")
-        for label in _folders(root):
-            path = root / f"sub-{label}" / f"sub-{label}_sessions.tsv"
-            if _exists(path):
-                self._session_table(path, label)
-
-    def phenotypes(self, root: Path) -> None:
-        """Read all columns of ``phenotype/*.tsv``.
-
-        A column that occurs in several tables is named ``table_column``.
-        """
-        folder = root / "phenotype"
-        paths = sorted(folder.glob("*.tsv")) if folder.is_dir() else []
-        paths = [path for path in paths if not path.name.startswith("._")]
-        rows_by_file = {path: self._visits_of(path, "") for path in paths}
-        n_tables = Counter(name for rows in rows_by_file.values() if rows for name in rows[0][1])
-        for path, rows in rows_by_file.items():
-            for visit, row in rows:
-                for name, text in row.items():
-                    score = name if n_tables[name] == 1 else f"{path.stem}_{name}"
-                    self._add_value(score, visit, text, path)
-
-    def _session_table(self, path: Path, participant: str) -> None:
-        """Read all columns of a table with one row per visit."""
-        for visit, row in self._visits_of(path, participant):
-            for name, text in row.items():
-                self._add_value(name, visit, text, path)
-
-    def _visits_of(self, path: Path, participant: str) -> list[tuple[Visit, dict[str, str]]]:
-        """Read a table with one row per visit: the visit, and the other columns by name."""
-        header, rows = self._rows(path)
-        if not header:
-            return []
-        key = "" if participant else self._label_column(path, header, _KEYS)
-        if not participant and not key:
-            return []
-        lower = {name.lower(): name for name in reversed(header)}
-        session_column = next((lower[name] for name in _SESSION_KEYS if name in lower), "")
-        if participant and not session_column:
-            self._label_column(path, header, _SESSION_KEYS)
-            return []
-        out = []
-        for line, row in rows:
-            label = participant or self._label(path, line, row[key])
-            session = _remove_prefix(row[session_column], "ses-") if session_column else ""
-            if label:
-                other_columns = {
-                    k: v for k, v in row.items() if k not in (key, session_column, *_KEYS)
-                }
-                out.append(((label, session), other_columns))
-        return out
-
-    def _add_value(self, score: str, visit: Visit, text: str, path: Path) -> None:
-        """Record a value of a score; missing values only record that the score exists."""
-        if text != _NA:
-            self._values[score][visit].append((text, path))
-        else:
-            self._values[score]
-
-    def visits(self) -> dict[str, dict[Visit, str]]:
-        """Return the values of all scores, without contradictory values."""
-        out: dict[str, dict[Visit, str]] = {}
-        for score, stated in self._values.items():
-            out[score] = {}
-            for visit, values in stated.items():
-                distinct = dict.fromkeys(_comparable(text) for text, _ in values)
-                if len(distinct) == 1:
-                    out[score][visit] = values[0][0]
-                else:
-                    self._report_conflict(score, visit, values)
-            self._remove_words_of_score(score, out[score])
-        return out
-
-    def _report_conflict(
-        self, score: str, visit: Visit, values: Sequence[tuple[str, Path]]
-    ) -> None:
-        """Report different values of a score at one visit."""
-        listed = " and ".join(dict.fromkeys(f"{text} in {path.name}" for text, path in values))
-        when = f" at ses-{visit[1]}" if visit[1] else ""
-        self._problem(
-            values[0][1],
-            f"{score} of sub-{visit[0]}{when} is {listed}, so it is not used; correct one of them",
-            visit[0],
-        )
-
-    def _remove_words_of_score(self, score: str, values: dict[Visit, str]) -> None:
-        """Apply `_remove_words` to the values of a score."""
-        visits = list(values)
-        texts = list(values.values())
-        path = next((stated[0][1] for stated in self._values[score].values() if stated), Path())
-        self._remove_words(path, score, [label for label, _ in visits], texts)
-        values.update(zip(visits, texts, strict=True))
-
-    def _problem(self, path: Path, sentence: str, participant: str = "") -> None:
-        """Record a problem; the text after the last semicolon is the remedy."""
-        what, _, fix = sentence.rpartition("; ")
-        self.problems.append(
-            InputProblem(str(path), what or fix, fix if what else "correct it", participant)
-        )
-
-
-def _comparable(text: str) -> object:
-    """Convert a value for comparison, so that 14 and 14.0 are equal."""
-    value = _number(text)
-    return text if value is None else value

@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,8 @@ import numpy.typing as npt
 from circuitshift.atlases.atomic_files import atomic_text
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import TableError
+from circuitshift.pipeline.io.cells import MISSING
+from circuitshift.pipeline.io.text import read_text
 
 __all__ = [
     "NOT_AVAILABLE",
@@ -41,10 +42,9 @@ __all__ = [
 
 
 NOT_AVAILABLE = "n/a"
-_MISSING = frozenset({"", "n/a", "na", "nan", "null", "none"})
-# Upper limits for plausible tables, because a wrong file could otherwise exhaust the memory. Time
-# series of 1000 regions and 20,000 volumes have 200 MB; confounds tables have 5 million cells.
-_MAX_BYTES = 256 * 2**20
+_MISSING = MISSING | {"none"}
+# Upper limit for plausible tables, because a wrong file could otherwise exhaust the memory.
+# Confounds tables have 5 million cells.
 _MAX_CELLS = 10_000_000
 
 
@@ -107,56 +107,6 @@ class Table:
         """Yield each row as a mapping of column names to text."""
         for values in zip(*self.columns.values(), strict=True):
             yield dict(zip(self.columns, values, strict=True))
-
-
-def read_text(path: Path) -> str:
-    """Read a text file, removing a byte-order mark and converting line ends to Unix style.
-
-    Parameters
-    ----------
-    path : Path
-        Text file in UTF-8.
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    TableError
-        If the file is missing, a link to content that was never fetched, empty, larger than
-        256 MB, or not UTF-8 text.
-    """
-    try:
-        about = path.stat()
-        if not S_ISREG(about.st_mode):
-            raise TableError(
-                f"{path}: it is not a file but a folder, pipe or device; write it again"
-            )
-        if about.st_size > _MAX_BYTES:
-            raise TableError(
-                f"{path}: it has {about.st_size / 2**20:.0f} MB, more than the limit of "
-                f"{_MAX_BYTES // 2**20} MB for tables; check whether it is the correct file"
-            )
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        what = (
-            "its content was never fetched (broken link); run `datalad get` on it"
-            if path.is_symlink()
-            else "there is no such file"
-        )
-        raise TableError(f"{path}: {what}") from None
-    except OSError as error:
-        raise TableError(f"{path}: it cannot be read ({error.strerror})") from error
-    if not raw.strip():
-        raise TableError(f"{path}: it is empty; write or fetch it again")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TableError(
-            f"{path}: it is not UTF-8 text (byte {error.start}); save it as UTF-8"
-        ) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def checksum(path: Path) -> str:

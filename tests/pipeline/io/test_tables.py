@@ -165,9 +165,6 @@ def test_files_beyond_the_limits_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "_MAX_CELLS", 2)
     with pytest.raises(TableError, match="more than 2 cells"):
         tables.read_table(path)
-    monkeypatch.setattr(tables, "_MAX_BYTES", 7)
-    with pytest.raises(TableError, match="more than the limit of 0 MB"):
-        tables.read_text(path)
 
 
 def test_cells_and_columns_that_cannot_be_used_are_reported(tmp_path):

@@ -1,0 +1,1 @@
+"""Tables about participants: rows, labels, codes of missing values, and scores by session."""
