@@ -353,9 +353,14 @@ def preprocessed_runs(
             problem = (what, fix) if what else (fix, "mend it and run again")
             failures.append(InputProblem(stem, *problem, participant))
         made |= set(content.get("files", []))
+    if not made:
+        return [], failures
+    tasks = {name.get("task") for path in made if (name := bids.parse_name(Path(path).name))}
     query = bids.Query(
-        participants=(participant,), spaces=(settings.template,), input_types=("bold",)
+        participants=(participant,),
+        tasks=tuple(sorted(tasks - {""})),  # chosen before the images were preprocessed
+        spaces=(settings.template,),
+        input_types=("bold",),
     )
-    found = bids.find_runs(preproc_dir, query, dataset=data_set) if made else bids.FoundRuns(())
-    runs = [run for run in found.runs if run.path.relative_to(preproc_dir).as_posix() in made]
-    return runs, failures
+    found = bids.find_runs(preproc_dir, query, dataset=data_set, only=made)
+    return list(found.runs), failures
