@@ -176,12 +176,12 @@ def acquired(name: Name) -> tuple[tuple[str, str], ...]:
         so that their order in the name has no effect. ``run-1`` and ``run-01`` are equal.
     """
     return tuple(
-        sorted((key, normal_label(key, value)) for key, value in name.entities if key in _ACQUISITION)
+        sorted(
+            (key, normal_label(key, value)) for key, value in name.entities if key in _ACQUISITION
+        )
     )
 
 
 def version_keys(name: Name) -> tuple[str, ...]:
     """Return the keys of a name that distinguish versions of one run, in order of appearance."""
-    return tuple(
-        key for key, _ in name.entities if key not in _ACQUISITION and key not in PARCELS
-    )
+    return tuple(key for key, _ in name.entities if key not in _ACQUISITION and key not in PARCELS)

@@ -182,9 +182,7 @@ class Scan:
     def _refuse_file(self, entry: "os.DirEntry[str]", participant: str) -> None:
         """Report an entry with the name of a folder that is not a folder."""
         self.problems.append(
-            InputProblem(
-                entry.path, "it is not a folder", "replace it by the folder", participant
-            )
+            InputProblem(entry.path, "it is not a folder", "replace it by the folder", participant)
         )
 
     def _scan_folder(
@@ -335,9 +333,7 @@ def refused_folder(path: str, participant: str, prefix: str) -> InputProblem:
     )
 
 
-def check_folder(
-    entry: "os.DirEntry[str]", participant: str
-) -> tuple[bool, InputProblem | None]:
+def check_folder(entry: "os.DirEntry[str]", participant: str) -> tuple[bool, InputProblem | None]:
     """Check whether an entry of a data set is a folder.
 
     Parameters
@@ -421,7 +417,7 @@ def scan_all(root: Path, notes: list[str]) -> list[Scan]:
         listed = ", ".join(map(str, searched[:_MAX_LISTED]))
         more = f" and {len(searched) - _MAX_LISTED} more" if len(searched) > _MAX_LISTED else ""
         notes.append(
-            f"No preprocessed file was found in {listed}{more}; folders up to {SEARCH_DEPTH} levels "
-            "below were searched."
+            f"No preprocessed file was found in {listed}{more}; folders up to {SEARCH_DEPTH} "
+            "levels below were searched."
         )
     return faulty or [own]

@@ -34,7 +34,9 @@ class RunChoice:
     @property
     def sentence(self) -> str:
         """The choice as a sentence, for notes and reports."""
-        ignored = ", ".join(f"{what} ({n} {'run' if n == 1 else 'runs'})" for what, n in self.ignored)
+        ignored = ", ".join(
+            f"{what} ({n} {'run' if n == 1 else 'runs'})" for what, n in self.ignored
+        )
         return f"{self.chosen} is used, {self.rule}{f'; ignored: {ignored}' if ignored else ''}."
 
 

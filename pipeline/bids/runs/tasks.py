@@ -3,7 +3,6 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from circuitshift.pipeline.bids.filters import Filters
@@ -178,7 +177,9 @@ def _rule(used: Sequence[str]) -> str:
     if len(used) > 1:
         same = "differ in the case of letters only" if _is_one(used) else "are rest at every visit"
         return f"which {same}, so that their runs are averaged (--task-id selects one)"
-    return "because runs at rest are not mixed with those of other tasks (--task-id selects another)"
+    return (
+        "because runs at rest are not mixed with those of other tasks (--task-id selects another)"
+    )
 
 
 def _describe(counts: _Counts) -> str:
