@@ -84,7 +84,7 @@ def _participants_of(data_set: DataSet) -> object:
         table.visits,
         table.problems,
         table.notes,
-        getattr(table, "levels", None),
+        table.levels,
     )
 
 

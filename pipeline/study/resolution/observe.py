@@ -37,11 +37,9 @@ def observe(
         columns=_columns(main),
         reference={name: _columns(table) for name, table in participants.items() if name},
         scores=scores,
-        levels=getattr(main, "levels", {}),
+        levels=main.levels,
         dates=acquisition_days(main, sessions),
-        refusals=tuple(
-            problem for table in participants.values() for problem in getattr(table, "refusals", ())
-        ),
+        refusals=tuple(problem for table in participants.values() for problem in table.refusals),
     )
 
 
