@@ -38,6 +38,7 @@ def observe(
         reference={name: _columns(table) for name, table in participants.items() if name},
         scores=scores,
         levels=main.levels,
+        doubtful={**main.doubtful_scores, **main.doubtful},
         dates=acquisition_days(main, sessions),
         refusals=tuple(problem for table in participants.values() for problem in table.refusals),
     )

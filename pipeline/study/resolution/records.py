@@ -37,6 +37,8 @@ class Observed:
         differences within a participant have a meaning.
     refusals : sequence of InputProblem
         Problems of the tables that make the arms of the study unreliable.
+    doubtful : mapping of str to str
+        Columns and scores that must not be used, with the reason and what to do.
     """
 
     sessions: Mapping[str, Sequence[str]]
@@ -46,6 +48,7 @@ class Observed:
     levels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     dates: Mapping[tuple[str, str], float] = field(default_factory=dict)
     refusals: Sequence[InputProblem] = ()
+    doubtful: Mapping[str, str] = field(default_factory=dict)
 
     def participants_by_session(self) -> dict[str, int]:
         """Count the participants with data of each session, sorted by label."""

@@ -288,6 +288,16 @@ def _resolve_unstated(stated: Mapping[str, Any], observed: Observed, out: Roles)
 
 def _one_arm(observed: Observed, out: Roles) -> None:
     """Take the study as one arm, unless a column of arms has no value for any participant."""
+    doubtful = [c for c in observed.doubtful if is_arm_column(c) and c not in observed.columns]
+    if doubtful:
+        what, _, fix = observed.doubtful[doubtful[0]].rpartition("; ")
+        problem = InputProblem(
+            "participants.tsv",
+            f"column {doubtful[0]!r} may name the arms, but cannot be used ({what or fix})",
+            fix if what else "correct the column, or name another one under [groups] column",
+        )
+        out.refusals.append(problem)
+        return
     empty = [c for c in observed.columns if is_arm_column(c) and not groups_of(c, observed)]
     if empty:
         out.refusals.append(

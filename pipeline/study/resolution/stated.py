@@ -66,7 +66,9 @@ def check_variables(
     """
     problems = []
     for name in stated.get("covariates", ()):
-        if name not in observed.columns:
+        if name in observed.doubtful:
+            problems.append(_doubtful("covariate", name, observed))
+        elif name not in observed.columns:
             problems.append(_absent("covariate", name, observed.columns))
         elif not _n_values(observed.columns[name], observed):
             problems.append(_meets_none("covariate", name, "participant with data"))
@@ -78,7 +80,9 @@ def check_variables(
     ):
         problems.append(_meets_none("site", site, "participant with data"))
     symptom = str(stated.get("symptom", ""))
-    if symptom and symptom not in observed.scores:
+    if symptom and symptom in observed.doubtful:
+        problems.append(_doubtful("symptom", symptom, observed))
+    elif symptom and symptom not in observed.scores:
         problems.append(_absent("symptom", symptom, observed.scores))
     elif symptom and not _n_pairs(symptom, observed, visits):
         sessions = sorted({session for _, session in observed.scores[symptom]})
@@ -152,6 +156,11 @@ def _n_pairs(score: str, observed: Observed, visits: tuple[str, str]) -> int:
     """Count the participants with data that have a score at both visits."""
     available = set(observed.scores.get(score, ()))
     return sum(all((p, session) in available for session in visits) for p in observed.sessions)
+
+
+def _doubtful(what: str, name: str, observed: Observed) -> InputProblem:
+    reason, _, fix = observed.doubtful[name].rpartition("; ")
+    return InputProblem(_FILE, f"{what} {name!r} cannot be used: {reason or fix}", fix)
 
 
 def _absent(what: str, name: str, available: Iterable[str]) -> InputProblem:

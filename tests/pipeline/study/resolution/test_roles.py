@@ -60,6 +60,12 @@ def test_an_arm_column_without_values_is_refused(observed):
     assert "n/a for every participant" in refusal.what
 
 
+def test_an_arm_column_that_cannot_be_used_is_refused(observed):
+    doubtful = {"arm": "the column occurs twice; rename one"}
+    seen = observed({"age": ["20", "30", "40", "50"]}, doubtful=doubtful)
+    assert "(the column occurs twice)" in only_refusal(resolve_roles({}, seen)).what
+
+
 def test_one_group_is_one_arm_unless_it_is_untreated(observed):
     roles = resolve_roles({}, observed({"group": ["MDD"] * 4}))
     assert roles.decisions[0].answer == '"MDD" (4 participants)'

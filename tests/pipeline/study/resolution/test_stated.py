@@ -27,8 +27,9 @@ def test_sessions(observed, keys, sentence):
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
-        ({"covariates": ("dose",)}, "covariate 'dose' is not in the data"),
         ({"covariates": ("empty",)}, "covariate 'empty' is n/a for every participant with data"),
+        ({"covariates": ("dose",)}, "covariate 'dose' is not in the data"),
+        ({"covariates": ("iq",)}, "covariate 'iq' cannot be used: it mixes text; write numbers"),
         ({"site": "scanner"}, "site 'scanner' is not in the data"),
         ({"symptom": "HAMD"}, "symptom 'HAMD' is not in the data; available are BDI, MADRS"),
         ({"symptom": "BDI"}, "has values for ses-1, ses-2, and no participant with data"),
@@ -41,7 +42,8 @@ def test_variables(observed, keys, sentence):
         "BDI": {("01", "1"), ("01", "2")},
         "MADRS": {("01", "pre"), ("01", "post"), ("02", "pre")},
     }
-    seen = observed({"sex": ["F"] * 4, "empty": ["n/a"] * 4}, scores=scores)
+    columns = {"sex": ["F"] * 4, "empty": ["n/a"] * 4}
+    seen = observed(columns, scores=scores, doubtful={"iq": "it mixes text; write numbers"})
     assert sentence in str(check_variables(keys, seen, PAIR)[0])
 
 
