@@ -46,7 +46,8 @@ def resolve(study: StudyFile, observed: Observed) -> Resolution:
     visits = resolve_visits(stated, observed)
     roles = resolve_roles(stated, observed)
     refusals = [*observed.refusals, *check_sessions(stated, observed)]
-    refusals += [*visits.refusals, *roles.refusals]
+    refusals += visits.refusals
+    refusals += () if observed.refusals else roles.refusals  # groups of an unreadable table
     pair = (visits.baseline, visits.followup)
     if all(pair):
         refusals += check_variables(stated, observed, pair)

@@ -26,17 +26,18 @@ def test_everything_is_resolved_with_its_grounds(observed, stated):
 
 
 def test_all_refusals_are_reported_at_once(observed, stated):
-    unreadable = InputProblem("participants.tsv", "it cannot be read", "save it as UTF-8")
-    seen = observed({"arm": ["0", "1", "0", "1"]}, sessions=("A", "B"), refusals=(unreadable,))
-    resolution = resolve(stated(), seen)
-    assert [p.where for p in resolution.refusals] == [
-        "participants.tsv",
-        "sessions",
-        "participants.tsv",
-    ]
+    seen = observed({"arm": ["0", "1", "0", "1"]}, sessions=("A", "B"))
+    resolution = resolve(stated(visits=("A", "C")), seen)
+    assert [p.where for p in resolution.refusals] == ["study file", "sessions", "participants.tsv"]
     with pytest.raises(InputProblemsError, match="the study cannot be resolved") as caught:
         require(resolution)
     assert len(caught.value.problems) == 3
+
+
+def test_groups_of_a_table_that_cannot_be_read_are_not_a_further_refusal(observed, stated):
+    unreadable = InputProblem("participants.tsv", "it cannot be read", "save it as UTF-8")
+    seen = observed({"arm": ["n/a"] * 4}, refusals=(unreadable,))
+    assert resolve(stated(), seen).refusals == (unreadable,)
 
 
 def test_two_roles_of_one_participant_are_refused(observed, stated):
