@@ -176,6 +176,12 @@ class AnalysisSettings:
         Template to which raw images are normalised.
     slice_timing : bool
         Whether raw runs are corrected for slice timing.
+    visit_minutes : float, optional
+        Retained minutes of each visit that are used, from its beginning; visits with fewer are
+        excluded and listed. None uses all.
+    combine_runs : {"average", "concatenate"}
+        Whether the runs of a visit are combined as the weighted mean of their Fisher z, or by one
+        correlation of their concatenated series.
     """
 
     atlases: tuple[str, ...] = ("seitzman300",)
@@ -189,6 +195,13 @@ class AnalysisSettings:
     estimator: Literal["pearson", "partial"] = "pearson"
     template: str = "MNI152NLin2009aSym"
     slice_timing: bool = True
+    visit_minutes: float | None = None
+    combine_runs: Literal["average", "concatenate"] = "average"
+
+    @property
+    def needs_visits(self) -> bool:
+        """Whether a run is measured together with the other runs of its visit."""
+        return self.visit_minutes is not None or self.combine_runs != "average"
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "AnalysisSettings":

@@ -12,6 +12,7 @@ from circuitshift.pipeline.bids.raw_records import RawBold, RawParticipant
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.measure.atlas_files import atlas_for
 from circuitshift.pipeline.measure.outputs import outputs_of
+from circuitshift.pipeline.measure.run import refuse_matrices
 from circuitshift.pipeline.preproc.output_names import bold_path
 from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study.members import DataSet
@@ -215,6 +216,7 @@ def make_plan(
             *(problem for problem in found.problems if not problem.participant),
             *available.problems,
         ]
+        refuse_matrices((run for plan in plans for run in plan.runs), settings)
         participants += plans
         data_sets.append(DataSet(target, folder.participants, folder.name, folder.table))
     return StudyPlan(

@@ -19,8 +19,10 @@ from circuitshift.pipeline.records import AnalysisSettings, RetainedData, Run, S
 __all__ = [
     "RunOutput",
     "command_record",
+    "coverage_of",
     "desc_of",
     "estimator_of",
+    "is_concatenated",
     "outputs_of",
     "runs_table",
     "stem_of",
@@ -65,6 +67,15 @@ class RunOutput:
         Median temporal signal-to-noise ratio over the voxels of the mask; NaN if unavailable.
     views : tuple of str
         Paths of images and figures for the participant report, relative to the output folder.
+    reasons : tuple of (str, str), optional
+        Keyword and sentence of each reason for an exclusion; None to apply the thresholds of
+        `circuitshift.pipeline.measure.run_quality.exclude_run`.
+    cut_at_min : float, optional
+        Retained minutes of the run that are used; None if all are used.
+    part_of : str
+        Name of the visit in whose concatenated series this run is contained; empty otherwise.
+    sources : tuple of str
+        File names of the runs of which these are the concatenated series; empty for a run.
     """
 
     atlas: Atlas
@@ -80,6 +91,10 @@ class RunOutput:
     std_dvars: Floats | None = None
     median_tsnr: float = float("nan")
     views: tuple[str, ...] = ()
+    reasons: tuple[tuple[str, str], ...] | None = None
+    cut_at_min: float | None = None
+    part_of: str = ""
+    sources: tuple[str, ...] = ()
 
 
 def stem_of(run: Run) -> str:
@@ -173,7 +188,7 @@ def write_product(
         label for label, r in zip(labels, np.diag(output.matrix), strict=True) if np.isnan(r)
     ]
     common: dict[str, object] = {
-        "Sources": [f"bids:preprocessed:{run.path.name}"],
+        "Sources": [f"bids:preprocessed:{name}" for name in output.sources or (run.path.name,)],
         "Atlas": output.atlas.name,
         "AtlasReference": output.atlas.reference,
         "DenoisingStrategy": output.strategy,
@@ -249,30 +264,54 @@ def _write_motion(output: RunOutput, files: Mapping[str, Path], out_dir: Path) -
     tables.write_table(
         out_dir / files["outliers"],
         {name: (~output.keep).astype(int)},
-        sidecar={name: {"Description": "1: censored or before the steady state; 0: retained"}},
+        sidecar={
+            name: {
+                "Description": "1: censored or before the steady state; 0: retained"
+                if output.cut_at_min is None
+                else "1: censored, before the steady state, or after the first "
+                f"{output.cut_at_min:g} retained minutes; 0: retained"
+            }
+        },
     )
 
 
 def _row(
     output: RunOutput, run: Run, settings: AnalysisSettings, missing: Sequence[str]
 ) -> dict[str, object]:
-    coverage = output.coverage
-    if coverage is None:
-        coverage = np.where(np.isnan(np.diag(output.matrix)), 0.0, 1.0)
-    reasons = quality.exclude_run(output.retained, settings, coverage)
+    coverage = coverage_of(output)
+    reasons = output.reasons
+    if reasons is None:
+        reasons = tuple(quality.exclude_run(output.retained, settings, coverage))
+    notes = list(reasons)
+    if output.part_of:
+        notes = [("", f"part of the concatenated series of {output.part_of}")]
+    elif output.sources:
+        notes = [("concatenated", f"concatenated series of {', '.join(output.sources)}"), *notes]
     return {
         "run": stem_of(run),
         "session": run.session or None,
         "atlas": output.atlas.name,
         "strategy": output.strategy,
-        "status": "excluded" if reasons else "included",
-        "code": "; ".join(code for code, _ in reasons) or None,
-        "reason": "; ".join(reason for _, reason in reasons) or None,
+        "status": "excluded" if reasons else "combined" if output.part_of else "included",
+        "code": "; ".join(code for code, _ in notes) or None,
+        "reason": "; ".join(reason for _, reason in notes) or None,
         **{name: getattr(output.retained, name) for name in _RETAINED},
         "median_tsnr": output.median_tsnr,
         "n_regions": len(coverage),
         "n_regions_missing": len(missing),
     }
+
+
+def coverage_of(output: RunOutput) -> Floats:
+    """Return the coverage of each region: 1 or 0 if it was not measured, shape (n_regions,)."""
+    if output.coverage is not None:
+        return output.coverage
+    return np.where(np.isnan(np.diag(output.matrix)), 0.0, 1.0)
+
+
+def is_concatenated(row: Mapping[str, object]) -> bool:
+    """Return whether a row of ``sub-X_runs.tsv`` is the concatenated series of a visit."""
+    return str(row["code"]).startswith("concatenated")
 
 
 def command_record(root: Path) -> Path:

@@ -6,6 +6,7 @@ computed again.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,24 +17,31 @@ from circuitshift.pipeline.errors import (
     CircuitshiftError,
     InputError,
     InputProblem,
-    OutputError,
     TableError,
 )
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.digests import Digests, recorded_digests
+from circuitshift.pipeline.io.provenance import hash_of
 from circuitshift.pipeline.measure.outputs import runs_table, stem_of
-from circuitshift.pipeline.measure.run import error_code, failed_row, measure_run
+from circuitshift.pipeline.measure.run import (
+    failed_row,
+    failure_of,
+    measure_run,
+    measure_visit,
+)
 from circuitshift.pipeline.measure.validity import about_run, finished_rows, note_outputs, run_key
+from circuitshift.pipeline.measure.visits.combine import in_order, visit_run
 from circuitshift.pipeline.preproc.person import read_record
 from circuitshift.pipeline.records import AnalysisSettings, Run
 
 __all__ = [
     "RUNS_COLUMNS",
     "ParticipantFiles",
+    "are_measured",
     "is_measured",
-    "is_run_measured",
     "measure_participant",
     "measure_preprocessed",
+    "measured_together",
     "preprocessed_runs",
     "record_crash",
 ]
@@ -46,7 +54,8 @@ RUNS_COLUMNS: dict[str, str] = {
     "session": "Session label",
     "atlas": "Atlas name",
     "strategy": "Denoising strategy",
-    "status": "included, excluded (measured, but below a threshold), or failed (not measured)",
+    "status": "included, excluded (measured, but below a threshold), combined (part of the "
+    "concatenated series of its visit, which are another row), or failed (not measured)",
     "code": "Reason for exclusion or failure as a keyword; several are separated by semicolons",
     "reason": "Reason for exclusion or failure as a sentence",
     "n_volumes": "Number of volumes of the run",
@@ -108,8 +117,8 @@ def measure_participant(
     """
     rows = _problem_rows(problems)
     with recorded_digests(f"sub-{participant}", out_dir) as digests:
-        for run in runs:
-            rows += _rows_or_failure(run, settings, out_dir, digests)
+        for together in measured_together(runs, settings):
+            rows += _rows_or_failures(together, settings, out_dir, digests)
     return ParticipantFiles(_write_rows(rows, participant, out_dir))
 
 
@@ -146,21 +155,46 @@ def is_measured(
     bool
     """
     rows = _problem_rows(problems)
-    for run in runs:
-        done = _rows_without_measuring(run, settings, out_dir, digests)
+    for together in measured_together(runs, settings):
+        done = _rows_without_measuring(together, settings, out_dir, digests)
         if done is None:
             return False
         rows += done
     return _is_written(runs_table(participant, out_dir), _columns(rows))
 
 
-def is_run_measured(run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests) -> bool:
-    """Return whether all outputs of a run exist and are valid.
+def measured_together(runs: Sequence[Run], settings: AnalysisSettings) -> list[list[Run]]:
+    """Group the runs whose outputs depend on each other.
 
     Parameters
     ----------
-    run : Run
-        Run as selected; its metadata are checked here.
+    runs : sequence of Run
+        Runs of one participant.
+    settings : AnalysisSettings
+        Settings of the measurement.
+
+    Returns
+    -------
+    list of list of Run
+        The runs of each visit if the settings combine them, otherwise each run by itself.
+    """
+    if not settings.needs_visits:
+        return [[run] for run in runs]
+    visits: dict[str, list[Run]] = {}
+    for run in runs:
+        visits.setdefault(run.session, []).append(run)
+    return list(visits.values())
+
+
+def are_measured(
+    together: Sequence[Run], settings: AnalysisSettings, out_dir: Path, digests: Digests
+) -> bool:
+    """Return whether all outputs of runs exist and are valid.
+
+    Parameters
+    ----------
+    together : sequence of Run
+        Runs as selected, from `measured_together`; their metadata are checked here.
     settings : AnalysisSettings
         Settings of the measurement.
     out_dir : Path
@@ -172,7 +206,7 @@ def is_run_measured(run: Run, settings: AnalysisSettings, out_dir: Path, digests
     -------
     bool
     """
-    rows = _rows_without_measuring(run, settings, out_dir, digests)
+    rows = _rows_without_measuring(together, settings, out_dir, digests)
     return rows is not None and all(row["status"] != "failed" for row in rows)
 
 
@@ -229,55 +263,128 @@ def _is_written(path: Path, columns: Mapping[str, Sequence[object]]) -> bool:
         return False
 
 
-def _rows_or_failure(
-    run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests
+class _Checked(NamedTuple):
+    """A run that can be measured, the hashes of what it depends on, and notes on its metadata."""
+
+    run: Run
+    key: Mapping[str, str]
+    notes: tuple[str, ...]
+
+
+class _Together(NamedTuple):
+    """Runs that are measured together, in temporal order, and the rows of those that cannot be."""
+
+    checked: list[_Checked]
+    failures: list[Row]
+    is_ordered: bool
+    is_read: bool  # False if a run could not be checked because of an error
+
+
+def _check(
+    runs: Sequence[Run], settings: AnalysisSettings, out_dir: Path, digests: Digests
+) -> _Together:
+    """Check the metadata of runs and hash what they depend on; errors become rows."""
+    checked: list[_Checked] = []
+    failures: list[Row] = []
+    is_read = True
+    for run in runs:
+        try:
+            _check_files_exist(run)
+            complete, problems, notes = bids.check_run(run)
+            if problems:
+                failures += _unusable(complete, problems)
+                continue
+            key = run_key(complete, settings, out_dir, digests)
+            checked.append(_Checked(complete, key, notes))
+        except (CircuitshiftError, OSError) as error:
+            failures.append(failure_of(run, error))
+            is_read = False
+    if not settings.needs_visits:
+        return _Together(checked, failures, True, is_read)
+    order = in_order([c.run for c in checked])
+    if order is not None:
+        checked.sort(key=lambda c: order.index(c.run))
+    # each output depends on all runs of the visit and on their order
+    of_visit = hash_of([c.key["InputsHash"] for c in checked], order is not None)
+    checked = [
+        c._replace(key={**c.key, "InputsHash": hash_of(c.key["InputsHash"], of_visit)})
+        for c in checked
+    ]
+    return _Together(checked, failures, order is not None, is_read)
+
+
+def _rows_or_failures(
+    runs: Sequence[Run], settings: AnalysisSettings, out_dir: Path, digests: Digests
 ) -> list[Row]:
-    """Measure one run unless its outputs are valid; return an error as a row."""
-    try:
-        return _rows_of(run, settings, out_dir, digests)
-    except OutputError:  # not a problem of this run: it affects all outputs
-        raise
-    except CircuitshiftError as error:
-        return [failed_row(stem_of(run), run.session, error_code(error), str(error))]
-    except OSError as error:
-        if error.filename is None:
-            raise
-        reason = f"{error.filename}: it cannot be read ({error.strerror}); check its disk"
-        return [failed_row(stem_of(run), run.session, "input", reason)]
-
-
-def _rows_of(run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests) -> list[Row]:
-    _check_files_exist(run)
-    run, problems, notes = bids.check_run(run)
-    if problems:
-        return _unusable(run, problems)
-    key = run_key(run, settings, out_dir, digests)
-    done = finished_rows(run, settings, out_dir, key=key, notes=notes, digests=digests, update=True)
+    """Measure runs unless their outputs are valid; return an error as a row."""
+    found = _check(runs, settings, out_dir, digests)
+    done = _finished(found, settings, out_dir, digests, update=True)
     if done is not None:
         return done
+    about = {c.run: c for c in _with_visit(found.checked, settings)}
 
-    def about(atlas: Atlas) -> dict[str, object]:
+    def sidecar(run: Run, atlas: Atlas) -> dict[str, object]:
         placed = atlas if is_image(run) else None
-        return {**about_run(run, placed, notes, out_dir), **key}
+        return {**about_run(run, placed, about[run].notes, out_dir), **about[run].key}
 
-    rows = measure_run(run, settings, out_dir, about=about)
+    measured = [c.run for c in found.checked]
+    if settings.needs_visits:
+        rows = measure_visit(
+            measured, settings, out_dir, is_ordered=found.is_ordered, about=sidecar
+        )
+    else:
+        (run,) = measured
+        try:
+            rows = measure_run(run, settings, out_dir, about=partial(sidecar, run))
+        except (CircuitshiftError, OSError) as error:
+            rows = [failure_of(run, error)]
     note_outputs(rows, out_dir, digests)
-    return rows
+    return [*rows, *found.failures]
+
+
+def _with_visit(checked: Sequence[_Checked], settings: AnalysisSettings) -> list[_Checked]:
+    """Add the visit itself, whose outputs are those of the concatenated series."""
+    if settings.combine_runs != "concatenate" or len(checked) < 2:
+        return list(checked)
+    visit = visit_run([c.run for c in checked])
+    return [*checked, _Checked(visit, checked[0].key, ())]
+
+
+def _finished(
+    found: _Together,
+    settings: AnalysisSettings,
+    out_dir: Path,
+    digests: Digests,
+    *,
+    update: bool = False,
+) -> list[Row] | None:
+    """Return the rows of runs if all their outputs exist and are valid, otherwise None."""
+    rows: list[Row] = []
+    for number, checked in enumerate(_with_visit(found.checked, settings)):
+        combined = {(r["atlas"], r["strategy"]) for r in rows if r["status"] == "combined"}
+        is_visit = number == len(found.checked)
+        done = finished_rows(
+            checked.run,
+            settings,
+            out_dir,
+            key=checked.key,
+            notes=checked.notes,
+            digests=digests,
+            update=update,
+            kinds=combined if is_visit else None,
+        )
+        if done is None:
+            return None
+        rows += done
+    return [*rows, *found.failures]
 
 
 def _rows_without_measuring(
-    run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests
+    runs: Sequence[Run], settings: AnalysisSettings, out_dir: Path, digests: Digests
 ) -> list[Row] | None:
-    """Return the rows of a run if they can be determined without measuring it, otherwise None."""
-    try:
-        _check_files_exist(run)
-        run, problems, notes = bids.check_run(run)
-        if problems:
-            return _unusable(run, problems)
-        key = run_key(run, settings, out_dir, digests)
-    except (CircuitshiftError, OSError):
-        return None
-    return finished_rows(run, settings, out_dir, key=key, notes=notes, digests=digests)
+    """Return the rows of runs if they can be determined without measuring, otherwise None."""
+    found = _check(runs, settings, out_dir, digests)
+    return _finished(found, settings, out_dir, digests) if found.is_read else None
 
 
 def _unusable(run: Run, problems: Sequence[InputProblem]) -> list[Row]:

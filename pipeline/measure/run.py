@@ -14,7 +14,12 @@ from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.bids.input_types import input_type_of
-from circuitshift.pipeline.errors import CircuitshiftError, TableError
+from circuitshift.pipeline.errors import (
+    CircuitshiftError,
+    InputError,
+    OutputError,
+    TableError,
+)
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.nifti import Header, read_header
 from circuitshift.pipeline.measure import denoise, extract
@@ -22,9 +27,18 @@ from circuitshift.pipeline.measure import quality_images as views
 from circuitshift.pipeline.measure import voxelwise as voxels
 from circuitshift.pipeline.measure.atlas_files import atlas_for, read_atlas
 from circuitshift.pipeline.measure.outputs import RunOutput, desc_of, stem_of, write_product
+from circuitshift.pipeline.measure.visits import combine
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, RetainedData, Run, Strategy
 
-__all__ = ["error_code", "failed_row", "measure_run", "strategies_of"]
+__all__ = [
+    "error_code",
+    "failed_row",
+    "failure_of",
+    "measure_run",
+    "measure_visit",
+    "refuse_matrices",
+    "strategies_of",
+]
 
 Row = dict[str, object]
 
@@ -67,6 +81,116 @@ def measure_run(
             write_product(output, run, settings, out_dir=out_dir, sidecar=about(output.atlas))
         )
     return [*rows, *failures]
+
+
+def measure_visit(
+    runs: Sequence[Run],
+    settings: AnalysisSettings,
+    out_dir: Path,
+    *,
+    is_ordered: bool,
+    about: Callable[[Run, Atlas], Mapping[str, object]],
+) -> list[Row]:
+    """Measure the runs of a visit together, for equal minutes or concatenated series.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Runs of one visit with their repetition times, in temporal order.
+    settings : AnalysisSettings
+        Settings of the measurement.
+    out_dir : Path
+        Root of the output data set.
+    is_ordered : bool
+        Whether the order of the runs is known.
+    about : callable
+        Function that takes a run and an atlas and returns further content for the JSON file of a
+        matrix.
+
+    Returns
+    -------
+    list of dict
+        Rows of ``sub-X_runs.tsv``: those of each run, then those of the concatenated series. A run
+        or strategy that fails has a row with status ``failed``.
+    """
+    parts: list[tuple[Run, RunOutput]] = []
+    failures: list[Row] = []
+    for run in runs:
+        try:
+            measure = _MEASURE_BY_CONTENT[input_type_of(run).content]
+            parts += [(run, output) for output in measure(run, settings, out_dir, failures)]
+        except (CircuitshiftError, OSError) as error:
+            failures.append(failure_of(run, error))
+    own: list[tuple[Run, RunOutput]] = []
+    whole: list[tuple[Run, RunOutput]] = []
+    for kind in dict.fromkeys((output.atlas.name, output.strategy) for _, output in parts):
+        sources = [run for run, o in parts if (o.atlas.name, o.strategy) == kind]
+        outputs = [o for _, o in parts if (o.atlas.name, o.strategy) == kind]
+        outputs = combine.use_first_minutes(outputs, settings, is_ordered=is_ordered)
+        if settings.combine_runs == "concatenate":
+            outputs, visit = combine.concatenate_series(
+                outputs, sources, combine.visit_run(runs), settings
+            )
+            whole += [] if visit is None else [(combine.visit_run(runs), visit)]
+        own += zip(sources, outputs, strict=True)
+    own.sort(key=lambda part: runs.index(part[0]))
+    rows = [
+        write_product(output, run, settings, out_dir=out_dir, sidecar=about(run, output.atlas))
+        for run, output in (*own, *whole)
+    ]
+    return [*rows, *failures]
+
+
+def failure_of(run: Run, error: CircuitshiftError | OSError) -> Row:
+    """Return an error as the row of a run that was not measured.
+
+    Parameters
+    ----------
+    run : Run
+        Run in which the error occurred.
+    error : CircuitshiftError or OSError
+        The error.
+
+    Returns
+    -------
+    dict
+        Row of ``sub-X_runs.tsv`` with status ``failed``.
+
+    Raises
+    ------
+    OutputError, OSError
+        If the error is not a problem of this run: it affects all outputs, or names no file.
+    """
+    if isinstance(error, CircuitshiftError) and not isinstance(error, OutputError):
+        return failed_row(stem_of(run), run.session, error_code(error), str(error))
+    if isinstance(error, OSError) and error.filename is not None:
+        reason = f"{error.filename}: it cannot be read ({error.strerror}); check its disk"
+        return failed_row(stem_of(run), run.session, "input", reason)
+    raise error
+
+
+def refuse_matrices(runs: Iterable[Run], settings: AnalysisSettings) -> None:
+    """Refuse settings that need time series if a run is a matrix.
+
+    Parameters
+    ----------
+    runs : iterable of Run
+        Runs that will be measured.
+    settings : AnalysisSettings
+        Settings of the measurement.
+
+    Raises
+    ------
+    InputError
+        If minutes of visits or the concatenation of runs are requested for a matrix.
+    """
+    for run in runs if settings.needs_visits else ():
+        if input_type_of(run).content == "matrix":
+            raise InputError(
+                f"{run.path}: --visit-minutes and --combine-runs concatenate need time series, but "
+                "this is a matrix of correlations; omit these flags, or provide the time series "
+                "from which it was computed"
+            )
 
 
 def failed_row(where: str, session: str, code: str, reason: str) -> Row:
@@ -206,7 +330,8 @@ def _from_matrix(
     run: Run, settings: AnalysisSettings, out_dir: Path, failures: list[Row]
 ) -> Iterable[RunOutput]:
     """Return an edge matrix of other software without changes, in the order of the atlas."""
-    del settings, failures
+    del failures
+    refuse_matrices([run], settings)
     labels, values = tables.read_matrix(run.path)
     atlas = _atlas_of(run, out_dir)
     if np.nanmax(np.abs(values), initial=0.0) > 1 + 1e-6:

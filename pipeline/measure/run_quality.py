@@ -12,7 +12,19 @@ __all__ = [
 
 
 #: Keywords of reasons for an exclusion, as opposed to a failure.
-CODES = ("too-short", "motion", "coverage", "rated")
+CODES = (
+    "too-short",
+    "motion",
+    "coverage",
+    "rated",
+    "beyond-minutes",
+    "visit-too-short",
+    "part-too-short",
+    "unknown-minutes",
+    "run-order",
+    "not-concatenated",
+    "concatenated",
+)
 
 _MAX_SHARE_OF_MISSING_REGIONS = 0.5
 

@@ -9,7 +9,7 @@ output files exist with the content that was written:
 - ``CodeHash``: source of `circuitshift.pipeline.measure.run` and of all modules that it imports.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from circuitshift.pipeline.measure import quality_images as views
 from circuitshift.pipeline.measure import run as measuring
 from circuitshift.pipeline.measure.atlas_files import atlas_for, read_atlas
 from circuitshift.pipeline.measure.outputs import desc_of, estimator_of, outputs_of
-from circuitshift.pipeline.records import AnalysisSettings, Run
+from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, Run
 
 __all__ = ["about_run", "finished_rows", "measuring_code", "note_outputs", "run_key"]
 
@@ -160,6 +160,7 @@ def finished_rows(
     notes: Sequence[str],
     digests: Digests,
     update: bool = False,
+    kinds: Container[tuple[object, object]] | None = None,
 ) -> list[dict[str, object]] | None:
     """Return the rows of a run if all its outputs exist and are valid, otherwise None.
 
@@ -180,6 +181,8 @@ def finished_rows(
     update : bool
         Whether to write the JSON file again if only its description of the run has changed;
         otherwise the outputs are not valid in this case.
+    kinds : container of (str, str), optional
+        Atlas and strategy of the expected outputs. Default: those of the settings.
 
     Returns
     -------
@@ -187,7 +190,9 @@ def finished_rows(
         Rows of ``sub-X_runs.tsv``; None if the run must be measured.
     """
     rows: list[dict[str, object]] = []
-    for name, desc, atlas in _expected(run, settings):
+    for name, strategy, desc, atlas in _expected(run, settings):
+        if kinds is not None and (name, strategy) not in kinds:
+            continue
         path = out_dir / outputs_of(run, name, desc, estimator_of(run, settings))["relmat"]
         content = _valid_sidecar(path.with_suffix(".json"), key, out_dir, digests)
         if content is None:
@@ -201,13 +206,17 @@ def finished_rows(
     return rows
 
 
-def _expected(run: Run, settings: AnalysisSettings) -> list[tuple[str, str, Atlas | None]]:
-    """Return atlas name, ``desc-`` label and atlas of each expected output of a run."""
+def _expected(run: Run, settings: AnalysisSettings) -> list[tuple[str, str, str, Atlas | None]]:
+    """Return atlas name, strategy, ``desc-`` label and atlas of each expected output of a run."""
     if not is_image(run):
-        return [(run.atlas, "", None)]
+        return [(run.atlas, AS_GIVEN, "", None)]
     strategies = measuring.strategies_of(settings)
     atlases = [atlas_for(source, run.space) for source in settings.atlases]
-    return [(atlas.name, desc_of(s, settings), atlas) for atlas in atlases for s in strategies]
+    return [
+        (atlas.name, strategy.name, desc_of(strategy, settings), atlas)
+        for atlas in atlases
+        for strategy in strategies
+    ]
 
 
 def _valid_sidecar(

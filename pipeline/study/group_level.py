@@ -551,7 +551,7 @@ def _run_exclusions(
             atlas,
             tables.NOT_AVAILABLE,
         )
-        if row["status"] == "included" or other:
+        if row["status"] in ("included", "combined") or other:
             continue
         session = "" if row["session"] == tables.NOT_AVAILABLE else row["session"]
         yield pairing.Exclusion(

@@ -250,6 +250,19 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help="minimum scan time after censoring, in minutes, for a run to be included; default: 2",
     )
     group.add_argument(
+        "--visit-minutes",
+        type=minutes,
+        metavar="MIN",
+        help="use the first MIN retained minutes of each visit, and exclude visits with fewer; "
+        "default: all",
+    )
+    group.add_argument(
+        "--combine-runs",
+        choices=("average", "concatenate"),
+        help="combine the runs of a visit as the weighted mean of their Fisher z (default), or by "
+        "one correlation of their concatenated time series",
+    )
+    group.add_argument(
         "--max-mean-fd",
         type=amount,
         metavar="MM",
@@ -380,6 +393,14 @@ def share(text: str) -> float:
 def amount(text: str) -> float:
     """Read a number of at least 0."""
     return _bounded(text, 0, float("inf"), "a number of at least 0")
+
+
+def minutes(text: str) -> float:
+    """Read a number above 0."""
+    value = _bounded(text, 0, float("inf"), "a number above 0")
+    if value in (0, float("inf")):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def count(text: str) -> int:

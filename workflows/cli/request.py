@@ -273,6 +273,8 @@ def _given_settings(options: argparse.Namespace) -> tuple[tuple[str, Any], ...]:
         "min_coverage": options.min_coverage,
         "min_minutes": options.min_minutes,
         "max_mean_fd_mm": options.max_mean_fd,
+        "visit_minutes": options.visit_minutes,
+        "combine_runs": options.combine_runs,
         "strategies": _with_gsr_counterpart(options.denoise, options.denoise_file),
         "template": options.output_space,
         "slice_timing": False if "slicetiming" in options.ignore else None,

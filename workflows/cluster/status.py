@@ -178,9 +178,10 @@ def _measured_rows(
     digests: Digests,
 ) -> State:
     """Compare the measured runs and the report with the plan."""
-    for run in _runs(plan, settings):
-        if not measure.is_run_measured(run, settings, plan.out_dir, digests):
-            return State(plan, "missing", f"{run.path.name} is not measured with these settings")
+    for together in measure.measured_together(_runs(plan, settings), settings):
+        if not measure.are_measured(together, settings, plan.out_dir, digests):
+            name = together[0].path.name
+            return State(plan, "missing", f"{name} is not measured with these settings")
     measured = {row["run"] for row in rows}
     for bold in plan.bolds:
         stem = bold_record(bold).stem.removesuffix("_bold")

@@ -20,7 +20,7 @@ from circuitshift.pipeline.io.digests import Digests, recorded_digests
 from circuitshift.pipeline.io.provenance import code_hash, hash_of, versions
 from circuitshift.pipeline.measure.atlas_files import read_atlas
 from circuitshift.pipeline.measure.denoise import denoising_prose, get_strategy, load_strategies
-from circuitshift.pipeline.measure.outputs import command_record, runs_table
+from circuitshift.pipeline.measure.outputs import command_record, is_concatenated, runs_table
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, RetainedData
 from circuitshift.pipeline.reports.page import in_time
 from circuitshift.pipeline.reports.person.content import (
@@ -100,7 +100,9 @@ def report_participant(
     root, data_set = study_root(out_dir)
     content = ParticipantReport(
         participant=participant,
-        runs=tuple(_run_quality(row, settings, out_dir) for row in primary),
+        runs=tuple(
+            _run_quality(row, settings, out_dir) for row in primary if not is_concatenated(row)
+        ),
         edges=edges,
         circuits=circuits,
         notes=(
@@ -114,7 +116,7 @@ def report_participant(
         removed=tuple(
             _removed(row)
             for row in usable
-            if row["atlas"] == first[0] and row["strategy"] != AS_GIVEN
+            if row["atlas"] == first[0] and row["strategy"] != AS_GIVEN and not is_concatenated(row)
         ),
         others=others_of(participant, out_dir, sessions[0]) if sessions else None,
         ratings=ratings,
@@ -182,7 +184,7 @@ def _page_key(
 
 
 def _removed(row: _Row) -> Removed:
-    return Removed(row["run"], row["strategy"], _retained_data(row), row["status"] == "included")
+    return Removed(row["run"], row["strategy"], _retained_data(row), row["status"] != "excluded")
 
 
 def _first_kind(rows: Sequence[_Row], settings: AnalysisSettings) -> tuple[str, str]:

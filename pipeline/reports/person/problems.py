@@ -17,6 +17,10 @@ ADVICE: dict[str, str] = {
     "volumes.",
     "coverage": "Check the field of view and the normalisation; --min-coverage lowers the required "
     "coverage of a region.",
+    "visit-too-short": "A smaller --visit-minutes retains visits with less data.",
+    "run-order": "Write AcquisitionTime into the JSON files of the runs.",
+    "part-too-short": "--combine-runs concatenate uses runs of any length.",
+    "not-concatenated": "--combine-runs average combines such runs.",
     "too-little-data": "--denoise 24p uses fewer regressors than the default; strategies "
     "without censoring or filtering retain more data.",
     "confounds": "Use --denoise with a strategy whose columns this table contains, or "
@@ -71,7 +75,7 @@ def problems_of(rows: Sequence[Mapping[str, str]], logs: Path) -> tuple[Problem,
     out: dict[tuple[str, str], Problem] = {}
     strategies: dict[tuple[str, str], list[str]] = {}
     for row in sorted(rows, key=lambda row: row["status"] != "failed"):
-        if row["status"] == "included":
+        if row["status"] in ("included", "combined"):
             continue
         advice = " ".join(ADVICE[code] for code in row["code"].split("; ") if code in ADVICE)
         key = (row["run"], row["reason"].replace(f"strategy {row['strategy']} ", "strategy "))

@@ -1,0 +1,1 @@
+"""Combine the runs of a visit: equal minutes and concatenated series."""
