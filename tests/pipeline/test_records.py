@@ -76,7 +76,7 @@ def test_the_hash_depends_on_each_setting() -> None:
         "atlases": ("other",), "circuits": ("c.toml",), "strategies": ("24p",),
         "min_coverage": 0.4, "min_minutes": 3.0, "max_mean_fd_mm": 0.4, "dummy_scans": 0,
         "strategy_files": ("s.toml",), "estimator": "partial", "template": "other",
-        "slice_timing": False,
+        "slice_timing": False, "visit_minutes": 5.0, "combine_runs": "concatenate",
     }  # fmt: skip
     settings = AnalysisSettings()
     assert {field.name for field in fields(settings)} <= set(changed)

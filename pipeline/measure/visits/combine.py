@@ -5,7 +5,7 @@ regression over a part of a run would leave other residuals.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, time
 from functools import partial
@@ -45,8 +45,10 @@ def in_order(runs: Sequence[Run]) -> list[Run] | None:
     """
     if len(runs) < 2:
         return list(runs)
-    for key in (_number, *(partial(_acquired, name=name) for name in _ACQUIRED)):
-        keys = [key(run) for run in runs]
+    ways: list[Callable[[Run], str]] = [_number]
+    ways += [partial(_acquired, name=name) for name in _ACQUIRED]
+    for way in ways:
+        keys = [way(run) for run in runs]
         if all(keys) and len(set(keys)) == len(runs):
             return [runs[k] for k in sorted(range(len(runs)), key=keys.__getitem__)]
     return None

@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from dataclasses import replace
+from functools import partial
 
 import nibabel as nib
 import numpy as np
@@ -104,12 +105,13 @@ def again(root, settings=None):
     run = the_run(root)
     prepare_atlases([run], settings, root / "out")
 
-    def counted(*args, **more):
+    def counted(*args, of=original, **more):
         calls.append(1)
-        return original(*args, **more)
+        return of(*args, **more)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(measure, "measure_run", counted)
+        patch.setattr(measure, "measure_visit", partial(counted, of=measuring.measure_visit))
         measure.measure_participant(
             [run], (), participant=run.participant, settings=settings, out_dir=root / "out"
         )
@@ -310,6 +312,8 @@ def test_a_changed_description_of_a_run_is_written_without_measuring(study):
         ({"max_mean_fd_mm": 0.3}, 1),
         ({"estimator": "partial"}, 1),
         ({"dummy_scans": 2}, 1),
+        ({"visit_minutes": 1.0}, 1),
+        ({"combine_runs": "concatenate"}, 1),
     ],
     ids=str,
 )
