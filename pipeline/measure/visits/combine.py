@@ -21,7 +21,14 @@ from circuitshift.pipeline.measure.denoise import MIN_DOF
 from circuitshift.pipeline.measure.outputs import RunOutput, coverage_of, stem_of
 from circuitshift.pipeline.records import AnalysisSettings, RetainedData, Run
 
-__all__ = ["concatenate_series", "cut_output", "in_order", "use_first_minutes", "visit_run"]
+__all__ = [
+    "combining_prose",
+    "concatenate_series",
+    "cut_output",
+    "in_order",
+    "use_first_minutes",
+    "visit_run",
+]
 
 #: Share of a volume by which the retained minutes of a visit may miss the requested minutes, so
 #: that rounding does not decide.
@@ -315,4 +322,27 @@ def _sum(parts: Sequence[RetainedData]) -> RetainedData:
         variance_removed=float(
             np.average([part.variance_removed for part in parts], weights=weights)
         ),
+    )
+
+
+def combining_prose(settings: AnalysisSettings) -> str:
+    """Describe how the runs of a session are combined, as the end of a sentence.
+
+    Parameters
+    ----------
+    settings : AnalysisSettings
+        Minutes of each visit, and how its runs are combined.
+
+    Returns
+    -------
+    str
+    """
+    text = "runs of a session were averaged with their residual degrees of freedom as weights"
+    if settings.combine_runs == "concatenate":
+        text = "the runs of a session were standardised, concatenated and correlated as one series"
+    if settings.visit_minutes is None:
+        return text
+    return (
+        f"{text}; the first {settings.visit_minutes:g} retained minutes of each session were used, "
+        "and sessions with fewer were excluded"
     )

@@ -21,6 +21,7 @@ from circuitshift.pipeline.io.provenance import code_hash, hash_of, versions
 from circuitshift.pipeline.measure.atlas_files import read_atlas
 from circuitshift.pipeline.measure.denoise import denoising_prose, get_strategy, load_strategies
 from circuitshift.pipeline.measure.outputs import command_record, is_concatenated, runs_table
+from circuitshift.pipeline.measure.visits.combine import combining_prose
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, RetainedData
 from circuitshift.pipeline.reports.page import in_time
 from circuitshift.pipeline.reports.person.content import (
@@ -330,6 +331,8 @@ def _provenance(rows: Sequence[_Row], settings: AnalysisSettings, out_dir: Path)
     if record.exists():
         out["command"] = str(tables.read_json(record)["command"])
     out |= {"seed": seed_of(out_dir), "science hash": settings.digest()}
+    if settings.needs_visits:
+        out["runs"] = combining_prose(settings)
     if rows:
         sidecar = _sidecar(rows[0], out_dir)
         out["code hash"] = str(sidecar.get("CodeHash", ""))

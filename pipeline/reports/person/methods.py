@@ -66,6 +66,9 @@ def participant_methods(report: ParticipantReport) -> list[str]:
     return out
 
 
+_AVERAGED = "runs of one session were averaged with their residual degrees of freedom as weights"
+
+
 def _edges(report: ParticipantReport) -> list[str]:
     if not report.runs:
         return []
@@ -76,8 +79,7 @@ def _edges(report: ParticipantReport) -> list[str]:
         f"Series were averaged within {len(run.coverage_labels)} regions{atlas}{source}. Regions "
         f"with signal in less than {100 * run.min_coverage:g} % of their voxels were treated as "
         f"missing. Edges are {record.get('edges', 'correlations')}, Fisher-z "
-        "transformed; runs of one session were averaged with their residual degrees of "
-        "freedom as weights."
+        f"transformed; {record.get('runs', _AVERAGED)}."
     ]
 
 

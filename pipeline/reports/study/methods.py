@@ -9,6 +9,7 @@ from typing import Any
 
 from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline.measure.denoise import denoising_prose
+from circuitshift.pipeline.measure.visits.combine import combining_prose
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
 from circuitshift.pipeline.reports import wording
 from circuitshift.pipeline.reports.blocks import (
@@ -189,21 +190,7 @@ def _measured(verdict: Row, atlas: Atlas) -> str:
         f"{verdict['n_regions']} regions of the atlas {verdict['atlas']}{source}. "
         f"{denoising_prose(strategy, settings)} {rules} "
         f"Edges were {EDGE_WORDS[settings.estimator]} of regional mean series, Fisher-z "
-        f"transformed; {_combined(settings)}."
-    )
-
-
-def _combined(settings: AnalysisSettings) -> str:
-    """Describe how the runs of a session were combined."""
-    runs = "runs of a session were averaged with their residual degrees of freedom as weights"
-    if settings.combine_runs == "concatenate":
-        runs = "they were computed from the standardised and concatenated series of all runs of a "
-        runs += "session"
-    if settings.visit_minutes is None:
-        return runs
-    return (
-        f"{runs}; the first {settings.visit_minutes:g} retained minutes of each session were used, "
-        "and sessions with fewer were excluded"
+        f"transformed; {combining_prose(settings)}."
     )
 
 
