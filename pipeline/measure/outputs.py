@@ -298,7 +298,7 @@ def _row(
         **{name: getattr(output.retained, name) for name in _RETAINED},
         "median_tsnr": output.median_tsnr,
         "n_regions": len(coverage),
-        "n_regions_missing": len(missing),
+        "n_regions_lost": len(missing),
     }
 
 

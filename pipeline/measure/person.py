@@ -71,7 +71,7 @@ RUNS_COLUMNS: dict[str, str] = {
     "median_tsnr": "Temporal signal-to-noise ratio before denoising, median over the voxels of the "
     "mask",
     "n_regions": "Number of regions of the atlas",
-    "n_regions_missing": "Number of regions with too little signal, whose edges are n/a",
+    "n_regions_lost": "Number of regions with too little signal, whose edges are n/a",
     "relmat": "Path of the edge matrix, relative to the output folder",
 }
 

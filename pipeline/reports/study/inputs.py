@@ -33,7 +33,7 @@ _EDGES = (
     "qcfc_r",
     "qcfc_change_r",
 )
-_QUALITY = ("mean_fd_mm", "minutes", "residual_dof", "n_regions_missing")
+_QUALITY = ("mean_fd_mm", "minutes", "residual_dof", "n_regions_lost")
 
 
 def report_group(out_dir: Path, verdict: Path | None = None, *, again: bool = False) -> ReportFile:

@@ -39,7 +39,7 @@ QUALITY = (
     ("mean_fd_mm", "mean displacement, mm", 3),
     ("minutes", "minutes used", 1),
     ("residual_dof", "residual degrees of freedom", 0),
-    ("n_regions_missing", "missing regions", 0),
+    ("n_regions_lost", "missing regions", 0),
 )
 
 
@@ -398,7 +398,7 @@ def _add_reasons_of_runs(
         reason = f"{words} of arm {arm}" if session else words
         reasons.setdefault(str(rows[k].get("participant_id")), []).append(reason)
     for row in rows:
-        missing = wording.number(row.get("n_regions_missing"))
+        missing = wording.number(row.get("n_regions_lost"))
         if missing > 0:
             regions = wording.count(int(missing), "region")
             reason = f"{regions} without enough signal{at}"

@@ -78,7 +78,7 @@ def test_row_and_json_file_describe_the_run(tmp_path):
     )  # fmt: skip
     settings = AnalysisSettings(circuits=("mine.toml",), min_minutes=1.0)
     row = write_product(output, run_of(), settings, out_dir=tmp_path, sidecar={"CodeHash": "x"})
-    assert (row["status"], row["n_regions"], row["n_regions_missing"]) == ("included", 3, 1)
+    assert (row["status"], row["n_regions"], row["n_regions_lost"]) == ("included", 3, 1)
     assert (row["n_censored"], row["residual_dof"], row["median_tsnr"]) == (3, 30.5, 42.0)
     labels, matrix = tables.read_matrix(tmp_path / row["relmat"])
     assert labels == ATLAS.labels

@@ -95,7 +95,7 @@ def test_columns_are_matched_by_name_and_missing_ones_are_nan(tmp_path, series):
     np.testing.assert_allclose(second, first)
     np.testing.assert_allclose(third[:5, :5], first[:5, :5])
     assert np.isnan(third[5]).all()
-    assert rows["03"][0]["n_regions_missing"] == 1
+    assert rows["03"][0]["n_regions_lost"] == 1
 
 
 @pytest.mark.parametrize(("threshold", "n_missing"), [(0.5, 2), (0.6, 3), (0.3, 1)])
@@ -109,7 +109,7 @@ def test_a_region_below_the_coverage_threshold_is_missing(tmp_path, threshold, n
         min_minutes=1.0,
     )
     (row,) = measure_all(tmp_path / "in", tmp_path / "out", settings)["01"]
-    assert row["n_regions_missing"] == n_missing
+    assert row["n_regions_lost"] == n_missing
     labels, matrix = tables.read_matrix(tmp_path / "out" / row["relmat"])
     assert labels == LABELS
     n_available = 6 - n_missing

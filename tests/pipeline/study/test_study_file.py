@@ -1,9 +1,11 @@
 """The study file: which keys and values it may contain, and the design that they define."""
 
+from pathlib import Path
+
 import pytest
 
 from circuitshift.pipeline.errors import DesignError, InputProblemsError, TableError
-from circuitshift.pipeline.study.study_file import Design, read_study_file
+from circuitshift.pipeline.study.study_file import STUDY_KEYS, Design, read_study_file
 
 
 def write(tmp_path, text):
@@ -143,3 +145,10 @@ def test_the_reference_of_another_data_set():
 def test_names_for_display():
     trial = design(labels=(("treated", "escitalopram"),))
     assert (trial.label_of("treated"), trial.label_of("control")) == ("escitalopram", "control")
+
+
+def test_every_key_is_documented():
+    page = (Path(__file__).parents[3] / "docs/study-file.md").read_text()
+    for table, keys in STUDY_KEYS.items():
+        for key, (_, meaning) in keys.items():
+            assert f"| `[{table}]` | `{key}` | {meaning} |" in page

@@ -61,12 +61,12 @@ def test_participants_without_a_role_have_a_table_of_their_own(small_study):
 
 def test_participants_to_check_moved_lack_regions_or_are_influential(small_study):
     quality = [
-        {"participant_id": f"sub-{k}", "arm": "treated", "session": "pre", "n_regions_missing": 0,
+        {"participant_id": f"sub-{k}", "arm": "treated", "session": "pre", "n_regions_lost": 0,
          "mean_fd_mm": 0.1 + 0.01 * k}
         for k in range(8)
     ]  # fmt: skip
     quality[3]["mean_fd_mm"] = 0.9
-    quality[5]["n_regions_missing"] = 2
+    quality[5]["n_regions_lost"] = 2
     quality[6]["mean_fd_mm"] = "n/a"
     influence = [{"participant_id": "sub-1", "term": "dmn", "estimate": 0.2, "without": "0.15"}]
     report = small_study(
