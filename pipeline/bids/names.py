@@ -29,7 +29,7 @@ def _order() -> tuple[str, ...]:
 ORDER = _order()
 _PLACE = {key: place for place, key in enumerate(ORDER)}
 # Entities that distinguish versions of one acquired run, and entities of its parcellation.
-VARIANT = frozenset({"space", "cohort", "res", "den", "desc", "stat", "meas"})
+VARIANT = frozenset({"space", "cohort", "res", "den", "desc", "stat", "meas", "measure"})
 PARCELS = ("atlas", "seg", "scale", "label")
 _NAME = re.compile(
     rf"((?:[a-zA-Z0-9]+-{LABEL}_)+)([a-zA-Z0-9]+)(\.[a-zA-Z0-9]+(?:\.[a-zA-Z0-9]+)*)"
