@@ -6,13 +6,20 @@ differences between participants nearly vanish. Without it, edges are positive o
 participants differ.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from circuitshift.pipeline.arrays import Floats
 
-__all__ = ["GlobalSignalDetection", "global_signal_was_removed"]
+__all__ = [
+    "GlobalSignalDetection",
+    "GlobalSignalStatus",
+    "global_signal_status",
+    "global_signal_was_removed",
+]
 
 # Both numbers are in units of the standard deviation of edges within participants. Measured on
 # real series without and with regression of the global signal (the mean of all regions, also
@@ -101,3 +108,60 @@ def global_signal_was_removed(z: Floats) -> GlobalSignalDetection:
         return GlobalSignalDetection(False, mean, spread, reason)
     reason = f"Whether the global signal was regressed out is unclear: {numbers}."
     return GlobalSignalDetection(None, mean, spread, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalSignalStatus:
+    """Whether the global signal was regressed out in a study.
+
+    Parameters
+    ----------
+    removed : bool or None
+        None if it is neither declared nor visible, or differs between runs.
+    source : {"declared", "detected", "unknown", "differs"}
+        How it is known.
+    warnings : tuple of str
+        Contradictions between runs, or between declaration and edges, one sentence each.
+    """
+
+    removed: bool | None
+    source: Literal["declared", "detected", "unknown", "differs"]
+    warnings: tuple[str, ...] = ()
+
+
+def global_signal_status(
+    declared: Sequence[bool | None], detection: GlobalSignalDetection
+) -> GlobalSignalStatus:
+    """Combine what the runs of a study declare with what their edges show.
+
+    Parameters
+    ----------
+    declared : sequence of bool or None
+        Declaration of each run; None where there is none.
+    detection : GlobalSignalDetection
+        Of the edges of one session of all participants.
+
+    Returns
+    -------
+    GlobalSignalStatus
+        A declaration counts if no run declares the opposite; runs without one are taken to be like
+        the others. Without any declaration, the detection counts.
+    """
+    n_removed, n_kept = sum(v is True for v in declared), sum(v is False for v in declared)
+    if n_removed and n_kept:
+        warning = (
+            f"The global signal was regressed out of {n_removed} runs and not of {n_kept}, so that "
+            "their mean connectivity cannot be compared; use one kind of denoising for all runs."
+        )
+        return GlobalSignalStatus(None, "differs", (warning,))
+    if n_removed or n_kept:
+        removed = n_removed > 0
+        contradicts = detection.removed is not None and detection.removed is not removed
+        warnings = (
+            f"The files declare that the global signal was {'' if removed else 'not '}regressed "
+            f"out, which their edges contradict. {detection.reason}",
+        )
+        return GlobalSignalStatus(removed, "declared", warnings if contradicts else ())
+    if detection.removed is not None:
+        return GlobalSignalStatus(detection.removed, "detected")
+    return GlobalSignalStatus(None, "unknown")

@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.edges import edges
-from circuitshift.pipeline.stats.global_signal import global_signal_was_removed
+from circuitshift.pipeline.stats.global_signal import (
+    GlobalSignalDetection,
+    global_signal_status,
+    global_signal_was_removed,
+)
 
 N_REGIONS, N_VOLUMES = 60, 200
 
@@ -100,3 +104,24 @@ def test_few_participants_and_equal_edges_are_not_decided():
     assert "4 participants" in global_signal_was_removed(z).reason
     assert global_signal_was_removed(np.full((6, 10), 0.3)).removed is None
     assert global_signal_was_removed(np.full((6, 10), np.nan)).removed is None
+
+
+@pytest.mark.parametrize(
+    ("declared", "seen", "removed", "source", "n_warnings"),
+    [
+        ([True, None, True], True, True, "declared", 0),
+        ([False, False], None, False, "declared", 0),
+        ([False, None], True, False, "declared", 1),
+        ([True], False, True, "declared", 1),
+        ([True, False, None], True, None, "differs", 1),
+        ([None, None], True, True, "detected", 0),
+        ([], False, False, "detected", 0),
+        ([None], None, None, "unknown", 0),
+    ],
+)
+def test_declarations_come_before_detection(declared, seen, removed, source, n_warnings):
+    found = global_signal_status(declared, GlobalSignalDetection(seen, 0.1, 0.1, "As seen."))
+    assert (found.removed, found.source) == (removed, source)
+    assert len(found.warnings) == n_warnings
+    if source == "differs":
+        assert "of 1 runs and not of 1" in found.warnings[0]
