@@ -79,7 +79,7 @@ def read_number_series(path: Path) -> NumberTable:
         If the table is malformed, a cell is not a number, or a column has no name.
     """
     found = _cells(path)
-    first = found.column(0)
+    first = found.first_column()
     if found.first_is_index or (len(first) > 2 and _are_row_numbers(first)):
         if found.first_is_index and not _increase(first):
             raise TableError(f"{path}, line 1: a column has no name; name all columns")
@@ -107,8 +107,8 @@ def read_number_matrix(path: Path) -> NumberTable:
     """
     found = _cells(path)
     names: list[str] | None = None
-    is_wide = found.n_columns == len(found.rows) + 1
-    first = found.column(0)
+    is_wide = found.n_columns == found.n_rows + 1
+    first = found.first_column()
     is_numbered = _are_row_numbers(first)
     if found.first_is_index or (is_wide and (found.header is not None or is_numbered)):
         names = first
@@ -133,21 +133,33 @@ def read_number_matrix(path: Path) -> NumberTable:
 
 
 class _Cells:
-    """The cells of a table as text, before they are numbers."""
+    """The cells of a table as text; lines are split when they are needed, to save memory."""
 
-    def __init__(self, path: Path, header: list[str] | None, rows: list[list[str]]) -> None:
-        self.path, self.header, self.rows = path, header, rows
-        self.notes: list[str] = []
+    def __init__(
+        self, path: Path, header: list[str] | None, lines: list[str], separator: str | None
+    ) -> None:
+        self.path, self.header, self.notes = path, header, list[str]()
         self.first_is_index = False
+        self._lines, self._separator, self._skipped = lines, separator, 0
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self._lines)
 
     @property
     def n_columns(self) -> int:
         """Number of columns."""
-        return len(self.header if self.header is not None else self.rows[0])
+        return len(self.header if self.header is not None else self._row(0))
 
-    def column(self, number: int) -> list[str]:
-        """Return one column as text; cells of short rows are empty."""
-        return [row[number].strip() if number < len(row) else "" for row in self.rows]
+    def _row(self, number: int) -> list[str]:
+        return _split(self.path, self._lines[number], self._separator)[self._skipped :]
+
+    def first_column(self) -> list[str]:
+        """Return the first column as text; cells of empty rows are empty."""
+        at = self._skipped
+        rows = (_split(self.path, line, self._separator, at + 1) for line in self._lines)
+        return [row[at].strip() if at < len(row) else "" for row in rows]
 
     def remove_first(self, what: str) -> None:
         """Remove the first column, with a note if `what` it holds is not plain."""
@@ -155,7 +167,7 @@ class _Cells:
         if what:
             called = f"the first column ({name})" if name else "a first column without a name"
             self.notes.append(f"{self.path.name}: {called} holds {what} and is left out.")
-        self.rows = [row[1:] for row in self.rows]
+        self._skipped += 1
         self.header = None if self.header is None else self.header[1:]
         self.first_is_index = False
 
@@ -168,13 +180,13 @@ class _Cells:
         elif labels is not None:
             _check_names(self.path, labels)
         first_line = 1 if self.header is None else 2
-        values = np.empty((len(self.rows), n_columns))
+        values = np.empty((self.n_rows, n_columns))
         commas = _Commas(self.path)
-        for place, row in enumerate(self.rows):
+        for place in range(self.n_rows):
             values[place] = _row_of_numbers(
                 self.path,
                 place + first_line,
-                row,
+                self._row(place),
                 n_columns=n_columns,
                 first="the first line" if self.header is None else "the header",
                 number=commas.number,
@@ -243,27 +255,23 @@ def _row_of_numbers(
 
 
 def _cells(path: Path) -> _Cells:
-    """Split a table into cells, and find out whether its first line holds names."""
+    """Find the cells of a table, and whether its first line holds names."""
     lines = _text(path).rstrip("\n").split("\n")
     if lines[0].lstrip().lower().startswith(("<!doctype", "<html")):
         raise TableError(f"{path}: it is a web page saved as a table; fetch it again")
-    try:
-        rows = _split(lines, _separator(lines))
-    except csv.Error as error:
-        raise TableError(
-            f"{path}: it cannot be split into cells ({error}); write it again"
-        ) from None
-    first = [cell.strip() for cell in rows[0]]
+    separator = _separator(lines)
+    first, *others = (_split(path, line, separator) for line in lines[:6])
+    first = [cell.strip() for cell in first]
     while len(first) > 1 and not first[-1]:  # trailing separators of spreadsheets
         first.pop()
-    if not _is_header(first, rows):
-        return _Cells(path, None, rows)
-    if len(rows) < 2:
+    if not _is_header(first, others):
+        return _Cells(path, None, lines, separator)
+    if not others:
         raise TableError(f"{path}: it has a header and no rows; write or fetch it again")
     # The function write.table of R names the columns and not the column of row names.
-    if all(len(row) == len(first) + 1 and row[-1].strip() for row in rows[1:]):
+    if all(len(row) == len(first) + 1 and row[-1].strip() for row in others):
         first.insert(0, "")
-    found = _Cells(path, first, rows[1:])
+    found = _Cells(path, first, lines[1:], separator)
     n_indexes = sum(1 for _ in itertools.takewhile(_INDEX_NAME.fullmatch, first))
     for _ in range(n_indexes - 1):  # written and read twice by pandas
         found.remove_first("row numbers")
@@ -272,16 +280,16 @@ def _cells(path: Path) -> _Cells:
 
 
 def _is_header(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether the first line names columns, by words or by whole numbers."""
+    """Return whether the first line, above `rows`, names columns by words or whole numbers."""
     if not all(map(_is_number, first)):
         return True
     plain = list(itertools.dropwhile(_INDEX_NAME.fullmatch, first))
-    if len(plain) < 2 or len(rows) < 2 or not all(map(_WHOLE.fullmatch, plain)):
+    if len(plain) < 2 or not rows or not all(map(_WHOLE.fullmatch, plain)):
         return False
     if _are_row_numbers(plain):
         return True
     # Values of a label image, such as 2001, 2002, 2101, above values that are not whole.
-    others = [cell.strip() for row in rows[1:6] for cell in row[1:]]
+    others = [cell.strip() for row in rows for cell in row[1:]]
     return len(set(plain)) == len(plain) and not all(map(_WHOLE.fullmatch, others))
 
 
@@ -319,13 +327,18 @@ def _separator(lines: Sequence[str]) -> str | None:
     return None if all(len(line.split()) > 1 for line in sample) else "\t"
 
 
-def _split(lines: Sequence[str], separator: str | None) -> list[list[str]]:
-    """Split lines into cells, minding quotes."""
+def _split(path: Path, line: str, separator: str | None, limit: int = -1) -> list[str]:
+    """Split a line into cells, minding quotes; after `limit` cells the rest is one cell."""
     if separator is None:
-        return [[cell.strip('"') for cell in line.split()] for line in lines]
-    if any('"' in line for line in lines):
-        return list(csv.reader(lines, delimiter=separator))
-    return [line.split(separator) for line in lines]
+        return [cell.strip('"') for cell in line.split(None, limit)]
+    if '"' not in line:
+        return line.split(separator, limit)
+    try:
+        return [cell for row in csv.reader([line], delimiter=separator) for cell in row]
+    except csv.Error as error:
+        raise TableError(
+            f"{path}: it cannot be split into cells ({error}); write it again"
+        ) from None
 
 
 def _is_number(text: str) -> bool:
