@@ -137,7 +137,7 @@ def _first(beside: Sequence[tuple[Name, Path]], kind: str, own: Name) -> Path | 
     return None
 
 
-def read_outliers(path: Path) -> Bools:
+def read_outliers(path: Path, n_exact: int | None = None) -> Bools:
     """Read which volumes are not data.
 
     Parameters
@@ -146,6 +146,9 @@ def read_outliers(path: Path) -> Bools:
         Table with a row for each volume: 1 for volumes that were interpolated or left out, 0 for
         others. The column ``framewise_displacement`` counts; without it, a volume is an outlier
         if any column says so, except ``exact_*``, which XCP-D adds for matrices of equal length.
+    n_exact : int, optional
+        For such a matrix, the number of volumes: those with 1 in the column ``exact_<n_exact>``
+        are not data, too.
 
     Returns
     -------
@@ -155,7 +158,7 @@ def read_outliers(path: Path) -> Bools:
     Raises
     ------
     TableError
-        If the table cannot be read, or has other values than 0 and 1.
+        If the table cannot be read, has other values than 0 and 1, or lacks a requested column.
     """
     table = read_number_series(path)
     labels = table.labels or ("",) * table.values.shape[1]
@@ -167,6 +170,14 @@ def read_outliers(path: Path) -> Bools:
         raise TableError(
             f"{path}: a table of outliers has the values 0 (data) and 1 (not data) only; correct it"
         )
+    if n_exact is not None:
+        exact = f"exact_{n_exact}"
+        if exact not in labels:
+            raise TableError(
+                f"{path}: it has no column {exact} for the matrix of {n_exact} volumes; give the "
+                "table that was written with the matrix"
+            )
+        values = np.column_stack([values, table.values[:, labels.index(exact)]])
     return np.asarray(values.any(axis=1), bool)
 
 

@@ -60,7 +60,12 @@ class RetainedVolumes:
 
 
 def retained_volumes(
-    path: Path, n_rows: int | None, beside: Companions, stated_fd_mm: float | None = None
+    path: Path,
+    n_rows: int | None,
+    beside: Companions,
+    stated_fd_mm: float | None = None,
+    *,
+    n_exact: int | None = None,
 ) -> RetainedVolumes:
     """Find the volumes that are data from the tables beside a series or matrix.
 
@@ -74,6 +79,8 @@ def retained_volumes(
         Files beside it.
     stated_fd_mm : float, optional
         Mean framewise displacement by the sidecar, used if there is no table of motion.
+    n_exact : int, optional
+        Number of volumes of a matrix that XCP-D computed from a random selection of them.
 
     Returns
     -------
@@ -89,7 +96,7 @@ def retained_volumes(
         rows = None if n_rows is None else np.ones(n_rows, bool)
         data = rows
     else:
-        data = ~read_outliers(beside.outliers)
+        data = ~read_outliers(beside.outliers, n_exact)
         rows = (
             None
             if n_rows is None

@@ -1,5 +1,6 @@
 """Measure a series or matrix that another program made."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,9 @@ from circuitshift.pipeline.measure.outputs import RunOutput
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, Run
 
 __all__ = ["matrix_output", "series_output"]
+
+# Description of matrices that XCP-D computed from a given number of volumes.
+_EXACT = re.compile(r"(\d+)volumes")
 
 
 def series_output(run: Run, settings: AnalysisSettings, out_dir: Path) -> RunOutput:
@@ -107,7 +111,14 @@ def matrix_output(run: Run, settings: AnalysisSettings, out_dir: Path) -> RunOut
     names = name_columns(run, table, settings)
     beside = companions_of(run)
     declared = declared_about(run, beside)
-    volumes = retained_volumes(run.path, None, beside, declared.mean_fd_mm)
+    exact = _EXACT.fullmatch(dict(run.entities).get("desc", ""))
+    volumes = retained_volumes(
+        run.path,
+        None,
+        beside,
+        declared.mean_fd_mm,
+        n_exact=int(exact[1]) if exact is not None else None,
+    )
     values = to_correlations(run.path, table.values, declared.values)
     rows = _in_order(run, atlas, names.labels, values.matrix)
     matrix = _in_order(run, atlas, names.labels, rows.T).T

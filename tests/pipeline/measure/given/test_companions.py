@@ -111,6 +111,15 @@ def test_outliers_of_several_programs_are_read(tmp_path, text):
     np.testing.assert_array_equal(read_outliers(tmp_path / "outliers.tsv"), [0, 1, 0, 1])
 
 
+def test_a_matrix_of_an_exact_number_of_volumes_has_these(tmp_path):
+    path = tmp_path / "outliers.tsv"
+    path.write_text("framewise_displacement\texact_2\n0\t1\n1\t0\n0\t0\n0\t0\n")
+    np.testing.assert_array_equal(read_outliers(path, 2), [1, 1, 0, 0])
+    np.testing.assert_array_equal(read_outliers(path), [0, 1, 0, 0])
+    with pytest.raises(TableError, match="no column exact_3"):
+        read_outliers(path, 3)
+
+
 @pytest.mark.parametrize("text", ["fd\n0.1\n0.4\n", "exact_2\n0\n1\n", "fd\n0\nn/a\n"])
 def test_other_tables_of_outliers_are_refused(tmp_path, text):
     (tmp_path / "outliers.tsv").write_text(text)

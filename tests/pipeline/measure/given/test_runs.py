@@ -152,6 +152,18 @@ def test_a_matrix_of_xcp_d_has_the_volumes_and_motion_of_its_run(tmp_path, func,
     assert about["TakenFor"] == "correlation"
 
 
+def test_a_matrix_of_an_exact_number_of_volumes_has_their_minutes(tmp_path, func, atlas):
+    bad, drawn = np.zeros(100, int), np.zeros(100, int)
+    bad[:30], drawn[30:50] = 1, 1
+    columns = {"framewise_displacement": bad, "exact_50": drawn}
+    tables.write_table(func / f"{STEM}_outliers.tsv", columns)
+    name = f"{SPACE}_seg-Tiny_stat-pearsoncorrelation_desc-50volumes_relmat"
+    write_matrix(func, np.corrcoef(draw().T), {"RepetitionTime": 2.0}, name=name)
+    row, _, _ = measured(tmp_path, atlas)
+    assert (row["n_volumes"], row["n_retained"]) == ("100", "50")
+    assert float(row["minutes"]) == pytest.approx(100 / 60)
+
+
 @pytest.mark.parametrize("fill", [0.0, np.nan])
 def test_empty_rows_of_a_matrix_are_missing_regions(tmp_path, func, atlas, fill):
     matrix = np.corrcoef(draw().T)
