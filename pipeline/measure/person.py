@@ -48,7 +48,8 @@ RUNS_COLUMNS: dict[str, str] = {
     "strategy": "Denoising strategy",
     "status": "included, excluded (measured, but below a threshold), or failed (not measured)",
     "code": "Reason for exclusion or failure as a keyword; several are separated by semicolons",
-    "reason": "Reason for exclusion or failure as a sentence",
+    "reason": "Reason for exclusion or failure as a sentence; for included series and matrices of "
+    "other programs, what was resolved while reading them",
     "n_volumes": "Number of volumes of the run",
     "n_dummy": "Number of non-steady-state volumes that were dropped at the start",
     "n_censored": "Number of volumes that were censored for motion",
@@ -63,6 +64,8 @@ RUNS_COLUMNS: dict[str, str] = {
     "mask",
     "n_regions": "Number of regions of the atlas",
     "n_regions_lost": "Number of regions with too little signal, whose edges are n/a",
+    "global_signal_removed": "Whether the global signal was regressed out: by the strategy or, for "
+    "series and matrices, by their JSON files or design; n/a if unknown",
     "relmat": "Path of the edge matrix, relative to the output folder",
 }
 

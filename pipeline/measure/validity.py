@@ -4,7 +4,8 @@ Outputs are valid as long as three hashes in the JSON file of the matrix are unc
 output files exist with the content that was written:
 
 - ``InputsHash``: content of the image, mask, confounds table and its JSON file, segmentation, atlas
-  and strategies, and the repetition time, but not names of folders and times of files;
+  and strategies (of a series or matrix: of the tables beside it, and what its JSON files declare),
+  and the repetition time, but not names of folders and times of files;
 - ``SettingsHash``: settings of the measurement, which do not include circuits;
 - ``CodeHash``: source of `circuitshift.pipeline.measure.run` and of all modules that it imports.
 """
@@ -23,6 +24,8 @@ from circuitshift.pipeline.io.provenance import code_hash, hash_of
 from circuitshift.pipeline.measure import quality_images as views
 from circuitshift.pipeline.measure import run as measuring
 from circuitshift.pipeline.measure.atlas_files import atlas_for, read_atlas
+from circuitshift.pipeline.measure.given.companions import companions_of
+from circuitshift.pipeline.measure.given.declared import declared_about
 from circuitshift.pipeline.measure.outputs import desc_of, estimator_of, outputs_of
 from circuitshift.pipeline.records import AnalysisSettings, Run
 
@@ -82,6 +85,7 @@ def run_key(
         run.path.name,
         run.entities,
         run.t_r_s,
+        *([] if is_image(run) else [declared_about(run, companions_of(run))]),
     )
     return {
         "InputsHash": inputs,
@@ -93,7 +97,7 @@ def run_key(
 def _files(run: Run) -> list[Path | None]:
     """List all files that are read to measure a run."""
     if not is_image(run):
-        return [run.path]
+        return [run.path, *companions_of(run).files]
     sidecar = None if run.confounds is None else run.confounds.with_suffix(".json")
     if sidecar is not None and not sidecar.exists():
         sidecar = None

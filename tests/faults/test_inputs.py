@@ -88,7 +88,7 @@ SERIES = [
     ),
     InputProblem("series: empty file", text(b""), "empty", EXIT_PARTIAL),
     InputProblem("series: binary", text(bytes(range(256)) * 40), "not UTF-8 text"),
-    InputProblem("series: a web page", text("<!DOCTYPE html><p>404"), "header and no rows"),
+    InputProblem("series: a web page", text("<!DOCTYPE html><p>404"), "web page"),
     InputProblem(
         "series: never fetched", link_to("../.git/annex/objects/x"), "never fetched|leads nowhere"
     ),

@@ -53,7 +53,7 @@ def test_one_fault_costs_one_run(tmp_path, series, suffix):
     assert [rows[p][0]["status"] for p in ("01", "02", "03")] == ["included", "failed", "included"]
     sentences = {
         "timeseries": "1 of its columns are not in atlas Mine (Elsewhere)",
-        "relmat": "provide correlations (r), not Fisher z",
+        "relmat": "it holds neither correlations nor Fisher z",
     }
     assert sentences[suffix] in rows["02"][0]["reason"]
 

@@ -135,7 +135,7 @@ def test_a_strategy_that_fails_has_a_row_and_the_others_are_measured(tmp_path):
 
 def test_matrices_beyond_one_raise_an_error(tmp_path, series):
     write_run(tmp_path / "in", "01", 1.2 * np.corrcoef(series.T), suffix="relmat")
-    with pytest.raises(TableError, match="provide correlations"):
+    with pytest.raises(TableError, match="neither correlations nor Fisher z"):
         measure_all(tmp_path / "in", tmp_path / "out")
 
 
