@@ -276,6 +276,8 @@ def read_study_file(path: Path) -> StudyFile:
     problems: list[InputProblem] = []
     stated: list[tuple[str, Any]] = []
     for name, table in content.items():
+        if name == "input":  # read by pipeline.bids.convert.description before this file
+            continue
         if name not in STUDY_KEYS or not isinstance(table, dict):
             problems.append(_unknown(path, f"table [{name}]", name, STUDY_KEYS))
             continue

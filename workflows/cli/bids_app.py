@@ -19,6 +19,7 @@ from circuitshift.pipeline.reports.person import inputs as collect
 from circuitshift.pipeline.study.group_level import DataSet, recorded_settings
 from circuitshift.pipeline.study.preregistration import freeze_plan, plan_of
 from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
+from circuitshift.workflows.cli.converted_input import converted_input
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import (
     check_folders,
@@ -69,6 +70,12 @@ def app(request: Request) -> int:
         If an output cannot be written.
     """
     check_folders(request)
+    with converted_input(request) as converted:
+        return _app(converted)
+
+
+def _app(request: Request) -> int:
+    """Run the BIDS App on a BIDS data set."""
     stated = read_study_file(request.study_file) if request.study_file else StudyFile()
     if request.freeze_plan:
         return _freeze(request, stated)

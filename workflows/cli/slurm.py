@@ -2,10 +2,12 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.study.study_file import read_study_file
+from circuitshift.workflows.cli.converted_input import converted_input
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import (
     check_folders,
@@ -42,12 +44,18 @@ def slurm(request: SlurmRequest) -> int:
     InputError
         If input or options cannot be used, or if earlier jobs of this study are still queued.
     """
+    check_folders(request.app)
+    with converted_input(request.app) as app:
+        return _slurm(replace(request, app=app))
+
+
+def _slurm(request: SlurmRequest) -> int:
+    """Write the jobs of a BIDS data set, or report who is done."""
     from circuitshift.workflows.cluster import slurm as jobs  # noqa: PLC0415
     from circuitshift.workflows.cluster.batch import make_batch  # noqa: PLC0415
     from circuitshift.workflows.cluster.status import states  # noqa: PLC0415
 
     app, settings = request.app, request.app.settings
-    check_folders(app)
     if app.study_file:
         read_study_file(app.study_file)  # reports errors before the jobs of participants run
     plan = make_plan(app.folders, app.query, settings=settings, out_dir=app.output_dir)

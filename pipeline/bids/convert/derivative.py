@@ -1,0 +1,310 @@
+"""Write the files that ``[input]`` describes as a BIDS derivative, once for each content."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from circuitshift.atlases.load import infer_region
+from circuitshift.pipeline.bids.convert.conn_regions import RegionMatch, match_regions
+from circuitshift.pipeline.bids.convert.conn_runs import conn_runs, find_conn_files
+from circuitshift.pipeline.bids.convert.description import ConnInput, Input, StackInput
+from circuitshift.pipeline.bids.convert.records import ConvertedRegions, ConvertedRun
+from circuitshift.pipeline.bids.convert.stack_runs import (
+    check_regions_agree,
+    stack_regions,
+    stack_runs,
+)
+from circuitshift.pipeline.bids.description import refuse_foreign, write_dataset_description
+from circuitshift.pipeline.bids.names import build_path
+from circuitshift.pipeline.errors import InputError, TableError
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.conn import read_conn, read_conn_regions
+from circuitshift.pipeline.io.provenance import code_hash, hash_of
+from circuitshift.pipeline.io.stacks import read_stack
+
+__all__ = ["Conversion", "convert_inputs"]
+
+_RECORD = "conversion.json"
+_Made = tuple[ConvertedRun, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """A derivative that was converted.
+
+    Parameters
+    ----------
+    folder : Path
+        Root of the derivative.
+    notes : tuple of str
+        What was matched, checked and left out.
+    is_new : bool
+        Whether files were written; false if the derivative was up to date.
+    """
+
+    folder: Path
+    notes: tuple[str, ...]
+    is_new: bool
+
+
+def convert_inputs(root: Path, inputs: Sequence[Input], folder: Path) -> Conversion:
+    """Convert the files of a study to a BIDS derivative, unless it is up to date.
+
+    Parameters
+    ----------
+    root : Path
+        Input folder.
+    inputs : sequence of ConnInput or StackInput
+        Description of its files; see `read_inputs`. All are of one kind.
+    folder : Path
+        Root of the derivative. Files of a former conversion are replaced or removed.
+
+    Returns
+    -------
+    Conversion
+
+    Raises
+    ------
+    CircuitshiftError
+        If a file cannot be read or contradicts its description.
+    """
+    refuse_foreign(folder)
+    sources = _source_files(root, inputs)
+    key = hash_of(
+        code_hash(__name__),
+        [repr(source) for source in inputs],
+        {name: tables.checksum(path) for name, path in sources.items()},
+    )
+    former = _former(folder)
+    if former is not None and former.get("Key") == key and _is_complete(folder, former):
+        return Conversion(folder, tuple(former["Notes"]), is_new=False)
+    (folder / _RECORD).unlink(missing_ok=True)
+    writer = _Writer(folder, inputs[0].atlas, inputs[0].task)
+    if isinstance(inputs[0], ConnInput):
+        writer.write(*_conn(root, [i for i in inputs if isinstance(i, ConnInput)]))
+    else:
+        writer.write(*_stacks(root, [i for i in inputs if isinstance(i, StackInput)]))
+    writer.finish(root, key)
+    return Conversion(folder, tuple(writer.notes), is_new=True)
+
+
+def _source_files(root: Path, inputs: Iterable[Input]) -> dict[str, Path]:
+    """Return all files that are converted, by their names relative to the input folder."""
+    found: dict[str, Path] = {}
+    for source in inputs:
+        if isinstance(source, ConnInput):
+            for files in find_conn_files(root, source).values():
+                found |= {f"{source.folder}/{path.name}": path for _, path in files}
+        else:
+            found[source.file] = root / source.file
+            if isinstance(source.regions, str):
+                found[source.regions] = root / source.regions
+    for path in found.values():
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file; [input] names it relative to {root}")
+    return found
+
+
+def _former(folder: Path) -> dict[str, Any] | None:
+    try:
+        return tables.read_json(folder / _RECORD)
+    except TableError:
+        return None
+
+
+def _is_complete(folder: Path, record: dict[str, Any]) -> bool:
+    files = record.get("Files")
+    return (
+        isinstance(files, dict)
+        and isinstance(record.get("Notes"), list)
+        and all(
+            (folder / name).is_file() and tables.checksum(folder / name) == digest
+            for name, digest in files.items()
+        )
+    )
+
+
+# ------------------------------------------------------------------------------- reading
+
+
+def _conn(
+    root: Path, inputs: Sequence[ConnInput]
+) -> tuple[ConvertedRegions, list[str], Iterator[_Made]]:
+    """Match the regions of all files, then read them one participant at a time."""
+    found = [(source, find_conn_files(root, source)) for source in inputs]
+    listings = [
+        (source, read_conn_regions(path))
+        for source, participants in found
+        for files in participants.values()
+        for _, path in files
+    ]
+    match = match_regions(listings)
+    return match.regions, list(match.notes), _conn_runs(found, match)
+
+
+def _conn_runs(
+    found: Sequence[tuple[ConnInput, dict[str, tuple[tuple[int, Path], ...]]]], match: RegionMatch
+) -> Iterator[_Made]:
+    for source, participants in found:
+        seen: set[str] = set()
+        for subject, files in participants.items():
+            content = {condition: read_conn(path) for condition, path in files}
+            runs, notes = conn_runs(subject, content, source, match.columns)
+            seen |= {run.session for run in runs}
+            for k, run in enumerate(runs):
+                yield run, notes if k == 0 else ()
+        absent = sorted({label for _, label in source.visits} - seen)
+        if absent:
+            raise InputError(
+                f"{source.folder}: no file has the {source.by} of visit {', '.join(absent)}; "
+                f"correct {source.by}s in its [input]"
+            )
+
+
+def _stacks(
+    root: Path, inputs: Sequence[StackInput]
+) -> tuple[ConvertedRegions, list[str], Iterator[_Made]]:
+    regions = [stack_regions(root, source) for source in inputs]
+    for source, other in zip(inputs, regions, strict=True):
+        check_regions_agree(regions[0], other, source.file)
+    return regions[0], [], _stack_runs(root, inputs, regions[0].labels)
+
+
+def _stack_runs(
+    root: Path, inputs: Sequence[StackInput], labels: tuple[str, ...]
+) -> Iterator[_Made]:
+    for source in inputs:
+        values, key = read_stack(root / source.file, source.key, len(source.axes))
+        runs, notes = stack_runs(values, source, labels, key=key)
+        for k, run in enumerate(runs):
+            yield run, notes if k == 0 else ()
+
+
+# ------------------------------------------------------------------------------- writing
+
+
+class _Writer:
+    """Write runs one after the other, then what they share."""
+
+    def __init__(self, folder: Path, atlas: str, task: str) -> None:
+        self.folder, self.atlas, self.task = folder, atlas, task
+        self.notes: list[str] = []
+        self._files: list[Path] = []
+        self._groups: dict[str, str] = {}
+        self._written: dict[Path, object] = {}
+
+    def write(self, regions: ConvertedRegions, notes: Iterable[str], made: Iterable[_Made]) -> None:
+        """Write the label table and all runs."""
+        self.notes += notes
+        self._write_regions(regions)
+        for run, more in made:
+            self.notes += more
+            self._write_run(run, regions.labels)
+
+    def _write_regions(self, regions: ConvertedRegions) -> None:
+        found = [
+            infer_region(k, label, network=network)
+            for k, (label, network) in enumerate(
+                zip(regions.labels, regions.networks, strict=True), start=1
+            )
+        ]
+        path = self.folder / f"atlas-{self.atlas}_dseg.tsv"
+        tables.write_table(
+            path,
+            {
+                "index": [region.index for region in found],
+                "label": regions.labels,
+                "hemisphere": [region.hemisphere or None for region in found],
+                "network": [region.network or None for region in found],
+                "x": regions.centres_mm[:, 0],
+                "y": regions.centres_mm[:, 1],
+                "z": regions.centres_mm[:, 2],
+            },
+            sidecar={
+                "index": {"Description": "Row"},
+                "label": {"Description": "Name of the region"},
+                "hemisphere": {"Description": "L, R, or n/a"},
+                "network": {"Description": "Large-scale network that the name states, or n/a"},
+                **{axis: {"Description": "Centre, MNI space", "Units": "mm"} for axis in "xyz"},
+            },
+        )
+        self._files += [path, path.with_suffix(".json")]
+
+    def _write_run(self, run: ConvertedRun, labels: tuple[str, ...]) -> None:
+        is_matrix = run.content == "matrix"
+        relative = build_path(
+            [
+                ("sub", run.participant),
+                ("ses", run.session),
+                ("task", self.task),
+                ("run", run.run),
+                ("atlas", self.atlas),
+                ("stat", "pearsoncorrelation" if is_matrix else "mean"),
+            ],
+            "relmat" if is_matrix else "timeseries",
+            ".tsv",
+        )
+        if relative in self._written:
+            raise InputError(
+                f"sub-{run.participant} ses-{run.session}: it is in {self._written[relative]} and "
+                f"in {run.source['File']}; give each [input] its own prefix or visits"
+            )
+        if self._groups.setdefault(run.participant, run.group) != run.group:
+            raise InputError(
+                f"sub-{run.participant}: it has the groups {self._groups[run.participant]!r} and "
+                f"{run.group!r} ({run.source['File']}); give different participants different "
+                "prefixes in [input]"
+            )
+        self._written[relative] = run.source["File"]
+        path = self.folder / relative
+        about = {
+            "SourceFile": run.source["File"],
+            "Source": dict(run.source),
+            "RepetitionTime": run.t_r_s,
+            "Atlas": self.atlas,
+        }
+        if run.t_r_s is None:
+            del about["RepetitionTime"]
+        if is_matrix:
+            about |= {"RelationshipMeasure": "Pearson correlation coefficient", "Directed": False}
+            tables.write_matrix(path, labels, run.values, sidecar=about)
+        else:
+            tables.write_series(path, labels, run.values, sidecar=about)
+        self._files += [path, path.with_suffix(".json")]
+
+    def finish(self, root: Path, key: str) -> None:
+        """Write the table of participants and the record; remove files of former conversions."""
+        columns: dict[str, list[str]] = {
+            "participant_id": [f"sub-{label}" for label in sorted(self._groups)]
+        }
+        about = {"participant_id": {"Description": "Label of the participant"}}
+        if any(self._groups.values()):
+            columns["group"] = [self._groups[label] or "n/a" for label in sorted(self._groups)]
+            about["group"] = {"Description": "Group, as [input] of the study file states it"}
+        path = self.folder / "participants.tsv"
+        tables.write_table(path, columns, sidecar=about)
+        self._files += [path, path.with_suffix(".json")]
+        write_dataset_description(
+            self.folder, name="circuitshift: converted input", sources=(str(root),)
+        )
+        self.notes = list(dict.fromkeys(self.notes))
+        self._remove_others()
+        tables.write_json(
+            self.folder / _RECORD,
+            {
+                "Key": key,
+                "Notes": self.notes,
+                "Files": {
+                    path.relative_to(self.folder).as_posix(): tables.checksum(path)
+                    for path in sorted(self._files)
+                },
+            },
+        )
+
+    def _remove_others(self) -> None:
+        kept = set(self._files)
+        for pattern in ("sub-*/**/*_timeseries.*", "sub-*/**/*_relmat.*", "atlas-*_dseg.*"):
+            for path in self.folder.glob(pattern):
+                if path not in kept:
+                    path.unlink()
