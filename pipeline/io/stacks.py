@@ -11,7 +11,7 @@ from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import TableError
 from circuitshift.pipeline.io.mat import numeric_arrays, read_mat, value_at
 
-__all__ = ["STACK_EXTENSIONS", "read_stack"]
+__all__ = ["STACK_EXTENSIONS", "read_names", "read_stack"]
 
 #: Extensions that `read_stack` reads.
 STACK_EXTENSIONS = (".npy", ".npz", ".mat")
@@ -63,6 +63,49 @@ def read_stack(path: Path, key: str, n_axes: int) -> tuple[Floats, str]:
     else:
         raise TableError(f"{path}: expected a file {', '.join(STACK_EXTENSIONS)}")
     return _checked(path, key, value, n_axes), key
+
+
+def read_names(path: Path, key: str) -> tuple[str, ...]:
+    """Read names, or whole numbers that serve as names, from an array of a file.
+
+    Parameters
+    ----------
+    path : Path
+        File ``.npz`` or ``.mat``.
+    key : str
+        Name of the array: texts, a cell of texts, or whole numbers.
+
+    Returns
+    -------
+    tuple of str
+
+    Raises
+    ------
+    TableError
+        If the file or the array cannot be read as names.
+    """
+    if path.suffix == ".npz":
+        with _load(path) as archive:
+            names = _shapes(path, archive)
+            if key not in names:
+                raise TableError(f"{path}: it has no {key!r}; give one of {_listed(names)}")
+            value: Any = archive[key]
+    else:
+        value = value_at(path, read_mat(path), key)
+    out = []
+    for cell in np.asarray(value).ravel():
+        item = cell
+        while isinstance(item, np.ndarray) and item.size == 1:
+            item = item.ravel()[0]
+        if isinstance(item, str):
+            out.append(" ".join(item.split()))
+        elif isinstance(item, int | float | np.number) and float(item).is_integer():
+            out.append(str(int(item)))
+        else:
+            raise TableError(
+                f"{path}: {key} contains {item!r}; names or whole numbers are expected"
+            )
+    return tuple(out)
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 - array or archive

@@ -25,7 +25,6 @@ _COMMON: dict[str, tuple[tuple[type, ...], str]] = {
     "task": (_TEXT, "BIDS label of the task; rest if not stated"),
     "repetition_time": ((int, float), "repetition time in s"),
     "prefix": (_TEXT, "letters that precede the numbers of participants in their labels"),
-    "regions": ((str, list, int), "regions; see docs/tutorial-conn.md"),
 }
 #: What a table ``[input]`` may state, by its format: key -> (types, meaning).
 KEYS: dict[str, dict[str, tuple[tuple[type, ...], str]]] = {
@@ -37,6 +36,7 @@ KEYS: dict[str, dict[str, tuple[tuple[type, ...], str]]] = {
         "sessions": (_TABLE, 'visit of each session number: {1 = "pre", 2 = "post"}'),
         "conditions": (_TABLE, 'visit of each condition number: {1 = "pre", 2 = "post"}'),
         "condition": ((int,), "number of the condition to read"),
+        "regions": ((str, list), "patterns of complete names of regions, such as 'atlas.*'"),
         "rename": (_TABLE, "other spellings of atlases: {spelling = first spelling}"),
     },
     "stack": _COMMON
@@ -47,6 +47,11 @@ KEYS: dict[str, dict[str, tuple[tuple[type, ...], str]]] = {
         "axes": (_LIST, "'participant', 'visit', 'region' and 'volume' in the order of the array"),
         "values": (_TEXT, "'correlation', 'fisher-z' or 'angle' (arc cosine of r, radians)"),
         "participants": ((int, list), "number of participants, or their labels"),
+        "regions": (
+            (int, str, list, dict),
+            "the number of regions, a label table, names, or "
+            '{names = "key", centres = "key"} of arrays in the same file',
+        ),
         "visits": (_LIST, "label of each visit; a repeated label is a further run of it"),
         "group": ((str, list), "group of all participants, or of each"),
     },
@@ -117,6 +122,8 @@ class StackInput:
         Group of each participant; empty if not stated.
     regions : int, str or tuple of str
         Number of regions, file with a label table, or names.
+    region_keys : tuple of (str, str)
+        Arrays of the file with the ``names`` and ``centres`` of regions; `regions` is 0 then.
     atlas, task : str
         Labels of ``atlas-`` and ``task-``.
     t_r_s : float, optional
@@ -132,6 +139,7 @@ class StackInput:
     visits: tuple[str, ...]
     groups: tuple[str, ...]
     regions: int | str | tuple[str, ...]
+    region_keys: tuple[tuple[str, str], ...] = ()
     atlas: str = "stack"
     task: str = "rest"
     t_r_s: float | None = None
@@ -334,6 +342,7 @@ class _Reader:
             visits=visits,
             groups=self._groups(table, len(participants)),
             regions=self._region_names(table["regions"]),
+            region_keys=self._region_keys(table["regions"]),
             **_shared(table, "stack"),
         )
 
@@ -359,7 +368,18 @@ class _Reader:
             self._add(f"group has {len(groups)} entries", f"give one for each of {n} participants")
         return groups
 
+    def _region_keys(self, stated: object) -> tuple[tuple[str, str], ...]:
+        if not isinstance(stated, dict):
+            return ()
+        if "names" not in stated or set(stated) - {"names", "centres"}:
+            self._add(
+                f"regions = {stated}", 'give {names = "key"}, with centres = "key" or without'
+            )
+        return tuple(sorted((str(name), str(key)) for name, key in stated.items()))
+
     def _region_names(self, stated: object) -> int | str | tuple[str, ...]:
+        if isinstance(stated, dict):
+            return 0
         if isinstance(stated, list):
             names = tuple(" ".join(str(name).split()) for name in stated)
             if len(set(names)) < len(names) or not all(names):

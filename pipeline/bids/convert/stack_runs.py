@@ -1,6 +1,6 @@
 """Convert arrays of matrices or series to runs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.bids.convert.description import StackInput, Values
 from circuitshift.pipeline.bids.convert.records import ConvertedRegions, ConvertedRun
 from circuitshift.pipeline.errors import InputError, TableError
+from circuitshift.pipeline.io.stacks import read_names, read_stack
 
 __all__ = ["stack_regions", "stack_runs", "to_correlations"]
 
@@ -27,7 +28,7 @@ def stack_regions(root: Path, source: StackInput) -> ConvertedRegions:
     root : Path
         Input folder, in which a label table may lie.
     source : StackInput
-        Description of the array.
+        Description of the array. Regions that the file names by numbers are called ``region7``.
 
     Returns
     -------
@@ -35,9 +36,11 @@ def stack_regions(root: Path, source: StackInput) -> ConvertedRegions:
 
     Raises
     ------
-    AtlasError
-        If the label table cannot be read.
+    AtlasError, InputError
+        If the label table, names or centres cannot be read, or names are repeated.
     """
+    if source.region_keys:
+        return _regions_of_file(root / source.file, dict(source.region_keys))
     stated = source.regions
     if isinstance(stated, str):
         regions = load_atlas(root / stated).regions
@@ -49,6 +52,28 @@ def stack_regions(root: Path, source: StackInput) -> ConvertedRegions:
         width = len(str(stated))
         stated = tuple(f"region{k:0{width}d}" for k in range(1, stated + 1))
     return ConvertedRegions(stated, ("",) * len(stated), np.full((len(stated), 3), np.nan))
+
+
+def _regions_of_file(path: Path, keys: Mapping[str, str]) -> ConvertedRegions:
+    """Read names, and centres if there are any, from the file of the array."""
+    names = tuple(
+        f"region{name}" if name.isdecimal() else name for name in read_names(path, keys["names"])
+    )
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated or not all(names):
+        raise InputError(
+            f"{path}: {keys['names']} has empty or repeated names ({', '.join(repeated[:5])}); "
+            "name each region once, or state regions as a list"
+        )
+    centres = np.full((len(names), 3), np.nan)
+    if "centres" in keys:
+        centres, _ = read_stack(path, keys["centres"], 2)
+        if centres.shape != (len(names), 3):
+            raise InputError(
+                f"{path}: {keys['centres']} has the shape {centres.shape}; give x, y, z in mm for "
+                f"each of {len(names)} regions"
+            )
+    return ConvertedRegions(names, ("",) * len(names), centres)
 
 
 def stack_runs(
