@@ -184,7 +184,7 @@ def _text(cell: object) -> str:
 def _condition_name(value: object) -> str:
     while isinstance(value, np.ndarray) and value.size:
         value = value.ravel()[0]
-    return value if isinstance(value, str) else ""
+    return str(value) if isinstance(value, str) else ""
 
 
 def _in_condition(value: object, n_volumes: int) -> npt.NDArray[np.bool_]:

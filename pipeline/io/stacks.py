@@ -48,12 +48,9 @@ def read_stack(path: Path, key: str, n_axes: int) -> tuple[Floats, str]:
             raise TableError(f"{path}: an .npy file has a single array; leave out key = {key!r}")
         value: Any = _load(path)
     elif path.suffix == ".npz":
-        with _load(path) as archive:
-            names = _shapes(path, archive)
-            key = key or _only(path, names, n_axes)
-            if key not in names:
-                raise TableError(f"{path}: it has no {key!r}; give key as one of {_listed(names)}")
-            value = archive[key]
+        archive = _load(path)
+        key = key or _only(path, _shapes(archive), n_axes)
+        value = _array(path, archive, key)
     elif path.suffix == ".mat":
         content = read_mat(path, (key.split(".")[0],) if key else ())
         if key.split(".")[0] not in content:
@@ -85,11 +82,7 @@ def read_names(path: Path, key: str) -> tuple[str, ...]:
         If the file or the array cannot be read as names.
     """
     if path.suffix == ".npz":
-        with _load(path) as archive:
-            names = _shapes(path, archive)
-            if key not in names:
-                raise TableError(f"{path}: it has no {key!r}; give one of {_listed(names)}")
-            value: Any = archive[key]
+        value: Any = _array(path, _load(path), key)
     else:
         value = value_at(path, read_mat(path), key)
     out = []
@@ -108,18 +101,26 @@ def read_names(path: Path, key: str) -> tuple[str, ...]:
     return tuple(out)
 
 
-def _load(path: Path) -> Any:  # noqa: ANN401 - array or archive
+def _load(path: Path) -> Any:  # noqa: ANN401 - array, or dict of arrays
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        with path.open("rb") as file:  # given a path, np.load leaves damaged files open
+            content = np.load(file, allow_pickle=False)
+            if path.suffix == ".npy":
+                return content
+            return {name: content[name] for name in content.files}
+    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise TableError(f"{path}: it is not a readable NumPy file ({error})") from None
 
 
-def _shapes(path: Path, archive: Any) -> dict[str, tuple[int, ...]]:  # noqa: ANN401 - NpzFile
-    try:
-        return {name: archive[name].shape for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise TableError(f"{path}: it is not a readable NumPy file ({error})") from None
+def _shapes(archive: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in archive.items()}
+
+
+def _array(path: Path, archive: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - array
+    if key not in archive:
+        listed = _listed(_shapes(archive))
+        raise TableError(f"{path}: it has no {key!r}; give key as one of {listed}")
+    return archive[key]
 
 
 def _only(path: Path, names: Mapping[str, tuple[int, ...]], n_axes: int) -> str:

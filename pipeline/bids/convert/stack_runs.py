@@ -198,7 +198,8 @@ def to_correlations(values: Floats, source: StackInput) -> tuple[Floats, list[st
     if not finite.size:
         raise InputError(f"{source.file}: it has no finite value; write it again")
     low, high = float(finite.min()), float(finite.max())
-    apart = values - values.swapaxes(-1, -2)
+    with np.errstate(invalid="ignore"):  # the diagonal of Fisher z may be infinite
+        apart = values - values.swapaxes(-1, -2)
     asymmetry = float(np.nanmax(np.abs(apart[..., off]), initial=0.0))
     diagonal = values[..., np.arange(n), np.arange(n)]
     stated = _describe_diagonal(diagonal)

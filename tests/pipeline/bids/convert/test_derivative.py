@@ -1,0 +1,201 @@
+"""The derivative that a conversion writes: found again, not written twice, and cleaned up."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from circuitshift.atlases.load import load_atlas
+from circuitshift.pipeline.bids.convert.derivative import convert_inputs
+from circuitshift.pipeline.bids.convert.description import StackInput
+from circuitshift.pipeline.bids.input_types import read_table
+from circuitshift.pipeline.bids.participants import read_participants
+from circuitshift.pipeline.bids.run_metadata import check_run
+from circuitshift.pipeline.bids.select_runs import find_runs
+from circuitshift.pipeline.errors import InputError
+
+NAME = "ROI_Subject{:03d}_Condition000.mat"
+
+
+def content(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def study(tmp_path, write_conn, source, series):
+    """Three patients with two sessions in a file, and two controls with a folder for each visit."""
+    root = tmp_path / "data"
+    for k in (1, 2, 3):
+        path = root / "patients" / NAME.format(k)
+        write_conn(path, series(k), sessions=np.repeat([1, 2], 20))
+    for visit in ("pre", "post"):
+        for k in (1, 2):
+            write_conn(root / f"controls_{visit}" / NAME.format(k), series(k + 10, 30))
+    patients = source(by="session", visits=((1, "pre"), (2, "post")), prefix="P")
+    controls = [
+        source(f"controls_{visit}", group="healthy", prefix="HC", visits=((0, visit),))
+        for visit in ("pre", "post")
+    ]
+    return root, [patients, *controls], tmp_path / "out/converted"
+
+
+def test_what_is_written_is_found_again(study, series):
+    root, inputs, folder = study
+    convert_inputs(root, inputs, folder)
+    found = find_runs(folder)
+    assert not found.problems
+    assert len(found.runs) == 10
+    run = next(r for r in found.runs if (r.participant, r.session) == ("P002", "post"))
+    assert run.path.name == "sub-P002_ses-post_task-rest_atlas-conn_stat-mean_timeseries.tsv"
+    labels, values = read_table(run)
+    np.testing.assert_allclose(values, series(2)[20:, 3:], rtol=1e-8)
+    checked, problems, _ = check_run(run)
+    assert (checked.t_r_s, problems) == (2.0, ())
+    about = json.loads(run.path.with_suffix(".json").read_text())
+    assert about["Source"] == {
+        "File": "patients/ROI_Subject002_Condition000.mat",
+        "Key": "data",
+        "Session": 2,
+        "Condition": "rest",
+        "Volumes": [21, 40],
+    }
+    atlas = load_atlas(folder / "atlas-conn_dseg.tsv")
+    assert atlas.labels == labels
+    assert atlas.regions[0].network == "DefaultMode"
+    assert atlas.centres_mm()[0].tolist() == [9, 10, 11]
+    participants = read_participants(folder)
+    assert not participants.problems
+    groups = dict(zip(participants.labels, participants.columns["group"], strict=True))
+    assert groups == dict.fromkeys(("HC001", "HC002"), "healthy") | dict.fromkeys(
+        ("P001", "P002", "P003"), "patient"
+    )
+
+
+def test_equal_input_gives_equal_bytes_and_is_converted_once(study, tmp_path):
+    root, inputs, folder = study
+    assert convert_inputs(root, inputs, folder).is_new
+    first = content(folder)
+    stamps = {name: (folder / name).stat().st_mtime_ns for name in first}
+    again = convert_inputs(root, inputs, folder)
+    assert not again.is_new
+    assert {name: (folder / name).stat().st_mtime_ns for name in first} == stamps
+    shutil.copytree(root, tmp_path / "copy/data")
+    convert_inputs(tmp_path / "copy/data", inputs, tmp_path / "copy/converted")
+    other = content(tmp_path / "copy/converted")
+    first.pop("dataset_description.json")  # names the folder of the source
+    other.pop("dataset_description.json")
+    assert first == other
+
+
+def test_a_changed_file_a_changed_description_or_a_damaged_output_is_converted_again(
+    study, write_conn, series
+):
+    root, inputs, folder = study
+    convert_inputs(root, inputs, folder)
+    write_conn(root / "controls_pre" / NAME.format(1), series(99, 30))
+    assert convert_inputs(root, inputs, folder).is_new
+    damaged = next(folder.glob("sub-P001/**/*_timeseries.tsv"))
+    damaged.write_text("damaged")
+    assert convert_inputs(root, inputs, folder).is_new
+    assert damaged.read_text() != "damaged"
+    assert convert_inputs(root, [replace(i, task="sleep") for i in inputs], folder).is_new
+    assert not convert_inputs(root, [replace(i, task="sleep") for i in inputs], folder).is_new
+
+
+def test_files_of_a_former_description_do_not_stay(study):
+    root, inputs, folder = study
+    convert_inputs(root, inputs, folder)
+    convert_inputs(root, [replace(i, atlas="other") for i in inputs[:1]], folder)
+    assert {run.participant for run in find_runs(folder).runs} == {"P001", "P002", "P003"}
+    assert {run.atlas for run in find_runs(folder).runs} == {"other"}
+    assert not list(folder.glob("atlas-conn*"))
+
+
+def test_a_failed_conversion_is_never_taken_for_a_complete_one(study):
+    root, inputs, folder = study
+    convert_inputs(root, inputs, folder)
+    good = (root / "patients" / NAME.format(3)).read_bytes()
+    (root / "patients" / NAME.format(3)).write_bytes(b"damaged")
+    with pytest.raises(InputError, match="Subject003"):
+        convert_inputs(root, inputs, folder)
+    (root / "patients" / NAME.format(3)).write_bytes(good)
+    assert convert_inputs(root, inputs, folder).is_new
+
+
+def test_patterns_select_regions(study):
+    root, inputs, folder = study
+    convert_inputs(root, [replace(i, regions=("networks.*",)) for i in inputs], folder)
+    assert read_table(find_runs(folder).runs[0])[0] == (
+        "networks.DefaultMode.MPFC (1,55,-3)",
+        "networks.DefaultMode.PCC (1,-61,38)",
+        "networks.Salience.ACC (0,22,35)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ([{}, {"visits": ((0, "pre"),)}, {"visits": ((0, "pre"),)}], "sub-HC001 ses-pre: it is in"),
+        ([{}, {"prefix": "P", "visits": ((0, "x"),)}, {}], "has the groups 'patient' and 'healthy"),
+        (
+            [{"visits": ((1, "pre"), (4, "post"))}, {}, {}],
+            "no file has the session of visit post",
+        ),
+        ([{"folder": "patient"}, {}, {}], "folder cannot be read"),
+    ],
+)
+def test_descriptions_that_contradict_the_files_are_refused(study, changes, message):
+    root, inputs, folder = study
+    with pytest.raises(InputError, match=message):
+        convert_inputs(
+            root, [replace(i, **c) for i, c in zip(inputs, changes, strict=True)], folder
+        )
+
+
+def test_a_folder_of_another_program_is_left_alone(study):
+    root, inputs, folder = study
+    folder.mkdir(parents=True)
+    (folder / "dataset_description.json").write_text('{"GeneratedBy": [{"Name": "fMRIPrep"}]}')
+    with pytest.raises(InputError, match="data set of fMRIPrep"):
+        convert_inputs(root, inputs, folder)
+
+
+def test_arrays_are_written_as_matrices_and_found_again(tmp_path):
+    rng = np.random.default_rng(0)
+    values = np.array([[np.corrcoef(rng.normal(size=(4, 30))) for _ in range(4)] for _ in "abc"])
+    np.savez(tmp_path / "fc.npz", z=np.arctanh(values - np.eye(4)))
+    stack = StackInput(
+        file="fc.npz",
+        key="z",
+        content="matrices",
+        axes=("participant", "visit", "region", "region"),
+        values="fisher-z",
+        participants=("01", "02", "03"),
+        visits=("off", "off", "on", "on"),
+        groups=(),
+        regions=("a", "b", "c", "d"),
+    )
+    convert_inputs(tmp_path, [stack], tmp_path / "converted")
+    runs = find_runs(tmp_path / "converted").runs
+    assert len(runs) == 12
+    run = next(r for r in runs if (r.participant, r.session, r.run) == ("02", "on", "2"))
+    np.testing.assert_allclose(read_table(run)[1], values[1, 3], atol=1e-8)
+    assert "group" not in (tmp_path / "converted/participants.tsv").read_text()
+
+
+def test_arrays_of_other_regions_are_refused(tmp_path):
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", np.eye(3)[None, None] * 0.5 + 0.5)
+    axes = ("participant", "visit", "region", "region")
+    one = StackInput(
+        "a.npy", "", "matrices", axes, "correlation", ("1",), ("pre",), (), ("x", "y", "z")
+    )
+    other = replace(one, file="b.npy", visits=("post",), regions=("x", "z", "y"))
+    with pytest.raises(InputError, match=r"b\.npy: its regions are not those of the first"):
+        convert_inputs(tmp_path, [one, other], tmp_path / "converted")
