@@ -1,0 +1,219 @@
+"""Files that are not in BIDS: from one command and a study file to a verdict."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.measure.person import measure_participant
+from circuitshift.pipeline.study.group_level import run_group
+from circuitshift.pipeline.study.study_file import read_study_file
+from circuitshift.workflows.cli import main as cli
+from circuitshift.workflows.cli.converted_input import converted_input
+from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
+from circuitshift.workflows.cli.preflight import prepare_outputs
+from circuitshift.workflows.cli.request import app_request
+from circuitshift.workflows.plan import make_plan
+
+ROOT = Path(__file__).resolve().parents[3]
+TBI = ROOT.parent / "shared/data/tbi-conn"
+
+REGIONS = [
+    *(f"networks.DefaultMode.R{k} ({k},0,0)" for k in range(5)),
+    *(f"networks.Visual.R{k} ({k},9,0)" for k in range(5)),
+    *(f"atlas.A{k} l (Region {k} Left)" for k in range(4)),
+]
+STUDY = """
+[input]
+format = "stack"
+file = "fc.npy"
+values = "correlation"
+participants = 10
+prefix = "P"
+visits = ["OFF", "OFF", "ON", "ON"]
+regions = "labels.tsv"
+repetition_time = 2.0
+
+[sessions]
+baseline = "OFF"
+followup = "ON"
+
+[tests]
+n_permutations = 100
+"""
+
+
+def run(*words):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    return ended.value.code
+
+
+def level(root, *more, name="group"):
+    words = (root / "data", root / "out", name, "--study", root / "study.toml", "-w", root / "work")
+    return run(*words, "--nprocs", 1, *more)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Ten participants, two runs without and two with stimulation; the default mode rises."""
+    root = tmp_path_factory.mktemp("stack")
+    (root / "data").mkdir()
+    rng = np.random.default_rng(3)
+    n = len(REGIONS)
+    mixing = rng.normal(size=(n, n)) + 1.5
+    series = np.einsum("pvtk,kn->pvtn", rng.normal(size=(10, 4, 200, n)), mixing)
+    series[:, 2:, :, :5] += 6 * rng.normal(size=(10, 2, 200, 1))
+    matrices = np.array([[np.corrcoef(one.T) for one in visits] for visits in series])
+    np.save(root / "data/fc.npy", matrices)
+    xyz = rng.uniform(-60, 60, (n, 3))
+    tables.write_table(
+        root / "data/labels.tsv",
+        {"index": range(1, n + 1), "label": REGIONS,
+         "network": ["DefaultMode"] * 5 + ["Visual"] * 5 + [None] * 4,
+         "x": xyz[:, 0], "y": xyz[:, 1], "z": xyz[:, 2]},
+    )  # fmt: skip
+    (root / "study.toml").write_text(STUDY)
+    return root, matrices, level(root)
+
+
+def test_one_command_leads_to_the_verdict(study):
+    root, matrices, code = study
+    assert code == EXIT_OK
+    assert json.loads((root / "out/group/verdict.json").read_text())["n"]["treated"] == 10
+    rows = list(tables.read_table(root / "out/group/circuits.tsv").rows())
+    upper = np.triu_indices(5, 1)
+    z = np.arctanh(matrices[:, :, *upper])
+    for session, runs in (("OFF", slice(0, 2)), ("ON", slice(2, 4))):
+        found = [
+            float(row["value_z"])
+            for row in rows
+            if row["circuit"] == "dmn" and row["session"] == session
+        ]
+        np.testing.assert_allclose(found, z[:, runs].mean(axis=(1, 2)), atol=1e-6)
+
+
+def test_the_input_folder_is_left_alone_and_centres_arrive(study):
+    root, _, _ = study
+    assert sorted(path.name for path in (root / "data").iterdir()) == ["fc.npy", "labels.tsv"]
+    edges = tables.read_table(root / "out/group/edges.tsv")
+    assert np.isfinite(edges.numbers("distance_mm")).all()
+
+
+def test_repeated_runs_of_the_baseline_give_its_reliability(study):
+    root, matrices, _ = study
+    rows = list(tables.read_table(root / "out/group/reliability.tsv").rows())
+    (row,) = [row for row in rows if row["circuit"] == "dmn"]
+    upper = np.triu_indices(5, 1)
+    one, two = np.arctanh(matrices[:, :2, *upper]).mean(axis=-1).T
+    pair = np.array([one, two])
+    residual = pair - pair.mean(axis=0) - pair.mean(axis=1)[:, None] + pair.mean()
+    ms_participants = 2 * np.var(pair.mean(axis=0), ddof=1)
+    ms_error = (residual**2).sum() / 9
+    icc = (ms_participants - ms_error) / (ms_participants + ms_error)
+    assert row["source"] == "halves of the baseline, stepped up"
+    assert float(row["icc_consistency"]) == pytest.approx(2 * icc / (1 + icc), abs=1e-6)
+
+
+def test_a_second_run_converts_nothing(study, capsys):
+    root, _, _ = study
+    stamps = {path: path.stat().st_mtime_ns for path in (root / "out/converted").rglob("*")}
+    assert level(root, name="participant") == EXIT_OK
+    assert "unchanged: " in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in (root / "out/converted").rglob("*")} == stamps
+
+
+def test_a_dry_run_writes_nothing(study, tmp_path, capsys):
+    root, _, _ = study
+    words = (root / "data", tmp_path / "out", "group", "--study", root / "study.toml", "--dry-run")
+    assert run(*words) == EXIT_OK
+    assert not (tmp_path / "out").exists()
+    said = "".join(capsys.readouterr())
+    assert "10 " in said
+    assert "read as correlations, as stated" in said
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"correlation"', '"fisher-z"', "these are correlations: values = 'correlation'"),
+        ("participants = 10", "participants = 9", "(participant) has length 10, and 9 are stated"),
+        ('"fc.npy"', '"no.npy"', "there is no such file; [input] names it relative to"),
+        ("prefix", "prefx", "did you mean 'prefix'"),
+    ],
+)
+def test_a_wrong_description_stops_before_anything_is_written(
+    study, tmp_path, capsys, old, new, message
+):
+    root, _, _ = study
+    path = tmp_path / "study.toml"
+    path.write_text(STUDY.replace(old, new))
+    assert run(root / "data", tmp_path / "out", "group", "--study", path) == EXIT_FAILED
+    assert message in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("*_relmat.tsv"))
+    assert not (tmp_path / "out/group").exists()
+
+
+@pytest.fixture(scope="module")
+def recovery(tmp_path_factory):
+    """Group level of real CONN files, by the study file of the tutorial, without reports."""
+    if not TBI.is_dir():
+        pytest.skip("shared/data/tbi-conn is not on this machine")
+    root = tmp_path_factory.mktemp("recovery")
+    text = (ROOT / "docs/tutorial-conn.md").read_text().split("```toml\n")[1].split("```")[0]
+    path = root / "study.toml"
+    path.write_text(text + "\n[tests]\nn_permutations = 100\n")
+    request = app_request(map(str, (TBI, root / "out", "group", "--study", path)))
+    with converted_input(request) as found:
+        settings = found.settings
+        plan = make_plan(found.folders, found.query, settings=settings, out_dir=root / "out")
+        prepare_outputs(plan, settings, preproc_only=False)
+        for person in plan.participants:
+            measure_participant(
+                person.runs,
+                person.problems,
+                participant=person.participant,
+                settings=settings,
+                out_dir=root / "out",
+            )
+        return run_group(
+            plan.data_sets, read_study_file(path), settings=settings, out_dir=root / "out"
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("circuit", "expected"),
+    [
+        ("dmn", (0.4834, 0.4856, 0.4949, 0.5246, 0.5999)),
+        ("dlpfc_amygdala", (-0.0690, -0.0678, -0.0669, -0.1123, -0.0650)),
+    ],
+)
+def test_real_conn_files_give_the_independent_group_means(recovery, circuit, expected):
+    rows = [row for row in tables.read_table(recovery.circuits).rows() if row["circuit"] == circuit]
+    for (arm, session), mean in zip(
+        [("treated", "1"), ("treated", "2"), ("treated", "3"), ("reference", "1"),
+         ("reference", "2")],
+        expected,
+        strict=True,
+    ):  # fmt: skip
+        found = [float(r["value_z"]) for r in rows if (r["arm"], r["session"]) == (arm, session)]
+        assert len(found) == 12
+        assert np.mean(found) == pytest.approx(mean, abs=1e-3)
+
+
+@pytest.mark.slow
+def test_the_healthy_group_gives_the_retest_reliability(recovery):
+    rows = tables.read_table(recovery.verdict.with_name("reliability.tsv")).rows()
+    found = {row["circuit"]: row for row in rows if row["source"] == "reference group"}
+    assert {"dmn", "dlpfc_amygdala"} <= set(found)
+    assert found["dmn"]["n"] == "12"
+
+
+@pytest.mark.slow
+def test_recovery_shows_no_reliable_change(recovery):
+    content = json.loads(recovery.verdict.read_text())
+    assert content["n"]["treated"] == 12
+    assert content["verdict"] in ("undetermined", "neither")
