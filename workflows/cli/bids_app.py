@@ -19,11 +19,11 @@ from circuitshift.pipeline.reports.person import inputs as collect
 from circuitshift.pipeline.study.group_level import DataSet, recorded_settings
 from circuitshift.pipeline.study.preregistration import freeze_plan, plan_of
 from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
-from circuitshift.workflows.cli.converted_input import converted_input
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import (
     check_folders,
     check_writable,
+    converted_input,
     prepare_outputs,
     validate_input,
 )

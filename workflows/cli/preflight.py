@@ -5,10 +5,13 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.bids.convert.description import read_inputs
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure.atlas_files import prepare_atlases
@@ -18,9 +21,15 @@ from circuitshift.pipeline.study.group_level import DataSet
 from circuitshift.pipeline.validation.opendata.fetch import published_sources
 from circuitshift.workflows.cli.request import Request
 from circuitshift.workflows.cli.terminal import notify
-from circuitshift.workflows.plan import ParticipantPlan, StudyPlan
+from circuitshift.workflows.plan import InputFolder, ParticipantPlan, StudyPlan
 
-__all__ = ["check_folders", "check_writable", "prepare_outputs", "validate_input"]
+__all__ = [
+    "check_folders",
+    "check_writable",
+    "converted_input",
+    "prepare_outputs",
+    "validate_input",
+]
 
 
 def check_folders(request: Request) -> None:
@@ -164,3 +173,44 @@ def _prepare_raw(settings: AnalysisSettings, data_set: DataSet) -> None:
         name="circuitshift: preprocessed images",
         sources=(str(data_set.participants),),
     )
+
+
+#: Folder of the derivative in the output folder.
+CONVERTED = "converted"
+
+
+@contextmanager
+def converted_input(request: Request) -> Iterator[Request]:
+    """Convert the files that ``[input]`` of the study file describes.
+
+    Parameters
+    ----------
+    request : Request
+        After `check_folders`.
+
+    Yields
+    ------
+    Request
+        The same request if the study file has no table ``[input]``; otherwise its main data set is
+        the derivative ``OUTPUT_DIR/converted``. With ``--dry-run`` the derivative is temporary, and
+        nothing is written into the output folder.
+    """
+    inputs = read_inputs(request.study_file) if request.study_file else ()
+    if not inputs or request.freeze_plan:
+        yield request
+        return
+    from circuitshift.pipeline.bids.convert.derivative import convert_inputs  # noqa: PLC0415 - numpy
+
+    with tempfile.TemporaryDirectory() as temporary:
+        if request.dry_run:
+            folder = Path(temporary) / CONVERTED
+        else:
+            check_writable("OUTPUT_DIR", request.output_dir)
+            folder = request.output_dir / CONVERTED
+        made = convert_inputs(request.bids_dir, inputs, folder)
+        for note in made.notes:
+            notify(f"note: {note}")
+        if not request.dry_run:
+            notify(f"{'converted' if made.is_new else 'unchanged'}: {folder}")
+        main, *others = request.folders
+        yield replace(request, folders=(InputFolder(folder, folder, main.name), *others))

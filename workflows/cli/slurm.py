@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.study.study_file import read_study_file
-from circuitshift.workflows.cli.converted_input import converted_input
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import (
     check_folders,
     check_writable,
+    converted_input,
     prepare_outputs,
     validate_input,
 )

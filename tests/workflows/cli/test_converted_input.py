@@ -11,9 +11,8 @@ from circuitshift.pipeline.measure.person import measure_participant
 from circuitshift.pipeline.study.group_level import run_group
 from circuitshift.pipeline.study.study_file import read_study_file
 from circuitshift.workflows.cli import main as cli
-from circuitshift.workflows.cli.converted_input import converted_input
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
-from circuitshift.workflows.cli.preflight import prepare_outputs
+from circuitshift.workflows.cli.preflight import converted_input, prepare_outputs
 from circuitshift.workflows.cli.request import app_request
 from circuitshift.workflows.plan import make_plan
 
