@@ -205,6 +205,7 @@ def converted_input(request: Request) -> Iterator[Request]:
         if request.dry_run:
             folder = Path(temporary) / CONVERTED
         else:
+            bids.refuse_foreign(request.output_dir)
             check_writable("OUTPUT_DIR", request.output_dir)
             folder = request.output_dir / CONVERTED
         made = convert_inputs(request.bids_dir, inputs, folder)

@@ -29,14 +29,14 @@ _NETWORK = re.compile(r"networks?\.(?P<network>[^.]+)\..+", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RegionMatch:
-    """The regions that all files have.
+    """The regions that most files of each folder have.
 
     Parameters
     ----------
     regions : ConvertedRegions
         Labels are the names in the first file.
     columns : dict of Path to ndarray, shape (n_regions,), int
-        Position of each region in each file.
+        Position of each region in each file; -1 if the file does not have it.
     notes : tuple of str
         How names were matched, and which regions were left out.
     """
@@ -110,7 +110,7 @@ def match_regions(files: Sequence[tuple[ConnInput, ConnRegions]]) -> RegionMatch
     ------
     InputError
         If regions of one name have different centres, regions of different names have the same
-        centre, or fewer than three regions are in all files.
+        centre, or fewer than three regions are in most files of each folder.
     """
     first = files[0][1]
     selected = select_regions(first.names, files[0][0].regions)
@@ -129,18 +129,49 @@ def match_regions(files: Sequence[tuple[ConnInput, ConnRegions]]) -> RegionMatch
             notes |= dict.fromkeys(_spelling_notes(first, regions, known[key], source))
         _check_centres(first, regions, known[key])
         found[regions.path] = known[key]
-    common = [k for k in selected if all(k in pairs for pairs in known.values())]
+    common = _in_most_files(selected, files, found)
     notes |= dict.fromkeys(_left_out(first, selected, common, files))
+    notes |= dict.fromkeys(_lost(common, found))
     if len(common) < 3:
         raise InputError(
-            f"{len(common)} regions are in all files of [input]; name the same regions in each "
+            f"{len(common)} regions are in all folders of [input]; name the same regions in each "
             "folder, and state other spellings of an atlas as rename = {spelling = first spelling}"
         )
     return RegionMatch(
         _regions(first, common),
-        {path: np.array([pairs[k] for k in common], np.intp) for path, pairs in found.items()},
+        {
+            path: np.array([pairs.get(k, -1) for k in common], np.intp)
+            for path, pairs in found.items()
+        },
         tuple(notes),
     )
+
+
+def _in_most_files(
+    selected: Sequence[int],
+    files: Sequence[tuple[ConnInput, ConnRegions]],
+    found: Mapping[Path, Mapping[int, int]],
+) -> list[int]:
+    """Return the regions that more than half of the files of each folder have."""
+    folders: dict[ConnInput, list[Path]] = {}
+    for source, regions in files:
+        folders.setdefault(source, []).append(regions.path)
+    return [
+        k
+        for k in selected
+        if all(
+            2 * sum(k in found[path] for path in paths) > len(paths) for paths in folders.values()
+        )
+    ]
+
+
+def _lost(common: Sequence[int], found: Mapping[Path, Mapping[int, int]]) -> list[str]:
+    """Return a note for each file that lacks regions which the other files of its folder have."""
+    return [
+        f"{path.parent.name}/{path.name}: it lacks {n} of {len(common)} regions; they are n/a."
+        for path, pairs in found.items()
+        if (n := sum(k not in pairs for k in common))
+    ]
 
 
 def _pairs(

@@ -120,7 +120,8 @@ def conn_runs(
                 f"{file.condition!r} and are left out."
             )
         for number, visit, keep in _visits(file, condition, source, where=where, notes=notes):
-            values, n_lost = _without_constant(file.series[np.ix_(keep, order)])
+            given = np.where(order < 0, np.nan, file.series[np.ix_(keep, order)])
+            values, n_lost = _without_constant(given)
             if n_lost:
                 notes.append(f"{where}: {n_lost} regions have no signal in session {number}.")
             parts.setdefault(visit, []).append(

@@ -19,14 +19,15 @@ from circuitshift.pipeline.bids.description import refuse_foreign, write_dataset
 from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.errors import InputError, TableError
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.io.conn import read_conn, read_conn_regions
+from circuitshift.pipeline.io.conn import ConnFile, read_conn, read_conn_regions
 from circuitshift.pipeline.io.provenance import code_hash, hash_of
 from circuitshift.pipeline.io.stacks import read_stack
 
 __all__ = ["Conversion", "convert_inputs"]
 
 _RECORD = "conversion.json"
-_Made = tuple[ConvertedRun, Sequence[str]]
+#: A run, or label and group of a participant without any; and notes.
+_Made = tuple[ConvertedRun | tuple[str, str], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +134,22 @@ def _conn(
 ) -> tuple[ConvertedRegions, list[str], Iterator[_Made]]:
     """Match the regions of all files, then read them one participant at a time."""
     found = [(source, find_conn_files(root, source)) for source in inputs]
-    listings = [
-        (source, read_conn_regions(path))
-        for source, participants in found
-        for files in participants.values()
-        for _, path in files
-    ]
+    listings, faults = [], []
+    for source, participants in found:
+        for files in participants.values():
+            for _, path in files:
+                try:
+                    listings.append((source, read_conn_regions(path)))
+                except TableError as error:  # a fault of this participant alone
+                    faults.append(_fault(error))
+    if not listings:
+        raise TableError("\n".join(["no file of [input] can be read", *faults]))
     match = match_regions(listings)
-    return match.regions, list(match.notes), _conn_runs(found, match)
+    return match.regions, [*match.notes, *faults], _conn_runs(found, match)
+
+
+def _fault(error: TableError) -> str:
+    return f"LEFT OUT: {error}."
 
 
 def _conn_runs(
@@ -149,17 +158,34 @@ def _conn_runs(
     for source, participants in found:
         seen: set[str] = set()
         for subject, files in participants.items():
-            content = {condition: read_conn(path) for condition, path in files}
+            content, faults = _readable(files, match)
             runs, notes = conn_runs(subject, content, source, match.columns)
             seen |= {run.session for run in runs}
+            notes += faults
             for k, run in enumerate(runs):
                 yield run, notes if k == 0 else ()
+            if not runs:
+                yield (f"{source.prefix}{subject}", source.group), notes
         absent = sorted({label for _, label in source.visits} - seen)
         if absent:
             raise InputError(
                 f"{source.folder}: no file has the {source.by} of visit {', '.join(absent)}; "
                 f"correct {source.by}s in its [input]"
             )
+
+
+def _readable(
+    files: Iterable[tuple[int, Path]], match: RegionMatch
+) -> tuple[dict[int, ConnFile], list[str]]:
+    """Read the files of a participant; return a note for each file that cannot be read."""
+    content, faults = {}, []
+    for condition, path in files:
+        if path in match.columns:  # the others have their note
+            try:
+                content[condition] = read_conn(path)
+            except TableError as error:
+                faults.append(_fault(error))
+    return content, faults
 
 
 def _stacks(
@@ -193,6 +219,7 @@ class _Writer:
         self._files: list[Path] = []
         self._groups: dict[str, str] = {}
         self._written: dict[Path, object] = {}
+        self._of_content: dict[str, str] = {}
 
     def write(self, regions: ConvertedRegions, notes: Iterable[str], made: Iterable[_Made]) -> None:
         """Write the label table and all runs."""
@@ -200,7 +227,12 @@ class _Writer:
         self._write_regions(regions)
         for run, more in made:
             self.notes += more
-            self._write_run(run, regions.labels)
+            if isinstance(run, ConvertedRun):
+                self._write_run(run, regions.labels)
+            else:
+                self._groups.setdefault(*run)
+        if not self._written:
+            raise InputError("\n".join(["[input] describes no run", *self.notes]))
 
     def _write_regions(self, regions: ConvertedRegions) -> None:
         found = [
@@ -256,6 +288,7 @@ class _Writer:
                 f"{run.group!r} ({run.source['File']}); give different participants different "
                 "prefixes in [input]"
             )
+        self._refuse_copy(run)
         self._written[relative] = run.source["File"]
         path = self.folder / relative
         about = {
@@ -272,6 +305,18 @@ class _Writer:
         else:
             tables.write_series(path, labels, run.values, sidecar=about)
         self._files += [path, path.with_suffix(".json")]
+
+    def _refuse_copy(self, run: ConvertedRun) -> None:
+        """Refuse data that another run has already: files were copied or named wrongly."""
+        where = " ".join(
+            [f"sub-{run.participant} ses-{run.session}", *([f"run-{run.run}"] if run.run else [])]
+        )
+        other = self._of_content.setdefault(hash_of(run.values.tobytes()), where)
+        if other != where:
+            raise InputError(
+                f"{run.source['File']}: the data of {where} equal those of {other}; one of them "
+                "is a copy, so check the files, or the visits in [input]"
+            )
 
     def finish(self, root: Path, key: str) -> None:
         """Write the table of participants and the record; remove files of former conversions."""

@@ -98,7 +98,7 @@ def test_regions_of_some_files_only_are_left_out_and_reported(source):
 
 def test_files_without_common_regions_are_refused(source):
     other = regions([f"x.{k}" for k in range(5)], CENTRES + 50)
-    with pytest.raises(InputError, match="0 regions are in all files"):
+    with pytest.raises(InputError, match="0 regions are in all folders"):
         match_regions([(source(), regions(path="a.mat")), (source(), other)])
 
 

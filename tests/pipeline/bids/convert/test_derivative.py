@@ -17,6 +17,11 @@ from circuitshift.pipeline.bids.select_runs import find_runs
 from circuitshift.pipeline.errors import InputError
 
 NAME = "ROI_Subject{:03d}_Condition000.mat"
+NAMES = (
+    "Grey Matter", "White Matter", "CSF", "networks.DefaultMode.MPFC (1,55,-3)",
+    "networks.DefaultMode.PCC (1,-61,38)", "networks.Salience.ACC (0,22,35)",
+    "atlas.MidFG l (Middle Frontal Gyrus Left)", "atlas.Amygdala l",
+)  # fmt: skip
 
 
 def content(folder):
@@ -34,9 +39,9 @@ def study(tmp_path, write_conn, source, series):
     for k in (1, 2, 3):
         path = root / "patients" / NAME.format(k)
         write_conn(path, series(k), sessions=np.repeat([1, 2], 20))
-    for visit in ("pre", "post"):
+    for seed, visit in ((10, "pre"), (20, "post")):
         for k in (1, 2):
-            write_conn(root / f"controls_{visit}" / NAME.format(k), series(k + 10, 30))
+            write_conn(root / f"controls_{visit}" / NAME.format(k), series(seed + k, 30))
     patients = source(by="session", visits=((1, "pre"), (2, "post")), prefix="P")
     controls = [
         source(f"controls_{visit}", group="healthy", prefix="HC", visits=((0, visit),))
@@ -117,15 +122,60 @@ def test_files_of_a_former_description_do_not_stay(study):
     assert not list(folder.glob("atlas-conn*"))
 
 
-def test_a_failed_conversion_is_never_taken_for_a_complete_one(study):
+def test_a_failed_conversion_is_never_taken_for_a_complete_one(study, write_conn, series):
     root, inputs, folder = study
     convert_inputs(root, inputs, folder)
-    good = (root / "patients" / NAME.format(3)).read_bytes()
-    (root / "patients" / NAME.format(3)).write_bytes(b"damaged")
-    with pytest.raises(InputError, match="Subject003"):
+    path = root / "controls_post" / NAME.format(2)
+    good = path.read_bytes()
+    write_conn(path, series(12, 30))  # the same data as at the first visit
+    with pytest.raises(InputError, match="sub-HC002 ses-post equal those of sub-HC002 ses-pre"):
         convert_inputs(root, inputs, folder)
-    (root / "patients" / NAME.format(3)).write_bytes(good)
+    path.write_bytes(good)
     assert convert_inputs(root, inputs, folder).is_new
+
+
+@pytest.mark.parametrize("damage", [b"damaged", b""])
+def test_a_damaged_file_is_left_out_by_name_and_the_others_are_unchanged(study, damage):
+    root, inputs, folder = study
+    convert_inputs(root, inputs, folder)
+    before = content(folder)
+    (root / "patients" / NAME.format(3)).write_bytes(damage)
+    notes = convert_inputs(root, inputs, folder).notes
+    assert [note.startswith("LEFT OUT: ") and "Subject003" in note for note in notes] == [True]
+    after = content(folder)
+    assert "sub-P003\tpatient" in after["participants.tsv"].decode()
+    assert {name for name in before if name not in after} == {
+        name for name in before if name.startswith("sub-P003/")
+    }
+    assert all(before[name] == after[name] for name in after if name.startswith("sub-"))
+
+
+def test_only_damaged_files_are_an_error(study):
+    root, inputs, folder = study
+    for path in root.rglob("*.mat"):
+        path.write_bytes(b"damaged")
+    with pytest.raises(
+        InputError, match=r"no file of \[input\] can be read\nLEFT OUT: .*Subject001"
+    ):
+        convert_inputs(root, inputs, folder)
+
+
+def test_regions_that_one_participant_lacks_are_lost_for_them_alone(study, write_conn, series):
+    root, inputs, folder = study
+    convert_inputs(root, inputs, folder)
+    before = content(folder)
+    path = root / "patients" / NAME.format(2)
+    write_conn(path, series(2)[:, :8], names=NAMES[:8], sessions=np.repeat([1, 2], 20))
+    notes = convert_inputs(root, inputs, folder).notes
+    assert (
+        "patients/ROI_Subject002_Condition000.mat: it lacks 2 of 7 regions; they are n/a." in notes
+    )
+    run = next(r for r in find_runs(folder).runs if (r.participant, r.session) == ("P002", "post"))
+    values = read_table(run)[1]
+    assert np.isnan(values[:, 5:]).all()
+    np.testing.assert_allclose(values[:, :5], series(2)[20:, 3:8], rtol=1e-8)
+    after = content(folder)
+    assert all(before[n] == after[n] for n in after if n.startswith("sub-") and "P002" not in n)
 
 
 def test_patterns_select_regions(study):
@@ -141,7 +191,7 @@ def test_patterns_select_regions(study):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ([{}, {"visits": ((0, "pre"),)}, {"visits": ((0, "pre"),)}], "sub-HC001 ses-pre: it is in"),
+        ([{}, {}, {"visits": ((0, "pre"),)}], "sub-HC001 ses-pre: it is in"),
         ([{}, {"prefix": "P", "visits": ((0, "x"),)}, {}], "has the groups 'patient' and 'healthy"),
         (
             [{"visits": ((1, "pre"), (4, "post"))}, {}, {}],
