@@ -70,8 +70,8 @@ def app(request: Request) -> int:
         If an output cannot be written.
     """
     check_folders(request)
-    with converted_input(request) as converted:
-        return _app(converted)
+    with converted_input(request) as (converted, status):
+        return max(status, _app(converted))
 
 
 def _app(request: Request) -> int:

@@ -19,9 +19,10 @@ from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study.group_level import DataSet
 from circuitshift.pipeline.validation.opendata.fetch import published_sources
+from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.request import Request
 from circuitshift.workflows.cli.terminal import notify
-from circuitshift.workflows.plan import InputFolder, ParticipantPlan, StudyPlan
+from circuitshift.workflows.plan import ParticipantPlan, StudyPlan
 
 __all__ = [
     "check_folders",
@@ -180,7 +181,7 @@ CONVERTED = "converted"
 
 
 @contextmanager
-def converted_input(request: Request) -> Iterator[Request]:
+def converted_input(request: Request) -> Iterator[tuple[Request, int]]:
     """Convert the files that ``[input]`` of the study file describes.
 
     Parameters
@@ -190,14 +191,16 @@ def converted_input(request: Request) -> Iterator[Request]:
 
     Yields
     ------
-    Request
+    request : Request
         The same request if the study file has no table ``[input]``; otherwise its main data set is
         the derivative ``OUTPUT_DIR/converted``. With ``--dry-run`` the derivative is temporary, and
         nothing is written into the output folder.
+    status : int
+        `EXIT_PARTIAL` if a file could not be read, otherwise `EXIT_OK`.
     """
     inputs = read_inputs(request.study_file) if request.study_file else ()
     if not inputs or request.freeze_plan:
-        yield request
+        yield request, EXIT_OK
         return
     from circuitshift.pipeline.bids.convert.derivative import convert_inputs  # noqa: PLC0415 - numpy
 
@@ -214,4 +217,6 @@ def converted_input(request: Request) -> Iterator[Request]:
         if not request.dry_run:
             notify(f"{'converted' if made.is_new else 'unchanged'}: {folder}")
         main, *others = request.folders
-        yield replace(request, folders=(InputFolder(folder, folder, main.name), *others))
+        made_of = replace(main, participants=folder, files=folder)
+        status = EXIT_OK if made.is_complete else EXIT_PARTIAL
+        yield replace(request, folders=(made_of, *others)), status

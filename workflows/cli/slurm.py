@@ -45,8 +45,8 @@ def slurm(request: SlurmRequest) -> int:
         If input or options cannot be used, or if earlier jobs of this study are still queued.
     """
     check_folders(request.app)
-    with converted_input(request.app) as app:
-        return _slurm(replace(request, app=app))
+    with converted_input(request.app) as (app, status):
+        return max(status, _slurm(replace(request, app=app)))
 
 
 def _slurm(request: SlurmRequest) -> int:

@@ -26,6 +26,7 @@ from circuitshift.pipeline.io.stacks import read_stack
 __all__ = ["Conversion", "convert_inputs"]
 
 _RECORD = "conversion.json"
+_LEFT_OUT = "left out:"
 #: A run, or label and group of a participant without any; and notes.
 _Made = tuple[ConvertedRun | tuple[str, str], Sequence[str]]
 
@@ -47,6 +48,11 @@ class Conversion:
     folder: Path
     notes: tuple[str, ...]
     is_new: bool
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all files could be read."""
+        return not any(note.startswith(_LEFT_OUT) for note in self.notes)
 
 
 def convert_inputs(root: Path, inputs: Sequence[Input], folder: Path) -> Conversion:
@@ -149,7 +155,7 @@ def _conn(
 
 
 def _fault(error: TableError) -> str:
-    return f"LEFT OUT: {error}."
+    return f"{_LEFT_OUT} {error}."
 
 
 def _conn_runs(

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure.person import measure_participant
 from circuitshift.pipeline.study.group_level import run_group
 from circuitshift.pipeline.study.study_file import read_study_file
 from circuitshift.workflows.cli import main as cli
-from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
+from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import converted_input, prepare_outputs
 from circuitshift.workflows.cli.request import app_request
 from circuitshift.workflows.plan import make_plan
@@ -155,6 +156,77 @@ def test_a_wrong_description_stops_before_anything_is_written(
     assert not (tmp_path / "out/group").exists()
 
 
+CONN = """
+[[input]]
+format = "conn"
+folder = "patients"
+group = "patient"
+prefix = "P"
+sessions = {1 = "pre", 2 = "post"}
+repetition_time = 2.0
+
+[[input]]
+format = "conn"
+folder = "controls"
+group = "healthy"
+prefix = "HC"
+conditions = {1 = "pre", 2 = "post"}
+repetition_time = 2.0
+
+[groups]
+treated = ["patient"]
+reference = ["healthy"]
+
+[tests]
+n_permutations = 100
+"""
+
+
+def cell(values):
+    out = np.empty((1, len(values)), object)
+    for k, value in enumerate(values):
+        out[0, k] = value
+    return out
+
+
+def write_conn(path, rng, sessions):
+    """Write a file of CONN: two networks that are correlated within, and other regions."""
+    n = len(sessions)
+    shared = rng.normal(size=(n, 3)) @ np.repeat(np.eye(3), [5, 5, 4], axis=1)
+    series = rng.normal(size=(n, len(REGIONS))) + 0.7 * shared + 0.5 * rng.normal(size=(n, 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(
+        path,
+        {
+            "names": cell(REGIONS),
+            "xyz": cell([np.array([[7.0 * k, -3.0 * k, k]]) for k in range(len(REGIONS))]),
+            "data": cell([series[:, [k]] for k in range(len(REGIONS))]),
+            "data_sessions": np.array(sessions)[:, None],
+            "conditionsnames": cell(["rest"]),
+            "conditionsweights": cell([cell([np.ones((n, 1))])]),
+        },
+    )
+
+
+def test_files_of_conn_lead_to_the_verdict_and_a_damaged_one_is_reported(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for k in range(1, 7):
+        name = f"ROI_Subject{k:03d}_Condition{{:03d}}.mat"
+        write_conn(tmp_path / "data/patients" / name.format(0), rng, [1] * 80 + [2] * 80)
+        if k < 5:
+            for condition in (1, 2):
+                write_conn(tmp_path / "data/controls" / name.format(condition), rng, [1] * 80)
+    (tmp_path / "data/patients/ROI_Subject006_Condition000.mat").write_bytes(b"damaged")
+    (tmp_path / "study.toml").write_text(CONN)
+    assert level(tmp_path) == EXIT_PARTIAL
+    assert "left out: " in (said := capsys.readouterr().out)
+    assert "ROI_Subject006_Condition000.mat: it is not a readable MATLAB file" in said
+    n = json.loads((tmp_path / "out/group/verdict.json").read_text())["n"]
+    assert (n["treated"], n["reference"]) == (5, 4)
+    rows = tables.read_table(tmp_path / "out/group/reliability.tsv").rows()
+    assert {row["n"] for row in rows if row["source"] == "reference group"} == {"4"}
+
+
 @pytest.fixture(scope="module")
 def recovery(tmp_path_factory):
     """Group level of real CONN files, by the study file of the tutorial, without reports."""
@@ -165,7 +237,7 @@ def recovery(tmp_path_factory):
     path = root / "study.toml"
     path.write_text(text + "\n[tests]\nn_permutations = 100\n")
     request = app_request(map(str, (TBI, root / "out", "group", "--study", path)))
-    with converted_input(request) as found:
+    with converted_input(request) as (found, _):
         settings = found.settings
         plan = make_plan(found.folders, found.query, settings=settings, out_dir=root / "out")
         prepare_outputs(plan, settings, preproc_only=False)

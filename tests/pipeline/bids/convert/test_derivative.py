@@ -139,9 +139,12 @@ def test_a_damaged_file_is_left_out_by_name_and_the_others_are_unchanged(study, 
     root, inputs, folder = study
     convert_inputs(root, inputs, folder)
     before = content(folder)
+    assert convert_inputs(root, inputs, folder).is_complete
     (root / "patients" / NAME.format(3)).write_bytes(damage)
-    notes = convert_inputs(root, inputs, folder).notes
-    assert [note.startswith("LEFT OUT: ") and "Subject003" in note for note in notes] == [True]
+    made = convert_inputs(root, inputs, folder)
+    assert not made.is_complete
+    notes = made.notes
+    assert [note.startswith("left out: ") and "Subject003" in note for note in notes] == [True]
     after = content(folder)
     assert "sub-P003\tpatient" in after["participants.tsv"].decode()
     assert {name for name in before if name not in after} == {
@@ -155,7 +158,7 @@ def test_only_damaged_files_are_an_error(study):
     for path in root.rglob("*.mat"):
         path.write_bytes(b"damaged")
     with pytest.raises(
-        InputError, match=r"no file of \[input\] can be read\nLEFT OUT: .*Subject001"
+        InputError, match=r"no file of \[input\] can be read\nleft out: .*Subject001"
     ):
         convert_inputs(root, inputs, folder)
 
