@@ -27,6 +27,7 @@ __all__ = ["Conversion", "convert_inputs"]
 
 _RECORD = "conversion.json"
 _LEFT_OUT = "left out:"
+_MANY_REGIONS = 500
 #: A run, or label and group of a participant without any; and notes.
 _Made = tuple[ConvertedRun | tuple[str, str], Sequence[str]]
 
@@ -151,7 +152,14 @@ def _conn(
     if not listings:
         raise TableError("\n".join(["no file of [input] can be read", *faults]))
     match = match_regions(listings)
-    return match.regions, [*match.notes, *faults], _conn_runs(found, match)
+    notes = [*match.notes, *faults]
+    n = len(match.regions.labels)
+    if n > _MANY_REGIONS:
+        notes.append(
+            f"{n} regions have {n * (n - 1) // 2} edges, which takes time and memory; select "
+            "among them by regions = [...] in [input]."
+        )
+    return match.regions, notes, _conn_runs(found, match)
 
 
 def _fault(error: TableError) -> str:

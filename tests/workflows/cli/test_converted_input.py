@@ -19,6 +19,7 @@ from circuitshift.workflows.plan import make_plan
 
 ROOT = Path(__file__).resolve().parents[3]
 TBI = ROOT.parent / "shared/data/tbi-conn"
+DBS = ROOT.parent / "shared/data/dbs-fc"
 
 REGIONS = [
     *(f"networks.DefaultMode.R{k} ({k},0,0)" for k in range(5)),
@@ -227,16 +228,16 @@ def test_files_of_conn_lead_to_the_verdict_and_a_damaged_one_is_reported(tmp_pat
     assert {row["n"] for row in rows if row["source"] == "reference group"} == {"4"}
 
 
-@pytest.fixture(scope="module")
-def recovery(tmp_path_factory):
-    """Group level of real CONN files, by the study file of the tutorial, without reports."""
-    if not TBI.is_dir():
-        pytest.skip("shared/data/tbi-conn is not on this machine")
-    root = tmp_path_factory.mktemp("recovery")
-    text = (ROOT / "docs/tutorial-conn.md").read_text().split("```toml\n")[1].split("```")[0]
+def toml_of_tutorial(number):
+    text = (ROOT / "docs/tutorial-conn.md").read_text()
+    return text.split("```toml\n")[number + 1].split("```")[0]
+
+
+def analysed(root, data, text, *more):
+    """Run both levels as the command does, without reports; return the files of the study."""
     path = root / "study.toml"
-    path.write_text(text + "\n[tests]\nn_permutations = 100\n")
-    request = app_request(map(str, (TBI, root / "out", "group", "--study", path)))
+    path.write_text(text + "\n[tests]\nn_permutations = 200\n")
+    request = app_request(map(str, (data, root / "out", "group", "--study", path, *more)))
     with converted_input(request) as (found, _):
         settings = found.settings
         plan = make_plan(found.folders, found.query, settings=settings, out_dir=root / "out")
@@ -252,6 +253,14 @@ def recovery(tmp_path_factory):
         return run_group(
             plan.data_sets, read_study_file(path), settings=settings, out_dir=root / "out"
         )
+
+
+@pytest.fixture(scope="module")
+def recovery(tmp_path_factory):
+    """Group level of real CONN files, by the study file of the tutorial, without reports."""
+    if not TBI.is_dir():
+        pytest.skip("shared/data/tbi-conn is not on this machine")
+    return analysed(tmp_path_factory.mktemp("recovery"), TBI, toml_of_tutorial(0))
 
 
 @pytest.mark.slow
@@ -288,3 +297,33 @@ def test_recovery_shows_no_reliable_change(recovery):
     content = json.loads(recovery.verdict.read_text())
     assert content["n"]["treated"] == 12
     assert content["verdict"] in ("undetermined", "neither")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "change", "verdict"),
+    [("limbic", -0.0141, "global"), ("motor", 0.0003, ""), ("assoc", -0.0005, "")],
+)
+def test_real_matrices_show_the_effect_of_stimulation_on_the_limbic_set(
+    tmp_path, name, change, verdict
+):
+    if not DBS.is_dir():
+        pytest.skip("shared/data/dbs-fc is not on this machine")
+    (tmp_path / "shared.toml").write_text(toml_of_tutorial(2))
+    text = toml_of_tutorial(1).replace("limbic", name)
+    files = analysed(tmp_path, DBS, text, "--circuits", tmp_path / "shared.toml")
+    edges = tables.read_table(files.edges).numbers("change_treated_z")
+    assert np.mean(edges) == pytest.approx(change, abs=1e-4)
+    content = json.loads(files.verdict.read_text())
+    shift = next(
+        row for row in tables.read_table(files.tests).rows() if row["test"] == "global shift"
+    )
+    if verdict:
+        assert content["verdict"] == verdict
+        assert float(shift["estimate"]) < 0
+        assert float(shift["p_corrected"]) < 0.05
+    else:
+        assert content["verdict"] in ("neither", "undetermined")
+        assert float(shift["p_corrected"]) > 0.2
+    rows = list(tables.read_table(files.verdict.with_name("reliability.tsv")).rows())
+    assert [row["source"] for row in rows] == ["halves of the baseline, stepped up"]
