@@ -11,7 +11,7 @@ from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.errors import TableError
 from circuitshift.pipeline.io.mat import numeric_arrays, read_mat, value_at
 
-__all__ = ["STACK_EXTENSIONS", "read_names", "read_stack"]
+__all__ = ["STACK_EXTENSIONS", "read_names", "read_points", "read_stack"]
 
 #: Extensions that `read_stack` reads.
 STACK_EXTENSIONS = (".npy", ".npz", ".mat")
@@ -81,12 +81,8 @@ def read_names(path: Path, key: str) -> tuple[str, ...]:
     TableError
         If the file or the array cannot be read as names.
     """
-    if path.suffix == ".npz":
-        value: Any = _array(path, _load(path), key)
-    else:
-        value = value_at(path, read_mat(path), key)
     out = []
-    for cell in np.asarray(value).ravel():
+    for cell in np.asarray(_value(path, key)).ravel():
         item = cell
         while isinstance(item, np.ndarray) and item.size == 1:
             item = item.ravel()[0]
@@ -99,6 +95,46 @@ def read_names(path: Path, key: str) -> tuple[str, ...]:
                 f"{path}: {key} contains {item!r}; names or whole numbers are expected"
             )
     return tuple(out)
+
+
+def read_points(path: Path, key: str) -> Floats:
+    """Read coordinates from an array of a file.
+
+    Parameters
+    ----------
+    path : Path
+        File ``.npz`` or ``.mat``.
+    key : str
+        Name of the array: one row of x, y, z for each region, or a cell of such rows.
+
+    Returns
+    -------
+    ndarray, shape (n_points, 3)
+
+    Raises
+    ------
+    TableError
+        If the file or the array cannot be read as coordinates.
+    """
+    value = _value(path, key)
+    try:
+        if isinstance(value, np.ndarray) and value.dtype == object:
+            value = np.array([np.asarray(cell, float).ravel() for cell in value.ravel()])
+        points = np.asarray(value, float)
+    except (TypeError, ValueError):
+        points = np.empty(0)
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise TableError(
+            f"{path}: {key} is not a list of x, y, z in mm; correct centres in [input]"
+        )
+    return points
+
+
+def _value(path: Path, key: str) -> Any:  # noqa: ANN401 - any type
+    """Return the array of a key as it is stored."""
+    if path.suffix == ".npz":
+        return _array(path, _load(path), key)
+    return value_at(path, read_mat(path), key)
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 - array, or dict of arrays

@@ -19,7 +19,7 @@ from circuitshift.pipeline.bids.convert.records import ConvertedRegions
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io.conn import ConnRegions
 
-__all__ = ["RegionMatch", "match_regions", "normalise_name", "select_regions"]
+__all__ = ["RegionMatch", "match_regions", "network_of", "normalise_name", "select_regions"]
 
 TOLERANCE_MM = 1.0
 #: Names of CONN's tissue masks, which are not regions.
@@ -304,11 +304,11 @@ def _atlas_of(name: str) -> str:
 def _regions(first: ConnRegions, positions: Sequence[int]) -> ConvertedRegions:
     labels = tuple(first.names[k] for k in positions)
     return ConvertedRegions(
-        labels, tuple(map(_network, labels)), first.centres_mm[np.array(positions, np.intp)]
+        labels, tuple(map(network_of, labels)), first.centres_mm[np.array(positions, np.intp)]
     )
 
 
-def _network(name: str) -> str:
+def network_of(name: str) -> str:
     """Return the network that a name states, as in ``networks.DefaultMode.MPFC (1,55,-3)``."""
     if found := _NETWORK.fullmatch(name):
         return found["network"]

@@ -1,12 +1,16 @@
 """Write the files that ``[input]`` describes as a BIDS derivative, once for each content."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from circuitshift.atlases.load import infer_region
-from circuitshift.pipeline.bids.convert.conn_regions import RegionMatch, match_regions
+from circuitshift.pipeline.bids.convert.conn_regions import (
+    RegionMatch,
+    match_regions,
+    select_regions,
+)
 from circuitshift.pipeline.bids.convert.conn_runs import conn_runs, find_conn_files
 from circuitshift.pipeline.bids.convert.description import ConnInput, Input, StackInput
 from circuitshift.pipeline.bids.convert.records import ConvertedRegions, ConvertedRun
@@ -206,19 +210,31 @@ def _stacks(
     root: Path, inputs: Sequence[StackInput]
 ) -> tuple[ConvertedRegions, list[str], Iterator[_Made]]:
     regions = [stack_regions(root, source) for source in inputs]
-    for source, other in zip(inputs, regions, strict=True):
-        check_regions_agree(regions[0], other, source.file)
-    return regions[0], [], _stack_runs(root, inputs, regions[0].labels)
+    kept, notes = [], []
+    for source, found in zip(inputs, regions, strict=True):
+        kept.append(found.taken(select_regions(found.labels, source.select)))
+        tissues = [label for label in found.labels if label not in kept[-1].labels]
+        if tissues and not source.select:
+            notes.append(f"{source.file}: {', '.join(tissues)} are no regions and are left out.")
+        check_regions_agree(kept[0], kept[-1], source.file)
+    if len(kept[0].labels) < 3:
+        raise InputError(
+            f"{inputs[0].file}: select = {list(inputs[0].select)} leaves {len(kept[0].labels)} "
+            f"of {len(regions[0].labels)} regions; an analysis needs at least three"
+        )
+    return kept[0], notes, _stack_runs(root, inputs, regions)
 
 
 def _stack_runs(
-    root: Path, inputs: Sequence[StackInput], labels: tuple[str, ...]
+    root: Path, inputs: Sequence[StackInput], regions: Sequence[ConvertedRegions]
 ) -> Iterator[_Made]:
-    for source in inputs:
+    for source, found in zip(inputs, regions, strict=True):
         values, key = read_stack(root / source.file, source.key, len(source.axes))
-        runs, notes = stack_runs(values, source, labels, key=key)
+        runs, notes = stack_runs(values, source, found.labels, key=key)
+        keep = select_regions(found.labels, source.select)
         for k, run in enumerate(runs):
-            yield run, notes if k == 0 else ()
+            rows = run.values[keep] if run.content == "matrix" else run.values
+            yield replace(run, values=rows[:, keep]), notes if k == 0 else ()
 
 
 # ------------------------------------------------------------------------------- writing

@@ -52,6 +52,7 @@ KEYS: dict[str, dict[str, tuple[tuple[type, ...], str]]] = {
             "the number of regions, a label table, names, or "
             '{names = "key", centres = "key"} of arrays in the same file',
         ),
+        "select": ((str, list), "patterns of complete names of the regions to keep"),
         "visits": (_LIST, "label of each visit; a repeated label is a further run of it"),
         "group": ((str, list), "group of all participants, or of each"),
     },
@@ -124,6 +125,8 @@ class StackInput:
         Number of regions, file with a label table, or names.
     region_keys : tuple of (str, str)
         Arrays of the file with the ``names`` and ``centres`` of regions; `regions` is 0 then.
+    select : tuple of str
+        Patterns of the names of regions to keep; all if empty.
     atlas, task : str
         Labels of ``atlas-`` and ``task-``.
     t_r_s : float, optional
@@ -140,6 +143,7 @@ class StackInput:
     groups: tuple[str, ...]
     regions: int | str | tuple[str, ...]
     region_keys: tuple[tuple[str, str], ...] = ()
+    select: tuple[str, ...] = ()
     atlas: str = "stack"
     task: str = "rest"
     t_r_s: float | None = None
@@ -264,15 +268,13 @@ class _Reader:
         if stated[0] == "conditions" and "condition" in table:
             self._add("condition and conditions are stated", "state one of them")
         visits = self._visits(stated[0], table[stated[0]])
-        stated_regions = table.get("regions", [])
-        patterns = stated_regions if isinstance(stated_regions, list) else [stated_regions]
         return ConnInput(
             folder=table["folder"],
             group=table["group"],
             by=_BY[stated[0]],
             visits=visits,
             condition=table.get("condition"),
-            regions=self._patterns(patterns),
+            regions=self._patterns(table.get("regions", [])),
             rename=tuple((str(k), str(v)) for k, v in table.get("rename", {}).items()),
             prefix=table.get("prefix", ""),
             **_shared(table, "conn"),
@@ -294,9 +296,9 @@ class _Reader:
             self._add(f"{key} is empty", "name at least one visit")
         return tuple(sorted(out))
 
-    def _patterns(self, texts: list[Any]) -> tuple[str, ...]:
+    def _patterns(self, stated: Any) -> tuple[str, ...]:  # noqa: ANN401 - text or list
         out = []
-        for text in texts:
+        for text in stated if isinstance(stated, list) else [stated]:
             try:
                 re.compile(text)
                 out.append(str(text))
@@ -343,6 +345,7 @@ class _Reader:
             groups=self._groups(table, len(participants)),
             regions=self._region_names(table["regions"]),
             region_keys=self._region_keys(table["regions"]),
+            select=self._patterns(table.get("select", [])),
             **_shared(table, "stack"),
         )
 

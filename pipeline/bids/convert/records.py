@@ -1,6 +1,6 @@
 """Define what a conversion makes: runs and the table of their regions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +26,14 @@ class ConvertedRegions:
     labels: tuple[str, ...]
     networks: tuple[str, ...]
     centres_mm: Floats
+
+    def taken(self, positions: Sequence[int]) -> "ConvertedRegions":
+        """Return the regions at some positions."""
+        return ConvertedRegions(
+            tuple(self.labels[k] for k in positions),
+            tuple(self.networks[k] for k in positions),
+            self.centres_mm[list(positions)],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,10 +8,11 @@ import numpy.typing as npt
 
 from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.bids.convert.conn_regions import network_of
 from circuitshift.pipeline.bids.convert.description import StackInput, Values
 from circuitshift.pipeline.bids.convert.records import ConvertedRegions, ConvertedRun
 from circuitshift.pipeline.errors import InputError, TableError
-from circuitshift.pipeline.io.stacks import read_names, read_stack
+from circuitshift.pipeline.io.stacks import read_names, read_points
 
 __all__ = ["stack_regions", "stack_runs", "to_correlations"]
 
@@ -51,7 +52,9 @@ def stack_regions(root: Path, source: StackInput) -> ConvertedRegions:
     if isinstance(stated, int):
         width = len(str(stated))
         stated = tuple(f"region{k:0{width}d}" for k in range(1, stated + 1))
-    return ConvertedRegions(stated, ("",) * len(stated), np.full((len(stated), 3), np.nan))
+    return ConvertedRegions(
+        stated, tuple(map(network_of, stated)), np.full((len(stated), 3), np.nan)
+    )
 
 
 def _regions_of_file(path: Path, keys: Mapping[str, str]) -> ConvertedRegions:
@@ -67,13 +70,13 @@ def _regions_of_file(path: Path, keys: Mapping[str, str]) -> ConvertedRegions:
         )
     centres = np.full((len(names), 3), np.nan)
     if "centres" in keys:
-        centres, _ = read_stack(path, keys["centres"], 2)
-        if centres.shape != (len(names), 3):
+        centres = read_points(path, keys["centres"])
+        if len(centres) != len(names):
             raise InputError(
-                f"{path}: {keys['centres']} has the shape {centres.shape}; give x, y, z in mm for "
-                f"each of {len(names)} regions"
+                f"{path}: {keys['centres']} has {len(centres)} rows; give x, y, z in mm for each "
+                f"of {len(names)} regions"
             )
-    return ConvertedRegions(names, ("",) * len(names), centres)
+    return ConvertedRegions(names, tuple(map(network_of, names)), centres)
 
 
 def stack_runs(

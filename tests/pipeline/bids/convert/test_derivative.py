@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline.bids.convert.derivative import convert_inputs
@@ -252,3 +253,59 @@ def test_arrays_of_other_regions_are_refused(tmp_path):
     other = replace(one, file="b.npy", visits=("post",), regions=("x", "z", "y"))
     with pytest.raises(InputError, match=r"b\.npy: its regions are not those of the first"):
         convert_inputs(tmp_path, [one, other], tmp_path / "converted")
+
+
+def test_second_level_files_of_conn_are_arrays_with_names_and_centres(tmp_path):
+    """CONN's resultsROI_Condition*.mat: Fisher z of all participants, one file for each visit."""
+    rng = np.random.default_rng(0)
+    r = np.array([[np.corrcoef(rng.normal(size=(6, 40))) for _ in "abc"] for _ in range(2)])
+    names = ["networks.DefaultMode.MPFC (1,55,-3)", "networks.DefaultMode.PCC (1,-61,38)",
+             "atlas.A", "atlas.B", "atlas.C", "CSF"]  # fmt: skip
+    inputs = []
+    for k, visit in enumerate(("pre", "post")):
+        z = np.arctanh(r[k] - np.eye(6)).transpose(1, 2, 0)
+        z[np.arange(6), np.arange(6)] = np.nan
+        path = tmp_path / f"resultsROI_Condition{k + 1:03d}.mat"
+        xyz = cell([np.array([[7.0 * j, 8, 9]]) for j in range(6)])
+        savemat(path, {"Z": z, "names": cell(names), "xyz": xyz})
+        inputs.append(
+            StackInput(
+                file=path.name,
+                key="Z",
+                content="matrices",
+                axes=("region", "region", "participant"),
+                values="fisher-z",
+                participants=("01", "02", "03"),
+                visits=(visit,),
+                groups=("patient",) * 3,
+                regions=0,
+                region_keys=(("centres", "xyz"), ("names", "names")),
+            )
+        )
+    made = convert_inputs(tmp_path, inputs, tmp_path / "converted")
+    assert "resultsROI_Condition001.mat: CSF are no regions and are left out." in made.notes
+    run = next(
+        r
+        for r in find_runs(tmp_path / "converted").runs
+        if (r.participant, r.session) == ("02", "post")
+    )
+    labels, values = read_table(run)
+    assert labels == tuple(names[:5])  # CSF is no region
+    np.testing.assert_allclose(values, r[1, 1, :5, :5], atol=1e-8)
+    atlas = load_atlas(tmp_path / "converted/atlas-stack_dseg.tsv")
+    assert atlas.centres_mm()[4].tolist() == [28, 8, 9]
+    assert atlas.regions[0].network == "DefaultMode"
+    selected = [replace(i, select=("atlas.*",)) for i in inputs]
+    convert_inputs(tmp_path, selected, tmp_path / "converted")
+    labels, values = read_table(run)
+    assert labels == tuple(names[2:5])
+    np.testing.assert_allclose(values, r[1, 1, 2:5, 2:5], atol=1e-8)
+    with pytest.raises(InputError, match="leaves 0 of 6 regions"):
+        convert_inputs(tmp_path, [replace(inputs[0], select=("x",))], tmp_path / "converted")
+
+
+def cell(values):
+    out = np.empty((1, len(values)), object)
+    for k, value in enumerate(values):
+        out[0, k] = value
+    return out
