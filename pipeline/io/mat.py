@@ -1,6 +1,5 @@
 """Read MATLAB files: versions 4 to 7 with scipy, version 7.3 (HDF5) with h5py if installed."""
 
-import importlib
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -65,7 +64,7 @@ def _read_hdf5(path: Path, names: Sequence[str]) -> dict[str, Any]:
             f"{path}: it is a MATLAB file of version 7.3, for which the package h5py is needed; "
             "pip install h5py, or save it in MATLAB with save(..., '-v7')"
         )
-    h5py = importlib.import_module("h5py")
+    import h5py  # noqa: PLC0415 - not part of the installation
 
     def content(node: Any) -> Any:  # noqa: ANN401 - h5py is untyped
         if isinstance(node, h5py.Dataset):

@@ -423,9 +423,11 @@ def _baseline_runs(
 ) -> dict[str, list[tuple[Floats, Floats]]]:
     """Return the mean edges of the odd and the even runs of participants who have two or more."""
     runs: dict[str, list[Floats]] = {person: [] for person in participants}
-    for row in sorted(rows, key=lambda row: row["run"]):
-        matrix = tables.read_matrix(Path(row["root"]) / row["relmat"])[1]
-        runs[row["person"]].append(connectivity.fisher_z(connectivity.from_matrix(matrix)))
+    for row in sorted(rows, key=lambda row: row["relmat"]):
+        path = Path(row["root"]) / row["relmat"]
+        if path.exists():
+            matrix = tables.read_matrix(path)[1]
+            runs[row["person"]].append(connectivity.fisher_z(connectivity.from_matrix(matrix)))
     return {
         person: [(np.mean(own[::2], axis=0), np.mean(own[1::2], axis=0))] if len(own) > 1 else []
         for person, own in runs.items()
