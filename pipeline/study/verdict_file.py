@@ -5,7 +5,7 @@ analyses, warnings and settings.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -364,7 +364,10 @@ def _motion_confound(context: Context, fitted: Fitted) -> dict[str, object]:
 
 
 def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] | None:
-    """Return the edges of the first and second half of the baseline runs.
+    """Return edges of the two halves of the baseline of each participant.
+
+    The halves are those of each run, where its series are available; otherwise, of matrices, the
+    odd and the even runs.
 
     Parameters
     ----------
@@ -376,27 +379,22 @@ def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] |
     Returns
     -------
     tuple of two ndarray, shape (n_pairs, n_edges), or None
-        Edges of each participant with both visits, averaged over runs. None if the time series of
-        at least one participant are not available.
+        Edges of each participant with both visits, averaged over runs. None if a participant has
+        neither series nor two runs.
     """
-    design = context.design
     participants = [member.participant for member in fitted.cohort.pairs]
+    rows = _baseline_rows(context, fitted)
     found: dict[str, list[tuple[Floats, Floats]]] = {person: [] for person in participants}
-    for row in context.measurements.rows:
-        wanted = (
-            row["status"] == "included"
-            and row["strategy"] == fitted.strategy
-            and row["atlas"] == context.atlas.name
-            and row["session"] == design.baseline
-            and row["person"] in found
-        )
+    for row in rows:
         name = re.sub("_stat-[a-z]+correlation_relmat", "_stat-mean_timeseries", row["relmat"])
         path = Path(row["root"]) / name
-        if wanted and path.exists():
+        if path.exists():
             series = tables.read_series(path)[1]
             cut = len(series) // 2
             parts = series[:cut], series[cut:]
             found[row["person"]].append(tuple(connectivity.edges(p) for p in parts))  # type: ignore[arg-type]
+    if not all(found.values()):
+        found = _baseline_runs(rows, participants)
     if not all(found.values()):
         return None
     first, second = (
@@ -404,3 +402,33 @@ def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] |
         for k in (0, 1)
     )
     return first, second
+
+
+def _baseline_rows(context: Context, fitted: Fitted) -> list[Mapping[str, str]]:
+    """Return the rows of the baseline runs of the participants with both visits."""
+    participants = {member.participant for member in fitted.cohort.pairs}
+    return [
+        row
+        for row in context.measurements.rows
+        if row["status"] == "included"
+        and row["strategy"] == fitted.strategy
+        and row["atlas"] == context.atlas.name
+        and row["session"] == context.design.baseline
+        and row["person"] in participants
+    ]
+
+
+def _baseline_runs(
+    rows: Sequence[Mapping[str, str]], participants: Sequence[str]
+) -> dict[str, list[tuple[Floats, Floats]]]:
+    """Return the mean edges of the odd and the even runs of participants who have two or more."""
+    runs: dict[str, list[Floats]] = {person: [] for person in participants}
+    for row in sorted(rows, key=lambda row: row["relmat"]):
+        path = Path(row["root"]) / row["relmat"]
+        if path.exists():
+            matrix = tables.read_matrix(path)[1]
+            runs[row["person"]].append(connectivity.fisher_z(connectivity.from_matrix(matrix)))
+    return {
+        person: [(np.mean(own[::2], axis=0), np.mean(own[1::2], axis=0))] if len(own) > 1 else []
+        for person, own in runs.items()
+    }

@@ -25,6 +25,7 @@ from circuitshift.workflows.cli.preflight import (
     check_design,
     check_folders,
     check_writable,
+    converted_input,
     prepare_outputs,
     record_selection,
     validate_input,
@@ -72,6 +73,12 @@ def app(request: Request) -> int:
         If an output cannot be written.
     """
     check_folders(request)
+    with converted_input(request) as (converted, status):
+        return max(status, _app(converted))
+
+
+def _app(request: Request) -> int:
+    """Run the BIDS App on a BIDS data set."""
     stated = read_study_file(request.study_file) if request.study_file else StudyFile()
     if request.freeze_plan:
         return _freeze(request, stated)

@@ -5,10 +5,13 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.bids.convert.description import read_inputs
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure.atlas_files import prepare_atlases
@@ -18,6 +21,7 @@ from circuitshift.pipeline.study.members import SELECTION_FILE, DataSet
 from circuitshift.pipeline.study.resolution.resolve import require
 from circuitshift.pipeline.study.study_file import StudyFile
 from circuitshift.pipeline.validation.opendata.fetch import published_sources
+from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.request import Request
 from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.plan import ParticipantPlan, StudyPlan
@@ -26,6 +30,7 @@ __all__ = [
     "check_design",
     "check_folders",
     "check_writable",
+    "converted_input",
     "prepare_outputs",
     "record_selection",
     "validate_input",
@@ -225,3 +230,49 @@ def _prepare_raw(settings: AnalysisSettings, data_set: DataSet) -> None:
         name="circuitshift: preprocessed images",
         sources=(str(data_set.participants),),
     )
+
+
+#: Folder of the derivative in the output folder.
+CONVERTED = "converted"
+
+
+@contextmanager
+def converted_input(request: Request) -> Iterator[tuple[Request, int]]:
+    """Convert the files that ``[input]`` of the study file describes.
+
+    Parameters
+    ----------
+    request : Request
+        After `check_folders`.
+
+    Yields
+    ------
+    request : Request
+        The same request if the study file has no table ``[input]``; otherwise its main data set is
+        the derivative ``OUTPUT_DIR/converted``. With ``--dry-run`` the derivative is temporary, and
+        nothing is written into the output folder.
+    status : int
+        `EXIT_PARTIAL` if a file could not be read, otherwise `EXIT_OK`.
+    """
+    inputs = read_inputs(request.study_file) if request.study_file else ()
+    if not inputs or request.freeze_plan:
+        yield request, EXIT_OK
+        return
+    from circuitshift.pipeline.bids.convert.derivative import convert_inputs  # noqa: PLC0415 - numpy
+
+    with tempfile.TemporaryDirectory() as temporary:
+        if request.dry_run:
+            folder = Path(temporary) / CONVERTED
+        else:
+            bids.refuse_foreign(request.output_dir)
+            check_writable("OUTPUT_DIR", request.output_dir)
+            folder = request.output_dir / CONVERTED
+        made = convert_inputs(request.bids_dir, inputs, folder)
+        for note in made.notes:
+            notify(f"note: {note}")
+        if not request.dry_run:
+            notify(f"{'converted' if made.is_new else 'unchanged'}: {folder}")
+        main, *others = request.folders
+        made_of = replace(main, participants=folder, files=folder)
+        status = EXIT_OK if made.is_complete else EXIT_PARTIAL
+        yield replace(request, folders=(made_of, *others)), status

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circuitshift.pipeline.errors import InputError
@@ -11,6 +12,7 @@ from circuitshift.workflows.cli.preflight import (
     check_design,
     check_folders,
     check_writable,
+    converted_input,
     prepare_outputs,
     record_selection,
     validate_input,
@@ -44,12 +46,18 @@ def slurm(request: SlurmRequest) -> int:
     InputError
         If input or options cannot be used, or if earlier jobs of this study are still queued.
     """
+    check_folders(request.app)
+    with converted_input(request.app) as (app, status):
+        return max(status, _slurm(replace(request, app=app)))
+
+
+def _slurm(request: SlurmRequest) -> int:
+    """Write the jobs of a BIDS data set, or report who is done."""
     from circuitshift.workflows.cluster import slurm as jobs  # noqa: PLC0415
     from circuitshift.workflows.cluster.batch import make_batch  # noqa: PLC0415
     from circuitshift.workflows.cluster.status import states  # noqa: PLC0415
 
     app, settings = request.app, request.app.settings
-    check_folders(app)
     stated = read_study_file(app.study_file) if app.study_file else StudyFile()
     plan = make_plan(app.folders, app.query, settings=settings, out_dir=app.output_dir)
     if not request.status:

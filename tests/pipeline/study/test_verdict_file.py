@@ -164,3 +164,9 @@ def test_halves_of_the_baseline_are_averaged_over_runs(tmp_path):
     (tmp_path / "sub-01_ses-pre_run-1_atlas-Tiny_stat-mean_timeseries.tsv").unlink()
     (tmp_path / "sub-01_ses-pre_run-2_atlas-Tiny_stat-mean_timeseries.tsv").unlink()
     assert baseline_halves(context, fitted) is None
+    matrices = [np.corrcoef(values.T) for values in series.values()]
+    for row, matrix in zip(rows, matrices, strict=False):  # two runs are two halves
+        tables.write_matrix(tmp_path / row["relmat"], ("a", "b", "c"), matrix)
+    for found, matrix in zip(baseline_halves(context, fitted), matrices, strict=True):
+        expected = edges.fisher_z(edges.from_matrix(matrix))
+        np.testing.assert_allclose(found, [expected], atol=1e-6)
