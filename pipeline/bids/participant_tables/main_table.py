@@ -28,6 +28,7 @@ from circuitshift.pipeline.io.tables import NOT_AVAILABLE
 __all__ = ["MainTable", "read_main_table"]
 
 _BY_SESSION = re.compile(r"(.+)_ses-([a-zA-Z0-9+]+)")
+_N_NAMED = 10  # participants without a row that a note names
 _RowsOf = dict[str, list[dict[str, str]]]  # rows by label of the participant
 
 
@@ -91,7 +92,8 @@ def read_main_table(path: Path, scores: Scores, log: Log) -> MainTable:
         if row[key] in label_of:
             rows_of.setdefault(label_of[row[key]], []).append(row)
     cells = dict.fromkeys(row[key] for _, row in rows.rows)
-    strangers = [participant_label(cell) for cell in cells if label_of.get(cell) not in folders]
+    known = set(folders)
+    strangers = [participant_label(cell) for cell in cells if label_of.get(cell) not in known]
     unmet = unmet_folders(path, strangers, rows_of, folders, log=log)
     columns = _columns(rows, key, rows_of, scores=scores, log=log)
     table = _complete(path, columns, list(rows_of), scores=scores, log=log)
@@ -111,11 +113,13 @@ def _complete(
     path: Path, columns: Mapping[str, list[str]], labels: list[str], *, scores: Scores, log: Log
 ) -> MainTable:
     """Add participants without a row; clean all columns, and record those by session."""
-    extra = [label for label in scores.folders if label not in set(labels)]
+    with_row = set(labels)
+    extra = [label for label in scores.folders if label not in with_row]
     if extra:
+        more = f" and {len(extra) - _N_NAMED} others" if len(extra) > _N_NAMED else ""
         log.notes.append(
-            f"{', '.join(f'sub-{label}' for label in extra)}: no row in {path}; all columns are "
-            "n/a."
+            f"{', '.join(f'sub-{label}' for label in extra[:_N_NAMED])}{more}: no row in {path}; "
+            "all columns are n/a."
         )
     labels = [*labels, *extra]
     out = {}

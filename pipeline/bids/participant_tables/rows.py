@@ -12,7 +12,7 @@ from circuitshift.pipeline.io.cells import MISSING
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE
 from circuitshift.pipeline.io.text import read_encoded_text
 
-__all__ = ["Log", "Rows", "find_column", "read_rows"]
+__all__ = ["Log", "Rows", "find_column", "read_rows", "table_name"]
 
 
 @dataclass(slots=True)
@@ -59,6 +59,14 @@ class Rows:
     path: Path
     header: tuple[str, ...]
     rows: tuple[tuple[int, dict[str, str]], ...]
+
+
+def table_name(path: Path) -> str:
+    """Return the path of a table, without the label of a participant so that notes are combined."""
+    label = path.parent.name
+    if not label.startswith("sub-"):
+        return str(path)
+    return str(path.parent.parent / "sub-X" / path.name.replace(label, "sub-X"))
 
 
 def read_rows(path: Path, log: Log, keys: Sequence[str] = ()) -> Rows | None:
@@ -111,8 +119,8 @@ def _encoding_note(path: Path, encoding: str) -> str:
     """State the encoding of a table that is not in UTF-8."""
     certain = "" if encoding.startswith("UTF") else "; check words with accents"
     return (
-        f"{path} is encoded as {encoding}; it was read as such{certain}. Save it as UTF-8 to avoid "
-        "problems with other tools."
+        f"{table_name(path)} is encoded as {encoding}; it was read as such{certain}. Save it "
+        "as UTF-8 to avoid problems with other tools."
     )
 
 
@@ -123,7 +131,9 @@ def _split(path: Path, text: str, log: Log) -> list[list[str]] | None:
     separator = max("\t,;", key=first.count)
     if separator == "\t" or separator not in first:
         return [line.split("\t") for line in text.split("\n")]
-    log.notes.append(f"{path}: its cells are separated by {separator!r} instead of tabs.")
+    log.notes.append(
+        f"{table_name(path)}: its cells are separated by {separator!r} instead of tabs."
+    )
     try:
         return list(csv.reader(io.StringIO(text), delimiter=separator))
     except csv.Error as error:

@@ -78,7 +78,8 @@ def test_a_real_table_without_sessions(shared_data):
         (lambda t: t.replace("\t", ";"), "its cells are separated by ';' instead of tabs"),
         (
             lambda t: t.replace("sub-0", ""),
-            "'1' is matched with the folder sub-01, from which it differs",
+            "they differ by leading zeros only: '1' with sub-01, '2' with sub-02, '3' with sub-03 "
+            "and 2 others",
         ),
         (lambda t: t.replace("participant_id", "Subject_ID"), "'Subject_ID' is used as partic"),
         (lambda t: t.replace("participant_id", "Participant_ID"), "'Participant_ID' is used as"),
@@ -633,9 +634,8 @@ def test_codes_of_the_sidecar_are_missing_values(root):
     np.testing.assert_array_equal(found.numbers("score"), [np.nan, 3, 2, np.nan, 5])
     np.testing.assert_array_equal(found.numbers("other"), [5, np.nan, 7, 8, 6])
     assert found.levels["sex"] == {"1": "male", "2": "female", "9": "Not available"}
-    assert (
-        "2 values of column score ('-999', '-999.0') are missing values according to"
-        in " ".join(found.notes)
+    assert "values '-999', '-999.0' of column score are missing values according to" in " ".join(
+        found.notes
     )
     assert found.problems == ()
 
