@@ -130,7 +130,9 @@ def _complete(
         match = _BY_SESSION.fullmatch(name)
         if match:
             for label, text in zip(labels, out[name], strict=True):
-                scores.add(match[1], (label, match[2]), text, path)
+                session = scores.matcher.match(label, match[2], path)
+                if session:
+                    scores.add(match[1], (label, session), text, path)
     return MainTable(labels, out)
 
 
@@ -197,7 +199,9 @@ def _by_visit(
     for label, own in rows_of.items():
         for row in own:
             if row[session_column] != NOT_AVAILABLE:
-                scores.add(name, (label, row[session_column]), row[name], path)
+                session = scores.matcher.match(label, row[session_column], path)
+                if session:
+                    scores.add(name, (label, session), row[name], path)
             elif row[name] != NOT_AVAILABLE:
                 log.problem(
                     path,

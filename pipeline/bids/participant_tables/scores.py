@@ -68,20 +68,16 @@ class Scores:
         score : str
             Name of the score.
         visit : (str, str)
-            Label of the participant, and session as written in the table; the session is empty if
-            the table has none.
+            Label of the participant, and session after matching; the session is empty
+            if the table has none.
         text : str
             Value. Missing values only record that the score exists.
         path : Path
             The table.
         """
         values = self._values[score]
-        participant, session = visit
-        if text == NOT_AVAILABLE:
-            return
-        matched = self.matcher.match(participant, session, path) if session else ""
-        if matched or not session:
-            values[participant, matched].append((text, path))
+        if text != NOT_AVAILABLE:
+            values[visit].append((text, path))
 
     def read_session_tables(self, root: Path) -> None:
         """Read all columns of ``sub-X/sub-X_sessions.tsv`` and of ``sessions.tsv`` at the root."""
@@ -143,7 +139,10 @@ class Scores:
                     label,
                 )
             elif label:
-                out.append((label, session, {k: v for k, v in row.items() if k not in omitted}))
+                matched = self.matcher.match(label, session, path)
+                if matched or not session:
+                    others = {k: v for k, v in row.items() if k not in omitted}
+                    out.append((label, matched, others))
         return out
 
     def without_codes(self, rows: Rows, levels: dict[str, dict[str, str]] | None = None) -> Rows:
@@ -205,7 +204,7 @@ class Scores:
         for score, stated in self._values.items():
             values: dict[Visit, str] = {}
             for visit, given in stated.items():
-                if len({comparable(text) for text, _ in given}) == 1:
+                if len(given) == 1 or len({comparable(text) for text, _ in given}) == 1:
                     values[visit] = given[0][0]
                 else:
                     self._report_conflict(score, visit, given)
