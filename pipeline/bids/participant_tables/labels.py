@@ -40,8 +40,14 @@ def _without_zeros(label: str) -> str:
 
 
 def _only_characters(label: str) -> str:
-    """Remove separators, and convert to lower case."""
-    return re.sub(r"[\W_]+", "", label.casefold())
+    """Remove separators, and convert to lower case.
+
+    Decimal points and minus signs of numbers are kept, as 1.5 is not 15 and -1 is not 1.
+    """
+    if re.match(r"[-\u2212]\s*\d", label):
+        return label
+    label = re.sub(r"^(\d+)\.0+$", r"\1", label.casefold())
+    return re.sub(r"(?<!\d)\.|\.(?!\d)|[^\w.]+|_", "", label)
 
 
 _Rule = tuple[Callable[[str], str], str]
@@ -49,9 +55,10 @@ _Rule = tuple[Callable[[str], str], str]
 _PARTICIPANT_RULES: tuple[_Rule, ...] = (
     (str.casefold, "upper and lower case"),
     (lambda label: _without_zeros(label.casefold()), "leading zeros"),
+    (_only_characters, "case and separators"),
     (
-        lambda label: _without_zeros(re.sub(r"^sub[\s_]*(?=\w)", "", label.casefold())),
-        "the spelling of sub-",
+        lambda label: _without_zeros(re.sub(r"^sub", "", _only_characters(label))),
+        "the spelling of sub-, separators and zeros",
     ),
 )
 _SESSION_RULES: tuple[_Rule, ...] = (
@@ -86,7 +93,7 @@ def match_participants(
     dict of str to str
         Label of the folder for each label of the table. Labels that match no folder, or several,
         are not changed. Labels are compared exactly, then ignoring case, then without leading
-        zeros of numbers.
+        zeros of numbers, then without separators and without variants of ``sub-``.
     """
     labels = list(dict.fromkeys(stated))
     out = {label: label for label in set(labels) & set(folders)}

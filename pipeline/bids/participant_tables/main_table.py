@@ -11,7 +11,13 @@ from circuitshift.pipeline.bids.participant_tables.columns import (
     comparable,
 )
 from circuitshift.pipeline.bids.participant_tables.labels import participant_label, unmet_folders
-from circuitshift.pipeline.bids.participant_tables.rows import Log, Rows, find_column, read_rows
+from circuitshift.pipeline.bids.participant_tables.rows import (
+    Log,
+    Rows,
+    columns_named,
+    find_column,
+    read_rows,
+)
 from circuitshift.pipeline.bids.participant_tables.scores import (
     LABEL_COLUMNS,
     SESSION_COLUMNS,
@@ -167,9 +173,8 @@ def _session_column(header: Sequence[str], rows_of: _RowsOf) -> str:
     """Find the column that distinguishes the rows of each participant; empty if there is none."""
     if all(len(own) == 1 for own in rows_of.values()):
         return ""
-    lower = {name.lower(): name for name in reversed(header)}
     best = ("", 0)
-    for name in (lower[name] for name in SESSION_COLUMNS if name in lower):
+    for name in columns_named(header, SESSION_COLUMNS):
         repeated = [own for own in rows_of.values() if len(own) > 1]
         distinct = sum(len({row[name] for row in own}) == len(own) for own in repeated)
         if distinct > best[1]:

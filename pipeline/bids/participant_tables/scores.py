@@ -15,7 +15,13 @@ from circuitshift.pipeline.bids.participant_tables.labels import (
     match_participants,
     participant_label,
 )
-from circuitshift.pipeline.bids.participant_tables.rows import Log, Rows, find_column, read_rows
+from circuitshift.pipeline.bids.participant_tables.rows import (
+    Log,
+    Rows,
+    columns_named,
+    find_column,
+    read_rows,
+)
 from circuitshift.pipeline.bids.participant_tables.sidecars import read_sidecar, without_codes
 from circuitshift.pipeline.io.cells import listed
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE
@@ -29,8 +35,8 @@ Visit = tuple[str, str]  # participant and session, labels without sub- and ses-
 #: Names of the column of participants, and of the column of sessions, in order of preference.
 LABEL_COLUMNS = ("participant_id", "participant", "subject_id", "subject", "sub")
 SESSION_COLUMNS = (
-    *("session_id", "session", "ses", "visit_id", "visit", "timepoint", "time_point"),
-    *("eventname", "event_name", "redcap_event_name", "wave"),
+    *("session_id", "session", "ses", "visit_id", "visit", "timepoint"),
+    *("eventname", "event", "redcap_event_name", "wave", "session_label"),
 )
 
 
@@ -119,8 +125,7 @@ class Scores:
         key = "" if participant else find_column(rows, LABEL_COLUMNS, self.log)
         if not participant and not key:
             return []
-        lower = {name.lower(): name for name in reversed(rows.header)}
-        session_column = next((lower[name] for name in SESSION_COLUMNS if name in lower), "")
+        session_column = next(iter(columns_named(rows.header, SESSION_COLUMNS)), "")
         if participant and not session_column:
             find_column(rows, SESSION_COLUMNS, self.log)
             return []
