@@ -192,11 +192,14 @@ def tangent_edges(series: Sequence[Floats]) -> Floats:
     """
     from nilearn.connectome import ConnectivityMeasure  # noqa: PLC0415 - takes 3 s
 
-    kept = np.all([np.isfinite(run).all(axis=0) & (run.std(axis=0) > 0) for run in series], axis=0)
+    available = np.all(
+        [np.isfinite(run).all(axis=0) & (run.std(axis=0) > 0) for run in series], axis=0
+    )
     measure = ConnectivityMeasure(kind="tangent", standardize="zscore_sample")
-    matrices = measure.fit_transform([run[:, kept] for run in series])
-    full = np.full((len(series), kept.size, kept.size), np.nan)
-    full[np.ix_(np.arange(len(series)), np.flatnonzero(kept), np.flatnonzero(kept))] = matrices
+    matrices = measure.fit_transform([run[:, available] for run in series])
+    positions = np.flatnonzero(available)
+    full = np.full((len(series), available.size, available.size), np.nan)
+    full[np.ix_(np.arange(len(series)), positions, positions)] = matrices
     return np.array([from_matrix(matrix) for matrix in full])
 
 
@@ -211,7 +214,7 @@ def distances(centres_mm: Floats) -> Floats:
     Returns
     -------
     ndarray, shape (n_edges,)
-        Distance between the centres; NaN where a centre is unknown.
+        Distance between the centres; NaN if a centre is missing.
     """
     i, j = edge_ends(len(centres_mm))
     return np.asarray(np.linalg.norm(centres_mm[i] - centres_mm[j], axis=1), float)

@@ -1,8 +1,9 @@
-"""What the values of a study are: edges between regions, or values of regions.
+"""Describe the values of a study, which are edges between regions or values of regions.
 
-A vector of 435 numbers can hold the edges of 30 regions or one value for each of 435 regions. Its
-length cannot tell which, so that a `FeatureSpace` states it: names, kind, unit, range, place in the
-brain, and the positions of each circuit. The model asks the feature space what it can estimate.
+A vector of 435 values can contain the edges of 30 regions or one value for each of 435 regions. A
+`FeatureSpace` states which of them applies, together with names, unit, range and location of the
+features and the positions of circuits. It also determines which parts of the model can be
+estimated.
 """
 
 from collections import Counter
@@ -32,39 +33,39 @@ _EDGES_ONLY: dict[OptionalPart, str] = {
     "distance": "Distance term: not fitted, because a region has no length.",
     "network-based statistics": "Network-based statistics: not computed, because they join edges "
     "that share a region.",
-    "node-adjusted": "Node-adjusted tests: not made, because they adjust an edge for what its "
-    "regions do to all their other edges.",
+    "node-adjusted": "Region-adjusted tests: not computed, because they adjust each edge for "
+    "changes of all other edges of its regions.",
     "random circuits": "Random circuits: not drawn, because they match sets of edges by strength "
-    "and length; sets of regions need surrogates that keep the spatial autocorrelation.",
+    "and length; sets of regions need surrogates that preserve the spatial autocorrelation.",
 }
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeatureSpace:
-    """The features of a study, in the order of every array's last axis.
+    """Features of a study, in the order of the last axis of all arrays.
 
-    Use `of_edges` or `of_regions` to make one.
+    Use `of_edges` or `of_regions` to create a feature space.
 
     Parameters
     ----------
     kind : {"edge", "region"}
         Whether a feature belongs to a pair of regions or to one region.
     regions : tuple of str
-        Names of the regions, all different. Edges are those of all pairs, in the order of
+        Unique names of the regions. Edges connect all pairs of regions, in the order of
         ``numpy.triu_indices(n_regions, 1)``.
     unit : str
         Unit of the values, such as ``Fisher z`` or ``mm``.
     valid_range : tuple of two float
         Smallest and largest possible value.
     centres_mm : ndarray, shape (n_regions, 3), optional
-        Centres of the regions, mm; NaN where unknown.
+        Centres of the regions, mm; NaN if unknown.
     length_mm : ndarray, shape (n_features,), optional
-        Lengths of the edges, mm; NaN where unknown. Not defined for regions.
+        Lengths of the edges, mm; NaN if unknown. Not defined for regions.
 
     Raises
     ------
     DesignError
-        If the parts contradict each other.
+        If the arguments contradict each other.
     """
 
     kind: FeatureKind
@@ -76,20 +77,20 @@ class FeatureSpace:
 
     def __post_init__(self) -> None:
         low, high = self.valid_range
-        again = sorted(name for name, count in Counter(self.regions).items() if count > 1)
-        wrong = [
+        repeated = sorted(name for name, count in Counter(self.regions).items() if count > 1)
+        problems = [
             (self.kind not in ("edge", "region"), f"kind {self.kind!r} is not edge or region"),
             (not self.regions, "there are no regions"),
-            (bool(again), f"names repeat: {', '.join(again[:5])}"),
+            (bool(repeated), f"names repeat: {', '.join(repeated[:5])}"),
             (not self.unit.strip(), "the unit is missing; state it, for example unit='mm'"),
             (not low < high, f"the range from {low:g} to {high:g} is empty"),
             (_unlike(self.centres_mm, (len(self.regions), 3)), "each region needs one centre"),
             (_unlike(self.length_mm, (self.n_features,)), "each edge needs one length"),
             (self.kind == "region" and self.length_mm is not None, "a region has no length"),
         ]
-        found = [text for is_wrong, text in wrong if is_wrong]
+        found = [text for is_present, text in problems if is_present]
         if found:
-            raise DesignError(f"not a feature space: {'; '.join(found)}")
+            raise DesignError(f"the feature space is not valid: {'; '.join(found)}")
 
     @classmethod
     def of_edges(
@@ -108,10 +109,14 @@ class FeatureSpace:
         regions : int or sequence of str
             Number of regions, or their names.
         unit : str
+            Unit of the values. Default: Fisher z.
         valid_range : tuple of two float
+            Smallest and largest possible value. Default: no limits.
         centres_mm : ndarray, shape (n_regions, 3), optional
+            Centres of the regions, mm; NaN if unknown.
         length_mm : ndarray, shape (n_edges,), optional
-            The default is the Euclidean distance between the centres, where these are given.
+            Lengths of the edges, mm. Default: Euclidean distance between the centres, if these are
+            available.
 
         Returns
         -------
@@ -142,8 +147,11 @@ class FeatureSpace:
         regions : int or sequence of str
             Number of regions, or their names.
         unit : str
+            Unit of the values.
         valid_range : tuple of two float
+            Smallest and largest possible value. Default: no limits.
         centres_mm : ndarray, shape (n_regions, 3), optional
+            Centres of the regions, mm; NaN if unknown.
 
         Returns
         -------
@@ -185,12 +193,15 @@ class FeatureSpace:
             If the features are regions.
         """
         if self.kind == "region":
-            raise DesignError("the features are regions, which connect nothing; ask for edges only")
+            raise DesignError(
+                "the features are values of regions and therefore have no ends; use a feature "
+                "space of edges"
+            )
         return edge_ends(self.n_regions)
 
     @property
     def plural(self) -> str:
-        """Word for the features in a sentence."""
+        """Plural noun for the features: ``edges`` or ``regions``."""
         return f"{self.kind}s"
 
     @property
@@ -204,24 +215,24 @@ class FeatureSpace:
         Parameters
         ----------
         circuit : Circuit
-            On the atlas whose regions these are.
+            Circuit on the atlas of the feature space.
 
         Returns
         -------
         ndarray of int
-            Sorted positions: of the circuit's edges; or, where the features are regions, of all
-            regions that the circuit names.
+            Sorted positions of the edges of the circuit, or of its regions if the features are
+            values of regions.
 
         Raises
         ------
         DesignError
-            If the circuit names a region that the feature space does not have.
+            If the circuit contains a region that the feature space does not have.
         """
         members = sorted({*circuit.seeds, *circuit.targets})
         if members and not 0 <= members[0] <= members[-1] < self.n_regions:
             raise DesignError(
-                f"circuit {circuit.name} names region {members[-1] + 1} of an atlas, the feature "
-                f"space has {self.n_regions} regions; resolve the circuit on the same atlas"
+                f"circuit {circuit.name} names region {members[-1] + 1} of an atlas, but the "
+                f"feature space has {self.n_regions} regions; resolve the circuit on the same atlas"
             )
         if self.kind == "edge":
             return circuit.edges(self.n_regions)
@@ -233,18 +244,19 @@ class FeatureSpace:
         Parameters
         ----------
         values : ndarray, shape (..., n_features)
-            Missing features (NaN) are left out of the mean.
+            Values of the features. Missing values (NaN) are omitted from the mean.
         circuits : sequence of Circuit
+            Circuits on the atlas of the feature space.
 
         Returns
         -------
         ndarray, shape (..., n_circuits)
-            NaN when no feature of the circuit is available.
+            Means; NaN if no feature of the circuit is available.
 
         Raises
         ------
         DesignError
-            If the last axis does not hold the features.
+            If the length of the last axis is not the number of features.
         """
         self.check_shape("the array", values)
         out = np.full((*values.shape[:-1], len(circuits)), np.nan)
@@ -257,16 +269,18 @@ class FeatureSpace:
         return out
 
     def sharing_regions(self, inside: Bools) -> Bools:
-        """Find the features that share a region with some features.
+        """Find the features that share a region with at least one of the given features.
 
         Parameters
         ----------
         inside : ndarray of bool, shape (n_features,)
+            Whether each feature is given.
 
         Returns
         -------
         ndarray of bool, shape (n_features,)
-            True for these features, too.
+            Whether each feature shares a region with a given feature; also True for the given
+            features.
         """
         if self.kind == "region":
             return inside
@@ -286,7 +300,7 @@ class FeatureSpace:
         Returns
         -------
         str
-            A sentence for the reader; empty when the part can be estimated.
+            Sentence that states the reason; empty if the part can be estimated.
         """
         if part == "curvature":
             return "" if self.is_fisher_z else _NO_ATTENUATION
@@ -298,7 +312,7 @@ class FeatureSpace:
 
     def _unknown_lengths(self) -> str:
         if self.length_mm is None:
-            return "Distance term: not fitted, because the centres of the regions are not given."
+            return "Distance term: not fitted, because the centres of the regions are unknown."
         unknown = int((~np.isfinite(self.length_mm)).sum())
         if not unknown:
             return ""
@@ -308,42 +322,45 @@ class FeatureSpace:
         )
 
     def check_shape(self, what: str, values: Floats) -> None:
-        """Refuse an array whose last axis does not hold these features.
+        """Raise an error if the length of the last axis is not the number of features.
 
         Parameters
         ----------
         what : str
             Name of the array, for the message.
         values : ndarray, shape (..., n_features)
+            Array to check.
 
         Raises
         ------
         DesignError
-            Names what the number of values can mean as edges and as regions.
+            If the number of values is wrong. The message states the possible numbers of regions.
         """
-        given = values.shape[-1] if values.ndim else 1
-        if given != self.n_features:
+        n_values = values.shape[-1] if values.ndim else 1
+        if n_values != self.n_features:
             values_of = "edges" if self.kind == "edge" else "values"
             raise DesignError(
-                f"{what} has {given} features, the feature space {self.n_features} ({values_of} of "
-                f"{self.n_regions} regions, {self.unit}); {_readings(given)}; use one atlas for "
-                "all, and state what the values are: FeatureSpace.of_edges(regions) or "
+                f"{what} has {n_values} features, but the feature space has {self.n_features} "
+                f"({values_of} of {self.n_regions} regions, {self.unit}); {_readings(n_values)}; "
+                "use the same atlas for all arrays and state whether the values are edges or "
+                "values of regions: FeatureSpace.of_edges(regions) or "
                 "FeatureSpace.of_regions(regions, unit=...)"
             )
 
     def check_range(self, what: str, values: Floats) -> None:
-        """Refuse values outside the range of the features.
+        """Raise an error if values are outside the range of the features.
 
         Parameters
         ----------
         what : str
             Name of the array, for the message.
         values : ndarray, shape (n_participants, n_features)
+            Array to check.
 
         Raises
         ------
         DesignError
-            Names the first value outside the range.
+            If a value is outside the range. The message states the first such value.
         """
         low, high = self.valid_range
         if low == -inf and high == inf:
@@ -352,22 +369,23 @@ class FeatureSpace:
         if len(outside):
             row, feature = outside[0].tolist()
             raise DesignError(
-                f"{what}: {len(outside)} values lie outside {low:g} to {high:g} {self.unit}, the "
+                f"{what}: {len(outside)} values are outside {low:g} to {high:g} {self.unit}; the "
                 f"first is {values[row, feature]:g} in row {row + 1}, {self.names[feature]}; "
                 "correct the table, its unit, or the range of the feature space"
             )
 
     def check_positions(self, circuits: Mapping[str, npt.NDArray[np.intp]]) -> None:
-        """Refuse circuits that lie outside the features.
+        """Raise an error if positions of a circuit are outside the features.
 
         Parameters
         ----------
         circuits : mapping of str to ndarray of int
+            Positions of the features of each circuit.
 
         Raises
         ------
         DesignError
-            Names the first such circuit.
+            If a position is outside the features. The message names the first such circuit.
         """
         for name, positions in circuits.items():
             if not len(positions):
@@ -375,15 +393,15 @@ class FeatureSpace:
             low, high = int(np.min(positions)), int(np.max(positions))
             if not 0 <= low <= high < self.n_features:
                 raise DesignError(
-                    f"circuit {name} has positions from {low} to {high}, the feature space "
-                    f"{self.n_features} {self.plural}; take the positions from "
+                    f"circuit {name} has positions from {low} to {high}, but the feature space "
+                    f"has {self.n_features} {self.plural}; use the positions of "
                     "FeatureSpace.positions"
                 )
 
 
 _NO_ATTENUATION = (
-    "Curvature: not fitted, because only for Fisher z it is known how a change of signal-to-noise "
-    "moves a feature."
+    "Curvature: not fitted, because the effect of a change in signal-to-noise ratio is known for "
+    "Fisher z only."
 )
 
 
@@ -398,7 +416,7 @@ def _unlike(values: Floats | None, shape: tuple[int, ...]) -> bool:
 
 
 def _readings(n_values: int) -> str:
-    """Say what a number of values can mean."""
+    """Describe the numbers of regions that a number of values can correspond to."""
     n = (1 + isqrt(1 + 8 * n_values)) // 2
     if n > 1 and n * (n - 1) // 2 == n_values:
         return f"{n_values} values can be the edges of {n} regions, or values of {n_values} regions"

@@ -14,7 +14,7 @@ FOLDERS = ("atlases", "pipeline", "workflows")
 
 
 def room_of(file: str) -> str:
-    """Return the room of a source file: its folder, or that of the modules beside the folders."""
+    """Return the room of a source file: its folder, or that of modules outside the folders."""
     parts = PurePosixPath(file).parts
     parts = parts[max(k for k, part in enumerate(parts[:-1]) if part in FOLDERS) :]
     return "/".join(parts[:2]) if len(parts) > 2 and parts[0] != "atlases" else parts[0]
@@ -32,10 +32,10 @@ def by_room(files: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str,
 
 
 def table(rooms: Mapping[str, tuple[int, ...]]) -> str:
-    """Lay rooms out as text, with a line for all."""
-    every = tuple(map(sum, zip(*rooms.values(), strict=True)))
+    """Format the rooms as text, with a line of sums."""
+    sums = tuple(map(sum, zip(*rooms.values(), strict=True)))
     lines = [f"{'room':<24}{'files':>7}{'statements':>12}{'missed':>8}{'covered':>10}"]
-    for room, (n, statements, missed) in {**rooms, "all": every}.items():
+    for room, (n, statements, missed) in {**rooms, "all": sums}.items():
         share = 1 - missed / statements if statements else 1.0
         lines.append(f"{room:<24}{n:>7}{statements:>12}{missed:>8}{share:>10.1%}")
     return "\n".join(lines)
@@ -46,7 +46,7 @@ def main() -> int:
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULT
     files = json.loads(path.read_text(encoding="utf-8"))["files"]
     if not files:
-        print(f"{path}: it holds no file", file=sys.stderr)
+        print(f"{path}: the result contains no file", file=sys.stderr)
         return 1
     print(table(by_room(files)))
     return 0

@@ -1,8 +1,8 @@
-"""Draw docs/rooms.svg: the rooms of the code, and which room imports which.
+"""Draw docs/rooms.svg: the rooms of the code and the imports between them.
 
 Run as ``make graph``, which puts tests/_typing on the path. Rooms are folders; their order is
 that of the import contracts in pyproject.toml. An arrow points from a room to a room that it
-imports; arrows that other arrows imply are pale. `tests/test_rooms.py` compares the committed
+imports; arrows that follow from other arrows are pale. `tests/test_rooms.py` compares the committed
 picture with the code.
 """
 
@@ -35,12 +35,12 @@ class Picture:
     imports: Counter[tuple[str, str]]
 
     def upward(self) -> list[tuple[str, str]]:
-        """Imports that do not lead to a lower row."""
+        """Return the imports that do not lead to a lower row."""
         level = {room: k for k, row in enumerate(self.rows) for room in row}
         return [(a, b) for a, b in self.imports if level[a] >= level[b]]
 
     def implied(self) -> set[tuple[str, str]]:
-        """Imports between rooms that are also connected through other rooms."""
+        """Return the imports between rooms that are also connected through other rooms."""
         below: dict[str, set[str]] = {}
         for room in (r for row in reversed(self.rows) for r in row):
             direct = {b for a, b in self.imports if a == room}
@@ -53,7 +53,7 @@ class Picture:
 
 
 def room_of(module: str) -> str:
-    """Return the room of a module: its folder, or the group of modules beside the folders."""
+    """Return the room of a module: its folder, or the group of modules outside the folders."""
     parts = module.removeprefix(PREFIX).split(".")
     if parts[0] == "atlases":
         return "atlases"

@@ -1,4 +1,4 @@
-"""What the recipes of the container say, without building it: `make image-test` does."""
+"""The recipes of the container, without building it (see `make image-test`)."""
 
 import importlib.util
 import json
@@ -35,7 +35,7 @@ def test_definition_and_descriptor_follow_from_dockerfile_and_parser(derive):
         assert (FOLDER / name).read_text() == text, f"python containers/derive.py, for {name}"
 
 
-def test_an_instruction_that_apptainer_would_lack_is_refused(derive):
+def test_an_instruction_that_apptainer_lacks_is_refused(derive):
     with pytest.raises(KeyError):
         derive.definition("ARG BASE=x\nFROM ${BASE}\nHEALTHCHECK NONE\n")
 
@@ -56,20 +56,20 @@ def test_versions_are_the_packages_own():
     assert descriptor["tool-version"] == __version__
 
 
-def test_boutiques_takes_the_descriptor(tmp_path, capsys):
+def test_boutiques_accepts_the_descriptor(tmp_path, capsys):
     from boutiques.bosh import bosh
 
     descriptor = str(FOLDER / "descriptor.json")
     bosh(["validate", descriptor])
-    said = {"bids_dir": "/a", "output_dir": "/b", "analysis_level": "participant"}
-    said |= {"participant_label": ["01", "02"], "resource_monitor": True}
-    (tmp_path / "call.json").write_text(json.dumps(said))
+    call = {"bids_dir": "/a", "output_dir": "/b", "analysis_level": "participant"}
+    call |= {"participant_label": ["01", "02"], "resource_monitor": True}
+    (tmp_path / "call.json").write_text(json.dumps(call))
     bosh(["exec", "simulate", "-i", str(tmp_path / "call.json"), descriptor])
     line = "circuitshift /a /b participant --participant-label 01 02 --resource-monitor"
     assert line in capsys.readouterr().out
 
 
-def test_the_descriptor_takes_every_flag():
+def test_the_descriptor_contains_every_flag():
     inputs = json.loads((FOLDER / "descriptor.json").read_text())["inputs"]
     flags = {item.get("command-line-flag") for item in inputs} - {None}
     available = {max(a.option_strings, key=len) for a in app_parser()._actions if a.option_strings}
@@ -77,16 +77,16 @@ def test_the_descriptor_takes_every_flag():
     assert [i["id"] for i in inputs[:3]] == ["bids_dir", "output_dir", "analysis_level"]
 
 
-def test_pins_are_versions_only_and_keep_to_what_the_package_asks():
+def test_pins_are_versions_only_and_meet_the_requirements_of_the_package():
     assert not re.search(r"://|--index|--find-links|@", (FOLDER / "constraints.txt").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     for text in (*project["dependencies"], *extras["preproc"], *extras["harmonise"]):
-        wanted = Requirement(text)
-        pinned = {name.lower(): version for name, version in PINS.items()}[wanted.name.lower()]
-        assert wanted.specifier.contains(pinned), text
+        requirement = Requirement(text)
+        pinned = {name.lower(): version for name, version in PINS.items()}[requirement.name.lower()]
+        assert requirement.specifier.contains(pinned), text
 
 
-def test_the_image_runs_as_nobody_special_and_holds_no_address():
+def test_the_image_runs_as_an_ordinary_user_and_contains_no_address():
     assert re.search(r"^USER 1000:1000$", DOCKERFILE, re.MULTILINE)
     assert "://" not in DOCKERFILE

@@ -1,4 +1,4 @@
-"""The table of coverage: rooms of files, and sums."""
+"""The table of coverage assigns files to rooms and sums statements."""
 
 import json
 import subprocess
@@ -47,4 +47,4 @@ def test_statements_are_summed_by_room(tmp_path):
     empty = written(tmp_path)
     done = subprocess.run([sys.executable, SCRIPT, empty], capture_output=True, text=True)
     assert done.returncode == 1
-    assert "it holds no file" in done.stderr
+    assert "the result contains no file" in done.stderr

@@ -1,5 +1,6 @@
-"""Rules of the house that a machine can check."""
+"""Rules for the source code that can be checked automatically."""
 
+import ast
 import doctest
 import importlib
 import os
@@ -18,6 +19,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("pipeline", "workflows", "atlases")
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+#: Scripts that `make test` does not run.
+SCRIPTS = [
+    *sorted((ROOT / "tests" / "benchmarks").glob("*.py")),
+    *(ROOT / "tests" / "faults" / name for name in ("fuzz.py", "sweep.py")),
+]
 README = (ROOT / "README.md").read_text()
 
 
@@ -26,16 +32,16 @@ def modules():
 
 
 def test_every_package_is_in_the_wheel_list():
-    there = {
+    packages = {
         "circuitshift." + ".".join(path.parent.relative_to(ROOT).parts)
         for path in modules()
         if path.name == "__init__.py"
     }
-    there = there - {"circuitshift.pipeline.public"} | {"circuitshift"}
-    assert there == set(SETTINGS["tool"]["setuptools"]["packages"])
+    packages = packages - {"circuitshift.pipeline.public"} | {"circuitshift"}
+    assert packages == set(SETTINGS["tool"]["setuptools"]["packages"])
 
 
-def test_no_module_is_hard_to_see_through():
+def test_modules_and_folders_are_small_and_have_specific_names():
     long = {p.name: n for p in modules() if (n := len(p.read_text().splitlines())) > 650}
     assert not long
     files = Counter(path.parent for path in modules() if path.name != "__init__.py")
@@ -51,7 +57,7 @@ def test_generic_names_are_not_importable_from_outside(tmp_path):
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_the_door_has_no_heavy_imports(tmp_path):
+def test_the_parser_has_no_heavy_imports(tmp_path):
     code = (
         "import sys, circuitshift.workflows.cli.parsers as c; c.app_parser().format_help(); "
         "print([m for m in ('numpy', 'scipy', 'nilearn', 'nipype', 'matplotlib', 'nibabel') "
@@ -63,7 +69,7 @@ def test_the_door_has_no_heavy_imports(tmp_path):
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_the_fast_path_has_no_heavy_imports(tmp_path):
+def test_both_levels_load_without_heavy_imports(tmp_path):
     code = (
         "import sys, circuitshift.pipeline.measure.person, "
         "circuitshift.pipeline.study.group_level; "
@@ -99,11 +105,37 @@ def test_every_strategy_and_circuit_is_documented():
     assert not [path.stem for path in circuits if f"`{path.stem}`" not in atlases]
 
 
-def test_links_in_documents_lead_somewhere():
+def test_links_in_documents_lead_to_files():
     for document in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             if "://" not in target:
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_mypy_checks_every_script():
+    files = {path.stem for path in SCRIPTS}
+    assert files == set(SETTINGS["tool"]["mypy"]["modules"])
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_scripts_use_the_options_that_they_define(path):
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    calls = [n for n in nodes if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    defined = {
+        call.args[0].value.removeprefix("--").replace("-", "_")
+        for call in calls
+        if call.func.attr == "add_argument"
+    }
+    used = {
+        n.attr
+        for n in nodes
+        if isinstance(n, ast.Attribute)
+        and (
+            (isinstance(n.value, ast.Name) and n.value.id == "options")
+            or (isinstance(n.value, ast.Call) and ast.unparse(n.value) == "parser.parse_args()")
+        )
+    }
+    assert used == defined
 
 
 @pytest.mark.slow
@@ -128,7 +160,7 @@ def test_the_wheel_works_outside_the_repository(tmp_path):
     for name in (*data, "pipeline/py.typed", "__init__.py"):
         assert f"circuitshift/{name}" in names
     assert any(name.startswith("circuitshift/pipeline/reports/templates/") for name in names)
-    # -S: without the editable install of this environment, with its libraries
+    # -S: with the libraries of this environment, but without its editable installation
     path = os.pathsep.join([str(tmp_path / "site"), sysconfig.get_path("purelib")])
     code = (
         "import circuitshift.pipeline.measure.person as m, circuitshift.atlases.load as l, "

@@ -1,4 +1,4 @@
-"""The public interface: what it lists is there, and importing it loads no library."""
+"""The public interface: all listed names exist, and importing it loads no library."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ import pytest
 import circuitshift
 
 
-def test_every_public_name_is_there():
+def test_every_public_name_exists():
     for name in circuitshift.__all__:
         assert getattr(circuitshift, name) is not None
     assert set(circuitshift.__all__) <= set(dir(circuitshift))

@@ -1,4 +1,4 @@
-"""The picture of the rooms: drawn from the code by this test, and nothing points upwards."""
+"""The picture of the rooms is that of the code, and no import leads upwards."""
 
 import ast
 import graphlib
@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_committed_picture_is_that_of_the_code(tmp_path):
+def test_the_committed_picture_equals_that_of_the_code(tmp_path):
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, 'tests'); import rooms\n"
         "found = rooms.picture()\n"
@@ -31,7 +31,7 @@ def test_the_committed_picture_is_that_of_the_code(tmp_path):
 
 
 def test_no_file_imports_itself_through_others():
-    """Imports inside functions count, too: they hide a circle without breaking it."""
+    """Imports inside functions count, too, since they hide circular imports."""
     paths = [p for top in ("pipeline", "workflows", "atlases") for p in (ROOT / top).rglob("*.py")]
     names = {
         "circuitshift." + ".".join(path.relative_to(ROOT).with_suffix("").parts): path
@@ -48,4 +48,6 @@ def test_no_file_imports_itself_through_others():
                 continue
             imports[name] |= found & set(names) - {name}
     assert sum(map(len, imports.values())) > 300
-    tuple(graphlib.TopologicalSorter(imports).static_order())  # refuses circles
+    tuple(
+        graphlib.TopologicalSorter(imports).static_order()
+    )  # raises CycleError for circular imports

@@ -1,4 +1,4 @@
-"""The group level: analyse, then report."""
+"""Workflow of the group level, which analyses the study and writes its report."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,26 +24,32 @@ def init_group_wf(
     reports_only: bool = False,
     name: str = "group_wf",
 ) -> pe.Workflow:
-    """Build the group level.
+    """Build the workflow of the group level.
 
     Parameters
     ----------
     data_sets : sequence of DataSet
-        The main one first.
+        Data sets with results of the participant level; the main data set comes first.
     stated : StudyFile
-    settings : Science
-    execution : Machine
+        Contents of the study file.
+    settings : AnalysisSettings
+        Settings that affect the results.
+    execution : ExecutionSettings
+        Settings that affect speed only; the workflow uses its scratch folder and number of
+        processes.
     out_dir : Path
         Root of the output data set.
     ratings : Path, optional
-        Folder of rating files, when it is not ``ratings`` of `out_dir`.
-    reports_only : bool
-        Leave the analysis out.
-    name : str
+        Folder with rating files. By default, the folder ``ratings`` in `out_dir` is used.
+    reports_only : bool, default: False
+        Whether to write the report without repeating the analysis.
+    name : str, default: "group_wf"
+        Name of the workflow.
 
     Returns
     -------
     Workflow
+        Workflow with the nodes ``analyse`` and ``report``.
     """
     workflow = pe.Workflow(name=name, base_dir=str(execution.work_dir))
     report = pe.Node(

@@ -1,4 +1,4 @@
-"""The participant level: one small workflow per person, none depends on another."""
+"""Workflows of the participant level: one independent workflow for each participant."""
 
 import math
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from circuitshift.workflows.steps import (
 
 __all__ = ["init_participant_wf", "init_preproc_wf", "init_single_participant_wf"]
 
-#: Resources of a node, GB: streaming keeps one block of volumes; figures need more.
+#: Memory of each kind of node, GB. Images are read in blocks of volumes, so measuring needs little.
 _MEM_GB = {"measure": 0.5, "report": 0.5, "anatomy": 2.5}
 
 
@@ -35,65 +35,75 @@ def init_participant_wf(
     preproc_only: bool = False,
     name: str = "participant_wf",
 ) -> pe.Workflow:
-    """Build the participant level.
+    """Build the workflow of the participant level.
 
     Parameters
     ----------
-    participants : sequence of PersonPlan
-    settings : Science
-    execution : Machine
-    reports_only : bool
-        Leave measuring out.
-    preproc_only : bool
-        Stop after preprocessing; people who need none are left out.
-    name : str
+    participants : sequence of ParticipantPlan
+        Participants to process.
+    settings : AnalysisSettings
+        Settings that affect the results.
+    execution : ExecutionSettings
+        Settings that affect speed only; the workflow uses its scratch folder.
+    reports_only : bool, default: False
+        Whether to write reports without measuring.
+    preproc_only : bool, default: False
+        Whether to stop after preprocessing. Participants without raw images are then omitted.
+    name : str, default: "participant_wf"
+        Name of the workflow.
 
     Returns
     -------
     Workflow
-        Without edges between people, so that one person's failure stops nobody else.
+        Workflow without connections between participants, so that the failure of one participant
+        does not affect the others.
     """
     workflow = pe.Workflow(name=name, base_dir=str(execution.work_dir))
     if preproc_only:
-        made = [
-            init_preproc_wf(p, settings, name=p.node_name)
-            for p in participants
-            if p.raw is not None
+        workflows = [
+            init_preproc_wf(plan, settings, name=plan.node_name)
+            for plan in participants
+            if plan.raw is not None
         ]
     else:
-        made = [
-            init_single_participant_wf(person, settings, reports_only=reports_only)
-            for person in participants
+        workflows = [
+            init_single_participant_wf(plan, settings, reports_only=reports_only)
+            for plan in participants
         ]
-    workflow.add_nodes(made)
+    workflow.add_nodes(workflows)
     return workflow
 
 
 def init_preproc_wf(
-    person: ParticipantPlan, settings: AnalysisSettings, *, name: str = "preproc_wf"
+    plan: ParticipantPlan, settings: AnalysisSettings, *, name: str = "preproc_wf"
 ) -> pe.Workflow:
-    """Build the preprocessing of one person: anatomy beside head motion, then each run.
+    """Build the preprocessing workflow of one participant.
+
+    The anatomical images and the head motion of each run are processed independently. The
+    remaining steps of each run follow.
 
     Parameters
     ----------
-    person : PersonPlan
-        With raw images.
-    settings : Science
-    name : str
+    plan : ParticipantPlan
+        Participant with raw images.
+    settings : AnalysisSettings
+        Template, slice timing correction and dummy scans.
+    name : str, default: "preproc_wf"
+        Name of the workflow.
 
     Returns
     -------
     Workflow
-        Its node ``done`` lists the records of all runs.
+        Workflow whose node ``done`` collects the records of all runs.
     """
     workflow = pe.Workflow(name=name)
-    raw = person.raw
-    assert raw is not None  # noqa: S101 - callers see to it
-    out_dir = str(person.preproc_dir)
+    raw = plan.raw
+    assert raw is not None  # noqa: S101 - callers check it
+    out_dir = str(plan.preproc_dir)
     anatomy = _node(
         PrepareParticipantAnatomy(
             anats=list(raw.anats),
-            participant=person.participant,
+            participant=plan.participant,
             template=settings.template,
             out_dir=out_dir,
         ),
@@ -129,36 +139,39 @@ def _node(interface: SimpleInterface, name: str, mem_gb: float) -> pe.Node:
 
 
 def _run_gb(bold: RawBold) -> float:
-    """Memory of a run as floats and as read, GB."""
+    """Estimate the memory in GB for a run as single-precision and as stored values."""
     return 0.5 + 8e-9 * bold.n_volumes * math.prod(bold.grid)
 
 
 def init_single_participant_wf(
-    person: ParticipantPlan, settings: AnalysisSettings, *, reports_only: bool = False
+    plan: ParticipantPlan, settings: AnalysisSettings, *, reports_only: bool = False
 ) -> pe.Workflow:
-    """Build the workflow of one person: measure, then report.
+    """Build the workflow of one participant, which measures all runs and writes a report.
 
-    Whether an output is still valid is decided from the output itself (its recorded inputs, code
-    and settings), so nodes always run and skip what is done: deleting the work folder loses
-    nothing, and deleting an output brings it back.
+    All nodes run each time, and each node skips outputs that are valid according to the inputs,
+    code and settings recorded with them. The scratch folder can therefore be deleted at any time,
+    and an output that was deleted is computed again.
 
     Parameters
     ----------
-    person : PersonPlan
-    settings : Science
-    reports_only : bool
-        Leave measuring out.
+    plan : ParticipantPlan
+        Participant to process.
+    settings : AnalysisSettings
+        Settings that affect the results.
+    reports_only : bool, default: False
+        Whether to write the report without measuring.
 
     Returns
     -------
     Workflow
+        Workflow named after the participant.
     """
-    workflow = pe.Workflow(name=person.node_name)
+    workflow = pe.Workflow(name=plan.node_name)
     report = pe.Node(
         ReportParticipant(
-            participant=person.participant,
+            participant=plan.participant,
             settings=settings,
-            out_dir=str(person.out_dir),
+            out_dir=str(plan.out_dir),
             again=reports_only,
         ),
         name="report",
@@ -168,30 +181,30 @@ def init_single_participant_wf(
     if reports_only:
         workflow.add_nodes([report])
         return workflow
-    if person.raw is not None:
-        preproc = init_preproc_wf(person, settings)
-        after = _node(
+    if plan.raw is not None:
+        preproc = init_preproc_wf(plan, settings)
+        measure = _node(
             MeasurePreprocessed(
-                problems=list(person.problems),
-                participant=person.participant,
+                problems=list(plan.problems),
+                participant=plan.participant,
                 settings=settings,
-                preproc_dir=str(person.preproc_dir),
-                data_set=person.data_set,
-                out_dir=str(person.out_dir),
+                preproc_dir=str(plan.preproc_dir),
+                data_set=plan.data_set,
+                out_dir=str(plan.out_dir),
             ),
             "measure",
             _MEM_GB["measure"],
         )
-        workflow.connect(preproc, "done.out", after, "records")
-        workflow.connect(after, "runs", report, "runs")
+        workflow.connect(preproc, "done.out", measure, "records")
+        workflow.connect(measure, "runs", report, "runs")
         return workflow
     measure = pe.Node(
         MeasureParticipant(
-            runs=list(person.runs),
-            problems=list(person.problems),
-            participant=person.participant,
+            runs=list(plan.runs),
+            problems=list(plan.problems),
+            participant=plan.participant,
             settings=settings,
-            out_dir=str(person.out_dir),
+            out_dir=str(plan.out_dir),
         ),
         name="measure",
         mem_gb=_MEM_GB["measure"],

@@ -1,4 +1,4 @@
-"""What would be done: people, sessions, pairs, missing things and outputs. Runs nothing."""
+"""Plan of an analysis: participants, sessions, missing files and outputs, without running it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,47 +14,62 @@ from circuitshift.pipeline.measure.atlas_files import atlas_for
 from circuitshift.pipeline.measure.outputs import outputs_of
 from circuitshift.pipeline.preproc.output_names import bold_path
 from circuitshift.pipeline.records import AnalysisSettings, Run
-from circuitshift.pipeline.study.group_level import DataSet
+from circuitshift.pipeline.study.members import DataSet
+from circuitshift.pipeline.study.resolution.observe import observe
+from circuitshift.pipeline.study.resolution.records import Observed, Resolution
+from circuitshift.pipeline.study.resolution.resolve import resolve
+from circuitshift.pipeline.study.study_file import StudyFile
 
-__all__ = ["InputFolder", "ParticipantPlan", "StudyPlan", "describe", "make_plan"]
+__all__ = [
+    "InputFolder",
+    "ParticipantPlan",
+    "StudyPlan",
+    "count_participants",
+    "describe",
+    "make_plan",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class InputFolder:
-    """One data set as the user named it.
+    """Describe an input data set.
 
     Parameters
     ----------
     participants : Path
-        Folder with participants.tsv.
+        Folder that contains participants.tsv.
     files : Path
-        Folder with the preprocessed files; the same, or one of its derivatives.
-    name : str
-        Empty for the main data set.
+        Folder that contains the images, series or matrices: the same folder, or its derivatives.
+    name : str, default: ""
+        Name of the data set; empty for the main data set.
+    table : Path, optional
+        Table of participants that replaces participants.tsv.
     """
 
     participants: Path
     files: Path
     name: str = ""
+    table: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ParticipantPlan:
-    """Work for one person.
+    """Describe the analysis of one participant.
 
     Parameters
     ----------
     participant : str
-        Label without ``sub-``.
+        Participant label without ``sub-``.
     data_set : str
-        Name of the data set; empty for the main one.
+        Name of the data set; empty for the main data set.
     runs : tuple of Run
-    problems : tuple of Fault
-        Files of this person that cannot be used.
+        Preprocessed images, series or matrices; empty if raw images are preprocessed.
+    problems : tuple of InputProblem
+        Problems of this participant's files that cannot be used.
     out_dir : Path
-        Root of the output data set that this person goes to.
-    raw : RawPerson, optional
-        Raw images to be preprocessed first; there are no `runs` then.
+        Root of the output data set for this participant.
+    raw : RawParticipant, optional
+        Raw images to preprocess.
     """
 
     participant: str
@@ -66,40 +81,46 @@ class ParticipantPlan:
 
     @property
     def preproc_dir(self) -> Path:
-        """Where preprocessed images of raw ones go."""
+        """Folder for the preprocessed images."""
         return self.out_dir / "preproc"
 
     @property
     def bolds(self) -> tuple[RawBold, ...]:
-        """Raw runs, if any."""
+        """Raw runs; empty if no raw images are preprocessed."""
         return self.raw.bolds if self.raw is not None else ()
 
     @property
     def node_name(self) -> str:
-        """Name of the workflow of this person: letters, digits and underscores."""
+        """Name of this participant's workflow: letters, digits and underscores."""
         prefix = "".join(c if c.isalnum() else "_" for c in self.data_set)
         return f"{prefix}_sub_{self.participant}_wf" if prefix else f"sub_{self.participant}_wf"
 
     @property
     def sessions(self) -> tuple[str, ...]:
-        """Session labels with data, sorted; an empty label when the tree has no sessions."""
+        """Sorted labels of sessions with data; an empty label for a data set without sessions."""
         return tuple(sorted({r.session for r in self.runs} | {b.session for b in self.bolds}))
 
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """Work for a whole study.
+    """Describe the analysis of a complete study.
 
     Parameters
     ----------
-    participants : tuple of PersonPlan
+    participants : tuple of ParticipantPlan
+        Plan of each participant with at least one file.
     data_sets : tuple of DataSet
-        Where the group level finds each data set.
+        Input and output folders of each data set, for the group level.
     without_data : tuple of str
-        People of participants.tsv who have no usable file.
+        Participants in participants.tsv who have no usable file.
     notes : tuple of str
-    problems : tuple of Fault
-        Faults of the data set, and of the tables of people.
+        Notes to print.
+    problems : tuple of InputProblem
+        Problems of the data sets and of their participants.tsv files.
+    tables : tuple of (str, ParticipantTable)
+        Table of participants of each data set, by its name.
+    selection : tuple of (str, str)
+        Name of the data set and a sentence, for each selection among runs that was made.
     """
 
     participants: tuple[ParticipantPlan, ...]
@@ -107,42 +128,72 @@ class StudyPlan:
     without_data: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[InputProblem, ...] = field(default=())
+    tables: tuple[tuple[str, ParticipantTable], ...] = ()
+    selection: tuple[tuple[str, str], ...] = ()
+
+    def resolve(self, stated: StudyFile) -> tuple[Resolution, Observed]:
+        """Resolve the design of the study from the files that were found.
+
+        Parameters
+        ----------
+        stated : StudyFile
+            Contents of the study file.
+
+        Returns
+        -------
+        resolution : Resolution
+            The design with the grounds of each decision, or what cannot be resolved.
+        observed : Observed
+            The facts from which it was resolved.
+        """
+        sessions = {
+            plan.participant: [label for label in plan.sessions if label]
+            for plan in self.participants
+            if not plan.data_set and (plan.runs or plan.raw)
+        }
+        observed = observe(sessions, dict(self.tables))
+        return resolve(stated, observed), observed
 
 
 def make_plan(
     folders: Sequence[InputFolder], query: bids.Query, *, settings: AnalysisSettings, out_dir: Path
 ) -> StudyPlan:
-    """Index every data set.
+    """Index all data sets and plan their analysis.
 
     Parameters
     ----------
     folders : sequence of InputFolder
-        The main one first.
+        Data sets; the main data set comes first.
     query : Query
-        Applied to the main data set; to the others only as far as files are concerned, since
-        participant and session labels are those of the main one.
-    settings : Science
-        Its atlases choose among series or matrices of several.
+        Selection of runs. Its participant and session labels apply to the main data set only; all
+        other criteria apply to every data set.
+    settings : AnalysisSettings
+        Settings whose atlases determine which series or matrices are used if a data set contains
+        several atlases.
     out_dir : Path
-        Outputs of further data sets go to ``datasets/NAME`` in it.
+        Root of the output data set. Results of further data sets are written to ``datasets/NAME``
+        in this folder.
 
     Returns
     -------
     StudyPlan
+        Participants, data sets, notes and problems.
 
     Raises
     ------
     InputError
-        If the main data set has no usable run.
+        If a data set has no usable run.
     """
     participants: list[ParticipantPlan] = []
     data_sets: list[DataSet] = []
-    without: list[str] = []
+    without_data: list[str] = []
     notes: list[str] = []
     problems: list[InputProblem] = []
+    selection_notes: list[tuple[str, str]] = []
+    participant_tables: list[tuple[str, ParticipantTable]] = []
     for folder in folders:
         target = out_dir / "datasets" / folder.name if folder.name else out_dir
-        asked = bids.Query(
+        selection = bids.Query(
             query.participants if not folder.name else (),
             query.sessions if not folder.name else (),
             query.tasks,
@@ -151,159 +202,179 @@ def make_plan(
             query.input_types,
             query.filters,
         )
-        available = read_participants(folder.participants)
-        found, chosen, plans = _find(folder, asked, settings, target)
+        available = read_participants(folder.participants, folder.table)
+        participant_tables.append((folder.name, available))
+        found, atlas_notes, plans = _find_participants(folder, selection, settings, target)
         if not any(plan.runs or plan.raw for plan in plans):
-            raise InputError(_nothing(folder, found, plans))
-        without += _without(available, plans, asked, folder)
+            raise InputError(_no_usable_run(folder, found, plans))
+        without_data += _without_data(available, plans, selection, folder)
         label = f"{folder.name}: " if folder.name else ""
-        notes += [label + note for note in (*found.notes, *available.notes, *chosen)]
+        notes += [label + note for note in (*found.notes, *available.notes, *atlas_notes)]
+        selection_notes += [(folder.name, note) for note in (*found.notes, *atlas_notes)]
         problems += [
             *(problem for problem in found.problems if not problem.participant),
             *available.problems,
         ]
         participants += plans
-        data_sets.append(DataSet(target, folder.participants, folder.name))
+        data_sets.append(DataSet(target, folder.participants, folder.name, folder.table))
     return StudyPlan(
-        tuple(participants), tuple(data_sets), tuple(without), tuple(notes), tuple(problems)
+        tuple(participants),
+        tuple(data_sets),
+        tuple(without_data),
+        tuple(notes),
+        tuple(problems),
+        tuple(participant_tables),
+        tuple(selection_notes),
     )
 
 
-def _find(
-    folder: InputFolder, asked: bids.Query, settings: AnalysisSettings, target: Path
+def _find_participants(
+    folder: InputFolder, selection: bids.Query, settings: AnalysisSettings, target: Path
 ) -> tuple[bids.FoundRuns, list[str], list[ParticipantPlan]]:
-    """Find preprocessed runs; in a folder that has none, raw ones."""
-    if "raw" not in asked.input_types:
-        found = bids.find_runs(folder.files, asked, dataset=folder.name)
-        if found.runs or asked.input_types or not is_raw(folder.files):
-            runs, chosen = _of_one_atlas(found.runs, settings)
-            return (
-                found,
-                chosen,
-                list(_participants_list(runs, found.problems, folder.name, target)),
-            )
-    raw = find_raw(folder.files, asked)
+    """Find preprocessed runs, or raw runs in a folder without preprocessed runs."""
+    if "raw" not in selection.input_types:
+        found = bids.find_runs(folder.files, selection, dataset=folder.name)
+        if found.runs or selection.input_types or not is_raw(folder.files):
+            runs, notes = _select_atlas(found.runs, settings)
+            plans = list(_participant_plans(runs, found.problems, folder.name, target))
+            return found, notes, plans
+    raw = find_raw(folder.files, selection)
     note = (
-        f"{folder.files} holds no preprocessed run, so its raw images are preprocessed; output of "
-        "fMRIPrep is to be preferred where there is one (docs/preprocessing.md)."
+        f"{folder.files} contains no preprocessed run, so its raw images are preprocessed; if "
+        "output of fMRIPrep is available, use it instead (docs/preprocessing.md)."
     )
     problems = {
-        person: [f for f in raw.problems if f.participant == person] for person in _named(raw)
+        label: tuple(problem for problem in raw.problems if problem.participant == label)
+        for label in _raw_labels(raw)
     }
-    there = {person.participant: person for person in raw.participants}
+    available = {participant.participant: participant for participant in raw.participants}
     plans = [
-        ParticipantPlan(label, folder.name, (), tuple(problems[label]), target, there.get(label))
+        ParticipantPlan(label, folder.name, (), problems[label], target, available.get(label))
         for label in sorted(problems)
     ]
     own = tuple(problem for problem in raw.problems if not problem.participant)
     return bids.FoundRuns((), own, (note, *raw.notes)), [], plans
 
 
-def _named(raw: RawFound) -> set[str]:
-    return {p.participant for p in raw.participants} | {
-        f.participant for f in raw.problems if f.participant
+def _raw_labels(raw: RawFound) -> set[str]:
+    """Return the labels of participants with raw images or with problems."""
+    return {participant.participant for participant in raw.participants} | {
+        problem.participant for problem in raw.problems if problem.participant
     }
 
 
-def _nothing(folder: InputFolder, found: bids.FoundRuns, plans: Sequence[ParticipantPlan]) -> str:
+def _no_usable_run(
+    folder: InputFolder, found: bids.FoundRuns, plans: Sequence[ParticipantPlan]
+) -> str:
+    """Write the error message for a data set without any usable run."""
     problems = dict.fromkeys(
         (*found.problems, *(problem for plan in plans for problem in plan.problems))
     )
     lines = [f"{folder.files} has no usable run"]
     lines += [f"  - {problem}" for problem in list(problems)[:20]]
     if len(problems) > 20:
-        lines.append(f"  - and {len(problems) - 20} faults more")
+        lines.append(f"  - and {len(problems) - 20} more problems")
     lines += [f"  - {note}" for note in found.notes]
     lines.append(
-        "give the folder with fMRIPrep's output, or with *_timeseries.tsv or *_relmat.tsv, as "
-        "BIDS_DIR or by --derivatives; check --participant-label, --session-label and --task-id"
+        "pass the folder with fMRIPrep output, or with *_timeseries.tsv or *_relmat.tsv files, as "
+        "BIDS_DIR or with --derivatives; check --participant-label, --session-label and --task-id"
     )
     return "\n".join(lines)
 
 
-def _of_one_atlas(runs: Sequence[Run], settings: AnalysisSettings) -> tuple[list[Run], list[str]]:
-    """Choose among the atlases of series and matrices: XCP-D writes a dozen of each run."""
-    there = sorted({run.atlas for run in runs if not is_image(run)})
-    if len(there) < 2:
+def _select_atlas(runs: Sequence[Run], settings: AnalysisSettings) -> tuple[list[Run], list[str]]:
+    """Select series and matrices of one atlas, because XCP-D writes several atlases per run."""
+    available = sorted({run.atlas for run in runs if not is_image(run)})
+    if len(available) < 2:
         return list(runs), []
-    asked = [_label(source) for source in settings.atlases]
-    matching = [name for name in there if name.lower() in asked]
-    chosen = matching[0] if matching else there[0]
-    others = ", ".join(name for name in there if name != chosen)
-    note = f"Series or matrices of atlas {chosen} are taken; --atlas can choose among {others}."
-    return [run for run in runs if is_image(run) or run.atlas == chosen], [note]
+    requested = [_atlas_label(source) for source in settings.atlases]
+    matching = [name for name in available if name.lower() in requested]
+    selected = matching[0] if matching else available[0]
+    others = ", ".join(name for name in available if name != selected)
+    note = f"Series or matrices of atlas {selected} are used; --atlas can select {others} instead."
+    return [run for run in runs if is_image(run) or run.atlas == selected], [note]
 
 
-def _label(source: str) -> str:
-    """Reduce the name or file of an atlas to what its ``atlas-`` entity may be."""
+def _atlas_label(source: str) -> str:
+    """Convert the name or file of an atlas to the form of its ``atlas-`` entity."""
     name = Path(source).name.removeprefix("atlas-").split("_dseg")[0].split(".")[0]
     return "".join(c for c in name.lower() if c.isalnum())
 
 
-def _participants_list(
+def _participant_plans(
     runs: Sequence[Run], problems: Sequence[InputProblem], name: str, target: Path
 ) -> Iterable[ParticipantPlan]:
-    """Group runs and faults by person."""
-    labels = {run.participant for run in runs} | {f.participant for f in problems if f.participant}
+    """Group runs and problems by participant."""
+    labels = {run.participant for run in runs} | {
+        problem.participant for problem in problems if problem.participant
+    }
     for label in sorted(labels):
         own = tuple(run for run in runs if run.participant == label)
-        wrong = tuple(problem for problem in problems if problem.participant == label)
-        yield ParticipantPlan(label, name, own, wrong, target)
+        own_problems = tuple(problem for problem in problems if problem.participant == label)
+        yield ParticipantPlan(label, name, own, own_problems, target)
 
 
-def _without(
+def _without_data(
     available: ParticipantTable,
     plans: Sequence[ParticipantPlan],
     query: bids.Query,
     folder: InputFolder,
 ) -> list[str]:
-    """Name people of participants.tsv who have no file at all."""
-    there = {plan.participant for plan in plans}
-    asked = {label.removeprefix("sub-") for label in query.participants}
+    """Return the participants in participants.tsv who have no file at all."""
+    with_data = {plan.participant for plan in plans}
+    requested = {label.removeprefix("sub-") for label in query.participants}
     prefix = f"{folder.name}:" if folder.name else ""
     return [
         f"{prefix}sub-{label}"
         for label in available.labels
-        if label not in there and (not asked or label in asked)
+        if label not in with_data and (not requested or label in requested)
     ]
 
 
 def describe(plan: StudyPlan, settings: AnalysisSettings, *, level: str) -> str:
-    """Write what would be done, for ``--dry-run``.
+    """Describe the planned analysis for ``--dry-run``.
 
     Parameters
     ----------
     plan : StudyPlan
-    settings : Science
+        Plan of all data sets.
+    settings : AnalysisSettings
+        Strategies, atlases and estimator.
     level : {"participant", "group"}
+        Level of the analysis; ``"group"`` adds the outputs of the group level.
 
     Returns
     -------
     str
+        Several lines: participants with their sessions, problems, and files to be written.
     """
-    pairs = sum(len(person.sessions) > 1 for person in plan.participants)
-    runs = sum(len(person.runs) + len(person.bolds) for person in plan.participants)
+    pairs = sum(len(participant.sessions) > 1 for participant in plan.participants)
+    runs = sum(len(participant.runs) + len(participant.bolds) for participant in plan.participants)
     lines = [
-        f"{len(plan.participants)} people, {runs} runs, {pairs} people with two or more sessions",
+        f"{count_participants(len(plan.participants))}, {runs} {'run' if runs == 1 else 'runs'}, "
+        f"{count_participants(pairs)} with two or more sessions",
         f"strategies: {', '.join(settings.strategies)}; atlases: {', '.join(settings.atlases)}",
         "",
     ]
-    for person in plan.participants:
-        lines += _describe_participant(person)
+    for participant in plan.participants:
+        lines += _describe_participant(participant)
     if plan.without_data:
         lines += ["", f"no usable file: {', '.join(plan.without_data)}"]
     lines += ["", *(f"note: {note}" for note in plan.notes)]
-    lines += [f"fault: {problem}" for problem in plan.problems]
+    lines += [f"problem: {problem}" for problem in plan.problems]
     lines += [
         "",
-        "would write, for each person: sub-X.html, sub-X/sub-X_runs.tsv, and for each run",
+        "would write sub-X.html and sub-X/sub-X_runs.tsv for each participant, and for each run",
     ]
-    first = next((run for person in plan.participants for run in person.runs), None)
+    first = next((run for participant in plan.participants for run in participant.runs), None)
     if first is not None:
         lines += [f"  {path}" for path in _example_outputs(first, settings)]
     else:
-        bold = next(bold for person in plan.participants for bold in person.bolds)
-        lines += [f"  preproc/{bold_path(bold, settings.template)}", "  and what is made of it"]
+        bold = next(bold for participant in plan.participants for bold in participant.bolds)
+        lines += [
+            f"  preproc/{bold_path(bold, settings.template)}",
+            "  and the series and matrices computed from it",
+        ]
     if level == "group":
         lines += [
             "and group/verdict.json, tests, circuits, change, edges, exclusions (.tsv), report.html"
@@ -311,27 +382,43 @@ def describe(plan: StudyPlan, settings: AnalysisSettings, *, level: str) -> str:
     return "\n".join(lines)
 
 
-def _describe_participant(person: ParticipantPlan) -> list[str]:
-    label = f"{person.data_set}:" if person.data_set else ""
+def count_participants(n: int) -> str:
+    """Return a number of participants as text.
+
+    Parameters
+    ----------
+    n : int
+        Number of participants.
+
+    Returns
+    -------
+    str
+        For example ``"1 participant"`` or ``"12 participants"``.
+    """
+    return f"{n} {'participant' if n == 1 else 'participants'}"
+
+
+def _describe_participant(plan: ParticipantPlan) -> list[str]:
+    prefix = f"{plan.data_set}:" if plan.data_set else ""
     counts = ", ".join(
         f"{'ses-' + session if session else 'no session'}: "
-        f"{_n_runs(person, session)} run(s) "
-        f"[{'/'.join(_doors(person, session))}]"
-        for session in person.sessions
+        f"{_n_runs(plan, session)} run(s) "
+        f"[{'/'.join(_input_types(plan, session))}]"
+        for session in plan.sessions
     )
-    lines = [f"{label}sub-{person.participant}  {counts or 'no usable run'}"]
-    return lines + [f"    missing: {problem}" for problem in person.problems]
+    lines = [f"{prefix}sub-{plan.participant}  {counts or 'no usable run'}"]
+    return lines + [f"    not usable: {problem}" for problem in plan.problems]
 
 
-def _n_runs(person: ParticipantPlan, session: str) -> int:
-    sessions = [r.session for r in person.runs] + [b.session for b in person.bolds]
+def _n_runs(plan: ParticipantPlan, session: str) -> int:
+    sessions = [run.session for run in plan.runs] + [bold.session for bold in plan.bolds]
     return sessions.count(session)
 
 
-def _doors(person: ParticipantPlan, session: str) -> list[str]:
-    if person.raw is not None:
+def _input_types(plan: ParticipantPlan, session: str) -> list[str]:
+    if plan.raw is not None:
         return ["raw"]
-    return sorted({run.input_type for run in person.runs if run.session == session})
+    return sorted({run.input_type for run in plan.runs if run.session == session})
 
 
 def _example_outputs(run: Run, settings: AnalysisSettings) -> list[Path]:

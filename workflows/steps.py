@@ -1,4 +1,4 @@
-"""Every step, on one page, in running order."""
+"""Nipype interfaces of all processing steps, in the order in which they run."""
 
 from circuitshift.pipeline.measure import person as measure
 from circuitshift.pipeline.measure.person import measure_preprocessed

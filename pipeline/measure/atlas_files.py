@@ -1,4 +1,4 @@
-"""Atlases of a study: loaded for the runs that need them, written beside the results, read back."""
+"""Load the atlases of a study, write their regions to the output folder, and read them back."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,14 +18,18 @@ __all__ = ["atlas_for", "prepare_atlases", "read_atlas"]
 
 @lru_cache(maxsize=8)
 def atlas_for(source: str, space: str) -> Atlas:
-    """Load an atlas in the space of a run; once per process.
+    """Load an atlas in the space of a run, once per process.
 
     Parameters
     ----------
     source : str
-        Name or path.
+        Name or path of the atlas.
     space : str
-        Empty when unknown.
+        Template space of the run; empty if it is unknown.
+
+    Returns
+    -------
+    Atlas
     """
     return load_atlas(source, space=space) if space else load_atlas(source)
 
@@ -35,9 +39,9 @@ _ATLAS_COLUMNS = {
     "label": "Name of the region",
     "hemisphere": "L, R, or n/a",
     "network": "Large-scale network, or n/a",
-    "x": "Centre, MNI space, mm",
-    "y": "Centre, MNI space, mm",
-    "z": "Centre, MNI space, mm",
+    "x": "x coordinate of the centre, MNI space, mm",
+    "y": "y coordinate of the centre, MNI space, mm",
+    "z": "z coordinate of the centre, MNI space, mm",
 }
 
 
@@ -48,27 +52,31 @@ def _atlas_table(out_dir: Path, name: str) -> Path:
 def prepare_atlases(
     runs: Sequence[Run], settings: AnalysisSettings, out_dir: Path
 ) -> tuple[str, ...]:
-    """Load every atlas that the runs need, and write its regions into the output folder.
+    """Load each atlas that the runs need, and write its regions to the output folder.
 
-    Images need the atlases of `settings`, in their own space. Series and matrices need the atlas
-    they were made with: one of `settings` with the same names, else ``atlas-<A>_dseg.tsv`` of
-    their data set, else their own column names.
+    Images are measured with the atlases of `settings` in the space of the image. The regions of
+    series and matrices are those of an atlas of `settings` that contains all column names; without
+    such an atlas, those of ``atlas-<A>_dseg.tsv`` in the data set; without this file, the column
+    names.
 
     Parameters
     ----------
     runs : sequence of Run
-    settings : Science
+        Runs of all participants.
+    settings : AnalysisSettings
+        Settings with the names or paths of atlases.
     out_dir : Path
+        Root of the output data set.
 
     Returns
     -------
     tuple of str
-        Atlas names, the primary one first.
+        Names of the atlases; the primary atlas is first.
 
     Raises
     ------
     AtlasError
-        If an atlas cannot be loaded.
+        If an atlas cannot be loaded, or does not contain the regions of a run.
     """
     atlas_for.cache_clear()  # files may have changed since the last run of this process
     atlases: dict[str, Atlas] = {}
@@ -77,30 +85,31 @@ def prepare_atlases(
             atlas = atlas_for(source, space)
             atlases.setdefault(atlas.name, atlas)
     for name in sorted({run.atlas for run in runs if not is_image(run)}):
-        given = _first_given([run for run in runs if run.atlas == name], settings)
-        if given is not None:
-            atlases.setdefault(name, Atlas(name, given.regions, "table", reference=given.reference))
+        series_atlas = _atlas_of_series([run for run in runs if run.atlas == name], settings)
+        if series_atlas is not None:
+            regions, reference = series_atlas.regions, series_atlas.reference
+            atlases.setdefault(name, Atlas(name, regions, "table", reference=reference))
     for name, atlas in atlases.items():
         _write_atlas(atlas, _atlas_table(out_dir, name))
     read_atlas.cache_clear()
     return tuple(atlases)
 
 
-def _first_given(runs: Sequence[Run], settings: AnalysisSettings) -> Atlas | None:
-    """Find the regions by the first run that can be read; None when none can.
+def _atlas_of_series(runs: Sequence[Run], settings: AnalysisSettings) -> Atlas | None:
+    """Return the regions of the first readable run; None if no run can be read.
 
-    What is wrong with the others is said where they are measured.
+    Problems of the other runs are reported when they are measured.
     """
     for run in runs:
         try:
-            return _given_atlas(run, settings)
+            return _atlas_of_run(run, settings)
         except TableError:
             continue
     return None
 
 
-def _given_atlas(run: Run, settings: AnalysisSettings) -> Atlas:
-    """Find the regions of series or matrices made elsewhere."""
+def _atlas_of_run(run: Run, settings: AnalysisSettings) -> Atlas:
+    """Return the regions of series or of a matrix from other software."""
     names = read_table(run)[0]
     labels = set(names)
     for source in settings.atlases:
@@ -109,8 +118,9 @@ def _given_atlas(run: Run, settings: AnalysisSettings) -> Atlas:
             return atlas
     if settings.atlases != AnalysisSettings().atlases:
         raise AtlasError(
-            f"{run.path}: its regions are those of none of the atlases given by --atlas "
-            f"({', '.join(settings.atlases)}); its first ones are {', '.join(sorted(labels)[:5])}"
+            f"{run.path}: none of the atlases of --atlas ({', '.join(settings.atlases)}) contains "
+            f"its regions, which begin with {', '.join(sorted(labels)[:5])}; specify the atlas "
+            "with which the file was computed, or omit --atlas"
         )
     for folder in list(run.path.parents)[:5]:
         table = folder / f"atlas-{run.atlas}_dseg.tsv"
@@ -142,23 +152,25 @@ def _write_atlas(atlas: Atlas, path: Path) -> None:
 
 @lru_cache(maxsize=8)
 def read_atlas(out_dir: Path, name: str) -> Atlas:
-    """Read the regions that `prepare_atlases` wrote.
+    """Read the regions of an atlas that `prepare_atlases` wrote.
 
     Parameters
     ----------
     out_dir : Path
+        Root of the output data set.
     name : str
+        Name of the atlas.
 
     Returns
     -------
     Atlas
-        Of kind ``table``, with centres where known.
+        Atlas of kind ``table``, with the available centres of regions.
     """
     path = _atlas_table(out_dir, name)
     table = tables.read_table(path)
     about = tables.read_json(path.with_suffix(".json"))
     xyz = np.array([table.numbers(axis) for axis in "xyz"]).T
-    words = {
+    values = {
         name: ["" if text == tables.NOT_AVAILABLE else text for text in table.column(name)]
         for name in ("hemisphere", "network")
     }
@@ -166,8 +178,8 @@ def read_atlas(out_dir: Path, name: str) -> Atlas:
         Region(
             int(index),
             label,
-            words["hemisphere"][k],
-            words["network"][k],
+            values["hemisphere"][k],
+            values["network"][k],
             None if np.isnan(xyz[k]).any() else (xyz[k, 0], xyz[k, 1], xyz[k, 2]),
         )
         for k, (index, label) in enumerate(

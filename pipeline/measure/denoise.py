@@ -1,9 +1,10 @@
-"""Denoising: named strategies, regressors from fMRIPrep's confounds, and cleaning of series.
+"""Denoise regional time series: load strategies, select regressors, and clean series.
 
-Cleaning is linear, so it is done on regional means: the same numbers as cleaning every voxel first,
-at a thousandth of the cost. The order is that of nilearn.signal.clean: detrend and filter series
-and regressors alike, then censor, then project the regressors out, so that no step brings back what
-another has removed (Lindquist 2019, doi:10.1002/hbm.24528).
+Denoising is linear. It is therefore applied to regional means, which gives the same values as
+denoising each voxel first and takes a thousandth of the time. The steps follow
+`nilearn.signal.clean`: series and regressors are detrended and filtered in the same way, then
+volumes are censored, then the regressors are projected out. With this order, no step reintroduces
+artefacts that another step has removed (Lindquist 2019, doi:10.1002/hbm.24528).
 """
 
 import difflib
@@ -46,11 +47,13 @@ __all__ = [
 
 #: Data files that this module reads, relative to its folder (`io.provenance.code_hash`).
 PACKAGE_DATA = ("strategies.toml",)
-#: Residual degrees of freedom below which no correlation is estimated: the standard error of a
-#: Fisher z, 1 / sqrt(dof - 3), would be above .37.
+#: Residual degrees of freedom below which no correlation is estimated, because the standard error
+#: of a Fisher z, 1 / sqrt(dof - 3), would exceed .37.
 MIN_DOF = 10.0
 
-_SHORT = 60  # volumes below which a table without cosines is that of a short run
+# fMRIPrep writes no cosine regressors for runs that are too short for them. Below this number of
+# volumes, missing cosines are attributed to the length of the run.
+_MAX_SHORT_VOLUMES = 60
 
 _GSR_COUNTERPART = "+gsr"
 _FD = "framewise_displacement"
@@ -60,21 +63,22 @@ _DUMMY = "non_steady_state_outlier"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Regressors:
-    """What a strategy takes out of one run.
+    """Nuisance regressors and retained volumes of one run under one strategy.
 
     Parameters
     ----------
-    values : ndarray of shape (n_volumes, n_regressors)
+    values : ndarray, shape (n_volumes, n_regressors)
+        Nuisance regressors.
     names : tuple of str
-        Columns of the confounds table.
+        Names of the regressors in the confounds table.
     keep : ndarray of bool, shape (n_volumes,)
-        False for volumes that are censored or not in the steady state.
-    fd_mm : ndarray of shape (n_volumes,)
-        Framewise displacement; NaN where unknown (the first volume).
+        False for volumes that are censored or before the steady state.
+    fd_mm : ndarray, shape (n_volumes,)
+        Framewise displacement, mm; NaN where it is missing, as for the first volume.
     n_dummy : int
-        Volumes before the steady state.
-    std_dvars : ndarray of shape (n_volumes,), optional
-        Standardised DVARS; None when the table has none.
+        Number of volumes before the steady state.
+    std_dvars : ndarray, shape (n_volumes,), optional
+        Standardised DVARS; None if the table does not contain it.
     """
 
     values: Floats
@@ -86,23 +90,26 @@ class Regressors:
 
 
 def load_strategies(files: Sequence[Path] = ()) -> dict[str, Strategy]:
-    """Read the strategies of ``strategies.toml``, and of further files.
+    """Read the packaged denoising strategies and those of additional files.
 
-    Each strategy without global signal regression gets a twin with it, named ``<name>+gsr``.
+    Each strategy without global signal regression has a counterpart with global signal regression,
+    named ``<name>+gsr``.
 
     Parameters
     ----------
     files : sequence of Path
-        TOML files of the same form; a name that is there already is replaced.
+        TOML files in the format of ``strategies.toml``. A strategy replaces an earlier one with the
+        same name.
 
     Returns
     -------
     dict of str to Strategy
+        Strategies by name.
 
     Raises
     ------
-    TableError, FaultsError
-        If a file cannot be read or a table of it is wrong.
+    TableError, InputProblemsError
+        If a file cannot be read, or a strategy is not valid.
     """
     out: dict[str, Strategy] = {}
     for path in (Path(__file__).with_name(PACKAGE_DATA[0]), *files):
@@ -112,14 +119,14 @@ def load_strategies(files: Sequence[Path] = ()) -> dict[str, Strategy]:
 
 @lru_cache(maxsize=8)
 def _parsed(path: Path, text: str) -> tuple[Strategy, ...]:
-    """Return the strategies of a TOML file; a text is parsed once, which takes 5 ms."""
+    """Return the strategies of a TOML file; cached, because parsing takes 5 ms."""
     try:
         content = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
-        raise TableError(f"{path}: it is not TOML ({error})") from None
+        raise TableError(f"{path}: the file is not TOML ({error}); correct its syntax") from None
     problems: list[InputProblem] = []
     for name, table in content.items():
-        problems += _wrong(path, name, table)
+        problems += _problems(path, name, table)
     if problems:
         raise InputProblemsError(f"{path.name} cannot be used", problems)
     out = []
@@ -141,19 +148,19 @@ _KEYS: dict[str, tuple[type, ...]] = {
 }
 
 
-def _wrong(path: Path, name: str, table: object) -> list[InputProblem]:
+def _problems(path: Path, name: str, table: object) -> list[InputProblem]:
     where = f"{path}, [{name}]"
     if not isinstance(table, dict):
-        return [InputProblem(where, "it is no table", "write [name] and its keys below")]
+        return [InputProblem(where, "it is not a table", "write [name] and its keys below")]
     problems = []
     for key, value in table.items():
         if key not in _KEYS:
             near = difflib.get_close_matches(key, _KEYS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(_KEYS)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(_KEYS)}"
             problems.append(InputProblem(where, f"key {key!r} is unknown", hint))
         elif not isinstance(value, _KEYS[key]) or isinstance(value, bool):
             problems.append(
-                InputProblem(where, f"{key} = {value!r}", "see docs/denoising.md for its form")
+                InputProblem(where, f"{key} = {value!r}", "see docs/denoising.md for valid values")
             )
     problems += [
         InputProblem(where, f"key {key!r} is missing", "see docs/denoising.md")
@@ -188,17 +195,28 @@ def _with_global_signal(table: Mapping[str, Any]) -> dict[str, Any]:
 def get_strategy(name: str, strategies: Mapping[str, Strategy]) -> Strategy:
     """Return a strategy by name.
 
+    Parameters
+    ----------
+    name : str
+        Name of the strategy.
+    strategies : mapping of str to Strategy
+        Strategies from `load_strategies`.
+
+    Returns
+    -------
+    Strategy
+
     Raises
     ------
     InputError
-        If there is none; names the nearest.
+        If there is no such strategy; the message suggests the most similar name.
     """
     if name in strategies:
         return strategies[name]
     near = difflib.get_close_matches(name.lower(), strategies, 1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     available = ", ".join(map(repr, strategies))
-    raise InputError(f"denoising strategy {name!r} is unknown{hint} Known are {available}")
+    raise InputError(f"denoising strategy {name!r} is unknown{hint} Choose from {available}")
 
 
 def load_regressors(
@@ -208,34 +226,38 @@ def load_regressors(
     n_volumes: int | None = None,
     dummy_scans: int | None = None,
 ) -> Regressors:
-    """Select the regressors of a strategy from fMRIPrep's confounds, through nilearn.
+    """Select the regressors of a strategy from a confounds table of fMRIPrep, using nilearn.
 
     Parameters
     ----------
     confounds : Path
-        ``*_desc-confounds_timeseries.tsv`` or ``*_regressors.tsv``, its JSON beside it.
+        ``*_desc-confounds_timeseries.tsv`` or ``*_regressors.tsv``, in the same folder as its JSON
+        file.
     strategy : Strategy
+        Denoising strategy.
     n_volumes : int, optional
-        Volumes of the image, to be compared with the rows of the table.
+        Number of volumes of the image, which must equal the number of rows of the table.
     dummy_scans : int, optional
-        Volumes to drop at the start; None takes the non-steady-state columns.
+        Number of volumes to drop at the start. Default: the volumes marked by the
+        non-steady-state columns of the table.
 
     Returns
     -------
     Regressors
+        Nuisance regressors and retained volumes.
 
     Raises
     ------
     ConfoundsError
-        If columns are missing (all are named), or the table does not fit the image.
+        If columns are missing, which are all listed, or the table does not match the image.
     TooLittleDataError
-        If no volume is left.
+        If no volume is retained, or the run is too short for the strategy.
     """
     table = tables.read_table(confounds)
     if n_volumes is not None and table.n_rows != n_volumes:
         raise ConfoundsError(
-            f"{confounds}: it has {table.n_rows} rows and the image {n_volumes} volumes; they are "
-            "not of the same run, or one of them was cut"
+            f"{confounds}: the table has {table.n_rows} rows, but the image has {n_volumes} "
+            "volumes; check that they belong to the same run and that both files are complete"
         )
     n = table.n_rows
     n_dummy = _n_dummy(table, dummy_scans)
@@ -244,17 +266,20 @@ def load_regressors(
     if strategy.fd_threshold_mm is not None:
         if _FD not in table.columns:
             raise ConfoundsError(
-                f"{confounds}: strategy {strategy.name} censors by motion and needs the column "
-                f"{_FD}"
+                f"{confounds}: the column {_FD} is missing, which strategy {strategy.name} needs "
+                "for censoring; choose another strategy by --denoise, or run fMRIPrep again"
             )
         keep &= ~(fd > strategy.fd_threshold_mm)
     if not keep.any():
         raise TooLittleDataError(
-            f"{confounds}: strategy {strategy.name} leaves none of {n} volumes"
+            f"{confounds}: strategy {strategy.name} leaves none of {n} volumes; exclude the run, "
+            "or choose another strategy by --denoise"
         )
     names, values = _select(table, strategy)
     if n < 2:
-        raise ConfoundsError(f"{confounds}: it has {n} row of values; it was cut, fetch it again")
+        raise ConfoundsError(
+            f"{confounds}: the table has {n} row of values and is incomplete; fetch it again"
+        )
     dvars = table.numbers(_DVARS) if _DVARS in table.columns else None
     return Regressors(values, names, keep, fd, n_dummy, dvars)
 
@@ -265,14 +290,21 @@ def count_dummy(confounds: Path, dummy_scans: int | None = None) -> int:
     Parameters
     ----------
     confounds : Path
+        Confounds table of fMRIPrep.
     dummy_scans : int, optional
-        As in `load_regressors`.
+        Number of volumes to drop at the start. Default: the volumes marked by the
+        non-steady-state columns of the table.
+
+    Returns
+    -------
+    int
+        Number of volumes, at most the number of rows of the table.
     """
     return _n_dummy(tables.read_table(confounds), dummy_scans)
 
 
 def _n_dummy(table: tables.Table, dummy_scans: int | None) -> int:
-    """Count the volumes that fMRIPrep marks as not in the steady state, from the start."""
+    """Count the volumes up to the last one that fMRIPrep marks as before the steady state."""
     if dummy_scans is not None:
         return min(dummy_scans, table.n_rows)
     columns = [name for name in table.columns if name.startswith(_DUMMY)]
@@ -283,46 +315,53 @@ def _n_dummy(table: tables.Table, dummy_scans: int | None) -> int:
 
 
 def _select(table: tables.Table, strategy: Strategy) -> tuple[tuple[str, ...], Floats]:
-    """Ask nilearn for the columns; its search by name is met with links under fMRIPrep's names."""
+    """Select the columns of a strategy with nilearn, and check that they are complete."""
     load = dict(strategy.load)
     families = load.get("strategy", ())
     if not families:
         return (), np.empty((table.n_rows, 0))
     if load.get("ica_aroma") == "full":
         raise InputError(
-            f"strategy {strategy.name}: ica_aroma = 'full' needs an image that is denoised "
-            "already; use 'basic'"
+            f"strategy {strategy.name}: ica_aroma = 'full' requires an image that is already "
+            "denoised; use 'basic'"
         )
     missing = _missing(table, load)
-    if table.n_rows < _SHORT and missing and all("cosine" in name for name in missing):
+    is_short = table.n_rows < _MAX_SHORT_VOLUMES
+    if is_short and missing and all("cosine" in name for name in missing):
         raise TooLittleDataError(
-            f"{table.n_rows} volumes are too few for connectivity: in less than 128 s slow drift "
-            "cannot be told from signal; leave the run out"
+            f"{table.path}: {table.n_rows} volumes are too few for connectivity, because slow "
+            "drift cannot be distinguished from signal within 128 s; exclude the run"
         )
     if missing:
-        raise _unusable(table.path, strategy, f"it lacks {', '.join(missing)}")
+        raise _unusable(table.path, strategy, f"columns {', '.join(missing)} are missing")
     sidecar = table.path.with_suffix(".json")
     if "compcor" in families and not sidecar.exists():
-        what = f"the JSON that tells the aCompCor masks, {sidecar.name}, is not beside it"
-        raise _unusable(table.path, strategy, what)
+        reason = f"the JSON file that lists the masks of aCompCor, {sidecar.name}, is missing"
+        raise _unusable(table.path, strategy, reason)
     try:
-        names, values = _ask_nilearn(table.path, sidecar, load)
+        names, values = _load_by_nilearn(table.path, sidecar, load)
     except Exception as error:  # nilearn raises many kinds
         raise _unusable(table.path, strategy, " ".join(str(error).split())) from error
     for family in families:
         if not any(_belongs(name, family) for name in names):
-            raise _unusable(table.path, strategy, f"nothing in it serves as {family}")
-    bad = [name for name, column in zip(names, values.T, strict=True) if np.isnan(column).any()]
-    if bad:
-        what = f"columns {', '.join(bad[:5])} hold n/a beyond the first volume"
-        raise _unusable(table.path, strategy, what)
+            raise _unusable(table.path, strategy, f"it has no columns of type {family}")
+    invalid = [name for name, column in zip(names, values.T, strict=True) if np.isnan(column).any()]
+    if invalid:
+        reason = f"columns {', '.join(invalid[:5])} contain n/a after the first volume"
+        raise _unusable(table.path, strategy, reason)
     return names, values
 
 
-def _ask_nilearn(
+def _load_by_nilearn(
     confounds: Path, sidecar: Path, load: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], Floats]:
-    from nilearn.interfaces.fmriprep import load_confounds  # noqa: PLC0415 - three seconds
+    """Load confounds by `nilearn.interfaces.fmriprep.load_confounds`.
+
+    nilearn finds the table by the name of the image. Therefore, the table and its JSON file are
+    linked into a temporary folder under names of fMRIPrep.
+    """
+    # the import takes three seconds
+    from nilearn.interfaces.fmriprep import load_confounds  # noqa: PLC0415
 
     with _folder_without("tsv") as folder:
         stem = folder / "sub-01_task-rest"
@@ -339,15 +378,15 @@ def _ask_nilearn(
 
 @contextmanager
 def _folder_without(word: str) -> Iterator[Path]:
-    """Give a temporary folder whose path lacks a word.
+    """Create a temporary folder whose path does not contain a word.
 
-    nilearn 0.14 finds the JSON by replacing every "tsv" in the path, those in the names of folders
-    too, and one random name of a folder in some 8000 holds it.
+    nilearn 0.14 finds the JSON file by replacing each "tsv" in the path, also in the names of
+    folders. One of about 8000 random folder names contains this word.
     """
     if word in tempfile.gettempdir():
         raise InputError(
-            f"the folder of temporary files, {tempfile.gettempdir()}, has '{word}' in its path, "
-            "which misleads nilearn; set TMPDIR to another one"
+            f"the path of the folder for temporary files, {tempfile.gettempdir()}, contains "
+            f"'{word}', so that nilearn cannot find files in it; set TMPDIR to another folder"
         )
     while True:
         with tempfile.TemporaryDirectory() as folder:
@@ -356,7 +395,7 @@ def _folder_without(word: str) -> Iterator[Path]:
                 return
 
 
-#: Columns that a keyword of nilearn needs at least, and how its columns begin.
+#: Columns that each type of regressors of nilearn needs at least.
 _FAMILIES = {
     "motion": ("trans_x", "trans_y", "trans_z", "rot_x", "rot_y", "rot_z"),
     "high_pass": ("cosine00",),
@@ -365,6 +404,7 @@ _FAMILIES = {
     "compcor": (),
     "ica_aroma": (),
 }
+#: Beginnings of the column names of a type, if they differ from the columns of `_FAMILIES`.
 _BEGINNINGS = {
     "high_pass": ("cosine",),
     "compcor": ("a_comp_cor", "t_comp_cor", "w_comp_cor", "c_comp_cor"),
@@ -384,51 +424,58 @@ def _belongs(column: str, family: str) -> bool:
 
 
 def _missing(table: tables.Table, load: Mapping[str, Any]) -> list[str]:
-    """Name every column that a strategy needs and the table lacks."""
-    wanted: list[str] = []
+    """List the columns that a strategy needs and the table does not contain."""
+    needed: list[str] = []
     for family in load["strategy"]:
         first = _FAMILIES.get(family, ())
         endings = _ENDINGS.get(str(load.get(family, "basic")), ())
-        wanted += [*first, *(name + end for name in first for end in endings)]
+        needed += [*first, *(name + end for name in first for end in endings)]
         if not any(_belongs(name, family) for name in table.columns):
-            wanted += [f"{beginning}*" for beginning in _BEGINNINGS.get(family, ())[:1]]
-    return [name for name in dict.fromkeys(wanted) if name not in table.columns]
+            needed += [f"{beginning}*" for beginning in _BEGINNINGS.get(family, ())[:1]]
+    return [name for name in dict.fromkeys(needed) if name not in table.columns]
 
 
-def _unusable(confounds: Path, strategy: Strategy, what: str) -> ConfoundsError:
+def _unusable(confounds: Path, strategy: Strategy, reason: str) -> ConfoundsError:
     return ConfoundsError(
-        f"{confounds}: strategy {strategy.name} cannot be used, {what}; choose another by "
-        "--denoise, or run fMRIPrep with these confounds"
+        f"{confounds}: strategy {strategy.name} cannot be used: {reason}; choose another strategy "
+        "by --denoise, or run fMRIPrep with these confounds"
     )
 
 
 def clean(
     series: Floats, regressors: Regressors, strategy: Strategy, t_r_s: float
 ) -> tuple[Floats, RetainedData]:
-    """Detrend, filter, censor, project out regressors and standardise, as nilearn.signal.clean.
+    """Detrend, filter and censor series, project out regressors, and standardise the result.
 
     Parameters
     ----------
-    series : ndarray of shape (n_volumes, n_regions)
-        A column with NaN stays NaN.
+    series : ndarray, shape (n_volumes, n_regions)
+        Regional time series. A column that contains NaN becomes NaN.
     regressors : Regressors
+        Nuisance regressors and retained volumes, from `load_regressors`.
     strategy : Strategy
+        Denoising strategy, which defines the band of the temporal filter.
     t_r_s : float
         Repetition time, s.
 
     Returns
     -------
-    cleaned : ndarray of shape (n_retained, n_regions)
-        Unit sample variance.
-    kept : Kept
-        Residual degrees of freedom are the retained volumes times the share of the spectrum in the
-        band, minus the rank of the regressors after filtering (as in the comparisons of Ciric 2017,
-        doi:10.1016/j.neuroimage.2017.03.020; a filter leaves 2 B T independent samples).
+    cleaned : ndarray, shape (n_retained, n_regions)
+        Denoised series with mean 0 and sample variance 1.
+    retained : RetainedData
+        Numbers of volumes, minutes, degrees of freedom and motion.
 
     Raises
     ------
     TooLittleDataError
-        If fewer than `MIN_DOF` degrees of freedom are left.
+        If fewer than `MIN_DOF` degrees of freedom remain.
+
+    Notes
+    -----
+    Values equal those of `nilearn.signal.clean`. The residual degrees of freedom are the number of
+    retained volumes times the share of the spectrum in the band, minus the rank of the regressors
+    after filtering, as in Ciric 2017 (doi:10.1016/j.neuroimage.2017.03.020): a series of duration T
+    with bandwidth B contains 2 B T independent samples.
     """
     keep, fd = regressors.keep, regressors.fd_mm
     available = np.isfinite(series).all(axis=0)
@@ -446,17 +493,18 @@ def clean(
     if dof < MIN_DOF:
         raise TooLittleDataError(
             f"strategy {strategy.name} leaves {dof:.0f} degrees of freedom ({n} of {keep.size} "
-            f"volumes, {minutes:.1f} min, {rank} regressors); at least {MIN_DOF:.0f} are needed"
+            f"volumes, {minutes:.1f} min, {rank} regressors), but at least {MIN_DOF:.0f} are "
+            "needed; exclude the run, or choose a strategy with fewer regressors by --denoise"
         )
-    whole = signals.var(axis=0)
+    variance = signals.var(axis=0)
     signals = signals - basis @ (basis.T @ signals)
     signals = signals - signals.mean(axis=0)
     spread = signals.std(axis=0, ddof=1)
     spread[spread < np.finfo(float).eps] = 1.0
     cleaned = np.full((n, series.shape[1]), np.nan)
     cleaned[:, available] = signals / spread
-    left = signals.var(axis=0)[whole > 0] / whole[whole > 0]
-    moved = fd[keep & np.isfinite(fd)]
+    remaining = signals.var(axis=0)[variance > 0] / variance[variance > 0]
+    retained_fd = fd[keep & np.isfinite(fd)]
     n_dummy = min(regressors.n_dummy, keep.size)
     return cleaned, RetainedData(
         n_volumes=keep.size,
@@ -466,15 +514,15 @@ def clean(
         minutes=minutes,
         n_regressors=rank,
         residual_dof=float(dof),
-        mean_fd_mm=float(moved.mean()) if moved.size else float("nan"),
-        variance_removed=1 - float(np.median(left)) if left.size else float("nan"),
+        mean_fd_mm=float(retained_fd.mean()) if retained_fd.size else float("nan"),
+        variance_removed=1 - float(np.median(remaining)) if remaining.size else float("nan"),
     )
 
 
 def _filtered(
     values: Floats, keep: npt.NDArray[np.bool_], strategy: Strategy, t_r_s: float
 ) -> Floats:
-    """Detrend and filter; censored volumes are filled in before a filter and dropped after it."""
+    """Detrend and filter; censored volumes are interpolated before a filter, then dropped."""
     has_filter = strategy.low_pass_hz is not None or strategy.high_pass_hz is not None
     if not has_filter:
         return _detrended(values[keep])
@@ -501,44 +549,47 @@ def _detrended(values: Floats) -> Floats:
 
 
 def _interpolated(values: Floats, keep: npt.NDArray[np.bool_]) -> Floats:
-    """Fill censored volumes by a cubic spline through the kept ones, as nilearn does."""
-    from scipy.interpolate import CubicSpline  # noqa: PLC0415 - only when volumes are censored
+    """Replace censored volumes by a cubic spline through the retained ones, as nilearn does."""
+    from scipy.interpolate import CubicSpline  # noqa: PLC0415 - needed only with censoring
 
     if keep.sum() < 4:
-        raise TooLittleDataError(f"{keep.sum()} volumes are too few to interpolate between")
-    at = np.flatnonzero(keep)
+        raise TooLittleDataError(
+            f"{keep.sum()} retained volumes are too few for an interpolation; exclude the run"
+        )
+    retained = np.flatnonzero(keep)
     out = values.copy()
-    out[~keep] = CubicSpline(at, values[at])(np.flatnonzero(~keep))
+    out[~keep] = CubicSpline(retained, values[retained])(np.flatnonzero(~keep))
     return out
 
 
 def _orthonormal(confounds: Floats) -> Floats:
-    """Basis of the standardised regressors, shape (n, rank)."""
+    """Return an orthonormal basis of the standardised regressors, shape (n, rank)."""
     if confounds.shape[1] == 0:
         return confounds
     centred = confounds - confounds.mean(axis=0)
     spread = centred.std(axis=0, ddof=1)
     spread[spread < np.finfo(float).eps] = 1.0
     u, s, _ = np.linalg.svd(centred / spread, full_matrices=False)
-    least = s.max(initial=0.0) * max(confounds.shape) * np.finfo(float).eps
-    basis: Floats = u[:, s > least]
+    tolerance = s.max(initial=0.0) * max(confounds.shape) * np.finfo(float).eps
+    basis: Floats = u[:, s > tolerance]
     return basis
 
 
 def denoising_prose(strategy: str, settings: AnalysisSettings) -> str:
-    """Sentence on a denoising strategy, with its reference.
+    """Describe a denoising strategy in a sentence with its reference.
 
     Parameters
     ----------
     strategy : str
-    settings : Science
-        Its files may hold further strategies.
+        Name of a strategy, or `AS_GIVEN` for series and matrices from other software.
+    settings : AnalysisSettings
+        Settings with the files that define additional strategies.
 
     Returns
     -------
     str
     """
     if strategy == AS_GIVEN:
-        return "Series or matrices were taken as given; denoising was done elsewhere."
+        return "Time series or matrices were denoised by other software and used without changes."
     found = get_strategy(strategy, load_strategies(tuple(map(Path, settings.strategy_files))))
     return f"{found.prose.strip()} ({found.reference})" if found.reference else found.prose.strip()

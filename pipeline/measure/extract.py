@@ -1,13 +1,14 @@
-"""Regional time series of a run, in one streaming pass over its compressed image.
+"""Extract regional time series of a run in one pass over its compressed image.
 
-`circuitshift.pipeline.measure.parcellation.parcellate` finds once, for an atlas and a grid, which
-voxels make which region; `extract` then reads a run volume by volume and keeps only the regional
-means. Any number of atlases share the pass, and memory holds one volume, never the 4D array.
-Cleaning is linear, so it is done afterwards on the means (`circuitshift.pipeline.measure.denoise`).
+`circuitshift.pipeline.measure.parcellation.parcellate` assigns voxels to regions, once per atlas
+and grid. `extract` reads a run volume by volume and retains only the regional means. All atlases
+share one pass, and memory contains one volume at a time, never the 4D array. Denoising is linear
+and is therefore applied to the means afterwards (`circuitshift.pipeline.measure.denoise`).
 
-The numbers equal those of nilearn's maskers (labels, maps, spheres) with the same mask, but for
-two cases, both counted: a voxel within several spheres goes to the nearest centre alone, and a
-voxel that is not finite is left out of its region's mean (nilearn counts it as 0).
+The values equal those of nilearn's maskers for labels, maps and spheres with the same mask, with
+two exceptions: a voxel within several spheres is assigned to the nearest centre only, and a voxel
+that is not finite is omitted from the mean of its region, whereas nilearn replaces it by 0. Such
+voxels are counted.
 """
 
 from collections.abc import Sequence
@@ -36,14 +37,14 @@ class Extraction:
 
     Parameters
     ----------
-    series : tuple of ndarray of shape (n_volumes, R)
-        Per parcellation: mean (maps: amplitude) of each region; NaN for a region without a
-        voxel in the mask.
-    coverage : tuple of ndarray of shape (R,)
-        Per parcellation: share of each region's expected voxels that lie in the mask and have
-        signal, that is finite values that change over time.
+    series : tuple of ndarray, shape (n_volumes, n_regions)
+        For each parcellation, the mean of each region, or the amplitude of each map; NaN for a
+        region without a voxel in the mask.
+    coverage : tuple of ndarray, shape (n_regions,)
+        For each parcellation, the share of the expected voxels of each region that are in the mask
+        and have signal, which means finite values that change over time.
     header : Header
-        The image's header.
+        Header of the image.
     """
 
     series: tuple[_Floats, ...]
@@ -57,42 +58,59 @@ class Extraction:
 
     @property
     def t_r_s(self) -> float | None:
-        """Repetition time by the header, s."""
+        """Repetition time according to the header, s."""
         return self.header.t_r_s
 
 
 def read_mask(path: Path) -> tuple[_Bools, Header]:
-    """Read a brain mask: true where finite and not zero.
+    """Read a brain mask, which contains the voxels with finite values other than zero.
 
     Parameters
     ----------
     path : Path
-        A 3D image, or a 4D one of a single volume.
+        Image with three dimensions, or with four dimensions and one volume.
 
     Returns
     -------
-    mask : ndarray of shape (nx, ny, nz), bool
+    mask : ndarray of bool, shape (nx, ny, nz)
+        True for voxels in the mask.
     header : Header
+        Header of the image.
 
     Raises
     ------
     ImageError
-        If it cannot be read, has several volumes or no voxel.
+        If the image cannot be read, has several volumes, or is zero everywhere.
     """
     values, header = read_image(path)
     if header.n_volumes != 1:
-        raise ImageError(f"{path}: a mask has one volume, this has {header.n_volumes}")
+        raise ImageError(
+            f"{path}: a mask has one volume, but this image has {header.n_volumes}; replace it by "
+            "the brain mask of the run"
+        )
     mask = (np.isfinite(values) & (values != 0)).reshape(header.grid, order="F")
     if not mask.any():
-        raise ImageError(f"{path}: the mask is empty; no voxel is above zero")
+        raise ImageError(
+            f"{path}: the mask is empty, because no voxel is above zero; replace it by the brain "
+            "mask of the run"
+        )
     return mask, header
 
 
 class Follower(Protocol):
-    """What shares the pass over a run: it is shown every volume once, in order."""
+    """Object that receives each volume of a run once, in temporal order."""
 
     def add(self, number: int, volume: _Stored) -> None:
-        """Take one volume, flat in Fortran order and as stored; it must not be kept."""
+        """Receive one volume.
+
+        Parameters
+        ----------
+        number : int
+            Index of the volume.
+        volume : ndarray, shape (n_voxels,)
+            Stored values, flat in Fortran order, without scaling. The array is reused for the next
+            volume and must be copied if it is retained.
+        """
 
 
 def extract(
@@ -103,25 +121,29 @@ def extract(
     Parameters
     ----------
     path : Path
-        4D image, as in `circuitshift.pipeline.io.nifti.open_image`.
+        Image with four dimensions, see `circuitshift.pipeline.io.nifti.open_image`.
     parcellations : sequence of Parcellation
-        All on the grid of the image.
+        Parcellations on the grid of the image.
     followers : sequence of Follower
-        What else is shown the volumes.
+        Further objects that receive each volume.
 
     Returns
     -------
     Extraction
+        Series and coverage of each parcellation.
 
     Raises
     ------
     ImageError
-        If the image cannot be read to its end, has one volume only, or is on another grid.
+        If the image cannot be read completely, has one volume only, or is on another grid.
     """
     with open_image(path) as image:
         header = image.header
         if header.n_volumes < 2:
-            raise ImageError(f"{path}: it has a single volume, so no time series")
+            raise ImageError(
+                f"{path}: the image has one volume and therefore no time series; check that it is "
+                "the complete functional run"
+            )
         for parcellation in parcellations:
             check_grid(header, parcellation)
         sums = [_RegionSums(parcellation, header) for parcellation in parcellations]
@@ -136,7 +158,7 @@ def extract(
 
 
 class _RegionSums:
-    """Running reduction of the volumes of one run by one parcellation."""
+    """Regional sums of the volumes of one run for one parcellation."""
 
     def __init__(self, parcellation: Parcellation, header: Header) -> None:
         self._parcels, self._header = parcellation, header
@@ -153,19 +175,19 @@ class _RegionSums:
         self._broken = np.zeros(n_voxels, bool)
 
     def add(self, number: int, volume: _Stored) -> None:
-        """Reduce one volume (flat, as stored) to the row `number`."""
-        # mode="clip" skips the copy that "raise" makes of `out`; the positions are known good.
+        """Add the regional sums of one volume, which is flat and without scaling."""
+        # mode="clip" avoids the copy of `out` that "raise" makes; all positions are valid
         np.take(volume, self._parcels.voxels, out=self._stored, mode="clip")
-        self._follow()
+        self._update_constant()
         np.copyto(self._values, self._stored, casting="unsafe")
-        with np.errstate(invalid="ignore"):  # infinities of both signs; seen to below
+        with np.errstate(invalid="ignore"):  # infinities of both signs are handled below
             sums = self._weighted(self._values)
         if not np.isfinite(sums).all():
             sums = self._without_broken()
         self._sums[number, self._filled] = sums
 
     def series(self) -> _Floats:
-        """Means or amplitudes of all volumes, shape (n_volumes, R)."""
+        """Return means of regions or amplitudes of maps, shape (n_volumes, n_regions)."""
         totals = self._header.slope * self._sums
         totals[:, self._filled] += self._header.inter * self._weight
         if self._parcels.unmix is None:
@@ -174,7 +196,7 @@ class _RegionSums:
         return _amplitudes(totals, self._parcels.unmix, self._filled)
 
     def coverage(self) -> _Floats:
-        """Share of each region that is in the mask and has signal, shape (R,)."""
+        """Return the share of each region that is in the mask and has signal, (n_regions,)."""
         weights = self._parcels.weights
         live = np.ones(self._broken.size) if weights is None else np.abs(weights)
         live[self._constant] = 0
@@ -184,19 +206,19 @@ class _RegionSums:
         expected = self._parcels.expected
         return np.divide(covered, expected, out=np.zeros_like(covered), where=expected > 0)
 
-    def _follow(self) -> None:
-        """Drop from the list of constant voxels those that differ from the first volume.
+    def _update_constant(self) -> None:
+        """Remove voxels that differ from the first volume from the list of constant voxels.
 
-        The list is short after a few volumes, so this costs next to nothing.
+        The list is short after a few volumes, so that the cost is negligible.
         """
         if self._first is None:
             self._first = self._stored.copy()
             return
-        waiting = self._constant
-        self._constant = waiting[self._stored[waiting] == self._first[waiting]]
+        candidates = self._constant
+        self._constant = candidates[self._stored[candidates] == self._first[candidates]]
 
     def _reduce(self, values: _Floats) -> _Floats:
-        """Sum over the voxels of each region that has any."""
+        """Sum over the voxels of each region that has voxels in the mask."""
         if not self._starts.size:
             return np.empty(0)
         sums: _Floats = np.add.reduceat(values, self._starts)
@@ -208,9 +230,9 @@ class _RegionSums:
         return self._reduce(values if weights is None else values * weights)
 
     def _without_broken(self) -> _Floats:
-        """Sum over the finite voxels, raised to what all voxels would sum to.
+        """Sum over the finite voxels and rescale to the number of voxels of the region.
 
-        Amplitudes of maps are not raised: there the missing voxels count as 0.
+        Sums of maps are not rescaled, so that voxels that are not finite count as 0.
         """
         broken = ~np.isfinite(self._values)
         self._broken |= broken
@@ -218,13 +240,13 @@ class _RegionSums:
         sums = self._weighted(self._values)
         if self._parcels.unmix is not None:
             return sums
-        with np.errstate(invalid="ignore"):  # 0 / 0 where no voxel is finite: NaN, as it should
-            raised: _Floats = sums * self._weight / self._reduce(np.where(broken, 0.0, 1.0))
-        return raised
+        with np.errstate(invalid="ignore"):  # 0 / 0 gives NaN where no voxel is finite
+            rescaled: _Floats = sums * self._weight / self._reduce(np.where(broken, 0.0, 1.0))
+        return rescaled
 
 
 def _amplitudes(sums: _Floats, unmix: _Floats, filled: _Bools) -> _Floats:
-    """Least-squares amplitudes of the maps that have a voxel; NaN for the others."""
+    """Return least-squares amplitudes of the maps; NaN for maps without a voxel."""
     out = np.full_like(sums, np.nan)
     out[:, filled] = sums[:, filled] @ unmix[np.ix_(filled, filled)].T
     return out

@@ -1,4 +1,4 @@
-"""What is written for a run under one strategy and one atlas: names, files, its row."""
+"""Write the outputs of a run under one strategy and one atlas: file names, files and table row."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,20 +28,50 @@ __all__ = [
 ]
 
 
-_KEPT = tuple(RetainedData.__dataclass_fields__)
+_RETAINED = tuple(RetainedData.__dataclass_fields__)
 _SPACE_KEYS = ("space", "res", "cohort", "den")
-_MADE = ("atlas", "seg", "stat", "desc")
+_OUTPUT_ENTITIES = ("atlas", "seg", "stat", "desc")
 
 
 @dataclass(frozen=True, slots=True)
 class RunOutput:
-    """One run under one strategy and one atlas, computed and not yet written."""
+    """Results of one run under one strategy and one atlas, before they are written.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Atlas of the regions.
+    strategy : str
+        Name of the denoising strategy.
+    desc : str
+        Value of ``desc-`` in file names; empty for the primary strategy.
+    matrix : ndarray, shape (n_regions, n_regions)
+        Correlations; NaN for missing regions.
+    retained : RetainedData
+        Numbers of volumes, minutes, degrees of freedom and motion.
+    coverage : ndarray, shape (n_regions,), optional
+        Share of the voxels of each region that have signal; None if the input is no image.
+    parcels : Parcellation, optional
+        Voxels of each region; None if the input is no image.
+    series : ndarray, shape (n_retained, n_regions), optional
+        Denoised series; None if the input is a matrix.
+    keep : ndarray of bool, shape (n_volumes,), optional
+        Whether each volume was retained.
+    fd_mm : ndarray, shape (n_volumes,), optional
+        Framewise displacement, mm.
+    std_dvars : ndarray, shape (n_volumes,), optional
+        Standardised DVARS.
+    median_tsnr : float
+        Median temporal signal-to-noise ratio over the voxels of the mask; NaN if unavailable.
+    views : tuple of str
+        Paths of images and figures for the participant report, relative to the output folder.
+    """
 
     atlas: Atlas
     strategy: str
     desc: str
     matrix: Floats
-    kept: RetainedData
+    retained: RetainedData
     coverage: Floats | None = None
     parcels: Parcellation | None = None
     series: Floats | None = None
@@ -53,30 +83,32 @@ class RunOutput:
 
 
 def stem_of(run: Run) -> str:
-    """Name of the source run: its file name without what an output adds."""
-    pairs = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_MADE)]
+    """Return the name of the source run: its entities without space, atlas and description."""
+    pairs = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_OUTPUT_ENTITIES)]
     return "_".join(f"{k}-{v}" for k, v in pairs)
 
 
 def outputs_of(run: Run, atlas: str, desc: str = "", estimator: str = "pearson") -> dict[str, Path]:
-    """Paths of what is written for a run, relative to the output folder.
+    """Return the paths of the outputs of a run, relative to the output folder.
 
     Parameters
     ----------
     run : Run
+        Source run.
     atlas : str
-        Atlas name.
+        Name of the atlas.
     desc : str
-        `Strategy.desc`; empty for the primary strategy.
+        Value of ``desc-``, which is `Strategy.desc`; empty for the primary strategy.
     estimator : {"pearson", "partial"}
+        Estimator of the edges.
 
     Returns
     -------
-    dict
-        Keys ``timeseries``, ``relmat``, ``coverage``, ``outliers`` and ``motion``.
+    dict of str to Path
+        Paths with the keys ``timeseries``, ``relmat``, ``coverage``, ``outliers`` and ``motion``.
     """
-    source = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_MADE)]
-    spaced = [(k, v) for k, v in run.entities if k not in _MADE] + [("atlas", atlas)]
+    source = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_OUTPUT_ENTITIES)]
+    spaced = [(k, v) for k, v in run.entities if k not in _OUTPUT_ENTITIES] + [("atlas", atlas)]
     tail = [("desc", desc)] if desc else []
     return {
         "timeseries": build_path([*spaced, ("stat", "mean"), *tail], "timeseries", ".tsv"),
@@ -96,49 +128,78 @@ _MEASURES = {
 
 
 def estimator_of(run: Run, settings: AnalysisSettings) -> str:
-    """Return the estimator of a run's edges; matrices are found as Pearson's and stay so."""
+    """Return the estimator of the edges of a run.
+
+    Matrices from other software contain Pearson correlations and are not converted.
+    """
     return "pearson" if input_type_of(run).content == "matrix" else settings.estimator
 
 
 def write_product(
-    made: RunOutput,
+    output: RunOutput,
     run: Run,
     settings: AnalysisSettings,
     *,
     out_dir: Path,
     sidecar: Mapping[str, object],
 ) -> dict[str, object]:
-    """Write one product and return its row; the matrix comes last, it says that all is there."""
+    """Write the outputs of a run and return its table row.
+
+    The JSON file of the matrix is written last. It lists all other files, so that its existence
+    shows that the outputs are complete.
+
+    Parameters
+    ----------
+    output : RunOutput
+        Results of the run.
+    run : Run
+        Source run.
+    settings : AnalysisSettings
+        Settings of the measurement.
+    out_dir : Path
+        Root of the output data set.
+    sidecar : mapping
+        Further content of the JSON file of the matrix.
+
+    Returns
+    -------
+    dict
+        Row of ``sub-X_runs.tsv``.
+    """
     estimator = estimator_of(run, settings)
-    files = outputs_of(run, made.atlas.name, made.desc, estimator)
-    labels = made.atlas.labels
-    missing = [label for label, r in zip(labels, np.diag(made.matrix), strict=True) if np.isnan(r)]
+    files = outputs_of(run, output.atlas.name, output.desc, estimator)
+    labels = output.atlas.labels
+    missing = [
+        label for label, r in zip(labels, np.diag(output.matrix), strict=True) if np.isnan(r)
+    ]
     common: dict[str, object] = {
         "Sources": [f"bids:preprocessed:{run.path.name}"],
-        "Atlas": made.atlas.name,
-        "AtlasReference": made.atlas.reference,
-        "DenoisingStrategy": made.strategy,
+        "Atlas": output.atlas.name,
+        "AtlasReference": output.atlas.reference,
+        "DenoisingStrategy": output.strategy,
         "RepetitionTime": run.t_r_s,
     }
-    if made.series is not None:
+    if output.series is not None:
         about = common | {"SamplingFrequency": None if not run.t_r_s else 1 / run.t_r_s}
-        tables.write_series(out_dir / files["timeseries"], labels, made.series, sidecar=about)
-    if made.coverage is not None and made.parcels is not None:
+        tables.write_series(out_dir / files["timeseries"], labels, output.series, sidecar=about)
+    if output.coverage is not None and output.parcels is not None:
         tables.write_table(
             out_dir / files["coverage"],
-            {"Node": labels, "coverage": made.coverage},
+            {"Node": labels, "coverage": output.coverage},
             sidecar={
                 "Node": {"Description": "Region"},
-                "coverage": {"Description": "Share of the region's voxels that carry signal"},
-                "VoxelsClaimedBySeveralRegions": made.parcels.n_overlap,
-                "VoxelsOutOfView": int(made.parcels.n_out_of_view.sum()),
-                "VoxelsOutsideMask": int((made.parcels.n_voxels - made.parcels.n_in_mask).sum()),
+                "coverage": {"Description": "Share of the voxels of the region that have signal"},
+                "VoxelsClaimedBySeveralRegions": output.parcels.n_overlap,
+                "VoxelsOutOfView": int(output.parcels.n_out_of_view.sum()),
+                "VoxelsOutsideMask": int(
+                    (output.parcels.n_voxels - output.parcels.n_in_mask).sum()
+                ),
             },
         )
-    _write_motion(made, files, out_dir)
-    row = _row(made, run, settings, missing) | {"relmat": files["relmat"].as_posix()}
-    tables.write_matrix(out_dir / files["relmat"], labels, made.matrix)
-    written = [files[name] for name in _written(made)]
+    _write_motion(output, files, out_dir)
+    row = _row(output, run, settings, missing) | {"relmat": files["relmat"].as_posix()}
+    tables.write_matrix(out_dir / files["relmat"], labels, output.matrix)
+    written = [files[name] for name in _written_files(output)]
     written += [path.with_suffix(".json") for path in written if path != files["relmat"]]
     tables.write_json(
         (out_dir / files["relmat"]).with_suffix(".json"),
@@ -149,73 +210,73 @@ def write_product(
             "ValidDiagonal": False,
             "StorageFormat": "Full",
             **common,
-            "RegionsLost": missing,
+            "RegionsMissing": missing,
             "Row": row,
-            "Views": list(made.views),
+            "Views": list(output.views),
             "Files": {path.as_posix(): tables.checksum(out_dir / path) for path in written},
-            "Science": asdict(settings.measuring()),
+            "Settings": asdict(settings.measuring()),
             **sidecar,
         },
     )
     return row
 
 
-def _written(made: RunOutput) -> list[str]:
-    """Name the outputs of a product, the matrix last."""
-    moved = made.keep is not None and made.fd_mm is not None
+def _written_files(output: RunOutput) -> list[str]:
+    """Return the keys of the files that are written; the matrix is last."""
+    moved = output.keep is not None and output.fd_mm is not None
     has = {
-        "timeseries": made.series is not None,
-        "coverage": made.coverage is not None,
+        "timeseries": output.series is not None,
+        "coverage": output.coverage is not None,
         "motion": moved,
         "outliers": moved,
         "relmat": True,
     }
-    return [name for name, is_there in has.items() if is_there]
+    return [name for name, is_written in has.items() if is_written]
 
 
-def _write_motion(made: RunOutput, files: Mapping[str, Path], out_dir: Path) -> None:
-    if made.keep is None or made.fd_mm is None:
+def _write_motion(output: RunOutput, files: Mapping[str, Path], out_dir: Path) -> None:
+    if output.keep is None or output.fd_mm is None:
         return
     name = "framewise_displacement"
-    columns: dict[str, Floats] = {name: made.fd_mm}
+    columns: dict[str, Floats] = {name: output.fd_mm}
     about = {name: {"Description": "Framewise displacement (Power)", "Units": "mm"}}
-    if made.std_dvars is not None:
-        columns["std_dvars"] = made.std_dvars
+    if output.std_dvars is not None:
+        columns["std_dvars"] = output.std_dvars
         about["std_dvars"] = {
             "Description": "Standardised DVARS of the preprocessed images, from the confounds table"
         }
     tables.write_table(out_dir / files["motion"], columns, sidecar=about)
     tables.write_table(
         out_dir / files["outliers"],
-        {name: (~made.keep).astype(int)},
-        sidecar={name: {"Description": "1: left out (motion or non-steady state), 0: kept"}},
+        {name: (~output.keep).astype(int)},
+        sidecar={name: {"Description": "1: censored or before the steady state; 0: retained"}},
     )
 
 
 def _row(
-    made: RunOutput, run: Run, settings: AnalysisSettings, missing: Sequence[str]
+    output: RunOutput, run: Run, settings: AnalysisSettings, missing: Sequence[str]
 ) -> dict[str, object]:
-    coverage = made.coverage
+    coverage = output.coverage
     if coverage is None:
-        coverage = np.where(np.isnan(np.diag(made.matrix)), 0.0, 1.0)
-    reasons = quality.exclude_run(made.kept, settings, coverage)
+        coverage = np.where(np.isnan(np.diag(output.matrix)), 0.0, 1.0)
+    reasons = quality.exclude_run(output.retained, settings, coverage)
     return {
         "run": stem_of(run),
         "session": run.session or None,
-        "atlas": made.atlas.name,
-        "strategy": made.strategy,
+        "atlas": output.atlas.name,
+        "strategy": output.strategy,
         "status": "excluded" if reasons else "included",
         "code": "; ".join(code for code, _ in reasons) or None,
         "reason": "; ".join(reason for _, reason in reasons) or None,
-        **{name: getattr(made.kept, name) for name in _KEPT},
-        "median_tsnr": made.median_tsnr,
+        **{name: getattr(output.retained, name) for name in _RETAINED},
+        "median_tsnr": output.median_tsnr,
         "n_regions": len(coverage),
         "n_regions_lost": len(missing),
     }
 
 
 def command_record(root: Path) -> Path:
-    """Path of the record of the command that measured a study."""
+    """Return the path of the record of the participant-level command."""
     return root / "logs" / "participant.json"
 
 
@@ -225,5 +286,5 @@ def runs_table(participant: str, out_dir: Path) -> Path:
 
 
 def desc_of(strategy: Strategy, settings: AnalysisSettings) -> str:
-    """``desc-`` label of a strategy: empty for the primary one."""
+    """Return the value of ``desc-`` for a strategy; empty for the primary strategy."""
     return "" if strategy.name == settings.strategies[0] else strategy.desc

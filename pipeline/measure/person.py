@@ -1,7 +1,8 @@
-"""Measure one participant: every run once, and a table of what became of each.
+"""Measure all runs of a participant and write a table with the status of each run.
 
-A fault of one run becomes a row of ``sub-X_runs.tsv``, so that the other runs and participants go
-on. Outputs that are still valid (`circuitshift.pipeline.measure.validity`) are not made again.
+If a run cannot be measured, the table ``sub-X_runs.tsv`` contains the reason, and the other runs
+are measured. Outputs that are still valid (`circuitshift.pipeline.measure.validity`) are not
+computed again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,35 +40,35 @@ __all__ = [
 
 Row = dict[str, object]
 
-#: Columns of ``sub-X_runs.tsv``, and what they mean.
+#: Columns of ``sub-X_runs.tsv`` and their descriptions.
 RUNS_COLUMNS: dict[str, str] = {
     "run": "Name of the input file up to its suffix",
     "session": "Session label",
     "atlas": "Atlas name",
     "strategy": "Denoising strategy",
     "status": "included, excluded (measured, but below a threshold), or failed (not measured)",
-    "code": "Why it is not included, as a word",
-    "reason": "Why it is not included, as a sentence; a note when it is",
-    "n_volumes": "Volumes in the run",
-    "n_dummy": "Non-steady-state volumes dropped at its start",
-    "n_censored": "Volumes censored for motion",
-    "n_retained": "Volumes that entered connectivity",
+    "code": "Reason for exclusion or failure as a keyword; several are separated by semicolons",
+    "reason": "Reason for exclusion or failure as a sentence",
+    "n_volumes": "Number of volumes of the run",
+    "n_dummy": "Number of non-steady-state volumes that were dropped at the start",
+    "n_censored": "Number of volumes that were censored for motion",
+    "n_retained": "Number of volumes from which connectivity was estimated",
     "minutes": "Retained volumes times repetition time, min",
     "n_regressors": "Rank of the nuisance regressors after filtering",
     "residual_dof": "Residual degrees of freedom; the weight of this run in its session",
     "mean_fd_mm": "Mean framewise displacement of the retained volumes, mm",
-    "variance_removed": "Share of a region's variance that the regressors took, after detrending "
-    "and filtering; median over regions",
+    "variance_removed": "Share of the variance of a region that the regressors removed, after "
+    "detrending and filtering; median over regions",
     "median_tsnr": "Temporal signal-to-noise ratio before denoising, median over the voxels of the "
     "mask",
-    "n_regions": "Regions of the atlas",
-    "n_regions_lost": "Regions without enough signal; their edges are n/a",
-    "relmat": "Edge matrix, relative to the output folder",
+    "n_regions": "Number of regions of the atlas",
+    "n_regions_lost": "Number of regions with too little signal, whose edges are n/a",
+    "relmat": "Path of the edge matrix, relative to the output folder",
 }
 
 
 class ParticipantFiles(NamedTuple):
-    """What `measure_participant` makes."""
+    """Path of the table that `measure_participant` writes."""
 
     runs: Path
 
@@ -80,29 +81,35 @@ def measure_participant(
     settings: AnalysisSettings,
     out_dir: Path,
 ) -> ParticipantFiles:
-    """Measure every run of one person and write what was found.
+    """Measure all runs of one participant and write their outputs and the table of runs.
 
     Parameters
     ----------
     runs : sequence of Run
-        Of one person of one data set.
-    problems : sequence of Fault
-        What the index found wrong with this person; each becomes a row with status ``failed``.
+        Runs of one participant of one data set.
+    problems : sequence of InputProblem
+        Problems of files of this participant; each becomes a row with status ``failed``.
     participant : str
         Label without ``sub-``.
-    settings : Science
+    settings : AnalysisSettings
+        Settings of the measurement.
     out_dir : Path
         Root of the output data set.
 
     Returns
     -------
-    PersonFiles
-        ``sub-X_runs.tsv`` is written even when every run failed.
+    ParticipantFiles
+        Path of ``sub-X_runs.tsv``, which is written also if all runs failed.
+
+    Raises
+    ------
+    OutputError
+        If outputs cannot be written.
     """
     rows = _problem_rows(problems)
     with recorded_digests(f"sub-{participant}", out_dir) as digests:
         for run in runs:
-            rows += _rows_or_fault(run, settings, out_dir, digests)
+            rows += _rows_or_failure(run, settings, out_dir, digests)
     return ParticipantFiles(_write_rows(rows, participant, out_dir))
 
 
@@ -115,13 +122,24 @@ def is_measured(
     out_dir: Path,
     digests: Digests,
 ) -> bool:
-    """Tell whether `measure_participant` would change nothing.
+    """Return whether all outputs of a participant exist and are valid.
+
+    In this case, `measure_participant` would change nothing.
 
     Parameters
     ----------
-    runs, problems, participant, settings, out_dir
-        As of `measure_participant`.
+    runs : sequence of Run
+        Runs of one participant of one data set.
+    problems : sequence of InputProblem
+        Problems of files of this participant.
+    participant : str
+        Label without ``sub-``.
+    settings : AnalysisSettings
+        Settings of the measurement.
+    out_dir : Path
+        Root of the output data set.
     digests : Digests
+        Digests of files.
 
     Returns
     -------
@@ -137,15 +155,18 @@ def is_measured(
 
 
 def is_run_measured(run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests) -> bool:
-    """Tell whether all outputs of a run are there and valid, so that measuring would skip it.
+    """Return whether all outputs of a run exist and are valid.
 
     Parameters
     ----------
     run : Run
-    settings : Science
+        Run as selected; its metadata are checked here.
+    settings : AnalysisSettings
+        Settings of the measurement.
     out_dir : Path
         Root of the output data set.
     digests : Digests
+        Digests of files.
 
     Returns
     -------
@@ -156,20 +177,21 @@ def is_run_measured(run: Run, settings: AnalysisSettings, out_dir: Path, digests
 
 
 def record_crash(participant: str, reason: str, *, out_dir: Path) -> ParticipantFiles:
-    """Add a row with status ``failed`` for an error that nobody foresaw.
+    """Add a row with status ``failed`` for an unexpected error.
 
     Parameters
     ----------
     participant : str
         Label without ``sub-``.
     reason : str
-        One sentence that says where the whole error is.
+        Sentence that names the file with the complete error.
     out_dir : Path
         Root of the output data set.
 
     Returns
     -------
-    PersonFiles
+    ParticipantFiles
+        Path of ``sub-X_runs.tsv``.
     """
     path = runs_table(participant, out_dir)
     before: list[Row] = []
@@ -191,7 +213,7 @@ def _columns(rows: Sequence[Mapping[str, object]]) -> dict[str, list[object]]:
 
 
 def _write_rows(rows: Sequence[Mapping[str, object]], participant: str, out_dir: Path) -> Path:
-    """Write the table of runs, unless the same is there."""
+    """Write the table of runs, unless it exists with the same content."""
     path, columns = runs_table(participant, out_dir), _columns(rows)
     if not _is_written(path, columns):
         sidecar = {k: {"Description": v} for k, v in RUNS_COLUMNS.items()}
@@ -201,31 +223,31 @@ def _write_rows(rows: Sequence[Mapping[str, object]], participant: str, out_dir:
 
 def _is_written(path: Path, columns: Mapping[str, Sequence[object]]) -> bool:
     try:
-        is_there = path.with_suffix(".json").exists()
-        return is_there and tables.read_text(path) == tables.table_text(columns)
+        has_sidecar = path.with_suffix(".json").exists()
+        return has_sidecar and tables.read_text(path) == tables.table_text(columns)
     except TableError:
         return False
 
 
-def _rows_or_fault(
+def _rows_or_failure(
     run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests
 ) -> list[Row]:
-    """Measure one run unless its outputs are valid; a fault becomes a row."""
+    """Measure one run unless its outputs are valid; return an error as a row."""
     try:
         return _rows_of(run, settings, out_dir, digests)
-    except OutputError:  # no fault of this run: everything has to wait
+    except OutputError:  # not a problem of this run: it affects all outputs
         raise
     except CircuitshiftError as error:
         return [failed_row(stem_of(run), run.session, error_code(error), str(error))]
     except OSError as error:
         if error.filename is None:
             raise
-        reason = f"{error.filename}: it cannot be read ({error.strerror}); see to the disk it is on"
+        reason = f"{error.filename}: it cannot be read ({error.strerror}); check its disk"
         return [failed_row(stem_of(run), run.session, "input", reason)]
 
 
 def _rows_of(run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests) -> list[Row]:
-    _refuse_vanished(run)
+    _check_files_exist(run)
     run, problems, notes = bids.check_run(run)
     if problems:
         return _unusable(run, problems)
@@ -246,9 +268,9 @@ def _rows_of(run: Run, settings: AnalysisSettings, out_dir: Path, digests: Diges
 def _rows_without_measuring(
     run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests
 ) -> list[Row] | None:
-    """Return the rows of a run as far as they are known without measuring it; else None."""
+    """Return the rows of a run if they can be determined without measuring it, otherwise None."""
     try:
-        _refuse_vanished(run)
+        _check_files_exist(run)
         run, problems, notes = bids.check_run(run)
         if problems:
             return _unusable(run, problems)
@@ -259,18 +281,18 @@ def _rows_without_measuring(
 
 
 def _unusable(run: Run, problems: Sequence[InputProblem]) -> list[Row]:
-    reason = "; ".join(f"{Path(f.where).name}: {f.what}; {f.fix}" for f in problems)
+    reason = "; ".join(f"{Path(p.where).name}: {p.what}; {p.fix}" for p in problems)
     return [failed_row(stem_of(run), run.session, "input", reason)]
 
 
-def _refuse_vanished(run: Run) -> None:
-    """Say which file of a run has gone since the data set was indexed."""
+def _check_files_exist(run: Run) -> None:
+    """Raise an error if files of a run were removed after the data set was indexed."""
     files = [path for path in (run.path, run.mask, run.confounds) if path is not None]
     gone = [path for path in files if not path.exists()]
     if gone:
         raise InputError(
-            f"{', '.join(map(str, gone))}: gone since the data set was indexed; fetch or write it "
-            "again"
+            f"{', '.join(map(str, gone))}: gone since the data set was indexed; restore the file "
+            "and run again"
         )
 
 
@@ -284,27 +306,30 @@ def measure_preprocessed(
     data_set: str,
     out_dir: Path,
 ) -> ParticipantFiles:
-    """Measure the runs that were preprocessed, as if fMRIPrep had written them.
+    """Measure the runs of a participant that circuitshift preprocessed.
 
     Parameters
     ----------
     records : sequence of Path
-        Of `preprocess_run`, one for each run.
-    problems : sequence of Fault
-        What the index found wrong with this person.
+        JSON records of `circuitshift.pipeline.preproc.person.preprocess_run`, one per run.
+    problems : sequence of InputProblem
+        Problems of files of this participant.
     participant : str
-    settings : Science
+        Label without ``sub-``.
+    settings : AnalysisSettings
+        Settings of the measurement.
     preproc_dir : Path
-        Root of the derivatives.
+        Root of the preprocessed data set.
     data_set : str
-        Name of the data set; empty for the main one.
+        Name of the data set; empty for the main data set.
     out_dir : Path
         Root of the output data set.
 
     Returns
     -------
-    PersonFiles
-        A run that could not be preprocessed has a row with status ``failed``.
+    ParticipantFiles
+        Path of ``sub-X_runs.tsv``. A run that could not be preprocessed has a row with status
+        ``failed``.
     """
     runs, failures = preprocessed_runs(
         records,
@@ -334,28 +359,42 @@ def preprocessed_runs(
 
     Parameters
     ----------
-    records, participant, settings, preproc_dir, data_set
-        As of `measure_preprocessed`.
+    records : sequence of Path
+        JSON records of `circuitshift.pipeline.preproc.person.preprocess_run`, one per run.
+    participant : str
+        Label without ``sub-``.
+    settings : AnalysisSettings
+        Settings with the template space.
+    preproc_dir : Path
+        Root of the preprocessed data set.
+    data_set : str
+        Name of the data set; empty for the main data set.
 
     Returns
     -------
     runs : list of Run
+        Preprocessed runs.
     failures : list of InputProblem
         Runs that could not be preprocessed.
     """
-    made: set[str] = set()
+    written: set[str] = set()
     failures: list[InputProblem] = []
     for record in records:
         content = read_record(record)
         if "fault" in content:
             stem = record.name.removesuffix("_bold.json")
             what, _, fix = str(content["fault"]).rpartition("; ")
-            problem = (what, fix) if what else (fix, "mend it and run again")
+            problem = (what, fix) if what else (fix, "correct this and run again")
             failures.append(InputProblem(stem, *problem, participant))
-        made |= set(content.get("files", []))
+        written |= set(content.get("files", []))
+    if not written:
+        return [], failures
+    tasks = {name.get("task") for path in written if (name := bids.parse_name(Path(path).name))}
     query = bids.Query(
-        participants=(participant,), spaces=(settings.template,), input_types=("bold",)
+        participants=(participant,),
+        tasks=tuple(sorted(tasks - {""})),  # chosen before the images were preprocessed
+        spaces=(settings.template,),
+        input_types=("bold",),
     )
-    found = bids.find_runs(preproc_dir, query, dataset=data_set) if made else bids.FoundRuns(())
-    runs = [run for run in found.runs if run.path.relative_to(preproc_dir).as_posix() in made]
-    return runs, failures
+    found = bids.find_runs(preproc_dir, query, dataset=data_set, only=written)
+    return list(found.runs), failures

@@ -1,7 +1,7 @@
-"""What a person's page shows of one run beside its tables: maps, carpets, correlations, as files.
+"""Write images for the quality assessment of a run: maps, carpet plots and confound correlations.
 
-Written while the run is measured (`write_views`), read back for the page (`read_views`), so that a
-page can be made again without the images that were measured.
+The files are written while a run is measured (`write_views`) and read for the participant report,
+so that a report can be created again without the functional images.
 """
 
 import os
@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 
-_ROWS = 300  # of a carpet
-_LIMIT_SD = 3.0  # beyond it a carpet is black or white
-_MADE = ("atlas", "seg", "stat", "desc")
+_N_ROWS = 300  # of a carpet plot
+_LIMIT_SD = 3.0  # standard deviations beyond which a carpet plot is black or white
+_OUTPUT_ENTITIES = ("atlas", "seg", "stat", "desc")
 _SPACE_KEYS = ("space", "res", "cohort", "den")
-#: Values of ``dseg``, and what they are.
+#: Tissue of each value of a segmentation ``dseg``.
 _TISSUES = {1: "other grey matter", 2: "white matter", 3: "cerebrospinal fluid"}
-_ELSEWHERE = "outside all regions"
-#: Columns of a confounds table whose correlations are shown, when they are there.
+_OUTSIDE = "outside all regions"
+#: Columns of a confounds table whose correlations are shown if they are available.
 _CONFOUNDS = (
     "framewise_displacement",
     "std_dvars",
@@ -54,13 +54,15 @@ _CONFOUNDS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VoxelCollector:
-    """What is followed during the pass over a run.
+    """Collectors of voxel statistics and seed series during the pass over a run.
 
     Parameters
     ----------
     voxels : VoxelPass
+        Collector of voxel statistics and series of blocks of voxels.
     seeds : Parcellation or None
-        None when the run is not in MNI space, where seeds are defined.
+        Spheres of the seeds; None if the run is not in MNI space, in which seeds are defined, or if
+        no seed is in the field of view.
     """
 
     voxels: voxels.VoxelPass
@@ -70,37 +72,60 @@ class VoxelCollector:
     def of(
         cls, run: Run, mask: npt.NDArray[np.bool_] | None, dummy_scans: int | None
     ) -> "VoxelCollector | None":
-        """Make one for a run; None when it has no brain mask."""
+        """Create the collector of a run.
+
+        Parameters
+        ----------
+        run : Run
+            Functional run.
+        mask : ndarray of bool, shape (nx, ny, nz), or None
+            Brain mask.
+        dummy_scans : int, optional
+            Number of volumes to drop at the start, see
+            `circuitshift.pipeline.measure.denoise.count_dummy`.
+
+        Returns
+        -------
+        VoxelCollector or None
+            None if the run has no brain mask or no confounds, or if its image is not valid.
+        """
         if mask is None or run.confounds is None:
             return None
         header = read_header(run.path)
         if header.grid != mask.shape or header.n_volumes < 2:
-            return None  # extraction says so in its own words
+            return None  # `extract` reports the problem
         seeds = None
         if run.space.startswith("MNI"):
             atlas = voxels.seed_atlas(run.space)
             try:
                 seeds = parcellate(atlas, header.affine, header.grid, mask)
-            except CircuitshiftError:  # all seeds are out of view
+            except CircuitshiftError:  # all seeds are outside the field of view
                 seeds = None
         try:
             n_dummy = denoise.count_dummy(run.confounds, dummy_scans)
-        except CircuitshiftError:  # every strategy will say so
+        except CircuitshiftError:  # `load_regressors` reports the problem
             n_dummy = 0
         return cls(voxels.VoxelPass(header, mask, n_dummy=n_dummy), seeds)
 
 
 def view_paths(run: Run, atlas: str) -> dict[str, Path]:
-    """Paths of the views of a run, relative to the output folder.
+    """Return the paths of the quality images of a run, relative to the output folder.
 
     Parameters
     ----------
     run : Run
+        Functional run.
     atlas : str
-        The atlas whose networks order the carpets.
+        Name of the atlas whose networks sort the rows of carpet plots.
+
+    Returns
+    -------
+    dict of str to Path
+        Paths of the maps ``mean`` and ``tsnr``, of the map of each seed, of the carpet plots
+        ``before`` and ``after`` denoising, and of the correlations of ``confounds``.
     """
-    source = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_MADE)]
-    spaced = [(k, v) for k, v in run.entities if k not in _MADE]
+    source = [(k, v) for k, v in run.entities if k not in (*_SPACE_KEYS, *_OUTPUT_ENTITIES)]
+    spaced = [(k, v) for k, v in run.entities if k not in _OUTPUT_ENTITIES]
     out = {
         name: build_path([*spaced, ("stat", name)], "boldmap", ".nii.gz")
         for name in ("mean", "tsnr")
@@ -123,45 +148,51 @@ def view_paths(run: Run, atlas: str) -> dict[str, Path]:
 
 def write_views(
     run: Run,
-    watched: tuple[voxels.VoxelBlocks, Floats | None],
+    collected: tuple[voxels.VoxelBlocks, Floats | None],
     parcels: Parcellation,
     *,
     regressors: denoise.Regressors,
     strategy: Strategy,
     out_dir: Path,
 ) -> list[str]:
-    """Write what the page shows of one run.
+    """Write the quality images of one run.
 
     Parameters
     ----------
     run : Run
-        With a mask and confounds.
-    watched : (Blocks, ndarray of shape (n_volumes, n_spheres) or None)
-        What the pass kept, and the series of the spheres of the seeds.
+        Functional run with a mask and confounds.
+    collected : (VoxelBlocks, ndarray of shape (n_volumes, n_spheres) or None)
+        Blocks of voxels, and the series of the spheres of the seeds.
     parcels : Parcellation
-        Of the atlas whose networks order the carpets.
+        Parcellation of the atlas whose networks sort the rows of carpet plots.
     regressors : Regressors
+        Nuisance regressors and retained volumes.
     strategy : Strategy
-        The primary one.
+        Primary strategy.
     out_dir : Path
         Root of the output data set.
 
     Returns
     -------
     list of str
-        Paths of what was written, relative to `out_dir`.
+        Paths of the written files, relative to `out_dir`.
+
+    Raises
+    ------
+    CircuitshiftError
+        If the series cannot be denoised.
     """
-    assert run.t_r_s is not None  # noqa: S101 - for the type checker; check_run saw to it
+    assert run.t_r_s is not None  # noqa: S101 - for the type checker; check_run ensures it
     assert run.confounds is not None  # noqa: S101
-    blocks, spheres = watched
+    blocks, spheres = collected
     paths = view_paths(run, parcels.atlas.name)
-    made: list[str] = []
+    written: list[str] = []
     maps = {"mean": blocks.mean, "tsnr": blocks.tsnr}
     if spheres is not None:
         maps |= voxels.seed_maps(blocks, spheres, regressors, strategy, t_r_s=run.t_r_s)
     for name, values in maps.items():
         _write_map(out_dir / paths[name], blocks, values, _about(name, strategy, blocks))
-        made.append(paths[name].as_posix())
+        written.append(paths[name].as_posix())
     rows, kinds = _rows(run, blocks, parcels)
     if rows.size:
         series = np.asarray(blocks.series[:, rows], float)
@@ -172,13 +203,13 @@ def write_views(
         before[: regressors.n_dummy] = np.nan
         for name, values in (("before", before), ("after", after)):
             _write_carpet(out_dir / paths[name], values, kinds, regressors.keep)
-            made.append(paths[name].as_posix())
+            written.append(paths[name].as_posix())
     labels, matrix = _correlations(run.confounds, regressors.keep)
     if len(labels) > 1:
-        about = {"Description": "Correlations of confounds over the volumes that were used"}
+        about = {"Description": "Correlations of confounds over the retained volumes"}
         tables.write_matrix(out_dir / paths["confounds"], labels, matrix, sidecar=about)
-        made.append(paths["confounds"].as_posix())
-    return made
+        written.append(paths["confounds"].as_posix())
+    return written
 
 
 def _about(name: str, strategy: Strategy, blocks: voxels.VoxelBlocks) -> dict[str, object]:
@@ -186,8 +217,8 @@ def _about(name: str, strategy: Strategy, blocks: voxels.VoxelBlocks) -> dict[st
         return {"Description": "Mean over time, in blocks of voxels"}
     if name == "tsnr":
         return {
-            "Description": "Mean divided by standard deviation over time, in blocks of voxels; "
-            "volumes before the steady state are left out, nothing is removed",
+            "Description": "Mean divided by standard deviation over time, in blocks of voxels, "
+            "before denoising and without the volumes before the steady state",
             "MedianOverVoxels": blocks.median_tsnr,
         }
     seed = next(seed for seed in voxels.SEEDS if seed.name == name)
@@ -213,37 +244,49 @@ def _write_map(
 def _rows(
     run: Run, blocks: voxels.VoxelBlocks, parcels: Parcellation
 ) -> tuple[npt.NDArray[np.intp], tuple[str, ...]]:
-    """Choose the rows of the carpets: networks as in the atlas, then tissues."""
+    """Choose the rows of the carpet plots: networks in the order of the atlas, then tissues."""
     kinds = voxels.block_networks(blocks, parcels)
     tissue = _tissues(run, blocks)
     kinds = [kind or other for kind, other in zip(kinds, tissue, strict=True)]
     networks = dict.fromkeys(region.network or "no network" for region in parcels.atlas.regions)
-    ordered = sorted(networks, key=lambda name: name == "no network")  # the unnamed come last
-    lives = np.ptp(blocks.series, axis=0) > 0
-    kinds = [kind if alive else "" for kind, alive in zip(kinds, lives, strict=True)]
-    return voxels.carpet_rows(kinds, ordered, [*_TISSUES.values(), _ELSEWHERE], most=_ROWS)
+    ordered = sorted(networks, key=lambda name: name == "no network")  # "no network" is last
+    varies = np.ptp(blocks.series, axis=0) > 0
+    kinds = [kind if is_varying else "" for kind, is_varying in zip(kinds, varies, strict=True)]
+    return voxels.carpet_rows(kinds, ordered, [*_TISSUES.values(), _OUTSIDE], most=_N_ROWS)
 
 
 def _tissues(run: Run, blocks: voxels.VoxelBlocks) -> list[str]:
-    """Tissue of every block by the person's segmentation in this space, when there is one."""
-    unknown = [_ELSEWHERE] * blocks.index.size
+    """Return the tissue of each block according to the segmentation of the participant."""
+    unknown = [_OUTSIDE] * blocks.index.size
     path = segmentation_of(run)
     if path is None:
         return unknown
     try:
         labels, header = read_image(path)
-    except CircuitshiftError:  # a picture is not worth a run
+    except CircuitshiftError:  # an invalid segmentation affects the figure only, not the run
         return unknown
     inverse = np.linalg.inv(header.affine)
-    at = np.rint(blocks.centres_mm() @ inverse[:3, :3].T + inverse[:3, 3]).astype(np.intp)
-    inside = ((at >= 0) & (at < header.grid)).all(axis=1)
-    at[~inside] = 0
-    values = np.where(inside, labels[tuple(at.T)], 0)
-    return [_TISSUES.get(int(value), _ELSEWHERE) for value in values]
+    ijk = np.rint(blocks.centres_mm() @ inverse[:3, :3].T + inverse[:3, 3]).astype(np.intp)
+    inside = ((ijk >= 0) & (ijk < header.grid)).all(axis=1)
+    ijk[~inside] = 0
+    values = np.where(inside, labels[tuple(ijk.T)], 0)
+    return [_TISSUES.get(int(value), _OUTSIDE) for value in values]
 
 
 def segmentation_of(run: Run) -> Path | None:
-    """Find ``*_space-<S>*_dseg.nii.gz`` of the person beside the run."""
+    """Find the segmentation ``*_space-<S>*_dseg.nii.gz`` of the participant of a run.
+
+    Parameters
+    ----------
+    run : Run
+        Functional run.
+
+    Returns
+    -------
+    Path or None
+        Segmentation in the space of the run, from the folder ``anat`` of the session or of the
+        participant; None if there is none.
+    """
     if not run.space:
         return None
     for folder in list(run.path.parents)[:3]:
@@ -257,8 +300,8 @@ def segmentation_of(run: Run) -> Path | None:
 def _write_carpet(
     path: Path, values: Floats, kinds: Sequence[str], keep: npt.NDArray[np.bool_]
 ) -> None:
-    """Write 8-bit grey: 0 for what is not known, 1 to 255 for -3 to 3 standard deviations."""
-    from PIL import Image  # noqa: PLC0415 - comes with matplotlib
+    """Write a carpet plot: grey levels 1 to 255 are -3 to 3 standard deviations, 0 is missing."""
+    from PIL import Image  # noqa: PLC0415 - installed with matplotlib
 
     used = values[keep]
     spread = used.std(axis=0)
@@ -269,8 +312,8 @@ def _write_carpet(
     with atomic_binary(path) as file:
         Image.fromarray(np.ascontiguousarray(grey.T)).save(file, format="png", optimize=True)
     about = {
-        "Description": "Rows are blocks of voxels, columns volumes; 0 is not used, 1 to 255 are -3 "
-        "to 3 standard deviations of the row",
+        "Description": "Rows are blocks of voxels, columns are volumes; values 1 to 255 are -3 to "
+        "3 standard deviations of the row, and 0 is missing",
         "Rows": list(kinds),
     }
     tables.write_json(path.with_suffix(".json"), about)
@@ -281,9 +324,8 @@ def _correlations(confounds: Path, keep: npt.NDArray[np.bool_]) -> tuple[tuple[s
     columns = {n: table.numbers(n)[keep] for n in _CONFOUNDS if n in table.columns}
     if not columns:
         return (), np.empty((0, 0))
-    available = np.isfinite(list(columns.values())).all(
-        axis=0
-    )  # the first volume has no displacement
+    # the first volume has no framewise displacement
+    available = np.isfinite(list(columns.values())).all(axis=0)
     varying = {
         n: values[available]
         for n, values in columns.items()
@@ -295,32 +337,50 @@ def _correlations(confounds: Path, keep: npt.NDArray[np.bool_]) -> tuple[tuple[s
 
 
 def preprocessed_by(run: Run) -> str:
-    """Name and version of the program that made the run, as its data set says; or empty."""
-    for folder in list(run.path.parents)[:5]:
-        path = folder / "dataset_description.json"
-        if path.exists():
-            try:
-                makers = tables.read_json(path).get("GeneratedBy")
-            except CircuitshiftError:
-                return ""
-            made = makers[0] if isinstance(makers, list) and makers else {}
-            words = (made.get("Name"), made.get("Version")) if isinstance(made, dict) else ()
-            return " ".join(str(word) for word in words if word)
-    return ""
-
-
-def fmriprep_report(run: Run, out_dir: Path) -> str:
-    """Path of the report that fMRIPrep wrote of this person, relative to `out_dir`; or empty.
+    """Return name and version of the software that preprocessed a run.
 
     Parameters
     ----------
     run : Run
-    out_dir : Path
+        Functional run.
+
+    Returns
+    -------
+    str
+        First entry of ``GeneratedBy`` in ``dataset_description.json``; empty if it is missing.
     """
-    whole, visit = f"sub-{run.participant}", f"sub-{run.participant}_ses-{run.session}"
-    names = [f"{whole}.html"]
+    for folder in list(run.path.parents)[:5]:
+        path = folder / "dataset_description.json"
+        if path.exists():
+            try:
+                entries = tables.read_json(path).get("GeneratedBy")
+            except CircuitshiftError:
+                return ""
+            first = entries[0] if isinstance(entries, list) and entries else {}
+            values = (first.get("Name"), first.get("Version")) if isinstance(first, dict) else ()
+            return " ".join(str(value) for value in values if value)
+    return ""
+
+
+def fmriprep_report(run: Run, out_dir: Path) -> str:
+    """Return the path of the fMRIPrep report of the participant of a run.
+
+    Parameters
+    ----------
+    run : Run
+        Functional run.
+    out_dir : Path
+        Root of the output data set.
+
+    Returns
+    -------
+    str
+        Path relative to `out_dir`; empty if there is no report.
+    """
+    participant, session = f"sub-{run.participant}", f"sub-{run.participant}_ses-{run.session}"
+    names = [f"{participant}.html"]
     if run.session:
-        names += [f"{visit}.html", f"{visit}_func.html"]
+        names += [f"{session}.html", f"{session}_func.html"]
     for folder in list(run.path.parents)[:5]:
         for name in names:
             found = folder / name

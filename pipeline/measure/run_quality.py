@@ -1,4 +1,4 @@
-"""Quality: what moves, what is left, and the one place that excludes."""
+"""Exclude runs by thresholds of duration, motion and coverage."""
 
 import numpy as np
 
@@ -11,48 +11,50 @@ __all__ = [
 ]
 
 
-#: Reasons to leave a run out that are no failures.
+#: Keywords of reasons for an exclusion, as opposed to a failure.
 CODES = ("too-short", "motion", "coverage", "rated")
 
-_MOST_REGIONS_LOST = 0.5
+_MAX_SHARE_OF_MISSING_REGIONS = 0.5
 
 
 def exclude_run(
-    kept: RetainedData, settings: AnalysisSettings, coverage: Floats
+    retained: RetainedData, settings: AnalysisSettings, coverage: Floats
 ) -> list[tuple[str, str]]:
-    """Say why a run must not enter the analysis.
+    """Return the reasons for which a run is excluded from the analysis.
 
     Parameters
     ----------
-    kept : Kept
-        Unknown minutes or motion (NaN) exclude nobody.
-    settings : Science
-        Thresholds.
-    coverage : ndarray of shape (n_regions,)
-        Share of each region that carries signal.
+    retained : RetainedData
+        Retained minutes and motion of the run. A run with missing minutes or motion (NaN) is not
+        excluded for this reason.
+    settings : AnalysisSettings
+        Thresholds of minutes, motion and coverage.
+    coverage : ndarray, shape (n_regions,)
+        Share of the voxels of each region that have signal.
 
     Returns
     -------
     list of (str, str)
-        Code and sentence of every reason; empty when the run may enter.
+        Keyword and sentence of each reason; empty if the run is included.
     """
     reasons = []
-    if kept.minutes < settings.min_minutes:
+    if retained.minutes < settings.min_minutes:
         reasons.append(
             (
                 "too-short",
-                f"{kept.minutes:.1f} minutes are left of it, fewer than {settings.min_minutes:g}",
+                f"{retained.minutes:.1f} minutes were retained, fewer than "
+                f"{settings.min_minutes:g}",
             )
         )
-    if kept.mean_fd_mm > settings.max_mean_fd_mm:
+    if retained.mean_fd_mm > settings.max_mean_fd_mm:
         reasons.append(
             (
                 "motion",
-                f"mean framewise displacement {kept.mean_fd_mm:.3f} mm is above "
-                f"{settings.max_mean_fd_mm:g}",
+                f"mean framewise displacement {retained.mean_fd_mm:.3f} mm is above "
+                f"{settings.max_mean_fd_mm:g} mm",
             )
         )
     missing = float(np.mean(~(coverage >= settings.min_coverage)))
-    if missing > _MOST_REGIONS_LOST:
-        reasons.append(("coverage", f"{missing:.0%} of the regions carry too little signal"))
+    if missing > _MAX_SHARE_OF_MISSING_REGIONS:
+        reasons.append(("coverage", f"{missing:.0%} of the regions have too little signal"))
     return reasons

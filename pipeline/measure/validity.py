@@ -5,7 +5,7 @@ output files exist with the content that was written:
 
 - ``InputsHash``: content of the image, mask, confounds table and its JSON file, segmentation, atlas
   and strategies, and the repetition time, but not names of folders and times of files;
-- ``ScienceHash``: settings of the measurement, which do not include circuits;
+- ``SettingsHash``: settings of the measurement, which do not include circuits;
 - ``CodeHash``: source of `circuitshift.pipeline.measure.run` and of all modules that it imports.
 """
 
@@ -45,16 +45,19 @@ def run_key(
     Parameters
     ----------
     run : Run
-        With its repetition time.
+        Run with its repetition time, from
+        `circuitshift.pipeline.bids.run_metadata.check_run`.
     settings : AnalysisSettings
+        Settings of the measurement.
     out_dir : Path
         Root of the output data set.
     digests : Digests
+        Digests of files.
 
     Returns
     -------
     dict of str to str
-        ``InputsHash``, ``CodeHash``, ``ScienceHash``.
+        Hashes with the keys ``InputsHash``, ``CodeHash`` and ``SettingsHash``.
 
     Raises
     ------
@@ -83,7 +86,7 @@ def run_key(
     return {
         "InputsHash": inputs,
         "CodeHash": measuring_code(),
-        "ScienceHash": settings.by_content().digest(),
+        "SettingsHash": settings.by_content().digest(),
     }
 
 
@@ -118,17 +121,18 @@ def about_run(
     Parameters
     ----------
     run : Run
+        Source run.
     atlas : Atlas or None
-        None for series and matrices.
+        Atlas of an image; None for series and matrices.
     notes : sequence of str
-        From `circuitshift.pipeline.bids.run_metadata.check_run`.
+        Notes from `circuitshift.pipeline.bids.run_metadata.check_run`.
     out_dir : Path
         Root of the output data set.
 
     Returns
     -------
     dict
-        ``Preprocessing``, ``PreprocessingReport`` and ``Notes``.
+        Content with the keys ``Preprocessing``, ``PreprocessingReport`` and ``Notes``.
     """
     return {
         "Preprocessing": views.preprocessed_by(run) if is_image(run) else "",
@@ -162,14 +166,17 @@ def finished_rows(
     Parameters
     ----------
     run : Run
+        Source run.
     settings : AnalysisSettings
+        Settings of the measurement.
     out_dir : Path
         Root of the output data set.
     key : mapping of str to str
-        From `run_key`.
+        Hashes from `run_key`.
     notes : sequence of str
-        As in `about_run`.
+        Notes from `circuitshift.pipeline.bids.run_metadata.check_run`.
     digests : Digests
+        Digests of files.
     update : bool
         Whether to write the JSON file again if only its description of the run has changed;
         otherwise the outputs are not valid in this case.
@@ -177,9 +184,10 @@ def finished_rows(
     Returns
     -------
     list of dict, or None
+        Rows of ``sub-X_runs.tsv``; None if the run must be measured.
     """
     rows: list[dict[str, object]] = []
-    for name, desc, atlas in _wanted(run, settings):
+    for name, desc, atlas in _expected(run, settings):
         path = out_dir / outputs_of(run, name, desc, estimator_of(run, settings))["relmat"]
         content = _valid_sidecar(path.with_suffix(".json"), key, out_dir, digests)
         if content is None:
@@ -193,7 +201,7 @@ def finished_rows(
     return rows
 
 
-def _wanted(run: Run, settings: AnalysisSettings) -> list[tuple[str, str, Atlas | None]]:
+def _expected(run: Run, settings: AnalysisSettings) -> list[tuple[str, str, Atlas | None]]:
     """Return atlas name, ``desc-`` label and atlas of each expected output of a run."""
     if not is_image(run):
         return [(run.atlas, "", None)]
@@ -212,8 +220,8 @@ def _valid_sidecar(
         return None
     if "Files" not in content or any(content.get(name) != value for name, value in key.items()):
         return None
-    files = {out_dir / name: seen for name, seen in content["Files"].items()}
-    if not all(_is_unchanged(path, seen, digests) for path, seen in files.items()):
+    files = {out_dir / name: digest for name, digest in content["Files"].items()}
+    if not all(_is_unchanged(path, digest, digests) for path, digest in files.items()):
         return None
     return content if all((out_dir / name).exists() for name in content.get("Views", ())) else None
 
@@ -224,10 +232,11 @@ def note_outputs(rows: Iterable[Mapping[str, object]], out_dir: Path, digests: D
     Parameters
     ----------
     rows : iterable of mapping
-        Of ``sub-X_runs.tsv``.
+        Rows of ``sub-X_runs.tsv``.
     out_dir : Path
         Root of the output data set.
     digests : Digests
+        Digests of files, to which those of the outputs are added.
     """
     for row in rows:
         if row.get("relmat"):
@@ -236,9 +245,9 @@ def note_outputs(rows: Iterable[Mapping[str, object]], out_dir: Path, digests: D
                 digests.of(out_dir / name)
 
 
-def _is_unchanged(path: Path, seen: str, digests: Digests) -> bool:
+def _is_unchanged(path: Path, written: str, digests: Digests) -> bool:
     """Return whether a file has the digest of the content that was written."""
     try:
-        return digests.of(path) == seen
+        return digests.of(path) == written
     except (OSError, InputError):
         return False

@@ -1,9 +1,9 @@
-"""What a person's page shows of voxels, found while the regions are extracted: no second reading.
+"""Collect voxel statistics for the participant report in the same pass as regional series.
 
-`VoxelPass` follows the volumes of a run beside the parcellations of
-`circuitshift.pipeline.measure.extract` and keeps two things: mean and temporal signal-to-noise
-ratio of every voxel, and the series of blocks of voxels about 4 mm wide. Cleaning is linear, so
-maps and carpets after denoising come from the blocks, as regional series do from regions.
+`VoxelPass` receives the volumes of a run from `circuitshift.pipeline.measure.extract`. It collects
+mean and temporal signal-to-noise ratio of each voxel, and the mean series of blocks of voxels with
+a side of about 4 mm. Denoising is linear. Maps and carpet plots after denoising are therefore
+computed from the series of blocks.
 """
 
 from collections.abc import Sequence
@@ -34,23 +34,24 @@ __all__ = [
 
 
 _BLOCK_MM = 4.0
-_MOST_VALUES = 12_000_000  # of block series, float32: 48 MB
-_CHUNK = 2000  # blocks cleaned at once, so that memory stays small
+_MAX_VALUES = 12_000_000  # of the series of blocks in float32, which take 48 MB
+_CHUNK = 2000  # blocks that are denoised together, to bound memory
 
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """A seed of the maps: spheres whose mean series is one seed.
+    """Seed of a correlation map: spheres whose mean series is correlated with all blocks.
 
     Parameters
     ----------
     name : str
         Value of ``seed-`` in file names.
     title : str
+        Name of the region in the report.
     centres_mm : tuple of tuple of three float
-        MNI space.
+        Centres of the spheres in MNI space, mm.
     source : str
-        Where the centres come from.
+        Reference of the centres.
     """
 
     name: str
@@ -59,10 +60,10 @@ class Seed:
     source: str
 
 
-#: Radius of the spheres.
+#: Radius of the spheres of seeds, mm.
 SEED_RADIUS_MM = 5.0
 
-#: Seeds of every person's page.
+#: Seeds of the correlation maps of participant reports.
 SEEDS = (
     Seed(
         "PCC",
@@ -86,12 +87,17 @@ SEEDS = (
 
 
 def seed_atlas(space: str) -> Atlas:
-    """Make the spheres of `SEEDS` as an atlas, for the same pass over the run.
+    """Return the spheres of `SEEDS` as an atlas.
 
     Parameters
     ----------
     space : str
-        Of the run.
+        Template space of the run.
+
+    Returns
+    -------
+    Atlas
+        Atlas of spheres, in the order of `SEEDS`.
     """
     spheres = [
         Region(k, f"{seed.name}{k}", xyz_mm=centre, radius_mm=SEED_RADIUS_MM)
@@ -104,25 +110,28 @@ def seed_atlas(space: str) -> Atlas:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VoxelBlocks:
-    """A run as blocks of voxels.
+    """Statistics and series of blocks of voxels of one run.
 
     Parameters
     ----------
-    affine : ndarray of shape (4, 4)
-        Indices of blocks to mm.
+    affine : ndarray, shape (4, 4)
+        Transformation from indices of blocks to mm.
     shape : tuple of three int
-        Grid of blocks.
-    index : ndarray of shape (n_blocks,)
-        Flat C-order positions, on that grid, of the blocks that hold voxels of the mask.
-    of_voxel : ndarray of shape of the run's grid, flat in Fortran order
-        Which block a voxel belongs to, counted over `index`; -1 outside the mask.
-    mean, tsnr : ndarray of shape (n_blocks,)
-        Mean over the voxels of each block of their mean over time, and of their mean divided by
-        their standard deviation over time (volumes before the steady state left out, nothing
-        removed); NaN where no voxel varies.
+        Numbers of blocks of the grid of blocks.
+    index : ndarray, shape (n_blocks,)
+        Flat positions in C order, on the grid of blocks, of the blocks with voxels in the mask.
+    of_voxel : ndarray, shape (n_voxels,)
+        Position in `index` of the block of each voxel of the run, flat in Fortran order; -1 outside
+        the mask.
+    mean : ndarray, shape (n_blocks,)
+        Mean over time and over the voxels of each block.
+    tsnr : ndarray, shape (n_blocks,)
+        Temporal signal-to-noise ratio, which is mean divided by standard deviation over time,
+        averaged over the voxels of each block. It is computed before denoising and without the
+        volumes before the steady state; NaN if no voxel of the block varies.
     median_tsnr : float
-        Over all voxels of the mask.
-    series : ndarray of shape (n_volumes, n_blocks), float32
+        Median temporal signal-to-noise ratio of the voxels of the mask.
+    series : ndarray of float32, shape (n_volumes, n_blocks)
         Mean of each block in each volume.
     """
 
@@ -136,28 +145,31 @@ class VoxelBlocks:
     series: npt.NDArray[np.float32]
 
     def image(self, values: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Put one value a block on the grid; 0 elsewhere, and where it is unknown."""
+        """Return values of blocks as an image; 0 outside the mask and for missing values."""
         out = np.zeros(int(np.prod(self.shape)), np.float32)
         out[self.index] = np.nan_to_num(np.asarray(values, np.float32), posinf=0.0, neginf=0.0)
         return out.reshape(self.shape)
 
     def centres_mm(self) -> Floats:
-        """Centres of the blocks, shape (n_blocks, 3)."""
+        """Return the centres of the blocks in mm, shape (n_blocks, 3)."""
         ijk = np.array(np.unravel_index(self.index, self.shape)).T
         return np.asarray(ijk @ self.affine[:3, :3].T + self.affine[:3, 3])
 
 
 class VoxelPass:
-    """Follows the volumes of a run; see `circuitshift.pipeline.measure.extract.extract`.
+    """Collector of voxel statistics, which receives each volume of a run once.
+
+    Pass it to `circuitshift.pipeline.measure.extract.extract` as a follower.
 
     Parameters
     ----------
     header : Header
-        Of the run.
-    mask : ndarray of shape (nx, ny, nz), bool
-        Voxels that are followed.
+        Header of the run.
+    mask : ndarray of bool, shape (nx, ny, nz)
+        Brain mask.
     n_dummy : int
-        Volumes before the steady state: they count for the series, not for the ratio.
+        Number of volumes before the steady state, which enter the series of blocks but not mean
+        and temporal signal-to-noise ratio.
     """
 
     def __init__(self, header: Header, mask: Bools, *, n_dummy: int = 0) -> None:
@@ -182,14 +194,22 @@ class VoxelPass:
         self._series = np.empty((header.n_volumes, self._index.size), np.float32)
 
     def add(self, number: int, volume: npt.NDArray[np.generic]) -> None:
-        """Take one volume (flat, as stored)."""
+        """Receive one volume, which is flat in Fortran order and without scaling.
+
+        Parameters
+        ----------
+        number : int
+            Index of the volume.
+        volume : ndarray, shape (n_voxels,)
+            Stored values.
+        """
         np.take(volume, self._voxels, out=self._stored, mode="clip")
         np.copyto(self._values, self._stored, casting="unsafe")
         with np.errstate(invalid="ignore"):
             self._series[number] = np.add.reduceat(self._values, self._starts) / self._counts
             if number < self._n_dummy:
                 return
-            if self._first is None:  # squares of differences: no digits are lost
+            if self._first is None:  # squares of differences avoid a loss of precision
                 self._first = self._values.copy()
             self._values -= self._first
             self._total += self._values
@@ -197,9 +217,9 @@ class VoxelPass:
             self._squares += self._square
 
     def blocks(self) -> VoxelBlocks:
-        """Return what was kept, after the last volume."""
+        """Return statistics and series after the last volume was received."""
         header, n = self._header, self._header.n_volumes - self._n_dummy
-        assert self._first is not None  # noqa: S101 - extract saw to two volumes at least
+        assert self._first is not None  # noqa: S101 - extract requires at least two volumes
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = header.slope * (self._first + self._total / n) + header.inter
             variance = (self._squares - self._total**2 / n) / n
@@ -231,25 +251,28 @@ class VoxelPass:
 
 
 def _steps(header: Header, n_voxels: int) -> tuple[int, int, int]:
-    """Voxels along each side of a block."""
+    """Return the number of voxels along each side of a block."""
     zooms = np.sqrt((header.affine[:3, :3] ** 2).sum(axis=0))
     volume = float(np.prod(zooms))
-    least = (n_voxels * volume * header.n_volumes / _MOST_VALUES) ** (1 / 3)
-    i, j, k = (max(1, round(max(_BLOCK_MM, least) / zoom)) for zoom in zooms.tolist())
+    min_side_mm = (n_voxels * volume * header.n_volumes / _MAX_VALUES) ** (1 / 3)
+    i, j, k = (max(1, round(max(_BLOCK_MM, min_side_mm) / zoom)) for zoom in zooms.tolist())
     return i, j, k
 
 
 def detrended(series: npt.ArrayLike, keep: Bools) -> Floats:
-    """Take mean and line out of series, as fitted to the kept volumes.
+    """Subtract the linear trend that is fitted to the retained volumes.
 
     Parameters
     ----------
-    series : array_like of shape (n_volumes, n)
+    series : array_like, shape (n_volumes, n_series)
+        Time series, one per column.
     keep : ndarray of bool, shape (n_volumes,)
+        Whether each volume is retained.
 
     Returns
     -------
-    ndarray of shape (n_volumes, n)
+    ndarray, shape (n_volumes, n_series)
+        Residuals of all volumes.
     """
     values = np.asarray(series, float)
     line = np.column_stack([np.ones(len(values)), np.linspace(-1, 1, len(values))])
@@ -265,56 +288,60 @@ def seed_maps(
     *,
     t_r_s: float,
 ) -> dict[str, Floats]:
-    """Correlate every block with every seed, both denoised.
+    """Correlate the denoised series of blocks with the denoised series of each seed.
 
     Parameters
     ----------
-    blocks : Blocks
-    seeds : ndarray of shape (n_volumes, n_spheres)
-        Series of the spheres of `seed_atlas`; NaN for one outside the mask.
+    blocks : VoxelBlocks
+        Series of blocks of voxels.
+    seeds : ndarray, shape (n_volumes, n_spheres)
+        Series of the spheres of `seed_atlas`; NaN for spheres outside the mask.
     regressors : Regressors
+        Nuisance regressors and retained volumes.
     strategy : Strategy
+        Denoising strategy.
     t_r_s : float
         Repetition time, s.
 
     Returns
     -------
-    dict of str to ndarray of shape (n_blocks,)
-        Pearson correlation by name of the seed; seeds without signal are left out.
+    dict of str to ndarray, shape (n_blocks,)
+        Pearson correlations by name of the seed, without seeds that have no signal.
     """
     means: dict[str, Floats] = {}
-    at = 0
+    start = 0
     for seed in SEEDS:
-        own = seeds[:, at : at + len(seed.centres_mm)]
-        at += len(seed.centres_mm)
-        seen = own[:, np.isfinite(own).all(axis=0) & (np.ptp(own, axis=0) > 0)]
-        if seen.shape[1]:
-            means[seed.name] = seen.mean(axis=1)
+        own = seeds[:, start : start + len(seed.centres_mm)]
+        start += len(seed.centres_mm)
+        varying = own[:, np.isfinite(own).all(axis=0) & (np.ptp(own, axis=0) > 0)]
+        if varying.shape[1]:
+            means[seed.name] = varying.mean(axis=1)
     if not means:
         return {}
-    given = np.column_stack(list(means.values()))
-    clean, _ = denoise.clean(given, regressors, strategy, t_r_s)
+    of_seeds, _ = denoise.clean(np.column_stack(list(means.values())), regressors, strategy, t_r_s)
     parts = []
     for first in range(0, blocks.index.size, _CHUNK):
         part = np.asarray(blocks.series[:, first : first + _CHUNK], float)
-        cleaned, _ = denoise.clean(part, regressors, strategy, t_r_s)
-        parts.append(clean.T @ cleaned / max(len(clean) - 1, 1))
+        of_blocks, _ = denoise.clean(part, regressors, strategy, t_r_s)
+        parts.append(of_seeds.T @ of_blocks / max(len(of_seeds) - 1, 1))
     return dict(zip(means, np.clip(np.hstack(parts), -1.0, 1.0), strict=True))
 
 
 def block_networks(blocks: VoxelBlocks, parcels: Parcellation) -> list[str]:
-    """Name the network that the voxels of each block belong to; empty outside all regions.
+    """Return the network of each block.
 
     Parameters
     ----------
-    blocks : Blocks
+    blocks : VoxelBlocks
+        Blocks of voxels of a run.
     parcels : Parcellation
-        On the grid of the run. A region without a network counts as ``no network``.
+        Parcellation on the grid of the run. The network of a region without a network is
+        ``no network``.
 
     Returns
     -------
     list of str
-        One per block: that of most of its voxels.
+        Most frequent network of the voxels of each block; empty for blocks outside all regions.
     """
     regions = np.repeat(np.arange(len(parcels.atlas.regions)), parcels.n_in_mask)
     names = sorted({region.network or "no network" for region in parcels.atlas.regions})
@@ -324,34 +351,39 @@ def block_networks(blocks: VoxelBlocks, parcels: Parcellation) -> list[str]:
     cell = block[inside].astype(np.intp) * len(names) + of_region[regions[inside]]
     counts = np.bincount(cell, minlength=blocks.index.size * len(names))
     counts = counts.reshape(blocks.index.size, len(names))
-    most = counts.argmax(axis=1)
-    available = counts.max(axis=1) > 0
-    return [names[k] if there else "" for k, there in zip(most, available, strict=True)]
+    most_frequent = counts.argmax(axis=1)
+    in_regions = counts.max(axis=1) > 0
+    return [
+        names[k] if has_region else ""
+        for k, has_region in zip(most_frequent, in_regions, strict=True)
+    ]
 
 
 def carpet_rows(
     kinds: Sequence[str], networks: Sequence[str], tissues: Sequence[str], *, most: int
 ) -> tuple[Ints, tuple[str, ...]]:
-    """Choose the rows of a carpet: spread evenly over each kind, in proportion to its size.
+    """Choose the rows of a carpet plot, evenly spaced within each network and tissue.
 
-    Networks share two thirds of the rows and tissues the others, however few voxels the regions of
-    an atlas hold; what one side cannot fill goes to the other.
+    Networks have two thirds of the rows and tissues one third, independently of the number of
+    voxels in regions of the atlas. If there are too few blocks in one of them, the other has more
+    rows. Within networks, and within tissues, the number of rows is proportional to the number of
+    blocks.
 
     Parameters
     ----------
     kinds : sequence of str
-        Network or tissue of every block.
+        Network or tissue of each block.
     networks, tissues : sequence of str
-        Kinds from top to bottom, networks before tissues; others are left out.
+        Networks and tissues from top to bottom; blocks of other kinds are omitted.
     most : int
-        Rows, about.
+        Approximate number of rows.
 
     Returns
     -------
-    rows : ndarray of int
+    rows : ndarray of int, shape (n_rows,)
         Positions of the chosen blocks.
     kinds : tuple of str
-        One per row.
+        Network or tissue of each row.
     """
     all_kinds = np.array(kinds, object)
     where = {kind: np.flatnonzero(all_kinds == kind) for kind in (*networks, *tissues)}
@@ -360,15 +392,15 @@ def carpet_rows(
     for_tissue = min(n_tissue, max(round(most / 3), most - n_network))
     rows: list[Ints] = []
     names: list[str] = []
-    for group, there, wanted in (
+    for group, n_blocks, n_rows in (
         (networks, n_network, most - for_tissue),
         (tissues, n_tissue, for_tissue),
     ):
         for kind in group:
-            at = where[kind]
-            if not at.size:
+            own = where[kind]
+            if not own.size:
                 continue
-            n = min(at.size, max(4, round(wanted * at.size / there)))
-            rows.append(at[np.rint(np.linspace(0, at.size - 1, n)).astype(np.intp)])
+            n = min(own.size, max(4, round(n_rows * own.size / n_blocks)))
+            rows.append(own[np.rint(np.linspace(0, own.size - 1, n)).astype(np.intp)])
             names += [kind] * n
     return (np.concatenate(rows) if rows else np.empty(0, np.intp)), tuple(names)

@@ -194,7 +194,7 @@ def _specific(
 ) -> list[Estimate]:
     """Test the change of circuits beyond the global model."""
     columns = len(response.terms) + np.arange(len(response.circuits))
-    description = (family, "beyond the global law")
+    description = (family, "residual change (beyond the global model)")
     labels = _circuit_labels(description, response.circuits, features, test.rules)
     return test.family(labels, response.specific, Shared(response, columns))
 
@@ -235,7 +235,7 @@ def _naive(
     ]
     if visits.reference is not None and len(visits.reference):
         share = naive_share(change, visits.before, visits.reference, background)
-        label = "slope of change on the plain deviation"
+        label = "slope of change on the unadjusted deviation"
         one = ("normalisation",), (label,), ("share",), (np.nan,)
         rows.append((Labels("naive: normalisation slope", *one), share[:, None]))
     return [row for labels, y in rows for row in test.family(labels, y)]

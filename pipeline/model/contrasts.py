@@ -416,9 +416,9 @@ def questions_of(visits: Visits) -> tuple[Question, ...]:
     else:
         out = [ask("", "treated minus control", arms, "arm")]
     if factor is not None:
-        out.append(ask("factor", "with minus without the factor", factor, "factor"))
+        out.append(ask("factor", "with factor minus without factor", factor, "factor"))
         if arms is not None:
-            what = "treated with the factor, beyond both apart"
+            what = "interaction of treatment and factor"
             out.append(ask("interaction", what, arms * factor, "interaction"))
     if visits.symptom is not None:
         out.append(ask("symptom", "per unit of symptom change", visits.symptom.astype(float)))

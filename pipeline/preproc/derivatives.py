@@ -56,9 +56,9 @@ def write_anatomy(anats: Sequence[RawAnat], template: str, out_dir: Path) -> Map
     Parameters
     ----------
     anats : sequence of RawAnat
-        Of one participant.
+        T1-weighted images of one participant.
     template : str
-        Name; see `load_template`.
+        Name of the template; see `load_template`.
     out_dir : Path
         Root of the derivatives.
 
@@ -105,14 +105,14 @@ def _write_anatomy(
     space = ("space", name)
     moved = grid.like(found.brain.t1w.at(points, order=3).reshape(grid.grid))
     put(moved, anat_path(label, "T1w", space, desc), standard=True)
-    there = tuple(grid.like(t.at(points).reshape(grid.grid)) for t in found.brain.tissues)
-    put(grid.like(_labels(there)), anat_path(label, "dseg", space), standard=True)
+    resampled = tuple(grid.like(t.at(points).reshape(grid.grid)) for t in found.brain.tissues)
+    put(grid.like(_labels(resampled)), anat_path(label, "dseg", space), standard=True)
     inside = (
         found.brain.t1w.like(found.brain.mask.astype(np.float32)).at(points).reshape(grid.grid)
         > 0.5
     )
     put(grid.like(inside), anat_path(label, "mask", space, ("desc", "brain")), standard=True)
-    for tissue, image in zip(_TISSUES, there, strict=True):
+    for tissue, image in zip(_TISSUES, resampled, strict=True):
         put(image, anat_path(label, "probseg", space, ("label", tissue)), standard=True)
     for way, target, path in (
         (found.warp.to_participant, template.brain, warp_path(label, "T1w", name)),
@@ -134,7 +134,7 @@ def _write_anatomy(
 
 
 def _labels(tissues: Sequence[Image]) -> npt.NDArray[np.uint8]:
-    """Label each voxel with its likeliest tissue."""
+    """Label each voxel with its most likely tissue."""
     share = np.stack([np.asarray(t.data) for t in tissues])
     best = np.array(_DSEG, np.uint8)[share.argmax(axis=0)]
     return np.where(share.sum(axis=0) > 0.5, best, 0).astype(np.uint8)
@@ -157,15 +157,16 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
     Parameters
     ----------
     bold : RawBold
+        Raw run.
     dummy_scans : int or None
-        Volumes before the steady state; None finds them.
+        Number of volumes before the steady state; estimated if None.
     out_dir : Path
         Root of the derivatives.
 
     Returns
     -------
     mapping
-        Content of the record: files, volumes before the steady state, centre of rotation.
+        Content of the record: files, volumes before the steady state, and centre of rotation, mm.
 
     Raises
     ------
@@ -178,7 +179,9 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
         mean = run.data.reshape(-1, run.data.shape[3]).mean(axis=0, dtype=float)
         n_dummy = non_steady_state(mean)
     if run.data.shape[3] - n_dummy < 2:
-        raise ImageError(f"{bold.path}: {n_dummy} of its volumes are before the steady state")
+        raise ImageError(
+            f"{bold.path}: {n_dummy} of {run.data.shape[3]} volumes are before the steady state"
+        )
     found = estimate_motion(run, n_dummy=n_dummy)
     reference = func_path(bold, "boldref", ("desc", "hmc"))
     images.write(out_dir / reference, found.reference)
@@ -199,7 +202,7 @@ def _hmc(bold: RawBold) -> Path:
 def _read_run(bold: RawBold) -> Image:
     run = images.read(bold.path)
     if run.data.ndim != 4:
-        raise ImageError(f"{bold.path}: it holds one volume, not a series")
+        raise ImageError(f"{bold.path}: the image contains one volume instead of a series")
     return run
 
 
@@ -212,22 +215,23 @@ def write_preprocessed_run(
     how: tuple[str, float, bool],
     out_dir: Path,
 ) -> Mapping[str, object]:
-    """Bring a run to the template in one interpolation, and write it with its confounds.
+    """Resample a run to the template in one interpolation, and write it with its confounds.
 
     Parameters
     ----------
     bold : RawBold
+        Raw run.
     moved : mapping
-        Record of its head motion, see `write_motion`.
+        Record of the head motion of the run; see `write_motion`.
     how : (str, float, bool)
-        Template, isotropic voxel size in mm, and whether slices are brought to one time.
+        Template, isotropic voxel size in mm, and whether slice timing is corrected.
     out_dir : Path
-        Root of the derivatives, with the participant's anatomy.
+        Root of the derivatives, which contains the participant's anatomy.
 
     Returns
     -------
     mapping
-        Content of the record: files, how they were made, and quality.
+        Content of the record: files, template, slice timing correction, and quality.
     """
     template, voxel_mm, slice_timing = how
     n_dummy, centre = int(moved["n_dummy"]), np.array(moved["centre_mm"])
@@ -300,7 +304,7 @@ def write_preprocessed_run(
 
 
 def _on(grid: Image, field: xfm.Field, image: Image) -> npt.NDArray[np.float32]:
-    """Resample an image of the person to the template."""
+    """Resample an image of the participant to the template."""
     return image.at(field(grid.points())).reshape(grid.grid)
 
 
@@ -315,7 +319,7 @@ def _read_brain(participant: str, out_dir: Path) -> Brain:
 
 
 def _coregister(reference: Image, person: Brain) -> tuple[Floats, float]:
-    """Register a run's reference to the T1-weighted brain; return overlap of the masks, too."""
+    """Register the reference of a run to the T1-weighted brain; return the overlap of the masks."""
     seen = signal_mask(reference)
     flat = register.bias_corrected(reference, seen)
     brain = masked(person.t1w, person.mask)

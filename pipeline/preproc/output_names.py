@@ -1,4 +1,4 @@
-"""Where preprocessing writes what, below the root of its derivative: fMRIPrep's names."""
+"""Name the files of preprocessing as fMRIPrep does, relative to the root of the derivative."""
 
 from pathlib import Path
 
@@ -11,18 +11,18 @@ _Pair = tuple[str, str]
 
 
 def anat_path(participant: str, suffix: str, *pairs: _Pair, end: str = ".nii.gz") -> Path:
-    """Return the path of a file of a person's anatomy; `pairs` are its entities."""
+    """Return the path of an anatomical file; `pairs` are its entities."""
     return build_path([("sub", participant), *pairs], suffix, end, "anat")
 
 
 def warp_path(participant: str, source: str, target: str) -> Path:
-    """Return the path of the transform that brings images of a space to another."""
+    """Return the path of the transform from one space to another."""
     pairs = (("from", source), ("to", target), ("mode", "image"))
     return anat_path(participant, "xfm", *pairs)
 
 
 def func_path(bold: RawBold, suffix: str, *pairs: _Pair, end: str = ".nii.gz") -> Path:
-    """Return the path of a file of a run; `pairs` are its entities beyond the run's own."""
+    """Return the path of a file of a run; `pairs` are additional entities."""
     return build_path([*bold.entities, *pairs], suffix, end)
 
 
@@ -32,7 +32,7 @@ def bold_path(bold: RawBold, template: str) -> Path:
 
 
 def anatomy_record(participant: str) -> Path:
-    """Return the path of the record of a person's anatomy."""
+    """Return the path of the record of a participant's anatomy."""
     return Path(f"sub-{participant}", "log", f"sub-{participant}_anatomy.json")
 
 

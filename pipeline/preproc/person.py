@@ -1,8 +1,9 @@
-"""Preprocess the raw images of one participant: three steps, each done once.
+"""Preprocess the raw images of one participant in three steps, each of which is done once.
 
-Three steps, each a node: the anatomy, the head motion of a run, the run in the template. Each
-leaves a record in ``log/`` that says what it made, from what, how well it went, or why it could
-not be made; a step whose record is valid is not done again.
+The steps prepare the anatomy, estimate the head motion of a run, and transform the run to the
+template; each is a node of the workflow. Each step writes a record to ``log/`` with its inputs, its
+files and their quality, or with the reason of its failure. Steps with a valid record are not
+repeated.
 """
 
 import math
@@ -34,13 +35,13 @@ _CODE = derivatives.__name__
 
 
 class Record(NamedTuple):
-    """What a step makes."""
+    """Path of the record that a step has written."""
 
     record: Path
 
 
 def voxel_size(bolds: Sequence[RawBold]) -> float:
-    """Choose one voxel size for all runs of a person: the finest run's, to .5 mm, at least 2 mm."""
+    """Choose the voxel size of all runs: that of the finest run, to 0.5 mm, and at least 2 mm."""
     finest = min(math.prod(bold.zooms_mm) for bold in bolds) ** (1 / 3)
     return float(max(2.0, round(finest * 2) / 2))
 
@@ -49,16 +50,16 @@ def voxel_size(bolds: Sequence[RawBold]) -> float:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """Read what a step left; a step that left nothing counts as failed."""
+    """Read the record of a step; a step without a record has failed."""
     if not path.exists():
-        return {"fault": "the step before did not end; see logs/", "where": path.name}
+        return {"fault": "the preceding step did not finish; see logs/", "where": path.name}
     return tables.read_json(path)
 
 
 def _valid_record(record: Path, key: str, out_dir: Path) -> dict[str, Any] | None:
-    """Return the record of a step that was done from the same inputs by the same code.
+    """Return the record of a step that was computed from the same inputs with the same code.
 
-    None when it is not there or damaged, or when a file that the step made is gone.
+    The record is None if it is missing or damaged, or if a file of the step is missing.
     """
     if not record.exists():
         return None
@@ -66,8 +67,8 @@ def _valid_record(record: Path, key: str, out_dir: Path) -> dict[str, Any] | Non
         content = tables.read_json(record)
     except TableError:
         return None
-    is_there = all((out_dir / name).exists() for name in content.get("files", []))
-    return content if content.get("key") == key and is_there else None
+    complete = all((out_dir / name).exists() for name in content.get("files", []))
+    return content if content.get("key") == key and complete else None
 
 
 def _step(
@@ -78,9 +79,9 @@ def _step(
     out_dir: Path,
     notes: Sequence[str] | None = None,
 ) -> Record:
-    """Do a step unless its record is valid; what can go wrong becomes the record.
+    """Run a step unless its record is valid; an error is written to the record.
 
-    Notes are about the input as it was indexed: when only they change, only the record does.
+    Notes describe the indexed input. If only the notes have changed, only the record is rewritten.
     """
     about = {} if notes is None else {"notes": list(notes)}
     content: Mapping[str, object] | None = _valid_record(record, key, out_dir)
@@ -91,7 +92,7 @@ def _step(
         record.parent.mkdir(parents=True, exist_ok=True)
         try:
             content = {"key": key, **work()}
-        except OutputError:  # no fault of this person
+        except OutputError:  # not caused by the data of this participant
             raise
         except CircuitshiftError as error:
             content, about = {"fault": str(error)}, {}
@@ -105,19 +106,23 @@ def _step(
 def is_preprocessed(
     raw: RawParticipant, settings: AnalysisSettings, out_dir: Path, digests: Digests
 ) -> bool:
-    """Tell whether all steps of a participant are done and valid, so that all would be skipped.
+    """Return whether all steps of a participant have a valid record and would be skipped.
 
     Parameters
     ----------
     raw : RawParticipant
+        Raw images of the participant.
     settings : AnalysisSettings
+        Template, volumes before the steady state and slice timing correction.
     out_dir : Path
         Root of the derivatives.
     digests : Digests
+        Digests of files that were computed before.
 
     Returns
     -------
     bool
+        Whether nothing has to be computed.
     """
     anatomy = _anatomy_key(raw.anats, settings.template, digests)
     steps: list[tuple[Path, str, dict[str, object]]] = [
@@ -151,7 +156,7 @@ def _run_key(
     how: tuple[str, float, bool],
     digests: Digests,
 ) -> str:
-    """Hash what a preprocessed run is made from; `before` are the keys of the steps before it."""
+    """Hash the inputs of a preprocessed run; `before` are the keys of the preceding steps."""
     image = (bold.path.name, digests.of(bold.path))
     timing = (bold.t_r_s, bold.slice_times_s, bold.slice_axis)
     template = _template_key(how[0], digests)
@@ -168,20 +173,23 @@ def _template_key(template: str, digests: Digests) -> object:
 def prepare_participant_anatomy(
     anats: Sequence[RawAnat], *, participant: str, template: str, out_dir: Path
 ) -> Record:
-    """Prepare a person's anatomy and write it.
+    """Prepare a participant's anatomy and write it.
 
     Parameters
     ----------
     anats : sequence of RawAnat
+        T1-weighted images of the participant.
     participant : str
+        Label of the participant.
     template : str
-        Name; see `load_template`.
+        Name of the template; see `load_template`.
     out_dir : Path
         Root of the derivatives.
 
     Returns
     -------
     Record
+        Path of the record, which contains the reason if the step failed.
     """
     with recorded_digests(f"sub-{participant}", out_dir) as digests:
         key = _anatomy_key(anats, template, digests)
@@ -198,14 +206,16 @@ def estimate_run_motion(bold: RawBold, *, dummy_scans: int | None = None, out_di
     Parameters
     ----------
     bold : RawBold
+        Raw run.
     dummy_scans : int, optional
-        Volumes before the steady state; None finds them.
+        Number of volumes before the steady state; estimated if None.
     out_dir : Path
         Root of the derivatives.
 
     Returns
     -------
     Record
+        Path of the record, which contains the reason if the step failed.
     """
     with recorded_digests(f"sub-{bold.participant}", out_dir) as digests:
         key = _motion_key(bold, dummy_scans, digests)
@@ -226,24 +236,27 @@ def preprocess_run(
     slice_timing: bool,
     out_dir: Path,
 ) -> Record:
-    """Bring a run to the template in one interpolation, and write it with its confounds.
+    """Resample a run to the template in one interpolation, and write it with its confounds.
 
     Parameters
     ----------
     bold : RawBold
+        Raw run.
     anatomy, motion : Path
-        Records of the steps before.
+        Records of the preceding steps.
     template : str
+        Name of the template; see `load_template`.
     voxel_mm : float
-        Isotropic voxel size of the output.
+        Isotropic voxel size of the output, mm.
     slice_timing : bool
-        Whether slices are brought to one time, where their times are known.
+        Whether slice timing is corrected if the slice times are available.
     out_dir : Path
         Root of the derivatives.
 
     Returns
     -------
     Record
+        Path of the record, which contains the reason if the step failed.
     """
     before = [read_record(anatomy), read_record(motion)]
     how = (template, voxel_mm, slice_timing)

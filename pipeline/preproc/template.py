@@ -1,4 +1,4 @@
-"""The template that brains are normalised to: the embedded one, or any of TemplateFlow."""
+"""Load the template to which brains are normalised: the embedded one, or one of TemplateFlow."""
 
 import warnings
 from dataclasses import dataclass
@@ -16,23 +16,24 @@ from circuitshift.pipeline.io.images import Image, read
 __all__ = ["EMBEDDED", "Template", "load_template", "template_files"]
 
 #: ICBM 152 nonlinear 2009a symmetric (Fonov 2011, doi:10.1016/j.neuroimage.2010.07.033), which
-#: nilearn carries without skull.
+#: nilearn contains without skull.
 EMBEDDED = "MNI152NLin2009aSym"
 
 
 @dataclass(frozen=True, eq=False)
 class Template:
-    """A template.
+    """Template brain with its mask and tissue probabilities.
 
     Parameters
     ----------
     name : str
-        Value of ``space-``.
+        Name of the template, the value of the BIDS entity ``space``.
     brain : Image
-        T1-weighted, zero outside the brain; RAS, 1 mm.
+        T1-weighted image, zero outside the brain, in RAS orientation with voxels of 1 mm.
     mask : ndarray of bool
+        Brain mask on the grid of `brain`.
     priors : tuple of Image
-        Probability of cerebrospinal fluid, grey and white matter; empty when the template has none.
+        Probability of cerebrospinal fluid, grey and white matter; empty if not available.
     """
 
     name: str
@@ -53,26 +54,28 @@ def load_template(name: str = EMBEDDED) -> Template:
     Returns
     -------
     Template
+        The template, with tissue probabilities if it has them.
 
     Raises
     ------
     InputError
-        If it is neither embedded, nor in TemplateFlow's cache, nor can be fetched.
+        If the template is not embedded, not in the cache of TemplateFlow, and cannot be downloaded.
     """
     return _embedded() if name == EMBEDDED else _from_templateflow(name)
 
 
 def template_files(name: str) -> list[Path]:
-    """Return the files that a template is read from, as far as they are there.
+    """Return the existing files of a template, without downloading any.
 
     Parameters
     ----------
     name : str
-        As in `load_template`; nothing is fetched.
+        Name of the template; see `load_template`.
 
     Returns
     -------
     list of Path
+        Files from which the template is read.
     """
     if name == EMBEDDED:
         return _embedded_files()
@@ -81,7 +84,7 @@ def template_files(name: str) -> list[Path]:
 
 
 def _embedded_files() -> list[Path]:
-    spec = find_spec("nilearn")  # found, not imported: that takes a second
+    spec = find_spec("nilearn")  # nilearn is not imported, which would take a second
     assert spec is not None and spec.origin is not None  # noqa: S101, PT018 - a dependency
     folder = Path(spec.origin).parent / "datasets" / "data"
     paths = [
@@ -90,8 +93,8 @@ def _embedded_files() -> list[Path]:
     ]
     if not all(path.is_file() for path in paths):
         raise InputError(
-            f"this version of nilearn does not carry {paths[0].name}; install nilearn 0.14, or "
-            "name a template of TemplateFlow by --output-space"
+            f"the installed nilearn does not contain {paths[0].name}; install nilearn 0.14, or "
+            "choose a template of TemplateFlow with --output-space"
         )
     return paths
 
@@ -105,7 +108,7 @@ def _embedded() -> Template:
 
 
 def _templateflow_files(name: str) -> tuple[list[Path], list[Path]]:
-    """Head and brain mask, which are needed, and maps of tissues, which are not."""
+    """Return the paths of the required head and brain mask, and of the optional tissue maps."""
     folder = templateflow_home() / f"tpl-{name}"
     stem = f"tpl-{name}_res-01"
     needed = [folder / f"{stem}_T1w.nii.gz", folder / f"{stem}_desc-brain_mask.nii.gz"]
@@ -116,13 +119,13 @@ def _templateflow_files(name: str) -> tuple[list[Path], list[Path]]:
 def _from_templateflow(name: str) -> Template:
     needed, tissue = _templateflow_files(name)
     if not all(is_filled(path) for path in (*needed, *tissue)):
-        _ask(name)
-    lacking = [path.name for path in needed if not is_filled(path)]
-    if lacking:
+        _download(name)
+    missing = [path.name for path in needed if not is_filled(path)]
+    if missing:
         raise InputError(
-            f"template {name} is not in TemplateFlow's cache and could not be fetched: place "
-            f"{' and '.join(lacking)} in {needed[0].parent}, or leave --output-space out to use "
-            f"{EMBEDDED}, which needs no network"
+            f"template {name} is not in the cache of TemplateFlow and could not be downloaded; "
+            f"place {' and '.join(missing)} in {needed[0].parent}, or omit --output-space to use "
+            f"{EMBEDDED}, which is installed with nilearn"
         )
     head, inside = (read(path) for path in needed)
     mask = np.asarray(inside.data) > 0
@@ -131,10 +134,10 @@ def _from_templateflow(name: str) -> Template:
     return Template(name, brain, mask, priors)
 
 
-def _ask(name: str) -> None:
-    """Let templateflow fetch into its cache; what is lacking is seen after."""
+def _download(name: str) -> None:
+    """Download the files of a template to the cache of TemplateFlow, as far as possible."""
     with warnings.catch_warnings():
-        # a new cache is announced by a warning at import, which is not the user's concern
+        # templateflow warns at import when it creates its cache, which users need not know
         warnings.simplefilter("ignore")
         try:
             from templateflow.client import TemplateFlowClient  # noqa: PLC0415 - it takes 2 s
@@ -144,5 +147,5 @@ def _ask(name: str) -> None:
             client.get(name, resolution=1, suffix="mask", desc="brain", extension=".nii.gz")
             for label in ("CSF", "GM", "WM"):
                 client.get(name, resolution=1, suffix="probseg", label=label)
-        except (OSError, RuntimeError, ValueError):  # no network, or half a file: said by caller
+        except (OSError, RuntimeError, ValueError):  # reported by the caller
             return

@@ -1,7 +1,7 @@
-"""What a report is made of: sections, and the blocks that each of them shows.
+"""The parts of a report: sections, and the blocks that they show.
 
-A section is one entry of the list of its report: an id, a title, and a function that turns the data
-of the report into blocks. The navigation and the page follow from the list.
+A section is an entry in the list of its report. It has an id, a title, and a function that turns
+the data of the report into blocks. The navigation and the page are generated from the list.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -33,7 +33,7 @@ __all__ = [
 Report = TypeVar("Report")
 
 
-# -- words ----------------------------------------------------------------------------------------
+# -- text -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,11 @@ class Link:
     Parameters
     ----------
     text : str
-        Words of the link.
+        Text of the link.
     href : str
-        Where it leads.
+        Address of its target.
     download : str
-        Name under which the browser saves the target; empty to open it.
+        Name under which the browser saves the target; empty to open the target.
     """
 
     kind: ClassVar = "link"
@@ -63,13 +63,14 @@ class Code:
     Parameters
     ----------
     text : str
+        The command or file name.
     """
 
     kind: ClassVar = "code"
     text: str
 
 
-#: A text in which every DOI becomes a link; or its parts, in their order.
+#: A text in which every DOI becomes a link, or a sequence of its parts.
 Words = str | Sequence[str | Link | Code]
 
 
@@ -83,8 +84,9 @@ class Prose:
     Parameters
     ----------
     words : str or sequence of str, Link or Code
+        Text of the paragraph.
     style : {"", "soft", "strong"}
-        Explanations are soft; the words that open a box are strong.
+        ``soft`` for explanations, ``strong`` for the first sentence of a box.
     """
 
     kind: ClassVar = "prose"
@@ -99,6 +101,7 @@ class Heading:
     Parameters
     ----------
     text : str
+        Text of the heading.
     """
 
     kind: ClassVar = "heading"
@@ -112,8 +115,9 @@ class Items:
     Parameters
     ----------
     lines : sequence of Words
+        Text of each item.
     ordered : bool
-        Whether the lines are numbered.
+        Whether the items are numbered.
     """
 
     kind: ClassVar = "items"
@@ -123,13 +127,14 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure and what stands below it.
+    """A figure with its caption.
 
     Parameters
     ----------
     svg : str
-        One element, with its description for readers who cannot see it.
+        One ``<svg>`` element, which includes a text alternative for screen readers.
     caption : str
+        Text below the figure.
     """
 
     kind: ClassVar = "figure"
@@ -139,13 +144,14 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell of a table that does not look as the others do.
+    """A table cell with a style of its own.
 
     Parameters
     ----------
     text : str
+        Content of the cell.
     style : {"nowrap", "open"}
-        Not broken over lines, or left open for the authors to complete.
+        ``nowrap`` for text on one line, ``open`` for an item that the authors must complete.
     """
 
     text: str
@@ -154,16 +160,18 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class PageTable:
-    """A table; its first column names the row.
+    """A table whose first column holds the names of its rows.
 
     Parameters
     ----------
     caption : str
+        Text above the table.
     head : sequence of str
-        One name per column.
+        Titles of the columns.
     rows : sequence of sequence of str or Cell
+        Cells of each row.
     style : {"", "text"}
-        ``text`` for tables of words rather than numbers.
+        ``text`` for tables that contain text rather than numbers.
     """
 
     kind: ClassVar = "table"
@@ -175,11 +183,12 @@ class PageTable:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A text to be copied.
+    """A text for the reader to copy.
 
     Parameters
     ----------
     words : Words
+        The text.
     """
 
     kind: ClassVar = "quote"
@@ -188,11 +197,12 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Lines of a program, as they are.
+    """Output of a program, shown unchanged.
 
     Parameters
     ----------
     text : str
+        Lines of the output.
     """
 
     kind: ClassVar = "log"
@@ -201,11 +211,12 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Names and what belongs to them.
+    """A list of names and values.
 
     Parameters
     ----------
     rows : sequence of (str, str or Code or sequence of Block)
+        Name and value of each pair.
     """
 
     kind: ClassVar = "pairs"
@@ -214,13 +225,14 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """Blocks that the reader unfolds; they are printed unfolded.
+    """Blocks that are collapsed until the reader opens them; in print they are open.
 
     Parameters
     ----------
     summary : str
-        Words that stay visible.
+        Text that is always visible.
     blocks : sequence of Block
+        Collapsed content.
     """
 
     kind: ClassVar = "details"
@@ -230,12 +242,14 @@ class Details:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """Blocks that stand out from the rest.
+    """Highlighted blocks.
 
     Parameters
     ----------
     look : {"answer", "warn"}
+        Style of the box: the main result, or a warning.
     blocks : sequence of Block
+        Content of the box.
     """
 
     kind: ClassVar = "box"
@@ -245,13 +259,14 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Widget:
-    """A part with a script of its own.
+    """An interactive part with its own script.
 
     Parameters
     ----------
     template : str
-        File of ``templates``; it finds its data under the name ``data``.
-    data : mapping or sequence
+        File in ``templates``, which receives `data` under the name ``data``.
+    data : mapping
+        Data of the template.
     """
 
     kind: ClassVar = "widget"
@@ -276,8 +291,9 @@ class Section(Generic[Report]):
     title : str
         Heading of the section, and its name in the navigation.
     blocks : callable
-        Takes the data of the report and gives the blocks of the section. What is None is left out:
-        a figure that cannot be drawn, for example. A section without blocks is not shown.
+        Function that takes the data of the report and returns the blocks of the section. Blocks
+        that are None are omitted, for example a figure that cannot be drawn. A section without
+        blocks is not shown.
     """
 
     id: str
@@ -287,13 +303,14 @@ class Section(Generic[Report]):
 
 @dataclass(frozen=True, slots=True)
 class ShownSection:
-    """A section of one page.
+    """A section with the blocks of one report.
 
     Parameters
     ----------
     id, title : str
+        Anchor within the page, and heading.
     blocks : tuple of Block
-        At least one.
+        At least one block.
     """
 
     id: str
@@ -302,18 +319,19 @@ class ShownSection:
 
 
 def shown_sections(sections: Iterable[Section[Report]], report: Report) -> Iterator[ShownSection]:
-    """Make the sections of one page.
+    """Yield the sections of a report that have content.
 
     Parameters
     ----------
     sections : iterable of Section
+        Sections in the order of the page.
     report : object
         Data of the report.
 
     Yields
     ------
     ShownSection
-        In the order of `sections`, without those that have nothing to show.
+        Sections in the order of `sections`, without those that have no blocks.
 
     Examples
     --------

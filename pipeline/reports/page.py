@@ -1,7 +1,7 @@
-"""From sections to HTML, and what several reports show alike.
+"""Conversion of sections to HTML, and helpers that both reports use.
 
-A page needs nothing else: no script, no font and no image from elsewhere, and its own header
-forbids the browser to fetch one.
+A page is self-contained. It uses no scripts, fonts or images from other locations, and its header
+prevents the browser from loading any.
 """
 
 import json
@@ -30,23 +30,23 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
 def render(
     sections: Iterable[ShownSection], *, title: str, heading: str = "", style: str = ""
 ) -> str:
-    """Write sections as a page; all text is escaped.
+    """Convert sections to an HTML page in which all text is escaped.
 
     Parameters
     ----------
     sections : iterable of ShownSection
-        In the order of the page.
+        Sections in the order of the page.
     title : str
         Title of the document.
     heading : str
-        First heading of the page; the title if left out.
+        First heading of the page; `title` by default.
     style : str
-        File of ``templates`` with rules for this page only.
+        File in ``templates`` with CSS rules for this page only.
 
     Returns
     -------
     str
-        HTML. The same sections give the same text.
+        HTML text, which is identical for identical sections.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - see imports
     from markupsafe import Markup, escape  # noqa: PLC0415 - comes with jinja2
@@ -57,7 +57,7 @@ def render(
 
     def as_data(content: object) -> Markup:
         text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-        # nothing in it may end the element that holds it
+        # "<" is escaped so that the data cannot close the script element
         return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - escaped just here
 
     environment = Environment(
@@ -70,7 +70,7 @@ def render(
     environment.filters |= {
         "doi": with_links,
         "data": as_data,
-        "svg": Markup,  # figures escape what they draw
+        "svg": Markup,  # figures escape their own text
     }
     text = environment.get_template("page.html").render(
         sections=list(sections), title=title, heading=heading or title, style=style
@@ -79,34 +79,34 @@ def render(
 
 
 def visit(session: str) -> str:
-    """Name a session in a sentence."""
+    """Return the name of a session for use in a sentence."""
     return f"ses-{session}" if session else "the only session"
 
 
-# Nearly the rule by which `circuitshift.pipeline.study.study_file` finds the visits, but looser:
-# any name that starts so. It orders what a page shows; what is compared is decided there.
+# Similar to the rule by which `circuitshift.pipeline.study.study_file` identifies the visits, but
+# more permissive. It only orders the sessions on a page; the study file decides which are compared.
 _BEFORE = re.compile(r"^(pre|base|bl$|before)|pre$", re.IGNORECASE)
 _AFTER = re.compile(r"^(post|follow|fu\d*$|after)|post$", re.IGNORECASE)
 
 
 def in_time(sessions: Iterable[str]) -> list[str]:
-    """Order sessions as their names tell: before, after, then the others by number and name.
+    """Sort sessions by their names: before, after, then the others by number and name.
 
     Parameters
     ----------
     sessions : iterable of str
-        Labels without ``ses-``; may repeat.
+        Labels without ``ses-``; labels may repeat.
 
     Returns
     -------
     list of str
-        Each label once.
+        Each label once, in the order of time.
     """
     labels = set(sessions)
-    told = any(_BEFORE.search(label) for label in labels)
+    has_before = any(_BEFORE.search(label) for label in labels)
 
     def order(label: str) -> tuple[int, list[tuple[int, str]]]:
-        kind = 0 if _BEFORE.search(label) else 1 if _AFTER.search(label) else 2 if told else 0
+        kind = 0 if _BEFORE.search(label) else 1 if _AFTER.search(label) else 2 if has_before else 0
         parts = re.findall(r"\d+|\D+", label.lower())
         return kind, [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
 
@@ -114,6 +114,6 @@ def in_time(sessions: Iterable[str]) -> list[str]:
 
 
 def nan_mean(values: Floats) -> float:
-    """Mean of the finite values; NaN when there is none."""
+    """Return the mean of the finite values, or NaN if there are none."""
     available = values[np.isfinite(values)]
     return float(available.mean()) if available.size else float("nan")

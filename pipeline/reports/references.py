@@ -1,4 +1,4 @@
-"""References of a methods text: the DOIs that it names, as a list to read and as BibTeX."""
+"""References of a methods text, as a readable list and as BibTeX."""
 
 import re
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ __all__ = ["DOI", "Entry", "bibtex", "cited", "listed"]
 
 #: Data files that this module reads, relative to its folder (`io.provenance.code_hash`).
 PACKAGE_DATA = ("templates/references.bib",)
-_WORD = r"(?:[\w.:;/-]|\([\w.:;/-]*\))"  # brackets belong to it only in pairs
+_WORD = r"(?:[\w.:;/-]|\([\w.:;/-]*\))"  # brackets are part of a DOI only in pairs
 _DOI = rf"10\.\d{{4,9}}/{_WORD}*(?:\w|\([\w.:;/-]*\))"
-#: A DOI in a text; its first group is the DOI itself.
+#: Matches a DOI in a text; the first group is the DOI without its prefix.
 DOI = re.compile(rf"doi:({_DOI})", re.ASCII)
 _NAMED = re.compile(rf"(?P<name>\w[\w'-]* (?:et al\. )?(?:19|20)\d\d), (?a:doi:(?P<doi>{_DOI}))")
 _FIELD = re.compile(r"(\w+)=\{([^{}]*)\}")
@@ -25,9 +25,9 @@ class Entry:
     Parameters
     ----------
     bib : str
-        Its entry in BibTeX.
+        BibTeX entry.
     text : str
-        Author, year, title, journal and DOI in one line.
+        Author, year, title, journal and DOI on one line.
     """
 
     bib: str
@@ -36,19 +36,20 @@ class Entry:
 
 @cache
 def _available() -> dict[str, Entry]:
-    """Entries by DOI, in lower case."""
+    """Return the entries of ``templates/references.bib`` by DOI in lower case."""
     path = Path(__file__).parent / PACKAGE_DATA[0]
     out = {}
     for line in path.read_text(encoding="utf-8").splitlines():
-        said = dict(_FIELD.findall(line))
-        author = said["author"].replace(" and others", " et al.")
-        text = f"{author} ({said['year']}). {said['title']}. {said['journal']}. doi:{said['doi']}"
-        out[said["doi"].lower()] = Entry(line, text)
+        fields = dict(_FIELD.findall(line))
+        author = fields["author"].replace(" and others", " et al.")
+        title, journal = fields["title"], fields["journal"]
+        text = f"{author} ({fields['year']}). {title}. {journal}. doi:{fields['doi']}"
+        out[fields["doi"].lower()] = Entry(line, text)
     return out
 
 
 def cited(texts: Sequence[str]) -> tuple[str, ...]:
-    """Return the DOIs that texts name, each once, in their order.
+    """Return the DOIs in texts, each once, in the order of their first occurrence.
 
     Examples
     --------
@@ -59,20 +60,20 @@ def cited(texts: Sequence[str]) -> tuple[str, ...]:
 
 
 def listed(dois: Sequence[str], texts: Sequence[str] = ()) -> list[str]:
-    """Return one line per work.
+    """Return a reference of one line for each work.
 
     Parameters
     ----------
     dois : sequence of str
-        Works, as `cited` returns them.
+        DOIs of the works, as returned by `cited`.
     texts : sequence of str
-        Texts that cite them. Where a text names author and year before the DOI, as in
-        ``Kaiser 2015, doi:...``, they stand for a work that ``templates/references.bib`` lacks.
+        Texts that cite the works. For works that are not in ``templates/references.bib``, author
+        and year are taken from texts such as ``Kaiser 2015, doi:...``.
 
     Returns
     -------
     list of str
-        The DOI alone for a work of which neither is known.
+        References in the order of `dois`; only the DOI if neither source contains the work.
 
     Examples
     --------
@@ -93,7 +94,7 @@ def listed(dois: Sequence[str], texts: Sequence[str] = ()) -> list[str]:
 
 
 def bibtex(dois: Sequence[str]) -> str:
-    """Return works as BibTeX, with the DOI alone for a work of which no more is known."""
+    """Return works as BibTeX; entries of works that are not listed contain the DOI only."""
     available = _available()
     entries = [
         available[doi.lower()].bib

@@ -1,4 +1,4 @@
-"""Numbers and results in the words of reports: each thing is printed in one way, never as "nan"."""
+"""Consistent formatting of numbers and results in reports; missing values never appear as "nan"."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _UNKNOWN = frozenset({"", "n/a", "na", "nan", "none", "null"})
 
 
 def number(value: object) -> float:
-    """Make a float of a number, a table's cell or None; NaN when there is none."""
+    """Convert a number, a table cell or None to a float; NaN if it is not a number."""
     if value is None or isinstance(value, bool):
         return math.nan
     try:
@@ -34,32 +34,33 @@ def number(value: object) -> float:
 
 
 def show(value: object, digits: int = 2, *, sign: bool = False) -> str:
-    """Print a number with a true minus sign.
+    """Format a number with a typographic minus sign.
 
     Parameters
     ----------
     value : object
-        A number, a table's cell or None.
+        A number, a table cell or None.
     digits : int
-        After the decimal point.
+        Number of decimals.
     sign : bool
-        Whether a plus sign is written.
+        Whether to write a plus sign.
 
     Returns
     -------
     str
+        The number, or `MISSING` if it is not finite.
     """
-    found = number(value)
-    if not math.isfinite(found):
+    numeric = number(value)
+    if not math.isfinite(numeric):
         return MISSING
-    text = f"{found:{'+' if sign else ''}.{digits}f}"
+    text = f"{numeric:{'+' if sign else ''}.{digits}f}"
     if float(text) == 0:
         text = f"{0:.{digits}f}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 
 def p_value(value: object) -> str:
-    """Print a p value; small ones as a bound."""
+    """Format a p value; values below 0.001 are given as a bound."""
     found = number(value)
     if not math.isfinite(found):
         return MISSING
@@ -67,7 +68,7 @@ def p_value(value: object) -> str:
 
 
 def bayes_factor(value: object) -> str:
-    """Print a Bayes factor; extreme ones as a bound."""
+    """Format a Bayes factor; extreme values are given as a bound."""
     found = number(value)
     if not math.isfinite(found):
         return MISSING
@@ -77,7 +78,7 @@ def bayes_factor(value: object) -> str:
 
 
 def cell(value: object) -> str:
-    """Print one cell of a table of anything: words as they are, numbers short."""
+    """Format a table cell: text is unchanged, numbers are rounded."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or str(value).strip().lower() in _UNKNOWN:
@@ -96,17 +97,17 @@ def cell(value: object) -> str:
 
 
 def count(n: int, one: str, many: str = "") -> str:
-    """Print ``1 run`` or ``3 runs``."""
+    """Format a count with its noun, such as ``1 run`` or ``3 runs``."""
     return f"{n} {one if n == 1 else many or one + 's'}"
 
 
 def is_below(row: Mapping[str, Any], alpha: float) -> bool:
-    """Whether the corrected p of an estimate is below alpha."""
+    """Return whether the corrected p of an estimate is below alpha."""
     return number(row.get("p_corrected")) < alpha
 
 
 def estimate_text(row: Mapping[str, Any]) -> str:
-    """Print estimate, interval and corrected p in the space of a figure's margin."""
+    """Format estimate, interval and corrected p for the margin of a figure."""
     if not math.isfinite(number(row.get("estimate"))):
         return MISSING
     interval = f"[{show(row.get('ci_low'))}, {show(row.get('ci_high'))}]"
@@ -120,27 +121,42 @@ _HEADLINES = {
     "circuit-specific": "The change is circuit-specific",
     "both": "The change is both global and circuit-specific",
     "neither": "Neither a global nor a circuit-specific change",
-    "undetermined": "The data do not decide",
+    "undetermined": "The result is undetermined",
 }
 
 
 def headline(verdict: str) -> str:
-    """State the verdict in a few words."""
+    """Return the verdict as a short sentence."""
     return _HEADLINES.get(verdict, verdict)
 
 
-def who(n: Mapping[str, Any]) -> str:
-    """Say on how many participants the answer rests."""
+def who(n: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> str:
+    """Return how many participants of each arm were analysed, as a sentence.
+
+    Parameters
+    ----------
+    n : mapping
+        Number of participants of each arm.
+    labels : mapping of str to str, optional
+        Names of the arms for display, from the study file.
+
+    Returns
+    -------
+    str
+    """
+    names = {arm: f" ({name})" for arm, name in (labels or {}).items()}
     treated, control, reference = (int(n.get(k) or 0) for k in ("treated", "control", "reference"))
-    participants = count(treated, "treated participant")
+    participants = count(treated, "treated participant") + names.get("treated", "")
     if control:
-        participants += f" and {count(control, 'control participant')}"
+        participants += f" and {count(control, 'control participant')}{names.get('control', '')}"
     text = f"{participants} with both visits"
-    return text + (f", and {count(reference, 'reference participant')}." if reference else ".")
+    if not reference:
+        return f"{text}."
+    return f"{text}, and {count(reference, 'reference participant')}{names.get('reference', '')}."
 
 
 def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
-    """Say what was found, one sentence per finding, for readers who are not statisticians.
+    """Describe the findings in plain language, with one sentence per finding.
 
     Parameters
     ----------
@@ -152,8 +168,11 @@ def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
     Returns
     -------
     list of str
+        Sentences on global terms, then on circuits, then on effects that were not found.
     """
     versus = " relative to the control arm" if (verdict.get("n") or {}).get("control") else ""
+    control = dict((verdict.get("design") or {}).get("labels") or ()).get("control")
+    versus += f" ({control})" if versus and control else ""
     terms, circuits = verdict.get("global") or {}, verdict.get("circuits") or {}
     out = [
         f"{_global_words(term, row)}{versus} ({_evidence(row)})."
@@ -215,10 +234,10 @@ def _circuit_words(name: str, row: Mapping[str, Any], versus: str) -> str:
 def _absent_words(
     terms: Mapping[str, Any], circuits: Mapping[str, Any], hits: Mapping[str, Any], alpha: float
 ) -> list[str]:
-    """Say which missing finding is evidence of absence, and which is not."""
+    """Describe effects that were not found, and whether a relevant effect can be ruled out."""
     out = []
     if terms and not any(is_below(row, alpha) for row in terms.values()):
-        out.append(_silence("global change", terms, alpha))
+        out.append(_not_found("global change", terms, alpha))
     rest = {
         str(row.get("title") or name): row
         for name, row in circuits.items()
@@ -226,21 +245,21 @@ def _absent_words(
     }
     if rest:
         kind = "circuit-specific change" if not hits else "change of another circuit"
-        out.append(_silence(kind, rest, alpha))
+        out.append(_not_found(kind, rest, alpha))
     opposite = [name for name, row in rest.items() if _is_opposite(row)]
     if opposite:
         out.append(
             f"The interval of {_list(opposite)} excludes 0 on the side that the study file ruled "
             "out in advance, which a one-sided test cannot assess."
         )
-    unknown = [
+    untested = [
         str(row.get("title") or name)
         for name, row in circuits.items()
         if not math.isfinite(number(row.get("p")))
     ]
-    if unknown:
+    if untested:
         out.append(
-            f"Not tested, because of too few participants or too little coverage: {_list(unknown)}."
+            f"Not tested because of too few participants or too little coverage: {_list(untested)}."
         )
     return out
 
@@ -251,22 +270,22 @@ def _is_opposite(row: Mapping[str, Any]) -> bool:
     return (stated == "decrease" and low > 0) or (stated == "increase" and high < 0)
 
 
-def _silence(kind: str, rows: Mapping[str, Any], alpha: float) -> str:
-    open_ = [name for name, row in rows.items() if not number(row.get("equivalence_p")) < alpha]
+def _not_found(kind: str, rows: Mapping[str, Any], alpha: float) -> str:
+    names = [name for name, row in rows.items() if not number(row.get("equivalence_p")) < alpha]
     start = f"No {kind} was found"
-    if not open_:
+    if not names:
         return f"{start}, and one as large as the smallest effect of interest is ruled out."
-    if len(open_) == len(rows):
+    if len(names) == len(rows):
         return (
             f"{start}, but one as large as the smallest effect of interest is not ruled out: "
             "this is not evidence of absence."
         )
     return (
         f"{start}; one as large as the smallest effect of interest is not ruled out for "
-        f"{_list(open_)}."
+        f"{_list(names)}."
     )
 
 
-def _list(names: Sequence[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def _list(names: Sequence[str], max_names: int = 6) -> str:
+    more = f" and {len(names) - max_names} more" if len(names) > max_names else ""
+    return ", ".join(names[:max_names]) + more

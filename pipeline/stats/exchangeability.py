@@ -32,7 +32,7 @@ class Exchange:
         Whether signs are flipped (True) or participants are permuted (False).
     blocks : ndarray of int, shape (n_participants,), optional
         Block (site, pair) of each participant; permutations stay within blocks.
-    whole : bool
+    whole_blocks : bool
         Whether blocks (families, clusters) are exchanged as units instead (whole-block
         exchangeability): all participants of a block flip together, or blocks of equal size are
         permuted.
@@ -47,11 +47,11 @@ class Exchange:
     kinds: Ints
     flips: bool
     blocks: Ints | None = None
-    whole: bool = False
+    whole_blocks: bool = False
 
     def __post_init__(self) -> None:
         if self.blocks is None:
-            if self.whole:
+            if self.whole_blocks:
                 raise DesignError("blocks can be exchanged as units only when blocks are given")
             return
         if len(self.blocks) != len(self.kinds):
@@ -60,7 +60,7 @@ class Exchange:
                 "label per participant"
             )
         sizes = np.unique(self.blocks, return_counts=True)[1]
-        if self.whole and not self.flips and np.unique(sizes).size == sizes.size > 1:
+        if self.whole_blocks and not self.flips and np.unique(sizes).size == sizes.size > 1:
             raise DesignError(
                 "no two blocks have the same size, so that no blocks can be exchanged; exchange "
                 "participants within blocks instead"
@@ -76,7 +76,7 @@ class Exchange:
     def count(self) -> int:
         """Return the number of distinct relabellings, including the observed one."""
         if self.flips:
-            return int(2 ** len(self.members)) if self.whole else int(2 ** len(self.kinds))
+            return int(2 ** len(self.members)) if self.whole_blocks else int(2 ** len(self.kinds))
         total = 1
         for units in self._units():
             left = len(units)
@@ -107,14 +107,14 @@ class Exchange:
             rows = list(self._all())
             return np.array(rows, int), True
         if self.flips:
-            if not self.whole:
+            if not self.whole_blocks:
                 return 1 - 2 * rng.integers(0, 2, (n, len(self.kinds))), False
             signs = 1 - 2 * rng.integers(0, 2, (n, len(self.members)))
             out = np.ones((n, len(self.kinds)), int)
             for k, participants in enumerate(self.members):
                 out[:, participants] = signs[:, k : k + 1]
             return out, False
-        if self.whole:
+        if self.whole_blocks:
             return np.array([self._exchange_blocks(rng) for _ in range(n)]), False
         out = np.tile(np.arange(len(self.kinds)), (n, 1))
         for participants in self.members:
@@ -125,7 +125,7 @@ class Exchange:
 
     def _units(self) -> list[Ints]:
         """Return the kinds of the exchangeable units, for each set of them."""
-        if not self.whole:
+        if not self.whole_blocks:
             return [self.kinds[participants] for participants in self.members]
         return [self._block_kinds(blocks) for blocks in self._equal_blocks()]
 
@@ -142,14 +142,18 @@ class Exchange:
     def _all(self) -> Iterator[Ints]:
         """Yield all distinct relabellings."""
         if self.flips:
-            groups = self.members if self.whole else [np.array([k]) for k in range(len(self.kinds))]
+            groups = (
+                self.members
+                if self.whole_blocks
+                else [np.array([k]) for k in range(len(self.kinds))]
+            )
             for number in range(2 ** len(groups)):
                 row = np.ones(len(self.kinds), int)
                 for bit, participants in enumerate(groups):
                     row[participants] = -1 if number >> bit & 1 else 1
                 yield row
             return
-        if self.whole:
+        if self.whole_blocks:
             parts: list[tuple[list[Ints], Ints]] = [
                 (blocks, self._block_kinds(blocks)) for blocks in self._equal_blocks()
             ]

@@ -436,10 +436,10 @@ def _column_counts(hits: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer]:
 def _normalised(t: Reals, df: Reals) -> Reals:
     """Transform each t to the normal score with approximately the same p value.
 
-    The transformation is that of Wallace (1959, doi:10.1214/aoms/1177706075). Relabelling mixes the
-    variances of the groups, so that Welch's t of relabelled data has other degrees of freedom than
-    that of the observed data. Normal scores can nevertheless be compared, and maximised over
-    variables.
+    The transformation is that of Wallace (1959, Annals of Mathematical Statistics 30:1121-1130).
+    Relabelling mixes the variances of the groups, so that Welch's t of relabelled data has other
+    degrees of freedom than that of the observed data. Normal scores can nevertheless be compared,
+    and maximised over variables.
     """
     scale = (8 * df + 1) / (8 * df + 3)
     return np.asarray(np.sign(t) * scale * np.sqrt(df * np.log1p(t * t / df)))

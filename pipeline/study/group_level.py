@@ -1,10 +1,13 @@
-"""The study: everybody's edge matrices -> tests, verdict and tables, as files.
+"""Analyse a study from the matrices of all participants to tests, verdict and tables.
 
-The file-level shell around `change`, `study` and `quality`. It starts from files only, so that it
-can be run again, audited, and fed by other software.
+This module connects files to the pairing of visits (`circuitshift.pipeline.study.pairing`), the
+model (`circuitshift.pipeline.model.analyse`) and the quality measures of the group level. All input
+is read from files, so that the group level can be repeated, audited, and applied to the output of
+other software.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,16 +23,26 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.digests import recorded_digests
 from circuitshift.pipeline.io.provenance import code_hash
 from circuitshift.pipeline.measure.atlas_files import read_atlas
-from circuitshift.pipeline.model import analyse as study
+from circuitshift.pipeline.model import analyse as model
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
-from circuitshift.pipeline.study import pairing as change
+from circuitshift.pipeline.study import pairing
 from circuitshift.pipeline.study import tables as group_tables
-from circuitshift.pipeline.study.members import DataSet, GroupInput, harmonised, study_members
+from circuitshift.pipeline.study.members import (
+    DataSet,
+    GroupInput,
+    harmonised,
+    recorded_selection,
+    study_members,
+)
 from circuitshift.pipeline.study.preregistration import compare_plan, installed_code, plan_of
 from circuitshift.pipeline.study.quality import exclude_rated
 from circuitshift.pipeline.study.ratings import FOLDER, Rating, read_ratings
+from circuitshift.pipeline.study.resolution.describe import DESIGN_FILE, design_record
+from circuitshift.pipeline.study.resolution.observe import observe
+from circuitshift.pipeline.study.resolution.records import Observed, Resolution
+from circuitshift.pipeline.study.resolution.resolve import require, resolve
 from circuitshift.pipeline.study.secondary_tables import write_secondary
-from circuitshift.pipeline.study.study_file import Design, Observed, StudyFile, infer_design
+from circuitshift.pipeline.study.study_file import Design, StudyFile
 from circuitshift.pipeline.study.validity import group_files, is_current, origins_of
 from circuitshift.pipeline.study.verdict_file import (
     Context,
@@ -45,13 +58,13 @@ __all__ = [
     "fit_study",
     "read_input",
     "recorded_settings",
+    "resolve_study",
     "run_group",
-    "state_design",
 ]
 
 
 class GroupFiles(NamedTuple):
-    """What `run_group` makes."""
+    """Paths of the files that `run_group` writes."""
 
     verdict: Path
     tests: Path
@@ -62,23 +75,25 @@ class GroupFiles(NamedTuple):
 
 
 def read_input(data_sets: Sequence[DataSet], ratings: Sequence[Rating] = ()) -> GroupInput:
-    """Read what the participant level left, for every data set.
+    """Read the results of the participant level of each data set.
 
     Parameters
     ----------
     data_sets : sequence of DataSet
-        The main one first.
+        Data sets of the study; the main data set comes first.
     ratings : sequence of Rating
-        What was rated ``exclude`` becomes an excluded row, what was rated ``doubt`` a warning.
+        Decisions of raters. Sessions rated ``exclude`` are marked as excluded, and sessions rated
+        ``doubt`` cause a warning.
 
     Returns
     -------
     GroupInput
+        Table rows of all runs, tables of participants, notes and doubts of raters.
 
     Raises
     ------
     InputError
-        If nothing was measured.
+        If a data set contains no measured participant.
     """
     rows: list[dict[str, str]] = []
     participants: dict[str, ParticipantTable] = {}
@@ -89,27 +104,27 @@ def read_input(data_sets: Sequence[DataSet], ratings: Sequence[Rating] = ()) -> 
         for path in sorted(data_set.outputs.glob("sub-*/sub-*_runs.tsv")):
             label = path.parent.name.removeprefix("sub-")
             measured.append(label)
-            more = {"person": data_set.key(label), "root": str(data_set.outputs)}
-            rows += [row | more for row in tables.read_table(path).rows()]
+            origin = {"person": data_set.key(label), "root": str(data_set.outputs)}
+            rows += [row | origin for row in tables.read_table(path).rows()]
         if not measured:
             raise InputError(
-                f"{data_set.outputs} holds no measured people (sub-*/sub-*_runs.tsv); run the "
-                "participant level first"
+                f"{data_set.outputs} contains no measured participants (sub-*/sub-*_runs.tsv); "
+                "run the participant level first"
             )
-        found = read_participants(data_set.participants)
+        found = read_participants(data_set.participants, data_set.table)
         notes += [*found.notes, *map(str, found.problems)]
         participants[data_set.name] = found
         labels[data_set.name] = tuple(sorted({*found.labels, *measured}))
     rated, doubts = _rated(rows, ratings)
-    for rating, said in _without_effect(rows, ratings):
-        (doubts if rating.rating == "exclude" else notes).append(said)
+    for rating, sentence in _without_effect(rows, ratings):
+        (doubts if rating.rating == "exclude" else notes).append(sentence)
     return GroupInput(tuple(rated), participants, labels, tuple(notes), tuple(doubts))
 
 
 def _rated(
     rows: Iterable[dict[str, str]], ratings: Sequence[Rating]
 ) -> tuple[list[dict[str, str]], list[str]]:
-    """Exclude what raters excluded; collect their doubts about what stays."""
+    """Mark the runs that raters excluded, and collect doubts about the remaining runs."""
     out, doubts = [], []
     for row in rows:
         session = "" if row["session"] == tables.NOT_AVAILABLE else row["session"]
@@ -121,7 +136,7 @@ def _rated(
             where = group_tables.participant_id_of(row["person"]) + (
                 f", ses-{session}" if session else ""
             )
-            doubts += [f"{where} is in the analysis, but {said}." for said in doubted]
+            doubts += [f"{where} is included in the analysis but was {doubt}." for doubt in doubted]
         out.append(row)
     return out, list(dict.fromkeys(doubts))
 
@@ -129,52 +144,57 @@ def _rated(
 def _without_effect(
     rows: Sequence[Mapping[str, str]], ratings: Sequence[Rating]
 ) -> Iterable[tuple[Rating, str]]:
-    """Name ratings of people and sessions that are not there, so that none is lost in silence."""
+    """Yield ratings of participants and sessions without measurements, each with a sentence."""
     available = {(row["person"], row["session"]) for row in rows}
     participants = {person for person, _ in available}
     for rating in ratings:
-        what = group_tables.participant_id_of(rating.person)
+        rated = group_tables.participant_id_of(rating.person)
         if rating.session:
-            what += f", ses-{rating.session}"
-        there = (rating.person, rating.session) in available if rating.session else None
-        if rating.person not in participants or there is False:
-            said = f"{what} was {rating.said()}; it was not measured, so this changes nothing."
-            yield rating, said
+            rated += f", ses-{rating.session}"
+        is_measured = (rating.person, rating.session) in available if rating.session else None
+        if rating.person not in participants or is_measured is False:
+            yield (
+                rating,
+                f"{rated} was {rating.said()}; there is no such measurement, so that this rating "
+                "has no effect.",
+            )
 
 
 def recorded_settings(data_sets: Sequence[DataSet]) -> AnalysisSettings:
-    """Return the settings that the participant level was run with.
+    """Return the settings with which the participant level was run.
 
     Parameters
     ----------
     data_sets : sequence of DataSet
+        Data sets of the study.
 
     Returns
     -------
-    Science
+    AnalysisSettings
+        Settings of the measurement, as recorded in the JSON files of the matrices.
 
     Raises
     ------
     InputError
-        If people were measured with different settings; says who.
+        If participants were measured with different settings; the message names examples.
     """
     participants: dict[AnalysisSettings, list[str]] = {}
     recorded = AnalysisSettings()
     for label, sidecar in _sidecars(data_sets):
-        recorded = AnalysisSettings.from_record(sidecar["Science"]).measuring()
+        recorded = AnalysisSettings.from_record(sidecar["Settings"]).measuring()
         participants.setdefault(recorded.by_content(), []).append(label)
     if len(participants) > 1:
         groups = sorted(participants.values(), key=len)
         raise InputError(
-            "people were measured with different settings "
+            "participants were measured with different settings "
             f"({', '.join(groups[0][:5])} unlike {', '.join(groups[-1][:5])}); run the participant "
-            "level again for all, with the same flags"
+            "level again for all participants with the same flags"
         )
     return recorded
 
 
 def _sidecars(data_sets: Sequence[DataSet]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield everybody who has a matrix, and what is written beside the first of them."""
+    """Yield each participant with a matrix, and the JSON file of the first matrix."""
     for data_set in data_sets:
         for path in sorted(data_set.outputs.glob("sub-*/sub-*_runs.tsv")):
             matrices = [row["relmat"] for row in tables.read_table(path).rows()]
@@ -185,7 +205,7 @@ def _sidecars(data_sets: Sequence[DataSet]) -> Iterator[tuple[str, Mapping[str, 
 
 
 def _other_code(data_sets: Sequence[DataSet]) -> list[str]:
-    """Say who was measured by other code than that installed: numbers may not compare."""
+    """Note which participants were measured by other code than the installed code."""
     installed = installed_code()["measuring"]
     other = sorted(
         group_tables.participant_id_of(label)
@@ -196,39 +216,35 @@ def _other_code(data_sets: Sequence[DataSet]) -> list[str]:
         return []
     named = ", ".join(other[:5]) + (" and others" if len(other) > 5 else "")
     return [
-        f"{len(other)} {'person was' if len(other) == 1 else 'people were'} measured by another "
+        f"{len(other)} participant{' was' if len(other) == 1 else 's were'} measured by another "
         f"version of the measuring code than the one installed ({named}); run the participant "
-        "level again to measure all by one version."
+        "level again to measure all participants by the same version."
     ]
 
 
-def state_design(given: GroupInput, stated: StudyFile) -> Design:
-    """Complete the study file from what was measured.
+def resolve_study(measurements: GroupInput, stated: StudyFile) -> tuple[Resolution, Observed]:
+    """Resolve the design of a study from its study file and the measured data.
 
     Parameters
     ----------
-    given : GroupInput
+    measurements : GroupInput
+        Results of the participant level, from `read_input`.
     stated : StudyFile
+        Content of the study file.
 
     Returns
     -------
-    Design
+    resolution : Resolution
+        The design with the grounds of each decision, or the reasons why it cannot be resolved.
+    observed : Observed
+        The facts from which it was resolved.
     """
     sessions: dict[str, list[str]] = {}
-    for row in given.rows:
+    for row in measurements.rows:
         if ":" not in row["person"] and row["session"] != tables.NOT_AVAILABLE:
             sessions.setdefault(row["person"], []).append(row["session"])
-    main = given.participants[""]
-    columns = {
-        name: dict(zip(main.labels, values, strict=True)) for name, values in main.columns.items()
-    }
-    column = dict(stated.stated).get("group_column", "group")
-    others = {
-        name: sorted(set(found.columns.get(column, ())) - {tables.NOT_AVAILABLE})
-        for name, found in given.participants.items()
-        if name
-    }
-    return infer_design(stated, Observed(sessions, columns, others, tuple(main.visits)))
+    observed = observe(sessions, measurements.participants)
+    return resolve(stated, observed), observed
 
 
 def run_group(
@@ -239,24 +255,27 @@ def run_group(
     out_dir: Path,
     ratings: Path | None = None,
 ) -> GroupFiles:
-    """Analyse the study and write its tables and verdict, unless they are there and still valid.
+    """Analyse the study and write its tables and verdict, unless valid files exist.
 
     Parameters
     ----------
     data_sets : sequence of DataSet
-        The main one first.
+        Data sets of the study; the main data set comes first.
     stated : StudyFile
-    settings : Science
-        Its first atlas and first strategy give the verdict, the other strategies its sensitivity.
+        Content of the study file.
+    settings : AnalysisSettings
+        Settings of the analysis. The first atlas and the first strategy determine the verdict; the
+        other strategies are sensitivity analyses.
     out_dir : Path
-        Root of the output data set; files go to ``group/``.
+        Root of the output data set; files are written to ``group/``.
     ratings : Path, optional
-        Folder of rating files (`circuitshift.pipeline.study.ratings`); ``ratings`` of `out_dir` if
-        left out.
+        Folder with rating files (`circuitshift.pipeline.study.ratings`). Default: the folder
+        ``ratings`` of `out_dir`.
 
     Returns
     -------
     GroupFiles
+        Paths of the tables and of ``verdict.json``.
 
     Raises
     ------
@@ -271,7 +290,7 @@ def run_group(
             made_from = origins_of(
                 data_sets, stated, settings, ratings=judged, out_dir=out_dir, digests=digests
             )
-        except CircuitshiftError:  # raised again by the analysis, when old answers are removed
+        except CircuitshiftError:  # raised again by the analysis, after old results are removed
             made_from = {}
         if made_from and is_current(out_dir / "group", made_from, code, digests):
             return files
@@ -291,15 +310,21 @@ def _analyse(
     out_dir: Path,
 ) -> dict[str, Any]:
     """Analyse the study and write its tables; return the content of verdict.json."""
-    for stale in ("verdict.json", "report.html"):  # a run that fails must not leave an old answer
-        (out_dir / "group" / stale).unlink(missing_ok=True)
     plan = plan_of(stated, settings)
-    context, fitted, notes = _study(data_sets, stated, settings, judged)
-    given, atlas = context.given, context.atlas
-    twins = [s for s in settings.strategies if fitted.strategy not in (s, AS_GIVEN)]
-    sensitivity = [(name, *_analyse_or_explain(context, name)) for name in twins]
+    measurements = read_input(data_sets, judged)
+    resolution, observed = resolve_study(measurements, stated)
+    require(resolution)
+    for stale in ("verdict.json", "report.html"):  # a failing run must not leave old results
+        (out_dir / "group" / stale).unlink(missing_ok=True)
+    selection = recorded_selection(data_sets)
+    record = design_record(resolution, observed, selection)
+    tables.write_json(out_dir / "group" / DESIGN_FILE, record)
+    context, fitted, notes = _study(data_sets, measurements, resolution, settings)
+    measurements, atlas = context.measurements, context.atlas
+    other_strategies = [s for s in settings.strategies if fitted.strategy not in (s, AS_GIVEN)]
+    sensitivity = [(name, *_analyse_or_explain(context, name)) for name in other_strategies]
     excluded = sorted(
-        {*_run_exclusions(given, fitted.strategy, atlas.name), *fitted.cohort.exclusions}
+        {*_run_exclusions(measurements, fitted.strategy, atlas.name), *fitted.cohort.exclusions}
     )
     files = _paths(out_dir / "group")
     secondary = write_secondary(context, fitted, out_dir / "group")
@@ -330,8 +355,10 @@ def _analyse(
     return verdict_content(context, fitted, sensitivity) | {
         "circuits_not_resolved": list(context.skipped),
         "plan": compare_plan(out_dir / "group", plan),
+        "decisions": record["decisions"],
+        "selection": selection,
         "notes": [
-            *given.notes,
+            *measurements.notes,
             *notes,
             *_other_code(data_sets),
             *fitted.cohort.notes,
@@ -347,48 +374,55 @@ def fit_study(
 ) -> tuple[Context, Fitted]:
     """Read a measured study and fit the model under its primary strategy.
 
-    Ratings are those in ``ratings`` of the outputs.
+    Ratings are read from the folder ``ratings`` of the outputs.
 
     Parameters
     ----------
     data_sets : sequence of DataSet
+        Data sets of the study; the main data set comes first.
     stated : StudyFile
-    settings : Science
+        Content of the study file.
+    settings : AnalysisSettings
+        Settings of the analysis; the first strategy is the primary strategy.
 
     Returns
     -------
     context : Context
+        Data, design, atlas and circuits of the study.
     fitted : Fitted
+        Analysis under the primary strategy.
 
     Raises
     ------
     DesignError, InputError
         If the study cannot be analysed as stated.
     """
-    ratings = read_ratings(data_sets[0].outputs / FOLDER)
-    return _study(data_sets, stated, settings, ratings)[:2]
+    measurements = read_input(data_sets, read_ratings(data_sets[0].outputs / FOLDER))
+    resolution, _ = resolve_study(measurements, stated)
+    return _study(data_sets, measurements, resolution, settings)[:2]
 
 
 def _study(
     data_sets: Sequence[DataSet],
-    stated: StudyFile,
+    measurements: GroupInput,
+    resolution: Resolution,
     settings: AnalysisSettings,
-    ratings: Sequence[Rating] = (),
 ) -> tuple[Context, Fitted, list[str]]:
-    given = read_input(data_sets, ratings)
-    design = state_design(given, stated)
-    members, design, notes = study_members(given, design)
-    atlas = _primary_atlas(given, data_sets[0].outputs)
+    """Assign the participants, find atlas and circuits, and fit the primary strategy."""
+    doubts = (*measurements.doubts, *resolution.warnings)
+    measurements = replace(measurements, doubts=doubts)
+    members, design, notes = study_members(measurements, require(resolution))
+    atlas = _primary_atlas(measurements, data_sets[0].outputs)
     circuits = load_circuits(atlas, design.circuits, files=tuple(map(Path, settings.circuits)))
     if not circuits.circuits:
         raise DesignError(
-            f"no circuit can be found on atlas {atlas.name}: {' '.join(circuits.skipped[:3])} Give "
-            "the atlas with its networks by --atlas, or circuits by --circuits"
+            f"no circuit can be resolved on atlas {atlas.name}: {' '.join(circuits.skipped[:3])} "
+            "Specify an atlas with networks by --atlas, or other circuits by --circuits"
         )
     _check_directions(design, circuits.circuits)
     features = FeatureSpace.of_edges(atlas.labels, centres_mm=atlas.centres_mm())
     context = Context(
-        given=given,
+        measurements=measurements,
         members=members,
         design=design,
         atlas=atlas,
@@ -397,7 +431,7 @@ def _study(
         features=features,
         skipped=tuple(circuits.skipped),
     )
-    return context, _fit(context, _primary_strategy(given, settings)), notes
+    return context, _fit(context, _primary_strategy(measurements, settings)), notes
 
 
 def _paths(folder: Path) -> GroupFiles:
@@ -407,19 +441,19 @@ def _paths(folder: Path) -> GroupFiles:
     )
 
 
-def _primary_atlas(given: GroupInput, out_dir: Path) -> Atlas:
-    """Find the atlas that the measurements share, the first of the first person who has one."""
-    seen = [row["atlas"] for row in given.rows if row["status"] == "included"]
+def _primary_atlas(measurements: GroupInput, out_dir: Path) -> Atlas:
+    """Return the atlas of the first included run."""
+    seen = [row["atlas"] for row in measurements.rows if row["status"] == "included"]
     if not seen:
-        reasons = sorted({row["reason"] for row in given.rows})
+        reasons = sorted({row["reason"] for row in measurements.rows})
         raise InputError(
-            f"no run of anybody can be used; the reasons are: {'; '.join(reasons[:5])}"
+            f"no run of any participant can be used; the reasons are: {'; '.join(reasons[:5])}"
         )
     return read_atlas(out_dir, seen[0])
 
 
-def _primary_strategy(given: GroupInput, settings: AnalysisSettings) -> str:
-    as_given = any(row["strategy"] == AS_GIVEN for row in given.rows)
+def _primary_strategy(measurements: GroupInput, settings: AnalysisSettings) -> str:
+    as_given = any(row["strategy"] == AS_GIVEN for row in measurements.rows)
     return AS_GIVEN if as_given else settings.strategies[0]
 
 
@@ -427,14 +461,15 @@ def _check_directions(design: Design, circuits: Sequence[Circuit]) -> None:
     unknown = sorted({name for name, _ in design.directions} - {c.name for c in circuits})
     if unknown:
         raise DesignError(
-            f"a direction is fixed for {', '.join(unknown)}, which is no circuit of this analysis; "
-            f"its circuits are {', '.join(c.name for c in circuits)}"
+            f"a direction is fixed for {', '.join(unknown)}, which is not a circuit of this "
+            f"analysis; choose from {', '.join(c.name for c in circuits)} for [hypotheses] "
+            "directions of the study file"
         )
 
 
 def _measured(
     rows: Iterable[Mapping[str, str]], strategy: str, atlas: Atlas
-) -> Iterable[change.Measured]:
+) -> Iterable[pairing.Measured]:
     """Read the matrices of usable runs."""
     for row in rows:
         if row["status"] != "included" or row["strategy"] != strategy or row["atlas"] != atlas.name:
@@ -443,9 +478,10 @@ def _measured(
         labels, matrix = tables.read_matrix(path)
         if labels != atlas.labels:
             raise InputError(
-                f"{path}: its regions are not those of atlas {atlas.name}; measure it again"
+                f"{path}: its regions are not those of atlas {atlas.name}; remove the file and run "
+                "the participant level again"
             )
-        yield change.Measured(
+        yield pairing.Measured(
             participant=row["person"],
             session="" if row["session"] == tables.NOT_AVAILABLE else row["session"],
             z=connectivity.fisher_z(connectivity.from_matrix(matrix)),
@@ -461,14 +497,14 @@ def _number(text: str) -> float:
 
 
 def _fit(context: Context, strategy: str) -> Fitted:
-    """Run the whole model on the matrices of one strategy."""
+    """Fit the complete model to the matrices of one strategy."""
     design, atlas = context.design, context.atlas
-    sessions = change.session_means(_measured(context.given.rows, strategy, atlas))
+    sessions = pairing.session_means(_measured(context.measurements.rows, strategy, atlas))
     if design.harmonise:
-        sessions = harmonised(sessions, context.given, context.members, design)
-    cohort = change.assemble(sessions, context.members, design)
-    sessions = change.share_memory(sessions, cohort, design)
-    visits = study.Visits(
+        sessions = harmonised(sessions, context.measurements, context.members, design)
+    cohort = pairing.assemble(sessions, context.members, design)
+    sessions = pairing.share_memory(sessions, cohort, design)
+    visits = model.Visits(
         cohort.baseline,
         cohort.followup,
         context.features,
@@ -486,7 +522,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
         weights=cohort.weights,
         global_signal_removed=is_gsr(strategy, context.settings),
     )
-    rules = study.Rules(
+    rules = model.Rules(
         n_permutations=design.n_permutations,
         alpha=design.alpha,
         sesoi=design.sesoi_z,
@@ -494,21 +530,23 @@ def _fit(context: Context, strategy: str) -> Fitted:
         background=design.background,
     )
     rng = np.random.default_rng(design.seed)
-    analysis = study.analyse(visits, context.positions(), rng=rng, rules=rules)
+    analysis = model.analyse(visits, context.positions(), rng=rng, rules=rules)
     return Fitted(strategy, cohort, sessions, visits, rules, analysis)
 
 
-def _analyse_or_explain(context: Context, strategy: str) -> tuple[study.Analysis | None, str]:
-    """Analyse a twin for sensitivity; a twin that cannot be analysed must not stop the study."""
+def _analyse_or_explain(context: Context, strategy: str) -> tuple[model.Analysis | None, str]:
+    """Analyse another strategy; return the reason if this sensitivity analysis is not possible."""
     try:
         return _fit(context, strategy).analysis, ""
     except (DesignError, InputError) as error:
         return None, str(error)
 
 
-def _run_exclusions(given: GroupInput, strategy: str, atlas: str) -> Iterable[change.Exclusion]:
+def _run_exclusions(
+    measurements: GroupInput, strategy: str, atlas: str
+) -> Iterable[pairing.Exclusion]:
     """Yield runs that do not enter the primary analysis."""
-    for row in given.rows:
+    for row in measurements.rows:
         other = row["strategy"] not in (strategy, tables.NOT_AVAILABLE) or row["atlas"] not in (
             atlas,
             tables.NOT_AVAILABLE,
@@ -516,6 +554,6 @@ def _run_exclusions(given: GroupInput, strategy: str, atlas: str) -> Iterable[ch
         if row["status"] == "included" or other:
             continue
         session = "" if row["session"] == tables.NOT_AVAILABLE else row["session"]
-        yield change.Exclusion(
+        yield pairing.Exclusion(
             row["person"], session, "participant", row["code"], f"{row['run']}: {row['reason']}"
         )

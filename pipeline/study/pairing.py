@@ -1,4 +1,8 @@
-"""Runs -> sessions -> within-person change: pairing, order, missing visits, roles."""
+"""Average runs to sessions and pair the sessions of each participant.
+
+The result is a `Cohort`: edges before and after treatment, participants with a baseline only, the
+reference group, covariates, and the exclusions with their reasons.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -35,13 +39,13 @@ class Measured:
     participant, session : str
         Unique key of the participant (``dataset:label`` or the label), and session label.
     z : ndarray, shape (n_edges,)
-        Fisher z; NaN where a region is lost.
+        Fisher z; NaN for edges of missing regions.
     weight : float
-        Residual degrees of freedom (volumes, when denoising was done elsewhere).
+        Residual degrees of freedom, or number of volumes if denoising was done elsewhere.
     minutes, mean_fd_mm : float
-        Retained minutes, and mean framewise displacement; NaN when unknown.
+        Retained minutes, and mean framewise displacement in mm; NaN if unavailable.
     name : str
-        File it came from, for messages.
+        Name of the run, or names of the averaged runs.
     """
 
     participant: str
@@ -55,7 +59,19 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Exclusion:
-    """Why somebody, or part of somebody, is not in the analysis: a row of exclusions.tsv."""
+    """Reason why a participant or a session is excluded: one row of ``exclusions.tsv``.
+
+    Parameters
+    ----------
+    participant : str
+        Unique key of the participant.
+    session : str
+        Session label; empty if all sessions are excluded.
+    stage : str
+        Step of the exclusion: ``participant`` (a run), ``pairing`` or ``design``.
+    code, reason : str
+        Reason as a keyword and as a sentence.
+    """
 
     participant: str
     session: str
@@ -66,20 +82,23 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One person of the study and the role that his group has.
+    """One participant of the study and the role of their group.
 
     Parameters
     ----------
     participant, group : str
+        Unique key of the participant, and value of the group column.
     role : {"treated", "control", "reference", "none"}
+        Role of the group in the study.
     covariates : tuple of float
-        In the order of ``Design.covariates``; NaN when missing.
+        Values in the order of ``Design.covariates``; NaN if missing.
     factor : bool, optional
-        Whether he had the second treatment; None when unknown or not asked.
+        Whether the participant received the second treatment; None if unavailable, or if the design
+        has no second treatment.
     symptom : float
-        Change of the symptom score; NaN when unknown.
+        Change of the symptom score; NaN if unavailable.
     site : str
-        Scanner; ``A to B`` when it changed between visits.
+        Site of the scanner; ``A to B`` if it changed between visits.
     """
 
     participant: str
@@ -93,32 +112,41 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Cohort:
-    """Who enters which part of the model.
+    """Participants and edges that enter each part of the model.
 
     Parameters
     ----------
     pairs : tuple of Member
-        Treated and control people with both visits: rows of `baseline` and `followup`.
+        Treated and control participants with both visits: rows of `baseline` and `followup`.
     baseline, followup : ndarray, shape (n_pairs, n_edges)
+        Edges at both visits, Fisher z.
     lone : tuple of Member
-        Treated and control people with a baseline only: rows of `baseline_only`.
+        Treated and control participants with a baseline only: rows of `baseline_only`.
     baseline_only : ndarray, shape (n_lone, n_edges)
+        Edges at baseline of participants without a follow-up, Fisher z.
     healthy : tuple of Member
-        Reference people: rows of `reference` (their baseline, or their only visit).
+        Participants of the reference group: rows of `reference`.
     reference : ndarray, shape (n_healthy, n_edges)
+        Edges of the reference group at baseline, or at their first visit in alphabetical order if
+        they have no baseline, Fisher z.
     reference_again : ndarray, shape (n_healthy, n_edges), or None
-        Their follow-up; NaN for whoever has none, None when nobody has.
+        Edges of the reference group at follow-up; NaN for participants without this visit, None
+        if it is missing for all.
     control_baseline, control_followup : ndarray, shape (n_pairs, n_edges), or None
-        Visits of the control condition, in a crossover.
+        Edges before and after the control condition; None if the study is not a crossover.
     covariates : ndarray, shape (n_pairs, n_covariates)
+        Covariates without missing values.
     covariate_names : tuple of str
+        Names of the columns of `covariates`.
     motion_mm : ndarray, shape (n_pairs,), or None
-        Change in mean framewise displacement; None when unknown or constant.
+        Change in mean framewise displacement, mm; None if it is unavailable for a visit, or
+        constant.
     weights : ndarray, shape (n_pairs,), or None
-        Of people, when the design asks for them.
+        Weights of participants; None if the design does not weight them.
     exclusions : tuple of Exclusion
+        Excluded participants and sessions, sorted.
     notes : tuple of str
-        Sentences on what was assumed or filled in.
+        Sentences on omitted covariates and imputed values.
     """
 
     pairs: tuple[Member, ...]
@@ -140,25 +168,25 @@ class Cohort:
 
     @property
     def treated(self) -> npt.NDArray[np.bool_] | None:
-        """Who is treated among `pairs`; None when there is no control arm."""
+        """Whether each of `pairs` is treated; None if there is no control arm."""
         treated = np.array([member.role == "treated" for member in self.pairs], bool)
         return None if treated.all() else treated
 
     @property
     def factor(self) -> npt.NDArray[np.bool_] | None:
-        """Who among `pairs` had the second treatment; None when it is not asked."""
+        """Whether each of `pairs` received the second treatment; None without a second one."""
         levels = [member.factor for member in self.pairs]
         return None if None in levels else np.array(levels, bool)
 
     @property
     def symptom(self) -> Floats | None:
-        """Change of the score of each of `pairs`; None when it is not asked."""
+        """Change of the symptom score of each of `pairs`; None if unavailable for all."""
         values = np.array([member.symptom for member in self.pairs])
         return values if np.isfinite(values).any() else None
 
     @property
     def site(self) -> npt.NDArray[np.intp] | None:
-        """Number of the site of each of `pairs`; None when there are not two."""
+        """Index of the site of each of `pairs`; None if there are fewer than two sites."""
         names, numbers = np.unique([m.site for m in self.pairs], return_inverse=True)
         return numbers.astype(np.intp) if len(names) > 1 else None
 
@@ -169,11 +197,13 @@ def session_means(runs: Iterable[Measured]) -> dict[tuple[str, str], Measured]:
     Parameters
     ----------
     runs : iterable of Measured
+        Edges of all runs.
 
     Returns
     -------
-    dict
-        By person and session, sorted. An edge is the mean over the runs that know it.
+    dict of (participant, session) to Measured
+        Averaged runs, sorted by participant and session. Each edge is averaged over the runs in
+        which it is available. Minutes and degrees of freedom are summed.
     """
     grouped: dict[tuple[str, str], list[Measured]] = {}
     for run in sorted(runs, key=lambda r: (r.participant, r.session, r.name)):
@@ -208,25 +238,28 @@ def assemble(
     members: Sequence[Member],
     design: Design,
 ) -> Cohort:
-    """Pair the visits of everybody and say who is missing, and why.
+    """Pair the visits of each participant and list the exclusions with their reasons.
 
     Parameters
     ----------
-    sessions : mapping of (person, session) to Measured
+    sessions : mapping of (participant, session) to Measured
+        Edges of all sessions, from `session_means`.
     members : sequence of Member
-        Everybody in the study, with or without data.
+        All participants of the study, with or without data.
     design : Design
+        Design of the study.
 
     Returns
     -------
     Cohort
-        Change in mean framewise displacement is added as covariate when it is known for everybody
-        and not constant.
+        Participants, edges, covariates and exclusions. The change in mean framewise displacement is
+        included if it is available for all participants and not constant.
 
     Raises
     ------
     DesignError
-        If nobody has both visits, or a stated arm has nobody.
+        If no participant, or no participant of an arm, has both visits; if site cannot be
+        distinguished from visit or arm; or if a covariate is missing for all participants.
     """
     exclusions: list[Exclusion] = []
     pairs: list[Member] = []
@@ -262,7 +295,10 @@ def assemble(
     covariates, names, notes = _covariates(pairs, design)
     motion = _motion(pairs, sessions, design)
     if motion is None:
-        notes += ("Motion is not known for every visit: change in motion is no covariate.",)
+        notes += (
+            "The change in motion is not a covariate, because motion is unavailable for at least "
+            "one visit or its change is constant.",
+        )
     n_features = first.shape[1]
     return Cohort(
         pairs=tuple(pairs),
@@ -289,43 +325,48 @@ def assemble(
 def share_memory(
     sessions: Mapping[tuple[str, str], Measured], cohort: Cohort, design: Design
 ) -> dict[tuple[str, str], Measured]:
-    """Let sessions look into the arrays of a cohort, so that edges are not held twice.
+    """Replace the edges of sessions by views of the arrays of a cohort, to save memory.
 
     Parameters
     ----------
-    sessions : mapping of (person, session) to Measured
-        That the cohort was assembled from.
+    sessions : mapping of (participant, session) to Measured
+        Sessions from which the cohort was assembled.
     cohort : Cohort
+        Cohort from `assemble`.
     design : Design
+        Design of the study.
 
     Returns
     -------
-    dict
-        Equal to `sessions`.
+    dict of (participant, session) to Measured
+        Sessions with the same values as `sessions`.
     """
     out = dict(sessions)
 
-    def put(members: Sequence[Member], session: str, rows: Floats | None) -> None:
+    def share(members: Sequence[Member], session: str, rows: Floats | None) -> None:
         if rows is not None:
             for member, row in zip(members, rows, strict=True):
                 key = (member.participant, session)
-                if key in out:  # a healthy person may have come at another visit only
+                if key in out:  # reference participants may have another visit only
                     out[key] = replace(out[key], z=row)
 
-    put(cohort.pairs, design.baseline, cohort.baseline)
-    put(cohort.pairs, design.followup, cohort.followup)
-    put(cohort.lone, design.baseline, cohort.baseline_only)
+    share(cohort.pairs, design.baseline, cohort.baseline)
+    share(cohort.pairs, design.followup, cohort.followup)
+    share(cohort.lone, design.baseline, cohort.baseline_only)
     if design.control_baseline:
-        put(cohort.pairs, design.control_baseline, cohort.control_baseline)
-        put(cohort.pairs, design.control_followup, cohort.control_followup)
-    put(cohort.healthy, design.baseline, cohort.reference)
+        share(cohort.pairs, design.control_baseline, cohort.control_baseline)
+        share(cohort.pairs, design.control_followup, cohort.control_followup)
+    share(cohort.healthy, design.baseline, cohort.reference)
     return out
 
 
 def _again(
     healthy: Sequence[Member], sessions: Mapping[tuple[str, str], Measured], design: Design
 ) -> Floats | None:
-    """Second visits of the reference, for reliability; whose first was the baseline."""
+    """Return the follow-up of reference participants who also have a baseline.
+
+    These pairs of visits measure test-retest reliability.
+    """
     labels = (design.baseline, design.followup)
     pairs = [[sessions.get((m.participant, label)) for label in labels] for m in healthy]
     again = [second.z if first and second else None for first, second in pairs]
@@ -343,7 +384,7 @@ def _only_visit(visits: Mapping[str, Measured], design: Design) -> Measured | No
 
 def _no_role(member: Member) -> str:
     if member.group == "n/a":
-        return "no group is given in participants.tsv"
+        return "participants.tsv contains no group of this participant"
     return f"group {member.group!r} has no role in the study"
 
 
@@ -373,7 +414,10 @@ def _place(
     elif design.baseline in visits:
         lone.append(member)
         for session in missing:
-            text = f"no usable {names[session]}: enters the typical strength, not the change"
+            text = (
+                f"no usable {names[session]} scan: baseline used to estimate typical edge "
+                "strength, excluded from the change analysis"
+            )
             exclusions.append(_missing(member, session, text))
     else:
         exclusions += [_missing(member, s, f"no usable {names[s]}") for s in missing]
@@ -386,55 +430,63 @@ def _check(
     design: Design,
 ) -> None:
     if not pairs:
-        seen = sorted({session for _, session in sessions}) or ["none"]
+        labels = sorted({session for _, session in sessions}) or ["none"]
         raise DesignError(
-            f"nobody has both ses-{design.baseline} and ses-{design.followup}; sessions found: "
-            f"{', '.join(seen)}; name baseline and follow-up under [sessions] of the study file, "
-            "or see in the reports of people what quality and ratings left out"
+            f"no participant has both ses-{design.baseline} and ses-{design.followup}; sessions "
+            f"found: {', '.join(labels)}; name baseline and follow-up under [sessions] of the "
+            "study file, or check the participant reports for sessions that were excluded by "
+            "quality thresholds or ratings"
         )
-    wanted = {m.role for m in members} & {"treated", "control"}
-    empty = sorted(wanted - {m.role for m in pairs})
+    arms = {m.role for m in members} & {"treated", "control"}
+    empty = sorted(arms - {m.role for m in pairs})
     if empty:
         raise DesignError(
-            f"the {' and '.join(empty)} arm has nobody with both visits; see exclusions.tsv, or "
-            "leave the arm out under [groups] of the study file"
+            f"the {' and '.join(empty)} arm contains no participant with both visits; check the "
+            "participant reports for excluded sessions, or remove the arm from [groups] of the "
+            "study file"
         )
 
 
 def precision_weights(dof: Floats) -> Floats:
-    """Weights of people whose visits differ in length.
+    """Compute weights of participants whose visits differ in length.
 
     Parameters
     ----------
-    dof : ndarray, shape (n_people, n_visits)
+    dof : ndarray, shape (n_participants, n_visits)
         Residual degrees of freedom of each visit.
 
     Returns
     -------
-    ndarray, shape (n_people,)
-        ``1 / (1 + v / mean v)`` with v the sum of 1 / dof, which is proportional to the sampling
-        variance of a change in Fisher z: optimal when sampling is half of the variance between
-        people, valid always.
+    ndarray, shape (n_participants,)
+        Weights, ``1 / (1 + v / mean(v))``.
+
+    Notes
+    -----
+    v is the sum of 1 / dof over the visits of a participant. It is proportional to the sampling
+    variance of a change in Fisher z, because Fisher z of independent samples has a variance of
+    approximately 1 / dof. The weights are optimal if the mean sampling variance equals the true
+    variance between participants, and tests are valid with any weights.
     """
     v = (1 / np.maximum(dof, 1.0)).sum(axis=1)
     return np.asarray(1 / (1 + v / v.mean()))
 
 
 def _check_sites(pairs: Sequence[Member]) -> None:
-    """Refuse what cannot be told apart: site and visit, site and arm."""
+    """Raise an error if site cannot be distinguished from visit or from arm."""
     sites = {m.site for m in pairs}
     arms = {m.role for m in pairs}
     if len(arms) == 1 and len(sites) == 1 and " to " in next(iter(sites)):
         raise DesignError(
-            f"every scan moved from site {next(iter(sites))} between the visits: change cannot be "
-            "told from the change of scanner, and no harmonisation can; a control arm scanned on "
-            "the same sites is needed"
+            f"all participants moved from site {next(iter(sites))} between the visits: change "
+            "cannot be distinguished from the change of scanner, also not after harmonisation; "
+            "add a control arm that was scanned at the same sites"
         )
     of_arm = {arm: {m.site for m in pairs if m.role == arm} for arm in sorted(arms)}
     if len(arms) == 2 and len(sites) > 1 and not set.intersection(*of_arm.values()):
-        said = "; ".join(f"{arm}: {', '.join(sorted(found))}" for arm, found in of_arm.items())
+        listed = "; ".join(f"{arm}: {', '.join(sorted(own))}" for arm, own in of_arm.items())
         raise DesignError(
-            f"no site has people of both arms ({said}): treatment cannot be told from site"
+            f"no site has participants of both arms ({listed}): treatment cannot be distinguished "
+            "from site; add participants of the other arm at one site at least"
         )
 
 
@@ -442,7 +494,7 @@ def _weights(
     pairs: Sequence[Member], sessions: Mapping[tuple[str, str], Measured], design: Design
 ) -> Floats:
     labels = [design.baseline, design.followup, design.control_baseline, design.control_followup]
-    if design.control_baseline == design.baseline:  # of both conditions: it cancels
+    if design.control_baseline == design.baseline:  # a shared baseline cancels
         labels = [design.followup, design.control_followup]
     return precision_weights(
         np.array([[sessions[m.participant, s].weight for s in labels if s] for m in pairs])
@@ -480,11 +532,18 @@ def _covariates(
         values = np.array([m.covariates[k] for m in pairs])
         available = np.isfinite(values)
         if not available.any():
-            raise DesignError(f"covariate {name!r} is missing for everybody with both visits")
+            raise DesignError(
+                f"covariate {name!r} is missing for all participants with both visits; add it to "
+                "participants.tsv, or remove it from [model] covariates of the study file"
+            )
         if not available.all():
-            notes.append(f"{name} is missing for {(~available).sum()} people: their mean was used.")
+            n_missing = int((~available).sum())
+            notes.append(
+                f"{name} is missing for {n_missing} participant{'s' * (n_missing > 1)} and was "
+                "replaced by the mean of the others."
+            )
         if np.ptp(values[available]) == 0:
-            notes.append(f"{name} is the same for everybody: it is no covariate.")
+            notes.append(f"{name} is constant and therefore not a covariate.")
             continue
         columns[name] = np.where(available, values, values[available].mean())
     matrix = np.array(list(columns.values())).T if columns else np.empty((len(pairs), 0))

@@ -1,4 +1,4 @@
-"""The plan, frozen before arm labels are read: what was decided before anything was seen."""
+"""Freeze the analysis plan before the data are read, and compare later analyses with it."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from circuitshift.pipeline.study.study_file import StudyFile
 
 __all__ = ["compare_plan", "freeze_plan", "installed_code", "plan_of"]
 
-# Module that computes each part, and whether its data files count with the code.
+# Module that computes each part, and whether its data files are hashed with the code.
 _CODE = {
     "preprocessing": ("circuitshift.pipeline.preproc.derivatives", True),
     "measuring": ("circuitshift.pipeline.measure.run", False),
@@ -26,28 +26,32 @@ _CODE = {
 
 
 def installed_code() -> dict[str, str]:
-    """Hash the code that computes numbers of an analysis: preprocessing, measuring, group level.
+    """Hash the code of each part of the analysis: preprocessing, measuring, group level.
 
     Returns
     -------
     dict of str to str
-        As in the records of preprocessing, the sidecars of matrices, and ``verdict.json``.
+        Hash by part, equal to the hashes in the records of preprocessing, in the JSON files of
+        matrices, and in ``verdict.json``.
     """
     return {part: code_hash(module, data=data) for part, (module, data) in _CODE.items()}
 
 
 def plan_of(stated: StudyFile, settings: AnalysisSettings) -> dict[str, Any]:
-    """Return everything that decides the analysis and can be known without the data.
+    """Return all decisions of an analysis that are independent of the data.
 
     Parameters
     ----------
     stated : StudyFile
-    settings : Science
+        Content of the study file.
+    settings : AnalysisSettings
+        Settings of the analysis.
 
     Returns
     -------
     dict
-        JSON only: study file, settings, content of files of circuits and strategies, code.
+        JSON content: study file, settings, hashes of the files of circuits and strategies, version
+        and hashes of the code.
     """
     files = {
         name: tables.read_text(Path(name))
@@ -72,31 +76,32 @@ def _hash(content: object) -> str:
 
 
 def freeze_plan(folder: Path, plan: Mapping[str, Any]) -> Path:
-    """Write plan.json; an equal plan that is there already keeps its date.
+    """Write ``plan.json``; if it contains the same plan already, leave it with its date.
 
     Parameters
     ----------
     folder : Path
-        ``group/``.
+        Folder ``group/`` of the output data set.
     plan : mapping
-        From `plan_of`.
+        Plan from `plan_of`.
 
     Returns
     -------
     Path
+        Path of ``plan.json``.
 
     Raises
     ------
     InputError
-        If another plan was frozen there.
+        If the folder contains a different plan.
     """
     path = folder / "plan.json"
     if path.exists():
         frozen = tables.read_json(path)
         if frozen.get("plan") != plan:
             raise InputError(
-                f"{path}: another plan was frozen on {frozen.get('date')}; a plan is frozen once. "
-                "Take another OUTPUT_DIR, or remove the file and say so in your report"
+                f"{path}: a different plan was frozen on {frozen.get('date')}; a plan is frozen "
+                "once. Use another OUTPUT_DIR, or remove the file and report that you did"
             )
         return path
     content = {
@@ -110,10 +115,10 @@ def freeze_plan(folder: Path, plan: Mapping[str, Any]) -> Path:
 
 
 def _code_departures(folder: Path, frozen: Mapping[str, Any], plan: Mapping[str, Any]) -> list[str]:
-    """Name the version, and the code of each part of the analysis, that are not those frozen."""
+    """List the parts of the analysis whose code or version differs from the frozen plan."""
     out = ["version"] if frozen.get("version") != plan["version"] else []
-    known = frozen.get("code")
-    before = known if isinstance(known, dict) else {}
+    code = frozen.get("code")
+    before = code if isinstance(code, dict) else {}
     roots = (folder.parent, *folder.parent.glob("datasets/*"))
     is_raw = any((root / "preproc").is_dir() for root in roots)
     parts = [part for part in plan["code"] if is_raw or part != "preprocessing"]
@@ -121,19 +126,20 @@ def _code_departures(folder: Path, frozen: Mapping[str, Any], plan: Mapping[str,
 
 
 def compare_plan(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
-    """Say whether an analysis follows the plan that was frozen.
+    """Compare the plan of an analysis with the frozen plan.
 
     Parameters
     ----------
     folder : Path
-        ``group/``.
+        Folder ``group/`` of the output data set.
     plan : mapping
-        Of this analysis.
+        Plan of this analysis, from `plan_of`.
 
     Returns
     -------
     dict
-        ``frozen``, and with it ``hash``, ``date``, ``followed``, ``departures`` and ``sentence``.
+        ``frozen`` (whether a plan was frozen) and ``sentence``; if a plan was frozen, also
+        ``hash``, ``date``, ``followed`` and ``departures``.
     """
     path = folder / "plan.json"
     if not path.exists():
@@ -149,13 +155,15 @@ def compare_plan(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any]:
     departures += _code_departures(folder, frozen, plan)
     start = f"The plan was frozen on {found.get('date')} (hash {found.get('hash')})"
     if found.get("hash") != _hash(frozen):
-        start += ", and plan.json was edited since"
+        start += ", and plan.json was edited afterwards"
         departures.append("plan.json itself")
     if found.get("results_were_there"):
-        start += ", after results were there"
+        start += ", after results had been written"
     followed = not departures
     end = (
-        "this analysis follows it" if followed else f"this departs from it: {', '.join(departures)}"
+        "this analysis follows it"
+        if followed
+        else f"this analysis departs from it in: {', '.join(departures)}"
     )
     return {
         "frozen": True,

@@ -1,4 +1,7 @@
-"""Data quality at the group level: exclusion by ratings, arms compared, QC-FC."""
+"""Assess data quality at the group level: exclusion by ratings, exclusion by arm, QC-FC.
+
+QC-FC is the correlation of edges with head motion across participants.
+"""
 
 from collections.abc import Mapping, Sequence
 from math import comb
@@ -12,23 +15,25 @@ from circuitshift.pipeline.study.ratings import Rating
 def exclude_rated(
     person: str, session: str, ratings: Sequence[Rating]
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """Say why a session must not enter the analysis by the judgement of those who looked at it.
+    """Return the reasons for which raters excluded a session, and their doubts about it.
 
-    One rater who excludes is enough; ratings ``keep`` undo nothing.
+    A session is excluded if at least one rater excludes it, also if another rater keeps it.
 
     Parameters
     ----------
     person, session : str
-        As in `Rating`; the session is empty when the data set has none.
+        Key of the participant and session label, as in `Rating`; the session is empty if the data
+        set has no sessions.
     ratings : sequence of Rating
-        Of anybody.
+        Ratings of all participants.
 
     Returns
     -------
     reasons : list of (str, str)
-        As `exclude_run`.
+        Keyword and sentence of each exclusion, in the format of
+        `circuitshift.pipeline.measure.run_quality.exclude_run`.
     doubts : list of str
-        What ratings ``doubt`` say; the session stays.
+        Sentences of the ratings ``doubt``, which do not exclude the session.
     """
     ours = [r for r in ratings if r.person == person and r.session in ("", session)]
     reasons = [("rated", rating.said()) for rating in ours if rating.rating == "exclude"]
@@ -36,18 +41,23 @@ def exclude_rated(
 
 
 def compare_exclusion(counts: Mapping[str, tuple[int, int]]) -> float:
-    """Compare two arms by how many people were lost: Fisher's exact test, two-sided.
+    """Compare the proportions of excluded participants of two arms by Fisher's exact test.
 
     Parameters
     ----------
     counts : mapping of str to (int, int)
-        People analysed and people lost, for each of two arms.
+        Numbers of analysed and of excluded participants in each of two arms.
 
     Returns
     -------
     float
-        Sum of the probabilities of all tables with these margins that are no likelier than the
-        one observed (Fisher 1935).
+        Two-sided p: the sum of the probabilities of all tables with the same margins whose
+        probability does not exceed that of the observed table.
+
+    References
+    ----------
+    Fisher RA (1935). The logic of inductive inference. Journal of the Royal Statistical Society 98,
+    39-82.
 
     Examples
     --------
@@ -65,20 +75,21 @@ def compare_exclusion(counts: Mapping[str, tuple[int, int]]) -> float:
 
 
 def qcfc_edges(edges: Floats, motion: Sequence[float] | Floats) -> Floats:
-    """Correlate every edge with motion over people: QC-FC.
+    """Correlate each edge with motion across participants (QC-FC).
 
     Parameters
     ----------
-    edges : ndarray of shape (n_people, n_edges)
-        Fisher z, or their change.
-    motion : array_like of shape (n_people,)
-        Mean framewise displacement, or its change, mm; people whose motion is unknown are left out.
+    edges : ndarray, shape (n_participants, n_edges)
+        Fisher z, or change in Fisher z.
+    motion : array_like, shape (n_participants,)
+        Mean framewise displacement, or its change, mm. Participants with missing values are
+        omitted.
 
     Returns
     -------
-    ndarray of shape (n_edges,)
-        Pearson r; NaN for edges that somebody lacks, and everywhere with fewer than five people
-        or with motion that does not vary.
+    ndarray, shape (n_edges,)
+        Pearson correlation. NaN for edges that are missing in at least one participant; all NaN
+        with fewer than five participants or constant motion.
     """
     fd = np.asarray(motion, float)
     available = np.isfinite(fd)
@@ -97,24 +108,25 @@ def qcfc_edges(edges: Floats, motion: Sequence[float] | Floats) -> Floats:
 def qcfc(
     edges: Floats, motion: Sequence[float] | Floats, distance_mm: Floats | None = None
 ) -> dict[str, float]:
-    """Summarise how edges go with motion over people, and whether short ones do so more.
+    """Summarise the correlation of edges with motion, and its dependence on edge length.
 
     Parameters
     ----------
-    edges : ndarray of shape (n_people, n_edges)
-        Fisher z, or their change.
-    motion : array_like of shape (n_people,)
+    edges : ndarray, shape (n_participants, n_edges)
+        Fisher z, or change in Fisher z.
+    motion : array_like, shape (n_participants,)
         Mean framewise displacement, or its change, mm.
-    distance_mm : ndarray of shape (n_edges,), optional
-        Length of each edge.
+    distance_mm : ndarray, shape (n_edges,), optional
+        Length of each edge, mm.
 
     Returns
     -------
-    dict
+    dict of str to float
         ``qcfc_median_abs_r``: median absolute correlation (Ciric 2017,
-        doi:10.1016/j.neuroimage.2017.03.020); ``qcfc_null_median_abs_r``: what chance gives with
-        so many people, from a normal Fisher z; ``qcfc_n_people``; with `distance_mm` also
-        ``qcfc_distance_rho``, see `distance_dependence`. Empty where `qcfc_edges` knows no edge.
+        doi:10.1016/j.neuroimage.2017.03.020). ``qcfc_null_median_abs_r``: the median expected
+        without any association, from the normal distribution of Fisher z with variance
+        1 / (n - 3). ``qcfc_n_participants``: number of participants. ``qcfc_distance_rho``, only
+        with `distance_mm`: see `distance_dependence`. Empty if `qcfc_edges` is NaN for all edges.
     """
     r = qcfc_edges(edges, motion)
     if not np.isfinite(r).any():
@@ -123,7 +135,7 @@ def qcfc(
     out = {
         "qcfc_median_abs_r": float(np.nanmedian(np.abs(r))),
         "qcfc_null_median_abs_r": float(np.tanh(0.6744897501960817 / np.sqrt(n - 3))),
-        "qcfc_n_people": float(n),
+        "qcfc_n_participants": float(n),
     }
     if distance_mm is not None:
         out["qcfc_distance_rho"] = distance_dependence(r, distance_mm)
@@ -131,25 +143,26 @@ def qcfc(
 
 
 def distance_dependence(r: Floats, distance_mm: Floats) -> float:
-    """Rank correlation of QC-FC with the length of edges.
+    """Compute the rank correlation of QC-FC with the length of edges.
 
-    Motion adds to short edges and takes from long ones, so that a negative value is a trace of
-    motion (Power 2012, doi:10.1016/j.neuroimage.2011.10.018; the measure is that of Parkes 2018,
-    doi:10.1016/j.neuroimage.2017.12.073).
+    Motion increases short-range and decreases long-range correlations (Power 2012,
+    doi:10.1016/j.neuroimage.2011.10.018), so that a negative value indicates an effect of motion.
+    The measure is that of Parkes 2018 (doi:10.1016/j.neuroimage.2017.12.073).
 
     Parameters
     ----------
-    r : ndarray of shape (n_edges,)
-        From `qcfc_edges`.
-    distance_mm : ndarray of shape (n_edges,)
+    r : ndarray, shape (n_edges,)
+        Correlations from `qcfc_edges`.
+    distance_mm : ndarray, shape (n_edges,)
+        Length of each edge, mm.
 
     Returns
     -------
     float
-        Spearman's rho over the edges where both are known; NaN with fewer than three, or when
-        one of them does not vary.
+        Spearman's rho over the edges with both values; NaN with fewer than three such edges, or if
+        one of the variables is constant.
     """
-    from scipy.stats import rankdata  # noqa: PLC0415 - half a second of import
+    from scipy.stats import rankdata  # noqa: PLC0415 - the import takes half a second
 
     available = np.isfinite(r) & np.isfinite(distance_mm)
     if available.sum() < 3:

@@ -1,7 +1,8 @@
-"""What people who looked at the pages decided: small files that the group level reads.
+"""Read the decisions of raters about the quality of participants and sessions.
 
-The page of a person saves ``sub-X[_ses-Y][_rater-Z]_rating.json``; it goes into the folder
-``ratings`` of the outputs. What a rating does is decided in `circuitshift.pipeline.study.quality`.
+A participant report saves a decision as ``sub-X[_ses-Y][_rater-Z]_rating.json``, which the user
+moves into the folder ``ratings`` of the outputs. The effect of a rating is defined in
+`circuitshift.pipeline.study.quality`.
 """
 
 from collections.abc import Mapping
@@ -20,39 +21,41 @@ from circuitshift.pipeline.io import tables
 
 __all__ = ["FOLDER", "RATINGS", "Rating", "of_participant", "read_ratings"]
 
-#: Folder of the outputs where ratings are looked for.
+#: Folder of the outputs from which ratings are read by default.
 FOLDER = "ratings"
 Kind = Literal["keep", "doubt", "exclude"]
-#: What can be said of a person or a session.
+#: Possible ratings of a participant or a session.
 RATINGS: tuple[Kind, ...] = get_args(Kind)
-#: Keys of a rating file, and what they mean.
+#: Keys of a rating file and their descriptions.
 KEYS: dict[str, str] = {
-    "participant_id": "sub-X, or NAME:sub-X for a person of another data set",
+    "participant_id": "sub-X, or NAME:sub-X for a participant of another data set",
     "session_id": "ses-Y; n/a for all sessions",
     "rating": "keep, doubt or exclude",
-    "note": "Why, in words",
-    "rater": "Who rated",
-    "rated": "When, ISO 8601",
-    "page": "Inputs hash of the page that was looked at",
+    "note": "Reason for the rating",
+    "rater": "Name or initials of the rater",
+    "rated": "Date and time of the rating, ISO 8601",
+    "page": "Inputs hash of the rated report",
 }
-_NEEDED = ("participant_id", "rating")
+_REQUIRED = ("participant_id", "rating")
 
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """One judgement of one person, or of one session of his.
+    """One decision of a rater about a participant or a session.
 
     Parameters
     ----------
     person : str
-        Label without ``sub-``; with the data set's name before a colon when it is another.
+        Label of the participant without ``sub-``, preceded by ``NAME:`` for a participant of the
+        data set NAME that is not the main one.
     session : str
-        Label without ``ses-``; empty for all sessions.
+        Session label without ``ses-``; empty for all sessions.
     rating : {"keep", "doubt", "exclude"}
+        Decision of the rater.
     rater, note : str
-        May be empty.
+        Name of the rater and reason for the decision; may be empty.
     rated : str
-        When, ISO 8601; may be empty.
+        Date and time of the decision, ISO 8601; may be empty.
     """
 
     person: str
@@ -63,34 +66,35 @@ class Rating:
     rated: str = ""
 
     def said(self) -> str:
-        """Say who rated what, when and why, in one sentence."""
-        who = self.rater or "an unnamed rater"
-        when = f" on {self.rated[:10]}" if self.rated else ""
-        why = f": {self.note}" if self.note else ", without a note"
-        return f"rated {self.rating} by {who}{when}{why}"
+        """Describe the decision with its rater, date and note, as part of a sentence."""
+        rater = self.rater or "an unnamed rater"
+        date = f" on {self.rated[:10]}" if self.rated else ""
+        note = f": {self.note}" if self.note else ", without a note"
+        return f"rated {self.rating} by {rater}{date}{note}"
 
 
 def read_ratings(folder: Path) -> tuple[Rating, ...]:
-    """Read every rating file of a folder.
+    """Read all rating files of a folder.
 
-    Of several ratings of the same person and session by the same rater the latest counts, by
-    ``rated``.
+    If a rater rated the same participant and session several times, the rating with the latest
+    ``rated`` is used.
 
     Parameters
     ----------
     folder : Path
-        Nothing is read when it is not there. Names of files do not matter (browsers change
-        them), their end ``.json`` does, in small or large letters.
+        Folder with rating files, which may be absent. All files with the extension ``.json`` in
+        lower or upper case are read; other parts of the names are ignored, because browsers change
+        them.
 
     Returns
     -------
     tuple of Rating
-        Sorted by person and session.
+        Ratings, sorted by participant, session and rater.
 
     Raises
     ------
-    FaultsError
-        If files cannot be understood; names all of them.
+    InputProblemsError
+        If files are not valid ratings; the message lists all of them.
     """
     latest: dict[tuple[str, str, str], Rating] = {}
     problems: list[InputProblem] = []
@@ -99,10 +103,9 @@ def read_ratings(folder: Path) -> tuple[Rating, ...]:
         try:
             rating = _rating(tables.read_json(path))
         except CircuitshiftError as error:
-            what = str(error).removeprefix(f"{path}: ")
-            problems.append(
-                InputProblem(str(path), what, "save it again from the page, or remove it")
-            )
+            message = str(error).removeprefix(f"{path}: ")
+            remedy = "save the rating again from the participant report, or remove the file"
+            problems.append(InputProblem(str(path), message, remedy))
             continue
         key = (rating.person, rating.session, rating.rater)
         if key not in latest or _time(latest[key].rated) <= _time(rating.rated):
@@ -113,17 +116,17 @@ def read_ratings(folder: Path) -> tuple[Rating, ...]:
 
 
 def of_participant(ratings: tuple[Rating, ...], person: str) -> tuple[Rating, ...]:
-    """Return the ratings of one person, all sessions."""
+    """Return the ratings of all sessions of one participant."""
     return tuple(rating for rating in ratings if rating.person == person)
 
 
 def _rating(content: Mapping[str, Any]) -> Rating:
     text = {key: _text(content, key) for key in KEYS}
-    missing = [key for key in _NEEDED if not text[key]]
+    missing = [key for key in _REQUIRED if not text[key]]
     if missing:
-        raise InputError(f"it lacks {', '.join(missing)}")
+        raise InputError(f"{', '.join(missing)} is missing")
     if text["rating"] not in RATINGS:
-        raise InputError(f"its rating is {text['rating']!r}, not one of {', '.join(RATINGS)}")
+        raise InputError(f"the rating is {text['rating']!r}, not one of {', '.join(RATINGS)}")
     name, _, label = text["participant_id"].rpartition(":")
     label = label.removeprefix("sub-")
     return Rating(
@@ -141,13 +144,13 @@ def _text(content: Mapping[str, Any], key: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise InputError(f"its {key} is {value!r}, which is no text")
+        raise InputError(f"{key} is {value!r}, which is not text")
     text = " ".join(value.split())
     return "" if text == tables.NOT_AVAILABLE else text
 
 
 def _time(text: str) -> datetime:
-    """Moment of a rating; the earliest when it says none that can be read."""
+    """Return the time of a rating; the earliest possible time if it is missing or invalid."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Secondary analyses as files: the data they need, their tables, and what verdict.json holds."""
+"""Run the secondary analyses of a study and write their tables."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from circuitshift.pipeline.model.secondary.secondary import (
     SecondaryResults,
     secondary_analyses,
 )
-from circuitshift.pipeline.study import pairing as change
+from circuitshift.pipeline.study import pairing
 from circuitshift.pipeline.study import tables as group_tables
 from circuitshift.pipeline.study.verdict_file import Context, Fitted, baseline_halves
 
@@ -24,15 +24,16 @@ def write_secondary(context: Context, fitted: Fitted, folder: Path) -> Secondary
     Parameters
     ----------
     context : Context
+        Data, design, atlas and circuits of the study.
     fitted : Fitted
-        The analysis that gave the verdict.
+        Primary analysis.
     folder : Path
-        ``group/``.
+        Folder ``group/`` of the output data set.
 
     Returns
     -------
     SecondaryResults
-        With what belongs into ``tests.tsv``, ``edges.tsv`` and ``verdict.json``.
+        Results for ``tests.tsv``, ``edges.tsv`` and ``verdict.json``.
     """
     data = SecondaryData(
         analysis=fitted.analysis,
@@ -40,7 +41,7 @@ def write_secondary(context: Context, fitted: Fitted, folder: Path) -> Secondary
         rules=fitted.rules,
         participants=[group_tables.participant_id_of(m.participant) for m in fitted.cohort.pairs],
         networks=[region.network for region in context.atlas.regions],
-        # streams of their own: secondary analyses must not change the numbers of the verdict
+        # a separate random stream, so that secondary analyses cannot change the verdict
         rng=np.random.default_rng([context.design.seed, 1]),
         levels=_levels(context, fitted),
         baseline_halves=baseline_halves(context, fitted),
@@ -63,7 +64,7 @@ def _levels(context: Context, fitted: Fitted) -> Levels | None:
     if not names:
         return None
     pool = [m.participant for m in (*fitted.cohort.pairs, *fitted.cohort.lone)]
-    rows: list[tuple[change.Member, int, change.Measured]] = [
+    rows: list[tuple[pairing.Member, int, pairing.Measured]] = [
         (member, v, fitted.sessions[member.participant, name])
         for member in context.members
         if member.role in ("treated", "control")

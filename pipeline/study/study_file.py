@@ -1,54 +1,61 @@
-"""The study file, and what is inferred when it is silent.
+"""Read the study file, and define the design of a study.
 
-A wrong guess about who was treated would turn the verdict round, so only names that have one
-meaning in the field are guessed, every guess becomes a sentence of the report, and anything else
-is an error that says what to write.
+What the study file omits is resolved from the data by `circuitshift.pipeline.study.resolution`.
 """
 
 import difflib
-import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from circuitshift.pipeline.errors import DesignError, InputProblem, InputProblemsError, TableError
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE, read_text
 from circuitshift.pipeline.records import Background
 
-__all__ = ["STUDY_KEYS", "Design", "Observed", "StudyFile", "infer_design", "read_study_file"]
+__all__ = ["STUDY_KEYS", "Design", "Role", "StudyFile", "read_study_file"]
 
-#: What a study file may say: table -> key -> (type, meaning).
+Role = Literal["treated", "control", "reference", "none"]
+
+#: Tables of the study file, their keys, and type and meaning of each value.
 STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
     "sessions": {
         "baseline": (str, "label of the session before treatment"),
         "followup": (str, "label of the session after treatment"),
         "control_baseline": (str, "crossover: session before the control condition"),
         "control_followup": (str, "crossover: session after the control condition"),
-        "visits": (list, "all sessions in the order of time, for trajectories"),
+        "visits": (list, "all sessions in temporal order, for trajectories"),
         "days": (dict, "days since baseline of each session: {pre = 0, week2 = 14}"),
     },
     "groups": {
-        "column": (str, "column of participants.tsv that names the group"),
-        "treated": (list, "groups that were treated"),
-        "control": (list, "groups with the same visits and no, or sham, treatment"),
-        "reference": (list, "healthy groups; one visit is enough"),
-        "reference_dataset": (str, "name of the data set that holds the reference group"),
+        "column": (str, "column of participants.tsv that contains the groups"),
+        "treated": (
+            (list, dict),
+            'treated groups: ["drug"], or values of other columns: {arm = "1"}',
+        ),
+        "control": ((list, dict), "groups with the same visits and no or sham treatment"),
+        "reference": ((list, dict), "healthy groups; one visit is sufficient"),
+        "labels": (dict, 'names for display: {treated = "escitalopram", control = "placebo"}'),
+        "reference_dataset": (str, "name of the data set that contains the reference group"),
     },
     "model": {
         "covariates": (list, "columns of participants.tsv to regress out"),
-        "site": (str, "column, or score by session, that names the scanner"),
-        "harmonise": (bool, "harmonise edges over sites by ComBat"),
+        "site": (str, "column, or score by session, that contains the scanner"),
+        "harmonise": (bool, "harmonise edges across sites by ComBat"),
         "factor": (str, "column with a second treatment, crossed with the first"),
         "factor_levels": (list, "its two levels: without, with"),
         "symptom": (str, "score by session whose change is related to that of connectivity"),
-        "weighted": (bool, "weigh people by the residual degrees of freedom of their visits"),
-        "background": (str, "edges of the global law: all, disjoint or matched"),
+        "weighted": (bool, "weight participants by the degrees of freedom of their visits"),
+        "background": (str, "edges to which the global model is fitted: all, disjoint or matched"),
+        "global_signal_removed": (
+            bool,
+            "whether the global signal was regressed out before circuitshift",
+        ),
     },
     "hypotheses": {
         "circuits": (list, "circuits that are hypotheses"),
-        "directions": (dict, "circuits whose direction is fixed: increase or decrease"),
+        "directions": (dict, "circuits whose direction is fixed in advance: increase or decrease"),
         "sesoi_z": ((int, float), "smallest effect of interest, Fisher z"),
     },
     "tests": {
@@ -57,13 +64,6 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
         "alpha": ((int, float), "family-wise error rate"),
     },
 }
-
-_COLUMNS = ("group", "arm", "treatment", "treatment_group", "intervention")
-_BEFORE = re.compile(r"^(pre|baseline|base|bl|before|predrug|pretreatment)\d*$|pre$")
-_AFTER = re.compile(r"^(post|followup|fu|after|postdrug|posttreatment)\d*$|post$")
-_UNTREATED = re.compile(r"placebo|sham|wait|no.?treat|untreated|\btau\b", re.IGNORECASE)
-_HEALTHY = re.compile(r"healthy|^hc$|^hv$|^norm(al|als)?$|reference", re.IGNORECASE)
-_AMBIGUOUS = re.compile(r"^(control|controls|ctrl|con)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +120,14 @@ class Design:
         Family-wise error rate.
     inferred : tuple of str
         Sentences that describe choices which were inferred from the data, not stated.
+    criteria : tuple of (str, str, tuple of str)
+        Role, column of ``participants.tsv`` and its values, for roles that are defined by other
+        columns than `group_column`. Several criteria of one role must all be met.
+    labels : tuple of (str, str)
+        Names of roles for display, for example ``("treated", "escitalopram")``.
+    global_signal_removed : bool or None
+        Whether the global signal was regressed out of series or matrices before they were given to
+        circuitshift; None if it is not stated.
     """
 
     baseline: str
@@ -148,6 +156,9 @@ class Design:
     seed: int = 20260101
     alpha: float = 0.05
     inferred: tuple[str, ...] = ()
+    criteria: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    global_signal_removed: bool | None = None
 
     def __post_init__(self) -> None:
         if self.baseline == self.followup:
@@ -182,6 +193,84 @@ class Design:
         self._check_groups()
         self._check_numbers()
 
+    def role_of(self, row: Mapping[str, str], *, label: str, data_set: str = "") -> Role:
+        """Return the role of a participant.
+
+        Parameters
+        ----------
+        row : mapping of str to str
+            Cells of ``participants.tsv`` by column.
+        label : str
+            Name of the participant, for the message.
+        data_set : str, default=""
+            Name of the data set; empty for the main data set.
+
+        Returns
+        -------
+        {"treated", "control", "reference", "none"}
+
+        Raises
+        ------
+        DesignError
+            If the participant meets the criteria of two roles.
+        """
+        if data_set:
+            if data_set != self.reference_dataset:
+                return "none"
+            return "reference" if self._is_reference(row) else "none"
+        own: tuple[Role, ...] = ("treated", "control")
+        own = own if self.reference_dataset else (*own, "reference")
+        found = [role for role in own if self._meets(role, row)]
+        if len(found) > 1:
+            raise DesignError(
+                f"{label} is both {found[0]} and {found[1]}; correct [groups] of the study file"
+            )
+        if found:
+            return found[0]
+        has_roles = self.treated or any(role == "treated" for role, _, _ in self.criteria)
+        return "none" if has_roles else "treated"
+
+    def _is_reference(self, row: Mapping[str, str]) -> bool:
+        """Return whether a participant of the reference data set belongs to the reference."""
+        is_selected = bool(self.reference) or any(c[0] == "reference" for c in self.criteria)
+        return self._meets("reference", row) if is_selected else True
+
+    def _meets(self, role: Role, row: Mapping[str, str]) -> bool:
+        """Return whether a participant meets the criteria of a role."""
+        criteria = [(column, values) for name, column, values in self.criteria if name == role]
+        if criteria:
+            return all(row.get(column) in values for column, values in criteria)
+        groups = {"treated": self.treated, "control": self.control, "reference": self.reference}
+        return row.get(self.group_column) in groups.get(role, ())
+
+    def group_of(self, row: Mapping[str, str]) -> str:
+        """Return the text that names the group of a participant in tables.
+
+        Parameters
+        ----------
+        row : mapping of str to str
+            Cells of ``participants.tsv`` by column.
+
+        Returns
+        -------
+        str
+            The cell of `group_column`; if the roles are defined by other columns, the cells of
+            these, for example ``arm = 1``. ``n/a`` if all of them are missing.
+        """
+        columns = dict.fromkeys(column for _, column, _ in self.criteria)
+        if self.group_column and (self.treated or not columns):
+            return row.get(self.group_column, NOT_AVAILABLE)
+        parts = [
+            f"{column} = {row[column]}"
+            for column in columns
+            if row.get(column, NOT_AVAILABLE) != NOT_AVAILABLE
+        ]
+        return ", ".join(parts) or NOT_AVAILABLE
+
+    def label_of(self, role: str) -> str:
+        """Return the name of a role for display."""
+        return dict(self.labels).get(role, role)
+
     def _check_groups(self) -> None:
         overlap = (
             set(self.treated) & set(self.control)
@@ -213,40 +302,18 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class StudyFile:
-    """What the study file states, flat: keys are those of `STUDY_KEYS`.
+    """Content of the study file, without its division into tables.
 
     Parameters
     ----------
     path : Path or None
-        None when there is no study file.
+        Path of the study file; None if there is none.
     stated : tuple of (str, object)
-        Key (``column`` becomes ``group_column``) and value.
+        Keys of `STUDY_KEYS` with their values; ``column`` is named ``group_column``.
     """
 
     path: Path | None = None
     stated: tuple[tuple[str, Any], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """What the data sets hold, as far as the design is concerned.
-
-    Parameters
-    ----------
-    sessions : mapping of str to sequence of str
-        Session labels with data, by person of the main data set.
-    columns : mapping of str to mapping of str to str
-        Column of participants.tsv -> person -> text.
-    reference_groups : mapping of str to sequence of str
-        Groups of each further data set, by its name; none when it names no groups.
-    scores : sequence of str
-        Names of what is known by session.
-    """
-
-    sessions: Mapping[str, Sequence[str]]
-    columns: Mapping[str, Mapping[str, str]]
-    reference_groups: Mapping[str, Sequence[str]]
-    scores: Sequence[str] = ()
 
 
 def read_study_file(path: Path) -> StudyFile:
@@ -255,25 +322,27 @@ def read_study_file(path: Path) -> StudyFile:
     Parameters
     ----------
     path : Path
-        TOML with the tables and keys of `STUDY_KEYS`.
+        TOML file with the tables and keys of `STUDY_KEYS`.
 
     Returns
     -------
     StudyFile
+        Stated keys and values.
 
     Raises
     ------
     TableError
-        If it cannot be read or is no TOML.
-    FaultsError
-        If tables, keys or types are wrong; names all of them.
+        If the file cannot be read or is not TOML.
+    InputProblemsError
+        If tables, keys or values are invalid; the message lists all of them.
     """
     try:
         content = tomllib.loads(read_text(path))
     except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
-        raise TableError(f"{path}: it is not TOML ({error})") from None
+        raise TableError(f"{path}: the file is not TOML ({error}); correct its syntax") from None
     problems: list[InputProblem] = []
     stated: list[tuple[str, Any]] = []
+    criteria: list[tuple[str, str, tuple[str, ...]]] = []
     for name, table in content.items():
         if name not in STUDY_KEYS or not isinstance(table, dict):
             problems.append(_unknown(path, f"table [{name}]", name, STUDY_KEYS))
@@ -282,16 +351,27 @@ def read_study_file(path: Path) -> StudyFile:
             wrong = _wrong_value(path, name, key, value)
             if wrong:
                 problems.append(wrong)
+            elif key in _ROLES and isinstance(value, dict):
+                criteria += [(key, str(column), _texts(item)) for column, item in value.items()]
+            elif key in _ROLES:
+                stated.append((key, _texts(value)))
             else:
                 stated.append(("group_column" if key == "column" else key, _frozen(value)))
     if problems:
         raise InputProblemsError(f"{path.name} cannot be used", problems)
+    if criteria:
+        stated.append(("criteria", tuple(criteria)))
     return StudyFile(path, tuple(stated))
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    """Return the values of a group as texts: one value, or a list of values."""
+    return tuple(map(str, value if isinstance(value, list) else [value]))
 
 
 def _unknown(path: Path, what: str, name: str, available: Iterable[str]) -> InputProblem:
     near = difflib.get_close_matches(name, list(available), 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(available)}"
+    hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(available)}"
     return InputProblem(str(path), f"{what} is unknown", hint)
 
 
@@ -304,29 +384,56 @@ def _wrong_value(path: Path, table: str, key: str, value: object) -> InputProble
         kinds = kind if isinstance(kind, tuple) else (kind,)
         names = " or ".join(_KINDS[k] for k in kinds)
         return InputProblem(str(path), f"[{table}] {key} = {value!r}", f"give {names}: {meaning}")
+    if key in _ROLES:
+        return _wrong_groups(path, key, value)
     if isinstance(value, list) and not all(isinstance(item, str) for item in value):
         return InputProblem(
-            str(path), f"[{table}] {key} = {value!r}", "give a list of names in quotes"
+            str(path), f"[{table}] {key} = {value!r}", "specify a list of names in quotes"
         )
     if key in _ALLOWED:
         given = dict(value).items() if isinstance(value, dict) else [(key, value)]
         bad = {name: item for name, item in given if not _ALLOWED[key][0](item)}
+        if key == "labels":
+            bad |= {name: item for name, item in given if name not in _ROLES}
         if bad:
             return InputProblem(str(path), f"{key} = {bad}", f"give {_ALLOWED[key][1]}")
     return None
 
+
+def _wrong_groups(path: Path, key: str, value: object) -> InputProblem | None:
+    """Check the groups of a role: a list of names, or a table of columns and values."""
+    items = list(value.values()) if isinstance(value, dict) else value
+    items = items if isinstance(items, list) else []
+    cells = [cell for item in items for cell in (item if isinstance(item, list) else [item])]
+    if cells and all(isinstance(c, str | int | float) and not isinstance(c, bool) for c in cells):
+        return None
+    if value == []:
+        return None
+    return InputProblem(
+        str(path),
+        f"[groups] {key} = {value!r}",
+        f'give names in quotes ({key} = ["..."]) or values of columns ({key} = {{arm = "..."}})',
+    )
+
+
+#: Keys of [groups] that define roles.
+_ROLES = ("treated", "control", "reference")
 
 #: What the values of some keys must be, and how to say it.
 _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "directions": (lambda v: v in ("increase", "decrease"), "'increase' or 'decrease'"),
     "background": (lambda v: v in get_args(Background), "'all', 'disjoint' or 'matched'"),
     "days": (lambda v: isinstance(v, int | float), "numbers of days"),
+    "labels": (
+        lambda v: isinstance(v, str) and bool(v.strip()),
+        "names in quotes, for treated, control or reference",
+    ),
 }
 
 _KINDS: dict[type, str] = {
     bool: "true or false",
-    str: "a text",
-    int: "a whole number",
+    str: "text in quotes",
+    int: "an integer",
     float: "a number",
     list: "a list",
     dict: "a table",
@@ -339,277 +446,3 @@ def _frozen(value: object) -> object:
     if isinstance(value, dict):
         return tuple(sorted(value.items()))
     return value
-
-
-def infer_design(study: StudyFile, observed: Observed) -> Design:
-    """Complete the study file from what the data hold.
-
-    Parameters
-    ----------
-    study : StudyFile
-    observed : Observed
-
-    Returns
-    -------
-    Design
-        `Design.inferred` says what was not stated.
-
-    Raises
-    ------
-    DesignError, FaultsError
-        If what is stated does not exist in the data, or a guess would be ambiguous.
-    """
-    stated = dict(study.stated)
-    inferred: list[str] = []
-    stated |= _sessions(stated, observed, inferred)
-    column = stated.setdefault("group_column", _group_column(observed))
-    if column and column not in observed.columns:
-        raise DesignError(
-            f"participants.tsv has no column {column!r}; its columns are "
-            f"{', '.join(observed.columns) or 'none'}; name one under [groups] column"
-        )
-    stated |= _reference_dataset(stated, observed, inferred)
-    problems = _faults(stated, observed)
-    if problems:
-        raise InputProblemsError("the study file does not fit the data", problems)
-    own = () if stated.get("reference_dataset") else stated.get("reference", ())
-    if not any((stated.get("treated"), stated.get("control"), own)):
-        stated |= _roles(stated, observed, inferred)
-    elif not stated.get("treated"):
-        stated["treated"] = _others(stated, observed, inferred)
-    stated |= _left_over(stated, observed, inferred)
-    design = Design(**stated)
-    return replace(design, inferred=tuple(inferred))
-
-
-def _sessions(stated: Mapping[str, Any], observed: Observed, inferred: list[str]) -> dict[str, str]:
-    """Find baseline and follow-up among the labels."""
-    labels = sorted({s for sessions in observed.sessions.values() for s in sessions}, key=_natural)
-    labels = [label for label in labels if label not in _control_sessions(stated)]
-    if "baseline" in stated and "followup" in stated:
-        return {}
-    if len(labels) < 2:
-        raise DesignError(
-            f"change needs two sessions, and the data hold {len(labels)} "
-            f"({', '.join(labels) or 'none'}); check that sessions are named ses-<label> and that "
-            "--session-label does not leave one out"
-        )
-    before = [label for label in labels if _BEFORE.search(label.lower())]
-    after = [label for label in labels if _AFTER.search(label.lower())]
-    if len(labels) == 2 and not before and not after:
-        before, after = [labels[0]], [labels[1]]
-    elif len(labels) == 2 and bool(before) != bool(after):  # pre and 3months: one name tells
-        before = before or [label for label in labels if label not in after]
-        after = after or [label for label in labels if label not in before]
-    baseline = stated.get("baseline", before[0] if len(before) == 1 else "")
-    followup = stated.get("followup", after[0] if len(after) == 1 else "")
-    if not baseline or not followup:
-        raise DesignError(
-            f"the sessions {', '.join(labels)} do not tell which is before treatment and which "
-            'after; write into the study file: [sessions] baseline = "...", followup = "..."'
-        )
-    inferred.append(f"Baseline is ses-{baseline} and follow-up ses-{followup}, by their names.")
-    return {"baseline": baseline, "followup": followup}
-
-
-def _control_sessions(stated: Mapping[str, Any]) -> set[str]:
-    return {str(stated.get("control_baseline", "")), str(stated.get("control_followup", ""))}
-
-
-def _natural(label: str) -> list[tuple[int, int | str]]:
-    """Sort key that puts 2 before 10."""
-    parts = re.findall(r"\d+|\D+", label.lower())
-    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
-
-
-def _group_column(observed: Observed) -> str:
-    lower = {name.lower(): name for name in observed.columns}
-    return next((lower[name] for name in _COLUMNS if name in lower), "")
-
-
-def _groups(stated: Mapping[str, Any], observed: Observed) -> dict[str, list[str]]:
-    """People with data, by group, in the order of names."""
-    column = observed.columns.get(str(stated["group_column"]), {})
-    out: dict[str, list[str]] = {}
-    for person in sorted(observed.sessions):
-        group = column.get(person, NOT_AVAILABLE)
-        if group != NOT_AVAILABLE:
-            out.setdefault(group, []).append(person)
-    return dict(sorted(out.items()))
-
-
-def _reference_dataset(
-    stated: Mapping[str, Any], observed: Observed, inferred: list[str]
-) -> dict[str, Any]:
-    """Choose the reference group of a further data set, when there is one."""
-    named = observed.reference_groups
-    if not named or stated.get("reference_dataset", "") not in ("", *named):
-        return {}  # said among the faults
-    if not stated.get("reference_dataset") and len(named) > 1:
-        raise DesignError(
-            f"{len(named)} reference data sets are given ({', '.join(named)}); choose one under "
-            "[groups] reference_dataset"
-        )
-    name = stated.get("reference_dataset") or next(iter(named))
-    chosen = {"reference_dataset": name}
-    groups = named[name]
-    if stated.get("reference") or not groups:
-        return chosen
-    healthy = tuple(g for g in groups if _HEALTHY.search(g) or _AMBIGUOUS.search(g))
-    if not healthy:
-        raise DesignError(
-            f"no group of data set {name} ({', '.join(groups)}) looks healthy; write into the "
-            "study file: [groups] reference = [...]"
-        )
-    inferred.append(f"Reference is {', '.join(healthy)} of data set {name}, by name.")
-    return chosen | {"reference": healthy}
-
-
-def _faults(stated: Mapping[str, Any], observed: Observed) -> list[InputProblem]:
-    """Say everything that the study file names and the data do not have."""
-    problems = []
-    labels = {s for sessions in observed.sessions.values() for s in sessions}
-    for key in ("baseline", "followup", "control_baseline", "control_followup"):
-        if stated.get(key) and stated[key] not in labels:
-            problems.append(_absent("study file", f"{key} session", stated[key], labels))
-    problems += [
-        _absent("study file", "visit", label, labels)
-        for label in (*stated.get("visits", ()), *dict(stated.get("days", ())))
-        if label not in labels
-    ]
-    without = set(stated.get("visits", ())) - set(dict(stated.get("days", ())))
-    if stated.get("days") and without:
-        lines = ", ".join(sorted(without))
-        problems.append(
-            InputProblem("study file", f"days of {lines} are missing", "give days of all visits")
-        )
-    problems += _model_faults(stated, observed)
-    column = observed.columns.get(str(stated["group_column"]), {})
-    groups = set(column.values()) - {NOT_AVAILABLE}
-    other = str(stated.get("reference_dataset", ""))
-    if other and other not in observed.reference_groups:
-        names = observed.reference_groups
-        problems.append(_absent("study file", "reference_dataset", other, names))
-    for role in ("treated", "control", "reference"):
-        there = (
-            set(observed.reference_groups.get(other, groups))
-            if role == "reference" and other
-            else groups
-        )
-        problems += [
-            _absent("study file", f"{role} group", group, there)
-            for group in stated.get(role, ())
-            if group not in there
-        ]
-    problems += [
-        _absent("study file", "covariate", name, observed.columns)
-        for name in stated.get("covariates", ())
-        if name not in observed.columns
-    ]
-    return problems
-
-
-def _model_faults(stated: Mapping[str, Any], observed: Observed) -> list[InputProblem]:
-    problems = []
-    site, factor, symptom = (str(stated.get(key, "")) for key in ("site", "factor", "symptom"))
-    if site and site not in (*observed.columns, *observed.scores):
-        problems.append(_absent("study file", "site", site, (*observed.columns, *observed.scores)))
-    if symptom and symptom not in observed.scores:
-        problems.append(_absent("study file", "symptom", symptom, observed.scores))
-    if factor and factor not in observed.columns:
-        problems.append(_absent("study file", "factor", factor, observed.columns))
-    elif factor:
-        there = sorted(set(observed.columns[factor].values()) - {NOT_AVAILABLE})
-        levels = stated.get("factor_levels", ())
-        if len(levels) != 2 or not set(levels) <= set(there):
-            problems.append(
-                InputProblem(
-                    "study file",
-                    f"factor {factor!r} has the levels {', '.join(there) or 'none'}",
-                    "say which two are compared: factor_levels = [without, with]",
-                )
-            )
-    return problems
-
-
-def _absent(where: str, what: str, name: str, available: Iterable[str]) -> InputProblem:
-    there = ", ".join(sorted(available)) or "none"
-    return InputProblem(where, f"{what} {name!r} is not in the data", f"the data have {there}")
-
-
-def _roles(
-    stated: Mapping[str, Any], observed: Observed, inferred: list[str]
-) -> dict[str, tuple[str, ...]]:
-    """Guess roles from group names that have one meaning."""
-    groups = _groups(stated, observed)
-    if not groups:
-        inferred.append("No group column in participants.tsv: everybody counts as treated.")
-        return {}
-    if len(groups) == 1:
-        inferred.append(f"There is one group ({next(iter(groups))}): everybody counts as treated.")
-        return {}
-    healthy = tuple(g for g in groups if _HEALTHY.search(g))
-    unclear = [group for group in groups if _AMBIGUOUS.search(group)]
-    named = observed.columns[str(stated["group_column"])].values()
-    has_healthy = any(_HEALTHY.search(group) for group in named)
-    if unclear and not has_healthy and not stated.get("reference_dataset"):
-        raise DesignError(
-            f"group {unclear[0]!r} may be healthy people or untreated patients; write into the "
-            f'study file: [groups] column = "{stated["group_column"]}", treated = [...], '
-            f"control = [...], reference = [...]; the groups are {', '.join(groups)}"
-        )
-    # beside a healthy group, a group called control has the patients' visits without treatment
-    roles = {
-        "control": tuple(g for g in groups if _UNTREATED.search(g) or g in unclear),
-    }
-    if stated.get("reference_dataset"):
-        inferred += [f"Group {g} has no role: the reference is another data set." for g in healthy]
-    else:
-        roles["reference"] = healthy
-    taken = {*roles["control"], *healthy}
-    roles["treated"] = tuple(g for g in groups if g not in taken)
-    if not roles["treated"]:
-        raise DesignError(
-            f"no group of {', '.join(groups)} looks treated; write into the study file: [groups] "
-            "treated = [...]"
-        )
-    said = "; ".join(f"{role}: {', '.join(names)}" for role, names in roles.items() if names)
-    inferred.append(f"Roles by the names in column {stated['group_column']}: {said}.")
-    return roles
-
-
-def _left_over(
-    stated: Mapping[str, Any], observed: Observed, inferred: list[str]
-) -> dict[str, tuple[str, ...]]:
-    """Give groups that no role names the role of their name, and say which have none."""
-    roles = {role: tuple(stated.get(role, ())) for role in ("treated", "control", "reference")}
-    if not roles["treated"]:
-        return {}  # no groups
-    own = () if stated.get("reference_dataset") else roles["reference"]
-    named = {*roles["treated"], *roles["control"], *own}
-    rest = [group for group in _groups(stated, observed) if group not in named]
-    out = {}
-    for role, pattern, asked in (
-        ("reference", _HEALTHY, not stated.get("reference_dataset")),
-        ("control", _UNTREATED, not stated.get("control_baseline")),
-    ):
-        found = tuple(g for g in rest if pattern.search(g))
-        if asked and found and not roles[role]:
-            out[role] = found
-            rest = [g for g in rest if g not in found]
-            inferred.append(f"{role.capitalize()}: {', '.join(found)}, by name.")
-    if rest:
-        inferred.append(f"Without a role, and left out: {', '.join(rest)}.")
-    return out
-
-
-def _others(stated: Mapping[str, Any], observed: Observed, inferred: list[str]) -> tuple[str, ...]:
-    """Treated are the groups that have no other role."""
-    taken = {*stated.get("control", ())}
-    if not stated.get("reference_dataset"):
-        taken |= {*stated.get("reference", ())}
-    treated = tuple(group for group in _groups(stated, observed) if group not in taken)
-    if not treated:
-        raise DesignError("every group is control or reference; name the treated under [groups]")
-    inferred.append(f"Treated are the groups without another role: {', '.join(treated)}.")
-    return treated

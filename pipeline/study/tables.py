@@ -1,4 +1,7 @@
-"""Tables of the group level: every column described, one tidy row per estimate or value."""
+"""Write the tables of the group level, with a description of each column.
+
+Tables are tidy: one row per estimate, circuit and session, participant, exclusion or edge.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,10 +14,10 @@ from circuitshift.atlases.records import Circuit
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.model import analyse as study
+from circuitshift.pipeline.model import analyse as model
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.detectable import detectable
-from circuitshift.pipeline.study import pairing as change
+from circuitshift.pipeline.study import pairing
 
 __all__ = [
     "Sensitivity",
@@ -29,8 +32,8 @@ __all__ = [
 ]
 
 
-#: Measurements by person and session.
-Sessions = dict[tuple[str, str], change.Measured]
+#: Edges and run statistics by participant and session.
+Sessions = dict[tuple[str, str], pairing.Measured]
 
 
 def _describe(columns: Mapping[str, str]) -> dict[str, object]:
@@ -38,31 +41,55 @@ def _describe(columns: Mapping[str, str]) -> dict[str, object]:
 
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]], about: Mapping[str, str]) -> None:
-    """Write rows with the columns that `about` describes; no rows leave the header."""
+    """Write a table of rows with described columns.
+
+    Parameters
+    ----------
+    path : Path
+        Path of the table; its JSON file with the descriptions has the same name.
+    rows : sequence of mapping
+        Values by column; if empty, only the header is written.
+    about : mapping of str to str
+        Columns of the table, in order, and their descriptions.
+    """
     columns = {name: [row[name] for row in rows] for name in about}
     tables.write_table(path, columns, sidecar=_describe(about))
 
 
 _CIRCUIT_COLUMNS = {
-    "participant_id": "Participant; with the data set's name before a colon when it is another",
+    "participant_id": "Participant; NAME:sub-X for a participant of another data set",
     "group": "Group in participants.tsv",
     "arm": "Role in the study: treated, control, reference, or none",
     "session": "Session",
     "circuit": "Circuit",
     "value_z": "Mean Fisher z over the circuit's edges",
-    "n_edges": "Edges of the circuit that are known in this session",
+    "n_edges": "Number of edges of the circuit that are available in this session",
 }
 
 
 def write_circuits(
     path: Path,
     sessions: Sessions,
-    members: Sequence[change.Member],
+    members: Sequence[pairing.Member],
     *,
     circuits: Sequence[Circuit],
     features: FeatureSpace,
 ) -> None:
-    """Write the value of every circuit in every session of everybody."""
+    """Write the value of each circuit in each session of all participants.
+
+    Parameters
+    ----------
+    path : Path
+        Path of ``circuits.tsv``.
+    sessions : dict of (participant, session) to Measured
+        Edges of all sessions.
+    members : sequence of Member
+        All participants of the study.
+    circuits : sequence of Circuit
+        Circuits that resolve on the atlas.
+    features : FeatureSpace
+        Edges of the atlas.
+    """
     positions = [features.positions(circuit) for circuit in circuits]
     by_participant = {member.participant: member for member in members}
     columns: dict[str, list[object]] = {name: [] for name in _CIRCUIT_COLUMNS}
@@ -86,16 +113,17 @@ def write_circuits(
 
 
 def participant_id_of(person: str) -> str:
-    """``sub-01`` for ``01``, ``ds2:sub-01`` for ``ds2:01``."""
+    """Return the label of a participant key in tables: ``ds2:sub-01`` for ``ds2:01``."""
     name, _, label = person.rpartition(":")
     return f"{name}:sub-{label}" if name else f"sub-{label}"
 
 
 _TEST_COLUMNS = {
-    "test": "What was tested",
-    "family": "Tests corrected together; global and specific decide the verdict",
+    "test": "Tested quantity",
+    "family": "Family of tests that are corrected together; the families global and specific "
+    "determine the verdict",
     "term": "Global term or circuit",
-    "estimate": "Estimate, in `unit`; treated minus control when there is a control arm; adjusted "
+    "estimate": "Estimate, in `unit`; treated minus control if there is a control arm; adjusted "
     "for covariates and change in motion",
     "unit": "Unit of estimate, interval, standard error and bound",
     "ci_low": "Lower end of the 95 % confidence interval",
@@ -104,37 +132,51 @@ _TEST_COLUMNS = {
     "df": "Degrees of freedom of the statistic",
     "statistic": "Welch t",
     "p": "Permutation p, uncorrected",
-    "p_low": "Lower 95 % bound of p, were all permutations made",
-    "p_high": "Upper 95 % bound of p, were all permutations made",
+    "p_low": "Lower limit of the 95 % confidence interval of the p of all possible permutations",
+    "p_high": "Upper limit of the 95 % confidence interval of the p of all possible permutations",
     "p_corrected": "Permutation p, family-wise corrected",
     "bound": "Smallest effect of interest, in `unit`",
     "equivalence_p": "p of two one-sided tests that the effect is smaller than `bound`",
-    "bf10": "Bayes factor for an effect against none: above 1 for an effect, below 1 for none",
-    "n": "People treated (everybody in one-arm studies)",
-    "n_control": "People in the control arm",
-    "n_reference": "People in the reference group",
+    "bf10": "Bayes factor; values above 1 support an effect, values below 1 support its absence",
+    "n": "Number of treated participants (all participants in one-arm studies)",
+    "n_control": "Number of participants in the control arm",
+    "n_reference": "Number of participants in the reference group",
     "method": "Statistic, kind and number of permutations, correction",
     "note": "Remarks",
-    "detectable": "Smallest true effect that a study with this standard error finds four times in "
-    "five, in `unit`: (t(1 - alpha / 2, df) + t(.8, df)) se; Bloom 1995, "
+    "detectable": "Smallest effect that is detected with 80 % power at this standard error, in "
+    "`unit`: (t(1 - alpha / 2, df) + t(.8, df)) se; Bloom 1995, "
     "doi:10.1177/0193841X9501900504",
-    "detectable_family": "The same at alpha divided by the tests of the family (Bonferroni): more "
-    "than the correction in use asks for",
+    "detectable_family": "Smallest detectable effect at alpha divided by the number of tests of "
+    "the family (Bonferroni), which is more conservative than the correction of p_corrected",
 }
 
-#: Name of a strategy, its analysis, and why there is none.
-Sensitivity = Sequence[tuple[str, study.Analysis | None, str]]
+#: Name of each further strategy, its analysis or None, and the reason for a missing analysis.
+Sensitivity = Sequence[tuple[str, model.Analysis | None, str]]
 
 
 def write_tests(
     path: Path,
-    analysis: study.Analysis,
+    analysis: model.Analysis,
     sensitivity: Sensitivity,
     more: Sequence[Estimate] = (),
     *,
     alpha: float,
 ) -> None:
-    """Write every estimate of the primary analysis, `more`, then those of its sensitivity twins."""
+    """Write the estimates of the primary, secondary and sensitivity analyses.
+
+    Parameters
+    ----------
+    path : Path
+        Path of ``tests.tsv``.
+    analysis : Analysis
+        Primary analysis.
+    sensitivity : sequence of (str, Analysis or None, str)
+        Analyses under other strategies.
+    more : sequence of Estimate
+        Estimates of secondary analyses.
+    alpha : float
+        Family-wise error rate, for the smallest detectable effects.
+    """
     rows = [*analysis.estimates, *more]
     for name, found, _ in sensitivity:
         if found is not None:
@@ -148,8 +190,18 @@ def write_tests(
     tables.write_table(path, columns, sidecar=_describe(_TEST_COLUMNS))
 
 
-def write_change(path: Path, cohort: change.Cohort, analysis: study.Analysis) -> None:
-    """Write every person's global coefficients and specific responses."""
+def write_change(path: Path, cohort: pairing.Cohort, analysis: model.Analysis) -> None:
+    """Write the global coefficients and the circuit-specific responses of each participant.
+
+    Parameters
+    ----------
+    path : Path
+        Path of ``change.tsv``.
+    cohort : Cohort
+        Participants with both visits.
+    analysis : Analysis
+        Primary analysis.
+    """
     response = analysis.response
     n = len(cohort.pairs)
     columns: dict[str, Sequence[object]] = {
@@ -162,27 +214,37 @@ def write_change(path: Path, cohort: change.Cohort, analysis: study.Analysis) ->
         about["symptom_change"] = "Follow-up minus baseline of the symptom score"
     for k, term in enumerate(response.terms):
         columns[f"global_{term}"] = list(response.coefficients[:n, k])
-        about[f"global_{term}"] = f"This person's global {term}, see docs/model.md"
+        about[f"global_{term}"] = f"Global {term} of this participant, see docs/model.md"
     for k, circuit in enumerate(response.circuits):
         columns[f"specific_{circuit}"] = list(response.specific[:n, k])
-        about[f"specific_{circuit}"] = "Change beyond the global law, Fisher z"
+        about[f"specific_{circuit}"] = "Residual change beyond the global model, Fisher z"
     tables.write_table(path, columns, sidecar=_describe(about))
 
 
 _EXCLUSION_COLUMNS = {
     "participant_id": "Participant",
     "arm": "Role in the study: treated, control, reference, or none",
-    "session": "Session, n/a for all",
-    "stage": "Where it was decided: participant (a run), pairing, or design",
-    "code": "Reason as a word",
+    "session": "Session; n/a for all sessions",
+    "stage": "Step of the exclusion: participant (a run), pairing, or design",
+    "code": "Reason as a keyword",
     "reason": "Reason as a sentence",
 }
 
 
 def write_exclusions(
-    path: Path, exclusions: Sequence[change.Exclusion], members: Sequence[change.Member]
+    path: Path, exclusions: Sequence[pairing.Exclusion], members: Sequence[pairing.Member]
 ) -> None:
-    """Write who, or what part of somebody, is not in the analysis, and why."""
+    """Write the excluded participants, sessions and runs with the reasons.
+
+    Parameters
+    ----------
+    path : Path
+        Path of ``exclusions.tsv``.
+    exclusions : sequence of Exclusion
+        Exclusions, one per row.
+    members : sequence of Member
+        All participants of the study.
+    """
     roles = {member.participant: member.role for member in members}
     columns: dict[str, list[object]] = {
         "participant_id": [participant_id_of(e.participant) for e in exclusions],
@@ -196,34 +258,52 @@ def write_exclusions(
 
 
 _EDGE_COLUMNS = {
-    "node_a": "Region",
-    "node_b": "Region",
-    "circuits": "Hypothesised circuits that hold this edge; n/a for background",
-    "typical_z": "Mean baseline of treated and control people, Fisher z",
-    "change_treated_z": "Mean change of the treated, Fisher z",
+    "node_a": "First region of the edge",
+    "node_b": "Second region of the edge",
+    "circuits": "Hypothesised circuits that contain this edge; n/a for background edges",
+    "typical_z": "Mean baseline of treated and control participants, Fisher z",
+    "change_treated_z": "Mean change of the treated participants, Fisher z",
     "change_control_z": "Mean change of the control arm, Fisher z",
     "reference_z": "Mean of the reference group, Fisher z",
-    "estimate_z": "Change by treatment, Fisher z; exploratory, like all that follows",
+    "estimate_z": "Change by treatment, Fisher z; this column and those below are exploratory",
     "statistic": "t, or normal score of Welch's t",
     "p": "Permutation p, uncorrected",
     "p_corrected": "Permutation p, family-wise over all edges",
     "p_tfnbs": "Permutation p, family-wise, threshold-free network-based statistic",
-    "distance_mm": "Length of the edge",
-    "qcfc_r": "Correlation over people of baseline connectivity with mean framewise displacement",
-    "qcfc_change_r": "Correlation over people of its change with the change of that displacement",
+    "distance_mm": "Distance of the two regions, mm",
+    "qcfc_r": "Correlation of baseline connectivity with mean framewise displacement across "
+    "participants",
+    "qcfc_change_r": "Correlation of the change in connectivity with the change in mean framewise "
+    "displacement across participants",
 }
 
 
 def write_edges(
     path: Path,
-    cohort: change.Cohort,
+    cohort: pairing.Cohort,
     features: FeatureSpace,
     *,
     circuits: Sequence[Circuit],
     tested: Mapping[str, Floats],
     motion: Mapping[str, Floats],
 ) -> None:
-    """Write group means and exploratory tests of every edge, and how it goes with motion."""
+    """Write group means, exploratory tests, and correlations with motion of each edge.
+
+    Parameters
+    ----------
+    path : Path
+        Path of ``edges.tsv``.
+    cohort : Cohort
+        Edges of all participants.
+    features : FeatureSpace
+        Edges of the atlas.
+    circuits : sequence of Circuit
+        Circuits that are hypotheses.
+    tested : mapping of str to ndarray, shape (n_edges,)
+        Columns of the exploratory tests of edges; missing columns are NaN.
+    motion : mapping of str to ndarray, shape (n_edges,)
+        Columns of correlations with motion.
+    """
     i, j = features.ends
     member_of: dict[int, list[str]] = {}
     for circuit in circuits:
@@ -236,23 +316,23 @@ def write_edges(
         "node_a": [labels[k] for k in i],
         "node_b": [labels[k] for k in j],
         "circuits": [",".join(member_of.get(k, ())) or None for k in range(len(i))],
-        "typical_z": _short(np.vstack([cohort.baseline, cohort.baseline_only])),
-        "change_treated_z": _short(delta[treated]),
-        "change_control_z": _short(delta[~treated]),
-        "reference_z": _short(cohort.reference),
+        "typical_z": _rounded_mean(np.vstack([cohort.baseline, cohort.baseline_only])),
+        "change_treated_z": _rounded_mean(delta[treated]),
+        "change_control_z": _rounded_mean(delta[~treated]),
+        "reference_z": _rounded_mean(cohort.reference),
     }
-    unknown = np.full(len(i), np.nan)
+    missing = np.full(len(i), np.nan)
     for name in ("estimate_z", "statistic", "p", "p_corrected", "p_tfnbs"):
-        columns[name] = list(tested.get(name, unknown))
+        columns[name] = list(tested.get(name, missing))
     columns["distance_mm"] = list(
-        unknown if features.length_mm is None else np.round(features.length_mm, 2)
+        missing if features.length_mm is None else np.round(features.length_mm, 2)
     )
     columns |= {name: list(np.round(r, 4)) for name, r in motion.items()}
     tables.write_table(path, columns, sidecar=_describe(_EDGE_COLUMNS))
 
 
-def _short(values: Floats) -> list[object]:
-    """Column means over whoever is known, rounded to what a mean of people can carry."""
+def _rounded_mean(values: Floats) -> list[object]:
+    """Return column means over the available values, rounded to five decimals."""
     available = np.isfinite(values)
     count = available.sum(axis=0)
     mean = np.full(values.shape[1], np.nan)

@@ -16,7 +16,7 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.digests import Digests
 from circuitshift.pipeline.io.provenance import hash_of
 from circuitshift.pipeline.records import AnalysisSettings
-from circuitshift.pipeline.study.members import DataSet
+from circuitshift.pipeline.study.members import DataSet, recorded_selection
 from circuitshift.pipeline.study.preregistration import installed_code
 from circuitshift.pipeline.study.ratings import Rating
 from circuitshift.pipeline.study.study_file import StudyFile
@@ -40,25 +40,32 @@ def origins_of(
     Parameters
     ----------
     data_sets : sequence of DataSet
-        The main one first.
+        Data sets of the study; the main data set comes first.
     stated : StudyFile
+        Content of the study file.
     settings : AnalysisSettings
+        Settings of the analysis.
     ratings : sequence of Rating
+        Decisions of raters.
     out_dir : Path
         Root of the output data set.
     digests : Digests
+        Digests of files, which are computed once per file.
 
     Returns
     -------
     dict of str to str
         Hash by input.
     """
+    scans = [path for d in data_sets for path in sorted(d.participants.glob("**/*_scans.tsv"))]
     by_name = tuple(Path(file).name for file in settings.circuits)
     files = [Path(file) for file in (*settings.circuits, *settings.strategy_files)]
     plan = out_dir / "group" / "plan.json"
     return {
         "results": results_hash(data_sets, digests),
         "participants": hash_of([_participants_of(d) for d in data_sets]),
+        "dates": hash_of([_digest(path, digests) for path in scans]),
+        "selection": hash_of(recorded_selection(data_sets)),
         "ratings": ratings_hash(ratings),
         "study file": hash_of(stated.stated),
         "settings": replace(settings.by_content(), circuits=by_name).digest(),
@@ -70,8 +77,15 @@ def origins_of(
 
 def _participants_of(data_set: DataSet) -> object:
     """Return the content of all tables of participants, without their location."""
-    found = read_participants(data_set.participants)
-    return found.labels, found.columns, found.visits, found.problems, found.notes
+    table = read_participants(data_set.participants, data_set.table)
+    return (
+        table.labels,
+        table.columns,
+        table.visits,
+        table.problems,
+        table.notes,
+        table.levels,
+    )
 
 
 def results_hash(data_sets: Sequence[DataSet], digests: Digests) -> str:
@@ -80,13 +94,16 @@ def results_hash(data_sets: Sequence[DataSet], digests: Digests) -> str:
     Parameters
     ----------
     data_sets : sequence of DataSet
+        Data sets of the study.
     digests : Digests
+        Digests of files.
 
     Returns
     -------
     str
+        Hash of the names and contents of all files.
     """
-    found: list[tuple[str, str, str]] = []
+    contents: list[tuple[str, str, str]] = []
     for data_set in data_sets:
         root = data_set.outputs
         runs = sorted(root.glob("sub-*/sub-*_runs.tsv"))
@@ -98,11 +115,11 @@ def results_hash(data_sets: Sequence[DataSet], digests: Digests) -> str:
                 continue
             files += [root / name for name in sorted(matrices)]
             files += [(root / name).with_suffix(".json") for name in sorted(matrices)]
-        found += [
+        contents += [
             (data_set.name, path.relative_to(root).as_posix(), _digest(path, digests))
             for path in files
         ]
-    return hash_of(found)
+    return hash_of(contents)
 
 
 def ratings_hash(ratings: Sequence[Rating]) -> str:
@@ -111,10 +128,12 @@ def ratings_hash(ratings: Sequence[Rating]) -> str:
     Parameters
     ----------
     ratings : sequence of Rating
+        Decisions, from `circuitshift.pipeline.study.ratings.read_ratings`.
 
     Returns
     -------
     str
+        Hash of all decisions.
     """
     return hash_of(tuple(ratings))
 
@@ -133,13 +152,14 @@ def group_files(folder: Path, digests: Digests) -> dict[str, str]:
     Parameters
     ----------
     folder : Path
-        ``group/``.
+        Folder ``group/`` of the output data set.
     digests : Digests
+        Digests of files.
 
     Returns
     -------
     dict of str to str
-        By file name.
+        Digest by file name.
     """
     paths = complete_files([*folder.glob("*.tsv"), *folder.glob("*.json")])
     return {path.name: _digest(path, digests) for path in paths if path.name not in _NOT_OURS}
@@ -151,12 +171,13 @@ def is_current(folder: Path, made_from: Mapping[str, str], code: str, digests: D
     Parameters
     ----------
     folder : Path
-        ``group/``.
+        Folder ``group/`` of the output data set.
     made_from : mapping of str to str
-        From `origins_of`.
+        Hashes of the inputs, from `origins_of`.
     code : str
         Hash of the code of the group level.
     digests : Digests
+        Digests of files.
 
     Returns
     -------

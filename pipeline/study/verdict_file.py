@@ -1,4 +1,8 @@
-"""What verdict.json says: estimates, people, quality, sensitivity, warnings."""
+"""Compose the content of ``verdict.json``.
+
+The file contains the verdict, estimates, numbers of participants, quality measures, sensitivity
+analyses, warnings and settings.
+"""
 
 import re
 from collections.abc import Sequence
@@ -16,10 +20,10 @@ from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.provenance import versions
 from circuitshift.pipeline.measure.denoise import get_strategy, load_strategies
-from circuitshift.pipeline.model import analyse as study
+from circuitshift.pipeline.model import analyse as model
 from circuitshift.pipeline.model.change_size import identifiability
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
-from circuitshift.pipeline.study import pairing as change
+from circuitshift.pipeline.study import pairing
 from circuitshift.pipeline.study import tables as group_tables
 from circuitshift.pipeline.study.members import GroupInput
 from circuitshift.pipeline.study.quality import compare_exclusion, qcfc, qcfc_edges
@@ -37,10 +41,30 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Context:
-    """What every analysis of one study shares."""
+    """Data, design and settings that all analyses of a study share.
 
-    given: GroupInput
-    members: tuple[change.Member, ...]
+    Parameters
+    ----------
+    measurements : GroupInput
+        Results of the participant level and tables of participants.
+    members : tuple of Member
+        All participants of the study.
+    design : Design
+        Complete design, with coded covariates.
+    atlas : Atlas
+        Atlas of the analysis.
+    circuits : tuple of Circuit
+        Circuits that are hypotheses and resolve on the atlas.
+    settings : AnalysisSettings
+        Settings of the analysis.
+    features : FeatureSpace
+        Edges of the atlas.
+    skipped : tuple of str
+        Sentences about circuits that do not resolve on the atlas.
+    """
+
+    measurements: GroupInput
+    members: tuple[pairing.Member, ...]
     design: Design
     atlas: Atlas
     circuits: tuple[Circuit, ...]
@@ -49,34 +73,53 @@ class Context:
     skipped: tuple[str, ...] = ()
 
     def positions(self) -> dict[str, npt.NDArray[np.intp]]:
-        """Positions of the features of each circuit."""
+        """Return the positions of the features of each circuit, by name of the circuit."""
         return {c.name: self.features.positions(c) for c in self.circuits}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fitted:
-    """The analysis under one strategy, and what it was made of.
+    """Analysis under one denoising strategy, with its data and rules.
 
     Parameters
     ----------
     strategy : str
+        Name of the strategy.
     cohort : Cohort
-    sessions : mapping of (person, session) to Measured
+        Paired visits, covariates and exclusions.
+    sessions : mapping of (participant, session) to Measured
+        Edges of all sessions.
     visits : Visits
+        Arrays to which the model was fitted.
     rules : Rules
+        Rules of the tests.
     analysis : Analysis
+        Result of the model.
     """
 
     strategy: str
-    cohort: change.Cohort
+    cohort: pairing.Cohort
     sessions: group_tables.Sessions
-    visits: study.Visits
-    rules: study.Rules
-    analysis: study.Analysis
+    visits: model.Visits
+    rules: model.Rules
+    analysis: model.Analysis
 
 
 def is_gsr(strategy: str, settings: AnalysisSettings) -> bool:
-    """Tell whether a strategy regresses the global signal out; series given as they are do not."""
+    """Return whether a strategy regresses out the global signal.
+
+    Parameters
+    ----------
+    strategy : str
+        Name of a strategy, or `AS_GIVEN` for series and matrices from other software, for which
+        the result is False.
+    settings : AnalysisSettings
+        Settings with the files that define strategies.
+
+    Returns
+    -------
+    bool
+    """
     if strategy == AS_GIVEN:
         return False
     available = load_strategies(tuple(map(Path, settings.strategy_files)))
@@ -84,10 +127,10 @@ def is_gsr(strategy: str, settings: AnalysisSettings) -> bool:
 
 
 def _sensitivity_row(
-    name: str, found: study.Analysis | None, said: str, settings: AnalysisSettings
+    name: str, found: model.Analysis | None, failure: str, settings: AnalysisSettings
 ) -> dict[str, object]:
     if found is None:
-        return {"strategy": name, "verdict": None, "reason": said}
+        return {"strategy": name, "verdict": None, "reason": failure}
     return {
         "strategy": name,
         "global_signal_removed": is_gsr(name, settings),
@@ -97,14 +140,14 @@ def _sensitivity_row(
 
 
 def _gsr_warning(
-    analysis: study.Analysis, sensitivity: group_tables.Sensitivity, settings: AnalysisSettings
+    analysis: model.Analysis, sensitivity: group_tables.Sensitivity, settings: AnalysisSettings
 ) -> list[str]:
-    """Say when global signal regression changes the answer."""
+    """Warn if global signal regression changes the verdict."""
     ours = analysis.verdict.verdict
     return [
-        f"The verdict is {ours} here and {found.verdict.verdict} with {name}: it depends on global "
-        "signal regression, which moves every correlation. A result that only appears after it "
-        "deserves suspicion."
+        f"The verdict is {ours} in the primary analysis and {found.verdict.verdict} with strategy "
+        f"{name}. It depends on global signal regression, which changes all correlations. A result "
+        "that appears only with global signal regression should be interpreted with caution."
         for name, found, _ in sensitivity
         if found is not None
         and is_gsr(name, settings)
@@ -113,22 +156,26 @@ def _gsr_warning(
     ]
 
 
-def _other_data_warning(context: Context, cohort: change.Cohort) -> list[str]:
-    """Say what a reference from another data set brings with it."""
+def _other_data_warning(context: Context, cohort: pairing.Cohort) -> list[str]:
+    """Warn that a reference group of another data set may differ in scanner and processing."""
     name = context.design.reference_dataset
     if not name or not cohort.healthy:
         return []
-    told = (
-        f"The reference people are those of data set {name}: what differs between its scanner and "
-        "processing and those of the patients counts as deviation, too."
+    warning = (
+        f"The reference group is that of data set {name}. Differences in scanner and processing "
+        "between this data set and that of the patients are included in the deviation from the "
+        "reference."
     )
-    own, other = ({m.site for m in some} - {""} for some in (cohort.pairs, cohort.healthy))
+    own, other = ({m.site for m in group} - {""} for group in (cohort.pairs, cohort.healthy))
     if own and other and not own & other:
-        told += f" No site has both ({', '.join(sorted(own))}; {', '.join(sorted(other))})."
-    return [told]
+        warning += (
+            f" No site scanned both ({', '.join(sorted(own))} for the patients; "
+            f"{', '.join(sorted(other))} for the reference group)."
+        )
+    return [warning]
 
 
-def _rows(analysis: study.Analysis, family: str) -> dict[str, dict[str, Any]]:
+def _rows(analysis: model.Analysis, family: str) -> dict[str, dict[str, Any]]:
     names = (
         "estimate",
         "unit",
@@ -150,32 +197,33 @@ def _rows(analysis: study.Analysis, family: str) -> dict[str, dict[str, Any]]:
 def verdict_content(
     context: Context, fitted: Fitted, sensitivity: group_tables.Sensitivity
 ) -> dict[str, Any]:
-    """Say what was found, on whom, and how it was made.
+    """Return the content of ``verdict.json``, except hashes, notes and secondary analyses.
 
     Parameters
     ----------
     context : Context
+        Data, design, atlas and circuits of the study.
     fitted : Fitted
-        Under the primary strategy.
+        Primary analysis.
     sensitivity : sequence of (str, Analysis or None, str)
-        Under the other strategies.
+        Analyses under the other strategies; for a missing analysis, the reason.
 
     Returns
     -------
     dict
-        For verdict.json.
+        JSON content.
     """
     cohort, analysis, settings = fitted.cohort, fitted.analysis, context.settings
     verdict, deviation = analysis.verdict, analysis.deviation
     roles = [m.role for m in cohort.pairs]
     warnings = [*verdict.warnings, *_gsr_warning(analysis, sensitivity, settings)]
-    warnings += context.given.doubts
+    warnings += context.measurements.doubts
     warnings += _other_data_warning(context, cohort)
     excluded = _exclusion_by_arm(context.members, cohort)
     if excluded["p"] is not None and excluded["p"] < 0.05:
         warnings.append(
-            "People were lost more often from one arm than from the other (Fisher's exact p = "
-            f"{excluded['p']:.3f}): the arms may no longer be comparable."
+            "The proportion of excluded participants differs between the arms (Fisher's exact "
+            f"p = {excluded['p']:.3f}): the arms may no longer be comparable."
         )
     about = {c.name: (c.title, c.direction, c.why, c.reference) for c in context.circuits}
     specific = _rows(analysis, "specific")
@@ -213,7 +261,7 @@ def verdict_content(
             *["change in mean framewise displacement"] * (cohort.motion_mm is not None),
         ],
         "science": asdict(settings),
-        "science_hash": settings.digest(),
+        "settings_hash": settings.digest(),
         "design": asdict(context.design),
         "atlas": context.atlas.name,
         "n_regions": len(context.atlas.regions),
@@ -222,8 +270,8 @@ def verdict_content(
     }
 
 
-def _further(analysis: study.Analysis) -> dict[str, dict[str, object]]:
-    """Collect what was asked beside the question of the verdict: factor, interaction, symptom."""
+def _further(analysis: model.Analysis) -> dict[str, dict[str, object]]:
+    """Collect the results of further questions: second treatment, interaction, symptoms."""
     families = sorted({e.family for e in analysis.estimates if e.family.endswith(": global")})
     names = [family.removesuffix(": global") for family in families]
     return {
@@ -235,35 +283,35 @@ def _further(analysis: study.Analysis) -> dict[str, dict[str, object]]:
     }
 
 
-def _exclusion_by_arm(members: Sequence[change.Member], cohort: change.Cohort) -> dict[str, Any]:
-    """Count who was analysed and who was lost in each arm, and compare."""
+def _exclusion_by_arm(members: Sequence[pairing.Member], cohort: pairing.Cohort) -> dict[str, Any]:
+    """Count analysed and excluded participants of each arm, and compare the two arms."""
     used = {m.participant for m in cohort.pairs}
     counts: dict[str, tuple[int, int]] = {}
     for arm in ("treated", "control"):
-        there = [m.participant for m in members if m.role == arm]
-        if there:
-            kept = len(used & set(there))
-            counts[arm] = (kept, len(there) - kept)
+        of_arm = [m.participant for m in members if m.role == arm]
+        if of_arm:
+            n_used = len(used & set(of_arm))
+            counts[arm] = (n_used, len(of_arm) - n_used)
     p = compare_exclusion(counts) if len(counts) == 2 else None
     return {"analysed_and_lost": counts, "p": p}
 
 
-def _flow(context: Context, cohort: change.Cohort) -> dict[str, dict[str, int]]:
-    """Count who is known, was measured, and was analysed in each arm."""
-    measured = {row["person"] for row in context.given.rows if row["status"] != "failed"}
+def _flow(context: Context, cohort: pairing.Cohort) -> dict[str, dict[str, int]]:
+    """Count the participants of each arm who are listed, were measured, and were analysed."""
+    measured = {row["person"] for row in context.measurements.rows if row["status"] != "failed"}
     used = {m.participant for m in (*cohort.pairs, *cohort.healthy)}
     out = {}
     for arm in ("treated", "control", "reference", "none"):
-        there = {m.participant for m in context.members if m.role == arm}
-        if there:
-            counts = (there, there & measured, there & used)
+        of_arm = {m.participant for m in context.members if m.role == arm}
+        if of_arm:
+            counts = (of_arm, of_arm & measured, of_arm & used)
             names = ("known", "measured", "analysed")
             out[arm] = {n: len(c) for n, c in zip(names, counts, strict=True)}
     return out
 
 
-def _identifiability(cohort: change.Cohort) -> dict[str, dict[str, float]]:
-    """Say for each arm how well people are recognised from one visit to the next."""
+def _identifiability(cohort: pairing.Cohort) -> dict[str, dict[str, float]]:
+    """Compute for each arm how well participants are identified from one visit to the next."""
     roles = np.array([member.role for member in cohort.pairs])
     return {
         arm: identifiability(cohort.baseline[roles == arm], cohort.followup[roles == arm])
@@ -273,9 +321,9 @@ def _identifiability(cohort: change.Cohort) -> dict[str, dict[str, float]]:
 
 
 def _motion_pairs(context: Context, fitted: Fitted) -> dict[str, tuple[Floats, Floats]]:
-    """Edges and motion of treated and control people: at baseline, and the change of both."""
+    """Return edges and motion of treated and control participants, at baseline and as change."""
     cohort = fitted.cohort
-    unknown = np.full(len(cohort.pairs), np.nan)
+    missing = np.full(len(cohort.pairs), np.nan)
     participants = [member.participant for member in (*cohort.pairs, *cohort.lone)]
     visits = [fitted.sessions.get((person, context.design.baseline)) for person in participants]
     fd = np.array([np.nan if found is None else found.mean_fd_mm for found in visits])
@@ -283,52 +331,58 @@ def _motion_pairs(context: Context, fitted: Fitted) -> dict[str, tuple[Floats, F
         "qcfc_r": (np.vstack([cohort.baseline, cohort.baseline_only]), fd),
         "qcfc_change_r": (
             fitted.visits.change,
-            unknown if cohort.motion_mm is None else cohort.motion_mm,
+            missing if cohort.motion_mm is None else cohort.motion_mm,
         ),
     }
 
 
 def edge_motion(context: Context, fitted: Fitted) -> dict[str, Floats]:
-    """Correlate every edge with motion over people.
+    """Correlate each edge with motion across participants.
 
     Parameters
     ----------
     context : Context
+        Data and design of the study.
     fitted : Fitted
+        Primary analysis.
 
     Returns
     -------
     dict of str to ndarray, shape (n_edges,)
-        ``qcfc_r`` of baseline connectivity, ``qcfc_change_r`` of change; for edges.tsv.
+        Columns of ``edges.tsv``: ``qcfc_r`` of baseline connectivity, and ``qcfc_change_r`` of its
+        change.
     """
     found = _motion_pairs(context, fitted)
     return {name: qcfc_edges(*pair) for name, pair in found.items()}
 
 
 def _motion_confound(context: Context, fitted: Fitted) -> dict[str, object]:
-    """Relate edges to motion over people (QC-FC): their change, and ``baseline`` beside it."""
+    """Summarise QC-FC of the change in edges and, under the key ``baseline``, of the baseline."""
     pairs = _motion_pairs(context, fitted)
     found = {name: qcfc(*pair, context.features.length_mm) for name, pair in pairs.items()}
     return dict(found["qcfc_change_r"]) | {"baseline": found["qcfc_r"]}
 
 
 def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] | None:
-    """Return edges of the first and second half of everybody's baseline runs.
+    """Return the edges of the first and second half of the baseline runs.
 
     Parameters
     ----------
     context : Context
+        Data and design of the study.
     fitted : Fitted
+        Primary analysis.
 
     Returns
     -------
     tuple of two ndarray, shape (n_pairs, n_edges), or None
-        None when the series of anybody are not there.
+        Edges of each participant with both visits, averaged over runs. None if the time series of
+        at least one participant are not available.
     """
     design = context.design
     participants = [member.participant for member in fitted.cohort.pairs]
     found: dict[str, list[tuple[Floats, Floats]]] = {person: [] for person in participants}
-    for row in context.given.rows:
+    for row in context.measurements.rows:
         wanted = (
             row["status"] == "included"
             and row["strategy"] == fitted.strategy

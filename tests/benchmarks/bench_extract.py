@@ -1,12 +1,13 @@
-"""Extraction and cleaning of one run: time and memory, side by side with nilearn.
+"""Compare time and memory of the extraction and denoising of one run with nilearn.
 
 Run it as ``python tests/benchmarks/bench_extract.py`` (about ten minutes, 3 GB of temporary
-files; ``--quick`` compares on the masked file only, once). Whole processes, imports included, in
-turn A B A B; the last table is in one process. Two runs of 99x117x95 voxels (2 mm), 240 volumes,
-int16, packed by zlib at level 1 as nibabel does, are made on the fly:
+files; ``--quick`` compares the programs once, with the masked file only). Each measurement is a
+process of its own, imports included, and the programs alternate (A B A B); the last table is
+measured in one process. Two runs of 99x117x95 voxels (2 mm) and 240 volumes are simulated as
+int16 and compressed by zlib at level 1, as nibabel does:
 
-- *masked*: zero outside an ellipsoid of brain size, as most preprocessed runs;
-- *full field*: noise in every voxel, which compresses badly.
+- *masked*: zero outside an ellipsoid of brain size, as in most preprocessed runs;
+- *full*: noise in every voxel, which compresses badly.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 SHAPE, N_VOLUMES, T_R_S = (99, 117, 95), 240, 2.0
 ORIGIN = (-98.0, -134.0, -72.0)
 LOW_HZ, HIGH_HZ = 0.008, 0.08
-CONFOUNDS = (36, 24, 12)  # columns of each strategy
+CONFOUNDS = (36, 24, 12)  # number of regressors of each strategy
 FILES = ("masked", "full")
 
 
@@ -48,7 +49,7 @@ def make(folder: Path) -> None:
     affine[:3, 3] = ORIGIN
     unit = [np.linspace(-1, 1, size) for size in SHAPE]
     radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*unit, indexing="ij")))
-    # Two litres, and the surroundings of every Seitzman centre: nilearn refuses empty spheres.
+    # Two litres, and the neighbourhood of every Seitzman centre: nilearn refuses empty spheres.
     centres = np.round((seitzman().centres_mm() - ORIGIN) / 2).astype(int)
     mask = radius < 0.76
     for x, y, z in centres:
@@ -67,44 +68,46 @@ def make(folder: Path) -> None:
     header.set_zooms((2, 2, 2, T_R_S))
     header.set_xyzt_units("mm", "sec")
     header["vox_offset"] = 352
-    for name, spread, kept in (("masked", 25, mask), ("full", 150, np.ones(SHAPE, bool))):
+    for name, spread, inside in (("masked", 25, mask), ("full", 150, np.ones(SHAPE, bool))):
         with gzip.open(folder / f"{name}.nii.gz", "wb", compresslevel=1) as file:
             file.write(header.binaryblock + bytes(4))
             for _ in range(N_VOLUMES):
                 noise = rng.standard_normal(SHAPE, "f4") * spread
-                file.write(((base + noise) * kept).astype("<i2").tobytes(order="F"))
+                file.write(((base + noise) * inside).astype("<i2").tobytes(order="F"))
 
 
 def _nearest_seed(points: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Position of the nearest seed of each point."""
+    """Return the index of the nearest seed of each point."""
     from scipy.spatial import cKDTree
 
     return np.asarray(cKDTree(seeds).query(points)[1])
 
 
 def seitzman() -> "Atlas":
-    """The 300 Seitzman spheres, all of 5 mm: nilearn takes one radius for all."""
+    """Load the 300 Seitzman spheres, all of 5 mm, since nilearn uses one radius for all."""
     from circuitshift.atlases.load import load_atlas
 
     atlas = load_atlas("seitzman300")
     return replace(atlas, regions=tuple(replace(r, radius_mm=5.0) for r in atlas.regions))
 
 
-# Ways to do it: each returns the cleaned series
+# Programs: each returns the denoised series
 
 
-def ours(folder: Path, name: str, atlases: list, n_confounds: tuple[int, ...]) -> list:
-    """One pass, then cleaning of the means."""
+def ours(
+    folder: Path, name: str, atlases: list["Atlas"], n_confounds: tuple[int, ...]
+) -> list[np.ndarray]:
+    """Average all atlases in one pass over the volumes, then denoise the means."""
     from circuitshift.pipeline.measure import denoise, extract
     from circuitshift.pipeline.records import Strategy
 
     confounds = np.load(folder / "confounds.npy")
     mask, header = extract.read_mask(folder / "mask.nii.gz")
     parcels = [extract.parcellate(atlas, header.affine, header.shape, mask) for atlas in atlases]
-    found = extract.extract(folder / f"{name}.nii.gz", parcels)
+    extraction = extract.extract(folder / f"{name}.nii.gz", parcels)
     band = Strategy("bench", (), HIGH_HZ, LOW_HZ, None, "", "", gsr=False)
     out = []
-    for series in found.series:
+    for series in extraction.series:
         for count in n_confounds:
             regressors = denoise.Regressors(
                 values=confounds[:, :count],
@@ -119,26 +122,26 @@ def ours(folder: Path, name: str, atlases: list, n_confounds: tuple[int, ...]) -
 
 
 def label_atlas(folder: Path, n_labels: int) -> "Atlas":
-    """Atlas of one of the label images."""
+    """Return the atlas of one of the label images."""
     from circuitshift.atlases.records import Atlas, Region
 
     regions = tuple(Region(n, f"r{n}") for n in range(1, n_labels + 1))
     return Atlas(f"L{n_labels}", regions, "labels", image=folder / f"labels{n_labels}.nii.gz")
 
 
-def ours_one(folder: Path, name: str) -> list:
+def ours_one(folder: Path, name: str) -> list[np.ndarray]:
     return ours(folder, name, [label_atlas(folder, 400)], CONFOUNDS[:1])
 
 
-def ours_six(folder: Path, name: str) -> list:
+def ours_six(folder: Path, name: str) -> list[np.ndarray]:
     return ours(folder, name, [label_atlas(folder, n) for n in (400, 200)], CONFOUNDS)
 
 
-def ours_spheres(folder: Path, name: str) -> list:
+def ours_spheres(folder: Path, name: str) -> list[np.ndarray]:
     return ours(folder, name, [seitzman()], CONFOUNDS[:1])
 
 
-def _options() -> dict:
+def _options() -> dict[str, Any]:
     return {
         "detrend": True,
         "low_pass": HIGH_HZ,
@@ -148,7 +151,7 @@ def _options() -> dict:
     }
 
 
-def theirs_one(folder: Path, name: str) -> list:
+def theirs_one(folder: Path, name: str) -> list[np.ndarray]:
     from nilearn.maskers import NiftiLabelsMasker
 
     masker = NiftiLabelsMasker(
@@ -158,8 +161,8 @@ def theirs_one(folder: Path, name: str) -> list:
     return [masker.fit_transform(run, confounds=confounds)]
 
 
-def theirs_six(folder: Path, name: str) -> list:
-    """Two extractions and six cleanings: what an expert writes with nilearn."""
+def theirs_six(folder: Path, name: str) -> list[np.ndarray]:
+    """Extract two atlases and denoise each with three strategies."""
     from nilearn.maskers import NiftiLabelsMasker
     from nilearn.signal import clean
 
@@ -175,8 +178,8 @@ def theirs_six(folder: Path, name: str) -> list:
     return out
 
 
-def theirs_spheres(folder: Path, name: str) -> list:
-    """float64, or it would cut the means of this integer run to whole numbers."""
+def theirs_spheres(folder: Path, name: str) -> list[np.ndarray]:
+    """Extract as float64, since nilearn would round the means of this integer run otherwise."""
     from nilearn.maskers import NiftiSpheresMasker
 
     masker = NiftiSpheresMasker(
@@ -191,30 +194,30 @@ def theirs_spheres(folder: Path, name: str) -> list:
     return [masker.fit_transform(run, confounds=confounds)]
 
 
-WAYS: dict[str, Callable[[Path, str], list]] = {
-    way.__name__: way
-    for way in (ours_one, ours_six, ours_spheres, theirs_one, theirs_six, theirs_spheres)
+PROGRAMS: dict[str, Callable[[Path, str], list[np.ndarray]]] = {
+    program.__name__: program
+    for program in (ours_one, ours_six, ours_spheres, theirs_one, theirs_six, theirs_spheres)
 }
 
 
-# Measuring
+# Measurement
 
 
 def child(task: str, folder: Path, name: str) -> None:
-    """Run one way in this process; leave its result and its peak memory in `folder`."""
+    """Run one task in this process; save the series in `folder` and print the peak memory."""
     if task == "make":
         make(folder)
         return
     if task == "added":
         print(json.dumps(added(folder, name)))
         return
-    for number, series in enumerate(WAYS[task](folder, name)):
+    for number, series in enumerate(PROGRAMS[task](folder, name)):
         np.save(folder / f"{task}_{number}.npy", series)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def start(task: str, folder: Path, name: str = "") -> tuple[float, str]:
-    """Run `child` in a new process with compiled modules; its wall time, s, and what it prints."""
+    """Run `child` in a new process; return its wall time, s, and its standard output."""
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     command = [sys.executable, "-W", "ignore", __file__, "--child", task, str(folder), name]
     begin = time.perf_counter()
@@ -223,7 +226,7 @@ def start(task: str, folder: Path, name: str = "") -> tuple[float, str]:
 
 
 def added(folder: Path, name: str, repeats: int = 5) -> dict[str, float]:
-    """Median seconds of inflating the run alone, and of all that `ours_one` does with it."""
+    """Measure the median time, s, of decompressing the run alone and of all of `ours_one`."""
     from isal import igzip
 
     def inflate() -> None:
@@ -231,7 +234,7 @@ def added(folder: Path, name: str, repeats: int = 5) -> dict[str, float]:
             while file.read(2 * int(np.prod(SHAPE))):
                 pass
 
-    ours_one(folder, name)  # imports are paid once per process, not per run
+    ours_one(folder, name)  # imports take time once per process, not per run
     times: dict[str, list[float]] = {"inflate": [], "all": []}
     for _ in range(repeats):
         for key, taken in times.items():
@@ -244,10 +247,10 @@ def added(folder: Path, name: str, repeats: int = 5) -> dict[str, float]:
     return {key: statistics.median(values) for key, values in times.items()}
 
 
-def apart(folder: Path, one: str, two: str) -> tuple[float, int]:
-    """Largest difference between two ways, over the columns that are the same; those left out.
+def largest_difference(folder: Path, one: str, two: str) -> tuple[float, int]:
+    """Return the largest difference between two programs, and the number of excluded columns.
 
-    Spheres that overlap differ by design: ours give each voxel to one sphere.
+    Overlapping spheres are excluded, since circuitshift assigns each voxel to one sphere only.
     """
     largest, n_left = 0.0, 0
     for path in sorted(folder.glob(f"{one}_*.npy")):
@@ -259,7 +262,7 @@ def apart(folder: Path, one: str, two: str) -> tuple[float, int]:
 
 
 def overlapping() -> np.ndarray:
-    """Seitzman spheres that share a voxel with another when all have a radius of 5 mm."""
+    """Return which Seitzman spheres overlap with another one at a radius of 5 mm."""
     centres = seitzman().centres_mm()
     distance = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
     np.fill_diagonal(distance, np.inf)
@@ -267,34 +270,34 @@ def overlapping() -> np.ndarray:
 
 
 def compare(folder: Path, case: str, name: str, n_pairs: int) -> None:
-    """Print one row: medians over pairs, in turn."""
+    """Run both programs in turn and print a row of medians over pairs."""
     wall: dict[str, list[float]] = {"ours": [], "theirs": []}
     peak: dict[str, float] = {}
     for _ in range(n_pairs):
-        for who, taken in wall.items():
-            seconds, printed = start(f"{who}_{case}", folder, name)
+        for program, taken in wall.items():
+            seconds, printed = start(f"{program}_{case}", folder, name)
             taken.append(seconds)
-            peak[who] = max(peak.get(who, 0.0), float(printed))
+            peak[program] = max(peak.get(program, 0.0), float(printed))
     ratios = [b / a for a, b in zip(wall["ours"], wall["theirs"], strict=True)]
-    largest, n_left = apart(folder, f"ours_{case}", f"theirs_{case}")
+    largest, n_left = largest_difference(folder, f"ours_{case}", f"theirs_{case}")
     print(
         f"{case:8} {name:7} {statistics.median(wall['ours']):6.2f} "
         f"{statistics.median(wall['theirs']):7.2f} {statistics.median(ratios):6.1f} "
         f"({min(ratios):.1f}-{max(ratios):.1f}) {peak['ours']:6.0f} {peak['theirs']:6.0f} "
         f"{peak['theirs'] / peak['ours']:6.1f}   {largest:.1e}"
-        + (f" ({n_left} overlapping spheres left out)" if n_left else ""),
+        + (f" ({n_left} overlapping spheres excluded)" if n_left else ""),
         flush=True,
     )
 
 
 def main() -> None:
-    """Make the data, compare, print."""
+    """Simulate the data, compare the programs and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--child", nargs=3, metavar=("TASK", "FOLDER", "NAME"))
-    arguments = parser.parse_args()
-    if arguments.child:
-        task, folder, name = arguments.child
+    options = parser.parse_args()
+    if options.child:
+        task, folder, name = options.child
         child(task, Path(folder), name)
         return
     with tempfile.TemporaryDirectory() as temporary:
@@ -302,14 +305,14 @@ def main() -> None:
         start("make", folder)
         for name in FILES:
             size = (folder / f"{name}.nii.gz").stat().st_size / 1e6
-            print(f"{name}: 99x117x95x240 int16, {size:.0f} MB packed")
+            print(f"{name}: 99x117x95x240 int16, {size:.0f} MB compressed")
         print("\ncase     file    ours s  theirs  ratio (range)   MiB    MiB  ratio   max |diff|")
-        start("ours_one", folder, "masked")  # compiles and warms
+        start("ours_one", folder, "masked")  # writes the bytecode and fills the page cache
         start("theirs_one", folder, "masked")
         for case in ("one", "six", "spheres"):
-            for name in FILES[:1] if arguments.quick else FILES:
-                compare(folder, case, name, 1 if arguments.quick or case == "spheres" else 3)
-        print("\nin one process, s: inflate by isal, all of one run (400 labels), ratio")
+            for name in FILES[:1] if options.quick else FILES:
+                compare(folder, case, name, 1 if options.quick or case == "spheres" else 3)
+        print("\nin one process, s: decompression by isal, complete run (400 labels), ratio")
         for name in FILES:
             times = json.loads(start("added", folder, name)[1])
             ratio = times["all"] / times["inflate"]

@@ -1,17 +1,19 @@
-"""From fMRIPrep's output to matrices: this tool and nilearn by hand, equal numbers, side by side.
+"""Compare matrices, time and memory with an nilearn script that reads fMRIPrep output.
 
 Run it as ``make bench-peers`` or ``python tests/benchmarks/bench_peers.py`` (about three minutes,
-300 MB of temporary files; ``--rounds 1`` for a quick look). A simulated study of 4 people x 2
-sessions (200 volumes of 3 mm, three of them before the steady state; 300 regions as a label image)
-is measured in three ways, each a process of its own, imports included, in turn A B C A B C:
+300 MB of temporary files; ``--rounds 1`` is quicker). A simulated study of 4 participants with 2
+sessions each (200 volumes of 3 mm, three of them before the steady state; 300 regions as a label
+image) is measured by three programs. Each measurement is a process of its own, imports included,
+and the programs alternate (A B C A B C):
 
-- *by hand*: what an expert writes with nilearn: ``load_confounds``, ``NiftiLabelsMasker``,
-  ``ConnectivityMeasure``;
-- *arrays*: the same steps, and no others, with this tool's functions;
-- *app*: ``circuitshift ... participant --nprocs 1``, which also checks its inputs, repeats all with
-  the global signal removed, makes seed maps, carpets and signal-to-noise maps, and writes a report.
+- *by hand*: a script with ``load_confounds``, ``NiftiLabelsMasker`` and ``ConnectivityMeasure`` of
+  nilearn;
+- *arrays*: only the same steps, with functions of circuitshift;
+- *app*: ``circuitshift ... participant --nprocs 1``, which also checks its inputs, repeats the
+  analysis with global signal regression, computes seed maps, carpet plots and maps of the temporal
+  signal-to-noise ratio, and writes a report.
 
-It fails unless all three give the same matrices: within 1e-5 of correlation.
+The benchmark fails unless the correlations of all three agree within 1e-5.
 """
 
 import argparse
@@ -25,14 +27,14 @@ from pathlib import Path
 import numpy as np
 from measure_resources import run as run_process
 
-N_PEOPLE, N_VOLUMES, VOXEL_MM, N_DUMMY = 4, 200, 3.0, 3
+N_PARTICIPANTS, N_VOLUMES, VOXEL_MM, N_DUMMY = 4, 200, 3.0, 3
 TOLERANCE = 1e-5
 SIDES = ("by hand", "arrays", "app")
 ATLAS = "tpl-MNI152NLin2009cAsym_atlas-Peers300_dseg"
 
 
 def make(folder: Path) -> None:
-    """Write the study, and the regions it is painted in as a label image with its table."""
+    """Write the study, and its regions as a label image with a table."""
     import nibabel as nib
 
     from circuitshift.atlases.load import load_atlas
@@ -44,8 +46,8 @@ def make(folder: Path) -> None:
     )
 
     spec = SimulationSpec(
-        n_treated=N_PEOPLE // 2,
-        n_control=N_PEOPLE // 2,
+        n_treated=N_PARTICIPANTS // 2,
+        n_control=N_PARTICIPANTS // 2,
         n_reference=0,
         n_volumes=N_VOLUMES,
         voxel_mm=VOXEL_MM,
@@ -72,12 +74,12 @@ def images(folder: Path) -> list[Path]:
     )
 
 
-def keep(folder: Path, side: str, image: Path, matrix: np.ndarray) -> None:
+def save(folder: Path, side: str, image: Path, matrix: np.ndarray) -> None:
     np.save(folder / f"{side}_{image.name.split('_space-')[0]}.npy", matrix)
 
 
 def by_hand(folder: Path) -> None:
-    """Nilearn, with the options that make it the default strategy."""
+    """Compute the matrices with nilearn and the options of the default strategy."""
     from nilearn.connectome import ConnectivityMeasure
     from nilearn.interfaces.fmriprep import load_confounds
     from nilearn.maskers import NiftiLabelsMasker
@@ -99,14 +101,14 @@ def by_hand(folder: Path) -> None:
             reports=False,
         )
         series = masker.fit_transform(str(image), confounds=confounds, sample_mask=sample_mask)
-        # the default is shrunk (Ledoit-Wolf); inverting the matrix would take most of the time
+        # nilearn's default is Ledoit-Wolf shrinkage; the precision would take most of the time
         covariance = EmpiricalCovariance(store_precision=False)
         measure = ConnectivityMeasure(covariance, kind="correlation", standardize=None)
-        keep(folder, "by hand", image, measure.fit_transform([series])[0])
+        save(folder, "by hand", image, measure.fit_transform([series])[0])
 
 
 def arrays(folder: Path) -> None:
-    """The same with the functions of this tool."""
+    """Compute the matrices with functions of circuitshift."""
     from circuitshift.atlases.load import load_atlas
     from circuitshift.pipeline import edges as connectivity
     from circuitshift.pipeline.bids import select_runs as bids
@@ -116,12 +118,17 @@ def arrays(folder: Path) -> None:
     strategy = denoise.load_strategies()["24p+acompcor"]
     for found_run in bids.find_runs(folder / "ds/derivatives/fmriprep").runs:
         run = bids.check_run(found_run)[0]
+        assert run.mask is not None
+        assert run.confounds is not None
+        assert run.t_r_s is not None
         mask, header = extract.read_mask(run.mask)
         parcels = extract.parcellate(atlas, header.affine, header.shape, mask)
-        found = extract.extract(run.path, [parcels])
-        regressors = denoise.load_regressors(run.confounds, strategy, n_volumes=found.n_volumes)
-        series, _ = denoise.clean(found.series[0], regressors, strategy, run.t_r_s)
-        keep(folder, "arrays", run.path, connectivity.correlation(series))
+        extraction = extract.extract(run.path, [parcels])
+        regressors = denoise.load_regressors(
+            run.confounds, strategy, n_volumes=extraction.n_volumes
+        )
+        series, _ = denoise.clean(extraction.series[0], regressors, strategy, run.t_r_s)
+        save(folder, "arrays", run.path, connectivity.correlation(series))
 
 
 CHILDREN = {"make": make, "by hand": by_hand, "arrays": arrays}
@@ -142,8 +149,8 @@ def command(side: str, folder: Path) -> list[str]:
 
 
 def measure(side: str, folder: Path) -> tuple[float, float, float]:
-    """Wall and processor time, s, and peak memory, MiB, of a process."""
-    for name in ("out", "work"):  # or the second round would find all done
+    """Measure wall and processor time, s, and peak memory, MiB, of a process."""
+    for name in ("out", "work"):  # otherwise the second round would have nothing to do
         shutil.rmtree(folder / name, ignore_errors=True)
     start = time.perf_counter()
     seconds, mib = run_process(command(side, folder))
@@ -151,21 +158,21 @@ def measure(side: str, folder: Path) -> tuple[float, float, float]:
 
 
 def collect(folder: Path) -> None:
-    """Take the matrices of the app from its tables."""
+    """Read the matrices that the app wrote."""
     from circuitshift.pipeline.io.tables import read_matrix
 
     for image in images(folder):
-        made = folder / "out" / image.relative_to(folder / "ds/derivatives/fmriprep").parent
-        (path,) = made.glob("*_stat-pearsoncorrelation_relmat.tsv")
-        keep(folder, "app", image, read_matrix(path)[1])
+        func = folder / "out" / image.relative_to(folder / "ds/derivatives/fmriprep").parent
+        (path,) = func.glob("*_stat-pearsoncorrelation_relmat.tsv")
+        save(folder, "app", image, read_matrix(path)[1])
 
 
-def apart(folder: Path, one: str, two: str) -> float:
-    """Largest difference between the correlations that two ways found, over all runs."""
+def largest_difference(folder: Path, one: str, two: str) -> float:
+    """Return the largest difference between the correlations of two programs, over all runs."""
     upper = np.triu_indices(300, 1)
     largest = 0.0
     files = sorted(folder.glob(f"{one}_*.npy"))
-    assert len(files) == 2 * N_PEOPLE, files
+    assert len(files) == 2 * N_PARTICIPANTS, files
     for path in files:
         a, b = (np.load(folder / path.name.replace(one, name, 1)) for name in (one, two))
         assert a.shape == b.shape == (300, 300), path.name
@@ -174,7 +181,7 @@ def apart(folder: Path, one: str, two: str) -> float:
 
 
 def compare(folder: Path, rounds: int) -> None:
-    """Run all in turn, print the table, fail when numbers differ."""
+    """Run all programs in turn, print the table, and fail if correlations differ."""
     measure("make", folder)
     for side in SIDES[1:]:  # writes the bytecode
         measure(side, folder)
@@ -183,8 +190,8 @@ def compare(folder: Path, rounds: int) -> None:
         for side, found in taken.items():
             found.append(measure(side, folder))
     collect(folder)
-    print(f"{2 * N_PEOPLE} runs, {N_VOLUMES} volumes, 300 regions; median of {rounds}\n")
-    print("| way | processor s | wall s | peak MiB | by hand takes: processor, wall, MiB |")
+    print(f"{2 * N_PARTICIPANTS} runs, {N_VOLUMES} volumes, 300 regions; median of {rounds}\n")
+    print("| program | processor s | wall s | peak MiB | by hand / program: processor, wall, MiB |")
     print("|---|---|---|---|---|")
     for side, found in taken.items():
         wall, seconds, mib = (statistics.median(column) for column in zip(*found, strict=True))
@@ -192,17 +199,17 @@ def compare(folder: Path, rounds: int) -> None:
             statistics.median(b[k] / a[k] for a, b in zip(found, taken["by hand"], strict=True))
             for k in (1, 0, 2)
         ]
-        said = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(f"| {side} | {seconds:.1f} | {wall:.1f} | {mib:.0f} | {said} |")
+        shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"| {side} | {seconds:.1f} | {wall:.1f} | {mib:.0f} | {shown} |")
     print()
     for side in SIDES[1:]:
-        largest = apart(folder, "by hand", side)
+        largest = largest_difference(folder, "by hand", side)
         print(f"by hand against {side}: largest difference of a correlation {largest:.1e}")
         assert largest <= TOLERANCE, f"more than {TOLERANCE}"
 
 
 def main() -> None:
-    """Compare in a temporary folder, or be one of the processes."""
+    """Compare the programs in a temporary folder, or run one of them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--child", nargs=2, metavar=("TASK", "FOLDER"), help=argparse.SUPPRESS)

@@ -1,14 +1,14 @@
-"""What it costs to know that nothing has changed: hashing of inputs, and a rerun of a whole study.
+"""Measure the time that hashing of inputs takes, and the time of a rerun of a complete study.
 
-Run it as ``python tests/benchmarks/bench_resume.py`` (two hours of a processor, 5 GB of temporary
-files; ``--participants 20`` is quicker, ``--participants 0`` leaves the study out).
+Run it as ``python tests/benchmarks/bench_resume.py`` (two hours of processor time, 5 GB of
+temporary files; ``--participants 20`` is quicker, ``--participants 0`` omits the study).
 
 - *One run*: two preprocessed images of 2 mm and 240 volumes (those of `bench_extract`: zero outside
-  the brain, and noise in every voxel) are measured, from image to matrices, maps and carpets on
-  disk, and all their inputs are hashed, each in turn in one process. The share is of processor
-  time; imports are left out.
-- *A study*: simulated participants (5 mm, 80 volumes, some with two sessions) go through the
-  participant level three times. Each time is that of the whole command, workers included.
+  the brain, and noise in every voxel) are measured, from image to matrices, maps and carpet plots
+  on disk, and all their inputs are hashed, alternately in one process. The table reports the ratio
+  of processor times, without imports.
+- *A study*: the participant level of a simulated study (5 mm, 80 volumes, some participants with
+  two sessions) is run three times. Times are those of the complete command with its workers.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from circuitshift.pipeline.validation.simulate.data_set import (
 
 
 def write_run(folder: Path, image: Path, mask: Path) -> Path:
-    """Put an image and its mask into a simulated data set of one run; return its root."""
+    """Write a simulated data set of one run with this image and mask; return its root."""
     spec = SimulationSpec(
         n_treated=1, n_control=0, n_reference=0, n_volumes=bench_extract.N_VOLUMES,
         share_missing=0.0, share_out_of_view=0.0,
@@ -53,7 +53,7 @@ def write_run(folder: Path, image: Path, mask: Path) -> Path:
 
 
 def compare(root: Path, out: Path, times: int) -> tuple[float, float, float]:
-    """Processor time of hashing and of measuring a run, s (least of several); MB of its image."""
+    """Return processor times of hashing and measuring a run, s (minimum), and its size, MB."""
     (run,) = find_runs(root).runs
     settings = AnalysisSettings()
     prepare_atlases([run], settings, out)
@@ -65,20 +65,20 @@ def compare(root: Path, out: Path, times: int) -> tuple[float, float, float]:
         validity.run_key(run, settings, out, digests.Digests("sub-none", out))
         hashing.append(time.process_time() - start)
         start = time.process_time()
-        made = measure_participant(
+        outputs = measure_participant(
             [run], [], participant=run.participant, settings=settings, out_dir=out
         )
         measuring.append(time.process_time() - start)
-        failed = {row["reason"] for row in tables.read_table(made.runs).rows()} - {"n/a"}
+        failed = {row["reason"] for row in tables.read_table(outputs.runs).rows()} - {"n/a"}
         assert not failed, failed
     return min(hashing), min(measuring) - min(hashing), run.path.stat().st_size / 1e6
 
 
 def bench_run(times: int) -> None:
-    """Print the share of hashing in the work on one run."""
-    import nilearn.interfaces.fmriprep  # noqa: F401 - what reads confounds
+    """Print the ratio of hashing to measuring one run."""
+    import nilearn.interfaces.fmriprep  # noqa: F401 - imported before timing
 
-    print("| image | MB | hashing, s | measuring, s | share |\n|---|---|---|---|---|")
+    print("| image | MB | hashing, s | measuring, s | ratio |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bench_extract.make(folder)
@@ -91,7 +91,7 @@ def bench_run(times: int) -> None:
 
 
 def bench_study(n_participants: int, n_procs: int, folder: Path | None) -> None:
-    """Print what three runs of the participant level take."""
+    """Print the times of three runs of the participant level."""
     third = n_participants // 3
     spec = SimulationSpec(
         n_treated=n_participants - 2 * third, n_control=third, n_reference=third, n_volumes=80
@@ -99,25 +99,25 @@ def bench_study(n_participants: int, n_procs: int, folder: Path | None) -> None:
     with tempfile.TemporaryDirectory(dir=folder) as name:
         root = Path(name)
         rng = np.random.default_rng(1)
-        made = write_simulated_data_set(root / "ds", PlantedTruth("shift"), spec=spec, rng=rng)
-        print(f"{made.n_participants} participants, {made.n_runs} runs")
-        words = [str(made.derivatives), str(root / "out"), "participant"]
+        written = write_simulated_data_set(root / "ds", PlantedTruth("shift"), spec=spec, rng=rng)
+        print(f"{written.n_participants} participants, {written.n_runs} runs")
+        words = [str(written.derivatives), str(root / "out"), "participant"]
         words += ["-w", str(root / "work"), "--nprocs", str(n_procs)]
         command = [sys.executable, "-m", "circuitshift.workflows.cli.main", *words]
-        for what in ("first", "again", "once more"):
+        for attempt in ("first run", "second run", "third run"):
             start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run(command, check=True, capture_output=True, env=os.environ)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             cpu = sum(getattr(after, k) - getattr(before, k) for k in ("ru_utime", "ru_stime"))
-            print(f"{what}: {time.perf_counter() - start:.1f} s wall, {cpu:.1f} s processor")
+            print(f"{attempt}: {time.perf_counter() - start:.1f} s wall, {cpu:.1f} s processor")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--participants", type=int, default=200)
     parser.add_argument("--nprocs", type=int, default=2)
-    parser.add_argument("--times", type=int, default=3, help="of one run")
-    parser.add_argument("--folder", type=Path, help="where the files of the study go")
+    parser.add_argument("--times", type=int, default=3, help="repetitions with one run")
+    parser.add_argument("--folder", type=Path, help="folder for temporary files of the study")
     options = parser.parse_args()
     bench_run(options.times)
     if options.participants:

@@ -1,10 +1,10 @@
-"""How time and memory of one run grow with volumes, voxels, parcels and strategies.
+"""Measure how time and memory of one run grow with volumes, voxels, parcels and strategies.
 
 Run it as ``python tests/benchmarks/bench_run.py`` (five minutes, 400 MB of temporary files). One
-simulated run is measured, from a preprocessed image to matrices, maps and carpets on disk, each
-time in a process of its own with one thread: processor time and largest resident memory are the
-kernel's, imports included; the line `nothing` is those imports alone. Exponents are between
-the two largest sizes, of what is left when `nothing` is taken off.
+simulated run is measured, from a preprocessed image to matrices, maps and carpet plots on disk, in
+a process of its own with one thread. Processor time and largest resident memory are those that the
+kernel reports, imports included; the line `imports` is measured with imports alone. Exponents are
+computed from the two largest sizes after subtraction of `imports`.
 """
 
 import argparse
@@ -13,12 +13,13 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measure_resources import run as run_process
 
-BASE = {"volumes": 300, "voxel_mm": 3.0, "parcels": 300, "strategies": 2}
-SIZES = {
+BASE: dict[str, Any] = {"volumes": 300, "voxel_mm": 3.0, "parcels": 300, "strategies": 2}
+SIZES: dict[str, tuple[float, ...]] = {
     "volumes": (150, 300, 600, 1200),
     "voxel_mm": (4.0, 3.0, 2.4, 2.0),
     "parcels": (100, 300, 1000),
@@ -29,7 +30,7 @@ STRATEGIES = ("24p+acompcor", "24p+acompcor+gsr", "24p", "24p+gsr")
 
 @dataclass(frozen=True)
 class Spent:
-    """What one process took, and the voxels of the image."""
+    """Time and memory of one process, and the number of voxels of the image."""
 
     cpu_s: float
     mib: float
@@ -37,7 +38,7 @@ class Spent:
 
 
 def write_run(folder: Path, n_volumes: int, voxel_mm: float) -> int:
-    """Write a person with two short sessions; return the voxels of a volume."""
+    """Write a participant with two sessions; return the number of voxels of a volume."""
     import nibabel as nib
 
     from circuitshift.pipeline.validation.simulate.data_set import (
@@ -58,7 +59,7 @@ def write_run(folder: Path, n_volumes: int, voxel_mm: float) -> int:
 
 
 def write_parcels(folder: Path, n_parcels: int) -> Path:
-    """Cut the brain mask into so many slabs of equal size, as a label image with its table."""
+    """Divide the brain mask into slabs of equal size; write a label image and its table."""
     import nibabel as nib
 
     mask = nib.load(next(folder.rglob("*ses-pre*_desc-brain_mask.nii.gz")))
@@ -74,8 +75,8 @@ def write_parcels(folder: Path, n_parcels: int) -> Path:
 
 
 def child(folder: Path, atlas: Path | None, n_strategies: int) -> None:
-    """Measure the first run; without an atlas, only import what that needs."""
-    import nilearn.interfaces.fmriprep  # noqa: F401 - what reads confounds
+    """Measure the first run; without an atlas, only import the modules that this needs."""
+    import nilearn.interfaces.fmriprep  # noqa: F401 - part of the imports that are measured
 
     from circuitshift.pipeline.bids.select_runs import find_runs
     from circuitshift.pipeline.measure.atlas_files import prepare_atlases
@@ -87,22 +88,22 @@ def child(folder: Path, atlas: Path | None, n_strategies: int) -> None:
     runs = list(find_runs(folder / "ds/derivatives/fmriprep").runs)[:1]
     settings = AnalysisSettings(atlases=(str(atlas),), strategies=STRATEGIES[:n_strategies])
     prepare_atlases(runs, settings, folder / "out")
-    made = measure_participant(
+    outputs = measure_participant(
         runs, [], participant=runs[0].participant, settings=settings, out_dir=folder / "out"
     )
-    said = made.runs.read_text()
-    if "failed" in said:
-        sys.exit(said)
+    table = outputs.runs.read_text()
+    if "failed" in table:
+        sys.exit(table)
 
 
 def spend(folder: Path, atlas: Path | None, n_strategies: int) -> tuple[float, float]:
-    """Processor time, s, and largest resident memory, MiB, of a process."""
+    """Measure processor time, s, and largest resident memory, MiB, of a process."""
     words = ["--child", str(folder), str(atlas or ""), str(n_strategies)]
     return run_process([sys.executable, "-W", "ignore", __file__, *words])
 
 
 def measure(volumes: int, voxel_mm: float, parcels: int, strategies: int) -> Spent:
-    """Make a run and measure it."""
+    """Simulate a run and measure it."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         voxels = write_run(folder, volumes, voxel_mm)
@@ -112,30 +113,33 @@ def measure(volumes: int, voxel_mm: float, parcels: int, strategies: int) -> Spe
 def main() -> None:
     """Print the table."""
     with tempfile.TemporaryDirectory() as name:
-        nothing = spend(Path(name), None, 1)
-    print(f"nothing: {nothing[0]:.1f} s, {nothing[1]:.0f} MiB")
-    print("| what grows | size | processor, s | memory, MiB |\n|---|---|---|---|")
-    for what, sizes in SIZES.items():
-        found = [measure(**(BASE | {what: size})) for size in sizes]
-        shown = [one.voxels for one in found] if what == "voxel_mm" else list(sizes)
-        for size, one in zip(shown, found, strict=True):
-            print(f"| {what} | {size} | {one.cpu_s:.1f} | {one.mib:.0f} |", flush=True)
+        imports = spend(Path(name), None, 1)
+    print(f"imports: {imports[0]:.1f} s, {imports[1]:.0f} MiB")
+    print("| variable | size | processor, s | memory, MiB |\n|---|---|---|---|")
+    for variable, sizes in SIZES.items():
+        measured = [measure(**(BASE | {variable: size})) for size in sizes]
+        shown = [one.voxels for one in measured] if variable == "voxel_mm" else list(sizes)
+        for size, one in zip(shown, measured, strict=True):
+            print(f"| {variable} | {size} | {one.cpu_s:.1f} | {one.mib:.0f} |", flush=True)
         growth = math.log(shown[-1] / shown[-2])
         rates = (
-            math.log((a - zero) / (b - zero)) / growth
-            for a, b, zero in (
-                (found[-1].cpu_s, found[-2].cpu_s, nothing[0]),
-                (found[-1].mib, found[-2].mib, nothing[1]),
+            math.log((a - offset) / (b - offset)) / growth
+            for a, b, offset in (
+                (measured[-1].cpu_s, measured[-2].cpu_s, imports[0]),
+                (measured[-1].mib, measured[-2].mib, imports[1]),
             )
         )
-        print(f"| {what} | exponent | {' | '.join(f'{rate:.2f}' for rate in rates)} |", flush=True)
+        print(
+            f"| {variable} | exponent | {' | '.join(f'{rate:.2f}' for rate in rates)} |", flush=True
+        )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", nargs=3, metavar=("FOLDER", "ATLAS", "N"))
-    given = parser.parse_args().child
-    if given:
-        child(Path(given[0]), Path(given[1]) if given[1] else None, int(given[2]))
+    options = parser.parse_args()
+    if options.child:
+        root, atlas_file, n_strategies = options.child
+        child(Path(root), Path(atlas_file) if atlas_file else None, int(n_strategies))
     else:
         main()

@@ -1,12 +1,13 @@
-"""How time and memory grow with people: a simulated study at the door of matrices.
+"""Measure how time and memory grow with the number of participants of a study of matrices.
 
-Run it as ``python tests/benchmarks/bench_scale.py --people 250 500 1000 2000`` (300 regions, two
-sessions; 2 MB of temporary files a person, twice). Each stage is a whole process, imports included:
-its wall time, processor time and largest resident memory are those the kernel counts (as
-``/usr/bin/time -v`` tells them), children included where memory is the largest of one process.
+Run it as ``python tests/benchmarks/bench_scale.py --participants 250 500 1000 2000`` (300 regions,
+two sessions; 4 MB of temporary files per participant). Each stage is a process of its own, imports
+included. Wall time, processor time and largest resident memory are those that the kernel reports
+(as ``/usr/bin/time -v`` does). They include child processes; memory is that of the largest process.
 
-It fails when a stage grows faster than people do (an exponent above 1.15 between the two largest
-sizes), when memory passes 6 GiB, or when indexing the largest study takes more than 60 s.
+The benchmark fails if processor time grows faster than the number of participants (exponent above
+1.15 between the two largest sizes), if memory exceeds 6 GiB, or if indexing the largest study takes
+more than 60 s.
 """
 
 import argparse
@@ -18,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +33,9 @@ ATLAS = "seitzman300"
 STUDY = "[tests]\nn_permutations = 1000\n"
 GIB = 2.0**30
 
-# --------------------------------------------------------------------------------------- data
-
 
 def write_study(root: Path, n_participants: int, *, seed: int = 1) -> None:
-    """Write matrices of people, a third each treated, control and reference, two sessions each."""
+    """Write matrices of two sessions; a third of the participants is in each group."""
     rng = np.random.default_rng(seed)
     labels = load_atlas(ATLAS).labels
     n = len(labels)
@@ -60,12 +61,9 @@ def write_study(root: Path, n_participants: int, *, seed: int = 1) -> None:
     (root / "participants.tsv").write_text("\n".join(rows) + "\n")
 
 
-# ------------------------------------------------------------------------------------ measuring
-
-
 @dataclass(frozen=True)
 class Spent:
-    """What one process took."""
+    """Time and memory of one process."""
 
     wall_s: float
     cpu_s: float
@@ -73,10 +71,10 @@ class Spent:
 
 
 def spend(words: list[str], log: Path) -> Spent:
-    """Run a process to its end."""
+    """Run a command; return its time and memory."""
     start = time.perf_counter()
     with log.open("w") as file:
-        # one thread, as the command sets it
+        # one thread, as the circuitshift command sets it
         env = os.environ | {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
         process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, env=env)
         _, status, used = os.wait4(process.pid, 0)
@@ -87,58 +85,77 @@ def spend(words: list[str], log: Path) -> Spent:
     return Spent(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / GIB)
 
 
-# What the two levels do, without the pages of people, which take most of the time and have
-# nothing to do with how many there are.
-_STAGES = {
-    "index": """
-from circuitshift.pipeline.bids.select_runs import find_runs
-from circuitshift.pipeline.bids.participants import read_people
-print(len(find_runs(data).runs), len(read_people(data).labels))
-""",
-    "measure": """
-from itertools import groupby
-from circuitshift.pipeline.measure.atlas_files import prepare_atlases
-from circuitshift.pipeline.bids.select_runs import find_runs
-from circuitshift.pipeline.measure.person import measure_person
-from circuitshift.pipeline.records import Science
-runs = find_runs(data).runs
-prepare_atlases(runs, Science(), out)
-for label, own in groupby(runs, lambda run: run.participant):
-    measure_person(list(own), [], participant=label, science=Science(), out_dir=out)
-""",
-    "group": """
-from circuitshift.pipeline.study.study_file import read_study_file
-from circuitshift.pipeline.study.group_level import DataSet, run_group
-from circuitshift.pipeline.records import Science
-run_group([DataSet(out, data)], read_study_file(study), science=Science(), out_dir=out)
-""",
-    "group report": """
-from circuitshift.pipeline.reports.study.inputs import report_group
-report_group(out)
-""",
+# The stages leave out the participant reports, which take most of the time of a complete run and
+# whose time for one participant does not depend on the number of participants.
+
+
+def index(data: Path, out: Path, study: Path) -> None:  # noqa: ARG001
+    """Find all runs and participants."""
+    from circuitshift.pipeline.bids.participants import read_participants
+    from circuitshift.pipeline.bids.select_runs import find_runs
+
+    print(len(find_runs(data).runs), len(read_participants(data).labels))
+
+
+def measure(data: Path, out: Path, study: Path) -> None:  # noqa: ARG001
+    """Measure all participants."""
+    from circuitshift.pipeline.bids.select_runs import find_runs
+    from circuitshift.pipeline.measure.atlas_files import prepare_atlases
+    from circuitshift.pipeline.measure.person import measure_participant
+    from circuitshift.pipeline.records import AnalysisSettings
+
+    runs, settings = find_runs(data).runs, AnalysisSettings()
+    prepare_atlases(runs, settings, out)
+    for label, own in groupby(runs, lambda run: run.participant):
+        measure_participant(list(own), [], participant=label, settings=settings, out_dir=out)
+
+
+def group(data: Path, out: Path, study: Path) -> None:
+    """Analyse the study."""
+    from circuitshift.pipeline.records import AnalysisSettings
+    from circuitshift.pipeline.study.group_level import run_group
+    from circuitshift.pipeline.study.members import DataSet
+    from circuitshift.pipeline.study.study_file import read_study_file
+
+    settings = AnalysisSettings()
+    run_group([DataSet(out, data)], read_study_file(study), settings=settings, out_dir=out)
+
+
+def group_report(data: Path, out: Path, study: Path) -> None:  # noqa: ARG001
+    """Write the study report."""
+    from circuitshift.pipeline.reports.study.inputs import report_group
+
+    report_group(out)
+
+
+STAGES: dict[str, Callable[[Path, Path, Path], None]] = {
+    "index": index,
+    "measure": measure,
+    "group": group,
+    "group report": group_report,
 }
-_HEAD = "import sys; from pathlib import Path; data, out, study = map(Path, sys.argv[1:])\n"
 
 
-def stages(root: Path, n_procs: int, *, whole: bool) -> dict[str, Spent]:
-    """Index, measure, analyse and report one study; `whole`: with the command, pages and all."""
+def stages(root: Path, n_procs: int, *, complete: bool) -> dict[str, Spent]:
+    """Run all stages on one study; with `complete`, first run the participant level twice."""
     words = [str(root / name) for name in ("data", "out", "study.toml")]
     (root / "study.toml").write_text(STUDY)
     spent = {}
-    if whole:
+    if complete:
         app = [
             sys.executable,
             "-m",
             "circuitshift.workflows.cli.main",
             words[0],
-            str(root / "whole"),
+            str(root / "complete"),
         ]
         execution = ["-w", str(root / "work"), "--nprocs", str(n_procs), "--skip-bids-validation"]
         for name in ("participant level", "participant level again"):
             spent[name] = spend([*app, "participant", *execution], root / "log.txt")
             print(f"  {name}: {spent[name]}", flush=True)
-    for name, code in _STAGES.items():
-        spent[name] = spend([sys.executable, "-c", _HEAD + code, *words], root / "log.txt")
+    for name in STAGES:
+        command = [sys.executable, __file__, "--stage", name, *words]
+        spent[name] = spend(command, root / "log.txt")
         print(f"  {name}: {spent[name]}", flush=True)
     return spent
 
@@ -148,19 +165,19 @@ def exponent(sizes: list[int], values: list[float]) -> float:
     return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
 
 
-def compare(sizes: list[int], n_procs: int, folder: Path | None, *, whole: bool) -> None:
-    """Measure every size, print the table, and fail when a goal is missed."""
+def compare(sizes: list[int], n_procs: int, folder: Path | None, *, complete: bool) -> None:
+    """Measure every size, print the table, and fail if a goal is missed."""
     found = []
     for n_participants in sizes:
         with tempfile.TemporaryDirectory(dir=folder) as name:
             root = Path(name)
-            print(f"{n_participants} people", flush=True)
+            print(f"{n_participants} participants", flush=True)
             write_study(root / "data", n_participants)
-            found.append(stages(root, n_procs, whole=whole))
+            found.append(stages(root, n_procs, complete=complete))
             page = (root / "out/group/report.html").stat().st_size / 2**20
             print(f"  report.html: {page:.1f} MiB", flush=True)
             shutil.rmtree(root / "out")
-    print("\n| stage | " + " | ".join(f"{n} people" for n in sizes) + " | exponent |")
+    print("\n| stage | " + " | ".join(f"{n} participants" for n in sizes) + " | exponent |")
     print("|---" * (len(sizes) + 2) + "|")
     missed = []
     for name in found[0]:
@@ -178,10 +195,19 @@ def compare(sizes: list[int], n_procs: int, folder: Path | None, *, whole: bool)
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--people", type=int, nargs="+", default=[60, 120])
+    parser.add_argument("--participants", type=int, nargs="+", default=[60, 120])
     parser.add_argument("--nprocs", type=int, default=2)
-    parser.add_argument("--whole", action="store_true", help="the participant level, too")
-    parser.add_argument("--folder", type=Path, help="where the temporary files go")
+    parser.add_argument(
+        "--complete", action="store_true", help="run the participant level with its reports, too"
+    )
+    parser.add_argument("--folder", type=Path, help="folder for temporary files")
+    parser.add_argument(
+        "--stage", nargs=4, metavar=("NAME", "DATA", "OUT", "STUDY"), help=argparse.SUPPRESS
+    )
     options = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    compare(options.participants, options.nprocs, options.folder, whole=options.whole)
+    if options.stage:
+        name, data, out, study = options.stage
+        STAGES[name](Path(data), Path(out), Path(study))
+    else:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        compare(options.participants, options.nprocs, options.folder, complete=options.complete)

@@ -1,11 +1,11 @@
-"""Memory and processor time of batch jobs: the table in workflows/cluster/resources.toml.
+"""Measure memory and processor time of batch jobs for workflows/cluster/resources.toml.
 
 Run it as ``python tests/benchmarks/measure_resources.py > rows.toml`` (about twenty minutes and
-3 GB of temporary files) and put the rows into ``workflows/cluster/resources.toml`` when the code
-of a level has changed; `tests/workflows/cluster/test_slurm.py` compares the rule with
-them. Each row is one whole process with one worker, as a task of an array runs it: peak resident
-memory of the process, and its processor time (user and system), which another program on the
-machine hardly changes. Images are noise inside a brain-sized mask, zero outside.
+3 GB of temporary files) and copy the rows into ``workflows/cluster/resources.toml`` when the code
+of a level has changed; `tests/workflows/cluster/test_batch.py` compares the rules with the rows.
+Each row is one complete process with one worker, as in a task of a job array: the peak resident
+memory of the process, and its processor time (user and system), which other programs on the machine
+hardly affect. Images contain noise inside a brain-sized mask and zeros outside.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -45,8 +46,8 @@ ONE = SimulationSpec(
 )
 
 
-# A process's peak memory starts with that of the process it was forked from, which here holds
-# images: a small process in between starts it.
+# The peak memory of a process includes that of the process that forked it, which holds images here.
+# Commands are therefore started by a small process.
 LAUNCHER = """
 import json, os, subprocess, sys
 process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
@@ -57,14 +58,14 @@ print(json.dumps([code, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024]
 
 
 def run(command: list[str]) -> tuple[float, float]:
-    """Run a command to its end; return processor seconds and peak memory, MiB."""
+    """Run a command; return processor time, s, and peak memory, MiB."""
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     launcher = [sys.executable, "-S", "-c", LAUNCHER, *command]
     done = subprocess.run(launcher, env=env, stdout=subprocess.PIPE, text=True, check=True)
     code, seconds, mib = json.loads(done.stdout)
     if code not in (0, 3):
         raise SystemExit(f"{command} ended with {code}")
-    return seconds, mib
+    return float(seconds), float(mib)
 
 
 def app(data: Path, out: Path, level: str, *flags: str) -> tuple[float, float]:
@@ -78,8 +79,8 @@ def brain(mm: int) -> tuple[np.ndarray, np.ndarray]:
     grid = GRIDS[mm]
     affine = np.diag([mm, mm, mm, 1.0])
     affine[:3, 3] = [-96, -132, -78]
-    at = np.indices(grid).reshape(3, -1).T @ affine[:3, :3].T + affine[:3, 3]
-    inside = (((at - [0, -18, 10]) / [68, 86, 70]) ** 2).sum(1) <= 1
+    points = np.indices(grid).reshape(3, -1).T @ affine[:3, :3].T + affine[:3, 3]
+    inside = (((points - [0, -18, 10]) / [68, 86, 70]) ** 2).sum(1) <= 1
     return inside.reshape(grid), affine
 
 
@@ -95,9 +96,9 @@ def atlas(folder: Path, n_regions: int) -> Path:
     """Write a label image of equal blocks inside the brain, with its table."""
     inside, affine = brain(2)
     labels = np.zeros(inside.shape, np.int32)
-    places = np.argwhere(inside)
-    order = np.lexsort((places[:, 1] // 8, places[:, 0] // 8, places[:, 2] // 8))
-    labels[tuple(places[order].T)] = 1 + np.arange(len(places)) * n_regions // len(places)
+    voxels = np.argwhere(inside)
+    order = np.lexsort((voxels[:, 1] // 8, voxels[:, 0] // 8, voxels[:, 2] // 8))
+    labels[tuple(voxels[order].T)] = 1 + np.arange(len(voxels)) * n_regions // len(voxels)
     image = folder / f"atlas-Blocks{n_regions}_dseg.nii.gz"
     write(image, labels, affine)
     rows = [f"{k}\tLH_Default_PFC_{k}" for k in range(1, n_regions + 1)]
@@ -106,7 +107,7 @@ def atlas(folder: Path, n_regions: int) -> Path:
 
 
 def fill(data: Path, mm: int, n_volumes: int, rng: np.random.Generator) -> int:
-    """Put noise of the wanted size in the place of the simulated images; return its voxels."""
+    """Replace the simulated images by noise of this size; return its number of voxels."""
     inside, affine = brain(mm)
     series = np.zeros((*inside.shape, n_volumes), np.int16, order="F")
     for volume in range(n_volumes):
@@ -123,8 +124,8 @@ def fill(data: Path, mm: int, n_volumes: int, rng: np.random.Generator) -> int:
     return math.prod(inside.shape)
 
 
-def persons(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object]]:
-    """People who enter by preprocessed images: two runs each."""
+def preprocessed(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object]]:
+    """Measure participants with preprocessed images: two runs each."""
     blocks = {n: atlas(folder, n) for n in (100, 400, 1000)}
     for mm, n_volumes, cases in (
         (3, 120, [(400, 2)]),
@@ -133,12 +134,12 @@ def persons(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object
         (2, 480, [(100, 2), (400, 2), (1000, 2), (1000, 5)]),
     ):
         data = folder / f"data{mm}-{n_volumes}"
-        spec = SimulationSpec(**{**_dict(ONE), "n_volumes": n_volumes})
+        spec = replace(ONE, n_volumes=n_volumes)
         write_simulated_data_set(data, PlantedTruth("nothing"), spec=spec, rng=rng)
         voxels = fill(data, mm, n_volumes, rng)
         for n_regions, n_strategies in cases:
             out = folder / "out"
-            names = STRATEGIES[: n_strategies - 1]  # and the twin of the first
+            names = STRATEGIES[: n_strategies - 1]  # and the GSR counterpart of the first
             flags = ("--atlas", str(blocks[n_regions]), "--denoise", *names)
             seconds, mib = app(data, out, "participant", *flags)
             failed = [p for p in out.rglob("*_runs.tsv") if "\tfailed\t" in p.read_text()]
@@ -157,16 +158,11 @@ def persons(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object
         shutil.rmtree(data)
 
 
-def _dict(spec: SimulationSpec) -> dict[str, object]:
-    return {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-
-
-def raw_persons(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object]]:
-    """People who enter by raw images: two sessions, a T1-weighted image and a run in each."""
+def raw(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object]]:
+    """Measure participants with raw images: two sessions of a T1-weighted image and a run each."""
     for n_volumes, t1w_mm, bold_mm in RAW:
         data, out = folder / f"raw{n_volumes}", folder / "out"
-        alone = {"n_treated": 1, "n_control": 0, "n_reference": 0, "n_volumes": n_volumes}
-        spec = SimulationSpec(**{**_dict(RAW_STUDY), **alone})
+        spec = replace(RAW_STUDY, n_treated=1, n_control=0, n_reference=0, n_volumes=n_volumes)
         head = HeadSpec(t1w_mm=t1w_mm, bold_mm=(bold_mm, bold_mm, bold_mm))
         write_simulated_raw_data_set(data, PlantedTruth("nothing"), spec=spec, head=head, rng=rng)
         bold = nib.load(next(data.rglob("*_bold.nii.gz")))
@@ -186,7 +182,7 @@ def raw_persons(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, ob
 
 
 def groups(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object]]:
-    """Analyse studies that enter by edge matrices; two visits each."""
+    """Measure the group level of studies of matrices with two visits."""
     for n_participants, n_regions in ((40, 100), (40, 300), (160, 100), (160, 300)):
         data, out = folder / "edges", folder / "out"
         write_edges(data, n_participants, n_regions, rng)
@@ -205,7 +201,7 @@ def groups(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object]
 def write_edges(
     folder: Path, n_participants: int, n_regions: int, rng: np.random.Generator
 ) -> None:
-    """Write correlations of noise that all regions share, half of the people a control group."""
+    """Write correlations of noise with a shared part; half of the participants are controls."""
     folder.mkdir()
     networks = ("Default", "DorsAttn", "Cont", "Vis")
     names = [
@@ -223,19 +219,19 @@ def write_edges(
                 path / f"sub-{person:04d}_ses-{session}_task-rest_atlas-Noise_stat-"
                 "pearsoncorrelation_relmat.tsv",
                 names,
-                np.corrcoef(series.T),
+                np.asarray(np.corrcoef(series.T), np.float64),
             )
     (folder / "participants.tsv").write_text("\n".join(rows) + "\n")
 
 
 def main() -> None:
-    """Print the rows as TOML."""
+    """Measure all kinds of jobs and print the rows as TOML."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=("person", "raw", "group"))
     options = parser.parse_args()
     rng = np.random.default_rng(options.seed)
-    makers = {"person": persons, "raw": raw_persons, "group": groups}
+    makers = {"person": preprocessed, "raw": raw, "group": groups}
     with tempfile.TemporaryDirectory() as name:
         for kind, maker in makers.items():
             if options.only in (None, kind):

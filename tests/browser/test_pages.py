@@ -1,7 +1,7 @@
-"""Both reports as files and in a browser: numbers, layout, keyboard, accessibility, no network.
+"""Both reports, as files and in a browser: numbers, layout, keyboard, accessibility and network.
 
-Chromium is Debian's: `make browser` installs it. Without it the tests in a browser are skipped,
-unless BROWSER_TESTS=required, as in continuous integration.
+`make browser` installs Chromium from Debian. Without Chromium, the tests in a browser are skipped,
+unless BROWSER_TESTS=required is set, as in continuous integration.
 """
 
 import json
@@ -47,13 +47,13 @@ A4_PX = 718  # width of a printed A4 page within margins of 10 mm
 
 
 def run(*words):
-    """In a process of its own, where the command sets its threads before numpy is there."""
+    """Run the command as a process of its own, since it must set its threads before numpy loads."""
     command = Path(sys.executable).with_name("circuitshift")
     return subprocess.run([command, *map(str, words)], capture_output=True).returncode
 
 
-def give_scores(folder):
-    """A symptom score at both visits; one of them unknown."""
+def add_scores(folder):
+    """Add a symptom score at both visits, which is missing in one patient."""
     path = folder / "participants.tsv"
     head, *rows = path.read_text().splitlines()
     out = [f"{head}\tmadrs_ses-pre\tmadrs_ses-post"]
@@ -66,24 +66,24 @@ def give_scores(folder):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A small study with a missing follow-up, lost regions, a broken image and a symptom score."""
+    """A small study with a missing visit, missing regions, a damaged image and a symptom score."""
     root = tmp_path_factory.mktemp("pages")
     write_simulated_data_set(
         root / "data", PlantedTruth("specific"), spec=SPEC, rng=np.random.default_rng(8)
     )
-    give_scores(root / "data")
+    add_scores(root / "data")
     participants = sorted(root.glob("data/**/sub-*/ses-post"))
-    broken = next(participants[-1].rglob("*_bold.nii.gz"))
-    broken.write_bytes(b"an error page")
+    damaged = next(participants[-1].rglob("*_bold.nii.gz"))
+    damaged.write_bytes(b"an error page")
     (root / "study.toml").write_text(STUDY)
     words = ("-w", root / "work", "--nprocs", 2, "--study", root / "study.toml")
     codes = [run(root / "data", root / "out", level, *words) for level in ("participant", "group")]
-    assert codes == [EXIT_PARTIAL, EXIT_PARTIAL]  # one image could not be read
+    assert codes == [EXIT_PARTIAL, EXIT_PARTIAL]  # one image is damaged
     return root, participants[-1].parent.name
 
 
 class Tables(HTMLParser):
-    """Tables of a page by caption, as rows of text; and JSON that it holds."""
+    """Tables of a page by caption, as rows of text, and the JSON data of its scripts."""
 
     def __init__(self, text):
         super().__init__()
@@ -130,7 +130,7 @@ def number(text):
 
 
 def close(shown, value, *, text=""):
-    """A printed number is the number of the table, rounded as it is printed."""
+    """Check that a printed number is the value of the table, rounded to the printed digits."""
     if shown in (wording.MISSING, ""):
         assert not np.isfinite(wording.number(value)), text
     elif shown.startswith(("<", ">")):
@@ -144,10 +144,10 @@ def close(shown, value, *, text=""):
 # -- numbers --------------------------------------------------------------------------------------
 
 
-def test_every_estimate_of_the_page_is_that_of_the_table(study_page):
+def test_all_estimates_of_the_page_equal_those_of_the_table(study_page):
     folder, page = study_page
     rows = list(tables.read_table(folder / "tests.tsv").rows())
-    shown = page.found["Every estimate"][1:]
+    shown = page.found["All estimates"][1:]
     assert len(shown) == len(rows)
     for cells, row in zip(shown, rows, strict=True):
         name = cells[0]
@@ -166,26 +166,26 @@ def test_every_estimate_of_the_page_is_that_of_the_table(study_page):
         assert cells[11] == f"{row['n']} ({row['n_control']}, {row['n_reference']})"
 
 
-def test_circuits_people_networks_and_power_are_those_of_the_tables(study_page):
+def test_circuits_participants_networks_and_power_equal_those_of_the_tables(study_page):
     folder, page = study_page
     tests = {(r["family"], r["term"]): r for r in tables.read_table(folder / "tests.tsv").rows()}
     shown = page.found["Circuits, Fisher z"]
     reliability = list(tables.read_table(folder / "reliability.tsv").rows())
-    seen = set()
+    terms = set()
     for cells in shown[1:]:
         found = dict(zip(shown[0], cells, strict=True))
         name = re.search(r"\((\w+)\)$", found["Circuit"])
         term = name[1] if name else found["Circuit"]
-        seen.add(term)
+        terms.add(term)
         row = tests["specific", term]
-        close(found["Plain change"].lstrip("+"), tests["circuit change", term]["estimate"])
+        close(found["Unadjusted change"].lstrip("+"), tests["circuit change", term]["estimate"])
         close(found["Residual change"].lstrip("+"), row["estimate"])
         close(found["p corrected"], row["p_corrected"])
         icc = re.match(r"(\S+) \((.+)\)", found["Reliability"])
         if icc:
             (same,) = [r for r in reliability if (r["circuit"], r["source"]) == (term, icc[2])]
             close(icc[1], same["icc_consistency"])
-    assert seen == {term for family, term in tests if family == "specific"}
+    assert terms == {term for family, term in tests if family == "specific"}
 
     values = {
         (r["participant_id"], r["session"], r["circuit"]): r["value_z"]
@@ -195,7 +195,7 @@ def test_circuits_people_networks_and_power_are_those_of_the_tables(study_page):
     for cells in shown[1:]:
         for circuit, text in zip(shown[0][4:], cells[4:], strict=True):
             close(text, values.pop((cells[0], cells[3], circuit)))
-    assert not values  # nobody is left out
+    assert not values  # all values are on the page
 
     networks = list(tables.read_table(folder / "networks.tsv").rows())
     shown = page.found["Change within and between networks, Fisher z"][1:]
@@ -216,26 +216,26 @@ def test_circuits_people_networks_and_power_are_those_of_the_tables(study_page):
         close(cells[4], of_terms[cells[0]]["detectable_family"])
 
 
-def test_the_brain_that_turns_draws_the_numbers_of_the_edges(study_page):
+def test_the_interactive_brain_shows_the_values_of_the_edges(study_page):
     folder, page = study_page
     data = page.data["connectome-data"]
     table = tables.read_table(folder / "edges.tsv")
     change = table.numbers("estimate_z")
     labels = [None if node is None else node[3] for node in data["nodes"]]
     ends = zip(table.column("node_a"), table.column("node_b"), strict=True)
-    of = dict(zip(ends, change.tolist(), strict=True))
+    values = dict(zip(ends, change.tolist(), strict=True))
     for part in data["sets"]:
         assert part["edges"]
         for a, b, value in part["edges"]:
-            assert value == pytest.approx(of[labels[a], labels[b]], abs=5.1e-5)
-    whole = {(labels[a], labels[b]) for a, b, _ in data["sets"][0]["edges"]}
+            assert value == pytest.approx(values[labels[a], labels[b]], abs=5.1e-5)
+    shown = {(labels[a], labels[b]) for a, b, _ in data["sets"][0]["edges"]}
     statistic = np.abs(table.numbers("statistic"))
-    clearest = np.argsort(-np.nan_to_num(statistic), kind="stable")[: len(whole)]
-    names = list(of)
-    assert {names[k] for k in clearest} == whole
+    largest = np.argsort(-np.nan_to_num(statistic), kind="stable")[: len(shown)]
+    names = list(values)
+    assert {names[k] for k in largest} == shown
 
 
-def test_words_about_methods_are_of_the_objects_that_ran(study):
+def test_the_methods_text_follows_from_the_recorded_settings(study):
     from circuitshift.pipeline.measure.atlas_files import read_atlas
     from circuitshift.pipeline.measure.denoise import load_strategies
     from circuitshift.pipeline.reports.study.methods import methods_group
@@ -253,7 +253,7 @@ def test_words_about_methods_are_of_the_objects_that_ran(study):
         assert name in text
     assert "with circuitshift " + content["versions"]["circuitshift"] in text
     assert " ".join(load_strategies()["24p+acompcor"].prose.split()) in text
-    # another record, other words
+    # other settings give another text
     design = content["design"] | {
         "background": "matched", "sesoi_z": 0.17, "alpha": 0.01, "n_permutations": 77,
         "directions": [["dmn", "decrease"]], "weighted": True,
@@ -261,13 +261,13 @@ def test_words_about_methods_are_of_the_objects_that_ran(study):
     settings = content["science"] | {"estimator": "partial", "min_minutes": 3.5}
     for strategy, found in load_strategies().items():
         other = content | {"design": design, "science": settings, "strategy": strategy}
-        said = " ".join(methods_group(other, atlas).text.split())
-        assert " ".join(found.prose.split()) in said
+        changed = " ".join(methods_group(other, atlas).text.split())
+        assert " ".join(found.prose.split()) in changed
         for words in (
             "matched to the circuits", "0.17 Fisher z", "alpha = 0.01", "up to 77",
             "dmn (decrease)", "weighted", "partial correlations", "less than 3.5 minutes",
         ):  # fmt: skip
-            assert words in said
+            assert words in changed
             assert words not in text
     bib = (root / "out/group/references.bib").read_text(encoding="utf-8")
     cited = set(re.findall(r"doi:(10\.[^\s)]*\w)", text))
@@ -279,7 +279,7 @@ def test_words_about_methods_are_of_the_objects_that_ran(study):
     assert all(f"https://doi.org/{doi}" in page for doi in cited)
 
 
-def test_reports_are_made_again_from_files(study):
+def test_reports_only_writes_the_same_report_again(study):
     root, _ = study
     path = root / "out/group/report.html"
     before = path.read_bytes()
@@ -295,7 +295,7 @@ def test_reports_are_made_again_from_files(study):
 @pytest.fixture(scope="module")
 def browser():
     if CHROMIUM is None:
-        reason = "chromium is not on this machine; `make browser` installs it"
+        reason = "chromium is not installed; run `make browser`"
         if REQUIRED:
             pytest.fail(reason)
         pytest.skip(reason)
@@ -309,8 +309,8 @@ def browser():
 
 @pytest.fixture(scope="module")
 def pages(study):
-    """The study, a person with two visits, one with one, and one whose image is broken."""
-    root, broken = study
+    """Reports of the study and of participants with two visits, one visit and a damaged image."""
+    root, damaged = study
     out = root / "out"
     visits = {
         path.name: len(list(path.glob("ses-*")))
@@ -318,38 +318,38 @@ def pages(study):
         if path.is_dir()
     }
     two, one = (next(name for name, n in visits.items() if n == k) for k in (2, 1))
-    participants = {"two visits": two, "one visit": one, "broken image": broken}
+    participants = {"two visits": two, "one visit": one, "damaged image": damaged}
     return {"study": out / "group/report.html"} | {
         name: out / f"{person}.html" for name, person in participants.items()
     }
 
 
-NAMES = ("study", "two visits", "one visit", "broken image")
+NAMES = ("study", "two visits", "one visit", "damaged image")
 
 
-def opened(browser, path, **how):
-    """Open a page; what it says on the console, or asks of the network, comes with it."""
-    context = browser.new_context(**how)
+def opened(browser, path, **options):
+    """Open a page; return it with its console messages, errors and network requests."""
+    context = browser.new_context(**options)
     page = context.new_page()
-    said = []
-    page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    messages = []
+    page.on("console", lambda message: messages.append(f"{message.type}: {message.text}"))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     page.on(
         "request",
-        lambda asked: (
+        lambda request: (
             None
-            if asked.url == path.as_uri() or asked.url.startswith("data:")
-            else said.append(f"fetches {asked.url}")
+            if request.url == path.as_uri() or request.url.startswith("data:")
+            else messages.append(f"requests {request.url}")
         ),
     )
     page.goto(path.as_uri())
-    return page, said
+    return page, messages
 
 
 LAYOUT = """() => {
   const bad = [], near = 1.5;
   const wide = document.documentElement.clientWidth;
-  if (document.documentElement.scrollWidth > wide) bad.push('the page scrolls sideways');
+  if (document.documentElement.scrollWidth > wide) bad.push('the page scrolls horizontally');
   for (const svg of document.querySelectorAll('svg.plot')) {
     const frame = svg.getBoundingClientRect(), name = svg.getAttribute('aria-label').slice(0, 50);
     if (!frame.width) continue;
@@ -375,18 +375,20 @@ LAYOUT = """() => {
 
 @pytest.mark.parametrize("width", [1400, 420])
 @pytest.mark.parametrize("name", NAMES)
-def test_nothing_is_clipped_overlaps_complains_or_is_fetched(browser, pages, name, width):
-    page, said = opened(browser, pages[name], viewport={"width": width, "height": 900})
+def test_layout_without_clipped_or_overlapping_text_messages_and_requests(
+    browser, pages, name, width
+):
+    page, messages = opened(browser, pages[name], viewport={"width": width, "height": 900})
     for closed in page.query_selector_all("details:not([open])"):
         closed.evaluate("part => { part.open = true; }")
     assert page.evaluate(LAYOUT) == []
-    assert said == []
+    assert messages == []
     page.context.close()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_in_print_everything_is_on_the_paper(browser, pages, name):
-    page, said = opened(browser, pages[name], viewport={"width": A4_PX, "height": 1000})
+def test_printed_pages_fit_on_the_paper(browser, pages, name):
+    page, messages = opened(browser, pages[name], viewport={"width": A4_PX, "height": 1000})
     page.emulate_media(media="print")
     assert page.evaluate(LAYOUT) == []
     assert (
@@ -399,14 +401,14 @@ def test_in_print_everything_is_on_the_paper(browser, pages, name):
     )
     assert page.evaluate("() => getComputedStyle(document.querySelector('nav')).display") == "none"
     assert page.pdf(format="A4").startswith(b"%PDF")
-    assert said == []
+    assert messages == []
     page.context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", NAMES)
-def test_no_serious_barrier(browser, pages, name, scheme):
-    page, said = opened(browser, pages[name], color_scheme=scheme)
+def test_pages_have_no_serious_accessibility_problem(browser, pages, name, scheme):
+    page, messages = opened(browser, pages[name], color_scheme=scheme)
     page.add_script_tag(content=AXE.read_text())
     found = page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
     barriers = [
@@ -419,12 +421,12 @@ def test_no_serious_barrier(browser, pages, name, scheme):
     for plot in page.query_selector_all("svg"):
         assert len(plot.get_attribute("aria-label")) > 20
     assert all(image.get_attribute("alt") for image in page.query_selector_all("img"))
-    assert said == []
+    assert messages == []
     page.context.close()
 
 
 def test_the_keyboard_reaches_everything_and_turns_the_brain(browser, pages):
-    page, said = opened(browser, pages["study"], viewport={"width": 1400, "height": 900})
+    page, messages = opened(browser, pages["study"], viewport={"width": 1400, "height": 900})
     page.keyboard.press("Tab")
     focused = "() => document.activeElement.className || document.activeElement.tagName"
     assert page.evaluate(focused) == "skip"
@@ -456,7 +458,7 @@ def test_the_keyboard_reaches_everything_and_turns_the_brain(browser, pages):
     page.click("#connectome-live button[value=above]")
     page.wait_for_timeout(60)
     assert canvas.evaluate(pixels) not in seen
-    assert said == []
+    assert messages == []
     page.context.close()
 
 

@@ -1,4 +1,4 @@
-"""A tiny study, run once undisturbed; faults are measured against it."""
+"""Fixtures: a small study and its undisturbed results, with which results after faults compare."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ import pytest
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli.exit_status import EXIT_OK
 
-#: Names by which networks are known, so that circuits are found.
+#: Names that contain networks, so that circuits can be located.
 REGIONS = tuple(
     f"7Networks_{side}H_{network}_{k}"
     for network in ("Default", "DorsAttn", "Cont", "Vis", "SomMot")
@@ -25,7 +25,7 @@ STUDY = "[tests]\nn_permutations = 50\n"
 
 
 def write_study(root, n_participants=4, n_volumes=40):
-    """Series of a few people, half of them treated, two sessions each."""
+    """Write series of two sessions per participant; half of the participants are treated."""
     rng = np.random.default_rng(11)
     rows = ["participant_id\tgroup\tage"]
     for k in range(1, n_participants + 1):
@@ -34,8 +34,8 @@ def write_study(root, n_participants=4, n_volumes=40):
             folder = root / f"sub-{k:02d}" / f"ses-{session}" / "func"
             folder.mkdir(parents=True)
             stem = f"sub-{k:02d}_ses-{session}_task-rest_atlas-Tiny_timeseries"
-            common = rng.normal(size=(n_volumes, 3))
-            series = common @ rng.normal(size=(3, len(REGIONS))) + rng.normal(
+            shared = rng.normal(size=(n_volumes, 3))
+            series = shared @ rng.normal(size=(3, len(REGIONS))) + rng.normal(
                 size=(n_volumes, len(REGIONS))
             )
             lines = ["\t".join(REGIONS), *("\t".join(f"{v:.5f}" for v in row) for row in series)]
@@ -45,7 +45,7 @@ def write_study(root, n_participants=4, n_volumes=40):
 
 
 def outputs(folder):
-    """Every output but logs, with its checksum."""
+    """Return the checksum of each output except logs."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(content_of(path)).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -54,27 +54,27 @@ def outputs(folder):
 
 
 def content_of(path):
-    """What does not depend on when and by which command it was written.
+    """Return the content that depends neither on the command nor on the order of the levels.
 
-    A person's page names the command, and shows the group level's results when these are there:
-    the hash of everything else on it stands for it.
+    A participant report contains the command and, if available, the results of the group level. It
+    is represented by the hash of all its other inputs, which it contains.
     """
     content = path.read_bytes()
     if not re.fullmatch(r"sub-\w+\.html", path.name):
         return content
-    (seen,) = re.findall(rb"<dt>inputs hash</dt><dd>(\w+)</dd>", content) or [b"none"]
-    return seen + content[-len(b"</html>") :]
+    (inputs_hash,) = re.findall(rb"<dt>inputs hash</dt><dd>(\w+)</dd>", content) or [b"none"]
+    return inputs_hash + content[-len(b"</html>") :]
 
 
 def run(*words):
-    """Run the command in this process; return its exit status."""
+    """Run the command in this process and return its exit status."""
     with pytest.raises(SystemExit) as ended:
         cli.main([str(word) for word in words])
     return ended.value.code
 
 
 def command(*words):
-    """The command as a process of its own."""
+    """Return the words that run the command as a process of its own."""
     return [sys.executable, "-m", "circuitshift.workflows.cli.main", *map(str, words)]
 
 
@@ -85,7 +85,7 @@ def _content_of():
 
 @dataclass
 class Bench:
-    """Data that may be broken, and where results go."""
+    """A data set that a test may damage, its outputs, and the undisturbed outputs."""
 
     data: Path
     out: Path
@@ -106,23 +106,23 @@ class Bench:
         return next(self.data.glob(f"sub-{person}/ses-{session}/func/*_timeseries.tsv"))
 
     def differs(self, *, person=None):
-        """Names of outputs that are not those of the undisturbed run."""
-        # the folder of the data is named in the description, and differs between tests
+        """Return the names of outputs that differ from those of the undisturbed run."""
+        # the description contains the folder of the data, which differs between tests
         ours = {k: v for k, v in outputs(self.out).items() if k != "dataset_description.json"}
-        wanted = {k: v for k, v in self.whole.items() if k != "dataset_description.json"}
+        expected = {k: v for k, v in self.whole.items() if k != "dataset_description.json"}
         if person is not None:
-            ours, wanted = (
+            ours, expected = (
                 {k: v for k, v in x.items() if k.startswith(f"sub-{person}")}
-                for x in (ours, wanted)
+                for x in (ours, expected)
             )
         elif not any(key.startswith("group/") for key in ours):
-            wanted = {k: v for k, v in wanted.items() if not k.startswith("group/")}
-        return sorted(k for k in {*ours, *wanted} if ours.get(k) != wanted.get(k))
+            expected = {k: v for k, v in expected.items() if not k.startswith("group/")}
+        return sorted(k for k in {*ours, *expected} if ours.get(k) != expected.get(k))
 
 
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
-    """The study and its results."""
+    """The study and its results without faults."""
     root = tmp_path_factory.mktemp("undisturbed")
     write_study(root / "data")
     (root / "study.toml").write_text(STUDY)
@@ -135,7 +135,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.fixture
 def bench(undisturbed, tmp_path):
-    """A copy of the data that a test may break; nothing has been run."""
+    """A copy of the data that a test may damage, without results."""
     shutil.copytree(undisturbed.data, tmp_path / "data")
     (tmp_path / "study.toml").write_text(STUDY)
     return Bench(tmp_path / "data", tmp_path / "out", tmp_path, undisturbed.whole)
@@ -143,6 +143,6 @@ def bench(undisturbed, tmp_path):
 
 @pytest.fixture
 def done(bench, undisturbed):
-    """The same, when both levels have been run."""
+    """A copy of the data and of the results of both levels."""
     shutil.copytree(undisturbed.out, bench.out)
     return bench

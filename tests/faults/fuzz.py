@@ -1,9 +1,9 @@
-"""Malformed files by the thousand: every reader gives a value or one sentence, never anything else.
+"""Read thousands of malformed files, each of which must give a value or an error message.
 
-Run it as ``python tests/faults/fuzz.py --cases 10000``. Each case starts from a file that is right
-and breaks it: bytes, lines, cells, brackets, numbers, fields of a header, the gzip stream. A
-reader may return, or raise a `CircuitshiftError` with a text; any other exception, a case that
-takes more than `LIMIT_S`, or a process that grows beyond `LIMIT_GIB` fails.
+Run it as ``python tests/faults/fuzz.py --cases 10000``. Each case starts from a valid file and
+changes bytes, lines, cells, brackets, numbers, fields of a header or the gzip stream. A reader may
+return a value or raise a `CircuitshiftError` with a message. A case fails if another exception is
+raised or if reading takes more than `LIMIT_S`; the run fails if memory exceeds `LIMIT_GIB`.
 """
 
 import argparse
@@ -42,7 +42,7 @@ N_VOLUMES = 12
 
 Rng = np.random.Generator
 
-# ------------------------------------------------------------------------------ breaking bytes
+# ------------------------------------------------------------------------------ damage
 
 _TOKENS = (
     *(b"\t", b"\n", b"\r", b"\r\n", b"\0", b"\xef\xbb\xbf", b"\xff", b"\xc3", b'"', b"'", b"\\"),
@@ -55,7 +55,7 @@ _TOKENS = (
 
 
 def broken_bytes(raw: bytes, rng: Rng) -> bytes:
-    """Flip, cut, repeat, move and insert."""
+    """Flip, delete, repeat and insert bytes."""
     out = bytearray(raw)
     for _ in range(int(rng.integers(1, 6))):
         at = int(rng.integers(0, len(out) + 1))
@@ -75,8 +75,8 @@ def broken_bytes(raw: bytes, rng: Rng) -> bytes:
     return bytes(out)
 
 
-def broken_table(raw: bytes, rng: Rng) -> bytes:  # noqa: C901 - a list of ways
-    """Break cells, rows and columns; sometimes bytes, too."""
+def broken_table(raw: bytes, rng: Rng) -> bytes:  # noqa: C901 - one branch per kind of damage
+    """Change cells, rows and columns, and sometimes bytes."""
     rows = [line.split(b"\t") for line in raw.rstrip(b"\n").split(b"\n")]
     for _ in range(int(rng.integers(1, 5))):
         r = int(rng.integers(len(rows)))
@@ -106,9 +106,22 @@ def broken_table(raw: bytes, rng: Rng) -> bytes:  # noqa: C901 - a list of ways
 
 
 def broken_json(raw: bytes, rng: Rng) -> bytes:
-    """Put values of other kinds in; sometimes break bytes."""
+    """Insert values of other types, and sometimes change bytes."""
     content = json.loads(raw)
-    values = (None, True, -1, 0, 1e308, float("nan"), float("inf"), "", "x" * 10_000, [], {}, [[]])
+    values: tuple[object, ...] = (
+        None,
+        True,
+        -1,
+        0,
+        1e308,
+        float("nan"),
+        float("inf"),
+        "",
+        "x" * 10_000,
+        [],
+        {},
+        [[]],
+    )
     for _ in range(int(rng.integers(1, 4))):
         key = list(content)[int(rng.integers(len(content)))]
         content[key] = values[int(rng.integers(len(values)))]
@@ -118,7 +131,7 @@ def broken_json(raw: bytes, rng: Rng) -> bytes:
     return broken_bytes(raw, rng) if rng.random() < 0.5 else raw
 
 
-_FIELDS = {  # name: (offset, format, how many) of a NIfTI-1 header
+_FIELDS = {  # name: (offset, format, number of values) in a NIfTI-1 header
     "sizeof_hdr": (0, "i", 1),
     "dim": (40, "h", 8),
     "datatype": (70, "h", 1),
@@ -139,7 +152,7 @@ _NUMBERS = (0, 1, -1, 2, 3, 7, 127, 255, 32767, -32768, 1e38, -1e38, 1e-40, np.n
 
 
 def broken_image(raw: bytes, rng: Rng) -> bytes:
-    """Let the header lie, or damage the stream."""
+    """Change fields of the header, or damage the gzip stream."""
     out = bytearray(raw)
     order = "<>"[int(rng.random() < 0.1)]
     for _ in range(int(rng.integers(1, 5))):
@@ -155,11 +168,11 @@ def broken_image(raw: bytes, rng: Rng) -> bytes:
     return raw
 
 
-# ------------------------------------------------------------------------------- right files
+# ------------------------------------------------------------------------------- valid files
 
 
-def right_image(n_volumes: int = N_VOLUMES, *, mask: bool = False) -> bytes:
-    """Make a small NIfTI-1 image."""
+def valid_image(n_volumes: int = N_VOLUMES, *, mask: bool = False) -> bytes:
+    """Return the bytes of a small NIfTI-1 image."""
     rng = np.random.default_rng(7)
     header = bytearray(348)
     shape = (*GRID, n_volumes)
@@ -199,7 +212,7 @@ _CONFOUNDS = [
     *(f"cosine{k:02d}" for k in range(3)),
     *("global_signal", "csf", "white_matter", "framewise_displacement", "std_dvars"),
 ]  # fmt: skip
-_PEOPLE = (
+_PARTICIPANTS = (
     b"participant_id\tgroup\tage\tsex\tBDI_ses-pre\tBDI_ses-post\n"
     b"sub-01\ttreated\t30\tF\t20\t10\nsub-02\ttreated\t41\tM\t22\tn/a\nsub-03\tcontrol\tn/a\tF\t9\t8\n"
 )
@@ -222,7 +235,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 def _run_of(folder: Path, input_type: str, path: Path) -> Run:
     mask = folder / "mask.nii"
     if not mask.exists():
-        mask.write_bytes(right_image(1, mask=True))
+        mask.write_bytes(valid_image(1, mask=True))
     entities = (("sub", "01"), ("task", "rest"))
     confounds = folder / "confounds.tsv"
     return Run("01", "", "rest", "", "MNI152NLin6Asym", "x", input_type, path, entities, mask=mask,
@@ -246,7 +259,7 @@ def _read_matrix(path: Path) -> None:
     connectivity.fisher_z(connectivity.from_matrix(tables.read_matrix(path)[1]))
 
 
-def _read_people(path: Path) -> None:
+def _read_participants(path: Path) -> None:
     found = read_participants(path.parent)
     for score in found.visits:
         with contextlib.suppress(CircuitshiftError):
@@ -266,7 +279,7 @@ def _read_confounds(path: Path) -> None:
 def _read_sidecar(path: Path) -> None:
     bold = path.parent / "sub-01_task-rest_bold.nii"
     if not bold.exists():
-        bold.write_bytes(right_image())
+        bold.write_bytes(valid_image())
     bids.check_run(_run_of(path.parent, "bold", bold))
 
 
@@ -302,27 +315,27 @@ def _read_circuits(path: Path) -> None:
 
 
 def _label_image() -> bytes:
-    raw = bytearray(right_image(1))
+    raw = bytearray(valid_image(1))
     size = int(np.prod(GRID))
     raw[352 : 352 + 2 * size] = (np.arange(size) % 9).astype("<i2").tobytes()
     return bytes(raw)
 
 
-Case = tuple[str, bytes, Callable[[bytes, Rng], bytes], Callable[[Path], None]]
+Case = tuple[str, bytes, Callable[[bytes, Rng], bytes], Callable[[Path], object]]
 
 CASES: tuple[Case, ...] = (
-    ("table.tsv", _PEOPLE, broken_table, _read_table),
+    ("table.tsv", _PARTICIPANTS, broken_table, _read_table),
     ("series.tsv", _table([f"R{k}" for k in range(8)], 30), broken_table, _read_series),
     ("relmat.tsv", _matrix(), broken_table, _read_matrix),
-    ("participants.tsv", _PEOPLE, broken_table, _read_people),
-    ("participants.tsv", _PEOPLE.replace(b"\t", b","), broken_bytes, _read_people),
+    ("participants.tsv", _PARTICIPANTS, broken_table, _read_participants),
+    ("participants.tsv", _PARTICIPANTS.replace(b"\t", b","), broken_bytes, _read_participants),
     ("confounds.tsv", _table(_CONFOUNDS, 60), broken_table, _read_confounds),
     ("any.json", _SIDECAR, broken_json, tables.read_json),
     ("sub-01_task-rest_bold.json", _SIDECAR, broken_json, _read_sidecar),
     ("filters.json", _FILTERS, broken_json, bids.load_filters),
-    ("bold.nii.gz", right_image(), broken_image, _read_image),
-    ("bold.nii", right_image(), broken_image, _read_image),
-    ("mask.nii.gz", right_image(1, mask=True), broken_image, _read_mask),
+    ("bold.nii.gz", valid_image(), broken_image, _read_image),
+    ("bold.nii", valid_image(), broken_image, _read_image),
+    ("mask.nii.gz", valid_image(1, mask=True), broken_image, _read_mask),
     ("atlas.nii.gz", _label_image(), broken_image, _read_atlas_image),
     ("atlas.tsv", _ATLAS, broken_table, _read_atlas),
     ("study.toml", _STUDY, broken_bytes, read_study_file),
@@ -338,7 +351,7 @@ CASES: tuple[Case, ...] = (
 @contextlib.contextmanager
 def _in_time(seconds: float) -> Iterator[None]:
     def late(*_: object) -> None:
-        raise TimeoutError(f"it took more than {seconds:g} s")
+        raise TimeoutError(f"reading took more than {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, seconds)
@@ -350,38 +363,38 @@ def _in_time(seconds: float) -> Iterator[None]:
 
 
 def attempt(number: int, folder: Path) -> tuple[str, str]:
-    """Run one case; return what was read, and what came of it: read, refused, or a traceback."""
-    name, right, breaks, reads = CASES[number % len(CASES)]
+    """Run one case; return the name of the file, and read, refused or a traceback."""
+    name, valid, damage, read = CASES[number % len(CASES)]
     rng = np.random.default_rng(number)
     path = folder / name
-    path.write_bytes(breaks(right, rng))
+    path.write_bytes(damage(valid, rng))
     try:
         with _in_time(LIMIT_S), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            reads(path)
+            read(path)
     except CircuitshiftError as error:
-        return name, "refused" if str(error).strip() else "an error without a sentence"
+        return name, "refused" if str(error).strip() else "an error without a message"
     except BaseException:
-        kept = Path(tempfile.gettempdir()) / f"fuzz-{number}-{name}"
-        kept.write_bytes(path.read_bytes())
-        return name, f"case {number} ({kept}):\n{traceback.format_exc()}"
+        copy = Path(tempfile.gettempdir()) / f"fuzz-{number}-{name}"
+        copy.write_bytes(path.read_bytes())
+        return name, f"case {number} ({copy}):\n{traceback.format_exc()}"
     return name, "read"
 
 
 def fuzz(cases: range) -> tuple[Counter[tuple[str, str]], list[str]]:
-    """Run cases; return how many were read and refused of each kind, and what failed."""
-    seen: Counter[tuple[str, str]] = Counter()
+    """Run cases; return the numbers of read and refused files of each kind, and the failures."""
+    counts: Counter[tuple[str, str]] = Counter()
     failed = []
     with tempfile.TemporaryDirectory() as name:
         for number in cases:
-            for left in Path(name).iterdir():
-                left.unlink()
-            what, outcome = attempt(number, Path(name))
+            for previous in Path(name).iterdir():
+                previous.unlink()
+            file, outcome = attempt(number, Path(name))
             if outcome in ("read", "refused"):
-                seen[what, outcome] += 1
+                counts[file, outcome] += 1
             else:
                 failed.append(outcome)
-    return seen, failed
+    return counts, failed
 
 
 if __name__ == "__main__":
@@ -392,10 +405,10 @@ if __name__ == "__main__":
     options = parser.parse_args()
     start = time.monotonic()
     counts, failures = fuzz(range(options.first, options.first + options.cases))
-    for (what, outcome), times in sorted(counts.items()):
-        print(f"{what:32s} {outcome:8s} {times}")
+    for (file, outcome), number in sorted(counts.items()):
+        print(f"{file:32s} {outcome:8s} {number}")
     print("\n".join(failures[: options.show]))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    took = time.monotonic() - start
-    print(f"{options.cases} cases, {len(failures)} failed, {took:.0f} s, at most {peak:.2f} GiB")
+    seconds = time.monotonic() - start
+    print(f"{options.cases} cases, {len(failures)} failed, {seconds:.0f} s, at most {peak:.2f} GiB")
     sys.exit(bool(failures) or peak > LIMIT_GIB)

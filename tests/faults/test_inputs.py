@@ -98,16 +98,20 @@ SERIES = [
     InputProblem("series: a pipe that nobody fills", replaced(os.mkfifo), "it is empty|not a file"),
     InputProblem("series: a column twice", first_line_twice, "occurs more than once"),
     InputProblem("series: a word among numbers", edited("0.", "zero "), "is not a number"),
-    InputProblem("series: 300 MB of nothing", sparse, "more than a table of a study can"),
+    InputProblem("series: 300 MB of nothing", sparse, "more than the limit of 256 MB"),
     InputProblem("series: 200,000 columns", many_columns, "columns are not in atlas|numbers where"),
 ]
 
 SIDECARS = [
     InputProblem("sidecar: not JSON", text("{"), "it is not JSON"),
     InputProblem("sidecar: a list", text("[1, 2]"), "it is not a JSON object"),
-    InputProblem("sidecar: 100,000 brackets", text("[" * 100_000), "not JSON that can be read"),
     InputProblem(
-        "sidecar: a number of 5000 digits", text('{"a": ' + "9" * 5000 + "}"), "not JSON that"
+        "sidecar: 100,000 brackets", text("[" * 100_000), "its JSON content cannot be parsed"
+    ),
+    InputProblem(
+        "sidecar: a number of 5000 digits",
+        text('{"a": ' + "9" * 5000 + "}"),
+        "its JSON content cannot",
     ),
     InputProblem(
         "sidecar: a time in words", text('{"RepetitionTime": "2 s"}'), "write it as a positive"
@@ -220,9 +224,9 @@ PEOPLE = [
         EXIT_OK,
     ),
     InputProblem(
-        "participants: nobody known",
+        "participants: rows of other participants only",
         text("participant_id\tgroup\nsub-99\ta\n"),
-        "a folder but no row",
+        "no row in",
         EXIT_OK,
     ),
     InputProblem(
@@ -325,10 +329,15 @@ IMAGES = [
         InputProblem(
             "image: data begin 2 GB on",
             header_field(108, np.float32(2e9).tobytes()),
-            "claims|places",
+            "more than the file can contain",
         ),
     ),
-    (MASK, InputProblem("mask: a bomb of 3 GB a volume", bomb, "more than any brain image")),
+    (
+        MASK,
+        InputProblem(
+            "mask: a bomb of 3 GB a volume", bomb, "more than the limit of 512 MB per volume"
+        ),
+    ),
     (
         MASK,
         InputProblem(

@@ -1,7 +1,7 @@
-"""Fault matrix, outputs: damaged and lost results, full disks, locks, names, links, clocks.
+"""Faults of outputs: damaged or missing results, full disks, locks, names, links and clocks.
 
-After each the same command ends with the bytes of a study that was never disturbed, or with one
-sentence; nothing that was whole is lost.
+After each fault, the same command ends with results identical to those of an undisturbed study, or
+with a one-line message. Complete files are never removed.
 """
 
 import errno
@@ -18,38 +18,36 @@ import pytest
 from circuitshift.atlases import atomic_files
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.records import AnalysisSettings
-from circuitshift.pipeline.reports.person import inputs as collect
-from circuitshift.pipeline.reports.study import inputs as collect_group
-from circuitshift.workflows.cli import terminal as voice
+from circuitshift.pipeline.reports.person import inputs as participant_inputs
+from circuitshift.pipeline.reports.study import inputs as study_inputs
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
-from circuitshift.workflows.engine import crashes
-from circuitshift.workflows.engine import locks as claim
+from circuitshift.workflows.engine import locks
 
 ONE = ("--participant-label", "01")
 
 
 def again(bench, capsys, level="participant", *more):
-    """Run again; everything must be as undisturbed."""
+    """Run again; all results must be those of the undisturbed study. Return the printed text."""
     capsys.readouterr()
     code = bench.run(level, *more)
-    said = "".join(capsys.readouterr())
-    assert "Traceback" not in said
-    assert code == EXIT_OK, said
+    printed = "".join(capsys.readouterr())
+    assert "Traceback" not in printed
+    assert code == EXIT_OK, printed
     assert bench.differs() == []
-    return said
+    return printed
 
 
-# ------------------------------------------------------------------------- damaged and lost
+# ------------------------------------------------------------------------- damaged and missing
 
 RELMAT = "sub-01/ses-pre/func/*_relmat.tsv"
 
 
-def shorter(path):
+def truncated(path):
     path.write_bytes(path.read_bytes()[:500])
 
 
 def zeroed(path):
-    """What some file systems leave after a crash: the size, without the content."""
+    """Keep the size but not the content, as some file systems do after a crash."""
     path.write_bytes(bytes(path.stat().st_size))
 
 
@@ -60,21 +58,21 @@ def one_digit(path):
 
 
 @pytest.mark.parametrize(
-    ("what", "breaks"),
+    ("pattern", "damage"),
     [
-        (RELMAT, shorter),
+        (RELMAT, truncated),
         (RELMAT, zeroed),
         (RELMAT, one_digit),
         (RELMAT, Path.unlink),
-        ("sub-01/ses-pre/func/*_relmat.json", shorter),
+        ("sub-01/ses-pre/func/*_relmat.json", truncated),
         ("sub-01/ses-pre/func/*_relmat.json", zeroed),
-        ("sub-01/ses-pre/func/*_timeseries.tsv", shorter),
+        ("sub-01/ses-pre/func/*_timeseries.tsv", truncated),
         ("sub-01/ses-pre/func/*_timeseries.json", Path.unlink),
         ("sub-01/sub-01_runs.tsv", Path.unlink),
         ("sub-01/sub-01_runs.tsv", zeroed),
         ("sub-01/sub-01_runs.json", Path.unlink),
         ("sub-01.html", Path.unlink),
-        ("sub-01.html", shorter),
+        ("sub-01.html", truncated),
         ("sourcedata/atlases/*.tsv", zeroed),
         ("sourcedata/atlases/*.json", Path.unlink),
         ("dataset_description.json", Path.unlink),
@@ -82,18 +80,18 @@ def one_digit(path):
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
-def test_a_damaged_or_lost_output_comes_back(done, capsys, what, breaks):
-    breaks(next(done.out.glob(what)))
+def test_a_damaged_or_missing_output_is_written_again(done, capsys, pattern, damage):
+    damage(next(done.out.glob(pattern)))
     again(done, capsys, "participant", *ONE)
 
 
 @pytest.mark.parametrize("name", ["verdict.json", "tests.tsv", "report.html", "edges.tsv"])
-def test_a_damaged_output_of_the_group_comes_back(done, capsys, name):
-    shorter(done.out / "group" / name)
+def test_a_damaged_output_of_the_group_level_is_written_again(done, capsys, name):
+    truncated(done.out / "group" / name)
     again(done, capsys, "group")
 
 
-def test_a_whole_folder_of_somebody_lost(done, capsys):
+def test_a_missing_folder_of_a_participant_is_written_again(done, capsys):
     shutil.rmtree(done.out / "sub-02")
     again(done, capsys, "group")
 
@@ -109,24 +107,26 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("number", "said"), REFUSALS, ids=lambda value: str(value)[:8])
+@pytest.mark.parametrize(("number", "message"), REFUSALS, ids=lambda value: str(value)[:8])
 @pytest.mark.parametrize("after", [3, 9])
-def test_a_disk_that_refuses_midway(bench, capsys, monkeypatch, number, said, after):
-    """At the first files, and when some are written: one sentence, then as if nothing had been."""
+def test_a_write_error_is_reported_and_the_next_run_completes(
+    bench, capsys, monkeypatch, number, message, after
+):
+    """The error occurs at one of the first files, or after some files have been written."""
     calls, sync = [], os.fsync
 
-    def refuses(descriptor):
+    def fail(descriptor):
         calls.append(1)
         if len(calls) > after:
             raise OSError(number, os.strerror(number))
         sync(descriptor)
 
-    monkeypatch.setattr(atomic_files.os, "fsync", refuses)
+    monkeypatch.setattr(atomic_files.os, "fsync", fail)
     assert bench.run("participant", *ONE) == EXIT_FAILED
-    told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1, told
-    assert said in told[0]
-    assert "files that are complete are kept" in told[0]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert message in lines[0]
+    assert "files that are complete are kept" in lines[0]
     assert not list(bench.out.rglob(f"{atomic_files.PART_PREFIX}*"))
     monkeypatch.undo()
     assert bench.run("participant", *ONE) == EXIT_OK
@@ -134,65 +134,67 @@ def test_a_disk_that_refuses_midway(bench, capsys, monkeypatch, number, said, af
 
 
 def test_a_group_level_on_a_full_disk(done, capsys, monkeypatch):
-    def refuses(_):
+    def fail(_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     shutil.rmtree(done.out / "group")
-    monkeypatch.setattr(atomic_files.os, "fsync", refuses)
+    monkeypatch.setattr(atomic_files.os, "fsync", fail)
     assert done.run("group") == EXIT_FAILED
-    told = capsys.readouterr().err.strip().splitlines()
-    assert len(told) == 1
-    assert "free some space" in told[0]
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "free some space" in lines[0]
     monkeypatch.undo()
     again(done, capsys, "group")
 
 
-def test_logs_that_cannot_be_written_stop_nobody(done, capsys):
+def test_logs_that_cannot_be_written_do_not_stop_the_run(done, capsys):
     (done.out / "logs" / "sub-01.log").unlink(missing_ok=True)
     (done.out / "logs" / "sub-01.log").mkdir()
     again(done, capsys, "participant", *ONE)
 
 
-def test_an_output_of_another_program_is_left_alone(bench, capsys):
+def test_an_output_of_another_program_is_not_changed(bench, capsys):
     bench.out.mkdir()
     (bench.out / "dataset_description.json").write_text('{"GeneratedBy": [{"Name": "fMRIPrep"}]}')
     assert bench.run("participant", *ONE) == EXIT_FAILED
-    assert "it is a data set of fMRIPrep; choose another" in capsys.readouterr().err
+    assert "it is a data set of fMRIPrep, so nothing is written into it" in capsys.readouterr().err
     assert sorted(p.name for p in bench.out.iterdir()) == ["dataset_description.json"]
 
 
 # ------------------------------------------------------------------------------------- locks
 
 
-def test_left_overs_of_runs_that_were_killed_are_removed(done, capsys):
+def test_remains_of_killed_runs_are_removed(done, capsys):
     running = done.out / "logs" / "running"
     running.mkdir(parents=True, exist_ok=True)
-    note = {"host": "x", "pid": 1, "started": "then", "people": ["sub-01"]}
+    note = {"host": "x", "pid": 1, "started": "then", "participants": ["sub-01"]}
     (running / "dead.json").write_text(json.dumps(note))
     for folder in (done.out, done.out / "sub-01/ses-pre/func", done.out / "group"):
-        (folder / f"{atomic_files.PART_PREFIX}1-ab-sub-01.html").write_text("half of it")
+        (folder / f"{atomic_files.PART_PREFIX}1-ab-sub-01.html").write_text("incomplete")
     again(done, capsys, "participant", *ONE)
     assert not list(done.out.rglob(f"{atomic_files.PART_PREFIX}*"))
     assert not list(running.glob("*.json"))
 
 
-def test_what_a_killed_worker_left_beside_is_no_input_of_a_page(done):
-    """Its run goes on in another process, which has to make the page it would have made."""
-    left = (
+def test_partial_files_of_a_killed_worker_are_no_input_of_a_report(done):
+    """The run continues in another process, whose report must be that of an undisturbed run."""
+    partial = (
         done.out
         / "sub-01/ses-pre/func"
         / f"{atomic_files.PART_PREFIX}1-ab-sub-01_stat-mean_timeseries.json"
     )
-    left.write_text("{")
-    (done.out / "group" / f"{atomic_files.PART_PREFIX}1-ab-tests.tsv").write_text("half of it")
+    partial.write_text("{")
+    (done.out / "group" / f"{atomic_files.PART_PREFIX}1-ab-tests.tsv").write_text("incomplete")
     (done.out / "group" / f"{atomic_files.PART_PREFIX}1-ab-tests.json").write_text("{}")
-    collect.report_participant("01", AnalysisSettings(), done.out)
-    collect_group.report_group(done.out)
+    participant_inputs.report_participant("01", AnalysisSettings(), done.out)
+    study_inputs.report_group(done.out)
     assert done.differs() == [path.relative_to(done.out).as_posix() for path in (
-        *sorted((done.out / "group").glob(f"{atomic_files.PART_PREFIX}*")), left)]  # fmt: skip
+        *sorted((done.out / "group").glob(f"{atomic_files.PART_PREFIX}*")), partial)]  # fmt: skip
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"people": 3}', '{"host": 1}'])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"participants": 3}', '{"people": ["sub-01"]}', '{"host": 1}']
+)
 def test_a_note_that_is_not_whole(done, capsys, content):
     running = done.out / "logs" / "running"
     running.mkdir(parents=True, exist_ok=True)
@@ -200,46 +202,48 @@ def test_a_note_that_is_not_whole(done, capsys, content):
     again(done, capsys, "participant", *ONE)
 
 
-def test_a_person_somebody_works_on_is_refused_others_are_not(done, capsys, monkeypatch):
-    monkeypatch.setattr(claim, "_PATIENCE_S", 0.0)
-    with claim.claimed(done.out, ["sub-01"], notify=print):
+def test_only_participants_of_another_run_are_refused(done, capsys, monkeypatch):
+    monkeypatch.setattr(locks, "_PATIENCE_S", 0.0)
+    with locks.claimed(done.out, ["sub-01"], notify=print):
         assert done.run("participant", *ONE) == EXIT_FAILED
-        told = capsys.readouterr().err.strip().splitlines()
-        assert len(told) == 1
-        assert re.search(r"written to by another run \(process \d+ on .*on sub-01\); wait", told[0])
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1
+        assert re.search(
+            r"written to by another run \(process \d+ on .*on sub-01\); wait", lines[0]
+        )
         assert done.run("group") == EXIT_FAILED
         again(done, capsys, "participant", "--participant-label", "02")
     again(done, capsys, "participant", *ONE)
 
 
 def test_a_file_system_without_locks(done, capsys, monkeypatch):
-    def refuses(*_):
+    def fail(*_):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(fcntl, "flock", refuses)
+    monkeypatch.setattr(fcntl, "flock", fail)
     assert "cannot be locked; start one run at a time" in again(done, capsys, "participant", *ONE)
 
 
-def test_two_simulations_of_one_folder(tmp_path):
-    with claim.staged(tmp_path / "x") as stage:
+def test_two_simulations_cannot_write_to_one_folder(tmp_path):
+    with locks.staged(tmp_path / "x") as stage:
         (stage / "half").write_text("")
         with pytest.raises(Exception, match="being written to by another run"):
-            claim.staged(tmp_path / "x").__enter__()
+            locks.staged(tmp_path / "x").__enter__()
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["half"]
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
-def test_a_simulation_that_was_killed_starts_anew(tmp_path):
-    left = tmp_path / f"{atomic_files.PART_PREFIX}x"
-    (left / "sub-01").mkdir(parents=True)
-    (left / "half").write_text("")
-    with claim.staged(tmp_path / "x") as stage:
+def test_a_killed_simulation_is_started_again(tmp_path):
+    partial = tmp_path / f"{atomic_files.PART_PREFIX}x"
+    (partial / "sub-01").mkdir(parents=True)
+    (partial / "half").write_text("")
+    with locks.staged(tmp_path / "x") as stage:
         assert list(stage.iterdir()) == []
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
 
 class _Runs:
-    """Runs code when it is unpickled."""
+    """Object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -248,12 +252,12 @@ class _Runs:
         return Path.touch, (self.path,)
 
 
-def test_no_pickle_of_a_former_run_is_read(done, tmp_path, capsys):
-    """Pickles under every name that Nipype would read, in every folder it might read from."""
+def test_no_pickle_of_a_previous_run_is_read(done, tmp_path, capsys):
+    """Pickles are placed under all names that Nipype reads, in all folders that it could use."""
     import gzip
     import pickle
 
-    poison = gzip.compress(pickle.dumps(_Runs(tmp_path / "ran")))
+    pickled = gzip.compress(pickle.dumps(_Runs(tmp_path / "ran")))
     work = done.root / "work"
     names = ("result_measure.pklz", "_inputs.pklz", "_node.pklz", "result_report.pklz")
     for base in (work, *(work / f"circuitshift_0_1_0{x}" for x in ("", "/run-1", "/run-2"))):
@@ -261,23 +265,23 @@ def test_no_pickle_of_a_former_run_is_read(done, tmp_path, capsys):
             folder = base / "participant_wf" / "sub_01_wf" / step
             folder.mkdir(parents=True, exist_ok=True)
             for name in names:
-                (folder / name).write_bytes(poison)
+                (folder / name).write_bytes(pickled)
     (done.out / "sub-01.html").unlink()
     again(done, capsys, "participant", *ONE)
     assert not (tmp_path / "ran").exists()
-    pickle.loads(gzip.decompress(poison))  # noqa: S301 - the poison works
+    pickle.loads(gzip.decompress(pickled))  # noqa: S301 - shows that reading it would be noticed
     assert (tmp_path / "ran").exists()
 
 
-def test_the_scratch_folder_is_private_and_goes(tmp_path):
-    with claim.scratch(tmp_path / "w", empty=False) as folder:
+def test_the_scratch_folder_is_private_and_is_removed(tmp_path):
+    with locks.scratch(tmp_path / "w", empty=False) as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
-        with claim.scratch(tmp_path / "w", empty=False) as other:
-            assert folder.exists()  # another run does not take it for a left-over
+        with locks.scratch(tmp_path / "w", empty=False) as other:
+            assert folder.exists()  # another run must not remove it
         assert not other.exists()
     assert not folder.exists()
     (tmp_path / "w" / "run-dead").mkdir()
-    with claim.scratch(tmp_path / "w", empty=False):
+    with locks.scratch(tmp_path / "w", empty=False):
         assert not (tmp_path / "w" / "run-dead").exists()
 
 
@@ -285,8 +289,7 @@ def test_the_scratch_folder_is_private_and_goes(tmp_path):
 
 
 @pytest.mark.parametrize("when", [0, -(2**31), 2**33], ids=["1970", "1901", "2242"])
-def test_clocks_that_are_wrong(bench, when):
-    """No result depends on a date, nor holds one."""
+def test_results_do_not_depend_on_wrong_dates(bench, when):
     words = ("participant", *ONE)
     for path in bench.data.rglob("*.tsv"):
         os.utime(path, (when, when))
@@ -297,7 +300,7 @@ def test_clocks_that_are_wrong(bench, when):
     assert {p: p.stat().st_mtime_ns for p in bench.out.rglob("*_relmat.tsv")} == before
 
 
-def test_a_clock_that_runs_backwards(done, capsys, monkeypatch):
+def test_results_do_not_depend_on_a_clock_that_runs_backwards(done, capsys, monkeypatch):
     real, start = time.time, time.time()
     monkeypatch.setattr(time, "time", lambda: 2 * start - real() - 1e6)
     (done.out / "sub-01.html").unlink()
@@ -316,8 +319,8 @@ def test_a_clock_that_runs_backwards(done, capsys, monkeypatch):
         "<script>alert(1)</script>",
     ],
 )
-def test_names_of_folders(undisturbed, tmp_path, capsys, monkeypatch, name):
-    """Of data, results and scratch: everything is found, nothing is run, nothing reaches a page."""
+def test_special_characters_in_names_of_folders(undisturbed, tmp_path, capsys, monkeypatch, name):
+    """Folders are found, and their names are neither executed nor inserted into pages as HTML."""
     root = tmp_path / name.replace("/", "\u2215")
     root.mkdir()
     monkeypatch.chdir(tmp_path)
@@ -330,7 +333,7 @@ def test_names_of_folders(undisturbed, tmp_path, capsys, monkeypatch, name):
     assert "<script>alert" not in (bench.out / "sub-01.html").read_text()
 
 
-def test_a_name_that_is_no_unicode(bench, capsys):
+def test_a_file_name_that_is_not_unicode(bench, capsys):
     folder = os.fsencode(bench.data / "sub-01/ses-pre/func")
     for name in (b"sub-01_ses-pre_task-re\xffst_timeseries.tsv", b"\xfe\xff.json"):
         Path(os.fsdecode(os.path.join(folder, name))).write_text("x")  # noqa: PTH118
@@ -340,28 +343,28 @@ def test_a_name_that_is_no_unicode(bench, capsys):
     assert not ours
 
 
-@pytest.mark.parametrize("what", ["the whole", "each person", "each file", "results, too"])
-def test_trees_of_links(bench, capsys, what):
-    """As of DataLad, and of people who keep data on another disk."""
+@pytest.mark.parametrize("linked", ["data set", "participants", "files", "data set and results"])
+def test_data_and_results_can_be_symbolic_links(bench, capsys, linked):
+    """Files are links in DataLad data sets; data sets on other disks are often linked, too."""
     real = bench.root / "real"
     bench.data.rename(real)
-    if what in ("the whole", "results, too"):
+    if linked.startswith("data set"):
         bench.data.symlink_to(real)
     else:
         bench.data.mkdir()
-        for path in real.rglob("*") if what == "each file" else real.iterdir():
+        for path in real.rglob("*") if linked == "files" else real.iterdir():
             target = bench.data / path.relative_to(real)
-            if path.is_dir() and what == "each file":
+            if path.is_dir() and linked == "files":
                 target.mkdir()
             else:
                 target.symlink_to(path)
-    if what == "results, too":
+    if linked == "data set and results":
         (bench.root / "elsewhere").mkdir()
         bench.out.symlink_to(bench.root / "elsewhere")
     again(bench, capsys, "participant")
 
 
-def test_links_in_circles(bench, capsys):
+def test_circular_links_do_not_change_results(bench, capsys):
     (bench.data / "sub-01/ses-pre/func/deeper").symlink_to(bench.data)
     (bench.data / "sub-01/sub-01").symlink_to(bench.data / "sub-01")
     (bench.data / "derivatives").symlink_to(bench.data)
@@ -374,8 +377,7 @@ def test_links_in_circles(bench, capsys):
 HOSTILE = '<img src=x onerror="alert(1)">&amp;\'"><script>alert(2)</script>'
 
 
-def test_names_in_tables_stay_text_in_pages(bench, capsys):
-    """Regions and groups may be called what they like."""
+def test_names_of_regions_and_groups_are_escaped_in_pages(bench, capsys):
     for path in bench.data.rglob("*_timeseries.tsv"):
         path.write_text(path.read_text().replace("7Networks_LH_Vis_1", HOSTILE, 1))
     table = bench.data / "participants.tsv"
@@ -389,21 +391,23 @@ def test_names_in_tables_stay_text_in_pages(bench, capsys):
         assert "<script>alert" not in text
 
 
-# ------------------------------------------------------------------------ what nobody foresaw
+# ------------------------------------------------------------------------ unexpected errors
 
 
-def test_a_crash_is_one_sentence_in_the_page_and_a_whole_in_a_file(bench, capsys, monkeypatch):
+def test_an_unexpected_error_is_one_line_in_the_page_and_complete_in_a_file(
+    bench, capsys, monkeypatch
+):
     from circuitshift.pipeline import edges as connectivity
 
-    def breaks(*_):
-        raise ZeroDivisionError("nobody foresaw <this>")
+    def fail(*_):
+        raise ZeroDivisionError("unexpected <value>")
 
-    monkeypatch.setattr(connectivity, "correlation", breaks)
+    monkeypatch.setattr(connectivity, "correlation", fail)
     assert bench.run("participant", *ONE) == EXIT_PARTIAL
-    said = "".join(capsys.readouterr())
-    assert "Traceback" not in said
-    assert "unforeseen error in measure (ZeroDivisionError: nobody foresaw <this>); see" in said
-    assert "nobody foresaw &lt;this&gt;" in (bench.out / "sub-01.html").read_text()
+    printed = "".join(capsys.readouterr())
+    assert "Traceback" not in printed
+    assert "unexpected error in measure (ZeroDivisionError: unexpected <value>); see" in printed
+    assert "unexpected &lt;value&gt;" in (bench.out / "sub-01.html").read_text()
     log = (bench.out / "logs/sub-01.log").read_text()
     assert "measure failed" in log
     monkeypatch.undo()
@@ -416,39 +420,11 @@ def test_a_crash_is_one_sentence_in_the_page_and_a_whole_in_a_file(bench, capsys
     assert not re.search(r"[^\n -~]", log)
 
 
-def test_memory_that_is_out_is_said(bench, capsys, monkeypatch):
-    def breaks(*_, **__):
+def test_exhausted_memory_is_reported(bench, capsys, monkeypatch):
+    def fail(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(tables, "read_series", breaks)
+    monkeypatch.setattr(tables, "read_series", fail)
     code = bench.run("participant", *ONE)
     assert code in (EXIT_FAILED, EXIT_PARTIAL)
-    assert "memory was out; use fewer --nprocs" in "".join(capsys.readouterr())
-
-
-def test_last_words(tmp_path):
-    error = ValueError("first line\nsecond")
-    told = crashes.last_words(error, tmp_path)
-    assert told.startswith("unforeseen error (ValueError: first line); the whole of it is in ")
-    assert "second" in Path(told.rpartition(" in ")[2]).read_text()
-    told = crashes.last_words(PermissionError(13, "Permission denied", "/x/y"), None)
-    assert told.startswith("unforeseen error (Permission denied: /x/y); ")
-    Path(told.rpartition(" in ")[2]).unlink()
-    assert crashes.explain("") == ("it left no trace", False)
-    assert crashes.explain(str(tmp_path / "gone")) == ("it left no trace", False)
-
-
-def test_progress_is_plain_in_a_log_and_one_line_on_a_terminal(capsys, monkeypatch):
-    speaks = voice.Terminal()
-    speaks.step(1, 2, "sub-01 \x1b[31mmeasure")
-    speaks("a note")
-    plain = capsys.readouterr().out
-    assert plain == "[1/2] sub-01 \\x1b[31mmeasure\na note\n"
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    speaks.step(1, 3, "sub-01 measure")
-    speaks.step(2, 3, "sub-02 measure")
-    speaks("a note")
-    speaks.step(3, 3, "sub-03 measure")
-    shown = capsys.readouterr().out
-    assert shown.count("\n") == 2
-    assert re.search(r"\r +\r\[2/3\] sub-02 measure, about \d+ s left", shown)
+    assert "out of memory; use fewer --nprocs" in "".join(capsys.readouterr())

@@ -1,7 +1,7 @@
-"""Fault matrix, processes: killed, starved, doubled, homeless, unheard, and cut off.
+"""Faults of processes: killed, limited, simultaneous, or without home, terminal or network.
 
-Whole processes, since that is what gets killed. After each the same command ends with the bytes
-of a study that was never disturbed, or one sentence says why it cannot.
+The command runs as a process of its own, as it does for users. After each fault, the same command
+ends with results identical to those of an undisturbed study, or with a one-line message.
 """
 
 import os
@@ -35,7 +35,7 @@ def finished(bench, level="participant"):
 
 
 def one_sentence(done):
-    """Exit status 1, one line, no traceback."""
+    """Return the only line of standard error; the exit status must be 1."""
     assert done.returncode == EXIT_FAILED, done
     lines = done.stderr.strip().splitlines()
     assert len(lines) == 1, done.stderr
@@ -57,15 +57,15 @@ def is_alive(pid):
 
 
 @pytest.mark.parametrize(("level", "line"), [("participant", "[2/"), ("group", "[1/2] analyse")])
-def test_kill_9_midway(bench, level, line):
-    """Workers end with their parent, no lock stays, and the next run goes on."""
+def test_a_killed_run_is_continued(bench, level, line):
+    """Workers end with their parent, no lock remains, and the next run completes the results."""
     words = command(bench.words(level)[:-2] if level == "group" else bench.words(level))
     words[words.index("--nprocs") + 1] = "2"
     if level == "group":
         words += ["--study", str(bench.root / "study.toml")]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        for said in process.stdout:
-            if said.startswith(line):
+        for printed in process.stdout:
+            if printed.startswith(line):
                 break
         workers = children(process.pid)
         process.kill()
@@ -79,10 +79,10 @@ def test_kill_9_midway(bench, level, line):
 
 
 def killing(monkeypatch, times, tmp_path):
-    """Let the process of the first person die in the midst of it, some times."""
+    """Kill the process of the first participant a number of times while it computes."""
     original = connectivity.correlation
 
-    def dies(series, *more):
+    def kill(series, *more):
         stat = os.stat(tmp_path / "data/sub-01/ses-pre/func")  # noqa: PTH116
         count = len(list(tmp_path.glob("killed-*")))
         if count < times and stat and _is_first(tmp_path, series):
@@ -90,12 +90,12 @@ def killing(monkeypatch, times, tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         return original(series, *more)
 
-    monkeypatch.setattr(connectivity, "correlation", dies)
+    monkeypatch.setattr(connectivity, "correlation", kill)
 
 
 def _is_first(root, series):
-    given = tables.read_series(next(root.glob("data/sub-01/ses-pre/func/*.tsv")))[1]
-    return given[0, 0] == series[0, 0]
+    first = tables.read_series(next(root.glob("data/sub-01/ses-pre/func/*.tsv")))[1]
+    return first[0, 0] == series[0, 0]
 
 
 def test_a_worker_that_is_killed_once(bench, capsys, monkeypatch):
@@ -104,30 +104,30 @@ def test_a_worker_that_is_killed_once(bench, capsys, monkeypatch):
     words[words.index("--nprocs") + 1] = 2
     with pytest.raises(SystemExit) as ended:
         cli.main(list(map(str, words)))
-    said = "".join(capsys.readouterr())
-    assert "its process was killed; it is run again by itself" in said
-    assert ended.value.code == EXIT_OK, said
+    printed = "".join(capsys.readouterr())
+    assert "its process was killed; the step is repeated on its own" in printed
+    assert ended.value.code == EXIT_OK, printed
     assert bench.differs() == []
 
 
 def test_a_worker_that_is_killed_each_time(bench, capsys, monkeypatch):
-    """One person fails, is named and has a page; the others are whole; the next run mends it."""
+    """The participant fails and has a report; all others are complete; the next run succeeds."""
     killing(monkeypatch, 99, bench.root)
     words = bench.words()
     words[words.index("--nprocs") + 1] = 2
     with pytest.raises(SystemExit) as ended:
         cli.main(list(map(str, words)))
-    said = "".join(capsys.readouterr())
-    assert ended.value.code == EXIT_PARTIAL, said
-    assert "sub-01: its process was killed twice, most likely since memory was out" in said
+    printed = "".join(capsys.readouterr())
+    assert ended.value.code == EXIT_PARTIAL, printed
+    assert "sub-01: its process was killed twice, most likely because memory ran out" in printed
     assert {name.partition("/")[0] for name in bench.differs()} <= {"sub-01", "sub-01.html"}
     assert "killed twice" in (bench.out / "sub-01.html").read_text()
     monkeypatch.undo()
     finished(bench)
 
 
-def test_two_runs_at_once(bench):
-    """Of the same people one is refused; of different people both go through."""
+def test_simultaneous_runs(bench):
+    """One of two runs with the same participants is refused; with different ones, both succeed."""
     both = [
         subprocess.Popen(command(bench.words()), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                          text=True)
@@ -135,7 +135,9 @@ def test_two_runs_at_once(bench):
     ]  # fmt: skip
     ends = [(process.communicate(), process.returncode) for process in both]
     codes = sorted(code for _, code in ends)
-    assert codes in ([0, 0], [0, 1]), ends  # both, when the second began after the first had ended
+    assert codes in ([0, 0], [0, 1]), (
+        ends
+    )  # both succeed if the second began after the end of the first
     for (_, errors), code in ends:
         if code:
             assert re.fullmatch(r"circuitshift: .* is being written to by another run .*\n", errors)
@@ -150,11 +152,11 @@ def test_two_runs_at_once(bench):
     finished(bench)
 
 
-# ----------------------------------------------------------------- disks, as the kernel has them
+# ----------------------------------------------------------------- file systems
 
 
 def mounted(options, target, words):
-    """Run a command where a file system is mounted that nobody else sees."""
+    """Return words that run a command with a file system that only this process sees."""
     space = ["unshare", "-m"] if ROOT else ["unshare", "-Urm"]
     script = 'mount $1 "$2" && shift 2 && exec "$@"'
     return [*space, "sh", "-c", script, "sh", options, str(target), *words]
@@ -173,19 +175,19 @@ def can_mount(tmp_path):
 @pytest.mark.parametrize("size", ["8k", "160k"])
 def test_a_full_disk(bench, size):
     if not can_mount(bench.root):
-        pytest.skip("no right to mount a file system here")
+        pytest.skip("this user may not mount a file system")
     bench.out.mkdir()
     words = mounted(f"-t tmpfs -o size={size} none", bench.out, command(bench.words()))
     done = subprocess.run(words, capture_output=True, text=True)
-    said = one_sentence(done)
-    assert "No space left on device" in said
-    assert "free" in said
+    message = one_sentence(done)
+    assert "No space left on device" in message
+    assert "free" in message
     finished(bench)
 
 
 def test_a_full_scratch_disk(bench):
     if not can_mount(bench.root):
-        pytest.skip("no right to mount a file system here")
+        pytest.skip("this user may not mount a file system")
     (bench.root / "work").mkdir()
     words = mounted("-t tmpfs -o size=8k none", bench.root / "work", command(bench.words()))
     done = subprocess.run(words, capture_output=True, text=True)
@@ -196,17 +198,17 @@ def test_a_full_scratch_disk(bench):
 
 
 @pytest.mark.parametrize("which", ["results", "scratch", "data"])
-def test_folders_that_can_only_be_read(bench, which):
-    """Data are never written to; results and scratch are refused at the door."""
+def test_read_only_folders(bench, which):
+    """Data may be read-only; read-only results and scratch are refused before anything is run."""
     if not can_mount(bench.root):
-        pytest.skip("no right to mount a file system here")
+        pytest.skip("this user may not mount a file system")
     folder = {"results": bench.out, "scratch": bench.root / "work", "data": bench.data}[which]
     folder.mkdir(exist_ok=True)
-    shut = (
+    script = (
         f"mount --bind '{folder}' '{folder}' && mount -o remount,bind,ro '{folder}' && exec \"$@\""
     )
     space = ["unshare", "-m"] if ROOT else ["unshare", "-Urm"]
-    words = [*space, "sh", "-c", shut, "sh", *command(bench.words("participant", *ONE))]
+    words = [*space, "sh", "-c", script, "sh", *command(bench.words("participant", *ONE))]
     done = subprocess.run(words, capture_output=True, text=True)
     if which == "data":
         assert done.returncode == EXIT_OK, done.stderr
@@ -220,7 +222,7 @@ def limited(kind, amount):
     return lambda: resource.setrlimit(kind, (amount, amount))
 
 
-def test_a_limit_of_file_sizes(bench):
+def test_a_limit_of_the_file_size(bench):
     done = subprocess.run(command(bench.words("participant", *ONE)), capture_output=True, text=True,
                           preexec_fn=limited(resource.RLIMIT_FSIZE, 20_000))  # fmt: skip
     assert "File too large" in one_sentence(done)
@@ -229,42 +231,43 @@ def test_a_limit_of_file_sizes(bench):
 
 
 @pytest.mark.parametrize("megabytes", [60, 200, 1000])
-def test_memory_that_is_too_little(bench, megabytes):
-    """Refused at the door: libraries would wait for memory for ever while they load."""
+def test_a_too_low_limit_of_memory_is_refused(bench, megabytes):
+    """Without this check, some libraries would wait for memory forever while they load."""
     done = subprocess.run(command(bench.words("participant", *ONE)), capture_output=True, text=True,
                           preexec_fn=limited(resource.RLIMIT_AS, megabytes * 2**20))  # fmt: skip
     assert f"memory is limited to {megabytes} MB (ulimit -v)" in one_sentence(done)
     assert not bench.out.exists()
 
 
-# ------------------------------------------------------------------------- whoever runs it
+# ------------------------------------------------------------------------- users and terminals
 
 
 def test_an_unknown_user_without_home_name_or_rights(bench):
-    """As containers have; a file that he may not read costs that run only."""
+    """Containers have such users. A file without read permission affects its run only."""
     space = ["unshare", "-U", "--map-user=54321", "--map-group=54321"]
-    env = {"PATH": os.environ["PATH"], "HOME": "/proc/nowhere"}
+    own = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    env = own | {"HOME": "/proc/nowhere"}
 
     def go():
         words = [*space, *command(bench.words("participant", *ONE))]
         return subprocess.run(words, env=env, capture_output=True, text=True, cwd="/")
 
-    who = [*space, sys.executable, "-c", "import os, pwd; pwd.getpwuid(os.getuid())"]
-    if "KeyError" not in subprocess.run(who, env=env, capture_output=True, text=True).stderr:
-        pytest.skip("no right to become somebody unknown here")
+    probe = [*space, sys.executable, "-c", "import os, pwd; pwd.getpwuid(os.getuid())"]
+    if "KeyError" not in subprocess.run(probe, env=env, capture_output=True, text=True).stderr:
+        pytest.skip("this user may not create a user namespace")
     bench.series().chmod(0o000)
     done = go()
-    said = done.stdout + done.stderr
-    assert "Traceback" not in said
-    assert done.returncode == EXIT_PARTIAL, said
-    assert "it cannot be read (Permission denied)" in said
+    printed = done.stdout + done.stderr
+    assert "Traceback" not in printed
+    assert done.returncode == EXIT_PARTIAL, printed
+    assert "it cannot be read (Permission denied)" in printed
     bench.series().chmod(0o644)
     done = go()
     assert done.returncode == EXIT_OK, done.stdout + done.stderr
     assert bench.differs(person="01") == []
 
 
-def test_a_terminal_that_knows_no_letters_but_ascii(undisturbed, tmp_path):
+def test_an_ascii_terminal(undisturbed, tmp_path):
     root = tmp_path / "Größe 日本"
     root.mkdir()
     shutil.copytree(undisturbed.data, root / "data")
@@ -284,29 +287,30 @@ import os, sys
 def hook(event, args):
     if event.startswith("socket.") and "AF_UNIX" not in repr(args) and event not in (
         "socket.gethostname", "socket.sethostname"):
-        with open(os.environ["HEARD"], "a") as file:
+        with open(os.environ["RECORDED"], "a") as file:
             file.write(f"{event} {args!r}\\n")
 sys.addaudithook(hook)
 """
 
 
 def test_nothing_is_sent_anywhere(bench):
-    """Python tells of every socket, address looked up and message; both levels, with workers."""
+    """Audit hooks of Python record each use of a socket, in both levels and their workers."""
     (bench.root / "site").mkdir()
     (bench.root / "site/sitecustomize.py").write_text(_LISTEN)
-    heard = bench.root / "heard"
-    env = os.environ | {"PYTHONPATH": str(bench.root / "site"), "HEARD": str(heard)}
+    recorded = bench.root / "heard"
+    folders = [str(bench.root / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(folders), "RECORDED": str(recorded)}
     env = {k: v for k, v in env.items() if k not in ("NO_ET", "NIPYPE_NO_ET")}
     probe = "import socket; socket.socket(); socket.getaddrinfo('localhost', 1)"
     subprocess.run([sys.executable, "-c", probe], env=env, check=True)
-    assert {line.split()[0] for line in heard.read_text().splitlines()} >= {
+    assert {line.split()[0] for line in recorded.read_text().splitlines()} >= {
         "socket.__new__", "socket.getaddrinfo"}  # fmt: skip
-    heard.unlink()
+    recorded.unlink()
     words = bench.words("group")
     words[words.index("--nprocs") + 1] = 2
     done = subprocess.run(command(words), capture_output=True, text=True, env=env)
     assert done.returncode == EXIT_OK, done.stderr
-    assert not heard.exists(), heard.read_text()
+    assert not recorded.exists(), recorded.read_text()
     assert bench.differs() == []
     assert "\r" not in done.stdout
     assert done.stdout.replace("\n", "").isprintable()

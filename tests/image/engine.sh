@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds and runs the container with buildah, podman and runc, without a daemon or a registry.
 # Usage: engine.sh install | build FOLDER | run FOLDER ARGUMENTS... | remove FOLDER
-# IMAGE_BASE names another base than a Debian made here by debootstrap.
+# IMAGE_BASE is the base image; the default is a Debian that debootstrap creates.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 say() { echo "image-test: $*" >&2; }
@@ -13,7 +13,7 @@ install)
     [ "$(id -u)" = 0 ] || { say "this needs root: debootstrap and runc make file systems and namespaces"; exit 1; }
     for program in buildah podman runc debootstrap; do
         command -v "$program" >/dev/null && continue
-        command -v apt-get >/dev/null || { say "$program is not installed, and there is no apt-get to install it with"; exit 1; }
+        command -v apt-get >/dev/null || { say "$program is not installed, and apt-get is not available to install it"; exit 1; }
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
             buildah podman crun runc debootstrap netavark uidmap >/dev/null
@@ -24,7 +24,7 @@ build)
     mkdir -p "$store"
     base=${IMAGE_BASE:-localhost/debian:12}
     if [ "$base" = localhost/debian:12 ] && ! buildah "${engine[@]}" inspect "$base" >/dev/null 2>&1; then
-        say "making a Debian to build on"
+        say "creating a Debian base image"
         debootstrap --variant=minbase bookworm "$store/debian" >"$store/debootstrap.log" 2>&1 \
             || { say "debootstrap failed; see $store/debootstrap.log"; exit 1; }
         rm -f "$store"/debian/var/cache/apt/archives/*.deb
@@ -35,7 +35,7 @@ build)
         buildah "${engine[@]}" bud -q --isolation chroot -t "$base" "$store/base" >/dev/null
         rm -rf "$store/base"
     fi
-    # a network with certificates of its own names them so
+    # certificates of networks with their own certificate authority
     secret=()
     bundle=${PIP_CERT:-${SSL_CERT_FILE:-}}
     if [ -n "$bundle" ]; then secret=(--secret "id=ca,src=$bundle"); fi
@@ -46,7 +46,7 @@ build)
     grep -E '^(left out of|in) the image' "$store/build.log" >&2
     ;;
 run)
-    # limits, since a machine may not let raise them; nothing but the given folders can be written
+    # explicit limits, since some machines do not allow to raise them; only the given folders are writable
     exec podman "${engine[@]}" --runtime runc --cgroup-manager cgroupfs run --rm \
         --ulimit nofile=20000:20000 --ulimit nproc=10000:10000 \
         --network none --read-only --tmpfs /tmp "${@:3}"

@@ -1,4 +1,4 @@
-"""The container, built and run without network and with a read-only root: `make image-test`."""
+"""The container, run without network and with a read-only root (`make image-test`)."""
 
 import json
 import os
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.image
 ENGINE = Path(__file__).with_name("engine.sh")
 ROOT = ENGINE.parents[2]
 IMAGE = "localhost/circuitshift:test"
-MOST_BYTES = 2.5e9
+MAX_BYTES = 2.5e9
 
 
 @pytest.fixture(scope="session")
 def store():
-    """Folder of the images; IMAGE_STORE keeps them for another run."""
-    kept = os.environ.get("IMAGE_STORE")
-    folder = kept or tempfile.mkdtemp(prefix="image-", dir="/var/tmp")
+    """Build the image and return its folder, which is kept if IMAGE_STORE is set."""
+    permanent = os.environ.get("IMAGE_STORE")
+    folder = permanent or tempfile.mkdtemp(prefix="image-", dir="/var/tmp")
     start = time.monotonic()
     built = subprocess.run([ENGINE, "build", folder], stderr=subprocess.PIPE, text=True)
     try:
@@ -36,7 +36,7 @@ def store():
         print(f"\n{built.stderr.strip()}\nbuilt in {time.monotonic() - start:.0f} s")
         yield folder
     finally:
-        if not kept:
+        if not permanent:
             subprocess.run([ENGINE, "remove", folder])
 
 
@@ -53,7 +53,7 @@ def python(store, code):
 
 
 def shared(folder):
-    """A folder that a user of the image may write into."""
+    """Create a folder that every user of the image can write to."""
     folder.mkdir()
     folder.chmod(0o777)
     return folder
@@ -63,7 +63,7 @@ def test_labels_size_and_user(store):
     shown = subprocess.run([ENGINE, "inspect", store], capture_output=True, text=True, check=True)
     (about,) = json.loads(shown.stdout)
     print(f"\n{about['Size'] / 1e9:.2f} GB")
-    assert about["Size"] < MOST_BYTES
+    assert about["Size"] < MAX_BYTES
     assert about["Config"]["User"] == "1000:1000"
     assert about["Config"]["Entrypoint"] == ["/opt/circuitshift/bin/circuitshift"]
     assert about["Labels"]["org.opencontainers.image.version"] == __version__
@@ -72,14 +72,14 @@ def test_labels_size_and_user(store):
     assert done.stdout == f"circuitshift {__version__}\n", done.stderr
 
 
-def test_it_holds_what_is_pinned_and_nothing_else(store):
+def test_only_pinned_packages_are_installed(store):
     code = (
         "import importlib.metadata as m, json; "
         "print(json.dumps({d.name: d.version for d in m.distributions()}))"
     )
     found = {_plain(name): version for name, version in python(store, code).items()}
     assert found.pop("circuitshift") == __version__
-    found.pop("setuptools", None)  # of Debian's venv
+    found.pop("setuptools", None)  # installed by Debian's venv
     pins = (ROOT / "containers/constraints.txt").read_text().splitlines()[1:]
     pairs = [line.partition("==") for line in pins]
     assert found == {_plain(name): version for name, _, version in pairs}
@@ -89,7 +89,7 @@ def _plain(name):
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def test_nothing_is_compiled_when_it_runs(store):
+def test_all_modules_are_compiled_in_the_image(store):
     code = (
         "import importlib.util as u, json, os, sys; from pathlib import Path; "
         "import circuitshift.workflows.cli.bids_app, nipype.pipeline.engine, nilearn, ants; "
@@ -102,19 +102,19 @@ def test_nothing_is_compiled_when_it_runs(store):
 
 @pytest.fixture(scope="module")
 def study(store, tmp_path_factory):
-    """A study that the image itself simulates and runs, as its own user."""
+    """Simulate and analyse a study with the image and its default user."""
     root = tmp_path_factory.mktemp("s")
     data, out = shared(root / "data"), shared(root / "out")
-    few = ["--n-treated", 4, "--n-control", 4, "--n-reference", 3]
-    made = run(store, "simulate", "/in/data", *few, binds=[f"{data}:/in"])
-    assert made.returncode == 0, made.stderr
+    size = ["--n-treated", 4, "--n-control", 4, "--n-reference", 3]
+    simulated = run(store, "simulate", "/in/data", *size, binds=[f"{data}:/in"])
+    assert simulated.returncode == 0, simulated.stderr
     binds = [f"{data / 'data'}:/data:ro", f"{out}:/out"]
     start = time.monotonic()
     for level in ("participant", "group"):
         done = run(store, "/data", "/out", level, "-w", "/tmp/work", "--nprocs", 2, binds=binds)
         assert done.returncode == 0, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
-    print(f"\n11 people, both levels: {time.monotonic() - start:.0f} s")
+    print(f"\n11 participants, both levels: {time.monotonic() - start:.0f} s")
     return data / "data", out
 
 
@@ -125,7 +125,7 @@ def test_both_levels_run_without_network_on_a_read_only_root(study):
     assert (out / "group/report.html").stat().st_uid == 1000
 
 
-def test_failures_are_the_exit_status(store, study):
+def test_errors_set_the_exit_status(store, study):
     data, _ = study
     done = run(store, "/data", "/nowhere", "participant", binds=[f"{data}:/data:ro"])
     assert done.returncode == 1
@@ -150,14 +150,14 @@ def test_any_user_without_a_home_gets_the_same_numbers(store, study, tmp_path):
 
 def test_raw_images_are_preprocessed(store, tmp_path):
     data, out = shared(tmp_path / "data"), shared(tmp_path / "out")
-    few = ["--n-treated", 1, "--n-control", 0, "--n-reference", 0]
-    made = run(store, "simulate", "/in/data", "--raw", *few, binds=[f"{data}:/in"])
-    assert made.returncode == 0, made.stderr
+    size = ["--n-treated", 1, "--n-control", 0, "--n-reference", 0]
+    simulated = run(store, "simulate", "/in/data", "--raw", *size, binds=[f"{data}:/in"])
+    assert simulated.returncode == 0, simulated.stderr
     start = time.monotonic()
     binds = [f"{data / 'data'}:/data:ro", f"{out}:/out"]
     done = run(store, "/data", "/out", "participant", "-w", "/tmp/work", binds=binds)
     assert done.returncode == 0, done.stdout + done.stderr
-    print(f"\na raw person: {time.monotonic() - start:.0f} s")
+    print(f"\nraw images of one participant: {time.monotonic() - start:.0f} s")
     assert "bids-validator-deno did not answer" not in done.stdout
     (table,) = out.glob("sub-*/sub-*_runs.tsv")
     assert set(tables.read_table(table).column("status")) == {"included"}
@@ -165,7 +165,7 @@ def test_raw_images_are_preprocessed(store, tmp_path):
 
 SHIM = r"""
 import csv, io, os, subprocess, sys
-# stands in for Apptainer: takes the same words, and runs the image by podman
+# replaces Apptainer: takes the same arguments, and runs the image with podman
 words = sys.argv[1:]
 assert words[:5] == ["run", "--cleanenv", "--no-home", "--pwd", "/tmp"], words
 words = words[5:]
@@ -183,7 +183,7 @@ sys.exit(subprocess.call(command))
 
 
 def test_the_scripts_of_slurm_run_the_image(store, study, tmp_path, capsys):
-    """Apptainer cannot be installed everywhere: its place is taken by a program on the PATH."""
+    """Apptainer cannot be installed everywhere; a program on the PATH replaces it."""
     data, out = study
     again, work = shared(tmp_path / "a gain"), shared(tmp_path / "work")
     shutil.copytree(data, tmp_path / "da ta")
@@ -194,9 +194,9 @@ def test_the_scripts_of_slurm_run_the_image(store, study, tmp_path, capsys):
         cli.main([str(word) for word in words])
     assert ended.value.code == 0, capsys.readouterr().err
     (folder,) = (again / "logs/slurm").iterdir()
-    for made in again.rglob("*"):  # Apptainer runs as who wrote them, podman does not
-        if made.is_dir():
-            made.chmod(0o777)
+    for path in again.rglob("*"):  # unlike Apptainer, podman runs as another user
+        if path.is_dir():
+            path.chmod(0o777)
     (tmp_path / "bin").mkdir()
     shim = tmp_path / "bin" / "apptainer"
     shim.write_text(f"#!{sys.executable}\n{SHIM}")

@@ -1,9 +1,10 @@
-"""Test the tests: put one error at a time into a copy of the code and require a test to fail.
+"""Test the tests: insert one error at a time into a copy of the code and require a test to fail.
 
-Each file ``tests/mutation/<room>.toml`` lists mutants of one room: a line of source, the error put
-into it, why it matters, and the test files or single tests that must fail because of it. Run as
-``make mutation-test``; exit status 1 unless all mutants are killed. The source tree is never
-touched: every worker has its own copy of the package in a temporary folder, first on PYTHONPATH.
+Each file ``tests/mutation/<room>.toml`` lists the mutants of one room: a line of source, the line
+with the error, why the error matters, and the test files or tests that must fail. ``make
+mutation-test`` runs this script. The exit status is 1 unless all mutants are killed. The source
+tree is not changed: each worker has a copy of the package in a temporary folder, which is first on
+PYTHONPATH.
 """
 
 import argparse
@@ -30,13 +31,13 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = ROOT / "tests" / "_typing" / "circuitshift"  # links to the folders of the code
 KEYS = {"file", "old", "new", "why", "tests"}
 NOT_INHERITED = ("PYTEST_ADDOPTS", "PYTHONPYCACHEPREFIX")
-LEAST_LIMIT_S = 60.0
-TIMES_UNMUTATED = 10  # a mutant may take so many times as long as the code without it
+MIN_LIMIT_S = 60.0
+TIMES_UNMUTATED = 10  # allowed duration of tests with a mutant, relative to tests without it
 
-RUNNING: set[int] = set()  # processes of pytest
+RUNNING: set[int] = set()  # process identifiers of running tests
 Outcome = Literal["killed", "survived", "invalid", "timeout"]
 
-# a test that cannot even import or name things fails for another reason than the mutant's
+# tests with these errors fail for another reason than the mutant
 NOT_A_KILL = re.compile(
     r"^E\s+(?:\w+\.)*(SyntaxError|IndentationError|ImportError|ModuleNotFoundError|NameError"
     r"|UnboundLocalError)\b",
@@ -46,7 +47,7 @@ NOT_A_KILL = re.compile(
 
 @dataclass(frozen=True, order=True)
 class Mutant:
-    """One error, and the tests that must notice it."""
+    """One error, and the tests that must fail because of it."""
 
     room: str
     name: str
@@ -57,7 +58,7 @@ class Mutant:
     tests: tuple[str, ...]
 
     def apply(self, text: str) -> str:
-        """Return the source with the error in it; the old text must occur exactly once."""
+        """Return the source with the error; the original text must occur exactly once."""
         count = text.count(self.old)
         if count != 1:
             raise ValueError(f"{self.name}: {self.old!r} occurs {count} times in {self.file}")
@@ -66,7 +67,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class Result:
-    """What the tests made of a mutant."""
+    """Outcome of the tests of a mutant."""
 
     outcome: Outcome
     seconds: float
@@ -74,14 +75,16 @@ class Result:
 
 
 def load_mutants(folder: Path = HERE) -> list[Mutant]:
-    """Read the lists of all rooms."""
+    """Read the mutants of all rooms."""
     found: dict[str, Mutant] = {}
     for path in sorted(folder.glob("*.toml")):
         for name, entry in tomllib.loads(path.read_text(encoding="utf-8")).items():
             if set(entry) != KEYS:
-                raise ValueError(f"{path.name}, [{name}]: its keys must be {sorted(KEYS)}")
+                raise ValueError(f"{path.name}, [{name}]: the keys must be {sorted(KEYS)}")
             if name in found:
-                raise ValueError(f"{path.name}, [{name}]: {found[name].room}.toml has this name")
+                raise ValueError(
+                    f"{path.name}, [{name}]: {found[name].room}.toml also contains this name"
+                )
             found[name] = Mutant(
                 path.stem, name, **(entry | {"tests": tuple(sorted(entry["tests"]))})
             )
@@ -89,23 +92,25 @@ def load_mutants(folder: Path = HERE) -> list[Mutant]:
 
 
 def outcome_of(code: int, output: str) -> Outcome:
-    """Judge a run of pytest by its exit status and what it printed."""
+    """Determine the outcome from exit status and output of pytest."""
     if code == 0:
         return "survived" if re.search(r"\b\d+ passed\b", output) else "invalid"
     return "killed" if code == 1 and not NOT_A_KILL.search(output) else "invalid"
 
 
 class Copy:
-    """A copy of the package that mutants are put into and taken out of again."""
+    """A copy of the package into which mutants are inserted one after the other."""
 
     def __init__(self, folder: Path, pristine: Path) -> None:
         self.folder, self.pristine = folder, pristine
-        shutil.copytree(pristine, folder)  # with times, so that compiled files stay valid
+        shutil.copytree(
+            pristine, folder
+        )  # keeps modification times, so that compiled files stay valid
         (folder / "tmp").mkdir()
 
     @contextmanager
-    def holding(self, mutant: Mutant) -> Iterator[None]:
-        """Hold a mutant for a while."""
+    def inserted(self, mutant: Mutant) -> Iterator[None]:
+        """Insert a mutant, and restore the original file at the end."""
         path = self.folder / "circuitshift" / mutant.file
         text = mutant.apply(path.read_text(encoding="utf-8"))
         if path.suffix == ".py":
@@ -118,12 +123,12 @@ class Copy:
             yield
         finally:
             for each in pair:
-                kept = self.pristine / each.relative_to(self.folder)
-                if kept.exists():
-                    shutil.copy2(kept, each)
+                original = self.pristine / each.relative_to(self.folder)
+                if original.exists():
+                    shutil.copy2(original, each)
 
     def environment(self) -> dict[str, str]:
-        """Environment in which the package is this copy."""
+        """Return the environment in which this copy of the package is imported."""
         own = {
             "PYTHONPATH": str(self.folder),
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -135,7 +140,7 @@ class Copy:
         return others | threads | own
 
     def check(self) -> None:
-        """Make sure that tests import this copy and nothing else."""
+        """Check that tests import this copy of the package."""
         names = ("pipeline", "workflows", "atlases")
         code = f"import {', '.join(f'circuitshift.{n} as {n}' for n in names)}\n"
         code += f"print(*({', '.join(f'{n}.__file__' for n in names)}), sep='\\n')"
@@ -148,12 +153,12 @@ class Copy:
             raise RuntimeError(f"tests would import {found}, not {self.folder}")
 
     def test(self, tests: Iterable[str], limit_s: float) -> Result:
-        """Run tests on this copy."""
+        """Run tests with this copy."""
         scratch = self.folder / "pytest"
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
         command += ["--tb=short", f"--basetemp={scratch}", *tests]
         start = time.monotonic()
-        with subprocess.Popen(  # of its own session, so that its children can be ended, too
+        with subprocess.Popen(  # in its own session, so that its children can be killed, too
             command, cwd=ROOT, env=self.environment(), text=True, errors="replace",
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         ) as process:  # fmt: skip
@@ -170,7 +175,7 @@ class Copy:
 
 
 def copies(folder: Path, n: int) -> "queue.Queue[Copy]":
-    """Make copies of the package for so many workers."""
+    """Copy the package for each of `n` workers."""
     pristine = folder / "pristine"
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, pristine / "circuitshift", ignore=ignored)
@@ -185,7 +190,7 @@ def copies(folder: Path, n: int) -> "queue.Queue[Copy]":
 
 
 def files_of(mutants: Iterable[Mutant]) -> dict[str, tuple[str, ...]]:
-    """Return what is run of each test file: single tests, or all when a mutant asks for all."""
+    """Return the tests to run by file: single tests, or the file if a mutant requires all of it."""
     named: dict[str, set[str]] = {}
     for test in (test for mutant in mutants for test in mutant.tests):
         named.setdefault(test.partition("::")[0], set()).add(test)
@@ -195,7 +200,7 @@ def files_of(mutants: Iterable[Mutant]) -> dict[str, tuple[str, ...]]:
 
 
 def unmutated(files: dict[str, tuple[str, ...]], free: "queue.Queue[Copy]") -> dict[str, Result]:
-    """Run the named tests of each file on the code as it is."""
+    """Run the tests of each file without a mutant."""
 
     def one(tests: tuple[str, ...]) -> Result:
         copy = free.get()
@@ -209,15 +214,15 @@ def unmutated(files: dict[str, tuple[str, ...]], free: "queue.Queue[Copy]") -> d
 
 
 def judge(mutant: Mutant, before: dict[str, Result], free: "queue.Queue[Copy]") -> Result:
-    """Run the tests of a mutant with the mutant in place."""
+    """Run the tests of a mutant with this mutant."""
     own = [before[test.partition("::")[0]] for test in mutant.tests]
     for result in own:
         if result.outcome != "survived":
-            return Result("invalid", 0.0, f"its tests do not pass without it:\n{result.output}")
+            return Result("invalid", 0.0, f"the tests fail without the mutant:\n{result.output}")
     copy = free.get()
     try:
-        with copy.holding(mutant):
-            limit = max(LEAST_LIMIT_S, TIMES_UNMUTATED * sum(r.seconds for r in own))
+        with copy.inserted(mutant):
+            limit = max(MIN_LIMIT_S, TIMES_UNMUTATED * sum(r.seconds for r in own))
             return copy.test(mutant.tests, limit)
     except (SyntaxError, ValueError) as error:
         return Result("invalid", 0.0, str(error))
@@ -239,7 +244,7 @@ def table(results: dict[Mutant, Result]) -> str:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Give a folder that goes in the end, and with the tests that run when interrupted."""
+    """Create a temporary folder; when interrupted, kill running tests and remove the folder."""
     with tempfile.TemporaryDirectory(prefix="mutation-") as name:
 
         def stop(*_: object) -> None:
@@ -258,17 +263,17 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def run(mutants: Sequence[Mutant], jobs: int, *, verbose: bool = False) -> dict[Mutant, Result]:
-    """Judge mutants, several at a time, and print each outcome when it is known."""
+    """Test several mutants at a time, and print each outcome when it is available."""
     files = files_of(mutants)
     results: dict[Mutant, Result] = {}
     with scratch_folder() as folder:
         free = copies(folder, min(jobs, len(mutants)))
-        print(f"{len(files)} files of tests on the code as it is", flush=True)
+        print(f"{len(files)} test files run without mutants", flush=True)
         before = unmutated(files, free)
         with ThreadPoolExecutor(free.qsize()) as pool:
-            waiting = {pool.submit(judge, m, before, free): m for m in mutants}
-            for done in as_completed(waiting):
-                mutant, result = waiting[done], done.result()
+            pending = {pool.submit(judge, m, before, free): m for m in mutants}
+            for done in as_completed(pending):
+                mutant, result = pending[done], done.result()
                 results[mutant] = result
                 print(
                     f"[{len(results)}/{len(mutants)}] {result.outcome:<9}"
@@ -281,28 +286,28 @@ def run(mutants: Sequence[Mutant], jobs: int, *, verbose: bool = False) -> dict[
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the mutants that are asked for."""
+    """Run the requested mutants."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--room", action="append", help="mutants of this room only")
-    parser.add_argument("--id", action="append", dest="names", help="this mutant only")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
-    parser.add_argument("--lists", type=Path, default=HERE, help="folder of other lists")
-    parser.add_argument("--verbose", action="store_true", help="what the tests print, too")
+    parser.add_argument("--room", action="append", help="run only mutants of this room")
+    parser.add_argument("--id", action="append", dest="names", help="run only this mutant")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="number of processes")
+    parser.add_argument("--lists", type=Path, default=HERE, help="folder with the lists of mutants")
+    parser.add_argument("--verbose", action="store_true", help="print the output of the tests")
     options = parser.parse_args(argv)
-    everything = load_mutants(options.lists)
-    for asked, available in (
-        (options.room, {m.room for m in everything}),
-        (options.names, {m.name for m in everything}),
+    all_mutants = load_mutants(options.lists)
+    for requested, available in (
+        (options.room, {m.room for m in all_mutants}),
+        (options.names, {m.name for m in all_mutants}),
     ):
-        if unknown := sorted(set(asked or ()) - available):
+        if unknown := sorted(set(requested or ()) - available):
             parser.error(f"{', '.join(unknown)}: not in the lists ({', '.join(sorted(available))})")
     mutants = [
         m
-        for m in everything
+        for m in all_mutants
         if m.room in (options.room or [m.room]) and m.name in (options.names or [m.name])
     ]
     if not mutants:
-        parser.error("no mutant is left")
+        parser.error("no mutant matches --room and --id")
     start = time.monotonic()
     results = run(mutants, options.jobs, verbose=options.verbose)
     killed = sum(result.outcome == "killed" for result in results.values())
@@ -314,7 +319,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(
         f"score: {killed} of {len(results)} killed ({share:.1f} %) in "
-        f"{time.monotonic() - start:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of processors"
+        f"{time.monotonic() - start:.0f} s, {used.ru_utime + used.ru_stime:.0f} s of processor time"
     )
     return 0 if killed == len(results) else 1
 

@@ -1,4 +1,4 @@
-"""The lists of mutants fit the code, and the runner tells the outcomes apart."""
+"""The lists of mutants match the code, and the runner distinguishes the outcomes."""
 
 import ast
 import importlib.util
@@ -12,7 +12,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 _spec = importlib.util.spec_from_file_location("mutation_run", HERE / "run.py")
 run = importlib.util.module_from_spec(_spec)
-sys.modules["mutation_run"] = run  # dataclasses look their module up
+sys.modules["mutation_run"] = run  # dataclasses look up their module
 _spec.loader.exec_module(run)
 
 MUTANTS = run.load_mutants()
@@ -35,9 +35,11 @@ def room_of(file):
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_fits_the_code_and_names_tests_that_exist(mutant):
+def test_a_mutant_matches_the_code_and_existing_tests(mutant):
     path = run.ROOT / mutant.file
-    assert path.is_file(), f"{mutant.file} is gone: name the file that holds the line now"
+    assert path.is_file(), (
+        f"{mutant.file} does not exist; state the file that contains the line now"
+    )
     text = path.read_text(encoding="utf-8")
     count = text.count(mutant.old)
     assert count == 1, f"{mutant.old!r} occurs {count} times in {mutant.file}, not once"
@@ -45,15 +47,17 @@ def test_a_mutant_fits_the_code_and_names_tests_that_exist(mutant):
     mutated = mutant.apply(text)
     assert mutated != text
     if path.suffix == ".py":
-        assert ast.dump(ast.parse(mutated)) != parsed(text), "a comment or docstring"
+        assert ast.dump(ast.parse(mutated)) != parsed(text), (
+            "the mutant changes a comment or docstring only"
+        )
     assert room_of(mutant.file) == mutant.room
     assert mutant.why.endswith(".")
     assert mutant.tests
     for name in mutant.tests:
         file, _, test = name.partition("::")
-        assert (run.ROOT / file).is_file(), f"{file} is gone"
-        there = (run.ROOT / file).read_text(encoding="utf-8")
-        assert not test or f"def {test}(" in there, f"{file} has no test {test}"
+        assert (run.ROOT / file).is_file(), f"{file} does not exist"
+        source = (run.ROOT / file).read_text(encoding="utf-8")
+        assert not test or f"def {test}(" in source, f"{file} has no test {test}"
 
 
 def test_every_room_has_mutants():
@@ -75,7 +79,7 @@ def test_every_room_has_mutants():
         (5, "no tests ran", "invalid"),
     ],
 )
-def test_outcomes_are_told_apart(code, output, outcome):
+def test_outcomes_follow_from_status_and_output(code, output, outcome):
     assert run.outcome_of(code, output) == outcome
 
 
@@ -96,7 +100,7 @@ tests = ["tests/pipeline/test_edges.py::test_strong_correlations_keep_their_fish
 """
 
 
-def test_what_nobody_notices_ends_with_1_and_the_code_stays_as_it_is(tmp_path):
+def test_a_surviving_mutant_gives_status_1_and_the_code_is_unchanged(tmp_path):
     (tmp_path / "pipeline.toml").write_text(LIST)
     source = (run.ROOT / "pipeline/edges.py").read_bytes()
     command = [sys.executable, HERE / "run.py", "--lists", tmp_path, "--jobs", "1"]

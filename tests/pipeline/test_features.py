@@ -36,7 +36,7 @@ def test_regions_are_their_own_features() -> None:
     assert (space.kind, space.unit, space.n_features) == ("region", "mm", 4)
     assert space.names == LABELS
     assert space.length_mm is None
-    with pytest.raises(DesignError, match="regions, which connect nothing"):
+    with pytest.raises(DesignError, match="values of regions and therefore have no ends"):
         _ = space.ends
 
 
@@ -82,10 +82,10 @@ def test_a_feature_space_says_what_it_has_no_meaning_for() -> None:
     regions = FeatureSpace.of_regions(LABELS, unit="mm", centres_mm=CENTRES)
     for part, reason in (
         ("distance", "a region has no length"),
-        ("node-adjusted", "regions do to all their other edges"),
+        ("node-adjusted", "all other edges of its regions"),
         ("network-based statistics", "edges that share a region"),
         ("random circuits", "spatial autocorrelation"),
-        ("curvature", "only for Fisher z"),
+        ("curvature", "known for Fisher z only"),
     ):
         assert edges.reason_to_omit(part) == ""
         assert reason in regions.reason_to_omit(part)
@@ -93,7 +93,7 @@ def test_a_feature_space_says_what_it_has_no_meaning_for() -> None:
     unknown[1] = np.nan
     partly = FeatureSpace.of_edges(LABELS, centres_mm=unknown)
     assert "the length of 3 of 6 edges is unknown" in partly.reason_to_omit("distance")
-    assert "are not given" in FeatureSpace.of_edges(4).reason_to_omit("distance")
+    assert "regions are unknown" in FeatureSpace.of_edges(4).reason_to_omit("distance")
     assert FeatureSpace.of_edges(4, unit="log ratio").reason_to_omit("curvature")
 
 
@@ -121,7 +121,7 @@ def test_a_wrong_length_names_both_readings(space, n_values, sentences) -> None:
         Visits(z, z, space)
     for sentence in (*sentences, f"baseline has {n_values} features", "FeatureSpace.of_regions"):
         assert sentence in str(found.value)
-    with pytest.raises(DesignError, match="state what the values are"):
+    with pytest.raises(DesignError, match="state whether the values are edges"):
         space.circuit_values(z, [])
 
 

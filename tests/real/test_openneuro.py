@@ -1,7 +1,8 @@
-"""Real layouts: the file names and people of two OpenNeuro data sets, with small simulated images.
+"""File names and participants of two OpenNeuro data sets, with small simulated images.
 
-ds003007: 29 depressed people, cognitive therapy or neurofeedback or no treatment, two sessions.
-ds002748: other people with the same labels, among them 21 healthy ones, one visit.
+ds003007 has two sessions of 29 patients with depression, who received cognitive behavioural
+therapy, neurofeedback or no treatment. ds002748 has one session of other participants with the same
+labels, 21 of them healthy.
 """
 
 import json
@@ -20,7 +21,7 @@ from circuitshift.workflows.cli.exit_status import EXIT_PARTIAL
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 RAW, DERIVED = DATA / "openneuro", DATA / "openneuro-fmriprep"
 pytestmark = [
-    pytest.mark.skipif(not RAW.is_dir(), reason="the real file lists are not on this machine"),
+    pytest.mark.skipif(not RAW.is_dir(), reason="the file lists of OpenNeuro are not available"),
     pytest.mark.slow,
 ]
 SPEC = SimulationSpec(n_volumes=80, t_r_s=2.5)
@@ -28,7 +29,7 @@ RECIPES = resources.files("circuitshift.pipeline.validation.opendata") / "recipe
 
 
 def rebuild(folder, name, chosen=None):
-    """Put a data set together under its true names."""
+    """Write a data set with its real file names and simulated images."""
     lines = (DERIVED / f"{name}-fmriprep" / "FILELIST.txt").read_text().splitlines()
     listed = folder / f"{name}.txt"
     listed.write_text(
@@ -39,7 +40,7 @@ def rebuild(folder, name, chosen=None):
         root / "derivatives" / "fmriprep",
         listed,
         spec=SPEC,
-        rng=np.random.default_rng([ord(c) for c in name]),  # others than in another data set
+        rng=np.random.default_rng([ord(c) for c in name]),  # differs between data sets
         sidecars=DERIVED / f"{name}-fmriprep",
     )
     for file in ("participants.tsv", "participants.json", "dataset_description.json"):
@@ -53,10 +54,10 @@ def run(*words):
     return ended.value.code
 
 
-def test_all_29_people_of_a_trial_with_the_controls_of_another_data_set(tmp_path, capsys):
+def test_all_29_patients_of_a_trial_with_the_controls_of_another_data_set(tmp_path, capsys):
     trial = rebuild(tmp_path, "ds003007")
     participants = tables.read_table(RAW / "ds002748/participants.tsv")
-    # all controls and a few patients of the second data set, whose labels are those of the first
+    # all controls and two patients of the second data set, whose labels also occur in the first
     chosen = {
         person
         for person, group in zip(
@@ -65,7 +66,7 @@ def test_all_29_people_of_a_trial_with_the_controls_of_another_data_set(tmp_path
         if group == "control" or person in ("sub-01", "sub-02")
     }
     rebuild(tmp_path, "ds002748", chosen)
-    # two things a real study has: a follow-up that never came, and one that was not fetched
+    # a missing follow-up, and an image that was not downloaded
     func = trial / "derivatives/fmriprep/sub-03/ses-post/func"
     shutil.rmtree(func)
     missing = next(
@@ -80,12 +81,12 @@ def test_all_29_people_of_a_trial_with_the_controls_of_another_data_set(tmp_path
     words = ("--data", tmp_path, "-w", tmp_path / "work", "--nprocs", 2)
     out = tmp_path / "out/results"
     assert run("validate", recipe, out.parent, *words) == EXIT_PARTIAL
-    said = capsys.readouterr().out
-    assert "never fetched" in said
-    assert "101 people:" in said
-    assert "0 nowhere" in said
+    printed = capsys.readouterr().out
+    assert "never fetched" in printed
+    assert "101 participants:" in printed
+    assert "0 unaccounted for" in printed
     agreed = tables.read_table(out.parent / "validation.tsv").column("agreement")
-    assert list(agreed[:3]) == ["agrees"] * 3  # numbers of people
+    assert list(agreed[:3]) == ["agrees"] * 3  # numbers of participants
 
     content = json.loads((out / "group/verdict.json").read_text())
     assert content["n"] == {

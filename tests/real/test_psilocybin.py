@@ -1,6 +1,6 @@
-"""Real regional series: nine people before and after psilocybin and placebo, AAL-90.
+"""Regional series of nine participants before and after psilocybin and placebo (AAL, 90 regions).
 
-The expected means come from an independent computation on the same files (no denoising).
+The expected means were computed independently from the same files, without denoising.
 """
 
 from pathlib import Path
@@ -18,9 +18,9 @@ from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli.exit_status import EXIT_OK
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "psilocybin-aal90"
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the real series are not on this machine")
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the published series are not available")
 
-EXPECTED = {  # session: mean over all edges, and over the ten-region DMN, Fisher z
+EXPECTED = {  # Fisher z by session: mean over all edges, and over those of ten regions of the DMN
     "placebopre": (0.1912, 0.5487),
     "placebopost": (0.1900, 0.5383),
     "psilocybinpre": (0.1889, 0.5433),
@@ -41,11 +41,11 @@ def test_means_agree_with_an_independent_computation():
         "Frontal_Sup_Medial",
         "Frontal_Med_Orb",
     }
-    for session, (everything, within) in EXPECTED.items():
+    for session, (all_edges, within) in EXPECTED.items():
         runs = [run for run in found.runs if run.session == session]
         assert len(runs) == 9
         z = np.array([connectivity.edges(tables.read_series(run.path)[1]) for run in runs])
-        assert z.mean() == pytest.approx(everything, abs=2e-4)
+        assert z.mean() == pytest.approx(all_edges, abs=2e-4)
         values = FeatureSpace.of_edges(atlas.labels).circuit_values(z, [dmn])
         assert values.mean() == pytest.approx(within, abs=2e-4)
 
@@ -58,7 +58,7 @@ def run(*words):
 
 @pytest.fixture(scope="module")
 def crossover(tmp_path_factory):
-    """Psilocybin against placebo in the same nine people."""
+    """Results of psilocybin compared with placebo in the same nine participants."""
     root = tmp_path_factory.mktemp("crossover")
     (root / "study.toml").write_text(
         '[sessions]\nbaseline = "psilocybinpre"\nfollowup = "psilocybinpost"\n'
@@ -69,7 +69,7 @@ def crossover(tmp_path_factory):
     return root
 
 
-def test_a_crossover_of_nine_people(crossover):
+def test_a_crossover_of_nine_participants(crossover):
     content = tables.read_json(crossover / "out/group/verdict.json")
     assert content["n"]["treated"] == 9
     assert not any("no control arm" in text for text in content["warnings"])

@@ -1,10 +1,10 @@
-"""Semi-real: real regional series painted into images, then from the images to the verdict.
+"""Analysis of images that are simulated from real regional series, up to the verdict.
 
-The series are those of `test_psilocybin`: nine people, before and after psilocybin and placebo, 90
-regions of AAL. Their volume is not here, so parcels of our own stand for the regions: the names are
-AAL's, the places are not, and distances between them mean nothing. What is painted beside the
-series (head motion, physiology, voxel noise) is simulated. `-s` prints the figures of
-docs/validation.md.
+The series are those of `test_psilocybin`: nine participants before and after psilocybin and
+placebo, in 90 regions of AAL. The label image of AAL is not available, so that simulated parcels
+replace the regions. They have the names but not the locations of the regions of AAL, and distances
+between them are not meaningful. Head motion, physiology and voxel noise are simulated. With `-s`,
+the tests print the numbers of docs/validation.md.
 """
 
 from dataclasses import replace
@@ -32,7 +32,7 @@ from circuitshift.workflows.cli.exit_status import EXIT_OK
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "psilocybin-aal90"
 pytestmark = [
-    pytest.mark.skipif(not DATA.is_dir(), reason="the real series are not on this machine"),
+    pytest.mark.skipif(not DATA.is_dir(), reason="the published series are not available"),
     pytest.mark.slow,
 ]
 N_REGIONS = 90
@@ -48,7 +48,7 @@ CROSSOVER = (
     '[sessions]\nbaseline = "psilocybinpre"\nfollowup = "psilocybinpost"\n'
     'control_baseline = "placebopre"\ncontrol_followup = "placebopost"\n'
 )
-#: regressors of the default strategy, as its user would ask nilearn for them
+#: Options of nilearn for the regressors of the default strategy.
 LOAD = {
     "strategy": ("motion", "high_pass", "compcor"),
     "motion": "full",
@@ -58,7 +58,7 @@ LOAD = {
 
 
 def write_atlas(folder):
-    """90 parcels in mirrored pairs (AAL alternates sides) in an ellipsoid of brain size."""
+    """Write 90 parcels in mirrored pairs (AAL alternates sides) in an ellipsoid of brain size."""
     affine = np.diag([3.0, 3, 3, 1])
     affine[:3, 3] = [-75, -111, -72]
     shape = (51, 64, 53)
@@ -66,11 +66,11 @@ def write_atlas(folder):
     left = (((xyz - [0, -17, 6]) / [70, 89, 75]) ** 2).sum(1) <= 1
     left &= xyz[:, 0] <= -3
     rng = np.random.default_rng(90)
-    places = xyz[left]
-    seeds = [places[rng.integers(len(places))]]
-    for _ in range(1, N_REGIONS // 2):  # the voxel that is farthest from all seeds so far
-        seeds.append(places[cKDTree(seeds).query(places)[0].argmax()])
-    nearest = cKDTree(seeds).query(places)[1]
+    points = xyz[left]
+    seeds = [points[rng.integers(len(points))]]
+    for _ in range(1, N_REGIONS // 2):  # the voxel that is farthest from all previous seeds
+        seeds.append(points[cKDTree(seeds).query(points)[0].argmax()])
+    nearest = cKDTree(seeds).query(points)[1]
     labels = np.zeros(len(xyz), np.int16)
     labels[left] = 2 * nearest + 1
     labels = labels.reshape(shape)
@@ -84,8 +84,8 @@ def write_atlas(folder):
 
 
 @pytest.fixture(scope="module")
-def given():
-    """Series as they are published, by person and session."""
+def published():
+    """Published series by participant and session."""
     found = bids.find_runs(DATA, bids.Query())
     return {(run.participant, run.session): tables.read_series(run.path)[1] for run in found.runs}
 
@@ -97,7 +97,7 @@ def run(*words):
 
 
 def from_images(root, series, spec, study, *flags):
-    """Paint and measure; return the folder of results."""
+    """Simulate images, run both levels, and return the output folder."""
     atlas = write_atlas(root)
     spec = replace(spec, atlas=str(atlas))
     write_painted(root / "bids", series, spec=spec, rng=np.random.default_rng(20260101))
@@ -111,100 +111,102 @@ def from_images(root, series, spec, study, *flags):
 
 
 def measured(out, person, session):
-    """Fisher z of the edges of a run, from which the verdict comes."""
+    """Read the Fisher z of the edges of a run."""
     folder = out / f"sub-{person}" / f"ses-{session}" / "func"
     (path,) = folder.glob("*_stat-pearsoncorrelation_relmat.tsv")
     return np.arctanh(tables.read_matrix(path)[1][EDGES])
 
 
-def directly(series, image):
-    """Fisher z of the series themselves, cleaned by nilearn with confounds beside the image."""
+def denoised_edges(series, image):
+    """Compute Fisher z of the published series, denoised by nilearn with the confounds of a run."""
     confounds, kept = load_confounds(str(image), **LOAD)
     cleaned = clean(series, confounds=confounds, sample_mask=kept, standardize="zscore_sample")
     return np.arctanh(np.corrcoef(cleaned.T)[EDGES])
 
 
 def means(image, grid):
-    """Mean of each region's voxels, and nothing else done."""
+    """Compute the mean over the voxels of each region, without denoising."""
     values = np.asarray(nib.load(image).dataobj).T.reshape(-1, grid.brain.size)[:, grid.voxels]
     start = np.flatnonzero(np.diff(grid.region, prepend=-1))
     return np.add.reduceat(values, start, axis=1, dtype=float) / np.bincount(grid.region)
 
 
 def agreement(found, expected):
-    """Correlation, slope on what was expected, bias."""
+    """Return the correlation, the slope on the expected values, and the bias."""
     slope = np.polyfit(expected, found, 1)[0]
     return np.corrcoef(found, expected)[0, 1], slope, (found - expected).mean()
 
 
-def notify(what, rows):
+def report(title, rows):
     r, slope, bias = np.array(rows).T
     print(
-        f"{what}: r {r.min():.3f} (median {np.median(r):.3f}), slope {slope.min():.3f} to "
+        f"{title}: r {r.min():.3f} (median {np.median(r):.3f}), slope {slope.min():.3f} to "
         f"{slope.max():.3f}, bias {bias.min():+.3f} to {bias.max():+.3f}"
     )
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory, given):
+def study(tmp_path_factory, published):
     root = tmp_path_factory.mktemp("semireal")
-    return root, from_images(root, given, SPEC, CROSSOVER)
+    return root, from_images(root, published, SPEC, CROSSOVER)
 
 
 @pytest.fixture(scope="module")
-def edges(study, given):
+def edges(study, published):
     """Fisher z of all runs: measured from images, and directly from the series."""
     root, out = study
     grid = make_grid(load_atlas(next(root.glob("*_dseg.nii.gz"))), SPEC.voxel_mm)
     found = {}
-    for (person, session), series in given.items():
+    for (person, session), series in published.items():
         (image,) = root.glob(f"bids/**/sub-{person}_ses-{session}_*_bold.nii.gz")
         found[person, session] = {
             "images": measured(out, person, session),
             "not denoised": connectivity.edges(means(image, grid)),
-            "directly": directly(series, image),
-            "given": connectivity.edges(series),
+            "series": denoised_edges(series, image),
+            "published": connectivity.edges(series),
         }
     return found
 
 
-def test_edges_come_back_from_images(edges):
+def test_edges_are_recovered_from_images(edges):
     rows = {
         name: [
             agreement(run["images" if name != "not denoised" else name], run[other])
             for run in edges.values()
         ]
-        for name, other in (("directly", "directly"), ("given", "given"), ("not denoised", "given"))
+        for name, other in (
+            ("series", "series"),
+            ("published", "published"),
+            ("not denoised", "published"),
+        )
     }
-    notify(
-        "edges of a run, images against series with the same regressors removed", rows["directly"]
-    )
-    notify("edges of a run, images against series as published", rows["given"])
-    notify("edges of a run, images not denoised against series as published", rows["not denoised"])
-    cost = [agreement(run["directly"], run["given"]) for run in edges.values()]
-    notify("no image: series with regressors removed against series as published", cost)
-    r, slope, bias = np.array(rows["directly"]).T
+    report("edges of a run, images against series with the same regressors removed", rows["series"])
+    report("edges of a run, images against series as published", rows["published"])
+    report("edges of a run, images not denoised against series as published", rows["not denoised"])
+    cost = [agreement(run["series"], run["published"]) for run in edges.values()]
+    report("no image: series with regressors removed against series as published", cost)
+    r, slope, bias = np.array(rows["series"]).T
     assert len(r) == 36
     assert r.min() >= 0.98
     assert np.abs(slope - 1).max() <= 0.03
     assert np.abs(bias).max() <= 0.02
-    # what was painted beside the series is no trifle
+    # without denoising, the simulated noise has a clear effect
     r, slope, _ = np.array(rows["not denoised"]).T
     assert r.min() < 0.8
     assert np.median(slope) < 0.9
 
 
-def test_changes_of_each_person_come_back(edges):
+def test_changes_of_each_participant_are_recovered(edges):
     participants = sorted({person for person, _ in edges})
     assert len(participants) == 9
     for condition, (before, after) in PAIRS.items():
         change = {
             kind: np.array([edges[p, after][kind] - edges[p, before][kind] for p in participants])
-            for kind in ("images", "directly", "given")
+            for kind in ("images", "series", "published")
         }
-        pairs = list(zip(change["images"], change["directly"], strict=True))
+        pairs = list(zip(change["images"], change["series"], strict=True))
         rows = [agreement(found, available) for found, available in pairs]
-        notify(f"{condition}: changes of edges, images against series", rows)
+        report(f"{condition}: changes of edges, images against series", rows)
         means = [change[kind].mean() for kind in change]
         print(f"{condition}: mean change from images, directly, as published", np.round(means, 4))
         r, slope, bias = np.array(rows).T
@@ -214,7 +216,7 @@ def test_changes_of_each_person_come_back(edges):
         assert abs(means[0] - means[1]) <= 0.01
 
 
-def test_the_verdict_is_that_of_the_series(study, edges):
+def test_the_verdict_equals_that_of_the_series(study, edges):
     root, out = study
     content = tables.read_json(out / "group/verdict.json")
     atlas = load_atlas(next(root.glob("*_dseg.nii.gz")))
@@ -227,11 +229,11 @@ def test_the_verdict_is_that_of_the_series(study, edges):
         if row["strategy"] == "24p+acompcor"
     }
     z = {
-        session: np.array([edges[person, session]["directly"] for person in participants])
+        session: np.array([edges[person, session]["series"] for person in participants])
         for pair in PAIRS.values()
         for session in pair
     }
-    moved = [
+    motion = [
         fd[p, "psilocybinpost"]
         - fd[p, "psilocybinpre"]
         - fd[p, "placebopost"]
@@ -244,7 +246,7 @@ def test_the_verdict_is_that_of_the_series(study, edges):
         FeatureSpace.of_edges(atlas.labels, centres_mm=atlas.centres_mm()),
         control_baseline=z["placebopre"],
         control_followup=z["placebopost"],
-        motion_mm=np.array(moved),
+        motion_mm=np.array(motion),
     )
     direct = analyse_edges(visits, circuits, rng=np.random.default_rng(1), rules=Rules())
     assert content["verdict"] == direct.verdict.verdict
@@ -256,16 +258,16 @@ def test_the_verdict_is_that_of_the_series(study, edges):
         pair = found["global", term], available["global", term]
         print(f"{term}: from images {pair[0]:.3f}, from the series {pair[1]:.3f}")
         assert pair[0] == pytest.approx(pair[1], abs=0.02)
-    apart = max(abs(found[key] - available[key]) for key in available)
-    print(f"largest difference of {len(available)} estimates: {apart:.3f}")
-    assert apart <= 0.03
+    largest = max(abs(found[key] - available[key]) for key in available)
+    print(f"largest difference of {len(available)} estimates: {largest:.3f}")
+    assert largest <= 0.03
 
 
-def test_halves_of_baseline_runs_give_no_change(tmp_path, given):
-    """A crossover in which nothing happened: the halves of both baselines, in random order."""
+def test_halves_of_baseline_runs_give_no_change(tmp_path, published):
+    """Test a crossover without an effect: the halves of both baselines, in random order."""
     rng = np.random.default_rng(7)
     halves = {}
-    for (person, session), series in given.items():
+    for (person, session), series in published.items():
         if session.endswith("pre"):
             parts = np.array_split(series, 2)
             first = int(rng.integers(2))
@@ -276,7 +278,7 @@ def test_halves_of_baseline_runs_give_no_change(tmp_path, given):
     for before, after in PAIRS.values():
         study = study.replace(f'"{before}"', f'"{before}1"').replace(f'"{after}"', f'"{before}2"')
     spec = replace(SPEC, sessions=("psilocybinpre1", "psilocybinpre2"))
-    # 50 volumes: the default's 37 regressors would leave too few degrees of freedom
+    # with 50 volumes, the 37 regressors of the default would leave too few degrees of freedom
     out = from_images(tmp_path, halves, spec, study, "--denoise", "24p")
     content = tables.read_json(out / "group/verdict.json")
     assert content["n"]["treated"] == 9

@@ -1,4 +1,4 @@
-"""A running Slurm of one node; ``make slurm-test`` installs it."""
+"""Fixture: a running Slurm of one node, which ``make slurm-test`` installs."""
 
 import os
 import subprocess
@@ -12,8 +12,8 @@ SCRIPT = Path(__file__).with_name("one_node.sh")
 
 @pytest.fixture(scope="session")
 def node():
-    """Folder of a Slurm that runs; without one the tests fail, since a skip would prove nothing."""
-    # not pytest's own folder: munge's socket has a short path
+    """Start a Slurm and return its folder; without Slurm, the tests fail and are not skipped."""
+    # not the folder of pytest, since the path of munge's socket must be short
     with tempfile.TemporaryDirectory(prefix="slurm-", dir="/tmp") as name:
         started = subprocess.run([SCRIPT, "start", name], capture_output=True, text=True)
         try:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A Slurm of one node on this machine, for tests: all of it in one folder, on loopback, beside any
+# Runs a Slurm of one node for tests, in one folder and on the loopback interface, independent of any
 # other Slurm. Usage: one_node.sh install | start FOLDER | stop FOLDER
 set -euo pipefail
 say() { echo "slurm-test: $*" >&2; }
@@ -7,14 +7,14 @@ folder=${2:-}
 case "${1:-}" in
 install)
     command -v slurmctld >/dev/null && command -v slurmd >/dev/null && command -v munged >/dev/null && exit 0
-    command -v apt-get >/dev/null || { say "Slurm is not installed, and there is no apt-get to install it with"; exit 1; }
+    command -v apt-get >/dev/null || { say "Slurm is not installed, and apt-get is not available to install it"; exit 1; }
     as_root=""
     if [ "$(id -u)" != 0 ]; then
         command -v sudo >/dev/null || { say "installing Slurm needs root: apt-get install slurm-wlm munge"; exit 1; }
         as_root=sudo
     fi
     $as_root apt-get update -qq
-    # no service is started: the test starts its own
+    # the tests start their own services
     DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends slurm-wlm munge >/dev/null
     ;;
 start)
@@ -70,7 +70,7 @@ CONF
     export SLURM_CONF=$folder/slurm.conf PATH=$PATH:/usr/sbin
     munged --force --key-file="$folder/munge.key" --socket="$folder/munge.socket" \
         --pid-file="$folder/munged.pid" --log-file="$folder/munged.log" --seed-file="$folder/munge.seed" \
-        || { say "munged does not start on this machine; its words are in $folder/munged.log"; exit 1; }
+        || { say "munged does not start; see $folder/munged.log"; exit 1; }
     slurmctld -c -f "$SLURM_CONF" || { say "slurmctld does not start; see $folder/slurmctld.log"; exit 1; }
     slurmd -f "$SLURM_CONF" -N "$host" || { say "slurmd does not start; see $folder/slurmd.log"; exit 1; }
     for _ in $(seq 150); do
@@ -81,7 +81,7 @@ CONF
     exit 1
     ;;
 stop)
-    # jobs that a test left behind would outlive the services
+    # end jobs of failed tests, which would outlive the services
     SLURM_CONF=$folder/slurm.conf timeout 10 scancel --user="$(id -un)" 2>/dev/null && sleep 3 || true
     for name in slurmd slurmctld munged; do
         if [ -s "$folder/$name.pid" ]; then

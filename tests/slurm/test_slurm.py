@@ -1,4 +1,4 @@
-"""Both levels as jobs of a real Slurm: `make slurm-test`."""
+"""Both levels as jobs of a real Slurm (`make slurm-test`)."""
 
 import json
 import os
@@ -46,17 +46,17 @@ def queue():
 
 
 def wait(seconds=900):
-    """Wait until the queue is empty; return the most tasks seen running at once."""
-    most, end = 0, time.monotonic() + seconds
+    """Wait until the queue is empty; return the largest number of tasks that ran simultaneously."""
+    largest, end = 0, time.monotonic() + seconds
     while states := queue():
-        most = max(most, states.count("RUNNING"))
+        largest = max(largest, states.count("RUNNING"))
         assert time.monotonic() < end, subprocess.run(["squeue"], capture_output=True).stdout
         time.sleep(0.2)
-    return most
+    return largest
 
 
 def jobs(node):
-    """Jobs that ended, by number: name and state."""
+    """Return name and state of each finished job, by its number."""
     done = {}
     for line in (node / "done.log").read_text().splitlines():
         pairs = dict(word.split("=", 1) for word in line.split() if "=" in word)
@@ -71,7 +71,7 @@ def simulate(folder, **changes):
 
 
 def contents(out):
-    """Tables and matrices by name, without reports and what says when they were made."""
+    """Return tables and matrices by name, without reports and logs."""
     return {
         path.relative_to(out): path.read_bytes()
         for path in sorted(out.rglob("*.tsv"))
@@ -81,7 +81,7 @@ def contents(out):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    # what a shell, sbatch or Slurm's own patterns would take apart
+    # characters that have a meaning in a shell, for sbatch or in file name patterns of Slurm
     root = tmp_path_factory.mktemp("s") / 'a study\'s "first" %u $HOME `x` é'
     root.mkdir()
     simulate(root / "data")
@@ -95,14 +95,14 @@ def flags(root):
 def test_a_study_from_images_to_verdict(node, study):
     before = call("slurm", *flags(study), "--status")
     assert before.returncode == 3
-    assert "8 people: 0 done, 0 failed, 8 missing" in before.stdout
+    assert "8 participants: 0 done, 0 failed, 8 missing" in before.stdout
     words = ["--submit", "--array-limit", 2, "--array-size", 5, "--sbatch-args=--comment='a b'"]
     sent = call("slurm", *flags(study), *words)
     assert sent.returncode == 0, sent.stderr
-    assert "8 people to do, 0 done" in sent.stdout
+    assert "8 participants to process, 0 done" in sent.stdout
     again = call("slurm", *flags(study), "--submit")
     assert again.returncode == 1
-    assert "are in the queue still" in again.stderr
+    assert "are still in the queue" in again.stderr
     most = wait()
     assert most <= 2  # the throttle
 
@@ -115,9 +115,9 @@ def test_a_study_from_images_to_verdict(node, study):
 
     after = call("slurm", *flags(study), "--status")
     assert after.returncode == 0, after.stdout
-    assert "8 people: 8 done, 0 failed, 0 missing\ngroup: verdict: " in after.stdout
+    assert "8 participants: 8 done, 0 failed, 0 missing\ngroup: verdict: " in after.stdout
 
-    # the same without Slurm is the same, byte for byte
+    # results without Slurm are identical
     plain = [study / "data", study / "plain"]
     rest = ["-w", study / "work2", "--study", study / "study.toml", "--nprocs", 2]
     for level in ("participant", "group"):
@@ -125,36 +125,36 @@ def test_a_study_from_images_to_verdict(node, study):
     assert contents(study / "plain") == contents(study / "out")
 
 
-def test_only_those_who_failed_are_submitted_again(node, tmp_path):
+def test_only_failed_and_missing_participants_are_submitted_again(node, tmp_path):
     simulate(tmp_path / "data", n_treated=3, n_control=3)
     base = tmp_path / "data/derivatives/fmriprep"
     cut = next((base / "sub-02").rglob("*ses-pre*_bold.nii.gz"))
-    whole = cut.read_bytes()
-    cut.write_bytes(whole[: len(whole) // 2])
+    content = cut.read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
     assert call("slurm", *flags(tmp_path), "--submit").returncode == 0
     wait()
     states = [state for name, state in jobs(node).values() if name == "circuitshift"]
     assert states[-6:].count("FAILED") == 1
-    # whoever failed, the group level has run
+    # the group level has run in spite of the failure
     assert json.loads((tmp_path / "out/group/verdict.json").read_text())["verdict"]
 
-    # one person's node died: the outputs are gone, and no word was left
+    # as if the node of a participant had failed: outputs and messages are missing
     killed = tmp_path / "out/sub-04"
     for path in killed.rglob("*relmat.tsv"):
         path.unlink()
-    said = call("slurm", *flags(tmp_path), "--status")
-    assert said.returncode == 3
-    assert "6 people: 4 done, 1 failed, 1 missing" in said.stdout
-    assert "sub-02: failed: " in said.stdout
-    assert "sub-04: missing: " in said.stdout
+    status = call("slurm", *flags(tmp_path), "--status")
+    assert status.returncode == 3
+    assert "6 participants: 4 done, 1 failed, 1 missing" in status.stdout
+    assert "sub-02: failed: " in status.stdout
+    assert "sub-04: missing: " in status.stdout
 
-    cut.write_bytes(whole)
+    cut.write_bytes(content)
     n_before = len(jobs(node))
     assert call("slurm", *flags(tmp_path), "--submit").returncode == 0
     wait()
     listed = tables.read_table(tmp_path / "out/logs/slurm/002/people.tsv")
     assert listed.column("participant_id") == ["02", "04"]
-    assert len(jobs(node)) == n_before + 3  # two people and the group level
+    assert len(jobs(node)) == n_before + 3  # two participants and the group level
     assert call("slurm", *flags(tmp_path), "--status").returncode == 0
 
 
@@ -168,15 +168,15 @@ def test_a_job_that_is_killed_is_missing_and_then_done(tmp_path):
         time.sleep(0.1)
     subprocess.run(["scancel", "--signal=KILL", "--batch", f"{job}_1"], check=True)
     wait()
-    said = call("slurm", *flags(tmp_path), "--status", "--no-group")
-    assert "2 people: 1 done, 0 failed, 1 missing" in said.stdout
+    status = call("slurm", *flags(tmp_path), "--status", "--no-group")
+    assert "2 participants: 1 done, 0 failed, 1 missing" in status.stdout
     assert call("slurm", *flags(tmp_path), *words).returncode == 0
     wait()
     assert call("slurm", *flags(tmp_path), "--status", "--no-group").returncode == 0
 
 
 @pytest.mark.usefixtures("node")
-def test_a_reference_data_set_goes_person_by_person(tmp_path):
+def test_a_reference_data_set_has_one_task_per_participant(tmp_path):
     simulate(tmp_path / "data", n_treated=2, n_control=0)
     simulate(tmp_path / "healthy", n_treated=1, n_control=0, n_reference=2)
     words = [*flags(tmp_path), "--reference-dataset", f"healthy={tmp_path / 'healthy'}"]
@@ -185,10 +185,10 @@ def test_a_reference_data_set_goes_person_by_person(tmp_path):
     listed = tables.read_table(tmp_path / "out/logs/slurm/001/people.tsv")
     assert listed.column("data_set") == ["", ""] + ["healthy"] * 3
     assert call("slurm", *words, "--status", "--no-group").returncode == 0
-    made = contents(tmp_path / "out")
+    before = contents(tmp_path / "out")
     done = call(tmp_path / "data", tmp_path / "out", "participant", *words[2:])
     assert done.returncode == 0, done.stderr
-    assert contents(tmp_path / "out") == made
+    assert contents(tmp_path / "out") == before
 
 
 def plugin_file(folder, name, **more):
@@ -208,7 +208,7 @@ def test_nipypes_own_plugins(node, tmp_path, plugin):
     done = subprocess.run(command, capture_output=True, text=True, env=without)
     assert done.returncode == 0, done.stdout + done.stderr
     submits = plugin == "SLURMGraph"  # and does not wait
-    assert ("submitted and not waited for" in done.stdout) == submits
+    assert ("jobs submitted; circuitshift does not wait" in done.stdout) == submits
     wait()
-    assert len(jobs(node)) == n_before + 4  # measure and report of two people
+    assert len(jobs(node)) == n_before + 4  # measurement and report of two participants
     assert call("slurm", *flags(tmp_path), "--status", "--no-group").returncode == 0

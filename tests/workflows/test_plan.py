@@ -1,44 +1,56 @@
-"""The plan: each participant's own runs and faults, in a place of their own."""
+"""Plan of an analysis: runs and problems of each participant, and the text of a dry run."""
 
+import nibabel as nib
 import numpy as np
+import pytest
 
 from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.records import AnalysisSettings
-from circuitshift.workflows.plan import InputFolder, make_plan
+from circuitshift.workflows.plan import (
+    InputFolder,
+    count_participants,
+    describe,
+    make_plan,
+)
 
 LABELS = [f"Region_{k}" for k in range(5)]
 
 
-def write(root, participants):
+def write(root, participants, atlas="A"):
     for label in participants:
         for session in ("pre", "post"):
             path = root / f"sub-{label}/ses-{session}/func"
-            path /= f"sub-{label}_ses-{session}_task-rest_atlas-A_timeseries.tsv"
+            path /= f"sub-{label}_ses-{session}_task-rest_atlas-{atlas}_timeseries.tsv"
             tables.write_series(path, LABELS, np.ones((5, 5)), sidecar={"RepetitionTime": 2.0})
     return root
 
 
-def test_participants_have_their_own_runs_and_faults(tmp_path):
+def plan_of(data, out, query=None, **settings):
+    return make_plan(
+        [InputFolder(data, data)], query or bids.Query(), settings=AnalysisSettings(**settings),
+        out_dir=out,
+    )  # fmt: skip
+
+
+def test_participants_have_their_own_runs_and_problems(tmp_path):
     data = write(tmp_path / "data", ("01", "02", "03"))
     empty = next(data.glob("sub-02/ses-post/func/*.tsv"))
     empty.write_bytes(b"")
-    plan = make_plan(
-        [InputFolder(data, data)], bids.Query(), settings=AnalysisSettings(),
-        out_dir=tmp_path / "out",
-    )  # fmt: skip
-    found = {
+    plan = plan_of(data, tmp_path / "out")
+    summary = {
         p.participant: ([(r.participant, r.session) for r in p.runs], len(p.problems))
         for p in plan.participants
     }
-    assert found == {
+    assert summary == {
         "01": ([("01", "post"), ("01", "pre")], 0),
         "02": ([("02", "pre")], 1),
         "03": ([("03", "post"), ("03", "pre")], 0),
     }
 
 
-def test_equal_labels_of_two_data_sets_do_not_meet(tmp_path):
+def test_participants_of_two_data_sets_can_have_the_same_label(tmp_path):
     main, other = (write(tmp_path / name, ("01",)) for name in ("main", "other"))
     plan = make_plan(
         [InputFolder(main, main), InputFolder(other, other, "healthy")], bids.Query(),
@@ -50,3 +62,92 @@ def test_equal_labels_of_two_data_sets_do_not_meet(tmp_path):
     assert first.node_name != second.node_name
     assert all(run.path.is_relative_to(main) for run in first.runs)
     assert all(run.path.is_relative_to(other) for run in second.runs)
+
+
+def test_participants_without_files_are_listed(tmp_path):
+    data = write(tmp_path / "data", ("01",))
+    (data / "participants.tsv").write_text("participant_id\nsub-01\nsub-02\nsub-03\n")
+    assert plan_of(data, tmp_path).without_data == ("sub-02", "sub-03")
+    # a participant who was selected by label is listed with a problem instead
+    plan = plan_of(data, tmp_path, bids.Query(participants=("01", "sub-03")))
+    assert plan.without_data == ()
+    assert [(p.participant, len(p.problems)) for p in plan.participants] == [("01", 0), ("03", 1)]
+
+
+@pytest.mark.parametrize(
+    ("atlases", "selected"),
+    [(("b",), "B"), (("seitzman300",), "A"), (("/x/atlas-B_dseg.nii",), "B")],
+)
+def test_one_atlas_of_several_is_used(tmp_path, atlases, selected):
+    data = write(write(tmp_path / "data", ("01",)), ("01",), atlas="B")
+    plan = plan_of(data, tmp_path / "out", atlases=atlases)
+    assert {run.atlas for run in plan.participants[0].runs} == {selected}
+    assert len(plan.participants[0].runs) == 2
+    other = "B" if selected == "A" else "A"
+    note = f"Series or matrices of atlas {selected} are used; --atlas can select {other} instead."
+    assert note in plan.notes
+
+
+def test_without_usable_runs_all_problems_are_reported(tmp_path):
+    data = write(tmp_path / "data", [f"{k:02d}" for k in range(1, 13)])
+    for path in data.rglob("*.tsv"):
+        path.write_bytes(b"")
+    with pytest.raises(InputError, match="has no usable run") as caught:
+        plan_of(data, tmp_path / "out")
+    lines = str(caught.value).splitlines()
+    assert sum("_timeseries.tsv" in line for line in lines[1:-1]) == 20
+    assert "  - and 4 more problems" in lines
+    assert "check --participant-label" in lines[-1]
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Write a raw data set of one participant with one run."""
+    folder = tmp_path / "raw" / "sub-01"
+    for name, shape in (
+        ("func/sub-01_task-rest_bold", (6, 5, 4, 60)),
+        ("anat/sub-01_T1w", (64, 64, 64)),
+    ):
+        path = folder / f"{name}.nii.gz"
+        path.parent.mkdir(parents=True)
+        nib.save(nib.Nifti1Image(np.zeros(shape, np.int16), np.diag([3, 3, 3, 1])), path)
+    (folder / "func/sub-01_task-rest_bold.json").write_text('{"RepetitionTime": 2.0}')
+    return tmp_path / "raw"
+
+
+def test_raw_images_are_used_without_preprocessed_runs(raw, tmp_path):
+    plan = plan_of(raw, tmp_path / "out")
+    (participant,) = plan.participants
+    assert participant.runs == ()
+    assert [bold.path.name for bold in participant.bolds] == ["sub-01_task-rest_bold.nii.gz"]
+    assert participant.preproc_dir == tmp_path / "out/preproc"
+    assert any("contains no preprocessed run" in note for note in plan.notes)
+    text = describe(plan, AnalysisSettings(), level="participant")
+    assert text.startswith("1 participant, 1 run, 0 participants with two or more sessions\n")
+    assert "\nsub-01  no session: 1 run(s) [raw]\n" in text
+    assert "_desc-preproc_bold.nii.gz" in text
+
+
+def test_a_description_lists_participants_problems_and_outputs(tmp_path):
+    data = write(tmp_path / "data", ("01", "02"))
+    next(data.glob("sub-02/ses-post/func/*.tsv")).write_bytes(b"")
+    (data / "participants.tsv").write_text("participant_id\nsub-01\nsub-02\nsub-03\n")
+    plan = plan_of(data, tmp_path / "out")
+    lines = describe(plan, AnalysisSettings(), level="group").splitlines()
+    assert lines[0] == "2 participants, 3 runs, 1 participant with two or more sessions"
+    assert "sub-01  ses-post: 1 run(s) [timeseries], ses-pre: 1 run(s) [timeseries]" in lines
+    assert "sub-02  ses-pre: 1 run(s) [timeseries]" in lines
+    assert any(line.startswith("    not usable: ") and "ses-post" in line for line in lines)
+    assert "no usable file: sub-03" in lines
+    assert any(line.endswith("_relmat.tsv") for line in lines)
+    assert "group/verdict.json" in lines[-1]
+    participant_level = describe(plan, AnalysisSettings(), level="participant")
+    assert participant_level.splitlines() == lines[:-1]
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("n", "text"), [(0, "0 participants"), (1, "1 participant"), (2, "2 participants")]
+)
+def test_numbers_of_participants_have_the_right_plural(n, text):
+    assert count_participants(n) == text

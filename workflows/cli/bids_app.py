@@ -1,4 +1,4 @@
-"""The BIDS App: both levels, once the command line has become a request."""
+"""The BIDS App: runs the participant or group level that a request describes."""
 
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -18,21 +18,30 @@ from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, ExecutionS
 from circuitshift.pipeline.reports.person import inputs as collect
 from circuitshift.pipeline.study.group_level import DataSet, recorded_settings
 from circuitshift.pipeline.study.preregistration import freeze_plan, plan_of
+from circuitshift.pipeline.study.resolution.describe import format_resolution
 from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
-from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
+from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import (
+    check_design,
     check_folders,
     check_writable,
     prepare_outputs,
+    record_selection,
     validate_input,
 )
 from circuitshift.workflows.cli.request import Request
-from circuitshift.workflows.cli.terminal import count_participants, notify
+from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.cluster.status import is_unchanged
 from circuitshift.workflows.engine.crashes import explain
 from circuitshift.workflows.engine.locks import claimed, scratch
 from circuitshift.workflows.engine.log import log_line
-from circuitshift.workflows.plan import ParticipantPlan, StudyPlan, describe, make_plan
+from circuitshift.workflows.plan import (
+    ParticipantPlan,
+    StudyPlan,
+    count_participants,
+    describe,
+    make_plan,
+)
 
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
@@ -43,16 +52,24 @@ __all__ = ["app"]
 
 
 def app(request: Request) -> int:
-    """Run the BIDS App at one level.
+    """Run one level of the BIDS App.
 
     Parameters
     ----------
     request : Request
+        Request made from the command line.
 
     Returns
     -------
     int
-        Exit status.
+        Exit status: `EXIT_OK`, or `EXIT_PARTIAL` if participants or runs failed.
+
+    Raises
+    ------
+    InputError
+        If input or options cannot be used.
+    OutputError
+        If an output cannot be written.
     """
     check_folders(request)
     stated = read_study_file(request.study_file) if request.study_file else StudyFile()
@@ -61,34 +78,45 @@ def app(request: Request) -> int:
     is_group = request.analysis_level == "group"
     if is_group and not request.dry_run and _is_measured(request):
         settings = _as_measured(request)
-        with _at_work(request, None) as execution:
-            plan = (settings, execution)
-            return _group(request.data_sets, stated, plan=plan, request=request)
+        with _locked_outputs(request, None) as execution:
+            return _run_group(request.data_sets, stated, how=(settings, execution), request=request)
     settings = request.settings
     study = make_plan(request.folders, request.query, settings=settings, out_dir=request.output_dir)
     if request.dry_run:
-        notify(describe(study, settings, level=request.analysis_level))
-        return EXIT_OK
+        return _print_plan(study, stated, request)
+    check_design(study, stated, request)
     if not request.skip_bids_validation:
         validate_input(request.bids_dir)
     if not is_group:
-        participants = [_key(person, request.output_dir) for person in study.participants]
-        with _at_work(request, participants) as execution:
-            return _participants(study, settings, execution, request)
-    if any(p.raw or any(map(is_image, p.runs)) for p in study.participants):
+        folders = [_relative_folder(plan, request.output_dir) for plan in study.participants]
+        with _locked_outputs(request, folders) as execution:
+            return _run_participant_level(study, settings, execution, request)
+    if any(plan.raw or any(map(is_image, plan.runs)) for plan in study.participants):
         raise InputError(
-            f"{request.output_dir} holds no measured people; run the participant level first: "
-            f"circuitshift {request.bids_dir} {request.output_dir} participant"
+            f"{request.output_dir} contains no measured participants; run the participant level "
+            f"first: circuitshift {request.bids_dir} {request.output_dir} participant"
         )
-    with _at_work(request, None) as execution:
-        first = _participants(study, settings, execution, request)
-        plan = (settings, execution)
-        return max(first, _group(study.data_sets, stated, plan=plan, request=request))
+    with _locked_outputs(request, None) as execution:
+        status = _run_participant_level(study, settings, execution, request)
+        how = (settings, execution)
+        return max(status, _run_group(study.data_sets, stated, how=how, request=request))
+
+
+def _print_plan(plan: StudyPlan, stated: StudyFile, request: Request) -> int:
+    """Print the design and the plan; fail if the design is needed and cannot be resolved."""
+    resolution, observed = plan.resolve(stated)
+    sentences = [note for _, note in plan.selection]
+    notify(format_resolution(resolution, observed, sentences) + "\n")
+    notify(describe(plan, request.settings, level=request.analysis_level))
+    is_needed = request.analysis_level == "group" or request.study_file is not None
+    return EXIT_FAILED if is_needed and resolution.refusals else EXIT_OK
 
 
 @contextmanager
-def _at_work(request: Request, participants: Sequence[str] | None) -> Iterator[ExecutionSettings]:
-    """Hold people of the output folder, and make scratch space for this run alone."""
+def _locked_outputs(
+    request: Request, participants: Sequence[str] | None
+) -> Iterator[ExecutionSettings]:
+    """Lock participants of the output folder, and create a scratch folder for this run."""
     execution = request.execution
     bids.refuse_foreign(request.output_dir)
     check_writable("OUTPUT_DIR", request.output_dir)
@@ -103,21 +131,21 @@ def _at_work(request: Request, participants: Sequence[str] | None) -> Iterator[E
 
 
 def _only_submits(execution: ExecutionSettings) -> bool:
-    """Tell whether the plugin submits jobs and does not wait; Nipype is asked about a file only."""
+    """Return whether the plugin submits jobs without waiting; imports Nipype only if necessary."""
     if execution.plugin_file is None:
         return False
-    from circuitshift.workflows.engine.run import only_submits  # noqa: PLC0415 - two seconds
+    from circuitshift.workflows.engine.run import only_submits  # noqa: PLC0415 - takes 2 s
 
     return only_submits(execution)
 
 
-def _key(person: ParticipantPlan, out_dir: Path) -> str:
-    """Folder of a person below the output folder."""
-    return (person.out_dir / f"sub-{person.participant}").relative_to(out_dir).as_posix()
+def _relative_folder(plan: ParticipantPlan, out_dir: Path) -> str:
+    """Return the folder of a participant, relative to the output folder."""
+    return (plan.out_dir / f"sub-{plan.participant}").relative_to(out_dir).as_posix()
 
 
 def _freeze(request: Request, stated: StudyFile) -> int:
-    """Write the plan; neither people nor groups are read."""
+    """Write the analysis plan without reading participants or groups."""
     check_writable("OUTPUT_DIR", request.output_dir)
     measured = any(d.outputs.glob("sub-*/sub-*_runs.tsv") for d in request.data_sets)
     settings = _as_measured(request) if measured else request.settings
@@ -127,10 +155,11 @@ def _freeze(request: Request, stated: StudyFile) -> int:
 
 
 def _is_measured(request: Request) -> bool:
-    """Tell whether the participant level has been run for every data set.
+    """Return whether the participant level has been run for every data set.
 
-    Series and matrices count as not measured: looking at them again costs next to nothing, and an
-    input that changed is then never missed. Where only reports are made again nothing is measured.
+    Data sets of series and matrices count as not measured. Measuring them again takes little time,
+    and ensures that changes of the input are noticed. With ``--reports-only``, nothing is measured,
+    so that every data set counts as measured.
     """
     if request.reports_only:
         return True
@@ -142,57 +171,61 @@ def _is_measured(request: Request) -> bool:
 
 
 def _as_measured(request: Request) -> AnalysisSettings:
-    """Take the settings of the participant level; refuse flags that contradict them."""
+    """Return the settings of the participant level; refuse flags that contradict them."""
     recorded = recorded_settings(request.data_sets)
-    asked = replace(recorded, **dict(request.given))
-    same = recorded.by_content()
-    unlike = [
+    requested = replace(recorded, **dict(request.given))
+    recorded_content = recorded.by_content()
+    different = [
         f"{name} = {value} (measured with {getattr(recorded, name)})"
         for name, value in request.given
-        if name != "circuits" and getattr(asked.by_content(), name) != getattr(same, name)
+        if name != "circuits"
+        and getattr(requested.by_content(), name) != getattr(recorded_content, name)
     ]
-    if unlike:
+    if different:
         raise InputError(
-            f"the participant level was run with other settings: {'; '.join(unlike)}; run it again "
-            "with these flags, or leave them out here"
+            f"the participant level was run with other settings: {'; '.join(different)}; run the "
+            "participant level again with these flags, or omit them at the group level"
         )
-    return replace(asked, circuits=request.settings.circuits)
+    return replace(requested, circuits=request.settings.circuits)
 
 
-def _participants(
+def _run_participant_level(
     plan: StudyPlan,
     settings: AnalysisSettings,
     execution: ExecutionSettings,
     request: Request,
 ) -> int:
-    """Measure everybody and write a report for each."""
+    """Measure all participants and write a report for each of them."""
     submits = _only_submits(execution)
     if submits and request.clean_workdir:
-        raise InputError("--clean-workdir would take away what the submitted jobs read")
+        raise InputError(
+            "--clean-workdir would remove files that the submitted jobs need; omit this flag"
+        )
     for note in plan.notes:
         notify(f"note: {note}")
     for problem in plan.problems:
-        notify(f"fault: {problem}")
+        notify(f"problem: {problem}")
     start = time.monotonic()
     prepare_outputs(plan, settings, preproc_only=request.preproc_only)
+    record_selection(plan, request)
     log_dir = request.output_dir.resolve() / "logs"
-    left = _left(plan.participants, settings, request)
+    remaining = _remaining(plan.participants, settings, request)
     if not request.reports_only:
         tables.write_json(command_record(request.output_dir), {"command": request.command})
-    crashes = _run_participants(left, settings, execution, request) if left else ()
+    crashes = _run_workflows(remaining, settings, execution, request) if remaining else ()
     if submits:
         notify(
-            f"{count_participants(len(left))}: submitted and not waited for; "
-            "who is done: "
-            "circuitshift slurm BIDS_DIR OUTPUT_DIR --status"
+            f"{count_participants(len(remaining))}: jobs submitted; circuitshift does not wait for "
+            "them. To see which participants are done, run circuitshift slurm BIDS_DIR OUTPUT_DIR "
+            "--status"
         )
         return EXIT_OK
-    _record_crashes(crashes, left, settings)
-    failed = _failed(plan, log_dir, changed={person.node_name for person in left})
+    _record_crashes(crashes, remaining, settings)
+    failed = _failed_runs(plan, log_dir, changed={item.node_name for item in remaining})
     for line in failed:
         notify(line)
-    if execution.resource_monitor and left:
-        from circuitshift.workflows.engine.run import resources  # noqa: PLC0415 - two seconds
+    if execution.resource_monitor and remaining:
+        from circuitshift.workflows.engine.run import resources  # noqa: PLC0415 - takes 2 s
 
         notify(resources(log_dir / "resources.json"))
     notify(
@@ -203,32 +236,32 @@ def _participants(
     return EXIT_PARTIAL if crashes or failed else EXIT_OK
 
 
-def _left(
+def _remaining(
     participants: Sequence[ParticipantPlan], settings: AnalysisSettings, request: Request
 ) -> list[ParticipantPlan]:
-    """Leave out participants for whom nothing would change."""
+    """Return the participants whose outputs are not current."""
     if request.reports_only:
         return list(participants)
-    left = [
-        person
-        for person in participants
-        if not is_unchanged(person, settings, preproc_only=request.preproc_only)
+    remaining = [
+        plan
+        for plan in participants
+        if not is_unchanged(plan, settings, preproc_only=request.preproc_only)
     ]
-    if len(left) < len(participants):
-        n_done = len(participants) - len(left)
+    if len(remaining) < len(participants):
+        n_done = len(participants) - len(remaining)
         notify(f"{count_participants(n_done)}: inputs, settings and code unchanged; nothing to do")
-    return left
+    return remaining
 
 
-def _run_participants(
+def _run_workflows(
     participants: Sequence[ParticipantPlan],
     settings: AnalysisSettings,
     execution: ExecutionSettings,
     request: Request,
 ) -> tuple["Crash", ...]:
-    """Run the workflows of participants to their end; return what crashed."""
-    from circuitshift.workflows.engine.run import run_workflow  # noqa: PLC0415 - two seconds
-    from circuitshift.workflows.participant import init_participant_wf  # noqa: PLC0415 - as above
+    """Run the workflows of participants, and return the nodes that crashed."""
+    from circuitshift.workflows.engine.run import run_workflow  # noqa: PLC0415 - takes 2 s
+    from circuitshift.workflows.participant import init_participant_wf  # noqa: PLC0415 - same
 
     def build() -> "Workflow":
         return init_participant_wf(
@@ -248,60 +281,63 @@ def _record_crashes(
     participants: Sequence[ParticipantPlan],
     settings: AnalysisSettings,
 ) -> None:
-    """Give everybody whose step crashed a row, and a page, that say so."""
-    by_node = {person.node_name: person for person in participants}
-    unsaid: list[OutputError] = []
+    """Write the crash of each participant into their table of runs and their report."""
+    by_node = {plan.node_name: plan for plan in participants}
+    write_errors: list[OutputError] = []
     for crash in crashes:
-        person = next(by_node[part] for part in crash.node.split(".") if part in by_node)
+        plan = next(by_node[part] for part in crash.node.split(".") if part in by_node)
         step = crash.node.rpartition(".")[2]
         sentence, expected = explain(crash.file)
-        seen = f"; see {crash.file}" if crash.file else ""
-        reason = sentence if expected else f"unforeseen error in {step} ({sentence}){seen}"
-        notify(f"sub-{person.participant}: {reason}")
+        reference = f"; see {crash.file}" if crash.file else ""
+        reason = sentence if expected else f"unexpected error in {step} ({sentence}){reference}"
+        notify(f"sub-{plan.participant}: {reason}")
         if step == "report":
             continue
         try:
-            measure.record_crash(person.participant, reason, out_dir=person.out_dir)
-            collect.report_participant(person.participant, settings, person.out_dir)
-        except OutputError as error:  # a full disk, which is no fault of this person
-            unsaid.append(error)
+            measure.record_crash(plan.participant, reason, out_dir=plan.out_dir)
+            collect.report_participant(plan.participant, settings, plan.out_dir)
+        except OutputError as error:  # such as a full disk, which concerns all participants
+            write_errors.append(error)
         except Exception as error:
-            notify(f"sub-{person.participant}: its page could not be written ({error})")
-    if unsaid:
-        raise unsaid[0]
+            notify(f"sub-{plan.participant}: the report could not be written ({error})")
+    if write_errors:
+        raise write_errors[0]
 
 
-def _failed(plan: StudyPlan, log_dir: Path, *, changed: Collection[str]) -> list[str]:
-    """Name runs that could not be measured; what came of new ones goes to each person's log."""
+def _failed_runs(plan: StudyPlan, log_dir: Path, *, changed: Collection[str]) -> list[str]:
+    """Describe runs that could not be measured, and write the outcome of new runs to the logs."""
     lines = []
-    for person in plan.participants:
-        path = runs_table(person.participant, person.out_dir)
+    for participant in plan.participants:
+        path = runs_table(participant.participant, participant.out_dir)
         if not path.exists():
             continue
         rows = list(tables.read_table(path).rows())
-        name = person.node_name.removesuffix("_wf").replace("sub_", "sub-")
-        for row in rows if person.node_name in changed else ():
+        name = participant.node_name.removesuffix("_wf").replace("sub_", "sub-")
+        for row in rows if participant.node_name in changed else ():
             outcome = f"{row['run']}, {row['atlas']}, {row['strategy']}: {row['status']}"
             log_line(log_dir / f"{name}.log", f"{outcome} ({row['reason']})")
         rows = [row for row in rows if row["status"] == "failed"]
-        lines += [f"sub-{person.participant}: {row['run']}: {row['reason']}" for row in rows]
-    return list(dict.fromkeys(lines))  # strategies fail alike
+        lines += [f"sub-{participant.participant}: {row['run']}: {row['reason']}" for row in rows]
+    return list(dict.fromkeys(lines))  # all strategies of a run fail for the same reason
 
 
-def _group(
+def _run_group(
     data_sets: Sequence[DataSet],
     stated: StudyFile,
     *,
-    plan: tuple[AnalysisSettings, ExecutionSettings],
+    how: tuple[AnalysisSettings, ExecutionSettings],
     request: Request,
 ) -> int:
     """Analyse the study and print its verdict."""
-    settings, execution = plan
+    settings, execution = how
     from circuitshift.workflows.engine.run import only_submits, run_workflow  # noqa: PLC0415
     from circuitshift.workflows.group import init_group_wf  # noqa: PLC0415
 
     if only_submits(execution):
-        raise InputError("the group level needs a plugin that waits for its jobs, such as SLURM")
+        raise InputError(
+            f"{execution.plugin_file}: the group level needs a plugin that waits for its jobs, "
+            "such as SLURM; choose another plugin"
+        )
     out_dir = request.output_dir
 
     def build() -> "Workflow":
@@ -315,21 +351,25 @@ def _group(
             reports_only=request.reports_only,
         )
 
-    # two nodes, one after the other: no pool of processes is needed
-    alone = replace(execution, n_procs=1)
+    # the two nodes run one after the other, so that no pool of processes is needed
+    single_process = replace(execution, n_procs=1)
     crashes = run_workflow(
-        build, alone, log_dir=out_dir.resolve() / "logs", notify=notify, on_step=notify.step
+        build,
+        single_process,
+        log_dir=out_dir.resolve() / "logs",
+        notify=notify,
+        on_step=notify.step,
     )
     if crashes:
         sentence, expected = explain(crashes[0].file)
         if expected:
-            Path(crashes[0].file).unlink()  # nothing crashed: the sentence says it all
+            Path(crashes[0].file).unlink()  # the message is sufficient for an expected error
             raise InputError(sentence)
-        seen = f"; see {crashes[0].file}" if crashes[0].file else ""
-        raise InputError(f"the group level failed unforeseen ({sentence}){seen}")
+        reference = f"; see {crashes[0].file}" if crashes[0].file else ""
+        raise InputError(f"unexpected error at the group level ({sentence}){reference}")
     content = tables.read_json(out_dir / "group" / "verdict.json")
     for sentence in content["design"]["inferred"]:
-        notify(f"inferred: {sentence}")
+        notify(f"design: {sentence}")
     notify(f"\nverdict: {content['verdict']}\n  {content['sentence']}\n  {content['reason']}")
     for warning in content["warnings"]:
         notify(f"  warning: {warning}")
@@ -340,5 +380,5 @@ def _group(
         if row["stage"] == "participant" and not set(row["code"].split("; ")) <= set(quality.CODES)
     ]
     for row in failed:
-        notify(f"left out after a failure: {row['participant_id']}: {row['reason']}")
+        notify(f"excluded after a failure: {row['participant_id']}: {row['reason']}")
     return EXIT_PARTIAL if failed else EXIT_OK

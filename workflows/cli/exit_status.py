@@ -2,4 +2,4 @@
 
 EXIT_OK = 0
 EXIT_FAILED = 1
-EXIT_PARTIAL = 3  # finished, and some people or runs failed; 2 is argparse's
+EXIT_PARTIAL = 3  # some participants or runs failed; argparse uses 2 for wrong usage

@@ -1,7 +1,7 @@
-"""The command line: a BIDS App and a few tools. Thin: it parses, calls and prints.
+"""Entry point of the command line, which consists of a BIDS App and several tools.
 
-Nothing heavy is imported at the top, so that ``--help`` answers at once and thread limits can be
-set before numpy starts its threads.
+Only light modules are imported at the top, so that ``--help`` is fast and thread limits can be set
+before NumPy starts its threads.
 """
 
 import argparse
@@ -19,15 +19,15 @@ from circuitshift.workflows.cli.tool_parsers import tool_parsers
 
 __all__ = ["main"]
 
-_LEAST_MEMORY = 2**30  # address space; loading the libraries alone takes some 700 MB
+_MIN_MEMORY = 2**30  # address space, bytes; loading the libraries alone takes about 700 MB
 
-_TOOLS = ("demo", "simulate", "calibrate", "power", "slurm", "fetch", "validate")
+_TOOLS = ("init", "demo", "simulate", "calibrate", "power", "slurm", "fetch", "validate")
 
 
 def _run(
     tool: str, parser: argparse.ArgumentParser, options: argparse.Namespace, command: str
 ) -> int:
-    """Make the request and hand it to its command; what is heavy is imported here."""
+    """Create the request and pass it to its command; heavy modules are imported here."""
     from circuitshift.workflows.cli import request as requests  # noqa: PLC0415
     from circuitshift.workflows.cli import tool_requests  # noqa: PLC0415
 
@@ -55,30 +55,33 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     Parameters
     ----------
     argv : sequence of str, optional
-        Arguments; the process's own by default.
+        Arguments of the command. By default, those of the current process are used.
 
     Raises
     ------
     SystemExit
-        Always; its code is one of `EXIT_OK`, `EXIT_FAILED`, `EXIT_PARTIAL`, or argparse's 2.
+        Always. Its code is `EXIT_OK`, `EXIT_FAILED` or `EXIT_PARTIAL`, 2 for wrong usage, or 130
+        after an interruption.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     tools = tool_parsers() if words and words[0] in _TOOLS else {}
     parser, rest = (tools[words[0]], words[1:]) if tools else (app_parser(), words)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names of files need not fit the terminal
+        if isinstance(stream, io.TextIOWrapper):  # the terminal may not support all file names
             stream.reconfigure(errors="backslashreplace")
     options = parser.parse_args(rest)
     _limit_threads(getattr(options, "omp_nthreads", None))
     try:
-        _refuse_little_memory()
+        _check_memory_limit()
         command = shlex.join(["circuitshift", *words])
         code = _run(words[0] if tools else "", parser, options, command)
     except BrokenPipeError:  # `circuitshift ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = EXIT_OK
     except KeyboardInterrupt:
-        print("circuitshift: interrupted; run it again to go on", file=sys.stderr)  # noqa: T201
+        print(  # noqa: T201 - output of the command line
+            "circuitshift: interrupted; run the same command again to continue", file=sys.stderr
+        )
         code = 130
     except Exception as error:
         _print_reason(error, getattr(options, "output_dir", None))
@@ -86,32 +89,35 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _refuse_little_memory() -> None:
-    """Refuse a limit under which libraries do not load: OpenBLAS would wait for memory for ever."""
+def _check_memory_limit() -> None:
+    """Refuse a memory limit that is too low for OpenBLAS, which would wait for memory forever."""
     import resource  # noqa: PLC0415 - one use
 
     from circuitshift.atlases.errors import CircuitshiftError  # noqa: PLC0415 - when it is needed
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY and limit < _LEAST_MEMORY:
+    if limit != resource.RLIM_INFINITY and limit < _MIN_MEMORY:
         raise CircuitshiftError(
             f"memory is limited to {limit / 2**20:.0f} MB (ulimit -v); allow at least "
-            f"{_LEAST_MEMORY // 2**20} MB"
+            f"{_MIN_MEMORY // 2**20} MB"
         )
 
 
 def _print_reason(error: Exception, out_dir: Path | None) -> None:
-    """Print one sentence; what nobody foresaw goes to a file as a whole."""
+    """Print one sentence; the traceback of an unexpected error is written to a file."""
     from circuitshift.atlases.errors import CircuitshiftError  # noqa: PLC0415 - when it is needed
-    from circuitshift.workflows.engine.crashes import last_words  # noqa: PLC0415
+    from circuitshift.workflows.engine.crashes import record_unexpected_error  # noqa: PLC0415
     from circuitshift.workflows.engine.log import plain  # noqa: PLC0415
 
-    text = str(error) if isinstance(error, CircuitshiftError) else last_words(error, out_dir)
-    print(f"circuitshift: {plain(text)}", file=sys.stderr)  # noqa: T201 - the command line speaks
+    if isinstance(error, CircuitshiftError):
+        text = str(error)
+    else:
+        text = record_unexpected_error(error, out_dir)
+    print(f"circuitshift: {plain(text)}", file=sys.stderr)  # noqa: T201 - command-line output
 
 
 def _limit_threads(n: int | None) -> None:
-    """Give numpy's libraries their number of threads before they start."""
+    """Set the number of threads of NumPy's libraries before they are loaded."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         if n is not None:
             os.environ[name] = str(n)

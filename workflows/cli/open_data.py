@@ -1,4 +1,4 @@
-"""What the tools for published data do: fetch and validate."""
+"""Tools for published data: fetch and validate."""
 
 import time
 from pathlib import Path
@@ -20,19 +20,42 @@ from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
 from circuitshift.workflows.cli.request import app_request
 from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.cli.tool_requests import FetchRequest, ValidateRequest
+from circuitshift.workflows.plan import count_participants
 
 __all__ = ["fetch", "run_open_data", "validate"]
 
 
 def run_open_data(request: FetchRequest | ValidateRequest) -> int:
-    """Run the tool that a request is for; return the exit status."""
+    """Run the tool that a request describes.
+
+    Parameters
+    ----------
+    request : FetchRequest or ValidateRequest
+        Request made from the command line.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
     return fetch(request) if isinstance(request, FetchRequest) else validate(request)
 
 
 def fetch(request: FetchRequest) -> int:
-    """Fetch what an analysis needs of one data set; return the exit status."""
+    """Download the files of one data set that an analysis needs.
+
+    Parameters
+    ----------
+    request : FetchRequest
+        Data set, target folder and selection of files.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
     start = time.monotonic()
-    found = fetch_files(
+    fetched = fetch_files(
         request.dataset,
         request.folder,
         request.selection,
@@ -41,18 +64,35 @@ def fetch(request: FetchRequest) -> int:
         notify=notify,
         dry_run=request.dry_run,
     )
-    commits = {"raw": found.commit or "not told", **found.derivatives}
-    told = ", ".join(f"{name} {commit}" for name, commit in commits.items())
-    notify(f"version {found.tag}; commits: {told}")
+    commits = {"raw": fetched.commit or "not available", **fetched.derivatives}
+    commit_list = ", ".join(f"{name} {commit}" for name, commit in commits.items())
+    notify(f"version {fetched.tag}; commits: {commit_list}")
     if not request.dry_run:
         notify(
-            f"{found.n_files} files are whole ({time.monotonic() - start:.0f} s): {found.folder}"
+            f"{fetched.n_files} files are complete ({time.monotonic() - start:.0f} s): "
+            f"{fetched.folder}"
         )
     return EXIT_OK
 
 
 def validate(request: ValidateRequest) -> int:
-    """Fetch what a recipe needs, run both levels, compare with what was published."""
+    """Download the data sets of a recipe, run both levels, and compare with published results.
+
+    Parameters
+    ----------
+    request : ValidateRequest
+        Recipe and folders.
+
+    Returns
+    -------
+    int
+        Exit status; `EXIT_FAILED` if participants are missing from the results.
+
+    Raises
+    ------
+    InputError
+        If a folder contains another validation or other data.
+    """
     if request.recipe == "list":
         for name in recipe_names():
             notify(f"{name}  {load_recipe(name).title}")
@@ -61,7 +101,7 @@ def validate(request: ValidateRequest) -> int:
     recipe = load_recipe(request.recipe)
     out = (request.output_dir or Path("validation") / recipe.name).absolute()
     data = (request.data or out / "data").absolute()
-    _settle(out, recipe, data, replica=request.replica)
+    _prepare_folder(out, recipe, data, replica=request.replica)
     if request.replica:
         from circuitshift.pipeline.validation.opendata.replica import write_replica  # noqa: PLC0415
 
@@ -72,25 +112,28 @@ def validate(request: ValidateRequest) -> int:
     return max(status, _compare(recipe, data, out, start, simulated=request.replica))
 
 
-def _settle(out: Path, recipe: Recipe, data: Path, *, replica: bool) -> None:
-    """Note what a folder is for, and refuse one that is for something else."""
-    note, about = out / "validation.json", {"recipe": recipe.name, "replica": replica}
-    if note.exists() and tables.read_json(note) != about:
-        raise InputError(f"{out} holds another validation ({note}); name another folder")
-    real = [d.accession for d in recipe.data_sets if published_sources(data / d.accession)]
-    if replica and real:
-        raise InputError(f"{data} holds the published {', '.join(real)}; name another by --data")
+def _prepare_folder(out: Path, recipe: Recipe, data: Path, *, replica: bool) -> None:
+    """Record the recipe of a folder, and refuse a folder of another recipe."""
+    record, content = out / "validation.json", {"recipe": recipe.name, "replica": replica}
+    if record.exists() and tables.read_json(record) != content:
+        raise InputError(f"{out} contains another validation ({record}); choose another folder")
+    published = [d.accession for d in recipe.data_sets if published_sources(data / d.accession)]
+    if replica and published:
+        raise InputError(
+            f"{data} contains the published data of {', '.join(published)}; choose another folder "
+            "with --data"
+        )
     out.mkdir(parents=True, exist_ok=True)
-    tables.write_json(note, about)
+    tables.write_json(record, content)
     text = tables.read_text(recipe.study)
-    if replica and "[tests]" not in text:  # nothing is to be learnt of simulated images
+    if replica and "[tests]" not in text:  # p values of simulated images need no precision
         text += "\n[tests]\nn_permutations = 100\n"
     tables.write_text(out / "study.toml", text)
 
 
 def _fetch_missing(data_set: RecipeData, folder: Path) -> None:
     if is_fetched(folder):
-        notify(f"{data_set.accession}: using what is in {folder}")
+        notify(f"{data_set.accession}: using the files in {folder}")
         return
     derivatives = (data_set.derivatives, "") if data_set.derivatives else None
     fetch_files(
@@ -104,26 +147,27 @@ def _fetch_missing(data_set: RecipeData, folder: Path) -> None:
 
 
 def _run_levels(recipe: Recipe, data: Path, out: Path, request: ValidateRequest) -> int:
-    """Run the participant and the group level as a user would."""
+    """Run the participant and group levels with the same commands as a user."""
     first = recipe.data_sets[0]
-    words = [str(_input_of(first, data, out)), str(out / "results")]
-    more = ["--study", str(out / "study.toml"), "--skip-bids-validation"]
-    more += ["-w", str(request.work_dir or out / "work")]
-    more += ["--task-id", *first.tasks] if first.tasks else []
-    more += ["--session-label", *first.sessions] if first.sessions else []
+    folders = [str(_input_folder(first, data, out)), str(out / "results")]
+    flags = ["--study", str(out / "study.toml"), "--skip-bids-validation"]
+    flags += ["-w", str(request.work_dir or out / "work")]
+    flags += ["--task-id", *first.tasks] if first.tasks else []
+    flags += ["--session-label", *first.sessions] if first.sessions else []
     for other in recipe.data_sets[1:]:
-        more += ["--reference-dataset", f"{other.accession}={data / other.accession}"]
+        flags += ["--reference-dataset", f"{other.accession}={data / other.accession}"]
     if request.nprocs:
-        more += ["--nprocs", str(request.nprocs)]
+        flags += ["--nprocs", str(request.nprocs)]
     status = EXIT_OK
     for level in ("participant", "group"):
-        notify(f"\n$ circuitshift {' '.join([*words, level, *more])}")
-        status = max(status, app(app_request([*words, level, *more])))
+        words = [*folders, level, *flags]
+        notify(f"\n$ circuitshift {' '.join(words)}")
+        status = max(status, app(app_request(words)))
     return status
 
 
-def _input_of(data_set: RecipeData, data: Path, out: Path) -> Path:
-    """Return the folder to analyse: the data set, or series made of its images."""
+def _input_folder(data_set: RecipeData, data: Path, out: Path) -> Path:
+    """Return the folder to analyse: the data set, or regional series computed from its images."""
     root = data / data_set.accession
     if not data_set.series_space:
         return root
@@ -137,14 +181,14 @@ def _input_of(data_set: RecipeData, data: Path, out: Path) -> Path:
         atlas=AnalysisSettings().atlases[0],
         runs=data_set.runs,
     )
-    notify(f"{n_runs} runs as regional series: {folder}")
+    notify(f"regional series of {n_runs} runs: {folder}")
     for problem in problems:
         notify(f"  {problem}")
     return folder
 
 
 def _compare(recipe: Recipe, data: Path, out: Path, start: float, *, simulated: bool) -> int:
-    """Write the comparison; fail when somebody is nowhere."""
+    """Write the comparison; return a failure if participants are missing from the results."""
     folders = {d.accession: data / d.accession for d in recipe.data_sets}
     group = out / "results" / "group"
     rows = compare(recipe, group, simulated=simulated)
@@ -163,8 +207,8 @@ def _compare(recipe: Recipe, data: Path, out: Path, start: float, *, simulated: 
     for row in rows:
         notify(f"  {row.quantity}: published {row.published}; here {row.ours}; {row.agreement}")
     notify(
-        f"{accounted.available} people: {accounted.analysed} in the results, {accounted.excluded} "
-        f"excluded with a reason, {len(accounted.missing)} nowhere "
+        f"{count_participants(accounted.available)}: {accounted.analysed} in the results, "
+        f"{accounted.excluded} excluded with a reason, {len(accounted.missing)} unaccounted for "
         f"({time.monotonic() - start:.0f} s)"
     )
     notify(f"comparison: {page}")

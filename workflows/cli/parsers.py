@@ -1,6 +1,6 @@
 """Command-line parser of the BIDS App, with its help texts.
 
-Only light modules are imported at the top, so that ``--help`` answers at once.
+Only light modules are imported at the top, so that ``--help`` is fast.
 """
 
 import argparse
@@ -30,6 +30,7 @@ circuitshift BIDS_DIR OUTPUT_DIR group          statistical tests, the verdict a
 
 _EPILOG = """\
 tools (each has --help):
+  circuitshift init BIDS_DIR    write a study file with everything that the data decide
   circuitshift demo OUT         simulate a trial, run both levels, compare with the planted effect
   circuitshift simulate OUT     write a simulated longitudinal BIDS data set
   circuitshift power OUT        estimate the required sample size and scan time by simulation
@@ -158,6 +159,13 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         type=_named_path,
         metavar="NAME=PATH",
         help="additional data set whose participants are the healthy reference group",
+    )
+    group.add_argument(
+        "--participants",
+        type=Path,
+        metavar="FILE",
+        help="table of participants to use instead of BIDS_DIR/participants.tsv, for data sets "
+        "that cannot be changed",
     )
     group.add_argument(
         "--skip-bids-validation",
@@ -308,7 +316,8 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dry-run",
         action="store_true",
-        help="print the participants, sessions and outputs to be written, then exit",
+        help="print the design of the study, the participants, sessions and outputs to be written, "
+        "then exit",
     )
     group.add_argument(
         "--reports-only", action="store_true", help="rewrite the reports from existing outputs"
@@ -376,7 +385,7 @@ def amount(text: str) -> float:
 def count(text: str) -> int:
     """Read a whole number of at least 0."""
     value = _bounded(text, 0, float("inf"), "a whole number of at least 0")
-    if value != int(value):
+    if not value.is_integer():  # includes infinity
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(value)
 

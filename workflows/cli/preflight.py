@@ -1,4 +1,4 @@
-"""What happens before anything is measured: folders and input are checked, atlases prepared."""
+"""Checks of folders and input, and preparation of atlases, before participants are measured."""
 
 import importlib.util
 import json
@@ -14,45 +14,142 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure.atlas_files import prepare_atlases
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings, Run
-from circuitshift.pipeline.study.group_level import DataSet
+from circuitshift.pipeline.study.members import SELECTION_FILE, DataSet
+from circuitshift.pipeline.study.resolution.resolve import require
+from circuitshift.pipeline.study.study_file import StudyFile
 from circuitshift.pipeline.validation.opendata.fetch import published_sources
 from circuitshift.workflows.cli.request import Request
 from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.plan import ParticipantPlan, StudyPlan
 
-__all__ = ["check_folders", "check_writable", "prepare_outputs", "validate_input"]
+__all__ = [
+    "check_design",
+    "check_folders",
+    "check_writable",
+    "prepare_outputs",
+    "record_selection",
+    "validate_input",
+]
 
 
 def check_folders(request: Request) -> None:
-    """Refuse folders that are missing, or an output folder that is the input."""
+    """Refuse input folders that do not exist, and an output folder that is the input folder.
+
+    Parameters
+    ----------
+    request : Request
+        Request of the BIDS App.
+
+    Raises
+    ------
+    InputError
+        If a folder cannot be used, or if the name of a data set contains other characters than
+        letters and digits.
+    """
     if request.ratings is not None and not request.ratings.is_dir():
-        raise InputError(f"--ratings {request.ratings}: there is no such folder")
+        raise InputError(f"--ratings {request.ratings}: there is no such folder; check the path")
     for folder in request.folders:
+        if folder.table is not None and not folder.table.is_file():
+            raise InputError(f"--participants {folder.table}: there is no such file")
         for path in {folder.participants, folder.files}:
             if not path.is_dir():
-                raise InputError(f"{path}: there is no such folder")
+                raise InputError(f"{path}: there is no such folder; check the path")
         if folder.name and not folder.name.isalnum():
             raise InputError(
-                f"data set name {folder.name!r}: use letters and digits, --reference-dataset "
-                "NAME=PATH"
+                f"data set name {folder.name!r}: use only letters and digits in "
+                "--reference-dataset NAME=PATH"
             )
     if request.output_dir.resolve() == request.bids_dir.resolve():
-        raise InputError("OUTPUT_DIR must not be BIDS_DIR: nothing is ever written into the input")
+        raise InputError(
+            "OUTPUT_DIR must not be BIDS_DIR, because nothing is written into the input; choose "
+            "another output folder"
+        )
+
+
+def check_design(plan: StudyPlan, stated: StudyFile, request: Request) -> None:
+    """Refuse a study that cannot be resolved, before anything is computed.
+
+    The participant level needs no design, so without a study file open questions are only printed.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+        Plan of the complete study.
+    stated : StudyFile
+        Contents of the study file.
+    request : Request
+        Request of the BIDS App.
+
+    Raises
+    ------
+    InputProblemsError
+        If the design is needed and cannot be resolved; contains all open questions.
+    """
+    if request.query.participants or request.query.sessions:
+        return  # a part of the study need not have all sessions and groups
+    resolution, _ = plan.resolve(stated)
+    if request.study_file is not None or request.analysis_level == "group":
+        require(resolution)
+    elif resolution.refusals:
+        n = len(resolution.refusals)
+        notify(
+            f"note: the group level will need a study file, because {n} "
+            f"question{' is' if n == 1 else 's are'} open; `circuitshift init {request.bids_dir}` "
+            "writes it"
+        )
+
+
+def record_selection(plan: StudyPlan, request: Request) -> None:
+    """Record how runs were selected, for the group level.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+        Plan of the complete study.
+    request : Request
+        Request of the BIDS App; nothing is recorded if it selects participants or sessions.
+    """
+    if request.query.participants or request.query.sessions:
+        return
+    for data_set in plan.data_sets:
+        notes = [note for name, note in plan.selection if name == data_set.name]
+        tables.write_json(data_set.outputs / SELECTION_FILE, {"notes": notes})
 
 
 def check_writable(name: str, folder: Path) -> None:
-    """Refuse a folder that cannot be written to."""
+    """Create a folder if necessary, and refuse it if files cannot be written into it.
+
+    Parameters
+    ----------
+    name : str
+        Argument that names the folder, for the error message.
+    folder : Path
+        Folder to check.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be created or written into.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"{name}: cannot write into {folder} ({reason})") from None
+        raise InputError(
+            f"{name}: cannot write into {folder} ({reason}); choose another folder"
+        ) from None
 
 
 def validate_input(bids_dir: Path) -> None:
-    """Run the BIDS validator on a raw data set when it is installed; its errors are warnings."""
+    """Run the BIDS validator on a raw data set, if it is installed, and print its errors.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Input data set. Derivatives, and folders without a description, are not validated.
+    """
     program = shutil.which("bids-validator-deno")
     description = bids_dir / "dataset_description.json"
     if program is None or not description.exists():
@@ -64,24 +161,40 @@ def validate_input(bids_dir: Path) -> None:
     try:
         issues = json.loads(done.stdout)["issues"]["issues"]
     except (json.JSONDecodeError, KeyError, TypeError):
-        notify("bids-validator-deno did not answer as expected; its result is not used")
+        notify("warning: the output of bids-validator-deno cannot be read and is ignored")
         return
     errors = sorted({i["code"] for i in issues if i.get("severity") == "error"})
     if errors:
         notify(
-            f"warning: {bids_dir} is not valid BIDS ({', '.join(errors[:6])}); go on, since what "
-            "is read is checked by itself (--skip-bids-validation leaves this out)"
+            f"warning: {bids_dir} is not valid BIDS ({', '.join(errors[:6])}); the analysis "
+            "continues, because each input file is checked when it is read "
+            "(--skip-bids-validation skips the validation)"
         )
 
 
 def prepare_outputs(plan: StudyPlan, settings: AnalysisSettings, *, preproc_only: bool) -> None:
-    """Write what all people of a data set share."""
+    """Write the files that all participants of a data set share.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+        Plan of all data sets.
+    settings : AnalysisSettings
+        Atlases and template.
+    preproc_only : bool
+        Whether only preprocessing is requested, which needs no atlas.
+
+    Raises
+    ------
+    InputError
+        If raw images are to be preprocessed and ANTs is not installed.
+    """
     for data_set in plan.data_sets:
         participants = [p for p in plan.participants if p.data_set == data_set.name]
         runs = [*(r for p in participants for r in p.runs), *_future_runs(participants, settings)]
         if not preproc_only:
             prepare_atlases(runs, settings, data_set.outputs)
-        if any(person.raw for person in participants):
+        if any(participant.raw for participant in participants):
             _prepare_raw(settings, data_set)
         bids.write_dataset_description(
             data_set.outputs,
@@ -91,7 +204,7 @@ def prepare_outputs(plan: StudyPlan, settings: AnalysisSettings, *, preproc_only
 
 
 def _future_runs(participants: Sequence[ParticipantPlan], settings: AnalysisSettings) -> list[Run]:
-    """Make the records of runs that preprocessing will write, for their space."""
+    """Return records of the runs that preprocessing will write, which define their space."""
     return [
         Run(p.participant, b.session, "", "", settings.template, "", "bold", b.path, b.entities)
         for p in participants
@@ -100,11 +213,11 @@ def _future_runs(participants: Sequence[ParticipantPlan], settings: AnalysisSett
 
 
 def _prepare_raw(settings: AnalysisSettings, data_set: DataSet) -> None:
-    """See that the template is there before anybody's hours are spent; describe the derivative."""
+    """Load the template before hours are spent on preprocessing, and describe the derivative."""
     if importlib.util.find_spec("ants") is None:
         raise InputError(
-            "raw images are preprocessed with ANTs, which is not installed; pip install "
-            "'circuitshift[preproc]', or give output of fMRIPrep"
+            "raw images are preprocessed with ANTs, which is not installed; run pip install "
+            "'circuitshift[preproc]', or use output of fMRIPrep as input"
         )
     load_template(settings.template)
     bids.write_dataset_description(

@@ -1,8 +1,8 @@
-"""Frozen requests, made of the parsed command line: what every command takes.
+"""Frozen requests, which describe the commands of the parsed command line.
 
-Only this module, the parsers and `main` know argparse. A request is complete: paths of a study are
-absolute, files that a flag names have been read where they decide what is asked for, and nothing
-behind it looks at the command line again.
+Only this module, the parsers and `main` use argparse. A request is complete: paths of a study are
+absolute, and files that affect the request have been read. All other code uses requests and does
+not read the command line.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from circuitshift.workflows.cli.tool_requests import (
     CalibrateRequest,
     DemoRequest,
     FetchRequest,
+    InitRequest,
     PowerRequest,
     SimulateRequest,
     ValidateRequest,
@@ -35,25 +36,32 @@ __all__ = ["AnyRequest", "Request", "SlurmRequest", "app_request", "flags_of", "
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one call of the BIDS App asks for.
+    """Describe one call of the BIDS App.
 
     Parameters
     ----------
-    bids_dir, output_dir, work_dir : Path
-        Absolute; `work_dir` as named, of which `execution` has a folder for this version.
+    bids_dir, output_dir : Path
+        Input and output folders; absolute paths.
+    work_dir : Path
+        Scratch folder named on the command line; absolute path. `execution` contains its subfolder
+        for the installed version of circuitshift.
     analysis_level : {"participant", "group"}
+        Level of the analysis.
     folders : tuple of InputFolder
-        Data sets, the main one first.
+        Data sets; the main data set comes first.
     query : Query
         Selection of runs.
     given : tuple of (str, value)
-        Fields of `AnalysisSettings` that the command line states; the others keep their defaults.
+        Fields of `AnalysisSettings` that are set on the command line. All other fields keep their
+        defaults.
     execution : ExecutionSettings
-    study_file : Path, optional
-    ratings : Path, optional
-        Folder of ratings; None for the one in `output_dir`.
+        Settings that affect speed and the location of temporary files only.
+    study_file : Path or None
+        Study file; None for defaults.
+    ratings : Path or None
+        Folder with rating files; None for the folder ``ratings`` in `output_dir`.
     skip_bids_validation, dry_run, reports_only, preproc_only, clean_workdir, freeze_plan : bool
-        Flags of the same names.
+        Flags with the same names on the command line.
     command : str
         The command line, for reports.
     """
@@ -78,30 +86,33 @@ class Request:
 
     @property
     def settings(self) -> AnalysisSettings:
-        """The settings that are given, and defaults for the others."""
+        """Settings of the command line, with defaults for all others."""
         return replace(AnalysisSettings(), **dict(self.given))
 
     @property
     def data_sets(self) -> tuple[DataSet, ...]:
-        """Each input folder with its output folder."""
+        """Input and output folders of each data set."""
         root = self.output_dir
         return tuple(
-            DataSet(root / "datasets" / f.name if f.name else root, f.participants, f.name)
+            DataSet(root / "datasets" / f.name if f.name else root, f.participants, f.name, f.table)
             for f in self.folders
         )
 
 
 @dataclass(frozen=True, slots=True)
 class SlurmRequest:
-    """What ``circuitshift slurm`` asks for.
+    """Describe one call of ``circuitshift slurm``.
 
     Parameters
     ----------
     app : Request
-        What the jobs do; its level is that of the array, the participant level.
+        Analysis that the jobs perform, with the participant level as its level.
     jobs : JobRequest
-    submit, status : bool
-        Whether to submit the scripts; whether to report progress only.
+        Resources and options of the jobs.
+    submit : bool
+        Whether to submit the jobs.
+    status : bool
+        Whether to report the state of the participants without writing jobs.
     """
 
     app: Request
@@ -110,7 +121,7 @@ class SlurmRequest:
     status: bool
 
 
-#: What `make_request` may return.
+#: Types of requests that `make_request` returns.
 AnyRequest = (
     Request
     | SlurmRequest
@@ -119,6 +130,7 @@ AnyRequest = (
     | CalibrateRequest
     | PowerRequest
     | FetchRequest
+    | InitRequest
     | ValidateRequest
 )
 _Simple = TypeVar("_Simple", SimulateRequest, CalibrateRequest, ValidateRequest)
@@ -127,27 +139,29 @@ _Simple = TypeVar("_Simple", SimulateRequest, CalibrateRequest, ValidateRequest)
 def make_request(
     tool: str, parser: argparse.ArgumentParser, options: argparse.Namespace, *, command: str
 ) -> AnyRequest:
-    """Turn the options of a command into its request.
+    """Convert the parsed options of a command to a request.
 
     Parameters
     ----------
     tool : str
         Name of a tool; empty for the BIDS App.
     parser : ArgumentParser
-        The parser of `options`.
+        Parser that returned `options`.
     options : Namespace
+        Parsed command line.
     command : str
-        The command line as it was typed.
+        The command line as it was entered.
 
     Returns
     -------
-    Request, or the request of the tool
+    AnyRequest
+        Request of the BIDS App or of the tool.
 
     Raises
     ------
     InputError
-        If options contradict each other, or a file that decides what is asked for is missing or
-        damaged.
+        If options contradict each other, or if a file that affects the request is missing or
+        cannot be read.
     """
     if not tool:
         return _study_request(_absolute(options), options.analysis_level, command)
@@ -157,16 +171,17 @@ def make_request(
 
 
 def app_request(words: Sequence[str]) -> Request:
-    """Make the request of a command line of the BIDS App, which a tool puts together.
+    """Return the request for a command of the BIDS App that a tool runs.
 
     Parameters
     ----------
     words : sequence of str
-        What follows ``circuitshift``.
+        Arguments of the command ``circuitshift``.
 
     Returns
     -------
     Request
+        The same request as for this command line.
     """
     options = _absolute(app_parser().parse_args(list(words)))
     command = shlex.join(["circuitshift", *words])
@@ -177,14 +192,14 @@ def app_request(words: Sequence[str]) -> Request:
 
 
 def _absolute(options: argparse.Namespace) -> argparse.Namespace:
-    """Make every path absolute: nodes run in folders of their own."""
-    found: dict[str, Any] = {n: _absolute_value(value) for n, value in vars(options).items()}
-    if found["atlas"]:
-        found["atlas"] = [
+    """Make all paths absolute, because nodes run in other folders."""
+    values: dict[str, Any] = {name: _absolute_value(value) for name, value in vars(options).items()}
+    if values["atlas"]:
+        values["atlas"] = [
             str(Path(source).absolute()) if Path(source).exists() else source
-            for source in found["atlas"]
+            for source in values["atlas"]
         ]
-    return argparse.Namespace(**found)
+    return argparse.Namespace(**values)
 
 
 def _absolute_value(value: object) -> object:
@@ -225,9 +240,9 @@ def _study_request(
 
 
 def _folders(options: argparse.Namespace) -> tuple[InputFolder, ...]:
-    """Find the folders that the positional arguments and flags name."""
+    """Return the main data set and the reference data set."""
     files = options.derivatives[1] if options.derivatives else options.bids_dir
-    main = InputFolder(options.bids_dir, files)
+    main = InputFolder(options.bids_dir, files, table=options.participants)
     if not options.reference_dataset:
         return (main,)
     name, path = options.reference_dataset
@@ -248,7 +263,7 @@ def _query(options: argparse.Namespace) -> bids.Query:
 
 
 def _given_settings(options: argparse.Namespace) -> tuple[tuple[str, Any], ...]:
-    """Take the settings that are stated; the others keep their defaults."""
+    """Return the settings that are set on the command line; the others keep their defaults."""
     values = {
         "atlases": tuple(options.atlas) if options.atlas else None,
         "circuits": tuple(map(str, options.circuits)) or None,
@@ -268,7 +283,7 @@ def _given_settings(options: argparse.Namespace) -> tuple[tuple[str, Any], ...]:
 def _with_gsr_counterpart(
     names: Sequence[str] | None, files: Sequence[Path]
 ) -> tuple[str, ...] | None:
-    """Add the counterpart of the first strategy with global signal regression."""
+    """Add the GSR counterpart of the first strategy."""
     if not names:
         return None
     available = load_strategies(tuple(files))
@@ -281,7 +296,7 @@ def _with_gsr_counterpart(
 
 
 def _execution(options: argparse.Namespace) -> ExecutionSettings:
-    """Collect what changes speed and place, never numbers."""
+    """Collect settings that affect speed and folders but no results."""
     from circuitshift.pipeline import __version__  # noqa: PLC0415
 
     version = f"circuitshift_{__version__}".replace(".", "_")
@@ -308,7 +323,7 @@ def _slurm_request(
         output_dir=options.output_dir,
         work_dir=options.work_dir,
         flags=flags_of(parser, options),
-        named=tuple(_named(options)),
+        named=tuple(_named_folders(options)),
         with_group=not (options.no_group or options.preproc_only),
         nprocs=options.nprocs or 1,
         mem_gb=options.mem_gb,
@@ -324,28 +339,34 @@ def _slurm_request(
 
 
 def _refuse_for_jobs(options: argparse.Namespace) -> None:
-    """Refuse what has no meaning for jobs."""
-    for name, why in (
-        ("nipype_plugin_file", "each task is one person; give the plugin to the BIDS App instead"),
-        ("freeze_plan", "freeze the plan with the BIDS App, before the jobs"),
+    """Refuse options that cannot be used for jobs."""
+    for name, reason in (
+        (
+            "nipype_plugin_file",
+            "each task processes one participant; use this flag with the BIDS App instead",
+        ),
+        ("freeze_plan", "freeze the plan with the BIDS App before submitting jobs"),
     ):
         if getattr(options, name):
-            raise InputError(f"circuitshift slurm takes no --{name.replace('_', '-')}: {why}")
+            flag = name.replace("_", "-")
+            raise InputError(f"circuitshift slurm does not support --{flag}: {reason}")
     if options.status and options.submit:
-        raise InputError("circuitshift slurm --status submits nothing; leave out --submit")
+        raise InputError("circuitshift slurm --status submits no jobs; omit --submit")
     if options.container is not None and not options.container.exists():
-        raise InputError(f"--container: {options.container} is not there")
+        raise InputError(f"--container {options.container}: there is no such file; check the path")
 
 
 def _sbatch_words(text: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(text))
     except ValueError as error:
-        raise InputError(f"--sbatch-args: {text!r} cannot be read ({error})") from None
+        raise InputError(
+            f"--sbatch-args: {text!r} cannot be split into words ({error}); check the quotes"
+        ) from None
 
 
-def _named(options: argparse.Namespace) -> Iterator[Path]:
-    """Yield the folders that hold what the command line names, for a container to see."""
+def _named_folders(options: argparse.Namespace) -> Iterator[Path]:
+    """Yield the folders of all files named on the command line, which a container must read."""
     written = ("output_dir", "work_dir", "container")
     for name, value in vars(options).items():
         if name in written:
@@ -353,36 +374,37 @@ def _named(options: argparse.Namespace) -> Iterator[Path]:
         for item in value if isinstance(value, list | tuple) else (value,):
             path = Path(item) if name == "atlas" and item is not None else item
             if isinstance(path, Path) and path.is_absolute():
-                # an atlas's table lies beside its image
+                # a folder instead of the file, because the table of an atlas is next to its image
                 yield path if path.is_dir() else path.parent
 
 
 def flags_of(parser: argparse.ArgumentParser, options: argparse.Namespace) -> tuple[Flag, ...]:
-    """Turn options that differ from their defaults back into words.
+    """Convert options that differ from their defaults back to flags.
 
     Parameters
     ----------
     parser : ArgumentParser
+        Parser that returned `options`.
     options : Namespace
-        Of `parser`; paths may have been made absolute.
+        Parsed command line, whose paths may have been made absolute.
 
     Returns
     -------
     tuple of Flag
-        In the order of the parser.
+        Flags in the order of the parser.
     """
-    found = []
+    flags = []
     for action in parser._actions:
         value = getattr(options, action.dest, None)
         if not action.option_strings or action.dest == "help" or value == action.default:
             continue
         flag = max(action.option_strings, key=len)
-        found.append(Flag(action.dest, tuple(_words(flag, action, value))))
-    return tuple(found)
+        flags.append(Flag(action.dest, tuple(_words(flag, action, value))))
+    return tuple(flags)
 
 
 def _words(flag: str, action: argparse.Action, value: object) -> list[str]:
-    """Write one flag with its value."""
+    """Return the words of one flag and its value."""
     if isinstance(action, argparse._CountAction):
         return [flag] * int(str(value))
     if value is True:
@@ -398,7 +420,7 @@ def _words(flag: str, action: argparse.Action, value: object) -> list[str]:
 
 
 def _simple(cls: type[_Simple], options: argparse.Namespace) -> _Simple:
-    """Take the options that have the names of the fields of a request."""
+    """Create a request whose fields have the same names as the options."""
     values = vars(options)
     return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
 
@@ -442,7 +464,13 @@ def _fetch_request(options: argparse.Namespace) -> FetchRequest:
     )
 
 
+def _init_request(options: argparse.Namespace) -> InitRequest:
+    options = _absolute(options)
+    return InitRequest(_folders(options), _query(options), options.output, options.study)
+
+
 _TOOLS: dict[str, Callable[[argparse.Namespace], AnyRequest]] = {
+    "init": _init_request,
     "demo": _demo_request,
     "simulate": lambda options: _simple(SimulateRequest, options),
     "calibrate": lambda options: _simple(CalibrateRequest, options),

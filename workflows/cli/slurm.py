@@ -1,21 +1,23 @@
-"""The command ``circuitshift slurm``: writes and submits jobs, or shows their state."""
+"""The command ``circuitshift slurm``, which writes and submits jobs, or reports their state."""
 
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.study.study_file import read_study_file
+from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import (
+    check_design,
     check_folders,
     check_writable,
     prepare_outputs,
+    record_selection,
     validate_input,
 )
 from circuitshift.workflows.cli.request import SlurmRequest
-from circuitshift.workflows.cli.terminal import count_participants, notify
-from circuitshift.workflows.plan import StudyPlan, make_plan
+from circuitshift.workflows.cli.terminal import notify
+from circuitshift.workflows.plan import StudyPlan, count_participants, make_plan
 
 if TYPE_CHECKING:
     from circuitshift.workflows.cluster.status import State
@@ -24,16 +26,23 @@ __all__ = ["slurm"]
 
 
 def slurm(request: SlurmRequest) -> int:
-    """Write the jobs of both levels, or report who is done.
+    """Write the jobs of both levels, or report which participants are done.
 
     Parameters
     ----------
     request : SlurmRequest
+        Request made from the command line.
 
     Returns
     -------
     int
-        Exit status.
+        Exit status. With ``--status``, it is `EXIT_PARTIAL` until all participants and the group
+        level are done.
+
+    Raises
+    ------
+    InputError
+        If input or options cannot be used, or if earlier jobs of this study are still queued.
     """
     from circuitshift.workflows.cluster import slurm as jobs  # noqa: PLC0415
     from circuitshift.workflows.cluster.batch import make_batch  # noqa: PLC0415
@@ -41,37 +50,40 @@ def slurm(request: SlurmRequest) -> int:
 
     app, settings = request.app, request.app.settings
     check_folders(app)
-    if app.study_file:
-        read_study_file(app.study_file)  # its faults now, not after the people
+    stated = read_study_file(app.study_file) if app.study_file else StudyFile()
     plan = make_plan(app.folders, app.query, settings=settings, out_dir=app.output_dir)
-    found = list(states(plan.participants, settings, preproc_only=app.preproc_only))
+    if not request.status:
+        check_design(plan, stated, app)  # reports problems before the jobs of participants run
+    current = list(states(plan.participants, settings, preproc_only=app.preproc_only))
     if request.status:
-        return _print_states(found, plan, request)
-    left = tuple(state.person for state in found if state.word != "done")
-    if not left and _is_group_done(plan, request):
-        notify(f"{count_participants(len(found))}: all is done, nothing to submit")
+        return _print_states(current, plan, request)
+    remaining = tuple(state.plan for state in current if state.word != "done")
+    if not remaining and _is_group_done(plan, request):
+        notify(f"{count_participants(len(current))}: all outputs are current; nothing to submit")
         return EXIT_OK
-    batch = make_batch(request.jobs, plan=plan, participants=left, settings=settings)
+    batch = make_batch(request.jobs, plan=plan, participants=remaining, settings=settings)
     if app.dry_run:
         for name, text in jobs.scripts(batch, app.output_dir / "logs/slurm/001").items():
             notify(f"--- {name}\n{text.expandtabs(20)}")
         return EXIT_OK
     if queued := jobs.waiting(app.output_dir):
         raise InputError(
-            f"jobs {', '.join(queued)} of this study are in the queue still; wait for them, or "
+            f"jobs {', '.join(queued)} of this study are still in the queue; wait for them, or run "
             f"scancel {' '.join(queued)}"
         )
     check_writable("OUTPUT_DIR", app.output_dir)
     check_writable("--work-dir", app.work_dir)
     if not app.skip_bids_validation:
         validate_input(app.bids_dir)
-    if batch.container is None:  # here, since nodes may have no network; an image has its own
+    # compute nodes may have no network; a container image includes all atlases and templates
+    if batch.container is None:
         prepare_outputs(plan, settings, preproc_only=app.preproc_only)
+        record_selection(plan, app)
     script = jobs.write_batch(batch)
     notify(
-        f"{count_participants(len(left))} to do, {len(found) - len(left)} done; "
+        f"{count_participants(len(remaining))} to process, {len(current) - len(remaining)} done; "
         f"{batch.for_participant.mib} MiB and {batch.for_participant.minutes} min each, "
-        f"{batch.at_once} at a time"
+        f"{batch.array_limit} at a time"
     )
     notify(
         jobs.submit(script) if request.submit else f"submit with: bash {shlex.quote(str(script))}"
@@ -87,20 +99,22 @@ def _is_group_done(plan: StudyPlan, request: SlurmRequest) -> bool:
     return group_state(request.app.output_dir, plan.data_sets)[0]
 
 
-def _print_states(found: Sequence["State"], plan: StudyPlan, request: SlurmRequest) -> int:
-    """Print who is done; everybody done, and the group level, is 0."""
+def _print_states(current: Sequence["State"], plan: StudyPlan, request: SlurmRequest) -> int:
+    """Print the state of each participant and of the group level; return the exit status."""
     from circuitshift.workflows.cluster.status import group_state  # noqa: PLC0415
 
-    n = {word: sum(s.word == word for s in found) for word in ("done", "failed", "missing")}
+    n = {
+        word: sum(state.word == word for state in current) for word in ("done", "failed", "missing")
+    }
     notify(
-        f"{count_participants(len(found))}: {n['done']} done, {n['failed']} failed, "
+        f"{count_participants(len(current))}: {n['done']} done, {n['failed']} failed, "
         f"{n['missing']} missing"
     )
-    for state in found:
+    for state in current:
         if state.word != "done":
             notify(f"  {state.label}: {state.word}: {state.reason}")
     is_done = True
     if request.jobs.with_group:
         is_done, sentence = group_state(request.app.output_dir, plan.data_sets)
         notify(f"group: {sentence}")
-    return EXIT_OK if is_done and n["done"] == len(found) else EXIT_PARTIAL
+    return EXIT_OK if is_done and n["done"] == len(current) else EXIT_PARTIAL

@@ -1,6 +1,6 @@
 """Command-line parsers of the tools, with their help texts.
 
-Only light modules are imported at the top, so that ``--help`` answers at once.
+Only light modules are imported at the top, so that ``--help`` is fast.
 """
 
 import argparse
@@ -128,6 +128,7 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
     )
     power.add_argument("--seed", type=int, default=20260101)
     return {
+        "init": _init_parser(),
         "demo": demo,
         "simulate": simulate,
         "calibrate": calibrate,
@@ -274,6 +275,33 @@ def _validate_parser() -> argparse.ArgumentParser:
     validate.add_argument("--work-dir", "-w", type=Path, metavar="DIR")
     validate.add_argument("--nprocs", type=positive_number, default=None, metavar="N")
     return validate
+
+
+def _init_parser() -> argparse.ArgumentParser:
+    init = KebabParser(
+        prog="circuitshift init",
+        allow_abbrev=False,
+        description=(
+            "Write a study file that states everything that the data decide: the order of the "
+            "visits, the groups and their roles, each with its reason and counts. What the data do "
+            "not decide is left open in comments."
+        ),
+    )
+    init.add_argument("bids_dir", type=Path, help="input data set, as for the BIDS App")
+    init.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        default=Path("study.toml"),
+        metavar="FILE",
+        help="file to write; default: study.toml",
+    )
+    init.add_argument(
+        "--study", type=Path, metavar="FILE", help="study file whose statements are kept"
+    )
+    add_selection(init)
+    init.set_defaults(atlas=None)
+    return init
 
 
 def _named_url(text: str) -> tuple[str, str]:

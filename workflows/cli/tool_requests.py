@@ -1,17 +1,20 @@
-"""What the tools beside the BIDS App are asked for, as frozen records."""
+"""Frozen requests of the tools, which are all commands except the BIDS App and slurm."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from circuitshift.pipeline.bids.select_runs import Query
     from circuitshift.pipeline.validation.opendata.needed_files import FileSelection
     from circuitshift.pipeline.validation.power import PowerQuestion
+    from circuitshift.workflows.plan import InputFolder
 
 __all__ = [
     "CalibrateRequest",
     "DemoRequest",
     "FetchRequest",
+    "InitRequest",
     "PowerRequest",
     "SimulateRequest",
     "ValidateRequest",
@@ -19,21 +22,47 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
+class InitRequest:
+    """Describe a study file to write.
+
+    Parameters
+    ----------
+    folders : tuple of InputFolder
+        Data sets; the main data set comes first.
+    query : Query
+        Selection of runs.
+    output : Path
+        File to write; it must not exist.
+    study : Path, optional
+        Study file whose statements are kept.
+    """
+
+    folders: "tuple[InputFolder, ...]"
+    query: "Query"
+    output: Path
+    study: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SimulateRequest:
-    """A data set to be simulated.
+    """Describe a data set to simulate.
 
     Parameters
     ----------
     output_dir : Path
+        Folder for the data set.
     truth : str
-        Name of the planted truth.
+        Name of the planted effect.
     seed : int
+        Seed of the random number generator.
     raw : bool
-        Whether raw images are simulated.
-    n_treated, n_control, n_reference : int, optional
-        Participants; None for the default of the kind of data.
-    layout, participants : Path, optional
-        List of files to be written instead, and a participants.tsv beside them.
+        Whether to simulate raw images instead of fMRIPrep derivatives.
+    n_treated, n_control, n_reference : int or None
+        Number of participants in each group; None for the default of this kind of data.
+    layout : Path, optional
+        List of file names to write small images under, instead of a simulated study.
+    participants : Path, optional
+        File participants.tsv to copy into the data set, together with `layout`.
     """
 
     output_dir: Path
@@ -49,14 +78,14 @@ class SimulateRequest:
 
 @dataclass(frozen=True, slots=True)
 class DemoRequest:
-    """A simulated study to be analysed.
+    """Describe a simulated study to analyse.
 
     Parameters
     ----------
     simulation : SimulateRequest
-        Its folder receives the data and the results.
-    nprocs : int, optional
-        Processes; None for all processors.
+        Study to simulate; its folder also receives the results.
+    nprocs : int or None
+        Number of processes; None for the number of processors.
     """
 
     simulation: SimulateRequest
@@ -65,16 +94,22 @@ class DemoRequest:
 
 @dataclass(frozen=True, slots=True)
 class CalibrateRequest:
-    """Studies to be simulated with known truths, or labels of an own study to be exchanged.
+    """Describe a calibration with simulated studies or with the data of an analysed study.
 
     Parameters
     ----------
-    bids_dir, output_dir, study : Path, optional
-        An analysed study and its study file; None for simulated studies.
+    bids_dir, output_dir : Path or None
+        Input and output folders of the analysed study; None for simulated studies.
+    study : Path or None
+        Study file of the analysed study.
     table : {"truths", "hard", "large"}
-        Scenarios.
-    studies, n_permutations, seed : int
-        Studies per row, permutations of each test, and seed.
+        Scenarios of the simulated studies.
+    studies : int
+        Number of studies in each row of the table.
+    n_permutations : int
+        Number of permutations of each test.
+    seed : int
+        Seed of the random number generator.
     """
 
     bids_dir: Path | None
@@ -88,17 +123,20 @@ class CalibrateRequest:
 
 @dataclass(frozen=True, slots=True)
 class PowerRequest:
-    """Sizes of studies whose power is to be simulated.
+    """Describe a simulation of statistical power.
 
     Parameters
     ----------
     output_dir : Path
+        Folder for the table and the figure.
     question : PowerQuestion
-        Effects, arms and precision.
+        Effects, arms and measurement precision.
     sizes : tuple of int
-        Participants per arm.
-    studies, seed : int
-        Studies per size, and seed.
+        Numbers of participants per arm.
+    studies : int
+        Number of simulated studies for each size.
+    seed : int
+        Seed of the random number generator.
     """
 
     output_dir: Path
@@ -110,21 +148,23 @@ class PowerRequest:
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """A data set of OpenNeuro to be fetched.
+    """Describe an OpenNeuro data set to download.
 
     Parameters
     ----------
     dataset : str
-        Accession number.
+        Accession number, for example ``ds003007``.
     folder : Path
-        Where it goes, absolute.
+        Target folder; absolute path.
     selection : FileSelection
-        Which files.
-    derivatives : tuple of (str, str), optional
-        Name and address of preprocessed images; the address may be empty.
+        Files to download.
+    derivatives : tuple of (str, str) or None
+        Name and URL of the repository of preprocessed images; an empty URL denotes
+        OpenNeuroDerivatives. None downloads raw images.
     tag : str
-        Version; may be empty.
+        Version of the data set; empty for that of the derivative, or for the latest.
     dry_run : bool
+        Whether to report the size without downloading.
     """
 
     dataset: str
@@ -137,18 +177,18 @@ class FetchRequest:
 
 @dataclass(frozen=True, slots=True)
 class ValidateRequest:
-    """A recipe to be repeated on published data.
+    """Describe a comparison with published results according to a recipe.
 
     Parameters
     ----------
     recipe : str
-        Name or file; ``list`` lists all.
-    output_dir, data, work_dir : Path, optional
-        None for the folders of the recipe.
+        Name or TOML file of the recipe; ``list`` prints the names of all recipes.
+    output_dir, data, work_dir : Path or None
+        Folders for the results, the data sets and temporary files; None for the defaults.
     replica : bool
-        Whether small images are simulated instead.
-    nprocs : int, optional
-        Processes; None for all processors.
+        Whether to simulate small images instead of downloading the data sets.
+    nprocs : int or None
+        Number of processes; None for the number of processors.
     """
 
     recipe: str

@@ -1,4 +1,4 @@
-"""What the tools beside the BIDS App do: demo, simulate, calibrate, power."""
+"""Tools for simulation and planning: demo, simulate, calibrate and power."""
 
 import os
 import sys
@@ -7,8 +7,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from circuitshift.atlases.atomic_files import atomic_text
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.records import AnalysisSettings
+from circuitshift.pipeline.study.resolution.describe import format_resolution
+from circuitshift.pipeline.study.resolution.study_toml import study_toml
+from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
 from circuitshift.workflows.cli.bids_app import app
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
 from circuitshift.workflows.cli.request import app_request
@@ -16,19 +21,37 @@ from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.cli.tool_requests import (
     CalibrateRequest,
     DemoRequest,
+    InitRequest,
     PowerRequest,
     SimulateRequest,
 )
 from circuitshift.workflows.engine.locks import staged
+from circuitshift.workflows.plan import count_participants, make_plan
 
-__all__ = ["calibrate", "demo", "power", "run_tool", "simulate"]
+__all__ = ["calibrate", "demo", "init", "power", "run_tool", "simulate"]
 
-_NUMBERS = ("n_treated", "n_control", "n_reference")
+_GROUP_SIZES = ("n_treated", "n_control", "n_reference")
 
 
-def run_tool(request: SimulateRequest | DemoRequest | CalibrateRequest | PowerRequest) -> int:
-    """Run the tool that a request is for; return the exit status."""
+_Tool = InitRequest | SimulateRequest | DemoRequest | CalibrateRequest | PowerRequest
+
+
+def run_tool(request: _Tool) -> int:
+    """Run the tool that a request describes.
+
+    Parameters
+    ----------
+    request : InitRequest, SimulateRequest, DemoRequest, CalibrateRequest or PowerRequest
+        Request made from the command line.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
     match request:
+        case InitRequest():
+            return init(request)
         case SimulateRequest():
             return simulate(request)
         case DemoRequest():
@@ -39,13 +62,69 @@ def run_tool(request: SimulateRequest | DemoRequest | CalibrateRequest | PowerRe
             return power(request)
 
 
+def init(request: InitRequest) -> int:
+    """Write a study file with everything that the data decide, and print the design.
+
+    Parameters
+    ----------
+    request : InitRequest
+        Data sets, and the file to write.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Raises
+    ------
+    InputError
+        If the file exists, or the data sets contain no usable run.
+    """
+    if request.output.exists():
+        raise InputError(f"{request.output} exists; name another file by --output, or remove it")
+    stated = read_study_file(request.study) if request.study else StudyFile()
+    plan = make_plan(
+        request.folders, request.query, settings=AnalysisSettings(), out_dir=request.output.parent
+    )
+    resolution, observed = plan.resolve(stated)
+    notify(format_resolution(resolution, observed, [note for _, note in plan.selection]))
+    for problem in plan.problems:
+        notify(f"problem: {problem}")
+    request.output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_text(request.output) as file:
+        file.write(study_toml(resolution, observed))
+    n = len(resolution.refusals)
+    notify(
+        f"wrote {request.output}: {n} question{'' if n == 1 else 's'} open, see OPEN in the file"
+        if n
+        else f"wrote {request.output}: all questions are resolved"
+    )
+    return EXIT_OK
+
+
 def simulate(request: SimulateRequest) -> int:
-    """Write a simulated data set; return the exit status."""
+    """Write a simulated data set.
+
+    Parameters
+    ----------
+    request : SimulateRequest
+        Folder, planted effect and numbers of participants.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Raises
+    ------
+    InputError
+        If the folder is not empty, or if options contradict each other.
+    """
     if request.layout:
         _simulate_layout(request, request.layout)
     else:
         expected = _write(request, request.output_dir)
-        notify(f"planted: {request.truth}; the right verdict is {' or '.join(expected)}")
+        notify(f"planted effect: {request.truth}; correct verdict: {' or '.join(expected)}")
     return EXIT_OK
 
 
@@ -55,7 +134,7 @@ def _simulate_layout(request: SimulateRequest, layout: Path) -> None:
     from circuitshift.pipeline.validation.simulate import data_set  # noqa: PLC0415
 
     if request.raw:
-        raise InputError("--layout lists preprocessed files; leave --raw out")
+        raise InputError("--layout lists preprocessed files; omit --raw")
     written = data_set.write_layout(
         request.output_dir,
         layout,
@@ -63,11 +142,13 @@ def _simulate_layout(request: SimulateRequest, layout: Path) -> None:
         rng=np.random.default_rng(request.seed),
         participants=request.participants,
     )
-    notify(f"{written.n_participants} people, {written.n_runs} runs: {request.output_dir}")
+    notify(
+        f"{count_participants(written.n_participants)}, {written.n_runs} runs: {request.output_dir}"
+    )
 
 
 def _write(request: SimulateRequest, folder: Path) -> tuple[str, ...]:
-    """Simulate into a folder; return the verdicts that are right."""
+    """Write a simulated data set into a folder, and return the correct verdicts."""
     import numpy as np  # noqa: PLC0415 - after the thread limits
 
     from circuitshift.pipeline.validation.simulate.cohort import require_empty_folder  # noqa: PLC0415
@@ -80,63 +161,97 @@ def _write(request: SimulateRequest, folder: Path) -> tuple[str, ...]:
     from circuitshift.pipeline.validation.simulate.truth import PlantedTruth, SimulationSpec  # noqa: PLC0415
 
     stated = asdict(request)
-    given = {name: stated[name] for name in _NUMBERS if stated[name] is not None}
-    spec = replace(RAW_STUDY if request.raw else SimulationSpec(), **given)
+    sizes = {name: stated[name] for name in _GROUP_SIZES if stated[name] is not None}
+    spec = replace(RAW_STUDY if request.raw else SimulationSpec(), **sizes)
     write = write_simulated_raw_data_set if request.raw else write_simulated_data_set
     rng = np.random.default_rng(request.seed)
     truth = (raw_truth if request.raw else PlantedTruth)(request.truth)
     require_empty_folder(folder)
     with staged(folder) as stage:
         written = write(stage, truth, spec=spec, rng=rng)
-    notify(f"{written.n_participants} people, {written.n_runs} runs: {folder}")
+    notify(f"{count_participants(written.n_participants)}, {written.n_runs} runs: {folder}")
     return written.expected
 
 
 def _simulated(request: SimulateRequest, folder: Path) -> tuple[str, ...]:
-    """Simulate into a folder, or take what a former demo with the same options left there."""
+    """Simulate a study, or reuse that of an earlier demo with the same options."""
     from circuitshift.pipeline.validation.simulate.truth import EXPECTED  # noqa: PLC0415
 
     stated = asdict(request)
-    wanted = {name: stated[name] for name in ("truth", "seed", "raw", *_NUMBERS)}
-    note = folder.parent / "demo.json"
-    if note.exists():
-        if tables.read_json(note) != wanted:
+    options = {name: stated[name] for name in ("truth", "seed", "raw", *_GROUP_SIZES)}
+    record = folder.parent / "demo.json"
+    if record.exists():
+        if tables.read_json(record) != options:
             raise InputError(
-                f"{folder.parent} holds a demo with other options ({note}); name another folder"
+                f"{folder.parent} contains a demo with other options ({record}); choose another "
+                "folder"
             )
-        notify(f"using the study that is simulated in {folder} already")
+        notify(f"using the study that was already simulated in {folder}")
         return EXPECTED[request.truth]
-    notify(f"simulating a study with planted truth {request.truth!r} in {folder}")
+    notify(f"simulating a study with the planted effect {request.truth!r} in {folder}")
     expected = _write(request, folder)
-    tables.write_json(note, wanted)
+    tables.write_json(record, options)
     return expected
 
 
 def demo(request: DemoRequest) -> int:
-    """Simulate, run both levels, and compare the verdict with what was planted."""
+    """Simulate a study, run both levels, and compare the verdict with the planted effect.
+
+    Parameters
+    ----------
+    request : DemoRequest
+        Study to simulate, and number of processes.
+
+    Returns
+    -------
+    int
+        Exit status; `EXIT_FAILED` if the verdict is not correct.
+
+    Raises
+    ------
+    InputError
+        If the folder contains a demo with other options.
+    """
     root, truth = request.simulation.output_dir, request.simulation.truth
     start = time.monotonic()
     expected = _simulated(request.simulation, root / "data")
     common = [str(root / "data"), str(root / "results")]
-    procs = ["--nprocs", str(request.nprocs)] if request.nprocs else []
-    rest = ["-w", str(root / "work"), *procs]
+    n_procs = ["--nprocs", str(request.nprocs)] if request.nprocs else []
+    flags = ["-w", str(root / "work"), *n_procs]
     status = EXIT_OK
     for level in ("participant", "group"):
-        words = [*common, level, *rest]
+        words = [*common, level, *flags]
         notify(f"\n$ circuitshift {' '.join(words)}")
         status = max(status, app(app_request(words)))
-    found = tables.read_json(root / "results" / "group" / "verdict.json")["verdict"]
-    right = found in expected
+    verdict = tables.read_json(root / "results" / "group" / "verdict.json")["verdict"]
+    is_correct = verdict in expected
     notify(
-        f"\nplanted: {truth}; right: {' or '.join(expected)}; found: {found} "
-        f"-> {'as planted' if right else 'NOT as planted'} ({time.monotonic() - start:.0f} s)"
+        f"\nplanted effect: {truth}; correct verdict: {' or '.join(expected)}; verdict: {verdict} "
+        f"-> {'correct' if is_correct else 'NOT correct'} ({time.monotonic() - start:.0f} s)"
     )
-    notify(f"a person's report: {min((root / 'results').glob('sub-*.html'), default='none')}")
-    return status if right else EXIT_FAILED
+    example = min((root / "results").glob("sub-*.html"), default="none")
+    notify(f"report of one participant: {example}")
+    return status if is_correct else EXIT_FAILED
 
 
 def calibrate(request: CalibrateRequest) -> int:
-    """Print a calibration table: of simulated studies, or of the user's own design and noise."""
+    """Print a calibration table for simulated studies, or for the data of an analysed study.
+
+    Parameters
+    ----------
+    request : CalibrateRequest
+        Scenarios, or folders of the analysed study.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Raises
+    ------
+    InputError
+        If an input folder is named without an output folder.
+    """
     from circuitshift.pipeline.model.analyse import Rules  # noqa: PLC0415
     from circuitshift.pipeline.validation.calibration import (  # noqa: PLC0415
         CalibrationRow,
@@ -146,7 +261,7 @@ def calibrate(request: CalibrateRequest) -> int:
     from circuitshift.pipeline.validation.simulate.scenarios import TABLES  # noqa: PLC0415
 
     rules = Rules(n_permutations=request.n_permutations)
-    given: dict[str, Any] = {
+    options: dict[str, Any] = {
         "n_studies": request.studies,
         "seed": request.seed,
         "rules": rules,
@@ -154,14 +269,17 @@ def calibrate(request: CalibrateRequest) -> int:
     }
     rows: list[CalibrationRow] = []
     if request.bids_dir is None:
-        found = calibration_table(TABLES[request.table], **given)
+        new_rows = calibration_table(TABLES[request.table], **options)
     elif request.output_dir is None:
-        raise InputError("calibrate BIDS_DIR OUTPUT_DIR: name the folder of results, too")
+        raise InputError(
+            "circuitshift calibrate BIDS_DIR OUTPUT_DIR: OUTPUT_DIR is missing; add the output "
+            "folder of the analysed study"
+        )
     else:
         from circuitshift.pipeline.validation.calibration_own_data import own_table  # noqa: PLC0415
 
-        found = own_table(request.bids_dir, request.output_dir, request.study, **given)
-    for row in found:
+        new_rows = own_table(request.bids_dir, request.output_dir, request.study, **options)
+    for row in new_rows:
         rows.append(row)
         print(f"{row.name}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
     notify(markdown_table(rows))
@@ -169,7 +287,18 @@ def calibrate(request: CalibrateRequest) -> int:
 
 
 def power(request: PowerRequest) -> int:
-    """Print a power table, and write it with a figure."""
+    """Print a power table, and write it together with a figure.
+
+    Parameters
+    ----------
+    request : PowerRequest
+        Effects, sample sizes and number of simulated studies.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
     from circuitshift.pipeline.validation.power import power_table, write_power  # noqa: PLC0415
 
     rows = []
@@ -183,6 +312,6 @@ def power(request: PowerRequest) -> int:
         rows.append(row)
         print(f"n = {row.n}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
     table, figure = write_power(request.output_dir, request.question, rows)
-    notify(table.read_text(encoding="utf-8"))
+    notify(table.read_text(encoding="utf-8").expandtabs(16))  # tabs would be escaped
     notify(f"{table}\n{figure}")
     return EXIT_OK

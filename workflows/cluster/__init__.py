@@ -1,1 +1,1 @@
-"""Slurm jobs: scripts, resources and status."""
+"""Slurm jobs: scripts, resource requests and status."""

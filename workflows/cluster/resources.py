@@ -1,4 +1,4 @@
-"""What a batch job asks of a cluster: memory and time, from the measured table beside this file."""
+"""Memory and time requests of batch jobs, predicted from the measurements in resources.toml."""
 
 import math
 import tomllib
@@ -15,14 +15,14 @@ Kind = Literal["person", "raw", "group"]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one job asks for.
+    """Describe the resources that one job requests.
 
     Parameters
     ----------
     mib : int
         Memory, MiB.
     minutes : int
-        Wall time.
+        Time limit (wall time), minutes.
     """
 
     mib: int
@@ -40,46 +40,51 @@ def _table() -> dict[str, Any]:
 
 
 def estimate(kind: Kind, size: Mapping[str, float]) -> tuple[float, float]:
-    """Estimate what a job takes on the machine of the table.
+    """Estimate processor time and memory of a job on the machine of the measurements.
 
     Parameters
     ----------
     kind : {"person", "raw", "group"}
-        A person with preprocessed images, series or matrices; with raw images; the group level.
+        Kind of job: a participant with preprocessed images, series or matrices; a participant
+        with raw images; or the group level.
     size : mapping of str to float
-        The quantities that the rule of the kind names (``volumes``, ``regions``, ...).
+        Quantities that determine the resources of this kind of job, for example ``regions``. Their
+        names and units are described in ``resources.toml``.
 
     Returns
     -------
     seconds : float
-        Of processor time.
+        Processor time, seconds.
     mib : float
         Peak resident memory, MiB.
     """
     rule = _table()["rule"][kind]
     seconds, mib = (
-        sum(t["each"] * math.prod(size[name] for name in t["of"]) for t in rule[what])
-        for what in ("seconds", "mib")
+        sum(term["each"] * math.prod(size[name] for name in term["of"]) for term in rule[resource])
+        for resource in ("seconds", "mib")
     )
     return seconds, mib
 
 
 def request(kind: Kind, size: Mapping[str, float]) -> Request:
-    """Say what to ask for: the estimate with the margins of the table, rounded up.
+    """Return the resources to request: the estimate times the safety margins, rounded up.
 
     Parameters
     ----------
-    kind, size
-        As for `estimate`.
+    kind : {"person", "raw", "group"}
+        Kind of job, as described for `estimate`.
+    size : mapping of str to float
+        Quantities that determine the resources, as described for `estimate`.
 
     Returns
     -------
     Request
-        Memory in steps of 512 MiB, time in steps of 15 minutes.
+        Memory, rounded up to a multiple of 512 MiB, and time, rounded up to a multiple of
+        15 minutes.
     """
     margin = _table()["margin"]
     seconds, mib = estimate(kind, size)
     return Request(
-        mib=max(int(margin["least_mib"]), 512 * math.ceil(margin["mib"] * mib / 512)),
+        mib=max(int(margin["min_mib"]), 512 * math.ceil(margin["mib"] * mib / 512)),
         minutes=15 * math.ceil(margin["seconds"] * seconds / 60 / 15),
     )

@@ -1,9 +1,8 @@
-"""Slurm scripts of a study: an array job with one person a task, then the group level.
+"""Slurm scripts of a study: an array job with one participant per task, then the group level.
 
-Nothing here is run by the shell that came from a file name: every path is one quoted word, people
-are lines of a table that the task reads, and numbers are numbers. What was submitted stays as it
-is, since each call writes into a folder of its own: a task that waits in the queue never reads a
-list that changed.
+The shell never executes text that comes from a file name: each path is one quoted word, and each
+task reads its participant from a line of a table. Each call writes the scripts into a new folder,
+so that a task that waits in the queue never reads a list that has changed since.
 """
 
 import os
@@ -35,15 +34,17 @@ _FOLDER = Path("logs", "slurm")
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """An Apptainer image, and what it must see.
+    """Describe an Apptainer image and the folders that it can access.
 
     Parameters
     ----------
     image : Path
+        Image file.
     read_only, writable : tuple of Path
-        Folders that are bound at their own paths; the root of the image is read-only.
+        Folders that are bound under their own paths, read-only and writable. The root file system
+        of the image is read-only.
     templateflow_home : Path, optional
-        TemplateFlow's cache of the host; None keeps the one in the image.
+        TemplateFlow folder of the host. By default, the folder in the image is used.
     """
 
     image: Path
@@ -54,14 +55,14 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class DataSetCall:
-    """How the participant level of one data set is called, but for the person.
+    """Describe the participant-level command of one data set, without the participant label.
 
     Parameters
     ----------
     name : str
-        Empty for the main data set.
+        Name of the data set; empty for the main data set.
     words : tuple of str
-        What follows ``circuitshift``.
+        Arguments of the command ``circuitshift``.
     """
 
     name: str
@@ -70,28 +71,32 @@ class DataSetCall:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Everything that the scripts say.
+    """Describe the contents of the scripts.
 
     Parameters
     ----------
-    out_dir, work_dir : Path
-        Root of the output data set, and the scratch folder; each task has its own in it.
-    participants : tuple of PersonPlan
-        One task each; may be empty.
+    out_dir : Path
+        Root of the output data set.
+    work_dir : Path
+        Scratch folder; each task uses its own subfolder.
+    participants : tuple of ParticipantPlan
+        Participants, one task each; may be empty.
     calls : tuple of DataSetCall
-    group : tuple of str, optional
-        What follows ``circuitshift`` at the group level; None for participants only.
+        Participant-level command of each data set.
+    group : tuple of str or None
+        Arguments of the command ``circuitshift`` at the group level; None to omit the group level.
     for_participant, for_group : Request
-    cpus : int
-        Of each task.
-    at_once : int
-        Tasks that may run at the same time.
-    array_size : int
-        Tasks of one array; more people make more arrays, one after the other.
-    sbatch_args : tuple of str
-        Further words for ``sbatch``.
+        Resources of each task and of the group level.
+    cpus : int, default: 1
+        Number of processors of each task.
+    array_limit : int, default: 20
+        Maximum number of tasks that run at the same time.
+    array_size : int, default: 1000
+        Maximum number of tasks in one array. Additional arrays run one after the other.
+    sbatch_args : tuple of str, default: ()
+        Additional arguments for ``sbatch``.
     container : Container, optional
-        None runs this Python.
+        Apptainer image. By default, the current Python environment is used.
     """
 
     out_dir: Path
@@ -102,7 +107,7 @@ class Batch:
     for_participant: Request
     for_group: Request
     cpus: int = 1
-    at_once: int = 20
+    array_limit: int = 20
     array_size: int = 1000
     sbatch_args: tuple[str, ...] = ()
     container: Container | None = None
@@ -112,21 +117,23 @@ class Batch:
 
 
 def write_batch(batch: Batch) -> Path:
-    """Write the scripts into a new folder below ``logs/slurm`` of the output data set.
+    """Write the scripts into a new folder in ``logs/slurm`` of the output data set.
 
     Parameters
     ----------
     batch : Batch
+        Contents of the scripts.
 
     Returns
     -------
     Path
-        ``submit.sh``; beside it ``participant.sbatch``, ``group.sbatch`` and ``people.tsv``.
+        The script ``submit.sh``. Its folder also contains ``participant.sbatch``,
+        ``group.sbatch`` and ``people.tsv``.
 
     Raises
     ------
     InputError
-        If a path holds a line break, or the folder cannot be made.
+        If a path or an option contains a line break, or if the folder cannot be created.
     """
     _refuse_line_breaks(batch)
     folder = _new_folder(batch.out_dir / _FOLDER)
@@ -136,18 +143,19 @@ def write_batch(batch: Batch) -> Path:
 
 
 def scripts(batch: Batch, folder: Path) -> dict[str, str]:
-    """Return the text of every file.
+    """Return the contents of all files without writing them.
 
     Parameters
     ----------
     batch : Batch
+        Contents of the scripts.
     folder : Path
-        Where they will be.
+        Folder in which the files will be written.
 
     Returns
     -------
     dict of str to str
-        File name and content.
+        Content of each file, by file name.
     """
     texts = {"submit.sh": _submit_text(batch, folder)}
     if batch.participants:
@@ -159,7 +167,7 @@ def scripts(batch: Batch, folder: Path) -> dict[str, str]:
 
 
 def _new_folder(parent: Path) -> Path:
-    """Make the next free numbered folder; two calls at once get two."""
+    """Create the next numbered folder; simultaneous calls create different folders."""
     number = 1
     while True:
         folder = parent / f"{number:03d}"
@@ -168,7 +176,9 @@ def _new_folder(parent: Path) -> Path:
         except FileExistsError:
             number += 1
         except OSError as error:
-            raise InputError(f"cannot write into {parent} ({error.strerror})") from None
+            raise InputError(
+                f"cannot write into {parent} ({error.strerror}); choose another output folder"
+            ) from None
         else:
             return folder
 
@@ -176,13 +186,15 @@ def _new_folder(parent: Path) -> Path:
 def _refuse_line_breaks(batch: Batch) -> None:
     words = [str(batch.out_dir), str(batch.work_dir), *batch.sbatch_args, *(batch.group or ())]
     words += [word for call in batch.calls for word in call.words]
-    wrong = sorted({word for word in words if "\n" in word or "\r" in word})
-    if wrong:
-        raise InputError(f"{wrong[0]!r}: a line break in a path or option; rename it")
+    with_line_break = sorted({word for word in words if "\n" in word or "\r" in word})
+    if with_line_break:
+        raise InputError(
+            f"{with_line_break[0]!r}: this path or option contains a line break; rename it"
+        )
 
 
 def _participants_text(participants: Sequence[ParticipantPlan]) -> str:
-    lines = [f"{person.participant}\t{person.data_set}" for person in participants]
+    lines = [f"{plan.participant}\t{plan.data_set}" for plan in participants]
     return "\n".join(["participant_id\tdata_set", *lines]) + "\n"
 
 
@@ -207,7 +219,7 @@ def _participant_text(batch: Batch, folder: Path) -> str:
     lines = _head("circuitshift", batch.for_participant, batch.cpus)
     lines += _runner(batch.container)
     lines += [
-        "# the task's person: its line of people.tsv, below the header and the arrays before",
+        "# participant of this task: a line of people.tsv, after the header and earlier arrays",
         "line=$((${1:-0} + SLURM_ARRAY_TASK_ID + 1))",
         f"IFS=$'\\t' read -r participant data_set < <(sed -n \"${{line}}p\" {participants}) || {{",
         '    echo "people.tsv has no line $line" >&2',
@@ -221,7 +233,7 @@ def _participant_text(batch: Batch, folder: Path) -> str:
         lines += [f"{shlex.quote(call.name)})", *_command(call.words, batch.container), "    ;;"]
     lines += [
         "*)",
-        '    echo "people.tsv names a data set that is not known: $data_set" >&2',
+        '    echo "people.tsv contains an unknown data set: $data_set" >&2',
         "    exit 1",
         "    ;;",
         "esac",
@@ -231,7 +243,7 @@ def _participant_text(batch: Batch, folder: Path) -> str:
 
 
 def _group_text(batch: Batch) -> str:
-    assert batch.group is not None  # noqa: S101 - callers see to it
+    assert batch.group is not None  # noqa: S101 - the caller checks it
     work = shlex.quote(f"--work-dir={batch.work_dir / 'group'}")
     lines = _head("circuitshift-group", batch.for_group, 1)
     lines += [*_runner(batch.container), *_command(batch.group, batch.container)]
@@ -240,14 +252,14 @@ def _group_text(batch: Batch) -> str:
 
 
 def _command(words: Sequence[str], container: Container | None) -> list[str]:
-    """Set the array ``command``, one word a line."""
+    """Return the lines that set the array variable ``command``, with one word per line."""
     start = _python() if container is None else ['"$runner"', *map(shlex.quote, _run(container))]
-    every = [*start, *map(shlex.quote, words)]
-    return ["    command=(", *(f"        {word}" for word in every), "    )"]
+    all_words = [*start, *map(shlex.quote, words)]
+    return ["    command=(", *(f"        {word}" for word in all_words), "    )"]
 
 
 def _python() -> list[str]:
-    # -P: the current folder is no place for modules
+    # -P: modules are not imported from the current folder
     return [shlex.quote(sys.executable), "-P", "-m", "circuitshift.workflows.cli.main"]
 
 
@@ -262,7 +274,7 @@ def _runner(container: Container | None) -> list[str]:
     ]
     if container.templateflow_home is not None:
         home = shlex.quote(str(container.templateflow_home))
-        # by the environment: what --env takes is split at commas
+        # as environment variables, because the option --env splits values at commas
         lines += [f"export {name}ENV_TEMPLATEFLOW_HOME={home}" for name in _RUNNERS]
     return lines
 
@@ -271,7 +283,7 @@ _RUNNERS = ("APPTAINER", "SINGULARITY")
 
 
 def _run(container: Container) -> list[str]:
-    """Words of ``apptainer run``: a clean environment, no home, a read-only root."""
+    """Return the arguments of ``apptainer run``, with a clean environment and no home folder."""
     words = ["run", "--cleanenv", "--no-home", "--pwd", "/tmp"]  # noqa: S108 - in the image
     for path, suffix in _mounts(container):
         fields = ["type=bind", f"source={path}", f"destination={path}", *suffix]
@@ -280,9 +292,9 @@ def _run(container: Container) -> list[str]:
 
 
 def _mounts(container: Container) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    """Yield folders to bind, outer ones first, so that none hides another.
+    """Yield the folders to bind, parent folders first, so that no folder hides another.
 
-    A link is bound under its own name and under the one it leads to.
+    A symbolic link is bound under its own path and under the path of its target.
     """
     wanted: dict[Path, tuple[str, ...]] = {}
     home = container.templateflow_home
@@ -291,13 +303,13 @@ def _mounts(container: Container) -> Iterator[tuple[Path, tuple[str, ...]]]:
         for path in paths:
             wanted |= {path: suffix, path.resolve(): suffix}
     for path in sorted(wanted, key=lambda path: (len(path.parts), path)):
-        above = [wanted[parent] for parent in path.parents if parent in wanted]
-        if not above or above[0] != wanted[path]:
+        parents = [wanted[parent] for parent in path.parents if parent in wanted]
+        if not parents or parents[0] != wanted[path]:
             yield path, wanted[path]
 
 
 def _csv(field: str) -> str:
-    """Quote a field of ``--mount``, which is a line of CSV."""
+    """Quote a field of the option ``--mount``, whose value is a line of CSV."""
     return '"' + field.replace('"', '""') + '"' if set(field) & set(',"') else field
 
 
@@ -305,14 +317,17 @@ def _csv(field: str) -> str:
 
 
 def _submit_text(batch: Batch, folder: Path) -> str:
-    """Submit the arrays in turn, and the group level after the last, whoever failed."""
+    """Return a script that submits the arrays, and the group level after the last array.
+
+    The group level also runs if tasks of participants have failed.
+    """
     lines = [
         "#!/bin/bash",
-        "# submits what is beside it; jobs.txt keeps the numbers of the jobs",
+        "# submits the jobs in this folder and writes their numbers to jobs.txt",
         "set -euo pipefail",
         f"cd -- {shlex.quote(str(folder))}",
         '[ ! -e jobs.txt ] || { echo "submitted already: see jobs.txt" >&2; exit 1; }',
-        "# all or none",
+        "# if a job cannot be submitted, cancel the previous ones",
         "trap 'if [ -s jobs.txt ]; then scancel $(cat jobs.txt) && rm jobs.txt; fi' ERR",
     ]
     further = "".join(f"{shlex.quote(word)} " for word in batch.sbatch_args)
@@ -321,10 +336,10 @@ def _submit_text(batch: Batch, folder: Path) -> str:
         n_tasks = min(batch.array_size, len(batch.participants) - first)
         lines += [
             f"job=$(sbatch --parsable {_log(folder, '%A_%a')} {further}{after}"
-            f"--array=1-{n_tasks}%{batch.at_once} participant.sbatch {first})",
+            f"--array=1-{n_tasks}%{batch.array_limit} participant.sbatch {first})",
             "job=${job%%;*}",
             'echo "$job" >> jobs.txt',
-            f'echo "job $job: people {first + 1} to {first + n_tasks}"',
+            f'echo "job $job: participants {first + 1} to {first + n_tasks}"',
         ]
         after = '--dependency="afterany:$job" '
     if batch.group is not None:
@@ -338,10 +353,11 @@ def _submit_text(batch: Batch, folder: Path) -> str:
 
 
 def _log(folder: Path, name: str) -> str:
-    r"""Return the option that says where Slurm writes a job's words.
+    r"""Return the option of ``sbatch`` that sets the log file of a job.
 
-    An option and no line of the script: those have quoting rules of their own. Slurm expands a
-    ``%`` even in the folder, and stops expanding at all where there is a backslash.
+    The log file is not set in the script itself, because ``#SBATCH`` lines have other quoting
+    rules. Slurm expands ``%`` in folder names as well, and expands nothing in a path that contains
+    a backslash, unless it is doubled.
     """
     path = str(folder).replace("\\", "\\\\").replace("%", "%%")
     return shlex.quote(f"--output={path}/{name}.log")
@@ -353,35 +369,35 @@ def submit(script: Path) -> str:
     Parameters
     ----------
     script : Path
-        From `write_batch`.
+        Script that `write_batch` returned.
 
     Returns
     -------
     str
-        What it printed: one line a job.
+        Output of the script: one line per job.
 
     Raises
     ------
     InputError
-        If there is no ``sbatch`` here, or it refuses.
+        If ``sbatch`` is not available or rejects a job.
     """
     if shutil.which("sbatch") is None:
         raise InputError(
-            "sbatch is not on this machine; submit from a login node: "
+            "sbatch is not available on this machine; submit the jobs from a login node: "
             f"bash {shlex.quote(str(script))}"
         )
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True, check=False)  # noqa: S603, S607 - our own script
     if done.returncode:
-        said = " ".join(done.stderr.split()) or f"status {done.returncode}"
+        reason = " ".join(done.stderr.split()) or f"status {done.returncode}"
         raise InputError(
-            f"nothing is submitted, since sbatch refused: {said}; the scripts are in "
-            f"{script.parent}"
+            f"no job was submitted, because sbatch rejected it: {reason}; correct --sbatch-args or "
+            f"the scripts in {script.parent}"
         )
     return done.stdout.strip()
 
 
 def waiting(out_dir: Path) -> tuple[str, ...]:
-    """Return the jobs of former calls that are in the queue still.
+    """Return the jobs of earlier calls that are still in the queue.
 
     Parameters
     ----------
@@ -391,9 +407,14 @@ def waiting(out_dir: Path) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        Job numbers; empty where there is no Slurm.
+        Job numbers; empty if Slurm is not available.
+
+    Raises
+    ------
+    InputError
+        If Slurm does not report its queue.
     """
-    available = sorted(
+    submitted = sorted(
         {
             line
             for path in (out_dir / _FOLDER).glob("*/jobs.txt")
@@ -402,12 +423,14 @@ def waiting(out_dir: Path) -> tuple[str, ...]:
         },
         key=int,
     )
-    if not available or shutil.which("squeue") is None:
+    if not submitted or shutil.which("squeue") is None:
         return ()
-    # every job of this user: a job that Slurm has forgotten would be an error by its number
+    # all jobs of this user, because squeue fails for numbers of jobs that ended long ago
     command = ["squeue", "--noheader", "--format=%F", f"--user={os.geteuid()}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed
     if done.returncode:
-        raise InputError(f"the queue cannot be read: {' '.join(done.stderr.split())}")
+        raise InputError(
+            f"squeue cannot read the queue: {' '.join(done.stderr.split())}; try again later"
+        )
     queued = set(done.stdout.split())
-    return tuple(job for job in available if job in queued)
+    return tuple(job for job in submitted if job in queued)

@@ -1,12 +1,11 @@
-"""Who is done, read from outputs alone: not from a queue, and not from what a log says."""
+"""State of each participant and of the group level, determined from the outputs alone."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from circuitshift.pipeline.bids import select_runs as bids
-from circuitshift.pipeline.errors import CircuitshiftError
+from circuitshift.pipeline.errors import CircuitshiftError, InputProblem
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.digests import Digests
 from circuitshift.pipeline.measure import person as measure
@@ -26,27 +25,28 @@ __all__ = ["State", "group_state", "is_unchanged", "states"]
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How far one person is.
+    """Describe the state of one participant.
 
     Parameters
     ----------
-    person : PersonPlan
+    plan : ParticipantPlan
+        Plan of the participant.
     word : {"done", "failed", "missing"}
-        All outputs are there and valid; a run could not be measured; something is not there, or
-        was made from other inputs, settings or code.
-    reason : str
-        One sentence; empty when done.
+        ``"done"`` if all outputs exist and are valid; ``"failed"`` if a run could not be measured;
+        ``"missing"`` if an output does not exist or was made from other inputs, settings or code.
+    reason : str, default: ""
+        One sentence; empty if the participant is done.
     """
 
-    person: ParticipantPlan
+    plan: ParticipantPlan
     word: Literal["done", "failed", "missing"]
     reason: str = ""
 
     @property
     def label(self) -> str:
-        """``sub-X``, after the name of its data set if that has one."""
-        name = f"sub-{self.person.participant}"
-        return f"{self.person.data_set}:{name}" if self.person.data_set else name
+        """``sub-X``, preceded by the name of the data set unless it is the main one."""
+        name = f"sub-{self.plan.participant}"
+        return f"{self.plan.data_set}:{name}" if self.plan.data_set else name
 
 
 def states(
@@ -55,173 +55,188 @@ def states(
     *,
     preproc_only: bool = False,
 ) -> Iterator[State]:
-    """Read how far everybody is.
+    """Determine the state of each participant.
 
     Parameters
     ----------
-    participants : sequence of PersonPlan
-    settings : Science
-        Outputs made with other settings do not count.
-    preproc_only : bool
-        Whether preprocessed images are all that is wanted.
+    participants : sequence of ParticipantPlan
+        Participants to check.
+    settings : AnalysisSettings
+        Current settings. Outputs made with other settings count as missing.
+    preproc_only : bool, default: False
+        Whether to check preprocessed images only.
 
     Yields
     ------
     State
-        In the order of `participants`.
+        State of each participant, in the order of `participants`.
     """
-    for person in participants:
+    for plan in participants:
         try:
-            yield _preprocessed(person, settings) if preproc_only else _measured(person, settings)
-        except CircuitshiftError as error:  # an output that cannot be read is to be made again
-            yield State(person, "missing", str(error))
+            yield _preprocessed(plan, settings) if preproc_only else _measured(plan, settings)
+        except CircuitshiftError as error:  # an output that cannot be read must be made again
+            yield State(plan, "missing", str(error))
 
 
 def is_unchanged(
-    person: ParticipantPlan, settings: AnalysisSettings, *, preproc_only: bool = False
+    plan: ParticipantPlan, settings: AnalysisSettings, *, preproc_only: bool = False
 ) -> bool:
-    """Return whether all outputs of a participant would be left as they are.
+    """Return whether a new run would leave all outputs of a participant unchanged.
 
-    Inputs are not read; their recorded digests must be current.
+    Input files are not read; their recorded digests must be current.
 
     Parameters
     ----------
-    person : ParticipantPlan
+    plan : ParticipantPlan
+        Participant to check.
     settings : AnalysisSettings
-    preproc_only : bool
-        Whether preprocessed images are all that is wanted.
+        Current settings.
+    preproc_only : bool, default: False
+        Whether to check preprocessed images only.
 
     Returns
     -------
     bool
-        False also if this is unknown.
+        False also if this cannot be determined.
     """
     try:
-        if not _is_preprocessed(person, settings, read=False):
+        if not _is_preprocessed(plan, settings, read=False):
             return False
-        return preproc_only or _is_measured_and_reported(person, settings)
-    except Exception:  # the workflow of this participant will report it
+        return preproc_only or _is_measured_and_reported(plan, settings)
+    except Exception:  # the workflow of this participant will report the error
         return False
 
 
 def _is_preprocessed(
-    person: ParticipantPlan, settings: AnalysisSettings, *, read: bool = True
+    plan: ParticipantPlan, settings: AnalysisSettings, *, read: bool = True
 ) -> bool:
-    """Return whether all preprocessing steps are valid; True without raw images."""
-    if person.raw is None:
+    """Return whether all preprocessing outputs are valid; True without raw images."""
+    if plan.raw is None:
         return True
-    digests = Digests(_name(person), person.preproc_dir, read=read)
-    is_valid = is_preprocessed(person.raw, settings, person.preproc_dir, digests)
+    digests = Digests(_name(plan), plan.preproc_dir, read=read)
+    is_valid = is_preprocessed(plan.raw, settings, plan.preproc_dir, digests)
     digests.save()
     return is_valid
 
 
-def _is_measured_and_reported(person: ParticipantPlan, settings: AnalysisSettings) -> bool:
-    runs, problems = list(person.runs), list(person.problems)
-    if person.raw is not None:
-        runs, failures = preprocessed_runs(
-            [person.preproc_dir / bold_record(bold) for bold in person.bolds],
-            participant=person.participant,
-            settings=settings,
-            preproc_dir=person.preproc_dir,
-            data_set=person.data_set,
-        )
+def _is_measured_and_reported(plan: ParticipantPlan, settings: AnalysisSettings) -> bool:
+    runs, problems = list(plan.runs), list(plan.problems)
+    if plan.raw is not None:
+        runs, failures = _preprocessed_runs(plan, settings)
         problems += failures
-    digests = Digests(_name(person), person.out_dir, read=False)
+    digests = Digests(_name(plan), plan.out_dir, read=False)
     return measure.is_measured(
         runs,
         problems,
-        participant=person.participant,
+        participant=plan.participant,
         settings=settings,
-        out_dir=person.out_dir,
+        out_dir=plan.out_dir,
         digests=digests,
-    ) and is_reported(person.participant, settings, person.out_dir, digests)
+    ) and is_reported(plan.participant, settings, plan.out_dir, digests)
 
 
-def _name(person: ParticipantPlan) -> str:
-    return f"sub-{person.participant}"
+def _name(plan: ParticipantPlan) -> str:
+    return f"sub-{plan.participant}"
 
 
-def _preprocessed(person: ParticipantPlan, settings: AnalysisSettings) -> State:
-    for bold in person.bolds:
-        record = person.preproc_dir / bold_record(bold)
+def _preprocessed(plan: ParticipantPlan, settings: AnalysisSettings) -> State:
+    for bold in plan.bolds:
+        record = plan.preproc_dir / bold_record(bold)
         if not record.exists():
-            return State(person, "missing", f"{record.stem} is not preprocessed")
+            return State(plan, "missing", f"{record.stem} is not preprocessed")
         problem = read_record(record).get("fault")
         if problem:
-            return State(person, "failed", f"{record.stem}: {problem}")
-    return State(person, "done") if _is_preprocessed(person, settings) else _stale(person)
+            return State(plan, "failed", f"{record.stem}: {problem}")
+    return State(plan, "done") if _is_preprocessed(plan, settings) else _stale(plan)
 
 
-def _stale(person: ParticipantPlan) -> State:
-    return State(person, "missing", "inputs, settings or code of its preprocessing have changed")
+def _stale(plan: ParticipantPlan) -> State:
+    return State(plan, "missing", "inputs, settings or code of the preprocessing have changed")
 
 
-def _measured(person: ParticipantPlan, settings: AnalysisSettings) -> State:
-    table = runs_table(person.participant, person.out_dir)
+def _measured(plan: ParticipantPlan, settings: AnalysisSettings) -> State:
+    table = runs_table(plan.participant, plan.out_dir)
     if not table.exists():
-        return State(person, "missing", f"there is no {table.name}")
+        return State(plan, "missing", f"there is no {table.name}")
     rows = list(tables.read_table(table).rows())
     failed = [f"{row['run']}: {row['reason']}" for row in rows if row["status"] == "failed"]
     if failed:
-        return State(person, "failed", failed[0])
-    if not _is_preprocessed(person, settings):
-        return _stale(person)
-    digests = Digests(_name(person), person.out_dir)
+        return State(plan, "failed", failed[0])
+    if not _is_preprocessed(plan, settings):
+        return _stale(plan)
+    digests = Digests(_name(plan), plan.out_dir)
     try:
-        return _measured_rows(person, settings, rows, digests)
+        return _measured_rows(plan, settings, rows, digests)
     finally:
         digests.save()
 
 
 def _measured_rows(
-    person: ParticipantPlan,
+    plan: ParticipantPlan,
     settings: AnalysisSettings,
     rows: Sequence[Mapping[str, str]],
     digests: Digests,
 ) -> State:
-    """Compare what was measured with what is asked for."""
-    for run in _runs(person, settings):
-        if not measure.is_run_measured(run, settings, person.out_dir, digests):
-            return State(person, "missing", f"{run.path.name} is not measured as asked")
+    """Compare the measured runs and the report with the plan."""
+    for run in _runs(plan, settings):
+        if not measure.is_run_measured(run, settings, plan.out_dir, digests):
+            return State(plan, "missing", f"{run.path.name} is not measured with these settings")
     measured = {row["run"] for row in rows}
-    for bold in person.bolds:
+    for bold in plan.bolds:
         stem = bold_record(bold).stem.removesuffix("_bold")
         if stem not in measured:
-            return State(person, "missing", f"{stem} is not measured")
-    if not is_reported(person.participant, settings, person.out_dir, digests):
-        page = person.out_dir / f"{_name(person)}.html"
-        why = "its report is of other results" if page.exists() else "no report"
-        return State(person, "missing", why)
-    return State(person, "done")
+            return State(plan, "missing", f"{stem} is not measured")
+    if not is_reported(plan.participant, settings, plan.out_dir, digests):
+        page = plan.out_dir / f"{_name(plan)}.html"
+        reason = "the report shows other results" if page.exists() else "no report"
+        return State(plan, "missing", reason)
+    return State(plan, "done")
 
 
-def _runs(person: ParticipantPlan, settings: AnalysisSettings) -> Sequence[Run]:
-    """Preprocessed runs: the person's own, or those made of raw ones."""
-    if person.raw is None or not person.preproc_dir.is_dir():
-        return person.runs
-    query = bids.Query((person.participant,), spaces=(settings.template,), input_types=("bold",))
-    return bids.find_runs(person.preproc_dir, query, dataset=person.data_set).runs
+def _runs(plan: ParticipantPlan, settings: AnalysisSettings) -> Sequence[Run]:
+    """Return preprocessed runs: those of the input, or those made from raw images."""
+    if plan.raw is None or not plan.preproc_dir.is_dir():
+        return plan.runs
+    return _preprocessed_runs(plan, settings)[0]
+
+
+def _preprocessed_runs(
+    plan: ParticipantPlan, settings: AnalysisSettings
+) -> tuple[list[Run], list[InputProblem]]:
+    """Find the runs that preprocessing wrote, and those that failed."""
+    return preprocessed_runs(
+        [
+            record
+            for bold in plan.bolds
+            if (record := plan.preproc_dir / bold_record(bold)).exists()
+        ],
+        participant=plan.participant,
+        settings=settings,
+        preproc_dir=plan.preproc_dir,
+        data_set=plan.data_set,
+    )
 
 
 def group_state(
     out_dir: Path, data_sets: Sequence[DataSet], ratings: Path | None = None
 ) -> tuple[bool, str]:
-    """Read whether the group level is done, for what the participant level has left.
+    """Return whether the verdict belongs to the current results of the participant level.
 
     Parameters
     ----------
     out_dir : Path
         Root of the output data set.
     data_sets : sequence of DataSet
-        The main one first.
+        Data sets of the study; the main data set comes first.
     ratings : Path, optional
-        Folder of rating files, when it is not ``ratings`` of `out_dir`.
+        Folder with rating files. By default, the folder ``ratings`` in `out_dir` is used.
 
     Returns
     -------
     is_done : bool
+        Whether the group level is complete and current.
     sentence : str
+        The verdict, or the reason why the group level is not done.
     """
     path = out_dir / "group" / "verdict.json"
     if not path.exists():

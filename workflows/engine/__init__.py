@@ -1,1 +1,1 @@
-"""Execution: Nipype, processes, locks, logs and crashes."""
+"""Execution with Nipype: process pool, locks, logs and crash files."""

@@ -1,5 +1,6 @@
-"""What nobody foresaw, told in a sentence; the whole of it goes to a file."""
+"""Summarise unexpected errors in one sentence and save their tracebacks to a file."""
 
+import itertools
 import re
 import sys
 import tempfile
@@ -8,26 +9,29 @@ import traceback
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["explain", "last_words"]
+__all__ = ["explain", "record_unexpected_error"]
 
 # Nipype's crash files indent the traceback of the step itself.
-_LAST = re.compile(r"^\t?((?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt|Warning))(?::\s*(.*))?$")
+_ERROR_LINE = re.compile(
+    r"^\t?((?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt|Warning))(?::\s*(.*))?$"
+)
 
 
 def explain(file: str) -> tuple[str, bool]:
-    """Return what a crash file comes to.
+    """Summarise a crash file in one sentence.
 
     Parameters
     ----------
     file : str
-        As Nipype writes it; may be empty or gone.
+        Crash file that Nipype wrote. The file may be missing, and the name may be empty.
 
     Returns
     -------
     sentence : str
-        Of an error that circuitshift raised on purpose the whole text, else type and message.
+        The complete message of an error that circuitshift raised on purpose; otherwise the type
+        and message of the last error in the file.
     expected : bool
-        Whether it is such an error.
+        Whether circuitshift raised the error on purpose.
     """
     try:
         lines = (
@@ -35,39 +39,44 @@ def explain(file: str) -> tuple[str, bool]:
         )
     except OSError:
         lines = []
-    found = [(k, match) for k, line in enumerate(lines) if (match := _LAST.match(line))]
-    expected = [(k, m) for k, m in found if m[1].startswith("circuitshift.")]
+    errors = [(k, match) for k, line in enumerate(lines) if (match := _ERROR_LINE.match(line))]
+    expected = [(k, match) for k, match in errors if match[1].startswith("circuitshift.")]
     if expected:
         k, match = expected[-1]
-        more = [line.removeprefix("\t") for line in lines[k + 1 :]]
-        return "\n".join([match[2] or "", *(x for x in more if x.startswith("  - "))]), True
-    if not found:
-        return "it left no trace", False
-    name, message = found[-1][1].groups()
+        following = [line.removeprefix("\t") for line in lines[k + 1 :]]
+        # The message may have several lines, such as lines for a study file, but no empty line.
+        more = [line.rstrip() for line in itertools.takewhile(str.strip, following)]
+        return "\n".join([match[2] or "", *more]), True
+    if not errors:
+        return "no error message was recorded", False
+    name, message = errors[-1][1].groups()
     if name == "MemoryError":
-        return "memory was out; use fewer --nprocs, or a machine with more memory", False
+        return "out of memory; use fewer --nprocs, or a machine with more memory", False
     return f"{name.rpartition('.')[2]}: {message}" if message else name, False
 
 
-def last_words(error: BaseException, out_dir: Path | None) -> str:
-    """Keep an error that nobody foresaw, and say it in a sentence.
+def record_unexpected_error(error: BaseException, out_dir: Path | None) -> str:
+    """Save the traceback of an unexpected error and return a sentence about it.
 
     Parameters
     ----------
     error : BaseException
+        Error that no other code handled.
     out_dir : Path or None
-        The traceback goes to its ``logs``; to a temporary file when that cannot be written.
+        Output folder; the traceback is written to its ``logs`` folder. If that is not possible,
+        the traceback is written to a temporary file, and otherwise to standard error.
 
     Returns
     -------
     str
+        Type and message of the error, and the file that contains the traceback.
     """
     if isinstance(error, MemoryError) or "failed to map segment" in str(error):
-        return "memory was out; use fewer --nprocs, or allow more memory (ulimit -v)"
-    said = str(error).strip().split("\n")[0]
-    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+        return "out of memory; use fewer --nprocs, or allow more memory (ulimit -v)"
+    message = str(error).strip().split("\n")[0]
+    summary = f"{type(error).__name__}: {message}" if message else type(error).__name__
     if isinstance(error, OSError) and error.strerror:
-        what = error.strerror + (f": {error.filename}" if error.filename else "")
+        summary = error.strerror + (f": {error.filename}" if error.filename else "")
     text = "".join(traceback.format_exception(error))
     name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-circuitshift.txt"
     if out_dir is not None and out_dir.is_dir():
@@ -75,13 +84,13 @@ def last_words(error: BaseException, out_dir: Path | None) -> str:
         with suppress(OSError):
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8", errors="backslashreplace")
-            return f"unforeseen error ({what}); the whole of it is in {path}"
+            return f"unexpected error ({summary}); the full traceback is in {path}"
     try:
         with tempfile.NamedTemporaryFile(
             "w", prefix="circuitshift-", suffix=".txt", delete=False, errors="backslashreplace"
         ) as file:
             file.write(text)
     except OSError:
-        print(text, file=sys.stderr)  # noqa: T201 - nowhere else to keep it
-        return f"unforeseen error ({what})"
-    return f"unforeseen error ({what}); the whole of it is in {file.name}"
+        print(text, file=sys.stderr)  # noqa: T201 - no file can be written
+        return f"unexpected error ({summary})"
+    return f"unexpected error ({summary}); the full traceback is in {file.name}"

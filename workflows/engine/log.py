@@ -6,19 +6,21 @@ from pathlib import Path
 
 
 def plain(text: str) -> str:
-    r"""Replace what would move a cursor, hide text or cannot be encoded.
+    r"""Escape characters that are not printable.
 
-    Names of files and labels are other people's text: printed as they are, they could write to
-    the terminal what they want.
+    File names and labels come from the data set. Printed unchanged, they could contain control
+    sequences that move the cursor or hide text.
 
     Parameters
     ----------
     text : str
+        Text to print.
 
     Returns
     -------
     str
-        Every character but line ends that is not printable is written as in Python source.
+        The text, with each character that is neither printable nor a line feed replaced by its
+        escape sequence in Python source.
 
     Examples
     --------
@@ -34,13 +36,16 @@ def plain(text: str) -> str:
 
 
 def log_line(path: Path, text: str) -> None:
-    """Add a dated line to a log; a log that cannot be written stops nobody.
+    """Append a line with date and time to a log file.
+
+    A log file that cannot be written is ignored, so that it does not interrupt the analysis.
 
     Parameters
     ----------
     path : Path
-        Its folder exists.
+        Log file, in an existing folder.
     text : str
+        Text to append; further lines are indented.
     """
     line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {plain(text)}".replace("\n", "\n  ")
     with suppress(OSError), path.open("a", encoding="utf-8") as file:

@@ -1,9 +1,12 @@
-"""Nipype's pool of processes, for machines on which workers get killed.
+"""Process pool for Nipype that recovers when a worker is killed.
 
-Its own waits for ever when a worker is killed, as by the system when memory is out: the broken
-pool tells so in a callback whose error nobody sees. And workers of a process that was killed
-live on. Here what was in hand when a worker was killed is run once more by itself, the rest with
-half as many at a time; what is killed again has failed. Workers end when their parent has.
+Nipype's MultiProc plugin waits forever if a worker is killed, for example by the operating system
+because memory ran out: the broken pool raises an error in a callback, where it is not noticed.
+Workers also continue to run after their parent process was killed.
+
+In the pool of this module, each task that was running when a worker was killed is repeated once,
+alone in its own process, and the remaining tasks use half as many processes. A task whose process
+is killed a second time has failed. Workers exit when their parent process ends.
 """
 
 import os
@@ -20,31 +23,31 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin, run_node
 
 __all__ = ["PoolPlugin"]
 
-_LOOK_S = 0.5
-# As the last line of a traceback, since Nipype knows no other way to fail.
+_POLL_INTERVAL_S = 0.5
+# Nipype recognises a failed task by its traceback, so the message is written as one.
 _KILLED = (
     "circuitshift.workflows.engine.process_pool.WorkerKilledError: "
     "its process was killed twice, most likely "
-    "since memory was out; run it again with fewer --nprocs, or where there is more memory\n"
+    "because memory ran out; run it again with fewer --nprocs, or on a machine with more memory\n"
 )
 
 
 class PoolPlugin(MultiProcPlugin):  # type: ignore[misc] # Nipype has no types
-    """`MultiProc` that outlives its workers.
+    """Run nodes in a pool of processes that is replaced if a worker is killed.
 
     Parameters
     ----------
     plugin_args : dict
-        As of `MultiProc`; and `notify`, a callable that takes one line.
+        Arguments of Nipype's ``MultiProc`` plugin, and ``notify``, a callable that prints one line.
     """
 
     def __init__(self, plugin_args: dict[str, Any]) -> None:
         super().__init__(plugin_args=plugin_args)
         self.processors: int
-        self._say: Callable[[str], None] = plugin_args["say"]
+        self._notify: Callable[[str], None] = plugin_args["notify"]
         self._nodes: dict[int, pe.Node] = {}
-        self._waiting: list[int] = []  # lost once, to be run alone
-        self._alone: dict[int, ProcessPoolExecutor] = {}  # what was lost once runs here
+        self._waiting: list[int] = []  # tasks to repeat alone after their process was killed
+        self._alone: dict[int, ProcessPoolExecutor] = {}  # pools of the tasks being repeated
         self.pool: ProcessPoolExecutor = self._new_pool(self.processors)
 
     def _new_pool(self, n_procs: int) -> ProcessPoolExecutor:
@@ -56,7 +59,7 @@ class PoolPlugin(MultiProcPlugin):  # type: ignore[misc] # Nipype has no types
         )
 
     def _submit_job(self, node: pe.Node, updatehash: bool = False) -> int:
-        del updatehash  # nodes are never taken from a former run
+        del updatehash  # results of earlier runs are never reused
         self._taskid += 1
         self._nodes[self._taskid] = node
         try:
@@ -68,7 +71,7 @@ class PoolPlugin(MultiProcPlugin):  # type: ignore[misc] # Nipype has no types
         return int(self._taskid)
 
     def _get_result(self, taskid: int) -> dict[str, Any] | None:
-        """Return what a task came to; None while it runs, or waits to be run again."""
+        """Return the result of a task, or None if it is running or waiting to be repeated."""
         if taskid in self._waiting:
             self._run_alone(taskid)
             return None
@@ -78,24 +81,24 @@ class PoolPlugin(MultiProcPlugin):  # type: ignore[misc] # Nipype has no types
         if pool := self._alone.pop(taskid, None):
             pool.shutdown(wait=False)
             return self._outcome(future) or {"result": None, "traceback": [_KILLED]}
-        found = self._outcome(future)
-        if found is None:
+        result = self._outcome(future)
+        if result is None:
             name = self._nodes[taskid].fullname.partition(".")[2]
-            self._say(f"{name}: its process was killed; it is run again by itself")
+            self._notify(f"{name}: its process was killed; the step is repeated on its own")
             self._waiting.append(taskid)
             self._renew()
-        return found
+        return result
 
     @staticmethod
     def _outcome(future: "Future[dict[str, Any]]") -> dict[str, Any] | None:
-        """Return the result; None when the pool broke under it."""
+        """Return the result of a task, or None if a process of its pool was killed."""
         try:
             return future.result()
         except BrokenProcessPool:
             return None
 
     def _run_alone(self, taskid: int) -> None:
-        """Run a task in a pool of its own, unless another is being run so."""
+        """Repeat a task in its own pool, unless another task is being repeated."""
         if self._alone:
             return
         self._waiting.remove(taskid)
@@ -104,8 +107,8 @@ class PoolPlugin(MultiProcPlugin):  # type: ignore[misc] # Nipype has no types
         self._task_obj[taskid] = future
 
     def _renew(self) -> None:
-        """Replace a pool that broke, and ask less of the machine; once for each break."""
-        if not self.pool._broken:  # there is no public way to ask
+        """Replace a broken pool by one with half as many processes."""
+        if not self.pool._broken:  # the class has no public attribute for this
             return
         self.pool.shutdown(wait=False)
         self.processors = max(1, self.processors // 2)
@@ -117,12 +120,12 @@ class PoolPlugin(MultiProcPlugin):  # type: ignore[misc] # Nipype has no types
 
 
 def _start_worker(folder: str, parent: int) -> None:
-    """Go to the scratch folder, and see to it that no worker is left alone."""
+    """Change to the scratch folder, and end this worker when its parent process ends."""
     os.chdir(folder)
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_INTERVAL_S)
         os._exit(130)
 
     threading.Thread(target=watch, daemon=True).start()

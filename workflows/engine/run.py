@@ -1,4 +1,4 @@
-"""Where it runs: Nipype's configuration, plugin, progress, and what failed."""
+"""Run workflows with Nipype: configuration, plugin, progress, and failed nodes."""
 
 import logging
 import multiprocessing
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Nipype asks a server for its newest version at import, and its crash files need a user name,
+# When imported, Nipype asks a server for its newest version. Its crash files need a user name,
 # which containers do not always have.
 os.environ.setdefault("NO_ET", "1")
 os.environ.setdefault("NIPYPE_NO_ET", "1")
@@ -37,20 +37,20 @@ from circuitshift.workflows.engine.process_pool import PoolPlugin
 __all__ = ["Crash", "only_submits", "resources", "run_workflow"]
 
 Notify = Callable[[str], None]
-#: Takes the number of steps that have ended, that of all, and which step it was.
+#: Receives the number of completed steps, the number of all steps, and the name of the last step.
 OnStep = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """A node that ended with an error nobody foresaw.
+    """Describe a node that ended with an error.
 
     Parameters
     ----------
     node : str
-        Full name, e.g. ``participant_wf.sub_01_wf.measure``.
+        Full name of the node, for example ``participant_wf.sub_01_wf.measure``.
     file : str
-        Crash file with the whole traceback; empty when none was written.
+        Crash file with the complete traceback; empty if none was written.
     """
 
     node: str
@@ -58,7 +58,7 @@ class Crash:
 
 
 class _Progress:
-    """Counts nodes as they end; Nipype calls it with each change of state."""
+    """Count completed nodes; Nipype calls this object when a node changes its state."""
 
     def __init__(self, n_nodes: int, on_step: OnStep, log_dir: Path) -> None:
         self.n_nodes, self.on_step, self.log_dir, self.done = n_nodes, on_step, log_dir, 0
@@ -66,25 +66,25 @@ class _Progress:
         self.failed: list[str] = []
 
     def __call__(self, node: pe.Node, status: str) -> None:
-        """Note one change of state of one node."""
+        """Record that a node has started, ended or failed."""
         name = node.fullname.split(".", 1)[1] if "." in node.fullname else node.fullname
         label = name.replace("_wf.", " ").replace("sub_", "sub-")
         if status == "start":
             self.started[node.fullname] = time.monotonic()
             return
         if node.fullname not in self.started:
-            return  # what waits for a node that failed is never started
+            return  # nodes that depend on a failed node are never started
         self.done += 1
         if status == "exception":
             self.failed.append(node.fullname)
         self.on_step(self.done, self.n_nodes, label + " FAILED" * (status == "exception"))
-        took = time.monotonic() - self.started[node.fullname]
-        whose, _, step = label.partition(" ")
-        how = "failed" if status == "exception" else "done"
+        seconds = time.monotonic() - self.started[node.fullname]
+        participant, _, step = label.partition(" ")
+        outcome = "failed" if status == "exception" else "done"
         if step:
-            log_line(self.log_dir / f"{whose}.log", f"{step} {how} in {took:.1f} s")
+            log_line(self.log_dir / f"{participant}.log", f"{step} {outcome} in {seconds:.1f} s")
         else:
-            log_line(self.log_dir / "group.log", f"{label} {how} in {took:.1f} s")
+            log_line(self.log_dir / "group.log", f"{label} {outcome} in {seconds:.1f} s")
 
 
 def run_workflow(
@@ -95,31 +95,34 @@ def run_workflow(
     notify: Notify,
     on_step: OnStep | None = None,
 ) -> tuple[Crash, ...]:
-    """Run a workflow to its end, whoever fails.
+    """Run a workflow, and continue with independent nodes when a node fails.
 
     Parameters
     ----------
     build : callable
-        Makes the workflow; called after Nipype is configured, since nodes copy its configuration.
-    execution : Machine
+        Function that returns the workflow. It is called after Nipype has been configured, because
+        nodes copy the configuration when they are created.
+    execution : ExecutionSettings
+        Processes, memory, plugin and scratch folder.
     log_dir : Path
-        Where crash files go.
+        Folder for log and crash files.
     notify : callable
-        Takes one line.
+        Function that prints one line.
     on_step : callable, optional
-        Takes progress; without it `notify` does.
+        Function that receives the numbers of completed and of all steps, and the name of the last
+        step. By default, `notify` prints them.
 
     Returns
     -------
     tuple of Crash
-        Empty when all went well.
+        Nodes that failed; empty if all nodes were successful.
 
     Raises
     ------
     InputError
         If the plugin file cannot be used.
     RuntimeError
-        What Nipype raises when it could not run at all.
+        If Nipype could not start the workflow.
     """
     plugin, arguments = _plugin(execution)
     _refuse_unquoted(plugin, execution.work_dir)
@@ -132,10 +135,10 @@ def run_workflow(
         _write_graph(workflow, log_dir, notify)
     before = set(log_dir.glob("crash-*"))
     try:
-        # the resource monitor leaves its notes in the current folder
+        # the resource monitor writes temporary files into the current folder
         with chdir(execution.work_dir), _stopping_at_once(notify):
             if plugin == "MultiProc":
-                workflow.run(plugin=PoolPlugin(arguments | {"say": notify}))
+                workflow.run(plugin=PoolPlugin(arguments | {"notify": notify}))
             else:
                 workflow.run(plugin=plugin, plugin_args=arguments)
     except Exception:
@@ -146,36 +149,37 @@ def run_workflow(
 
 
 def resources(path: Path) -> str:
-    """Sum up what the resource monitor saw.
+    """Summarise the measurements of Nipype's resource monitor.
 
     Parameters
     ----------
     path : Path
-        ``resources.json`` of Nipype.
+        File ``resources.json`` that Nipype wrote.
 
     Returns
     -------
     str
-        One line for each kind of step.
+        One line for each kind of step, with its peak memory in GiB and its peak number of
+        processors.
     """
     content = read_json(path)
-    seen: dict[str, list[tuple[float, float]]] = {}
+    measured: dict[str, list[tuple[float, float]]] = {}
     for name, rss_gib, cpus in zip(
         content["name"], content["rss_GiB"], content["cpus"], strict=True
     ):
-        seen.setdefault(name.rpartition(".")[2], []).append((rss_gib, cpus))
+        measured.setdefault(name.rpartition(".")[2], []).append((rss_gib, cpus))
     return "\n".join(
         f"resources: {step}: at most {max(row[0] for row in rows):.2f} GiB and "
         f"{max(row[1] for row in rows) / 100:.1f} processors"
-        for step, rows in seen.items()
+        for step, rows in measured.items()
     )
 
 
 @contextmanager
 def _stopping_at_once(notify: Notify) -> Iterator[None]:
-    """Let Ctrl-C end the process: Nipype would take it for the failure of one node and go on.
+    """End the process on Ctrl-C, which Nipype would treat as the failure of one node.
 
-    Nothing is lost, since every output is written whole or not at all.
+    All complete outputs are kept, because each output file is written completely or not at all.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -184,9 +188,9 @@ def _stopping_at_once(notify: Notify) -> Iterator[None]:
     own = os.getpid()
 
     def stop(*_: object) -> None:
-        if os.getpid() != own:  # a worker, which inherits this
+        if os.getpid() != own:  # a worker, which inherits the signal handler
             os._exit(130)
-        notify("interrupted; run it again to go on")
+        notify("interrupted; run the same command again to continue")
         for child in multiprocessing.active_children():
             child.terminate()
         os._exit(130)
@@ -206,7 +210,7 @@ def _count(workflow: pe.Workflow) -> int:
 
 
 def _file_of(node: str, files: list[Path]) -> str:
-    """Find the crash file of a node: its name ends in the node's own name, it names the rest."""
+    """Return the crash file that contains the full name of a node; empty if there is none."""
     for file in files:
         if f"Node: {node}\n" in file.read_text(encoding="utf-8", errors="replace"):
             return str(file)
@@ -214,9 +218,9 @@ def _file_of(node: str, files: list[Path]) -> str:
 
 
 def _configure(execution: ExecutionSettings, log_dir: Path) -> None:
-    """Set what Nipype reads from its global configuration."""
+    """Set Nipype's global configuration."""
     log_dir.mkdir(parents=True, exist_ok=True)
-    # a percent sign in a path is no reference to another setting
+    # without this, a percent sign in a path would be read as a reference to another setting
     nipype_config._config._interpolation = Interpolation()
     level = "INFO" if execution.verbosity > 1 else "CRITICAL"
     nipype_config.update_config(
@@ -238,13 +242,14 @@ def _configure(execution: ExecutionSettings, log_dir: Path) -> None:
             },
         }
     )
-    summary = log_dir / "resources.json"  # Nipype appends to it, and ends when it is half a file
+    # Nipype appends to this file, and stops with an error if the file is incomplete
+    summary = log_dir / "resources.json"
     try:
         read_json(summary)
     except InputError:
         summary.unlink(missing_ok=True)
     nipype_config.set("monitoring", "summary_file", str(summary))
-    if execution.resource_monitor:  # `update_config` does not reach these settings
+    if execution.resource_monitor:  # `update_config` does not change these settings
         nipype_config.enable_resource_monitor()
     else:
         nipype_config.disable_resource_monitor()
@@ -254,7 +259,7 @@ def _configure(execution: ExecutionSettings, log_dir: Path) -> None:
 
 
 def _plugin(execution: ExecutionSettings) -> tuple[str, dict[str, Any]]:
-    """Choose Nipype's plugin: the user's file, else MultiProc, else Linear for one process."""
+    """Choose Nipype's plugin: that of the plugin file, Linear for one process, or MultiProc."""
     if execution.plugin_file is not None:
         return _plugin_from(execution.plugin_file)
     if execution.n_procs == 1:
@@ -266,35 +271,48 @@ def _plugin(execution: ExecutionSettings) -> tuple[str, dict[str, Any]]:
 
 
 def _plugin_from(path: Path) -> tuple[str, dict[str, Any]]:
-    """Read plugin and plugin_args from YAML or JSON, as fMRIPrep does."""
+    """Read ``plugin`` and ``plugin_args`` from a YAML or JSON file in the format of fMRIPrep."""
     import yaml  # noqa: PLC0415 - only with --nipype-plugin-file
 
     try:
         content = yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
-        said = " ".join(str(error).split())
-        raise InputError(f"{path}: it is not YAML or JSON ({said})") from None
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{path}: the plugin file is not valid YAML or JSON ({reason}); correct it"
+        ) from None
     if not isinstance(content, dict) or not isinstance(content.get("plugin"), str):
-        raise InputError(f"{path}: it must say `plugin: NAME`, and may say `plugin_args: ...`")
+        raise InputError(
+            f"{path}: the plugin file must contain `plugin: NAME`, and may contain `plugin_args`"
+        )
     name, arguments = content["plugin"], content.get("plugin_args") or {}
     if not hasattr(plugins, f"{name}Plugin"):
         available = sorted(item.removesuffix("Plugin") for item in dir(plugins) if _is_plugin(item))
-        raise InputError(f"{path}: Nipype has no plugin {name!r}; it has {', '.join(available)}")
+        raise InputError(
+            f"{path}: Nipype has no plugin {name!r}; choose from {', '.join(available)}"
+        )
     if not isinstance(arguments, dict):
-        raise InputError(f"{path}: plugin_args must be a table of names and values")
+        raise InputError(f"{path}: plugin_args must be a mapping of names to values")
     return name, dict(arguments)
 
 
 def only_submits(execution: ExecutionSettings) -> bool:
-    """Tell whether the plugin submits jobs and does not wait for them.
+    """Return whether the plugin submits jobs without waiting for them.
 
     Parameters
     ----------
-    execution : Machine
+    execution : ExecutionSettings
+        Settings that may name a plugin file.
 
     Returns
     -------
     bool
+        False without a plugin file.
+
+    Raises
+    ------
+    InputError
+        If the plugin file cannot be used.
     """
     if execution.plugin_file is None:
         return False
@@ -303,14 +321,15 @@ def only_submits(execution: ExecutionSettings) -> bool:
 
 
 def _refuse_unquoted(plugin: str, work_dir: Path) -> None:
-    """Refuse a folder that a batch plugin's shell would take apart: they do not quote it."""
-    kind = getattr(plugins, f"{plugin}Plugin")
-    if issubclass(kind, GraphPluginBase | SGELikeBatchManagerBase):
-        wrong = sorted(set(re.findall(r"[^\w@+=:,./-]", str(work_dir))))
-        if wrong:
+    """Refuse a scratch folder with special characters, which batch plugins do not quote."""
+    plugin_class = getattr(plugins, f"{plugin}Plugin")
+    if issubclass(plugin_class, GraphPluginBase | SGELikeBatchManagerBase):
+        characters = sorted(set(re.findall(r"[^\w@+=:,./-]", str(work_dir))))
+        if characters:
             raise InputError(
-                f"--work-dir {work_dir}: Nipype's plugin {plugin} cannot have {' '.join(wrong)!r} "
-                "in it; name another folder, or use circuitshift slurm"
+                f"--work-dir {work_dir}: Nipype's plugin {plugin} does not support the characters "
+                f"{' '.join(characters)!r} in this path; choose another folder, or use "
+                "circuitshift slurm"
             )
 
 
@@ -319,9 +338,9 @@ def _is_plugin(name: str) -> bool:
 
 
 def _write_graph(workflow: pe.Workflow, log_dir: Path, notify: Notify) -> None:
-    """Write the graph of the workflow, as a picture, too, when graphviz is there.
+    """Write the graph of a workflow as text, and as an image if Graphviz is installed.
 
-    Nipype's own way hands the name of the file to a shell.
+    Nipype's own function is not used because it passes the file name to a shell.
     """
     from networkx.drawing.nx_pydot import to_pydot  # noqa: PLC0415 - with --write-graph
 
@@ -329,12 +348,12 @@ def _write_graph(workflow: pe.Workflow, log_dir: Path, notify: Notify) -> None:
     write_text(target, to_pydot(_named(workflow._create_flat_graph())).to_string())
     program = shutil.which("dot")
     if program is None:
-        notify("graphviz (dot) is not installed: the graph is written as text only")
+        notify("Graphviz (dot) is not installed: the graph is written as text only")
     else:
-        picture = target.with_suffix(".svg")
-        command = [program, "-Tsvg", "-o", str(picture), str(target)]
+        image = target.with_suffix(".svg")
+        command = [program, "-Tsvg", "-o", str(image), str(target)]
         done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - no shell
-        target = picture if done.returncode == 0 else target
+        target = image if done.returncode == 0 else target
     notify(f"graph: {target}")
 
 

@@ -1,8 +1,8 @@
-"""The one adapter: a typed, pure function becomes a Nipype interface.
+"""Convert typed, pure functions to Nipype interfaces.
 
-A step is ``f(inputs...) -> NamedTuple[Path, ...]``. Only paths, scalars, Literals, frozen
-dataclasses of those, and lists of any of them may cross a node boundary: Nipype hashes everything
-else by its (truncated) text, so that two different arrays can count as the same input.
+A step is a function ``f(inputs...) -> NamedTuple[Path, ...]``. Only paths, scalars, Literals,
+frozen dataclasses of these, and lists of any of them may be passed between nodes. Nipype hashes
+all other objects by their (truncated) text, so that two different arrays can have the same hash.
 """
 
 import inspect
@@ -29,26 +29,27 @@ _SCALARS = {int: traits.Int, float: traits.Float, bool: traits.Bool, str: traits
 
 
 def step(func: Callable[..., Any]) -> type[SimpleInterface]:
-    """Make a ``SimpleInterface`` class of a function.
+    """Create a ``SimpleInterface`` class from a function.
 
-    Nipype's hash of a node covers its inputs and not the code behind them, so that an edited
-    function would answer with yesterday's result (nipy/nipype#3399). The hash of the code that
-    the function's module can reach by its imports is therefore a hidden input.
+    Nipype's hash of a node covers its inputs but not its code, so that a previous result would be
+    reused after the function was edited (nipy/nipype#3399). The hash of all code that the
+    function's module imports, directly or indirectly, is therefore added as an input.
 
     Parameters
     ----------
     func : callable
-        Every parameter annotated; returns a NamedTuple of paths.
+        Function with type annotations for all parameters, which returns a NamedTuple of paths.
 
     Returns
     -------
     type
-        Named after the function: ``measure_participant`` becomes ``MeasureParticipant``.
+        Interface class named after the function: ``measure_participant`` becomes
+        ``MeasureParticipant``.
 
     Raises
     ------
     TypeError
-        If an annotation may not cross a node boundary.
+        If values of an annotated type cannot be passed between nodes.
     """
     hints = get_type_hints(func)
     outputs = hints.pop("return")._fields
@@ -57,9 +58,9 @@ def step(func: Callable[..., Any]) -> type[SimpleInterface]:
     module = _caller_module()
 
     def spec(base: type, attribute: str, members: dict[str, Any]) -> type:
-        # nested names, so that workers can unpickle the classes
-        where = {"__module__": module, "__qualname__": f"{name}.{attribute}"}
-        return type(name + attribute, (base,), members | where)
+        # the qualified name allows workers to unpickle the class
+        location = {"__module__": module, "__qualname__": f"{name}.{attribute}"}
+        return type(name + attribute, (base,), members | location)
 
     inputs = {
         key: _trait(kind, mandatory=parameters[key].default is inspect.Parameter.empty)
@@ -68,8 +69,8 @@ def step(func: Callable[..., Any]) -> type[SimpleInterface]:
     inputs["code"] = traits.Str(code_hash(func.__module__), usedefault=True)
 
     def _run_interface(self: SimpleInterface, runtime: Any) -> Any:  # noqa: ANN401 - Nipype's
-        given = {key: getattr(self.inputs, key) for key in hints}
-        result = func(**{k: _native(v, hints[k]) for k, v in given.items() if isdefined(v)})
+        values = {key: getattr(self.inputs, key) for key in hints}
+        result = func(**{k: _native(v, hints[k]) for k, v in values.items() if isdefined(v)})
         self._results = {key: str(path) for key, path in result._asdict().items()}
         return runtime
 
@@ -84,7 +85,7 @@ def step(func: Callable[..., Any]) -> type[SimpleInterface]:
 
 
 def _caller_module() -> str:
-    """Name of the module that calls `step`, where workers will look for the class."""
+    """Return the name of the module that calls `step`, from which workers import the class."""
     frame = inspect.currentframe()
     assert frame is not None and frame.f_back is not None and frame.f_back.f_back is not None  # noqa: S101, PT018 - CPython has frames
     return str(frame.f_back.f_back.f_globals["__name__"])
@@ -92,43 +93,43 @@ def _caller_module() -> str:
 
 def _trait(kind: Any, **meta: Any) -> Any:  # noqa: ANN401 - any annotation, any trait
     """Return the trait for an annotation."""
-    kind = _given(kind)
+    kind = _required_type(kind)
     origin = get_origin(kind)
     if kind is Path:
-        return traits.Str(**meta)  # not File: a folder that fills up must not change the hash
+        return traits.Str(**meta)  # not File: new files in a folder must not change the hash
     if kind in _SCALARS:
         return _SCALARS[kind](**meta)
     if origin is Literal:
         return traits.Enum(*get_args(kind), **meta)
     if origin is not None and issubclass(origin, Sequence):
         return traits.List(_trait(get_args(kind)[0]), **meta)
-    if is_dataclass(kind) and _crosses(kind):
+    if is_dataclass(kind) and _is_passable(kind):
         return traits.Instance(kind, **meta)
     raise TypeError(
-        f"{kind!r} cannot cross a node boundary: pass a path, a scalar, a frozen dataclass of "
-        "those, or a list"
+        f"{kind!r} cannot be passed between nodes; use a path, a scalar, a frozen dataclass of "
+        "these, or a list"
     )
 
 
-def _given(kind: Any) -> Any:  # noqa: ANN401 - any annotation
-    """Return X for ``X | None``: an input that is left out is simply not passed."""
+def _required_type(kind: Any) -> Any:  # noqa: ANN401 - any annotation
+    """Return X for ``X | None``; an optional input that is undefined is not passed at all."""
     parts = [part for part in get_args(kind) if part is not type(None)]
     is_optional = get_origin(kind) in (Union, UnionType) and len(parts) == 1
     return parts[0] if is_optional else kind
 
 
-def _crosses(kind: Any) -> bool:  # noqa: ANN401 - any annotation
-    """Tell whether values of a type are told apart by their text."""
+def _is_passable(kind: Any) -> bool:  # noqa: ANN401 - any annotation
+    """Return whether different values of a type always have different text representations."""
     origin, parts = get_origin(kind), get_args(kind)
     if kind in (*_SCALARS, Path, type(None), Any) or origin is Literal:
-        return True  # Any stands for the scalars of a TOML table
+        return True  # Any denotes the scalars of a TOML table
     if origin is tuple:
-        return all(_crosses(part) for part in parts if part is not Ellipsis)
+        return all(_is_passable(part) for part in parts if part is not Ellipsis)
     if origin in (Union, UnionType):
-        return all(_crosses(part) for part in parts)
+        return all(_is_passable(part) for part in parts)
     if is_dataclass(kind) and _is_frozen(kind):
         types = get_type_hints(kind)
-        return all(_crosses(types[field.name]) for field in fields(kind))
+        return all(_is_passable(types[field.name]) for field in fields(kind))
     return False
 
 
@@ -137,8 +138,8 @@ def _is_frozen(kind: Any) -> bool:  # noqa: ANN401 - any dataclass
 
 
 def _native(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any input
-    """Turn a trait's value back into what the function expects."""
-    kind = _given(kind)
+    """Convert the value of a trait to the type that the function expects."""
+    kind = _required_type(kind)
     if kind is Path:
         return Path(value)
     origin = get_origin(kind)

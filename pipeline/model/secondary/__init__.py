@@ -1,1 +1,1 @@
-"""Secondary analyses: descriptive, and without influence on the verdict."""
+"""Secondary analyses, which are descriptive and do not influence the verdict."""

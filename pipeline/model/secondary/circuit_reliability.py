@@ -1,4 +1,4 @@
-"""Test-retest reliability of circuits, and each participant's change in units of its error."""
+"""Test-retest reliability of circuits, and reliable change of each participant."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +19,7 @@ from circuitshift.pipeline.stats.reliability import Reliability, reliability, re
 
 __all__ = ["CIRCUIT_RELIABILITY", "CircuitReliability", "reliability_of_circuits"]
 
-#: Share of the variance of change that must be reliable before an effect is disattenuated.
+#: Smallest reliable share of the variance of change for which an effect is disattenuated.
 MIN_RELIABLE = 0.2
 _NO_RETEST = (
     "Reliability: no participant was scanned twice without treatment (control arm, control "
@@ -29,38 +29,38 @@ _NO_RETEST = (
 
 @dataclass(frozen=True, slots=True)
 class CircuitReliability:
-    """Reliability of one circuit's mean edge, and what it does to the standardised effect.
+    """Reliability of a circuit's mean edge, and the effect size corrected for it.
 
     Parameters
     ----------
     circuit : str
         Name of the circuit.
     source : str
-        Where the two measurements without treatment are from.
-    found : Reliability
+        Origin of the two measurements without treatment.
+    retest : Reliability
         Reliability of the circuit's mean edge.
     effect_d : float
         Change by treatment divided by its standard deviation between participants.
     reliability_of_change : float
-        1 - 2 SEM^2 / variance of the change between participants (4 SEM^2 in a crossover, whose
-        change holds four measurements).
+        1 - 2 SEM^2 / variance of the change between participants (4 SEM^2 in a crossover, where
+        the change is computed from four measurements).
     effect_d_disattenuated : float
-        `effect_d` divided by the root of `reliability_of_change`: what a measurement without noise
-        would give (Spearman 1904). An extrapolation; NaN where less than .2 of the variance is
-        reliable.
+        `effect_d` divided by the square root of `reliability_of_change`: the effect expected from
+        a measurement without noise (Spearman 1904). This is an extrapolation. NaN where less
+        than .2 of the variance is reliable.
     """
 
     circuit: str
     source: str
-    found: Reliability
+    retest: Reliability
     effect_d: float
     reliability_of_change: float
     effect_d_disattenuated: float
 
     def row(self) -> dict[str, object]:
         """Return the row of the table."""
-        own = {name: getattr(self, name) for name in self.__slots__ if name != "found"}
-        return asdict(self.found) | own
+        others = {name: getattr(self, name) for name in self.__slots__ if name != "retest"}
+        return asdict(self.retest) | others
 
 
 def reliability_of_circuits(data: SecondaryData) -> SecondaryResult:
@@ -69,8 +69,9 @@ def reliability_of_circuits(data: SecondaryData) -> SecondaryResult:
     Parameters
     ----------
     data : SecondaryData
-        The measurements are two visits of the control arm, of the control condition, or of the
-        reference group; and, where regional series are available, the halves of the baseline.
+        Data of the study. The two measurements are visits of the control arm, of the control
+        condition or of the reference group, and the halves of the baseline where regional series
+        are available.
 
     Returns
     -------
@@ -86,28 +87,29 @@ def reliability_of_circuits(data: SecondaryData) -> SecondaryResult:
         one, two = (circuit_means(z, circuits) for z in (first, second))
         for k, name in enumerate(circuits):
             try:
-                found = reliability(one[:, k], two[:, k])
+                retest = reliability(one[:, k], two[:, k])
             except DesignError:
                 continue
-            if not visits.is_crossover:  # there, the change is already one against the control
+            if not visits.is_crossover:  # a crossover change is already relative to control
                 reliable[:, k] = reliable_change(change[:, k], two[:, k] - one[:, k])
-            effect = _effect(change[:, k], found, data)
-            between.append(CircuitReliability(name, source, found, *effect))
+            effect = _effect(change[:, k], retest, data)
+            between.append(CircuitReliability(name, source, retest, *effect))
     return SecondaryResult(
         tables={
             "reliability": [row.row() for row in (*between, *_within_visit(data))],
             "reliable_change": _reliable_rows(data.participants, tuple(circuits), reliable),
         },
-        summary={"icc": {row.circuit: row.found.icc_consistency for row in between}},
+        summary={"icc": {row.circuit: row.retest.icc_consistency for row in between}},
         remarks=() if between else (_NO_RETEST,),
     )
 
 
-def _effect(change: Floats, found: Reliability, data: SecondaryData) -> tuple[float, float, float]:
+def _effect(change: Floats, retest: Reliability, data: SecondaryData) -> tuple[float, float, float]:
     """Return the standardised effect, the reliability of change, and the disattenuated effect."""
     d, spread = _effect_d(change, data.question)
-    measured = 4 if data.visits.is_crossover and not _share_baseline(data.visits) else 2
-    share = 1 - measured * found.sem**2 / spread**2 if spread > 0 else np.nan
+    # two measurements for each condition; a shared baseline cancels in the difference
+    n_measured = 4 if data.visits.is_crossover and not _share_baseline(data.visits) else 2
+    share = 1 - n_measured * retest.sem**2 / spread**2 if spread > 0 else np.nan
     return d, share, d / np.sqrt(share) if share >= MIN_RELIABLE else np.nan
 
 
@@ -122,13 +124,13 @@ def _reliable_rows(
 
 
 def _share_baseline(visits: Visits) -> bool:
-    """Tell whether one baseline serves both conditions, and so cancels in the change."""
+    """Return whether both conditions share one baseline, which then cancels in the change."""
     other = visits.control_baseline
     return other is not None and np.array_equal(visits.baseline, other, equal_nan=True)
 
 
 def _untreated(visits: Visits) -> tuple[str, Floats | None, Floats | None]:
-    """Find two measurements without treatment."""
+    """Return the origin of two measurements without treatment, and their values."""
     if visits.is_crossover:
         return "control condition", visits.control_baseline, visits.control_followup
     if visits.treated is not None:
@@ -138,7 +140,7 @@ def _untreated(visits: Visits) -> tuple[str, Floats | None, Floats | None]:
 
 
 def _effect_d(y: Floats, question: Question) -> tuple[float, float]:
-    """Return the standardised effect, and the standard deviation it is standardised by."""
+    """Return the standardised effect, and the residual standard deviation that scales it."""
     participants = question.asked & np.isfinite(y)
     if participants.sum() < 4:
         return float("nan"), float("nan")
@@ -152,10 +154,11 @@ def _effect_d(y: Floats, question: Question) -> tuple[float, float]:
 
 
 def _within_visit(data: SecondaryData) -> list[CircuitReliability]:
-    """Estimate the reliability of the complete baseline from its halves, stepped up.
+    """Estimate the reliability of the complete baseline from its two halves.
 
-    The state of a participant changes little within a visit, so this is an upper bound of the
-    agreement of two visits.
+    The reliability of the halves is converted to the complete length (Spearman-Brown). The state
+    of a participant changes little within a visit, so this is an upper bound of the agreement
+    between two visits.
     """
     if data.baseline_halves is None:
         return []
@@ -163,17 +166,17 @@ def _within_visit(data: SecondaryData) -> list[CircuitReliability]:
     out = []
     for k, name in enumerate(data.circuits):
         try:
-            found = reliability(first[:, k], second[:, k])
+            half = reliability(first[:, k], second[:, k])
         except DesignError:
             continue
         complete = replace(
-            found,
-            icc_agreement=_stepped_up(found.icc_agreement),
-            icc_consistency=_stepped_up(found.icc_consistency),
-            ci_low=_stepped_up(found.ci_low),
-            ci_high=_stepped_up(found.ci_high),
-            sem=found.sem / np.sqrt(2),
-            mdc=found.mdc / np.sqrt(2),
+            half,
+            icc_agreement=_stepped_up(half.icc_agreement),
+            icc_consistency=_stepped_up(half.icc_consistency),
+            ci_low=_stepped_up(half.ci_low),
+            ci_high=_stepped_up(half.ci_high),
+            sem=half.sem / np.sqrt(2),
+            mdc=half.mdc / np.sqrt(2),
         )
         nan = float("nan")
         out.append(
@@ -183,7 +186,7 @@ def _within_visit(data: SecondaryData) -> list[CircuitReliability]:
 
 
 def _stepped_up(icc: float) -> float:
-    """Return the reliability of twice the length (Spearman 1910, Brown 1910)."""
+    """Return the reliability of a measurement of twice the length (Spearman 1910, Brown 1910)."""
     return 2 * icc / (1 + icc) if icc > -1 else float("nan")
 
 
@@ -197,7 +200,7 @@ CIRCUIT_RELIABILITY = SecondaryAnalysis(
             caption="Test-retest reliability, and the smallest reliable change of one participant",
             columns={
                 "circuit": "Circuit",
-                "source": "Where the two measurements without treatment are from",
+                "source": "Origin of the two measurements without treatment",
                 "n": "Participants with both measurements",
                 "icc_agreement": "ICC(A,1) of the circuit's mean edge",
                 "icc_consistency": "ICC(C,1)",
@@ -209,17 +212,17 @@ CIRCUIT_RELIABILITY = SecondaryAnalysis(
                 "participants",
                 "reliability_of_change": "1 - 2 SEM^2 / variance of the change between "
                 "participants",
-                "effect_d_disattenuated": "effect_d divided by the root of reliability_of_change: "
-                "an extrapolation to measurement without noise; n/a where less than .2 of the "
-                "variance is reliable",
+                "effect_d_disattenuated": "effect_d divided by the square root of "
+                "reliability_of_change: an extrapolation to measurement without noise; n/a where "
+                "less than .2 of the variance is reliable",
             },
         ),
         SecondaryTable(
             name="reliable_change",
             caption="Change of each participant in units of change without treatment",
             columns={"participant_id": "Participant"},
-            circuit_columns="Change in units of change without treatment; beyond about 2 it is a "
-            "reliable change",
+            circuit_columns="Change in units of change without treatment; values beyond about 2 "
+            "are reliable changes",
             shown="file",
         ),
     ),

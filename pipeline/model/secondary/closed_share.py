@@ -1,4 +1,4 @@
-"""How much of the deviation from the reference group treatment closed, circuit by circuit."""
+"""Share of the deviation from the reference group that treatment closed, by circuit."""
 
 from dataclasses import asdict
 
@@ -20,7 +20,7 @@ _SPLIT_HALVES = "normalisation, split-half instrument"
 
 
 def split_half_test(data: SecondaryData) -> SecondaryResult:
-    """Test the share closed throughout the brain by explicit split halves.
+    """Test the share of the deviation closed throughout the brain with split halves.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def split_half_test(data: SecondaryData) -> SecondaryResult:
     Returns
     -------
     SecondaryResult
-        No estimate where the deviation from the reference group is not identified.
+        One estimate; none if the deviation from the reference group is not identified.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def shares_of_circuits(data: SecondaryData) -> SecondaryResult:
     Returns
     -------
     SecondaryResult
-        One row per circuit; none without a reference group.
+        One row per circuit; no rows without a reference group.
     """
     visits = data.visits
     if visits.reference is None or not len(visits.reference):
@@ -74,10 +74,10 @@ def shares_of_circuits(data: SecondaryData) -> SecondaryResult:
         for z in (visits.change, before, visits.reference)
     )
     question = data.question
-    found = circuit_shares(change, pool, healthy, question.contrast(question.asked))
-    rows = [asdict(row) for row in found]
-    kept = ("share", "ci_low", "ci_high", "identified", "remark")
-    summary = {row["circuit"]: {name: row[name] for name in kept} for row in rows}
+    shares = circuit_shares(change, pool, healthy, question.contrast(question.asked))
+    rows = [asdict(row) for row in shares]
+    summarised = ("share", "ci_low", "ci_high", "identified", "remark")
+    summary = {row["circuit"]: {name: row[name] for name in summarised} for row in rows}
     return SecondaryResult(
         tables={"normalisation": rows}, summary={"normalisation_by_circuit": summary}
     )
@@ -107,7 +107,7 @@ CIRCUIT_SHARES = SecondaryAnalysis(
                 "reference group",
                 "ci_high": "Upper end of the 95 % Fieller interval",
                 "identified": "Whether the deviation is reliable (p < .01)",
-                "remark": "Why the share is withheld, or that the circuit went beyond the "
+                "remark": "Why the share is withheld, or that the circuit changed beyond the "
                 "reference group",
             },
         ),

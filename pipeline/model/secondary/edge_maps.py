@@ -1,4 +1,4 @@
-"""Exploratory maps of change: features, regions and pairs of networks in one permutation loop."""
+"""Exploratory maps of the change of features, regions and pairs of networks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -34,21 +34,21 @@ from circuitshift.pipeline.stats.permutation import (
 __all__ = ["CHANGE_MAPS", "Component", "EdgeMap", "EdgeMaps", "change_maps", "maps_of_change"]
 
 
-#: Height of |t| that makes a component for NBS: about p = .001, two-sided, with 60 participants.
+#: Threshold of |t| for NBS components: about p = .001, two-sided, with 60 participants.
 NBS_THRESHOLD = 3.5
-_STEPS = (
-    50.5  # thresholds of TFNBS below the largest observed |t|; the half keeps it off a threshold
-)
+#: Number of TFNBS thresholds below the largest observed |t|; the half keeps it off a threshold.
+_STEPS = 50.5
 
 
 @dataclass(frozen=True, slots=True)
 class EdgeMap:
-    """One family of variables; arrays of shape (n_variables,), NaN where not available.
+    """Test results of one family of variables.
 
     Parameters
     ----------
-    estimate, statistic, p, p_corrected : ndarray
-        Of change by treatment, Fisher z; family-wise over the map.
+    estimate, statistic, p, p_corrected : ndarray, shape (n_variables,)
+        Change by treatment (Fisher z for edges), its test statistic, its p value, and its p value
+        corrected over the map (family-wise). NaN where not available.
     """
 
     estimate: Floats
@@ -59,18 +59,20 @@ class EdgeMap:
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A set of joined edges that changed in one direction.
+    """A set of connected edges that changed in one direction.
 
     Parameters
     ----------
     direction : {"increase", "decrease"}
+        Direction of the change.
     edges : ndarray of int
+        Positions of its edges.
     extent : int
         Number of edges.
     intensity : float
-        Sum of ``|t| - threshold``.
+        Sum of ``|t| - threshold`` over its edges.
     p_extent, p_intensity : float
-        Family-wise, against the largest component of either direction.
+        Family-wise p values, from the largest component of either direction in each permutation.
     """
 
     direction: str
@@ -83,24 +85,29 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class EdgeMaps:
-    """Results of one permutation loop.
+    """Results of all maps, from one permutation loop.
 
     Parameters
     ----------
     edges, regions, networks : EdgeMap
-        Features; mean edge of each region; mean feature of each pair of networks (within one, too).
-        Where the features are regions, the first two are the same.
+        Results for features, for the mean edge of each region, and for the mean feature of each
+        pair of networks (also within a network). If the features are regions, the first two are
+        the same.
     network_pairs : tuple of (str, str)
+        Pairs of networks, in the order of `networks`.
     tfnbs_p : ndarray, shape (n_edges,)
-        Family-wise, threshold-free; NaN where the features are regions.
+        Family-wise p values of threshold-free network-based statistics; NaN if the features are
+        regions.
     components : tuple of Component
+        Components of edges, sorted by `Component.p_extent`.
     threshold : float
-        Of components.
+        Threshold of |t| that defines components.
     n_permutations : int
+        Number of permutations that were used.
     n_edges_available : int
-        Edges that are available in all participants; the others are not tested.
+        Number of edges that are available in all participants; other edges are not tested.
     omitted : tuple of str
-        Sentences on what the features do not allow, and why.
+        Sentences on maps that the features do not allow, with the reason.
     """
 
     edges: EdgeMap
@@ -125,20 +132,24 @@ def change_maps(
     n_permutations: int = 5000,
     threshold: float = NBS_THRESHOLD,
 ) -> EdgeMaps:
-    """Test every feature, region and pair of networks.
+    """Test the change of every feature, region and pair of networks.
 
     Parameters
     ----------
     change : ndarray, shape (n_participants, n_features)
+        Change of each participant, in the unit of the features. Missing features are NaN.
     question : Question
+        Contrast between participants.
     networks : sequence of str
-        Network of each region; empty text for none.
+        Network of each region; an empty string for a region without a network.
     features : FeatureSpace
-        What the columns of `change` are.
+        Feature space of the columns of `change`.
     rng : numpy.random.Generator
+        Source of the permutations.
     n_permutations : int
+        Largest number of permutations.
     threshold : float
-        Of |t|, for components.
+        Threshold of |t| that defines components.
 
     Returns
     -------
@@ -147,14 +158,14 @@ def change_maps(
     Raises
     ------
     DesignError
-        If fewer than four participants or three features are available, or there is not one
-        network for each region.
+        If fewer than four participants or three features are available, or the number of networks
+        differs from the number of regions.
     """
     features.check_shape("change", change)
     if len(networks) != features.n_regions:
         raise DesignError(
             f"{len(networks)} networks are given for {features.n_regions} regions; give one for "
-            "each region, empty where there is none"
+            "each region, empty for a region without a network"
         )
     participants = question.asked
     available = np.asarray(np.isfinite(change[participants]).all(axis=0))
@@ -166,11 +177,11 @@ def change_maps(
     contrast = question.contrast(participants)
     sets = _sets(available, networks, features)
     n_available = int(available.sum())
-    everything = np.empty((participants.sum(), n_available + len(sets.members)))
-    y = everything[:, :n_available]
+    variables = np.empty((participants.sum(), n_available + len(sets.members)))
+    y = variables[:, :n_available]
     y[:] = change[np.ix_(participants, available)]
     for k, own in enumerate(sets.members, n_available):
-        everything[:, k] = y[:, own].mean(axis=1)
+        variables[:, k] = y[:, own].mean(axis=1)
     cuts = np.cumsum([y.shape[1], len(sets.region_at), len(sets.pairs)])
     families = np.split(np.arange(cuts[-1]), cuts[:2])
     reason = features.reason_to_omit("network-based statistics")
@@ -178,7 +189,7 @@ def change_maps(
     if not reason:
         graph = _Graph(available, features.n_regions, threshold, t_statistics(y, contrast))
     tested = permutation_test(
-        everything,
+        variables,
         contrast,
         rng=rng,
         n_permutations=n_permutations,
@@ -206,7 +217,7 @@ def change_maps(
 
 @dataclass(frozen=True, slots=True)
 class _Sets:
-    """Sets of available features whose mean is tested: first regions, then pairs of networks."""
+    """Sets of available features whose mean is tested: regions, then pairs of networks."""
 
     members: list[npt.NDArray[np.intp]]
     region_at: npt.NDArray[np.intp]
@@ -245,7 +256,7 @@ def _map(
     size: int,
     at: npt.NDArray[np.intp],
 ) -> EdgeMap:
-    """Put results of some variables at their places."""
+    """Return a map of `size` variables with the results of `columns` at the positions `at`."""
     out = []
     for values in (tested.estimate, tested.statistic, tested.p, tested.p_corrected):
         full = np.full(size, np.nan)
@@ -256,7 +267,7 @@ def _map(
 
 @dataclass(slots=True)
 class _Graph:
-    """Collects, from each block of relabellings, what the edge graph needs."""
+    """Collects the null distributions of network-based statistics over blocks of permutations."""
 
     available: npt.NDArray[np.bool_]
     n_regions: int
@@ -268,12 +279,12 @@ class _Graph:
     def watch(self, block: Reals) -> None:
         rows = self._complete(block)
         by: By
-        for by, found in self.largest.items():
+        for by, null in self.largest.items():
             sides = [
                 largest_component(side, self.n_regions, threshold=self.threshold, by=by)
                 for side in (rows, -rows)
             ]
-            found.append(np.maximum(*sides))
+            null.append(np.maximum(*sides))
         self.scores.append(self._tfnbs(rows).max(axis=1))
 
     def _complete(self, statistic: Reals) -> Reals:
@@ -297,7 +308,7 @@ class _Graph:
 
     def components(self, *, exact: bool) -> tuple[Component, ...]:
         out = []
-        null = {by: np.concatenate(found) for by, found in self.largest.items()}
+        null = {by: np.concatenate(blocks) for by, blocks in self.largest.items()}
         for direction, sign in (("increase", 1.0), ("decrease", -1.0)):
             statistic = self._complete(sign * self.observed)
             with np.errstate(invalid="ignore"):
@@ -323,12 +334,12 @@ class _Graph:
 
 def _p(observed: Floats, null: Floats, *, exact: bool) -> Floats:
     ordered = np.sort(null)
-    floor = observed - 1e-5 * np.abs(observed)  # single precision of relabelled statistics
+    floor = observed - 1e-5 * np.abs(observed)  # permuted statistics have single precision
     reached = len(ordered) - np.searchsorted(ordered, floor)
     return np.asarray(np.maximum(reached + (not exact), 1) / (len(ordered) + (not exact)))
 
 
-_MOST_COMPONENTS = 20  # in verdict.json, the clearest
+_MAX_COMPONENTS = 20  # in verdict.json, those with the smallest p
 
 
 def maps_of_change(data: SecondaryData) -> SecondaryResult:
@@ -378,9 +389,9 @@ def maps_of_change(data: SecondaryData) -> SecondaryResult:
     )
 
 
-def _map_rows(found: EdgeMap) -> list[dict[str, object]]:
+def _map_rows(tested: EdgeMap) -> list[dict[str, object]]:
     names = ("estimate_z", "statistic", "p", "p_corrected")
-    columns = (found.estimate, found.statistic, found.p, found.p_corrected)
+    columns = (tested.estimate, tested.statistic, tested.p, tested.p_corrected)
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
@@ -399,7 +410,7 @@ def _describe_components(maps: EdgeMaps, features: FeatureSpace) -> list[dict[st
             "threshold_t": maps.threshold,
             "regions": [regions[k] for k in sorted({*first[c.edges], *second[c.edges]})],
         }
-        for c in maps.components[:_MOST_COMPONENTS]
+        for c in maps.components[:_MAX_COMPONENTS]
     ]
 
 
@@ -425,8 +436,8 @@ CHANGE_MAPS = SecondaryAnalysis(
             name="networks",
             caption="Change within and between networks",
             columns={
-                "network_a": "Network",
-                "network_b": "Network; the same one for edges within it",
+                "network_a": "First network",
+                "network_b": "Second network; the same as network_a for edges within a network",
                 "estimate_z": "Change by treatment of the mean edge between them, Fisher z; "
                 "exploratory",
                 "statistic": "t, or normal score of Welch's t",

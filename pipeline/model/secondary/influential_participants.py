@@ -1,4 +1,4 @@
-"""How far each result depends on a single participant."""
+"""Influence of single participants on each result."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,11 +16,11 @@ from circuitshift.pipeline.stats.influence import influence
 
 __all__ = ["INFLUENCE", "influence_on_tests"]
 
-_MIN_PARTICIPANTS = 6  # fewer leave too little to fit without one of them
+_MIN_PARTICIPANTS = 6  # with fewer, too few remain to fit when one is omitted
 
 
 def influence_on_tests(data: SecondaryData) -> SecondaryResult:
-    """Leave each participant out of each test of the verdict.
+    """Repeat each test of the verdict without each participant in turn.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def influence_on_tests(data: SecondaryData) -> SecondaryResult:
     Returns
     -------
     SecondaryResult
-        One row per global term and circuit that at least six participants have.
+        One row per global term and circuit that is available in at least six participants.
     """
     response, question = data.analysis.response, data.question
     families: Sequence[tuple[str, Sequence[str], Floats]] = (
@@ -42,8 +42,7 @@ def influence_on_tests(data: SecondaryData) -> SecondaryResult:
             asked = question.asked & np.isfinite(values[:, k])
             if name == "distance" or asked.sum() < _MIN_PARTICIPANTS:
                 continue
-            found = influence(values[asked, k], question.contrast(asked))
-            numbers = asdict(found)
+            numbers = asdict(influence(values[asked, k], question.contrast(asked)))
             row = int(np.flatnonzero(asked)[numbers.pop("person")])
             participant = data.participants[row]
             about = {"family": family, "term": name, "participant_id": participant}

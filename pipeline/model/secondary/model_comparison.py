@@ -1,4 +1,4 @@
-"""Which of four models best predicts participants left out: nothing, global, specific, both."""
+"""Leave-one-out comparison of four models of change: nothing, global, specific, both."""
 
 from dataclasses import asdict, dataclass
 
@@ -17,7 +17,7 @@ from circuitshift.pipeline.model.secondary.record import (
 __all__ = ["MODELS", "MODEL_COMPARISON", "Prediction", "compare_models", "predictions"]
 
 
-#: Which of (global terms, specific responses) each model lets treatment move.
+#: For each model, whether treatment may change (global terms, specific responses).
 MODELS: dict[str, tuple[bool, bool]] = {
     "nothing": (False, False),
     "global": (True, False),
@@ -33,10 +33,12 @@ class Prediction:
     Parameters
     ----------
     model : str
+        Name of the model; a key of `MODELS`.
     elpd : float
-        Sum over participants of the log density of each under the model fitted to the others.
+        Expected log predictive density: the sum over participants of the log density of each
+        participant under the model fitted to the others.
     difference, se : float
-        elpd minus that of the best model, and the standard error of this difference over
+        `elpd` minus that of the best model, and the standard error of this difference over
         participants.
     """
 
@@ -51,28 +53,30 @@ def compare_models(
 ) -> list[Prediction]:
     """Predict the coefficients of each participant from the others, under each model.
 
-    The coefficients of a participant are taken as multivariate normal; all parameters come from the
-    others. The models differ in the means that treatment changes; those that it does not change are
-    the same in both arms (0 with one arm). The covariance is that of Ledoit & Wolf 2004
-    (doi:10.1016/S0047-259X(03)00096-4), of the residuals of the model *both*, for all models.
+    The coefficients of a participant are assumed to be multivariate normal with parameters
+    estimated from the other participants. The models differ in which means treatment changes;
+    means that it does not change are the same in both arms (0 with one arm). All models use the
+    shrunk covariance (Ledoit & Wolf 2004, doi:10.1016/S0047-259X(03)00096-4) of the residuals of
+    the model *both*.
 
     Parameters
     ----------
     coefficients : ndarray, shape (n, n_terms)
         Global terms of each participant (without the distance term).
     specific : ndarray, shape (n, n_circuits)
+        Response of each circuit in each participant.
     treated : ndarray of bool, shape (n,), optional
-        None if all participants are treated.
+        Whether each participant is treated; None if all are.
 
     Returns
     -------
     list of Prediction
-        In the order of `MODELS`.
+        One for each model, in the order of `MODELS`.
 
     Raises
     ------
     DesignError
-        If fewer than six participants, or three of an arm, have all values.
+        If fewer than six participants, or fewer than three of an arm, have all values.
     """
     values = np.hstack([coefficients, specific])
     arm = np.ones(len(values), bool) if treated is None else treated
@@ -80,8 +84,8 @@ def compare_models(
     values, arm = values[available], arm[available]
     if len(values) < 6 or min(arm.sum(), len(arm) if treated is None else (~arm).sum()) < 3:
         raise DesignError(
-            f"{len(values)} participants have all values; the comparison needs six, and three of "
-            "each arm"
+            f"{len(values)} participants have all values; comparing models needs at least six, and "
+            "three of each arm"
         )
     spread = values.std(axis=0)
     values = values / np.where(spread > 0, spread, 1.0)
@@ -101,7 +105,7 @@ def compare_models(
 def _density(
     values: Floats, arm: npt.NDArray[np.bool_], left_out: int, moved: npt.NDArray[np.bool_]
 ) -> Floats:
-    """Return the log density of one participant under each model, from the others."""
+    """Return the log density of one participant under each model fitted to the others."""
     from sklearn.covariance import ledoit_wolf  # noqa: PLC0415 - a second of import
 
     others = np.arange(len(values)) != left_out
@@ -111,7 +115,7 @@ def _density(
     mean_on = y[on].mean(axis=0)
     residual = np.where(on[:, None], y - mean_on, y - rest)
     covariance = ledoit_wolf(residual, assume_centered=True)[0]
-    pooled = y.mean(axis=0) if has_control else rest  # what treatment does not move is pooled
+    pooled = y.mean(axis=0) if has_control else rest  # unchanged means are pooled over arms
     out = []
     for flags in moved:
         mean = np.where(flags, mean_on if arm[left_out] else rest, pooled)
@@ -140,16 +144,16 @@ def predictions(data: SecondaryData) -> SecondaryResult:
     """
     response = data.analysis.response
     terms = [k for k, name in enumerate(response.terms) if name != "distance"]
-    found = compare_models(
+    compared = compare_models(
         response.coefficients[:, terms], response.specific, treated=data.visits.treated
     )
-    rows = [asdict(row) for row in found]
-    best = max(found, key=lambda row: row.elpd).model
+    rows = [asdict(row) for row in compared]
+    best = max(compared, key=lambda row: row.elpd).model
     return SecondaryResult(
         tables={"models": rows},
         summary={"best_predicting_model": best, "models": rows},
-        finding=f"Of four models ({', '.join(MODELS)}), the one that best predicts participants "
-        f"left out is: {best}.",
+        finding=f"Of four models ({', '.join(MODELS)}), '{best}' predicts left-out participants "
+        "best.",
     )
 
 
@@ -160,11 +164,11 @@ MODEL_COMPARISON = SecondaryAnalysis(
     tables=(
         SecondaryTable(
             name="models",
-            caption="How well each model predicts participants left out",
+            caption="Prediction of left-out participants by each model",
             columns={
-                "model": "What treatment may change: nothing, global terms, specific responses, "
-                "or both",
-                "elpd": "Log predictive density of participants left out, summed",
+                "model": "Effects that treatment may have: nothing, global terms, specific "
+                "responses, or both",
+                "elpd": "Log predictive density, summed over left-out participants",
                 "difference": "elpd minus that of the best model",
                 "se": "Standard error of the difference, over participants",
             },

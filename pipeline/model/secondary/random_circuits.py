@@ -1,4 +1,4 @@
-"""Each circuit against random circuits of the same shape, strength and length."""
+"""Comparison of each circuit with random circuits matched in shape, strength and length."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -29,20 +29,23 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class SpatialTest:
-    """One circuit among random ones.
+    """Comparison of one circuit with random circuits.
 
     Parameters
     ----------
     circuit : str
+        Name of the circuit.
     value : float
-        Mean over its edges of the map.
+        Mean of the map over the edges of the circuit.
     rank : float
-        Share of random circuits whose mean is as far from 0; never 0. No p of the study: noise that
-        the regions of a network share moves a circuit, and hardly moves a random set.
+        Share of random circuits whose mean is at least as far from 0; never 0. It is not a p value
+        of the study, because noise that the regions of a network share affects a circuit but
+        hardly a random set.
     n_random : int
-        Random circuits compared with.
+        Number of random circuits.
     strength, strength_random, length_mm, length_random_mm : float
-        Mean strength and length of the circuit, and of the random ones: how well they match.
+        Mean strength and length of the edges of the circuit and of the random circuits, which show
+        how well they are matched.
     """
 
     circuit: str
@@ -64,29 +67,36 @@ def spatial_null(
     length: Floats | None,
     rng: np.random.Generator,
     n_draws: int = 5000,
-    n_kept: int = 500,
+    n_matched: int = 500,
 ) -> list[SpatialTest]:
-    """Compare each circuit with random ones of the same shape.
+    """Compare each circuit with random circuits of the same shape.
 
-    Regions of the circuit are replaced by random ones, so the random set has the same number of
-    edges, joined in the same way; of `n_draws` the `n_kept` nearest in mean strength and length
-    (Mahalanobis distance over the draws) are kept.
+    The regions of the circuit are replaced by random regions, so that a random circuit has the
+    same number of edges with the same topology. Of `n_draws` random circuits, the `n_matched`
+    nearest in mean strength and length (Mahalanobis distance over the draws) are used.
 
     Parameters
     ----------
     values : ndarray, shape (n_edges,)
-        Group map, e.g. mean change beyond the global law; NaN where unknown.
+        Group map, for example the mean residual change (beyond the global model), Fisher z; NaN
+        where not available.
     circuits : mapping of str to ndarray of int
+        Positions of the edges of each circuit, by its name.
     n_regions : int
+        Number of regions.
     strength : ndarray, shape (n_edges,)
+        Typical strength of each edge, Fisher z.
     length : ndarray, shape (n_edges,), or None
+        Length of each edge, mm; None to match in strength only.
     rng : numpy.random.Generator
-    n_draws, n_kept : int
+        Source of the random circuits.
+    n_draws, n_matched : int
+        Number of random circuits that are drawn, and of those that are used.
 
     Returns
     -------
     list of SpatialTest
-        Edges of the circuit itself never enter its null.
+        One for each circuit. Edges of the circuit itself never enter its null distribution.
     """
     first, second = np.triu_indices(n_regions, 1)
     out = []
@@ -99,17 +109,17 @@ def spatial_null(
         edges = low * (2 * n_regions - low - 1) // 2 + high - low - 1
         usable = np.isfinite(values)
         usable[positions] = False
-        kept = usable[edges]
-        enough = kept.sum(axis=1) * 2 > len(positions)
-        edges, kept = edges[enough], kept[enough]
-        features = [_mean(strength, edges, kept)]
+        counted = usable[edges]
+        enough = counted.sum(axis=1) * 2 > len(positions)
+        edges, counted = edges[enough], counted[enough]
+        features = [_mean(strength, edges, counted)]
         target = [float(np.nanmean(strength[positions]))]
         if length is not None:
-            features.append(_mean(length, edges, kept))
+            features.append(_mean(length, edges, counted))
             target.append(float(length[positions].mean()))
         table = np.array(features)
-        chosen = np.argsort(_distance(table, np.array(target)), kind="stable")[:n_kept]
-        null = _mean(values, edges[chosen], kept[chosen])
+        chosen = np.argsort(_distance(table, np.array(target)), kind="stable")[:n_matched]
+        null = _mean(values, edges[chosen], counted[chosen])
         available = positions[np.isfinite(values[positions])]
         value = float(values[available].mean()) if len(available) else float("nan")
         reached = int((np.abs(null) >= abs(value)).sum())
@@ -131,9 +141,9 @@ def spatial_null(
     return out
 
 
-def _mean(values: Floats, edges: Ints, kept: npt.NDArray[np.bool_]) -> Floats:
-    part = np.where(kept, np.nan_to_num(values)[edges], 0.0)
-    return np.asarray(part.sum(axis=1) / np.maximum(kept.sum(axis=1), 1))
+def _mean(values: Floats, edges: Ints, counted: npt.NDArray[np.bool_]) -> Floats:
+    part = np.where(counted, np.nan_to_num(values)[edges], 0.0)
+    return np.asarray(part.sum(axis=1) / np.maximum(counted.sum(axis=1), 1))
 
 
 def _distance(features: Floats, target: Floats) -> Floats:
@@ -145,15 +155,17 @@ def _distance(features: Floats, target: Floats) -> Floats:
 
 
 def residual_map(sample: CentredFeatures, response: Response, question: Question) -> Floats:
-    """Compute the change by treatment beyond the global model on every edge.
+    """Compute the residual change by treatment (beyond the global model) of every edge.
 
     Parameters
     ----------
     sample : CentredFeatures
+        Features of the study.
     response : Response
-        Its slopes predict the edges of each participant; the regressors are those of all
-        participants.
+        Response of each participant. Its slopes predict the edges of that participant from
+        regressors that are averaged over all participants.
     question : Question
+        Contrast between participants.
 
     Returns
     -------
@@ -163,22 +175,23 @@ def residual_map(sample: CentredFeatures, response: Response, question: Question
     weights = np.zeros(len(question.interest))
     weights[question.asked] = question.contrast(question.asked).weights
     m, h = (
-        column_mean(few.residual for few in p.blocks()) for p in (sample.baseline, sample.strong)
+        column_mean(block.residual for block in part.blocks())
+        for part in (sample.baseline, sample.strong)
     )
     columns = [m, h, np.zeros_like(m)]
     if len(sample.reference):
-        columns[2] = column_mean(few.residual for few in sample.reference.blocks()) - m
+        columns[2] = column_mean(block.residual for block in sample.reference.blocks()) - m
     slopes = weights @ response.slopes
     predicted = np.nansum([s * c for s, c in zip(slopes, columns, strict=True)], axis=0)
     change = np.zeros_like(m)
-    for few in blocks(len(weights)):
-        asked = question.asked[few]
-        change += weights[few][asked] @ sample.change[few].residual[asked]
+    for block in blocks(len(weights)):
+        asked = question.asked[block]
+        change += weights[block][asked] @ sample.change[block].residual[asked]
     return np.asarray(change - predicted)
 
 
 def compare_with_random(data: SecondaryData) -> SecondaryResult:
-    """Compare the change of each circuit beyond the global model with that of random circuits.
+    """Compare the residual change of each circuit with that of random circuits.
 
     Parameters
     ----------
@@ -193,7 +206,7 @@ def compare_with_random(data: SecondaryData) -> SecondaryResult:
     reason = features.reason_to_omit("random circuits")
     if reason:
         return SecondaryResult(remarks=(reason,))
-    found = spatial_null(
+    compared = spatial_null(
         residual_map(sample, data.analysis.response, data.question),
         sample.circuits,
         n_regions=features.n_regions,
@@ -202,8 +215,8 @@ def compare_with_random(data: SecondaryData) -> SecondaryResult:
         rng=data.rng,
     )
     return SecondaryResult(
-        tables={"spatial": [asdict(row) for row in found]},
-        summary={"spatial_rank": {row.circuit: row.rank for row in found}},
+        tables={"spatial": [asdict(row) for row in compared]},
+        summary={"spatial_rank": {row.circuit: row.rank for row in compared}},
     )
 
 
@@ -218,10 +231,10 @@ RANDOM_CIRCUITS = SecondaryAnalysis(
             "strength and length",
             columns={
                 "circuit": "Circuit",
-                "value": "Mean change beyond the global model over its edges, Fisher z",
-                "rank": "Share of matched random circuits whose mean is as far from 0. It is not "
-                "a p value of the study: it does not include noise that the regions of a network "
-                "share",
+                "value": "Mean residual change (beyond the global model) of its edges, Fisher z",
+                "rank": "Share of matched random circuits whose mean is at least as far from 0. It "
+                "is not a p value of the study, because it does not include noise that the "
+                "regions of a network share",
                 "n_random": "Number of random circuits",
                 "strength": "Mean baseline of its edges, Fisher z",
                 "strength_random": "Mean baseline of the edges of the random circuits, Fisher z",

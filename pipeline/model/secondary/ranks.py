@@ -1,4 +1,4 @@
-"""The tests of the verdict on ranks, which extreme values of a few participants move little."""
+"""The tests of the verdict on ranks, which are robust against extreme values."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What a secondary analysis is: its name, its computation, its tables and their columns."""
+"""Records of secondary analyses: name, computation, tables and their columns."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,26 +27,26 @@ SecondaryRow = Mapping[str, object]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SecondaryData:
-    """Everything that a secondary analysis may use.
+    """Input data of the secondary analyses.
 
     Parameters
     ----------
     analysis : Analysis
-        The analysis that gave the verdict.
+        Analysis on which the verdict rests.
     visits : Visits
-        The features that it was fitted to.
+        Features at each visit, to which the analysis was fitted.
     rules : Rules
-        The rules that it was run with.
+        Rules of the analysis, such as its number of permutations.
     participants : sequence of str
         Identifier of each participant with both visits, in the order of the rows of `visits`.
     networks : sequence of str
-        Network of each region; an empty text for a region without one.
+        Network of each region; an empty string for a region without a network.
     rng : numpy.random.Generator
-        Source of random numbers. Each analysis receives the data with a stream of its own.
+        Source of random numbers; each analysis receives its own stream.
     levels : Levels, optional
-        All visits of all participants, when the study has more than two visits.
+        All visits of all participants, if the study has more than two visits.
     baseline_halves : tuple of two ndarray, shape (n_participants, n_features), optional
-        Features of the first and the second half of the baseline runs; None when the regional
+        Features of the first and the second half of the baseline runs; None if the regional
         series of a participant are not available.
     """
 
@@ -61,7 +61,7 @@ class SecondaryData:
 
     @property
     def features(self) -> FeatureSpace:
-        """What the columns of `visits` are."""
+        """Feature space of the columns of `visits`."""
         return self.visits.features
 
     @property
@@ -71,33 +71,34 @@ class SecondaryData:
 
     @property
     def question(self) -> Question:
-        """The question of the verdict, with equal weights of all participants."""
+        """The question of the verdict, with equal weights for all participants."""
         return replace(questions_of(self.visits)[0], weights=None)
 
     def tester(self) -> FamilyTest:
-        """Put this question to families of variables, with the random numbers of the analysis."""
+        """Return a test of families of variables that uses `question`, `rules` and `rng`."""
         n_reference = len(self.analysis.sample.reference)
         return FamilyTest(self.question, self.rules, self.rng, n_reference, unit=self.features.unit)
 
 
 @dataclass(frozen=True, slots=True)
 class SecondaryResult:
-    """What one secondary analysis found.
+    """Results of one secondary analysis.
 
     Parameters
     ----------
     tables : mapping of str to sequence of mapping
-        Rows of each of its tables, by the name of the table. A table that is left out has no rows.
+        Rows of each of its tables, by the name of the table; tables that are not listed have no
+        rows.
     estimates : sequence of Estimate
-        Rows that it adds to ``tests.tsv``.
+        Rows for ``tests.tsv``.
     edges : mapping of str to ndarray, shape (n_edges,)
-        Columns that it gives to ``edges.tsv``.
+        Columns for ``edges.tsv``.
     summary : mapping of str to object
-        What ``verdict.json`` holds under ``secondary``.
+        Entries for ``secondary`` in ``verdict.json``.
     finding : str
-        One sentence for the section of the report; empty for none.
+        One sentence for the report; empty if there is none.
     remarks : sequence of str
-        What could not be computed, and why.
+        Results that could not be computed, with the reason.
     """
 
     tables: Mapping[str, Sequence[SecondaryRow]] = field(default_factory=dict)
@@ -110,21 +111,21 @@ class SecondaryResult:
 
 @dataclass(frozen=True, slots=True)
 class SecondaryTable:
-    """A table that a secondary analysis writes.
+    """Description of a table that a secondary analysis writes.
 
     Parameters
     ----------
     name : str
         Name of the files ``group/<name>.tsv`` and ``group/<name>.json``.
     caption : str
-        What the table holds: its caption in the report and its line in the documentation.
+        Content of the table, for its caption in the report and for the documentation.
     columns : mapping of str to str
-        Description of each column, in their order.
+        Description of each column, in the order of the table.
     circuit_columns : str
-        Description of the columns that follow, one for each circuit; empty for none.
+        Description of the further columns, one for each circuit; empty if there are none.
     shown : {"table", "figure", "file"}
-        As a table of the report's section on secondary analyses, in a figure of another section,
-        or in the file only.
+        Whether the report shows it as a table among the secondary analyses, as a figure of another
+        section, or not at all.
     """
 
     name: str
@@ -144,26 +145,27 @@ class SecondaryTable:
         Returns
         -------
         dict of str to str
+            Descriptions by the name of the column.
         """
-        more = circuits if self.circuit_columns else ()
-        return {**self.columns, **dict.fromkeys(more, self.circuit_columns)}
+        further = circuits if self.circuit_columns else ()
+        return {**self.columns, **dict.fromkeys(further, self.circuit_columns)}
 
 
 @dataclass(frozen=True, slots=True)
 class SecondaryAnalysis:
-    """A secondary analysis: descriptive, and without influence on the verdict.
+    """A secondary analysis, which is descriptive and does not influence the verdict.
 
     Parameters
     ----------
     name : str
-        Unique. It also selects the stream of random numbers of the analysis.
+        Unique name, which also selects the stream of random numbers of the analysis.
     title : str
-        What it is called in remarks and in the documentation.
+        Name in remarks and in the documentation.
     compute : callable
-        Takes `SecondaryData` and returns a `SecondaryResult`. It may raise `DesignError`, which
-        becomes a remark.
+        Function that takes `SecondaryData` and returns a `SecondaryResult`. If it raises a
+        `DesignError`, the message becomes a remark.
     tables : tuple of SecondaryTable
-        The tables that it writes.
+        Tables that it writes.
     families : tuple of str
         Families of the rows that it adds to ``tests.tsv``.
     """

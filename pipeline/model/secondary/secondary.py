@@ -1,7 +1,7 @@
-"""The secondary analyses of a study: the list of them, and how they are run.
+"""The list of secondary analyses, and the function that runs them.
 
-To add one, write its record in a file of this folder and name it in `ANALYSES`. Its tables, its
-place in the report and its line in the documentation follow from the record.
+To add an analysis, write its record in a file of this folder and add it to `ANALYSES`. Its tables,
+its position in the report and its line in the documentation follow from the record.
 """
 
 import zlib
@@ -32,7 +32,7 @@ from circuitshift.pipeline.model.verdict import Estimate
 
 __all__ = ["ANALYSES", "SecondaryResults", "secondary_analyses", "secondary_tables"]
 
-#: Every secondary analysis, in the order of the report.
+#: All secondary analyses, in the order of the report.
 ANALYSES: tuple[SecondaryAnalysis, ...] = (
     RANKS,
     SPLIT_HALVES,
@@ -45,19 +45,19 @@ ANALYSES: tuple[SecondaryAnalysis, ...] = (
     CHANGE_MAPS,
     SPECIFICATION,
 )
-#: Streams of random numbers of the first analyses, whose results must not change. Analyses with
-#: the same number draw from one stream in turn. All others have a stream of their own.
+#: Streams of random numbers of the earliest analyses, whose results must not change. Analyses with
+#: the same number draw from one stream in turn. Each other analysis has its own stream.
 _STREAMS = {"ranks": 0, "split_halves": 0, "spatial": 0, "maps": 1, "specification": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class SecondaryResults:
-    """What all secondary analyses of a study found.
+    """Results of all secondary analyses of a study.
 
     Parameters
     ----------
     by_analysis : mapping of str to SecondaryResult
-        The result of each analysis, by its name, in the order in which they ran.
+        Result of each analysis, by its name, in the order in which they were run.
     """
 
     by_analysis: Mapping[str, SecondaryResult]
@@ -65,46 +65,47 @@ class SecondaryResults:
     @property
     def estimates(self) -> tuple[Estimate, ...]:
         """Rows for ``tests.tsv``."""
-        return tuple(e for found in self.by_analysis.values() for e in found.estimates)
+        return tuple(e for result in self.by_analysis.values() for e in result.estimates)
 
     @property
     def edges(self) -> dict[str, Floats]:
         """Columns for ``edges.tsv``."""
-        return {k: v for found in self.by_analysis.values() for k, v in found.edges.items()}
+        return {k: v for result in self.by_analysis.values() for k, v in result.edges.items()}
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What ``verdict.json`` holds of them, with their findings in one list."""
-        out = {k: v for found in self.by_analysis.values() for k, v in found.summary.items()}
+        """Entries for ``verdict.json``, with the findings of all analyses in one list."""
+        out = {k: v for result in self.by_analysis.values() for k, v in result.summary.items()}
         return out | {"findings": [f.finding for f in self.by_analysis.values() if f.finding]}
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What could not be computed, and why."""
-        return tuple(text for found in self.by_analysis.values() for text in found.remarks)
+        """Results that could not be computed, with the reasons."""
+        return tuple(text for result in self.by_analysis.values() for text in result.remarks)
 
 
 def secondary_analyses(
     data: SecondaryData, analyses: Sequence[SecondaryAnalysis] = ANALYSES
 ) -> SecondaryResults:
-    """Run secondary analyses, which describe the data and do not influence the verdict.
+    """Run the secondary analyses, which are descriptive and do not influence the verdict.
 
     Parameters
     ----------
     data : SecondaryData
-        The streams of the analyses follow from the seed of its generator, not from its state.
+        Data of the study. The random streams of the analyses depend on the seed of its generator,
+        not on its state.
     analyses : sequence of SecondaryAnalysis
-        Those to run.
+        Analyses to run.
 
     Returns
     -------
     SecondaryResults
-        An analysis that the design does not allow leaves a remark.
+        Results by analysis. An analysis that the design does not allow has a remark only.
     """
     streams: dict[int, np.random.Generator] = {}
     out = {}
     for analysis in analyses:
-        # numbered after the names: an analysis that is added or removed changes no other
+        # the number depends on the name only, so adding an analysis does not change the others
         number = _STREAMS.get(analysis.name, 3 + zlib.crc32(analysis.name.encode()))
         if number not in streams:
             streams[number] = _stream(data.rng, number)
@@ -116,7 +117,7 @@ def secondary_analyses(
 
 
 def _stream(rng: np.random.Generator, number: int) -> np.random.Generator:
-    """Spawn the stream of a number; the same as ``rng.spawn(number + 1)[number]`` at first use."""
+    """Return the stream ``rng.spawn(number + 1)[number]`` of an unused generator."""
     parent = cast("np.random.SeedSequence", rng.bit_generator.seed_seq)
     child = np.random.SeedSequence(parent.entropy, spawn_key=(*parent.spawn_key, number))
     return np.random.default_rng(child)
@@ -130,9 +131,11 @@ def secondary_tables(
     Parameters
     ----------
     analyses : sequence of SecondaryAnalysis
+        Analyses whose tables are returned.
 
     Returns
     -------
     tuple of SecondaryTable
+        Descriptions of the tables.
     """
     return tuple(table for analysis in analyses for table in analysis.tables)

@@ -1,4 +1,4 @@
-"""The question of the verdict with other backgrounds, and without covariates."""
+"""Specification curve: the tests of the verdict with other backgrounds and without covariates."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,13 +17,13 @@ from circuitshift.pipeline.records import Background
 
 __all__ = ["SPECIFICATION", "specification_curve"]
 
-_N_PERMUTATIONS = 1000  # enough for p near .05; the verdict's own are in tests.tsv
+_N_PERMUTATIONS = 1000  # sufficient for p near .05; tests.tsv holds the p values of the verdict
 
 
 def specification_curve(data: SecondaryData) -> SecondaryResult:
-    """Analyse again with each background, with and without covariates.
+    """Repeat the analysis with each background, with and without covariates.
 
-    Other denoising strategies are rows of ``tests.tsv``, with all permutations.
+    Results under other denoising strategies are rows of ``tests.tsv``, with all permutations.
 
     Parameters
     ----------
@@ -42,17 +42,17 @@ def specification_curve(data: SecondaryData) -> SecondaryResult:
     visits = data.visits
     has_nuisance = visits.covariates is not None or visits.motion_mm is not None
     bare = replace(visits, covariates=None, motion_mm=None)
-    choices = [("with", visits), ("without", bare)] if has_nuisance else [("none", bare)]
+    covariate_choices = [("with", visits), ("without", bare)] if has_nuisance else [("none", bare)]
     n_permutations = min(data.rules.n_permutations, _N_PERMUTATIONS)
     for background in get_args(Background):
-        for words, given in choices:
+        for covariates, chosen in covariate_choices:
             rules = replace(data.rules, background=background, n_permutations=n_permutations)
-            choice = {"background": background, "covariates": words}
+            choice = {"background": background, "covariates": covariates}
             try:
-                found = analyse(given, data.circuits, rng=data.rng, rules=rules)
+                analysis = analyse(chosen, data.circuits, rng=data.rng, rules=rules)
             except DesignError as error:
-                nothing = {"family": None, "term": None, "estimate": None, "p_corrected": None}
-                out.append({**choice, **nothing, "verdict": f"could not be analysed: {error}"})
+                empty = {"family": None, "term": None, "estimate": None, "p_corrected": None}
+                out.append({**choice, **empty, "verdict": f"could not be analysed: {error}"})
                 continue
             out += [
                 {
@@ -61,9 +61,9 @@ def specification_curve(data: SecondaryData) -> SecondaryResult:
                     "term": e.term,
                     "estimate": e.estimate,
                     "p_corrected": e.p_corrected,
-                    "verdict": found.verdict.verdict,
+                    "verdict": analysis.verdict.verdict,
                 }
-                for e in found.estimates
+                for e in analysis.estimates
                 if e.family in ("global", "specific")
             ]
     return SecondaryResult(
@@ -72,8 +72,8 @@ def specification_curve(data: SecondaryData) -> SecondaryResult:
 
 
 def _verdict_counts(rows: Sequence[SecondaryRow]) -> dict[str, int]:
-    each = {(row["background"], row["covariates"]): str(row["verdict"]) for row in rows}
-    verdicts = list(each.values())
+    by_choice = {(row["background"], row["covariates"]): str(row["verdict"]) for row in rows}
+    verdicts = list(by_choice.values())
     return {name: verdicts.count(name) for name in sorted(set(verdicts))}
 
 

@@ -24,26 +24,29 @@ __all__ = ["TRAJECTORIES", "trajectories", "trajectory_tests"]
 def trajectories(
     levels: Levels, sample: CentredFeatures, *, with_deviation: bool
 ) -> list[Estimate]:
-    """Test change at every visit, late against early change, and the slope on days.
+    """Test the change at every visit, late against early change, and the slope over days.
 
-    The per-visit response (`level_response`) has a random intercept for each participant; visits
-    that are missing are missing at random given the others. Terms: change from baseline at each
-    visit (treated minus control, with two arms); last minus first follow-up, which is negative if
-    an early change fades; and change per 30 days. Motion of the visit is a covariate.
+    The model of the per-visit response (`level_response`) has a random intercept for each
+    participant and assumes that visits are missing at random given the others. It tests the change
+    from baseline at each visit (treated minus control if there are two arms), the last minus the
+    first follow-up, which is negative if an early change fades, and the change per 30 days. Motion
+    at the visit is a covariate.
 
     Parameters
     ----------
     levels : Levels
-    sample : Sample
+        All visits of all participants.
+    sample : CentredFeatures
+        Features of the study, from which the regressors of the global model are estimated.
     with_deviation : bool
-        Whether the deviation is identified.
+        Whether the deviation from the reference group is identified.
 
     Returns
     -------
     list of Estimate
-        Families ``trajectory: global`` and ``trajectory: specific``; parametric p (Satterthwaite),
-        corrected by Holm within each family. Noise that all participants share through
-        the estimated regressors is not in these standard errors.
+        Families ``trajectory: global`` and ``trajectory: specific``, with parametric p values
+        (Satterthwaite) corrected within each family (Holm 1979). The standard errors do not
+        include noise that all participants share through the estimated regressors.
 
     Raises
     ------
@@ -61,12 +64,12 @@ def trajectories(
     units = [term_unit(name, sample.features) for name in names]
     n_global = len(names) - len(sample.circuits)
     rows: list[tuple[int, Estimate]] = []
-    for what, interest, nuisance in _codings(levels):
+    for labels, interest, nuisance in _codings(levels):
         design = np.column_stack([interest, nuisance])
         fitted = fit_mixed(y, design, levels.person)
         rows += [
             (k, _estimate(fitted, (c, k), levels, (names[k], label, units[k])))
-            for c, label in enumerate(what)
+            for c, label in enumerate(labels)
             for k in range(len(names))
         ]
     out: list[Estimate] = []
@@ -79,36 +82,38 @@ def trajectories(
 
 
 def _codings(levels: Levels) -> list[tuple[list[str], Floats, Floats]]:
-    """Columns of interest with their names, and nuisance, of each way to code time."""
+    """Return, for each coding of time, labels and columns of interest, and nuisance columns."""
     n_visits = len(levels.names)
     dummies = np.array([levels.visit == v for v in range(n_visits)], float).T
     arm = None if levels.treated is None else levels.treated.astype(float)
-    extra = [np.ones((len(levels.visit), 1))]
+    nuisance = [np.ones((len(levels.visit), 1))]
     if levels.motion_mm is not None:
-        extra.append((levels.motion_mm - levels.motion_mm.mean())[:, None])
+        nuisance.append((levels.motion_mm - levels.motion_mm.mean())[:, None])
     varying = np.ptp(levels.covariates, axis=0) > 0 if levels.covariates.size else []
-    participants = (
+    covariates = (
         levels.covariates[:, varying] if levels.covariates.size else np.empty((len(dummies), 0))
     )
-    participants = participants - participants.mean(axis=0) if participants.size else participants
-    extra.append(participants)
+    covariates = covariates - covariates.mean(axis=0) if covariates.size else covariates
+    nuisance.append(covariates)
     if arm is not None:
-        extra.append(arm[:, None])
-    always = np.hstack(extra)
+        nuisance.append(arm[:, None])
+    common = np.hstack(nuisance)
 
-    def coding(what: list[str], own: Floats, rest: Floats) -> tuple[list[str], Floats, Floats]:
-        time = np.hstack([own, rest])
-        # covariates act on change, as in the test of differences
-        moved = [participants * column[:, None] for column in time.T]
+    def coding(
+        labels: list[str], interest: Floats, rest: Floats
+    ) -> tuple[list[str], Floats, Floats]:
+        time = np.hstack([interest, rest])
+        # covariates interact with time because they act on change, as in the test of differences
+        interactions = [covariates * column[:, None] for column in time.T]
         if arm is None:
-            return what, own, np.hstack([rest, always, *moved])
-        crossed = arm[:, None]
-        return what, own * crossed, np.hstack([rest * crossed, time, always, *moved])
+            return labels, interest, np.hstack([rest, common, *interactions])
+        by_arm = arm[:, None]
+        return labels, interest * by_arm, np.hstack([rest * by_arm, time, common, *interactions])
 
     none = np.empty((len(levels.visit), 0))
     out = [coding([f"at ses-{name}" for name in levels.names[1:]], dummies[:, 1:], none)]
     if n_visits > 2:
-        early = np.delete(dummies, [1, n_visits - 1], axis=1)  # against the first follow-up
+        early = np.delete(dummies, [1, n_visits - 1], axis=1)  # relative to the first follow-up
         label = f"ses-{levels.names[-1]} minus ses-{levels.names[1]}"
         out.append(coding([label], dummies[:, [-1]], early))
     if levels.days:
@@ -126,10 +131,10 @@ def _estimate(
     estimate, se, df = (float(v[at]) for v in (fitted.estimate, fitted.se, fitted.df))
     p = float(fitted.p[at])
     half = float(stdtrit(df, 0.975)) * se
-    participants = len(np.unique(levels.person))
-    control = 0
+    n_participants = len(np.unique(levels.person))
+    n_control = 0
     if levels.treated is not None:
-        control = len(np.unique(levels.person[~levels.treated]))
+        n_control = len(np.unique(levels.person[~levels.treated]))
     return replace(
         Estimate.unknown("trajectory", term),
         test=f"{term} {when}",
@@ -144,21 +149,21 @@ def _estimate(
         p=p,
         p_low=p,
         p_high=p,
-        n=participants - control,
-        n_control=control,
-        method="mixed model, random intercept (visits of a person equally correlated), "
+        n=n_participants - n_control,
+        n_control=n_control,
+        method="mixed model, random intercept (visits of a participant equally correlated), "
         f"Satterthwaite; {len(levels.visit)} visits",
         note=fitted.trouble[at[1]],
     )
 
 
 def _holm(family: str, rows: Sequence[Estimate]) -> list[Estimate]:
-    """Correct by Holm 1979 over the rows of a family."""
+    """Correct the p values of the rows of a family (Holm 1979)."""
     p = np.array([row.p for row in rows])
     count = int(np.isfinite(p).sum())
     corrected = np.full(len(p), np.nan)
     top = 0.0
-    for rank, k in enumerate(np.argsort(p)[:count].tolist()):  # NaN come last
+    for rank, k in enumerate(np.argsort(p)[:count].tolist()):  # NaN are sorted last
         top = max(top, min(1.0, float(p[k]) * (count - rank)))
         corrected[k] = top
     return [
@@ -168,7 +173,7 @@ def _holm(family: str, rows: Sequence[Estimate]) -> list[Estimate]:
 
 
 def trajectory_tests(data: SecondaryData) -> SecondaryResult:
-    """Test change at every visit of a study, where the study file names its visits.
+    """Test the change at every visit if the study file names more than two visits.
 
     Parameters
     ----------
@@ -177,7 +182,7 @@ def trajectory_tests(data: SecondaryData) -> SecondaryResult:
     Returns
     -------
     SecondaryResult
-        No estimates where the study file names no visits.
+        Estimates of `trajectories`; none if the study file names no visits.
 
     Raises
     ------
@@ -187,8 +192,9 @@ def trajectory_tests(data: SecondaryData) -> SecondaryResult:
     if data.levels is None:
         return SecondaryResult()
     analysis = data.analysis
-    found = trajectories(data.levels, analysis.sample, with_deviation=analysis.deviation.identified)
-    return SecondaryResult(estimates=found)
+    with_deviation = analysis.deviation.identified
+    estimates = trajectories(data.levels, analysis.sample, with_deviation=with_deviation)
+    return SecondaryResult(estimates=estimates)
 
 
 TRAJECTORIES = SecondaryAnalysis(

@@ -1,4 +1,4 @@
-"""Figures as inline SVG text: the same data give the same bytes; no files, no global state."""
+"""Figures as inline SVG text; identical data give identical bytes."""
 
 from circuitshift.pipeline.reports.figures.brain import connectome, network_matrix, outline_mm
 from circuitshift.pipeline.reports.figures.edges import change_by_strength, motion_by_length

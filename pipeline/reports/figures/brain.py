@@ -1,4 +1,4 @@
-"""Figures of the whole brain: change by pairs of networks, and edges between their regions."""
+"""Whole-brain figures: change by pairs of networks, and edges on a glass brain."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,8 +18,8 @@ from circuitshift.pipeline.reports.figures.style import (
 
 __all__ = ["connectome", "network_matrix", "outline_mm"]
 
-_MAP = "RdBu_r"  # blue and red differ in lightness from white, and for the colour-blind
-_OUTLINE = 642  # vertices a hemisphere: those of the coarser sphere that fsaverage refines
+_MAP = "RdBu_r"  # legible with colour-vision deficiencies
+_OUTLINE = 642  # vertices per hemisphere: those of the coarser sphere that fsaverage refines
 
 
 @styled
@@ -32,13 +32,14 @@ def network_matrix(
     key: str,
     alt: str,
 ) -> str:
-    """Mean change between and within networks.
+    """Draw the mean change between and within networks as a matrix.
 
     Parameters
     ----------
     names : sequence of str
+        Names of the networks.
     change, corrected : ndarray, shape (n_networks, n_networks)
-        Change by treatment, Fisher z, and its family-wise p; NaN where unknown.
+        Change by treatment, Fisher z, and its family-wise p; NaN where not available.
     alpha : float
         Pairs with a smaller corrected p get a star.
     key, alt : str
@@ -62,7 +63,7 @@ def network_matrix(
         value = lower[row, column]
         star = "*" if corrected[row, column] < alpha else ""
         dark = abs(value) > 0.6 * limit
-        # the ground is a pixel colour that does not follow the page's light or dark
+        # pixel colours do not follow the light or dark mode of the page, so neither does the text
         ax.text(
             column, row, _signed(value) + star, ha="center",
             va="center", fontsize=size, color="#ffffff" if dark else "#111111",
@@ -88,14 +89,15 @@ def _signed(value: float) -> str:
 def connectome(
     centres_mm: Floats, edges: Sequence[tuple[int, int, float]], *, key: str, alt: str
 ) -> str:
-    """Edges on nilearn's glass brain, from the left, the front and above.
+    """Draw edges on the glass brain of nilearn, from the left, the front and above.
 
     Parameters
     ----------
     centres_mm : ndarray, shape (n_regions, 3)
-        MNI space.
+        Centres of the regions in MNI space, mm.
     edges : sequence of (int, int, float)
-        Positions of two regions with known centres, and the change between them. At least one.
+        Positions of two regions with available centres, and the change of their edge. At least
+        one edge.
     key, alt : str
         Prefix of ids, and description.
 
@@ -136,17 +138,17 @@ def connectome(
         svg = to_svg(figure, key=key, alt=alt)
     finally:
         plt.close(figure)
-    # nilearn's outlines are black and grey; on a dark page they must not be
+    # the black and grey outlines of nilearn would be invisible in dark mode
     return svg.replace("#000000", "var(--soft)").replace("#a6a6a6", "var(--grid)")
 
 
 def outline_mm() -> list[list[int]]:
-    """Return points on the surface of a brain, so that one sees where regions lie.
+    """Return points on the surface of a brain, for orientation in the 3D view.
 
     Returns
     -------
     list of [x, y, z]
-        Whole mm; a regular subset of the vertices of fsaverage's pial surface.
+        Regular subset of the vertices of the pial surface of fsaverage, rounded to mm.
     """
     import nilearn.datasets  # noqa: PLC0415 - two seconds of import
 

@@ -1,6 +1,6 @@
-"""Figures of all edges at once: change against strength, motion against length.
+"""Figures of all edges: change against strength, and motion against length.
 
-The cloud of edges is pixels inside the SVG; text, lines and circuits stay what they are.
+The cloud of edges is drawn as pixels inside the SVG; text, lines and circuits are vector graphics.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ from circuitshift.pipeline.reports.figures.style import (
 
 __all__ = ["change_by_strength", "motion_by_length"]
 
-_DPI = 100.0  # of a figure that is not drawn yet
+_DPI = 100.0  # default of matplotlib before a figure is drawn
 
 
 @styled
@@ -40,24 +40,25 @@ def change_by_strength(
     alt: str,
     across: str = "typical strength of the edge, Fisher z",
 ) -> str:
-    """Change of every edge against its strength, or deviation: a law, or circuits that leave it.
+    """Draw the change of every edge against its strength or its deviation.
 
-    Background edges are a cloud of pixels with their binned means and least-squares line; circuits
-    are marks at the mean of their edges, with a stem to the line at the same strength.
+    Background edges are shown as a cloud of pixels with binned means and a least-squares line (the
+    global model). Circuits are marks at the mean of their edges, with a vertical line to the
+    least-squares line.
 
     Parameters
     ----------
     typical : ndarray, shape (n_edges,)
         Typical strength, or deviation from the reference, Fisher z.
     panels : sequence of (str, ndarray of shape (n_edges,))
-        Title, and mean change, Fisher z. At least one.
+        Title and mean change (Fisher z) of each panel. At least one panel.
     members : mapping of str to ndarray of bool, shape (n_edges,)
-        Edges of each circuit, the clearest first; edges in none are background. At most three
-        names are drawn, where there is room.
+        Edges of each circuit, with the clearest circuit first; edges outside all circuits are
+        background. At most three circuits are named, where there is space.
     key, alt : str
         Prefix of ids, and description.
     across : str
-        What `typical` is.
+        Label of the axis of `typical`.
 
     Returns
     -------
@@ -101,7 +102,7 @@ _Box = tuple[float, float, float, float]
 
 
 def _box(typical: Floats, changes: Sequence[Floats]) -> _Box:
-    """Limits that hold nearly all edges."""
+    """Return axis limits that contain nearly all edges."""
 
     def ends(values: Floats) -> tuple[float, float]:
         available = values[np.isfinite(values)]
@@ -120,7 +121,7 @@ def _cloud(ax: Axes, x: Floats, y: Floats, box: _Box) -> None:
     counts, _, _ = np.histogram2d(x, y, bins=(110, 90), range=(box[:2], box[2:]))
     shade = np.log1p(counts.T)
     image = np.ones((*shade.shape, 4))
-    image[..., :3] = np.array([0x80, 0x88, 0x92]) / 255  # readable on white and on black
+    image[..., :3] = np.array([0x80, 0x88, 0x92]) / 255  # legible on white and on black
     image[..., 3] = np.round(0.9 * np.sqrt(shade / max(1.0, float(shade.max()))) * 12) / 12
     ax.imshow(image, extent=box, origin="lower", aspect="auto", interpolation="none", zorder=0.5)
     edges = np.unique(np.quantile(x, np.linspace(0, 1, 13))) if x.size > 60 else np.empty(0)
@@ -130,7 +131,7 @@ def _cloud(ax: Axes, x: Floats, y: Floats, box: _Box) -> None:
 
 
 def _line(x: Floats, y: Floats) -> tuple[float, float]:
-    """Least-squares slope and level; a flat line at zero when there is nothing to fit."""
+    """Return the slope and intercept of a least-squares line; a flat line if there is no slope."""
     if x.size < 3 or float(np.ptp(x)) == 0:
         return 0.0, float(y.mean()) if y.size else 0.0
     centred = x - x.mean()
@@ -163,7 +164,9 @@ def _circuit_marks(
         side: Literal["left", "right", "center"] = (
             "left" if place[0] < 0.3 else "right" if place[0] > 0.6 else "center"
         )
-        length = 0.068 * min(len(name), 24) / wide  # inches a letter at most, as share of the panel
+        length = (
+            0.068 * min(len(name), 24) / wide
+        )  # at most this many inches per letter, as a share of the panel
         start = place[0] - {"left": 0.0, "center": 0.5, "right": 1.0}[side] * length
         level = place[1] + (0.1 if y >= on_line else -0.1) / across_y
         box = (start, start + length, level - 0.07 / across_y, level + 0.07 / across_y)
@@ -188,14 +191,15 @@ def _overlap(a: _Box, b: _Box) -> bool:
 def motion_by_length(
     length_mm: Floats, panels: Sequence[tuple[str, Floats, str]], *, key: str, alt: str
 ) -> str:
-    """QC-FC of every edge against its length.
+    """Draw the QC-FC of every edge against its length.
 
     Parameters
     ----------
     length_mm : ndarray, shape (n_edges,)
+        Length of each edge, mm.
     panels : sequence of (str, ndarray of shape (n_edges,), str)
-        Title, correlation of each edge with motion over participants, and words below the title. At
-        least one.
+        Title, correlation of each edge with motion over participants, and text below the title.
+        At least one panel.
     key, alt : str
         Prefix of ids, and description.
 

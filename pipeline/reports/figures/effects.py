@@ -1,4 +1,4 @@
-"""Figures of the participants and circuits of a study: forests, values, quality by arm."""
+"""Figures of effects and participants: forest plots, individual values, quality by arm."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ __all__ = [
     "symptom_by_change",
 ]
 
-_MAX_LINES = 2500  # vector lines in a figure; beyond it they are drawn as pixels
+_MAX_LINES = 2500  # vector lines in a figure; more lines are drawn as pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +46,21 @@ class ForestRow:
     Parameters
     ----------
     name : str
+        Name of the row.
     estimate, low, high : float
-        With its 95 % interval; NaN when not tested.
+        Estimate and the limits of its 95 % confidence interval; NaN if not tested.
     bound : float
-        Smallest effect of interest; NaN when there is none.
+        Smallest effect of interest; NaN if there is none.
     text : str
-        Numbers, written beside the mark.
+        Numbers next to the mark.
     unit : str
+        Unit of the estimate.
     hit : bool
         Whether its corrected p is below alpha.
     hint : str
-        What the review predicts: ``increase``, ``decrease`` or anything else for none.
+        Predicted direction: ``increase``, ``decrease``, or another text for no prediction.
     second : float
-        The same under the node-adjusted model; NaN when unknown.
+        Estimate of the region-adjusted model; NaN if not available.
     """
 
     name: str
@@ -89,17 +91,17 @@ _TESTED = (
         [], [], color=CONTROL, marker="o", markerfacecolor=PAPER, linewidth=2, label="not below"
     ),
 )
-_ZONE = Line2D([], [], color=SOFT, linewidth=7, alpha=0.2, label="smaller than of interest")
+_ZONE = Line2D([], [], color=SOFT, linewidth=7, alpha=0.2, label="equivalence bounds")
 
 
 @styled
 def global_forest(rows: Sequence[ForestRow], *, key: str, alt: str) -> str:
-    """Global terms, each on an axis of its own unit, with its equivalence zone.
+    """Draw global terms, each on an axis of its own unit, with its equivalence bounds.
 
     Parameters
     ----------
     rows : sequence of ForestRow
-        At least one.
+        Global terms, at least one.
     key, alt : str
         Prefix of ids, and description.
 
@@ -137,12 +139,12 @@ _HINTS = {"increase": "▲", "decrease": "▼"}
 
 @styled
 def circuit_forest(rows: Sequence[ForestRow], *, key: str, alt: str) -> str:
-    """Specific response of every circuit on one axis.
+    """Draw the residual change of every circuit on one axis.
 
     Parameters
     ----------
     rows : sequence of ForestRow
-        At least one; `ForestRow.bound` of the first is drawn.
+        Circuits, at least one. The equivalence bounds are those of the first circuit.
     key, alt : str
         Prefix of ids, and description.
 
@@ -199,12 +201,13 @@ class Spaghetti:
     Parameters
     ----------
     name : str
+        Name of the circuit.
     arms : mapping of str to ndarray, shape (n_participants, 2)
-        Fisher z at baseline and follow-up, NaN when missing.
+        Fisher z at baseline and follow-up, by arm; NaN where missing.
     reference : ndarray, shape (n_participants,)
-        Fisher z of healthy participants; may be empty.
+        Fisher z of the reference group; may be empty.
     hit : bool
-        Whether it changed beyond the global model.
+        Whether the circuit changed beyond the global model.
     """
 
     name: str
@@ -217,12 +220,12 @@ class Spaghetti:
 def spaghetti(
     circuits: Sequence[Spaghetti], sessions: tuple[str, str], *, key: str, alt: str
 ) -> str:
-    """Draw all participants before and after, one panel per circuit.
+    """Draw the values of all participants at both visits, one panel per circuit.
 
     Parameters
     ----------
     circuits : sequence of Spaghetti
-        At least one.
+        Values of each circuit, at least one.
     sessions : (str, str)
         Names of the two visits.
     key, alt : str
@@ -245,7 +248,7 @@ def spaghetti(
         ax = figure.add_axes(
             ((left + column * each) / WIDTH, bottom / height, (each - 0.42) / WIDTH, 1.2 / height)
         )
-        _participants_list(ax, circuit, as_pixels=n_lines > _MAX_LINES)
+        _draw_participants(ax, circuit, as_pixels=n_lines > _MAX_LINES)
         ax.set(xlim=(-0.3, 1.3))
         ax.set_xticks([0, 1], [short_name(s, 9) for s in sessions])
         ax.tick_params(labelsize=7)
@@ -273,7 +276,7 @@ def spaghetti(
     return to_svg(figure, key=key, alt=alt)
 
 
-def _participants_list(ax: Axes, circuit: Spaghetti, *, as_pixels: bool) -> None:
+def _draw_participants(ax: Axes, circuit: Spaghetti, *, as_pixels: bool) -> None:
     healthy = circuit.reference[np.isfinite(circuit.reference)]
     if healthy.size > 1:
         mean, spread = float(healthy.mean()), float(healthy.std(ddof=1))
@@ -319,15 +322,15 @@ def symptom_by_change(
     key: str,
     alt: str,
 ) -> str:
-    """Change of connectivity against change of a symptom, one panel per measure.
+    """Draw the change of connectivity against the change of a symptom, one panel per term.
 
     Parameters
     ----------
     panels : sequence of (str, mapping of str to (ndarray, ndarray))
-        Title; then change of the symptom and of connectivity of the participants of each arm. At
-        least one.
+        Title, and by arm the change of the symptom and of connectivity of each participant. At
+        least one panel.
     across : str
-        Name of the symptom's axis.
+        Label of the axis of the symptom.
     key, alt : str
         Prefix of ids, and description.
 
@@ -367,12 +370,12 @@ def symptom_by_change(
 def quality_by_arm(
     panels: Sequence[tuple[str, Sequence[tuple[str, str, Floats]]]], *, key: str, alt: str
 ) -> str:
-    """Every run as a dot, by arm and session, with medians.
+    """Draw the quality of every run by arm and session, with medians.
 
     Parameters
     ----------
     panels : sequence of (str, sequence of (str, str, ndarray))
-        Axis label; then arm, session and values of each column. At least one panel and column.
+        Axis label, and arm, session and values of each column. At least one panel with one column.
     key, alt : str
         Prefix of ids, and description.
 
@@ -396,6 +399,6 @@ def quality_by_arm(
         names = [short_name(f"{arm} {session}".strip(), 19) for arm, session, _ in columns]
         ax.set_xticks(range(len(columns)), names, rotation=58, ha="right", rotation_mode="anchor")
         ax.set(xlim=(-0.6, n_columns - 0.4), ylabel=label)
-        nothing = not any((values > 0).any() for *_, values in columns)
-        ax.set_ylim(0, 1 if nothing else None)
+        is_empty = not any((values > 0).any() for *_, values in columns)
+        ax.set_ylim(0, 1 if is_empty else None)
     return to_svg(figure, key=key, alt=alt)

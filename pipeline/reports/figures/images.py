@@ -1,4 +1,4 @@
-"""Figures of the images of one participant: maps on the brain, carpets, coverage, confounds."""
+"""Figures of the images of one participant: brain maps, carpets, coverage, confounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,24 +36,25 @@ from circuitshift.pipeline.reports.person.content import Carpet, VoxelMap
 __all__ = ["Scale", "brain_maps", "carpets", "confound_matrices", "coverage", "outlined_slices"]
 
 _SLICES = 8
-_STEP_MM = 3.0  # of a pixel
-#: Shapes and colours of runs, in order.
+_PIXEL_MM = 3.0
+#: Colours and markers of runs, in order.
 _LOOKS = ((CONTROL, "o"), (TREATED, "D"), (REFERENCE, "s"), (MISSING, "^"), (SOFT, "v"))
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Colours of a map.
+    """Colour scale of a map.
 
     Parameters
     ----------
     label : str
-        What the numbers are.
+        Label of the colour bar.
     low, high : float
-        Ends of the colours.
+        Limits of the scale.
     hide_below : float
-        Smaller values, regardless of sign, show the image below.
+        The background image is shown where the absolute value is smaller.
     diverging : bool
+        Whether the colours diverge from the middle of the scale.
     """
 
     label: str
@@ -71,15 +72,16 @@ class Scale:
 def brain_maps(
     rows: Sequence[tuple[str, VoxelMap | None, VoxelMap]], scale: Scale, *, key: str, alt: str
 ) -> str:
-    """Axial slices, one row for each map, over the mean image in grey. Left is left.
+    """Draw axial slices of each map over the mean image in grey; left is left.
 
     Parameters
     ----------
-    rows : sequence of (str, Map or None, Map)
-        Title, image below, values; 0 is outside the brain.
+    rows : sequence of (str, VoxelMap or None, VoxelMap)
+        Title, background image and values of each row; 0 is outside the brain.
     scale : Scale
+        Colour scale of the values.
     key, alt : str
-        Prefix of ids, and description for those who cannot see it.
+        Prefix of ids, and text alternative.
 
     Returns
     -------
@@ -127,7 +129,7 @@ def _ras(values: VoxelMap | None) -> Image | None:
 
 
 def _box(shown: Sequence[Image | None]) -> tuple[Floats, Floats]:
-    """Corners of what is not zero in any image, mm."""
+    """Return the corners of the box in which any image is not zero, mm."""
     corners = []
     for image in shown:
         inside = np.zeros((0, 3)) if image is None else np.argwhere(np.asarray(image.data) != 0)
@@ -146,9 +148,9 @@ def _mosaic(
     where: tuple[Floats, Floats, Floats],
     scale: Scale,
 ) -> npt.NDArray[np.uint8]:
-    """Slices side by side as RGBA, clear outside the brain."""
+    """Return slices side by side as RGBA, transparent outside the brain."""
     low, high, heights = where
-    x, y = (np.arange(low[k], high[k], _STEP_MM) for k in (0, 1))
+    x, y = (np.arange(low[k], high[k], _PIXEL_MM) for k in (0, 1))
     grid = np.array(np.meshgrid(x, y[::-1], indexing="xy")).reshape(2, -1).T  # rows from the front
     paint, tiles = scale.colours(), []
     for z in heights:
@@ -159,10 +161,10 @@ def _mosaic(
         if below is not None:
             top = float(np.percentile(np.asarray(below.data)[np.asarray(below.data) > 0], 98))
             shade = np.clip(below.at(points) / max(top, 1e-9), 0, 1) * 0.8
-        found = values.at(points)
-        level = np.clip((found - scale.low) / (scale.high - scale.low), 0, 1)
+        value = values.at(points)
+        level = np.clip((value - scale.low) / (scale.high - scale.low), 0, 1)
         colour = paint(level)
-        hidden = np.abs(found) <= scale.hide_below
+        hidden = np.abs(value) <= scale.hide_below
         grey = np.rint(shade * 40) / 40
         colour[hidden] = np.column_stack([grey, grey, grey, np.ones(len(grey))])[hidden]
         colour[~inside] = 0
@@ -174,12 +176,13 @@ def _mosaic(
 def carpets(
     columns: Sequence[tuple[str, Carpet | None, Carpet | None]], *, key: str, alt: str
 ) -> str:
-    """Carpets of up to two runs side by side, before denoising above, after it below.
+    """Draw carpets of up to two runs side by side, before and after denoising.
 
     Parameters
     ----------
     columns : sequence of (str, Carpet or None, Carpet or None)
-        Title, before, after. Rows of all carpets are brought to the kinds of the first.
+        Title, carpet before and carpet after denoising of each run. The rows of all carpets are
+        matched to the networks and tissues of the first.
     key, alt : str
         Prefix of ids, and description.
 
@@ -229,16 +232,16 @@ def carpets(
 
 
 def _aligned(carpet: Carpet, kinds: Sequence[str]) -> Floats:
-    """Repeat or drop rows within each kind so that all carpets have the same; rows are a sample."""
+    """Resample the rows of each network or tissue so that all carpets have the same rows."""
     if carpet.kinds == tuple(kinds):
         return carpet.values
     out = np.full((len(carpet.values), len(kinds)), np.nan)
-    ours, wanted = np.array(carpet.kinds, object), np.array(kinds, object)
+    present, target = np.array(carpet.kinds, object), np.array(kinds, object)
     for kind in dict.fromkeys(kinds):
-        there, places = np.flatnonzero(ours == kind), np.flatnonzero(wanted == kind)
-        if there.size:
-            at = np.rint(np.linspace(0, there.size - 1, places.size)).astype(np.intp)
-            out[:, places] = carpet.values[:, there[at]]
+        source, places = np.flatnonzero(present == kind), np.flatnonzero(target == kind)
+        if source.size:
+            at = np.rint(np.linspace(0, source.size - 1, places.size)).astype(np.intp)
+            out[:, places] = carpet.values[:, source[at]]
     return out
 
 
@@ -247,20 +250,20 @@ def coverage(
     shares: Sequence[tuple[str, Floats]],
     networks: Sequence[str],
     *,
-    least: float,
+    min_coverage: float,
     key: str,
     alt: str,
 ) -> str:
-    """Share of each region that carries signal: one mark a region, one row a network.
+    """Draw the coverage of each region, with one row per network.
 
     Parameters
     ----------
     shares : sequence of (str, ndarray of shape (n_regions,))
-        Run and its coverage; at most five are drawn.
+        Name and coverage of each run; at most five runs are drawn.
     networks : sequence of str
-        One per region.
-    least : float
-        Regions below it are not available.
+        Network of each region.
+    min_coverage : float
+        Threshold below which regions are not available.
     key, alt : str
         Prefix of ids, and description.
 
@@ -277,14 +280,14 @@ def coverage(
     each = 0.24 if n > 1 else 0.4
     figure = canvas(WIDTH, 0.6 + head + each * n, (1.7, 0.2, head, 0.45))
     ax = figure.add_subplot()
-    ax.axvspan(-4, 100 * least, color=MISSING, alpha=0.18, linewidth=0)
-    ax.axvline(100 * least, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    ax.axvspan(-4, 100 * min_coverage, color=MISSING, alpha=0.18, linewidth=0)
+    ax.axvline(100 * min_coverage, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     for k, (title, values) in enumerate(shown):
         colour, marker = _LOOKS[k]
         ordered = 100 * np.nan_to_num(np.asarray(values, float))[blocks.order]
         rows = np.repeat(np.arange(n), np.diff(blocks.starts)).astype(float)
         rows += (k - (len(shown) - 1) / 2) * 0.6 / max(len(shown), 1)
-        # marks at the same place are one mark, so that the page stays small
+        # identical marks are drawn once, which keeps the page small
         places = np.unique(np.column_stack([np.rint(ordered), rows]), axis=0)
         ax.plot(
             places[:, 0],
@@ -307,12 +310,12 @@ def coverage(
 def confound_matrices(
     panels: Sequence[tuple[str, tuple[tuple[str, ...], Floats]]], *, key: str, alt: str
 ) -> str:
-    """Correlations of confounds of up to two runs.
+    """Draw the correlations between confounds of up to two runs.
 
     Parameters
     ----------
     panels : sequence of (str, (tuple of str, ndarray of shape (n, n)))
-        Title, names and correlations.
+        Title, names of confounds and their correlations.
     key, alt : str
         Prefix of ids, and description.
 
@@ -326,27 +329,28 @@ def confound_matrices(
     total = head + side + foot
     figure = Figure(figsize=(WIDTH, total))
     scale = ScalarMappable(Normalize(-1, 1), colours("RdBu_r"))
-    for k, (title, (names, given)) in enumerate(panels[:2]):
+    for k, (title, (names, correlations)) in enumerate(panels[:2]):
         at = [names.index(name) for name in common]
-        matrix = np.asarray(given, float)[np.ix_(at, at)]
+        matrix = np.asarray(correlations, float)[np.ix_(at, at)]
         x = left + k * (side + gap)
         ax = figure.add_axes((x / WIDTH, foot / total, side / WIDTH, side / total))
         ax.imshow(matrix, cmap=scale.cmap, vmin=-1, vmax=1, interpolation="none")
         ax.set_title(short_name(title, 34), fontsize=8, loc="left", pad=4)
-        said = [short_name(name.replace("_", " "), 24) for name in common]
-        ax.set_xticks(np.arange(len(said)), said, rotation=90, fontsize=6.5)
-        ax.set_yticks(np.arange(len(said)), said if k == 0 else [""] * len(said), fontsize=6.5)
+        labels = [short_name(name.replace("_", " "), 24) for name in common]
+        row_labels = labels if k == 0 else [""] * len(labels)
+        ax.set_xticks(np.arange(len(labels)), labels, rotation=90, fontsize=6.5)
+        ax.set_yticks(np.arange(len(labels)), row_labels, fontsize=6.5)
         ax.tick_params(length=0)
     bar = figure.add_axes((1 - 0.55 / WIDTH, foot / total, 0.1 / WIDTH, side / total))
     figure.colorbar(scale, cax=bar)
-    bar.set_title("correlation", fontsize=8)  # a label at its side would leave the figure
+    bar.set_title("correlation", fontsize=8)  # a label beside the bar would be clipped
     return to_svg(figure, key=key, alt=alt)
 
 
 _OUTLINE_STYLES = ((TREATED, 1.0), (CONTROL, 0.6))  # colour and width of outlines
 _PER_ROW = 7
-_LEAST_MM = 1.5  # of a pixel; finer ones would only cost bytes
-_LEVELS = 64  # greys
+_MIN_PIXEL_MM = 1.5  # smaller pixels would only increase the size of the file
+_LEVELS = 64  # grey levels
 _AXES = "xyz"
 _ACROSS = ((1, 2), (0, 2), (0, 1))  # world axes of a slice along x, y, z
 
@@ -355,18 +359,19 @@ _ACROSS = ((1, 2), (0, 2), (0, 1))  # world axes of a slice along x, y, z
 def outlined_slices(
     image: Image, outlines: Sequence[tuple[str, Image]], *, key: str, alt: str
 ) -> str:
-    """Three rows of slices, along x, y and z, with outlines in colour.
+    """Draw three rows of slices, along x, y and z, with coloured outlines; left is left.
 
-    Left is left. Slices are spread over the first outline, or over what is brighter than the mean.
+    The slices cover the first outline, or the part of the image that is brighter than its mean.
 
     Parameters
     ----------
     image : Image
-        RAS axes.
+        Image with RAS axes.
     outlines : sequence of (str, Image)
-        At most two: name, and values above .5 inside. They lie in the space of `image`.
+        Name and image of at most two outlines in the space of `image`. Values above .5 are inside
+        the outline.
     key, alt : str
-        Prefix of ids, and description for those who cannot see it.
+        Prefix of ids, and text alternative.
 
     Returns
     -------
@@ -403,7 +408,7 @@ def outlined_slices(
 
 
 def _slice_box(image: Image) -> tuple[Floats, Floats]:
-    """Lowest and highest coordinates of what is inside, mm, with a margin."""
+    """Return the lowest and highest coordinates of the content of an image with a margin, mm."""
     data = np.asarray(image.data, float)
     inside = np.argwhere(data > (0.5 if data.max() <= 1 else data.mean()))
     if not len(inside):
@@ -414,7 +419,7 @@ def _slice_box(image: Image) -> tuple[Floats, Floats]:
 
 
 def _window(image: Image, low: Floats, high: Floats) -> tuple[float, float]:
-    """Black and white: of what the slices show, so that one bright voxel does not darken all."""
+    """Return the values of black and white, as percentiles within the box of the slices."""
     ends = np.sort(image.indices(np.array([low, high])).T, axis=0)
     cut = tuple(
         slice(max(0, int(a)), int(np.ceil(b)) + 1) for a, b in zip(ends[0], ends[1], strict=True)
@@ -436,7 +441,7 @@ def _draw_slice(
 ) -> None:
     axis, at, low, high = where
     across = _ACROSS[axis]
-    mm = max(_LEAST_MM, float(image.zooms.min()))
+    mm = max(_MIN_PIXEL_MM, float(image.zooms.min()))
     sides = [np.arange(low[a], high[a], mm) for a in across]
     points = np.empty((len(sides[0]) * len(sides[1]), 3))
     points[:, axis] = at

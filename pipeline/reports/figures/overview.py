@@ -1,4 +1,4 @@
-"""Figures of the complete study: one scale, flow of participants, other specifications."""
+"""Overview figures of a study: common scale, flow of participants, specification curves."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,18 +28,18 @@ from circuitshift.pipeline.reports.figures.style import (
 
 __all__ = ["FlowArm", "Specified", "flow", "one_scale", "specification_curve", "two_ways"]
 
-_NAME, _LINE = 80, 42  # characters of a name, and of one of its lines
-_FARTHEST = 6.0  # multiples of the smallest effect of interest; longer bars end in an arrow
+_MAX_NAME, _MAX_LINE = 80, 42  # characters of a name, and of each of its lines
+_MAX_MULTIPLE = 6.0  # of the smallest effect of interest; longer bars end in an arrow
 
 
 @styled
 def one_scale(groups: Sequence[tuple[str, Sequence[ForestRow]]], *, key: str, alt: str) -> str:
-    """Global terms and circuits in multiples of the smallest effect of interest.
+    """Draw global terms and circuits in multiples of the smallest effect of interest.
 
     Parameters
     ----------
     groups : sequence of (str, sequence of ForestRow)
-        Heading, and rows whose `ForestRow.bound` is known. At least one row.
+        Heading and rows with a finite `ForestRow.bound`. At least one row.
     key, alt : str
         Prefix of ids, and description.
 
@@ -53,7 +53,7 @@ def one_scale(groups: Sequence[tuple[str, Sequence[ForestRow]]], *, key: str, al
     ax = figure.add_subplot()
     available = [row for _, rows in groups for row in rows if np.isfinite(row.estimate)]
     ends = [abs(v) / r.bound for r in available for v in (r.low, r.high) if np.isfinite(v)]
-    reach = min(_FARTHEST, 1.08 * max([*ends, 1.3]))
+    reach = min(_MAX_MULTIPLE, 1.08 * max([*ends, 1.3]))
     ax.axvspan(-1, 1, color=SOFT, alpha=0.2, linewidth=0)
     for x in (-1, 0, 1):
         ax.axvline(x, color=SOFT, linewidth=0.8, linestyle="-" if x == 0 else (0, (3, 2)))
@@ -89,7 +89,7 @@ def one_scale(groups: Sequence[tuple[str, Sequence[ForestRow]]], *, key: str, al
 
 
 def _two_lines(name: str) -> str:
-    return fill(short_name(name, _NAME), _LINE)
+    return fill(short_name(name, _MAX_NAME), _MAX_LINE)
 
 
 def _bar(ax: Axes, row: ForestRow, y: float, reach: float) -> None:
@@ -109,15 +109,16 @@ def _bar(ax: Axes, row: ForestRow, y: float, reach: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FlowArm:
-    """People of one arm on their way into the analysis.
+    """Numbers of participants of one arm from enrolment to analysis.
 
     Parameters
     ----------
     name : str
+        Name of the arm.
     steps : sequence of (str, int)
-        Steps, and number of participants at each, in order.
+        Steps in their order, and the number of participants at each step.
     missing : sequence of str
-        Lines on who is not in the analysis.
+        Lines of text on participants who are not in the analysis.
     """
 
     name: str
@@ -132,7 +133,7 @@ def flow(arms: Sequence[FlowArm], *, key: str, alt: str) -> str:
     Parameters
     ----------
     arms : sequence of FlowArm
-        At least one.
+        Arms of the study, at least one.
     key, alt : str
         Prefix of ids, and description.
 
@@ -189,16 +190,16 @@ def two_ways(
     key: str,
     alt: str,
 ) -> str:
-    """Each estimate made the usual way and this model's way, one below the other.
+    """Draw two estimates of each effect, the usual one and that of the model.
 
     Parameters
     ----------
     rows : sequence of (str, ForestRow, ForestRow)
-        Name, usual, and this model's. At least one.
+        Name, usual estimate and estimate of the model. At least one row.
     labels : (str, str)
-        Of the two ways.
+        Labels of the two estimates.
     unit : str
-        Of all of them.
+        Unit of all estimates.
     key, alt : str
         Prefix of ids, and description.
 
@@ -245,17 +246,18 @@ def two_ways(
 
 @dataclass(frozen=True, slots=True)
 class Specified:
-    """One estimate under one set of choices.
+    """One estimate under one specification.
 
     Parameters
     ----------
     estimate : float
+        Estimate in the unit of its panel.
     hit : bool
         Whether its corrected p is below alpha.
     choices : mapping of str to str
-        Kind of choice, and what was chosen; the same kinds in every row of a panel.
+        The option that was chosen, by the kind of choice. All rows of a panel have the same kinds.
     ours : bool
-        Whether it is the one that decides.
+        Whether this is the primary specification, on which the verdict rests.
     """
 
     estimate: float
@@ -268,21 +270,23 @@ class Specified:
 def specification_curve(
     panels: Sequence[tuple[str, str, Sequence[Specified]]], *, key: str, alt: str
 ) -> str:
-    """Estimates of every specification in order of size, above the choices that made them.
-
-    Simonsohn, Simmons & Nelson 2020, doi:10.1038/s41562-020-0912-z.
+    """Draw the estimates of all specifications by size, above the choices of each.
 
     Parameters
     ----------
     panels : sequence of (str, str, sequence of Specified)
-        Title, unit and rows. At least one.
+        Title, unit and estimates of each panel. At least one panel.
     key, alt : str
-        Prefix of ids, and description.
+        Prefix of ids, and text alternative.
 
     Returns
     -------
     str
         SVG.
+
+    Notes
+    -----
+    Simonsohn, Simmons & Nelson 2020, doi:10.1038/s41562-020-0912-z.
     """
     options = list(
         dict.fromkeys(

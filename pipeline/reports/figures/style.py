@@ -1,7 +1,8 @@
-"""What all figures share: colours, style, margins, and the way from a figure to inline SVG.
+"""Common style of figures: colours, margins, legends, and conversion to inline SVG.
 
-Colours are written as CSS variables of the page, so that a figure follows light, dark and print.
-Categories differ in shape or place as well as in colour (Okabe & Ito's colour-blind safe palette).
+Colours are written as CSS variables of the page, so that figures follow light mode, dark mode and
+print. Categories differ in shape or position as well as in colour (palette of Okabe & Ito, legible
+with colour-vision deficiencies).
 """
 
 import re
@@ -38,7 +39,7 @@ __all__ = [
 
 P = ParamSpec("P")
 
-# Each colour stands for a CSS variable of the page; its value here is the light one.
+# Each colour is replaced by a CSS variable of the page; these values are those of the light mode.
 INK, SOFT, GRID, PAPER = "#1b1f24", "#5a6470", "#d4d9df", "#fefefe"
 TREATED, CONTROL, REFERENCE, MISSING = "#d55e01", "#0072b3", "#018f68", "#cc79a8"
 _VARIABLES = {
@@ -49,7 +50,7 @@ _VARIABLES = {
     TREATED: "--treated",
     CONTROL: "--control",
     REFERENCE: "--reference",
-    MISSING: "--lost",
+    MISSING: "--missing",
 }
 ARM_LOOKS = {"treated": (TREATED, "o"), "control": (CONTROL, "s"), "reference": (REFERENCE, "D")}
 _RC = {
@@ -66,14 +67,14 @@ _RC = {
     "font.size": 9,
     "grid.color": GRID,
     "grid.linewidth": 0.7,
-    "image.composite_image": False,  # or images are resampled to the figure's dots per inch
+    "image.composite_image": False,  # otherwise images are resampled
     "legend.fontsize": 8,
     "legend.frameon": False,
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "circuitshift",
     "text.color": INK,
-    "text.parse_math": False,  # a dollar sign in a label is a dollar sign
+    "text.parse_math": False,  # labels may contain dollar signs
     "text.usetex": False,
     "xtick.color": SOFT,
     "xtick.labelcolor": INK,
@@ -83,27 +84,27 @@ _RC = {
     "ytick.labelsize": 8,
 }
 WIDTH = 7.4  # inches
-_MAX_NAME = 34  # characters of a name in a figure; tables hold whole names
+_MAX_NAME = 34  # characters of a name in a figure; tables contain the complete names
 
 
 def styled(draw: Callable[P, str]) -> Callable[P, str]:
-    """Run a drawing function under the style of the house.
+    """Decorate a drawing function to use the style of the reports.
 
     Parameters
     ----------
     draw : callable
-        Returns SVG.
+        Function that returns SVG.
 
     Returns
     -------
     callable
-        The same; the settings of matplotlib are as before when it returns.
+        The decorated function, which restores the settings of matplotlib when it returns.
     """
 
     @wraps(draw)
     def inner(*args: P.args, **kwargs: P.kwargs) -> str:
         with mpl.rc_context(_RC), warnings.catch_warnings():
-            # The reader's browser has the glyph, or shows a box; measuring it here does not matter.
+            # Glyphs that are missing here may be available in the browser of the reader.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             return draw(*args, **kwargs)
 
@@ -111,26 +112,27 @@ def styled(draw: Callable[P, str]) -> Callable[P, str]:
 
 
 def to_svg(figure: Figure, *, key: str, alt: str) -> str:
-    """Make a figure into SVG for an HTML page.
+    """Convert a figure to SVG for an HTML page.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
+        Figure to convert.
     key : str
         Prefix of ids, unique in the page.
     alt : str
-        Description for those who cannot see it.
+        Text alternative for screen readers.
 
     Returns
     -------
     str
-        One ``<svg>`` element: no date, no style, no namespace.
+        One ``<svg>`` element without date, style and namespace.
     """
     buffer = StringIO()
     figure.savefig(buffer, format="svg", dpi=150)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
-    # Metadata hold the date, the style would reach beyond the figure.
+    # The metadata contain the date, and the style would apply to the complete page.
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href=", "href=")
     used = {name for pair in re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg) for name in pair}
@@ -147,41 +149,43 @@ def to_svg(figure: Figure, *, key: str, alt: str) -> str:
 
 
 def _clean(text: str) -> str:
-    """Replace characters that must not stand in XML."""
+    """Replace characters that XML does not allow."""
     return re.sub(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]", " ", text)
 
 
-def short_name(text: str, most: int = _MAX_NAME) -> str:
-    """Cut a name in its middle to what has room, and take out what must not stand in XML.
+def short_name(text: str, max_length: int = _MAX_NAME) -> str:
+    """Shorten a name in its middle, and remove characters that XML does not allow.
 
-    Visits differ at the end, ``psilocybinpre`` and ``psilocybinpost``, arms at the start.
+    Start and end are preserved because names of arms differ at the start, and names of visits at
+    the end (``psilocybinpre`` and ``psilocybinpost``).
 
     Parameters
     ----------
     text : str
-    most : int
-        Characters, with the ellipsis.
+        Name to shorten.
+    max_length : int
+        Number of characters, including the ellipsis.
 
     Returns
     -------
     str
     """
     text = _clean(text)
-    if len(text) <= most:
+    if len(text) <= max_length:
         return text
-    end = (most - 1) // 2
-    return f"{text[: most - 1 - end]}…{text[len(text) - end :]}"
+    end = (max_length - 1) // 2
+    return f"{text[: max_length - 1 - end]}…{text[len(text) - end :]}"
 
 
 def canvas(width: float, height: float, edges: tuple[float, float, float, float]) -> Figure:
-    """Make a figure with fixed margins.
+    """Create a figure with fixed margins.
 
     Parameters
     ----------
     width, height : float
-        Inches.
+        Size of the figure, inches.
     edges : tuple of four float
-        Margins: left, right, top, bottom; inches.
+        Left, right, top and bottom margins, inches.
 
     Returns
     -------
@@ -199,13 +203,18 @@ def canvas(width: float, height: float, edges: tuple[float, float, float, float]
 
 
 def legend_columns(labels: Sequence[str], width: float) -> tuple[int, int]:
-    """Find how many columns of a legend fit, and how many rows they make.
+    """Return the number of columns of a legend that fit, and the number of rows.
 
     Parameters
     ----------
     labels : sequence of str
+        Labels of the legend.
     width : float
-        Room, inches.
+        Available width, inches.
+
+    Returns
+    -------
+    n_columns, n_rows : int
     """
     widest = max((0.45 + 0.068 * len(label) for label in labels), default=1.0)
     columns = max(1, min(len(labels), int(width / widest)))
@@ -215,16 +224,18 @@ def legend_columns(labels: Sequence[str], width: float) -> tuple[int, int]:
 def legend_above(
     ax: Axes, handles: Sequence[Artist], *, y: float = 1.0, columns: int | None = None
 ) -> None:
-    """Put the legend above the axes.
+    """Place the legend above the axes.
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
+        Axes of the legend.
     handles : sequence of matplotlib.artist.Artist
+        Entries of the legend.
     y : float
-        Its lower edge, in heights of the axes.
+        Lower edge of the legend, in heights of the axes.
     columns : int, optional
-        One line when left out.
+        Number of columns; by default all entries are on one line.
     """
     ax.legend(
         handles=handles,

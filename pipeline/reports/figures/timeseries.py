@@ -1,6 +1,6 @@
 """Figures of one participant: motion, volumes, carpets, edge matrices, circuit values.
 
-Heavy data (matrices, carpets) are pixels inside the SVG, text stays text.
+Matrices and carpets are drawn as pixels inside the SVG; text remains text.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _MAX_COLUMNS = 500  # pixels of a carpet along time
-_LEVELS = 48  # colours of an image; more would only cost bytes
+_LEVELS = 48  # colours of an image; more would only increase the size of the file
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,14 +56,15 @@ class Motion:
     Parameters
     ----------
     title : str
+        Name of the run.
     fd_mm : ndarray, shape (n_volumes,)
-        Framewise displacement, mm; NaN where unknown (always the first).
+        Framewise displacement, mm; NaN where not available (always in the first volume).
     keep : ndarray of bool, shape (n_volumes,)
-        Volumes that entered connectivity.
+        Volumes that were used to compute connectivity.
     before : ndarray, shape (n_volumes,), optional
         Standardised DVARS of the preprocessed images.
     after : ndarray, shape (n_volumes,), optional
-        Root mean square over regions of the change from the volume before, of denoised series.
+        Root mean square over regions of the change of denoised series from the previous volume.
     """
 
     title: str
@@ -73,21 +74,21 @@ class Motion:
     after: Floats | None = None
 
 
-_DVARS_LIMIT = 1.5  # fMRIPrep's default, --dvars-spike-threshold
+_DVARS_LIMIT = 1.5  # default of fMRIPrep (--dvars-spike-threshold)
 
 
 @styled
 def motion(runs: Sequence[Motion], *, threshold_mm: float | None, key: str, alt: str) -> str:
-    """Draw displacement and DVARS of up to two runs side by side; what was not used is shaded.
+    """Draw displacement and DVARS of up to two runs, with shading of volumes that were not used.
 
     Parameters
     ----------
     runs : sequence of Motion
-        Each kind has one scale for all runs.
+        Motion of each run; each measure has a common scale for all runs.
     threshold_mm : float, optional
         Censoring threshold, mm.
     key, alt : str
-        Prefix of ids, and description for those who cannot see it.
+        Prefix of ids, and text alternative.
 
     Returns
     -------
@@ -153,7 +154,7 @@ def _top(lines: Sequence[Floats], limit: float | None) -> float:
 
 
 def _stretches(mask: Bools) -> list[tuple[int, int]]:
-    """Find starts and ends (exclusive) of the runs of True."""
+    """Return starts and ends (exclusive) of the intervals that are True."""
     steps = np.diff(np.concatenate([[0], mask.astype(np.int8), [0]]))
     return list(
         zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True)
@@ -164,14 +165,14 @@ def _stretches(mask: Bools) -> list[tuple[int, int]]:
 def retained(
     labels: Sequence[str], counts: Sequence[tuple[int, int, int]], *, key: str, alt: str
 ) -> str:
-    """Volumes of each run: used, censored, dropped at its start.
+    """Draw the numbers of volumes of each run: used, censored, and discarded at the start.
 
     Parameters
     ----------
     labels : sequence of str
-        One per run.
+        Names of the runs.
     counts : sequence of (int, int, int)
-        Retained, censored and dummy volumes.
+        Numbers of retained, censored and dummy volumes of each run.
     key, alt : str
         Prefix of ids, and description.
 
@@ -183,7 +184,11 @@ def retained(
     figure = canvas(WIDTH, 0.85 + 0.27 * len(labels), (2.9, 0.2, 0.3, 0.45))
     ax = figure.add_subplot()
     rows = np.arange(len(labels))
-    parts = (("used", CONTROL, 1.0), ("censored for motion", MISSING, 1.0), ("start", SOFT, 0.7))
+    parts = (
+        ("used", CONTROL, 1.0),
+        ("censored for motion", MISSING, 1.0),
+        ("discarded at start", SOFT, 0.7),
+    )
     left = np.zeros(len(labels))
     for k, (label, colour, alpha) in enumerate(parts):
         width = np.array([c[k] for c in counts], float)
@@ -203,18 +208,20 @@ class NetworkOrder:
     Parameters
     ----------
     order : ndarray of int, shape (n_regions,)
+        Positions of the regions, sorted by network.
     names : tuple of str
-        Of the networks, in this order.
+        Names of the networks, in the order of `order`.
     starts : ndarray of int, shape (n_networks + 1,)
+        Start of each network in `order`, and the number of regions.
     """
 
     order: npt.NDArray[np.intp]
     names: tuple[str, ...]
-    starts: npt.NDArray[np.intp]  # (n_blocks + 1,)
+    starts: npt.NDArray[np.intp]
 
     @classmethod
     def of(cls, networks: Sequence[str]) -> "NetworkOrder":
-        """Sort; networks keep the order in which they come first, the unnamed are last."""
+        """Sort regions by the first occurrence of their network, with unnamed networks last."""
         names = list(dict.fromkeys(networks))
         names.sort(key=lambda name: name == "")
         rank = np.array([names.index(name) for name in networks], np.intp)
@@ -223,15 +230,15 @@ class NetworkOrder:
         return cls(order, tuple(name or "no network" for name in names), starts)
 
     def label(self, ax: Axes, height_in: float) -> None:
-        """Name the blocks left of an axis whose y counts regions; keep names apart."""
+        """Label the networks left of an axis whose y counts regions, without overlapping labels."""
         if len(self.names) == 1:
             ax.set_ylabel(f"{len(self.order)} regions")
             return
         total = float(self.starts[-1])
-        most = max(1, int(height_in / 0.115))
-        large = sorted(np.argsort(-np.diff(self.starts), kind="stable")[:most].tolist())
+        max_labels = max(1, int(height_in / 0.115))
+        large = sorted(np.argsort(-np.diff(self.starts), kind="stable")[:max_labels].tolist())
         middle = np.array([(self.starts[k] + self.starts[k + 1]) / 2 - 0.5 for k in large])
-        places = _apart(middle, gap=0.115 / height_in * total, top=total - 0.5)
+        places = _spread(middle, gap=0.115 / height_in * total, top=total - 0.5)
         width = ax.get_position().width * WIDTH
         for k, at, place in zip(large, middle, places, strict=True):
             ax.annotate(
@@ -254,9 +261,9 @@ class NetworkOrder:
             )
 
 
-def _apart(wanted: Floats, *, gap: float, top: float) -> Floats:
-    """Move sorted places so that neighbours are at least `gap` apart, not beyond `top`."""
-    out = wanted.copy()
+def _spread(positions: Floats, *, gap: float, top: float) -> Floats:
+    """Move sorted positions so that neighbours differ by at least `gap`, up to `top`."""
+    out = positions.copy()
     for k in range(1, len(out)):
         out[k] = max(out[k], out[k - 1] + gap)
     if len(out):
@@ -267,22 +274,24 @@ def _apart(wanted: Floats, *, gap: float, top: float) -> Floats:
 
 
 def colours(name: str) -> Colormap:
-    """Return one of matplotlib's colour maps with few steps, grey for what is not known."""
+    """Return a colour map of matplotlib with few levels, and grey for missing values."""
     return mpl.colormaps[name].resampled(_LEVELS).with_extremes(bad="#9aa0a6")
 
 
 @styled
 def carpet(series: Floats, keep: Bools, networks: Sequence[str], *, key: str, alt: str) -> str:
-    """Regional series as rows of grey, sorted by network; what was not used stays empty.
+    """Draw regional series as rows of grey, sorted by network.
+
+    Volumes that were not used are empty columns.
 
     Parameters
     ----------
-    series : ndarray, shape (n_volumes, n_regions)
-        Of all volumes, or of those that `keep` marks.
+    series : ndarray, shape (n_volumes or n_retained, n_regions)
+        Series of all volumes, or of the volumes that `keep` marks.
     keep : ndarray of bool, shape (n_volumes,)
-        May be empty when unknown.
+        Volumes that were used; empty if not available.
     networks : sequence of str
-        One per region.
+        Network of each region.
     key, alt : str
         Prefix of ids, and description.
 
@@ -291,11 +300,11 @@ def carpet(series: Floats, keep: Bools, networks: Sequence[str], *, key: str, al
     str
         SVG.
     """
-    whole = _all_volumes(np.asarray(series, float), keep)
+    complete = _all_volumes(np.asarray(series, float), keep)
     blocks = NetworkOrder.of(networks)
-    n_volumes, n_regions = whole.shape
+    n_volumes, n_regions = complete.shape
     step = -(-n_volumes // _MAX_COLUMNS)
-    image = _standardised(whole)[:, blocks.order]
+    image = _standardised(complete)[:, blocks.order]
     image = block_means(image, step).T
     height = min(3.4, max(1.4, n_regions / 90))
     figure = canvas(WIDTH, height + 0.6, (1.5, 0.95, 0.15, 0.45))
@@ -320,7 +329,7 @@ def carpet(series: Floats, keep: Bools, networks: Sequence[str], *, key: str, al
 
 
 def _all_volumes(series: Floats, keep: Bools) -> Floats:
-    """Put retained volumes back at their place; the others are NaN."""
+    """Insert retained volumes at their positions; other volumes are NaN."""
     if len(series) == len(keep) or int(keep.sum()) != len(series):
         return series
     out = np.full((len(keep), series.shape[1]), np.nan)
@@ -328,46 +337,46 @@ def _all_volumes(series: Floats, keep: Bools) -> Floats:
     return out
 
 
-def _available(values: Floats, axis: int) -> tuple[Floats, Floats]:
-    """Mean and standard deviation over what is known, NaN (without a warning) where nothing is."""
-    there = np.isfinite(values)
-    count = there.sum(axis=axis, keepdims=True)
+def _mean_sd(values: Floats, axis: int) -> tuple[Floats, Floats]:
+    """Return mean and standard deviation of the finite values, or NaN if there are none."""
+    finite = np.isfinite(values)
+    count = finite.sum(axis=axis, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(there, values, 0.0).sum(axis=axis, keepdims=True) / count
+        mean = np.where(finite, values, 0.0).sum(axis=axis, keepdims=True) / count
         spread = np.sqrt(
-            np.where(there, values - mean, 0.0).__pow__(2).sum(axis, keepdims=True) / count
+            np.where(finite, values - mean, 0.0).__pow__(2).sum(axis, keepdims=True) / count
         )
     return mean, spread
 
 
 def _standardised(series: Floats) -> Floats:
-    mean, spread = _available(series, 0)
+    mean, spread = _mean_sd(series, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((series - mean) / np.where(spread > 0, spread, np.nan))
 
 
 def block_means(values: Floats, step: int) -> Floats:
-    """Mean of every `step` rows."""
+    """Return the mean of every `step` rows."""
     if step == 1:
         return values
     rows = -(-len(values) // step)
     padded = np.full((rows * step, values.shape[1]), np.nan)
     padded[: len(values)] = values
-    return _available(padded.reshape(rows, step, -1), 1)[0][:, 0]
+    return _mean_sd(padded.reshape(rows, step, -1), 1)[0][:, 0]
 
 
 @styled
 def matrices(
     panels: Sequence[tuple[str, Floats]], networks: Sequence[str], *, key: str, alt: str
 ) -> str:
-    """Edge matrices side by side, one order of regions, one colour scale.
+    """Draw edge matrices side by side with a common order of regions and colour scale.
 
     Parameters
     ----------
     panels : sequence of (str, ndarray of shape (n_regions, n_regions))
-        Title and Fisher z.
+        Title and edges (Fisher z) of each panel.
     networks : sequence of str
-        One per region.
+        Network of each region.
     key, alt : str
         Prefix of ids, and description.
 
@@ -395,11 +404,10 @@ def matrices(
             ax.axhline(start - 0.5, color=INK, linewidth=0.3)
             ax.axvline(start - 0.5, color=INK, linewidth=0.3)
         ax.set(xticks=[], yticks=[])
-        said = short_name(title, 60)
-        long = len(said) > 26
-        ax.set_title(
-            said.replace(" minus ", "\nminus ") if long else said, fontsize=7 if long else 9
-        )
+        label = short_name(title, 60)
+        is_long = len(label) > 26
+        label = label.replace(" minus ", "\nminus ") if is_long else label
+        ax.set_title(label, fontsize=7 if is_long else 9)
         if column == 0:
             blocks.label(ax, side)
     bar = figure.add_axes((left / WIDTH, 0.36 / height, side / WIDTH, 0.08 / height))
@@ -409,7 +417,7 @@ def matrices(
 
 
 def _limit(arrays: Sequence[Floats]) -> float:
-    """Symmetric colour limit that the strongest edges reach: 98th percentile, rounded up."""
+    """Return a symmetric colour limit: the 98th percentile of magnitudes, rounded up."""
     values = np.concatenate([np.abs(a[np.isfinite(a)]) for a in map(np.asarray, arrays)])
     return max(0.1, float(np.ceil(10 * np.percentile(values, 98)) / 10)) if values.size else 1.0
 
@@ -423,16 +431,16 @@ def circuit_values(
     key: str,
     alt: str,
 ) -> str:
-    """One row per circuit, one mark per session.
+    """Draw the values of each circuit, with one row per circuit and one mark per session.
 
     Parameters
     ----------
     circuits : mapping of str to mapping of str to float
         Mean Fisher z by circuit and session.
     sessions : sequence of str
-        In order of time.
+        Sessions in the order of time.
     others : mapping of str to (float, float), optional
-        Range of the other participants, by circuit: a grey bar.
+        Range of the other participants by circuit, drawn as a grey bar.
     key, alt : str
         Prefix of ids, and description.
 
@@ -462,8 +470,8 @@ def circuit_values(
             )
     available = np.isfinite(values)
     for row in rows[available.sum(axis=1) > 1]:
-        there = values[row][available[row]]
-        ax.plot([there.min(), there.max()], [row, row], color=GRID, linewidth=3, zorder=1)
+        present = values[row][available[row]]
+        ax.plot([present.min(), present.max()], [row, row], color=GRID, linewidth=3, zorder=1)
     looks = ((CONTROL, "o"), (TREATED, "D"), (REFERENCE, "s"), (MISSING, "^"), (SOFT, "v"))
     for k, label in enumerate(labels):
         colour, marker = looks[k % len(looks)]

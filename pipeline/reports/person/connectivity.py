@@ -1,4 +1,4 @@
-"""Sections of a participant's report: edges of each session, and the values of circuits."""
+"""Sections of the participant report: edges of each session, and values of circuits."""
 
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +13,7 @@ __all__ = ["circuits_section", "connectivity_section"]
 
 
 def connectivity_section(report: ParticipantReport) -> Iterator[Block | None]:
-    """Show the edges of each session, and their change.
+    """Show the edges of each session and their change.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ def connectivity_section(report: ParticipantReport) -> Iterator[Block | None]:
     Block or None
     """
     yield _matrix_figure(report.edges) or Prose(
-        "No session is usable, so there are no edges to show."
+        "Edges are not available because no session is usable."
     )
 
 
@@ -72,17 +72,17 @@ def _matrix_figure(edges: Sequence[SessionEdges]) -> Figure | None:
         alt=f"Edge matrices in Fisher z. {'; '.join(means)}.",
     )
     caption = (
-        f"Fisher z, regions sorted by network, one colour scale for all. {'; '.join(means)}. "
-        "Grey: not available."
+        f"Edges in Fisher z, with regions sorted by network and a common colour scale. "
+        f"{'; '.join(means)}. Grey: not available."
     )
     if len(edges) > 1:
-        caption += " Sessions are ordered by their names."
+        caption += " The order of sessions was inferred from their names."
     return Figure(svg, caption)
 
 
 def _sessions_of(report: ParticipantReport) -> list[str]:
-    seen = [e.session for e in report.edges]
-    return in_time([*seen, *(s for values in report.circuits.values() for s in values)])
+    sessions = [e.session for e in report.edges]
+    return in_time([*sessions, *(s for values in report.circuits.values() for s in values)])
 
 
 def _circuit_figure(report: ParticipantReport) -> Figure | None:
@@ -98,8 +98,8 @@ def _circuit_figure(report: ParticipantReport) -> Figure | None:
         alt="Mean Fisher z of each circuit in each session; the table below has the numbers.",
     )
     caption = (
-        "Values of one participant, for checking. They are not a diagnosis: circuit means of "
-        "individual participants have low reliability over months."
+        "Values of one participant, for quality control. They are not diagnostic, because circuit "
+        "means of individual participants have low reliability over months."
     )
     if report.others:
         caption += (
@@ -109,25 +109,25 @@ def _circuit_figure(report: ParticipantReport) -> Figure | None:
         )
     else:
         caption += (
-            " The range of the other participants is added by --reports-only after the group level."
+            " To add the range of the other participants, use --reports-only after the group level."
         )
     return Figure(svg, caption)
 
 
 def _circuit_table(report: ParticipantReport) -> PageTable:
     sessions = _sessions_of(report)
-    pair = sessions if len(sessions) > 1 else []
-    head = ["Circuit", *map(visit, sessions), *(["Change, first to last"] if pair else [])]
+    compared = sessions if len(sessions) > 1 else []
+    head = ["Circuit", *map(visit, sessions), *(["Change, first to last"] if compared else [])]
     others = report.others
     if others:
         head += ["Others, 5th percentile", "Others, 95th percentile"]
     rows = []
     for name, values in report.circuits.items():
         row = [name, *(wording.show(values.get(s), 3) for s in sessions)]
-        if pair:
-            first, last = (wording.number(values.get(s)) for s in (pair[0], pair[-1]))
+        if compared:
+            first, last = (wording.number(values.get(s)) for s in (compared[0], compared[-1]))
             row.append(wording.show(last - first, 3, sign=True))
         if others:
             row += [wording.show(v, 3) for v in others.ranges.get(name, (np.nan, np.nan))]
         rows.append(row)
-    return PageTable("Mean Fisher z over each circuit's edges", head, rows)
+    return PageTable("Mean Fisher z over the edges of each circuit", head, rows)

@@ -1,4 +1,4 @@
-"""The values that the report of one participant shows."""
+"""The data of the participant report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,12 +40,12 @@ class VoxelMap:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Carpet:
-    """Series of many places, one row each.
+    """Time series of voxels or regions, one row each.
 
     Parameters
     ----------
     values : ndarray of shape (n_volumes, n_rows)
-        Standard deviations of each row; NaN for volumes that were not used.
+        Values in standard deviations of each row; NaN for volumes that were not used.
     kinds : tuple of str
         Network or tissue of each row.
     """
@@ -56,7 +56,7 @@ class Carpet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RunViews:
-    """What was written for one run; empty where nothing was written.
+    """Maps and carpets of one run; None or empty if they were not written.
 
     Parameters
     ----------
@@ -65,9 +65,10 @@ class RunViews:
     seeds : mapping of str to VoxelMap
         Correlation with each seed of `voxels.SEEDS`, by its name.
     before, after : Carpet or None
-        Without mean and line; denoised by the primary strategy.
+        Carpets before denoising (without mean and linear trend) and after denoising by the primary
+        strategy.
     confounds : (tuple of str, ndarray) or None
-        Names, and their correlations over the volumes that were used.
+        Names of confounds, and their correlations over the volumes that were used.
     """
 
     mean: VoxelMap | None = None
@@ -79,23 +80,28 @@ class RunViews:
 
 
 def read_views(names: Sequence[str], out_dir: Path) -> RunViews:
-    """Read what `write_views` wrote; files that are missing are left out.
+    """Read the maps and carpets of a run that `write_views` wrote.
 
     Parameters
     ----------
     names : sequence of str
-        What `write_views` returned.
+        File names returned by `write_views`; missing files are omitted.
     out_dir : Path
+        Root of the output data set.
+
+    Returns
+    -------
+    RunViews
     """
-    there = [out_dir / name for name in names if (out_dir / name).exists()]
-    maps = {path: _read_map(path) for path in there if path.name.endswith("boldmap.nii.gz")}
+    paths = [out_dir / name for name in names if (out_dir / name).exists()]
+    maps = {path: _read_map(path) for path in paths if path.name.endswith("boldmap.nii.gz")}
 
-    def one(ending: str) -> Path | None:
-        return next((path for path in there if path.name.endswith(ending)), None)
+    def ending_with(ending: str) -> Path | None:
+        return next((path for path in paths if path.name.endswith(ending)), None)
 
-    mean, tsnr = one("_stat-mean_boldmap.nii.gz"), one("_stat-tsnr_boldmap.nii.gz")
-    before, after = one("_desc-before_carpet.png"), one("_desc-after_carpet.png")
-    confounds = one("_correlations.tsv")
+    mean, tsnr = ending_with("_stat-mean_boldmap.nii.gz"), ending_with("_stat-tsnr_boldmap.nii.gz")
+    before, after = ending_with("_desc-before_carpet.png"), ending_with("_desc-after_carpet.png")
+    confounds = ending_with("_correlations.tsv")
     return RunViews(
         mean=maps[mean] if mean else None,
         tsnr=maps[tsnr] if tsnr else None,
@@ -132,43 +138,47 @@ class RunQuality:
     Parameters
     ----------
     label, session : str
-        Name of the run, and its session; empty when the tree has none.
+        Name of the run, and its session; the session is empty if the data set has no sessions.
     fd_mm : ndarray, shape (n_volumes,)
-        Framewise displacement, mm; empty when unknown.
+        Framewise displacement, mm; empty if not available.
     keep : ndarray of bool, shape (n_volumes,)
-        Volumes that entered connectivity; empty when unknown.
-    kept : RetainedData
+        Volumes that were used to compute connectivity; empty if not available.
+    retained : RetainedData
+        Volumes, minutes and degrees of freedom after denoising.
     coverage : ndarray, shape (n_regions,)
         Share of each region that carries signal.
     coverage_labels : sequence of str
         Region names.
     below_coverage : tuple of str
-        Regions below `min_coverage`: their edges are not available.
+        Regions with a coverage below `min_coverage`, whose edges are not available.
     min_coverage : float
+        Threshold of coverage.
     excluded : tuple of str
-        Why the run does not enter the analysis; empty when it does.
+        Reasons why the run is excluded from the analysis; empty if it is included.
     strategy : str
+        Name of the denoising strategy.
     series : ndarray, shape (n_volumes or n_retained, n_regions), optional
-        For the carpet.
+        Regional series for the carpet plot.
     networks : tuple of str
-        One per region.
+        Network of each region.
     fd_threshold_mm : float, optional
         Censoring threshold of the strategy, mm.
     std_dvars : ndarray, shape (n_volumes,), optional
         Standardised DVARS before denoising.
     median_tsnr : float
-        Over the voxels of the mask; NaN when unknown.
+        Median temporal signal-to-noise ratio over the voxels of the mask; NaN if not available.
     views : RunViews
         Maps and carpets.
     preprocessing_report : str
-        Path of fMRIPrep's report of this participant, relative to the page; may be empty.
+        Path of the fMRIPrep report of this participant, relative to the page; empty if there is
+        none.
     """
 
     label: str
     session: str
     fd_mm: Floats
     keep: npt.NDArray[np.bool_]
-    kept: RetainedData
+    retained: RetainedData
     coverage: Floats
     coverage_labels: Sequence[str]
     below_coverage: tuple[str, ...]
@@ -186,19 +196,21 @@ class RunQuality:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """What one denoising strategy removed from one run.
+    """Data that one denoising strategy removed from one run.
 
     Parameters
     ----------
     run, strategy : str
-    kept : RetainedData
+        Names of the run and of the strategy.
+    retained : RetainedData
+        Volumes, minutes and degrees of freedom after denoising.
     usable : bool
-        Whether the run enters the analysis under this strategy.
+        Whether the run is included in the analysis under this strategy.
     """
 
     run: str
     strategy: str
-    kept: RetainedData
+    retained: RetainedData
     usable: bool
 
 
@@ -209,8 +221,9 @@ class Others:
     Parameters
     ----------
     session : str
-        In which session.
+        Session of the values.
     n_participants : int
+        Number of other participants.
     ranges : mapping of str to (float, float)
         5th and 95th percentile of mean Fisher z, by circuit.
     """
@@ -227,10 +240,11 @@ class SessionEdges:
     Parameters
     ----------
     session : str
+        Label without ``ses-``.
     matrix : ndarray, shape (n_regions, n_regions)
-        Fisher z.
+        Edges, Fisher z; NaN where not available.
     networks : tuple of str
-        One per region.
+        Network of each region.
     """
 
     session: str
@@ -240,33 +254,34 @@ class SessionEdges:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParticipantReport:
-    """Everything that the page of one participant shows.
+    """Data of the report of one participant.
 
     Parameters
     ----------
     participant : str
         Label without ``sub-``.
     runs : tuple of RunQuality
+        Quality of each run under the primary strategy.
     edges : tuple of SessionEdges
-        In any order; the page orders sessions by their names, and says so.
+        Edges of each session, in any order; the page sorts sessions by their names.
     circuits : mapping of str to mapping of str to float
         Mean Fisher z by circuit and session.
     notes : tuple of str
-        Remarks.
+        Notes on the input data.
     problems : tuple of Problem
-        What could not be measured.
+        Runs that could not be measured.
     left_out : tuple of Problem
-        What was measured and does not enter the analysis.
+        Runs that were measured but excluded from the analysis.
     provenance : mapping of str to str
         Versions, hashes, atlas, denoising, command.
     preproc : PreprocView, optional
-        When raw images were preprocessed here.
+        Preprocessing of raw images by circuitshift; None for images of other software.
     removed : tuple of Removed
-        Every run under every strategy.
+        Data removed from each run by each strategy.
     others : Others, optional
-        When the group level has been run.
+        Values of the other participants; None before the group level has been run.
     ratings : tuple of Rating
-        Decisions of the raters of this page.
+        Ratings of this participant.
     data_set : str
         Name of the data set; empty for the main one.
     """

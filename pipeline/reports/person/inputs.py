@@ -1,4 +1,4 @@
-"""From the outputs of a participant to the report, which can therefore be written again."""
+"""Conversion of the outputs of a participant to the report, which can be rewritten at any time."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -44,7 +44,7 @@ _Row = Mapping[str, str]
 
 
 class ReportFile(NamedTuple):
-    """The report that was written."""
+    """Path of a report."""
 
     report: Path
 
@@ -57,19 +57,20 @@ def report_participant(
     *,
     again: bool = False,
 ) -> ReportFile:
-    """Write ``sub-X.html`` from the outputs of a participant, unless it exists and is still valid.
+    """Write ``sub-X.html`` from the outputs of a participant, unless it is up to date.
 
     Parameters
     ----------
     participant : str
         Label without ``sub-``.
     settings : AnalysisSettings
+        Settings of the analysis.
     out_dir : Path
         Root of the output data set.
     runs : Path, optional
         ``sub-X_runs.tsv``, if it is not in its usual place.
     again : bool
-        Write it in any case.
+        Write the report in any case.
 
     Returns
     -------
@@ -82,7 +83,7 @@ def report_participant(
     """
     path = runs or runs_table(participant, out_dir)
     if not path.exists():
-        raise InputError(f"{path} is not there; run the participant level for sub-{participant}")
+        raise InputError(f"{path} does not exist; run the participant level for sub-{participant}")
     target, bib = _page_files(participant, path, out_dir)
     with recorded_digests(f"sub-{participant}", out_dir) as digests:
         key = _page_key(participant, path, settings, out_dir=out_dir, digests=digests)
@@ -127,16 +128,18 @@ def report_participant(
 def is_reported(
     participant: str, settings: AnalysisSettings, out_dir: Path, digests: Digests
 ) -> bool:
-    """Tell whether the page of a participant exists and shows what was measured.
+    """Return whether the report of a participant exists and is up to date.
 
     Parameters
     ----------
     participant : str
         Label without ``sub-``.
     settings : AnalysisSettings
+        Settings of the analysis.
     out_dir : Path
         Root of the output data set.
     digests : Digests
+        Recorded digests of files.
 
     Returns
     -------
@@ -162,28 +165,28 @@ def _is_page_of(key: str, target: Path, bib: Path) -> bool:
 def _page_key(
     participant: str, runs: Path, settings: AnalysisSettings, *, out_dir: Path, digests: Digests
 ) -> str:
-    """Hash everything that the page shows of the participant.
+    """Return a hash of all inputs of the page at the participant level.
 
-    The group level is not included: its numbers are added when pages are requested again.
+    Results of the group level are not included; they are added when pages are requested again.
     """
-    # sidecars hold the checksums of their tables, and no date: the same results, the same page
+    # sidecars contain the checksums of their tables and no date, so equal results give equal pages
     files = [*runs.parent.rglob("func/*.json"), *runs.parent.rglob("figures/*")]
     files += (runs.parent.parent / "preproc" / runs.parent.name / "log").glob("*.json")
     complete = complete_files(path for path in files if path.is_file())
-    seen = sorted((path.name, digests.of(path)) for path in complete)
-    named = [Path(file) for file in (*settings.circuits, *settings.strategy_files)]
-    shown = [tables.read_text(file) for file in named]
+    contents = sorted((path.name, digests.of(path)) for path in complete)
+    definitions = [Path(file) for file in (*settings.circuits, *settings.strategy_files)]
+    texts = [tables.read_text(file) for file in definitions]
     ratings = ratings_of(participant, out_dir)
     code = code_hash(__name__)
-    return hash_of(seen, tables.read_text(runs), settings.digest(), shown, ratings, code)
+    return hash_of(contents, tables.read_text(runs), settings.digest(), texts, ratings, code)
 
 
 def _removed(row: _Row) -> Removed:
-    return Removed(row["run"], row["strategy"], _kept(row), row["status"] == "included")
+    return Removed(row["run"], row["strategy"], _retained_data(row), row["status"] == "included")
 
 
 def _first_kind(rows: Sequence[_Row], settings: AnalysisSettings) -> tuple[str, str]:
-    """Atlas and strategy that the report shows."""
+    """Return the atlas and the strategy that the report shows."""
     if not rows:
         return "", ""
     names = {row["strategy"] for row in rows}
@@ -203,8 +206,8 @@ def _number(text: str) -> float:
     return float("nan") if text == tables.NOT_AVAILABLE else float(text)
 
 
-def _beside(row: _Row, suffix: str) -> str:
-    """Name of another output of the same run, from the name of its matrix."""
+def _sibling(row: _Row, suffix: str) -> str:
+    """Return the name of another output of the same run, from the name of its matrix."""
     name = row["relmat"]
     if suffix in ("motion", "outliers"):
         name = re.sub(r"_(space|res|cohort|den|atlas|stat)-[^_]+", "", name)
@@ -223,7 +226,7 @@ def _run_quality(row: _Row, settings: AnalysisSettings, out_dir: Path) -> RunQua
     fd, keep, dvars = _motion(row, out_dir)
     sidecar = _sidecar(row, out_dir)
     coverage = _coverage(row, atlas, out_dir)
-    series = out_dir / _beside(row, "timeseries")
+    series = out_dir / _sibling(row, "timeseries")
     below = [n for n, c in zip(atlas.labels, coverage, strict=True) if c < settings.min_coverage]
     threshold = _threshold(row["strategy"], settings)
     return RunQuality(
@@ -231,7 +234,7 @@ def _run_quality(row: _Row, settings: AnalysisSettings, out_dir: Path) -> RunQua
         session="" if row["session"] == tables.NOT_AVAILABLE else row["session"],
         fd_mm=fd,
         keep=keep,
-        kept=_kept(row),
+        retained=_retained_data(row),
         coverage=coverage,
         coverage_labels=atlas.labels,
         below_coverage=tuple(below),
@@ -249,14 +252,14 @@ def _run_quality(row: _Row, settings: AnalysisSettings, out_dir: Path) -> RunQua
 
 
 def _threshold(strategy: str, settings: AnalysisSettings) -> float | None:
-    """Framewise displacement above which volumes were censored, mm."""
+    """Return the framewise displacement above which volumes were censored, mm."""
     if strategy == AS_GIVEN:
         return None
     available = load_strategies(tuple(map(Path, settings.strategy_files)))
     return get_strategy(strategy, available).fd_threshold_mm
 
 
-def _kept(row: _Row) -> RetainedData:
+def _retained_data(row: _Row) -> RetainedData:
     counts = ("n_volumes", "n_dummy", "n_censored", "n_retained", "n_regressors")
     values: dict[str, Any] = {name: int(_number(row[name])) for name in counts}
     measured = ("minutes", "residual_dof", "mean_fd_mm", "variance_removed")
@@ -265,9 +268,9 @@ def _kept(row: _Row) -> RetainedData:
 
 
 def _motion(row: _Row, out_dir: Path) -> tuple[Floats, npt.NDArray[np.bool_], Floats | None]:
-    """Framewise displacement, and which volumes were kept (empty when unknown); DVARS."""
+    """Return framewise displacement, a mask of retained volumes, and DVARS; empty if missing."""
     name = "framewise_displacement"
-    motion, outliers = (out_dir / _beside(row, kind) for kind in ("motion", "outliers"))
+    motion, outliers = (out_dir / _sibling(row, kind) for kind in ("motion", "outliers"))
     if not (motion.exists() and outliers.exists()):
         return np.empty(0), np.empty(0, bool), None
     table = tables.read_table(motion)
@@ -276,17 +279,17 @@ def _motion(row: _Row, out_dir: Path) -> tuple[Floats, npt.NDArray[np.bool_], Fl
 
 
 def _coverage(row: _Row, atlas: Atlas, out_dir: Path) -> Floats:
-    path = out_dir / _beside(row, "coverage")
+    path = out_dir / _sibling(row, "coverage")
     if path.exists():
         return tables.read_table(path).numbers("coverage")
-    missing = set(_sidecar(row, out_dir).get("RegionsLost") or [])
+    missing = set(_sidecar(row, out_dir).get("RegionsMissing") or [])
     return np.array([0.0 if label in missing else 1.0 for label in atlas.labels])
 
 
 def _sessions(
     rows: Sequence[_Row], settings: AnalysisSettings, out_dir: Path
 ) -> tuple[tuple[SessionEdges, ...], dict[str, dict[str, float]]]:
-    """Edges and circuit values of each session, over usable runs as in the analysis."""
+    """Return edges and circuit values of each session, averaged over usable runs."""
     included = [row for row in rows if row["status"] == "included"]
     if not included:
         return (), {}

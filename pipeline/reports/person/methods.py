@@ -1,4 +1,4 @@
-"""Section of a participant's report: methods as they ran, with references and provenance."""
+"""Section of the participant report: methods, references and provenance."""
 
 from collections.abc import Iterator
 from urllib.parse import quote
@@ -21,16 +21,16 @@ from circuitshift.pipeline.reports.references import bibtex, cited, listed
 
 __all__ = ["methods_section", "participant_bibtex", "participant_methods"]
 
-#: Software whose authors ask to be cited.
+#: Software whose authors request a citation.
 _SOFTWARE = (
-    "Workflows ran under Nipype (doi:10.3389/fninf.2011.00013); confounds were chosen by nilearn "
-    "(doi:10.3389/fninf.2014.00014); numbers were computed with NumPy "
+    "The workflow was run with Nipype (doi:10.3389/fninf.2011.00013). Confounds were selected with "
+    "nilearn (doi:10.3389/fninf.2014.00014), and computations used NumPy "
     "(doi:10.1038/s41586-020-2649-2). Inputs and outputs follow BIDS (doi:10.1038/sdata.2016.44)."
 )
 
 
 def participant_methods(report: ParticipantReport) -> list[str]:
-    """Write the text, one sentence or paragraph a part, from the objects that ran.
+    """Write the methods text from the records of the analysis.
 
     Parameters
     ----------
@@ -39,6 +39,7 @@ def participant_methods(report: ParticipantReport) -> list[str]:
     Returns
     -------
     list of str
+        Sentences and paragraphs, in the order of the text.
     """
     record = report.provenance
     version = record.get("version of circuitshift", "")
@@ -46,16 +47,18 @@ def participant_methods(report: ParticipantReport) -> list[str]:
     if report.preproc is not None:
         out.append(preproc_methods(report.preproc))
     elif record.get("preprocessing"):
-        made = record["preprocessing"]
-        source = " (doi:10.1038/s41592-018-0235-4)" if made.lower().startswith("fmriprep") else ""
-        out.append(f"Images had been preprocessed by {made}{source}.")
+        software = record["preprocessing"]
+        source = (
+            " (doi:10.1038/s41592-018-0235-4)" if software.lower().startswith("fmriprep") else ""
+        )
+        out.append(f"Images had been preprocessed with {software}{source}.")
     if record.get("denoising"):
         out.append(record["denoising"])
-    if any(run.kept.n_regressors for run in report.runs):
+    if any(run.retained.n_regressors for run in report.runs):
         out.append(
-            "Series and regressors were detrended and filtered alike before the regressors were "
-            "projected out, so that no step brings back what another removed "
-            "(doi:10.1002/hbm.24528)."
+            "Detrending and filtering were applied to both series and regressors before the "
+            "regressors were projected out, so that no step reintroduces variance that another "
+            "step removed (doi:10.1002/hbm.24528)."
         )
     out += _edges(report)
     out += _images(report)
@@ -70,9 +73,9 @@ def _edges(report: ParticipantReport) -> list[str]:
     atlas = f" of the atlas {record['atlas']}" if record.get("atlas") else ""
     source = f" ({record['atlas reference']})" if record.get("atlas reference") else ""
     return [
-        f"Series were averaged within {len(run.coverage_labels)} regions{atlas}{source}; a region "
-        f"with signal in less than {100 * run.min_coverage:g} % of it was set to not available, "
-        f"never dropped. Edges are {record.get('edges', 'correlations')}, Fisher-z "
+        f"Series were averaged within {len(run.coverage_labels)} regions{atlas}{source}. Regions "
+        f"with signal in less than {100 * run.min_coverage:g} % of their voxels were treated as "
+        f"missing. Edges are {record.get('edges', 'correlations')}, Fisher-z "
         "transformed; runs of one session were averaged with their residual degrees of "
         "freedom as weights."
     ]
@@ -85,11 +88,11 @@ def _images(report: ParticipantReport) -> list[str]:
         "The temporal signal-to-noise ratio is the mean over time divided by the standard "
         "deviation, before denoising and without the volumes before the steady state."
     ]
-    drawn = [seed for seed in SEEDS if any(seed.name in r.views.seeds for r in report.runs)]
-    if drawn:
-        named = "; ".join(f"{seed.title}: {seed.source}" for seed in drawn)
+    seeds = [seed for seed in SEEDS if any(seed.name in r.views.seeds for r in report.runs)]
+    if seeds:
+        named = "; ".join(f"{seed.title}: {seed.source}" for seed in seeds)
         out.append(
-            f"Seed maps are Pearson correlations, after denoising, of blocks of voxels "
+            f"Seed maps show Pearson correlations, after denoising, of blocks of voxels "
             f"{_widths(report)} mm wide with the mean of spheres of {SEED_RADIUS_MM:g} mm radius "
             f"({named})."
         )
@@ -111,12 +114,16 @@ def participant_bibtex(report: ParticipantReport) -> str:
     Parameters
     ----------
     report : ParticipantReport
+
+    Returns
+    -------
+    str
     """
     return bibtex(_cited(report))
 
 
 def methods_section(report: ParticipantReport) -> Iterator[Block | None]:
-    """Show the methods text, its references, and what made the page.
+    """Show the methods text, its references, and the provenance of the page.
 
     Parameters
     ----------

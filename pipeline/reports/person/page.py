@@ -1,6 +1,7 @@
-"""The report of a participant: the list of its sections, and the page that follows from it.
+"""The participant report: the list of its sections, and the function that writes the page.
 
-To add a section, write a function that turns a `ParticipantReport` into blocks and name it here.
+To add a section, write a function that turns a `ParticipantReport` into blocks and add it to
+`SECTIONS`.
 """
 
 from dataclasses import replace
@@ -46,13 +47,15 @@ SECTIONS: tuple[Section[ParticipantReport], ...] = (
 
 
 def write_participant_report(path: Path, report: ParticipantReport) -> None:
-    """Write the page of one participant.
+    """Write the report of one participant.
 
     Parameters
     ----------
     path : Path
+        File to write.
     report : ParticipantReport
-        Its runs and sessions may have any order; the page shows them in the order of time.
+        Data of the report, with runs and sessions in any order; the page shows them in the order
+        of time.
     """
     title = f"sub-{report.participant}: quality and connectivity"
     page = render(shown_sections(SECTIONS, _sorted_in_time(report)), title=title)

@@ -1,4 +1,4 @@
-"""Section of a participant's report: preprocessing, by circuitshift or by other software."""
+"""Section of the participant report: preprocessing by circuitshift or by other software."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,15 +22,15 @@ from circuitshift.pipeline.reports.person.preprocessing_inputs import Overlay, P
 
 __all__ = ["SIMPLER", "preproc_methods", "preproc_warnings", "preprocessing_section"]
 
-#: Stated in every report of raw images, so that the two pipelines are not confused.
+#: Statement in every report of raw images, which distinguishes the pipeline from fMRIPrep.
 SIMPLER = (
-    "This preprocessing is simpler than fMRIPrep's: it has no cortical surfaces, no distortion "
-    "correction, a single template, and brain masks without a neural network. Where the output of "
-    "fMRIPrep is available, use that instead."
+    "This preprocessing is simpler than that of fMRIPrep: it has no cortical surfaces, no "
+    "distortion correction, a single template, and brain masks without a neural network. If the "
+    "output of fMRIPrep is available, use it instead."
 )
-#: What should be checked: name in the records, lowest and highest usual value, words.
+#: Values to check: name in the records, lowest and highest usual value, and warning text.
 _USUAL: tuple[tuple[str, float, float, str], ...] = (
-    ("brain_litres", 0.9, 2.0, "the brain mask holds {} litres"),
+    ("brain_litres", 0.9, 2.0, "the brain mask has a volume of {} litres"),
     ("mask_agreement", 0.9, 1.0, "two methods of brain extraction agree with a Dice of only {}"),
     (
         "coregistration_dice",
@@ -39,22 +39,23 @@ _USUAL: tuple[tuple[str, float, float, str], ...] = (
         "the brain masks of the run and of the T1w image overlap with a Dice of {}",
     ),
     ("brain_in_view", 0.9, 1.0, "{} of the brain lies in the run's field of view"),
-    ("csf_voxels", 10, np.inf, "only {} voxels of cerebrospinal fluid give confounds"),
-    ("white_matter_voxels", 10, np.inf, "only {} voxels of white matter give confounds"),
+    ("csf_voxels", 10, np.inf, "confounds of cerebrospinal fluid are based on only {} voxels"),
+    ("white_matter_voxels", 10, np.inf, "confounds of white matter are based on only {} voxels"),
 )
 
 
 def preproc_warnings(view: PreprocView) -> list[str]:
-    """Name unusual values of preprocessing in words.
+    """Describe unusual quality measures of preprocessing.
 
     Parameters
     ----------
     view : PreprocView
+        Preprocessing of the participant.
 
     Returns
     -------
     list of str
-        Empty when nothing is.
+        Warnings; empty if all values are usual.
     """
     out = []
     for label, quality in (
@@ -64,13 +65,13 @@ def preproc_warnings(view: PreprocView) -> list[str]:
         for name, low, high, words in _USUAL:
             value = quality.get(name)
             if value is not None and not low <= value <= high:
-                found = words.format(wording.show(value, 0 if name.endswith("voxels") else 2))
-                out.append(f"{label}: {found}; check the outlines below.")
+                warning = words.format(wording.show(value, 0 if name.endswith("voxels") else 2))
+                out.append(f"{label}: {warning}; check the outlines below.")
     return out
 
 
 def preprocessing_section(report: ParticipantReport) -> Iterator[Block | None]:
-    """Show the preprocessing that was done here, or link the report of other software.
+    """Show preprocessing by circuitshift, or link to the report of other software.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def preprocessing_section(report: ParticipantReport) -> Iterator[Block | None]:
     Yields
     ------
     Block or None
-        Nothing if nothing is recorded about preprocessing.
+        No blocks if preprocessing was not recorded.
     """
     if report.preproc is not None:
         yield from _own_preprocessing(report.preproc)
@@ -88,8 +89,8 @@ def preprocessing_section(report: ParticipantReport) -> Iterator[Block | None]:
     software = report.provenance.get("preprocessing", "")
     if not software and not hrefs:
         return
-    start = f"The images were preprocessed by {software}. " if software else ""
-    start += "Anatomy, registration and masks are shown in its own report"
+    start = f"The images were preprocessed with {software}. " if software else ""
+    start += "Anatomy, registration and masks are shown in the report of that software"
     if not hrefs:
         yield Prose(f"{start}, which was not found in the folder of the images.")
         return
@@ -109,13 +110,13 @@ def _own_preprocessing(view: PreprocView) -> Iterator[Block | None]:
         view.anatomy,
         "anatomy",
         f"T1-weighted image made from {', '.join(view.sources)}. The outlines should follow the "
-        "surface of the brain and of its white matter.",
+        "surfaces of the brain and of the white matter.",
     )
     yield _overlay(
         view.normalised,
         "normalised",
-        f"The same image in the space {view.template}. The outlines are those of the template: "
-        "they should follow the brain of this participant.",
+        f"The same image in the space {view.template}. The outlines of the template should follow "
+        "the brain of this participant.",
     )
     yield Heading("Runs")
     yield _table(runs) if runs else Prose("No run could be preprocessed.")
@@ -123,12 +124,12 @@ def _own_preprocessing(view: PreprocView) -> Iterator[Block | None]:
         yield _run_figure(run, number)
     notes = list(dict.fromkeys(f"{run.label}: {note}" for run in runs for note in run.notes))
     if notes:
-        yield Heading("Steps that were not done")
+        yield Heading("Omitted steps")
         yield Items(notes)
 
 
 def _in_time(runs: Sequence[RunView]) -> tuple[RunView, ...]:
-    """Put runs in the order of the other figures of the page."""
+    """Sort runs in the order of the other figures of the page."""
     session = {run.label: "".join(re.findall(r"_ses-([^_]+)", run.label)) for run in runs}
     order = in_time(session.values())
     return tuple(sorted(runs, key=lambda run: (order.index(session[run.label]), run.label)))
@@ -140,27 +141,29 @@ def preproc_methods(view: PreprocView) -> str:
     Parameters
     ----------
     view : PreprocView
+        Preprocessing of the participant.
 
     Returns
     -------
     str
+        Text that cites works as ``doi:...``.
     """
     n = len(view.sources)
     several = "; the images were averaged in the space half-way between them" if n > 1 else ""
     timed = [run.slice_timing for run in view.runs]
-    slices = "slices were brought to the middle of their volume by splines, "
+    slices = "slices were interpolated to the middle of their volume by splines, "
     if not all(timed):
-        slices = slices.replace(", ", " in part of the runs, ") if any(timed) else ""
+        slices = slices.replace(", ", " in some of the runs, ") if any(timed) else ""
     images = wording.count(n, "T1-weighted image")
     return (
-        f"Raw images were preprocessed: {images} corrected for bias (N4, "
-        f"doi:10.1109/TMI.2010.2046908){several}; the brain was found by a deformable surface "
-        "(after BET, doi:10.1002/hbm.10062) that the template corrected; tissues were segmented "
-        "by Atropos (doi:10.1007/s12021-011-9109-y); normalisation to "
+        f"Raw images were preprocessed with the following steps: {images} corrected for bias (N4, "
+        f"doi:10.1109/TMI.2010.2046908){several}; the brain was extracted with a deformable "
+        "surface (after BET, doi:10.1002/hbm.10062) that was corrected with the template; tissues "
+        "were segmented with Atropos (doi:10.1007/s12021-011-9109-y); normalisation to "
         f"{view.template} was diffeomorphic (SyN, doi:10.1016/j.media.2007.06.004). Head motion "
-        f"of runs was estimated by least squares, {slices}each run's reference was registered "
-        "rigidly to the T1-weighted brain by mutual information, and each volume was interpolated "
-        f"once, into the template. {SIMPLER}"
+        f"of runs was estimated by least squares, {slices}the reference volume of each run was "
+        "registered rigidly to the T1-weighted brain by mutual information, and each volume was "
+        f"interpolated once, into the space of the template. {SIMPLER}"
     )
 
 
@@ -182,8 +185,8 @@ def _run_figure(run: RunView, number: int) -> Figure:
     return _overlay(
         run.overlay,
         f"coreg{number}",
-        f"{run.label}, mean volume in the template. The outlines come from the T1w image and "
-        f"should fit. Median temporal signal-to-noise ratio: {tsnr}.",
+        f"{run.label}: mean volume in the space of the template. The outlines of the T1w image "
+        f"should match it. Median temporal signal-to-noise ratio: {tsnr}.",
     )
 
 
@@ -196,9 +199,9 @@ def _table(runs: Sequence[RunView]) -> PageTable:
         "Overlap with T1w, Dice",
         "Brain in view, %",
         "Mean displacement, mm",
-        "Largest, mm",
+        "Largest displacement, mm",
         "Median tSNR",
-        "Voxels of fluid",
+        "Voxels of cerebrospinal fluid",
         "Voxels of white matter",
     )
     rows = [(run.label, *_cells(run, run.quality)) for run in runs]

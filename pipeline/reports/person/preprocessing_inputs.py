@@ -1,4 +1,4 @@
-"""From the outputs of preprocessing to what the report of a participant shows of them."""
+"""Conversion of the outputs of preprocessing to data of the participant report."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ __all__ = ["Overlay", "PreprocView", "RunView", "view_preproc"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlay:
-    """An image, and outlines that should follow what is seen in it.
+    """An image, and outlines that should follow its structures.
 
     Parameters
     ----------
     image : Image
-        RAS axes.
+        Image with RAS axes.
     outlines : tuple of (str, Image)
-        Name, and values above .5 inside.
+        Name of each outline, and an image with values above .5 inside it.
     """
 
     image: Image
@@ -41,13 +41,15 @@ class RunView:
     Parameters
     ----------
     label : str
+        Name of the run.
     quality : mapping of str to float
-        See ``log/*_bold.json``.
+        Quality measures of ``log/*_bold.json``.
     notes : tuple of str
+        Steps that were omitted, with the reason.
     slice_timing : bool
-        Whether slices were brought to one time.
+        Whether slice timing was corrected.
     overlay : Overlay
-        Mean volume in the template.
+        Mean volume in the space of the template.
     """
 
     label: str
@@ -64,13 +66,16 @@ class PreprocView:
     Parameters
     ----------
     template : str
+        Name of the template.
     sources : tuple of str
-        T1-weighted images.
+        Names of the T1-weighted images.
     quality : mapping of str to float
-        See ``log/*_anatomy.json``.
+        Quality measures of ``log/*_anatomy.json``.
     anatomy, normalised : Overlay
-        The T1-weighted image in its own space, and in the template with the template's outlines.
+        The T1-weighted image in its own space, and in the space of the template with the outlines
+        of the template.
     runs : tuple of RunView
+        Runs that were preprocessed.
     """
 
     template: str
@@ -82,25 +87,26 @@ class PreprocView:
 
 
 def view_preproc(participant: str, preproc_dir: Path) -> PreprocView | None:
-    """Read what the report of a participant shows of preprocessing.
+    """Read the data on preprocessing for the report of a participant.
 
     Parameters
     ----------
     participant : str
+        Label without ``sub-``.
     preproc_dir : Path
         Root of the preprocessed derivative.
 
     Returns
     -------
     PreprocView or None
-        None if the anatomy of this participant was not prepared here. Failed runs are left out;
-        the report lists them among the errors.
+        None if circuitshift did not preprocess the anatomy of this participant. Failed runs are
+        omitted; the report lists them among the errors.
     """
     record = preproc_dir / anatomy_record(participant)
-    made: dict[str, Any] = tables.read_json(record) if record.exists() else {"fault": ""}
-    if "fault" in made:
+    anatomy: dict[str, Any] = tables.read_json(record) if record.exists() else {"fault": ""}
+    if "fault" in anatomy:
         return None
-    template = str(made["template"])
+    template = str(anatomy["template"])
     runs = []
     for path in complete_files(record.parent.glob("*_bold.json")):
         content = tables.read_json(path)
@@ -109,8 +115,8 @@ def view_preproc(participant: str, preproc_dir: Path) -> PreprocView | None:
             runs.append(_run(label, content, participant, preproc_dir))
     return PreprocView(
         template=template,
-        sources=tuple(made["sources"]),
-        quality=made["quality"],
+        sources=tuple(anatomy["sources"]),
+        quality=anatomy["quality"],
         anatomy=_anatomy(participant, preproc_dir),
         normalised=_normalised(participant, template, preproc_dir),
         runs=tuple(runs),
@@ -130,7 +136,7 @@ def _normalised(participant: str, template: str, root: Path) -> Overlay:
     )
     try:
         target = load_template(template)
-    except CircuitshiftError:  # the report is made again where the template cannot be had
+    except CircuitshiftError:  # reports can be rewritten on computers without the template
         return Overlay(to_ras(t1w), ())
     brain = target.brain.like(target.mask.astype(np.float32))
     outlines = [("template's brain", brain)]

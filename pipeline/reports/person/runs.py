@@ -1,6 +1,6 @@
-"""Sections of a participant's report: motion, retained data, coverage, carpets and seed maps.
+"""Sections of the participant report: motion, retained data, coverage, carpets and seed maps.
 
-Runs are shown in pairs, in the order of time, so that before and after stand side by side.
+Runs are shown in pairs in the order of time, so that before and after are side by side.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,9 +33,9 @@ __all__ = [
     "seed_section",
 ]
 
-_HIDE_R = 0.15  # weaker correlations show the brain below
-_MAX_MAPS = 6  # rows of a figure of maps
-_MOST_NAMES = 20  # regions named without folding
+_HIDE_R = 0.15  # at weaker correlations the mean image is shown
+_MAX_MAPS = 6  # rows in a figure of maps
+_MAX_NAMES = 20  # longer lists of regions are collapsed
 _NOT_MEASURED = "No run was measured."
 
 
@@ -62,7 +62,7 @@ def motion_section(report: ParticipantReport) -> Iterator[Block | None]:
 
 
 def retained_section(report: ParticipantReport) -> Iterator[Block | None]:
-    """Show what censoring and denoising left of each run, and what they removed.
+    """Show the data of each run that censoring and denoising retained and removed.
 
     Parameters
     ----------
@@ -76,9 +76,9 @@ def retained_section(report: ParticipantReport) -> Iterator[Block | None]:
         yield Prose(_NOT_MEASURED)
         return
     yield _retained_figure(report.runs)
-    yield _kept_table(report.runs)
+    yield _retained_table(report.runs)
     if report.removed:
-        yield Heading("What denoising removed")
+        yield Heading("Data removed by denoising")
         yield _removed_table(report.removed)
     yield from _confound_figures(report.runs)
 
@@ -99,10 +99,10 @@ def coverage_section(report: ParticipantReport) -> Iterator[Block | None]:
         yield Prose(f"Coverage is not available: {_NOT_MEASURED.lower()}")
         return
     for run in report.runs:
-        text, named = _coverage_words(run)
+        text, named = _coverage_text(run)
         yield Prose(f"{run.label}: {text}")
         names = Prose(", ".join(named))
-        if len(named) > _MOST_NAMES:
+        if len(named) > _MAX_NAMES:
             yield Details(f"Names of all {len(named)} regions", (names,))
         elif named:
             yield names
@@ -123,8 +123,8 @@ def carpet_section(report: ParticipantReport) -> Iterator[Block | None]:
     Block or None
     """
     yield Prose(
-        "Vertical stripes across all networks are traces of movement or breathing that remain "
-        "after denoising. Empty columns are volumes that were not used."
+        "Vertical stripes across all networks indicate head motion or breathing that remains after "
+        "denoising. Empty columns are volumes that were not used."
     )
     figures = _carpet_figures(report.runs)
     yield from figures
@@ -141,7 +141,7 @@ def seed_section(report: ParticipantReport) -> Iterator[Block | None]:
     Yields
     ------
     Block or None
-        Nothing without seed maps.
+        No blocks if there are no seed maps.
     """
     for seed in SEEDS:
         yield _seed_figure(seed, report.runs)
@@ -155,7 +155,7 @@ def _pairs(runs: Sequence[RunQuality]) -> list[tuple[RunQuality, ...]]:
 
 
 def _short(run: RunQuality) -> str:
-    """Name a run on the page of one participant: its label without ``sub-X``."""
+    """Return the label of a run without ``sub-X``."""
     return run.label.partition("_")[2] or run.label
 
 
@@ -165,7 +165,7 @@ def _keep(run: RunQuality) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
 
 
 def _motion_figures(runs: Sequence[RunQuality]) -> list[Figure]:
-    """Draw displacement and DVARS over volumes, two runs a figure."""
+    """Draw displacement and DVARS over volumes, with two runs per figure."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     out = []
@@ -193,15 +193,15 @@ def _motion_figures(runs: Sequence[RunQuality]) -> list[Figure]:
 
 
 def _dvars_after(run: RunQuality) -> Floats | None:
-    """Root mean square, over regions, of the change of denoised series from volume to volume."""
+    """Return the root mean square over regions of the change of denoised series per volume."""
     if run.series is None or not len(run.series):
         return None
     keep = _keep(run)
     if len(run.series) not in (int(keep.sum()), len(keep)):
         return None
-    whole = np.full((len(keep), run.series.shape[1]), np.nan)
-    whole[keep if len(run.series) < len(keep) else slice(None)] = run.series
-    change = np.diff(whole[:, np.isfinite(run.series).all(axis=0)], axis=0)
+    all_volumes = np.full((len(keep), run.series.shape[1]), np.nan)
+    all_volumes[keep if len(run.series) < len(keep) else slice(None)] = run.series
+    change = np.diff(all_volumes[:, np.isfinite(run.series).all(axis=0)], axis=0)
     if not change.shape[1]:
         return None
     out: Floats = np.concatenate([[np.nan], np.sqrt(np.square(change).mean(axis=1))])
@@ -215,16 +215,16 @@ def _coverage_figure(runs: Sequence[RunQuality]) -> Figure | None:
     available = [run for run in runs if len(run.networks) == len(run.coverage) > 0]
     if not available:
         return None
-    least = available[0].min_coverage
+    min_coverage = available[0].min_coverage
     missing = "; ".join(
         f"{run.label}: {len(run.below_coverage)} of {len(run.coverage_labels)} regions"
         for run in available
     )
-    words = f"Regions below the threshold of {100 * least:g} %: {missing}."
+    words = f"Regions below the threshold of {100 * min_coverage:g} %: {missing}."
     svg = figures.coverage(
         [(_short(run), np.asarray(run.coverage, float)) for run in available],
         available[0].networks,
-        least=least,
+        min_coverage=min_coverage,
         key="coverage",
         alt=f"Share of every region that carries signal, one row per network. {words}",
     )
@@ -233,8 +233,8 @@ def _coverage_figure(runs: Sequence[RunQuality]) -> Figure | None:
     )
 
 
-def _coverage_words(run: RunQuality) -> tuple[str, list[str]]:
-    """Say how many regions carry too little signal, and name them."""
+def _coverage_text(run: RunQuality) -> tuple[str, list[str]]:
+    """Return a sentence on regions with too little signal, and their names."""
     share = dict(zip(run.coverage_labels, np.asarray(run.coverage, float).tolist(), strict=False))
     named = [
         f"{label} ({wording.show(100 * share[label], 0)} %)" if label in share else label
@@ -255,26 +255,26 @@ def _coverage_words(run: RunQuality) -> tuple[str, list[str]]:
 
 
 def _carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
-    """Draw carpets before and after denoising; of regional series alone, those after."""
+    """Draw carpets before and after denoising, or only after if there are no images."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     out = []
-    imaged = [run for run in runs if run.views.before or run.views.after]
-    for k, pair in enumerate(_pairs(imaged)):
+    with_images = [run for run in runs if run.views.before or run.views.after]
+    for k, pair in enumerate(_pairs(with_images)):
         names = " and ".join(run.label for run in pair)
         svg = figures.carpets(
             [(_short(run), run.views.before, run.views.after) for run in pair],
             key=f"carpets{k}",
-            alt=f"Carpets of {names}: blocks of voxels as rows of grey over time, sorted by "
+            alt=f"Carpet plots of {names}: blocks of voxels as rows of grey over time, sorted by "
             "network and tissue, before denoising above and after it below.",
         )
         caption = (
-            f"{names}: blocks of voxels{_width(pair)}, sorted by network, then tissue. Above: "
-            f"mean and linear trend removed; below: after {pair[0].strategy}. Each row is scaled "
-            f"by its own standard deviation.{_amount(pair)}"
+            f"{names}: blocks of voxels{_width(pair)}, sorted by network and then by tissue. Top: "
+            f"after removal of mean and linear trend; bottom: after denoising with "
+            f"{pair[0].strategy}. Each row is scaled by its standard deviation.{_amount(pair)}"
         )
         out.append(Figure(svg, caption))
-    for k, run in enumerate(run for run in runs if run not in imaged):
+    for k, run in enumerate(run for run in runs if run not in with_images):
         if run.series is None or run.series.size == 0:
             continue
         n = run.series.shape[1]
@@ -287,7 +287,9 @@ def _carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
             alt=f"Denoised series of {n} regions of {run.label} over time, as rows of grey sorted "
             "by network.",
         )
-        out.append(Figure(svg, f"{run.label}, regions, after {run.strategy}."))
+        out.append(
+            Figure(svg, f"{run.label}: regional series after denoising with {run.strategy}.")
+        )
     return out
 
 
@@ -298,9 +300,9 @@ def _width(runs: Sequence[RunQuality]) -> str:
 
 def _amount(runs: Sequence[RunQuality]) -> str:
     words = [
-        f"{run.label} {wording.show(100 * run.kept.variance_removed, 0)} %"
+        f"{run.label} {wording.show(100 * run.retained.variance_removed, 0)} %"
         for run in runs
-        if np.isfinite(run.kept.variance_removed)
+        if np.isfinite(run.retained.variance_removed)
     ]
     return (
         f" Variance of regions removed by denoising, median: {', '.join(words)}." if words else ""
@@ -308,7 +310,7 @@ def _amount(runs: Sequence[RunQuality]) -> str:
 
 
 def _tsnr_figure(runs: Sequence[RunQuality]) -> Figure | None:
-    """Draw the temporal signal-to-noise ratio on the brain, one row a run."""
+    """Draw the temporal signal-to-noise ratio on the brain, one row per run."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     available = [(run, run.views.tsnr) for run in runs if run.views.tsnr is not None][:_MAX_MAPS]
@@ -324,9 +326,9 @@ def _tsnr_figure(runs: Sequence[RunQuality]) -> Figure | None:
         alt=f"Axial slices coloured by temporal signal-to-noise ratio. Medians: {medians}.",
     )
     caption = (
-        "Mean divided by standard deviation over time, before denoising. Dark patches that occur "
-        "at one visit only change all connections of the regions within them. Median over the "
-        f"voxels of the mask: {medians}."
+        "Mean divided by standard deviation over time, before denoising. Dark patches at only one "
+        "visit affect all connections of the regions within them. Median over the voxels of the "
+        f"mask: {medians}."
     )
     return Figure(svg, caption)
 
@@ -353,7 +355,8 @@ def _seed_figure(seed: Seed, runs: Sequence[RunQuality]) -> Figure | None:
     )
     caption = (
         f"Correlation with the {seed.title} after denoising ({SEED_RADIUS_MM:g} mm around "
-        f"{centres} mm; {seed.source}). Correlations weaker than {_HIDE_R:g} show the mean image."
+        f"{centres} mm; {seed.source}). The mean image is shown where correlations are "
+        f"weaker than {_HIDE_R:g}."
     )
     return Figure(svg, caption)
 
@@ -361,86 +364,89 @@ def _seed_figure(seed: Seed, runs: Sequence[RunQuality]) -> Figure | None:
 def _retained_figure(runs: Sequence[RunQuality]) -> Figure | None:
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
-    measured = [run for run in runs if run.kept.n_volumes > 0]
+    measured = [run for run in runs if run.retained.n_volumes > 0]
     if not measured:
         return None
-    counts = [(r.kept.n_retained, r.kept.n_censored, r.kept.n_dummy) for r in measured]
+    counts = [(r.retained.n_retained, r.retained.n_censored, r.retained.n_dummy) for r in measured]
     words = "; ".join(f"{r.label}: {c[0]} used" for r, c in zip(measured, counts, strict=True))
     svg = figures.retained(
         [run.label for run in measured],
         counts,
         key="retained",
-        alt=f"Bars of volumes used, censored and dropped at the start. {words}.",
+        alt=f"Bars of volumes used, censored and discarded at the start. {words}.",
     )
-    return Figure(svg, "Volumes of each run: used, censored for motion, dropped at the start.")
+    return Figure(
+        svg, "Volumes of each run: used, censored for motion, and discarded at the start."
+    )
 
 
-def _kept_table(runs: Sequence[RunQuality]) -> PageTable:
+def _retained_table(runs: Sequence[RunQuality]) -> PageTable:
     head = (
         "Run",
         "Volumes",
-        "Start dropped",
+        "Discarded at start",
         "Censored",
         "Used",
         "Minutes used",
         "Regressors",
         "Residual degrees of freedom",
         "Mean displacement, mm",
-        "In the analysis",
+        "Included in the analysis",
     )
     rows = [
         (
             run.label,
-            str(run.kept.n_volumes),
-            str(run.kept.n_dummy),
-            str(run.kept.n_censored),
-            str(run.kept.n_retained),
-            wording.show(run.kept.minutes, 1),
-            str(run.kept.n_regressors),
-            wording.show(run.kept.residual_dof, 0),
-            wording.show(run.kept.mean_fd_mm, 3),
+            str(run.retained.n_volumes),
+            str(run.retained.n_dummy),
+            str(run.retained.n_censored),
+            str(run.retained.n_retained),
+            wording.show(run.retained.minutes, 1),
+            str(run.retained.n_regressors),
+            wording.show(run.retained.residual_dof, 0),
+            wording.show(run.retained.mean_fd_mm, 3),
             "no" if run.excluded else "yes",
         )
         for run in runs
     ]
-    return PageTable("Data retained of each run", head, rows)
+    return PageTable("Retained data of each run", head, rows)
 
 
 def _confound_figures(runs: Sequence[RunQuality]) -> list[Figure]:
-    """Draw how confounds correlate with each other, two runs a figure."""
+    """Draw correlations between confounds, with two runs per figure."""
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     out = []
     available = [run for run in runs if run.views.confounds is not None]
     for k, pair in enumerate(_pairs(available)):
-        given = [(_short(run), run.views.confounds) for run in pair if run.views.confounds]
-        strongest = "; ".join(f"{label}: {_strongest(*found)}" for label, found in given)
+        panels = [(_short(run), run.views.confounds) for run in pair if run.views.confounds]
+        strongest = "; ".join(f"{label}: {_strongest(*table)}" for label, table in panels)
         svg = figures.confound_matrices(
-            given,
+            panels,
             key=f"confounds{k}",
             alt=f"Correlations of confounds over the volumes used. Strongest for the global "
             f"signal: {strongest}.",
         )
         caption = (
-            "Correlations of confounds over the volumes used. A global signal that correlates with "
-            f"displacement or DVARS is partly motion. Strongest for the global signal: {strongest}."
+            "Correlations of confounds over the volumes used. If the global signal correlates with "
+            "displacement or DVARS, it partly reflects motion. Strongest correlation of the global "
+            f"signal: {strongest}."
         )
         out.append(Figure(svg, caption))
     return out
 
 
 def _strongest(names: tuple[str, ...], matrix: Floats) -> str:
-    """Name the confound that correlates most with the global signal."""
+    """Describe the strongest correlation between a confound and the global signal."""
     if "global_signal" not in names:
         return "no global signal in the table"
-    own = names.index("global_signal")
-    row = np.where(np.arange(len(names)) == own, 0.0, np.nan_to_num(matrix[own]))
+    gs = names.index("global_signal")
+    row = np.where(np.arange(len(names)) == gs, 0.0, np.nan_to_num(matrix[gs]))
     at = int(np.abs(row).argmax())
     return f"{names[at]}, r = {wording.show(row[at])}"
 
 
 def _removed_table(removed: Sequence[Removed]) -> PageTable:
-    """Tabulate what every denoising strategy took out of every run."""
+    """Tabulate the data that each denoising strategy removed from each run."""
     head = (
         "Run",
         "Denoising",
@@ -448,16 +454,16 @@ def _removed_table(removed: Sequence[Removed]) -> PageTable:
         "Regressors",
         "Variance removed, %",
         "Residual degrees of freedom",
-        "In the analysis",
+        "Included in the analysis",
     )
     rows = [
         (
             found.run,
             found.strategy,
-            str(found.kept.n_retained),
-            str(found.kept.n_regressors),
-            wording.show(100 * found.kept.variance_removed, 1),
-            wording.show(found.kept.residual_dof, 0),
+            str(found.retained.n_retained),
+            str(found.retained.n_regressors),
+            wording.show(100 * found.retained.variance_removed, 1),
+            wording.show(found.retained.residual_dof, 0),
             "yes" if found.usable else "no",
         )
         for found in removed

@@ -1,4 +1,4 @@
-"""Sections of a participant's report: what is usable, what went wrong, and the rating form."""
+"""Sections of the participant report: usable data, problems, and the rating form."""
 
 from collections.abc import Iterator, Sequence
 
@@ -26,7 +26,7 @@ __all__ = ["errors_section", "participant_warnings", "rating_section", "summary_
 
 
 def summary_section(report: ParticipantReport) -> Iterator[Block | None]:
-    """Say what is usable, what is not, and what to check.
+    """Show usable data, excluded runs, and warnings.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def summary_section(report: ParticipantReport) -> Iterator[Block | None]:
     complete = bool(usable) and len(usable) == len(report.runs) and not report.problems
     head = _usability(report, len(usable))
     if rated_out and usable:
-        head += " A rater excluded data nevertheless."
+        head += " However, a rater excluded data."
     lines = _data_lines(report, usable)
     yield Box(
         "answer" if complete and not rated_out else "warn",
@@ -51,7 +51,7 @@ def summary_section(report: ParticipantReport) -> Iterator[Block | None]:
     yield Box("warn", (Prose("Please check", "strong"), Items(warnings))) if warnings else None
     excluded = [f"{r.label}: {'; '.join(r.excluded)}" for r in report.runs if r.excluded]
     if excluded:
-        yield Heading("Measured, but not in the analysis")
+        yield Heading("Measured but excluded from the analysis")
         yield Items(excluded)
     if report.notes:
         yield Heading("Notes")
@@ -67,22 +67,22 @@ def _usability(report: ParticipantReport, n_usable: int) -> str:
         return "All data that could be measured are usable."
     if n_usable:
         return "Some of the data are usable."
-    return "No run is usable; this participant does not enter the analysis."
+    return "No run is usable; this participant is excluded from the analysis."
 
 
 def _data_lines(report: ParticipantReport, usable: Sequence[RunQuality]) -> list[str]:
     sessions = [e.session for e in report.edges]
     minutes: dict[str, float] = {}
     for run in usable:
-        minutes[run.session] = minutes.get(run.session, 0.0) + run.kept.minutes
+        minutes[run.session] = minutes.get(run.session, 0.0) + run.retained.minutes
     lines = [
-        f"{visit(session)}: {wording.show(found, 1)} minutes of data enter the analysis."
-        for session, found in minutes.items()
+        f"{visit(session)}: {wording.show(duration, 1)} minutes of data enter the analysis."
+        for session, duration in minutes.items()
     ]
     if len(sessions) == 1:
         lines.append(
-            "Only one session is usable: change cannot be computed. The session still contributes "
-            "to the baseline of the group, or to the reference group."
+            "Only one session is usable, so change cannot be computed. The session still "
+            "contributes to the baseline of the group, or to the reference group."
         )
     elif len(sessions) > 1:
         lines.append(f"Change can be computed over {len(sessions)} sessions.")
@@ -95,14 +95,15 @@ def _data_lines(report: ParticipantReport, usable: Sequence[RunQuality]) -> list
     return lines
 
 
-_FEW_MINUTES = 5.0  # below it correlations are weakly reliable (Birn 2013)
-_FEW_DOF = 30.0
-_UNLIKE = 1.5  # ratio of two visits that should be checked
-_LEAST_FD_MM = 0.05  # smaller differences of motion are of no consequence
+# Values that cause a warning.
+_MIN_MINUTES = 5.0  # correlations over fewer minutes have low reliability (Birn 2013)
+_MIN_DOF = 30.0
+_MAX_RATIO = 1.5  # between two visits
+_MIN_FD_DIFFERENCE_MM = 0.05  # smaller differences in motion are negligible
 
 
 def participant_warnings(report: ParticipantReport) -> list[str]:
-    """Name in plain words what a reader should check.
+    """List values that a reader should check, in plain language.
 
     Parameters
     ----------
@@ -111,7 +112,7 @@ def participant_warnings(report: ParticipantReport) -> list[str]:
     Returns
     -------
     list of str
-        Empty if there is nothing to check.
+        Warnings; empty if there are none.
     """
     usable = [run for run in report.runs if not run.excluded]
     out = [
@@ -120,35 +121,35 @@ def participant_warnings(report: ParticipantReport) -> list[str]:
     out += [f"ses-{r.session} was {r.said()}." for r in report.ratings if r.session]
     for session in dict.fromkeys(run.session for run in usable):
         runs = [run for run in usable if run.session == session]
-        minutes = sum(run.kept.minutes for run in runs)
-        if minutes < _FEW_MINUTES:
+        minutes = sum(run.retained.minutes for run in runs)
+        if minutes < _MIN_MINUTES:
             out.append(
-                f"{visit(session)} has {wording.show(minutes, 1)} minutes; below "
-                f"{_FEW_MINUTES:g} correlations are weakly reliable "
+                f"{visit(session)} has {wording.show(minutes, 1)} minutes of data; correlations "
+                f"over less than {_MIN_MINUTES:g} minutes have low reliability "
                 "(doi:10.1016/j.neuroimage.2013.05.099)."
             )
     out += [
-        f"{run.label}: denoising left {wording.show(run.kept.residual_dof, 0)} degrees of freedom "
-        f"of {run.kept.n_retained} volumes; its correlations are noisy."
+        f"{run.label}: denoising left {wording.show(run.retained.residual_dof, 0)} degrees of "
+        f"freedom of {run.retained.n_retained} volumes; its correlations are noisy."
         for run in usable
-        if run.kept.n_regressors and run.kept.residual_dof < _FEW_DOF
+        if run.retained.n_regressors and run.retained.residual_dof < _MIN_DOF
     ]
     if len(usable) > 1:
         first, last = usable[0], usable[-1]
-        moved = sorted([first.kept.mean_fd_mm, last.kept.mean_fd_mm])
-        if moved[1] > _UNLIKE * moved[0] and moved[1] - moved[0] > _LEAST_FD_MM:
+        moved = sorted([first.retained.mean_fd_mm, last.retained.mean_fd_mm])
+        if moved[1] > _MAX_RATIO * moved[0] and moved[1] - moved[0] > _MIN_FD_DIFFERENCE_MM:
             out.append(
                 f"Motion differs between visits (mean displacement "
-                f"{wording.show(first.kept.mean_fd_mm, 3)} mm in {first.label}, "
-                f"{wording.show(last.kept.mean_fd_mm, 3)} mm in {last.label}): change of "
+                f"{wording.show(first.retained.mean_fd_mm, 3)} mm in {first.label}, "
+                f"{wording.show(last.retained.mean_fd_mm, 3)} mm in {last.label}). Changes in "
                 "connectivity may reflect motion."
             )
         clear = sorted([first.median_tsnr, last.median_tsnr])
-        if clear[1] > _UNLIKE * clear[0]:
+        if clear[1] > _MAX_RATIO * clear[0]:
             out.append(
                 f"The signal-to-noise ratio differs between visits (median "
                 f"{wording.show(first.median_tsnr, 0)} in {first.label}, "
-                f"{wording.show(last.median_tsnr, 0)} in {last.label}): check coil, protocol and "
+                f"{wording.show(last.median_tsnr, 0)} in {last.label}). Check coil, protocol and "
                 "field of view."
             )
     return out
@@ -158,7 +159,7 @@ def participant_warnings(report: ParticipantReport) -> list[str]:
 
 
 def errors_section(report: ParticipantReport) -> Iterator[Block | None]:
-    """Show what could not be measured or does not enter the analysis, and what may help.
+    """Show runs that could not be measured or are excluded, with advice.
 
     Parameters
     ----------
@@ -167,7 +168,7 @@ def errors_section(report: ParticipantReport) -> Iterator[Block | None]:
     Yields
     ------
     Block or None
-        Nothing if all runs enter the analysis.
+        No blocks if all runs are included in the analysis.
     """
     problems = (*report.problems, *report.left_out)
     if problems:
@@ -186,14 +187,14 @@ def _about(problem: Problem) -> list[Block]:
 # -- rating ---------------------------------------------------------------------------------------
 
 _RATINGS = (
-    ("keep", "Keep", "usable as it is"),
-    ("doubt", "Doubt", "stays in the analysis; the report of the study warns"),
-    ("exclude", "Exclude", "left out of the analysis"),
+    ("keep", "Keep", "usable without restriction"),
+    ("doubt", "Doubt", "included in the analysis, with a warning in the study report"),
+    ("exclude", "Exclude", "excluded from the analysis"),
 )
 
 
 def rating_section(report: ParticipantReport) -> Iterator[Block | None]:
-    """Show the ratings so far, and a form that saves one.
+    """Show existing ratings, and a form that saves a rating.
 
     Parameters
     ----------
@@ -204,7 +205,7 @@ def rating_section(report: ParticipantReport) -> Iterator[Block | None]:
     Block or None
     """
     if report.ratings:
-        yield Prose("Ratings so far:")
+        yield Prose("Existing ratings:")
         yield Items(
             [
                 f"{visit(r.session) if r.session else 'all sessions'}: {r.said()}"
@@ -213,10 +214,10 @@ def rating_section(report: ParticipantReport) -> Iterator[Block | None]:
         )
     yield Prose(
         (
-            "Rate the data before you know the result and, if possible, the arm. The group level "
-            "reads the files in the folder ",
+            "Rate the data before you know the results and, if possible, without knowing the arm. "
+            "The group level reads the files in the folder ",
             Code("ratings"),
-            " of the outputs; its report lists excluded participants with your note.",
+            " of the output folder. The study report lists excluded participants with your note.",
         )
     )
     name = f"{report.data_set}:" if report.data_set else ""

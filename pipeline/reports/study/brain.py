@@ -1,4 +1,4 @@
-"""Sections of a study's report: evidence for the verdict, and the change of the whole brain."""
+"""Sections of the study report: evidence for the verdict, and whole-brain change."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -30,15 +30,15 @@ __all__ = [
     "whole_brain_section",
 ]
 
-_DRAWN = 150  # edges of the map of the whole brain
-_MOST_OF_CIRCUIT = 400  # edges of one circuit; more cannot be told apart
+_MAX_EDGES = 150  # edges drawn of the whole brain
+_MAX_CIRCUIT_EDGES = 400  # edges drawn of one circuit; more could not be distinguished
 
 
 # -- evidence -------------------------------------------------------------------------------------
 
 
 def evidence_section(report: StudyReport) -> Iterator[Block | None]:
-    """Show the change of background and circuits on which the verdict rests.
+    """Show the change of background edges and circuits on which the verdict rests.
 
     Parameters
     ----------
@@ -47,6 +47,7 @@ def evidence_section(report: StudyReport) -> Iterator[Block | None]:
     Yields
     ------
     Block or None
+        Figures of all edges.
     """
     yield strength_figure(report) or Prose("Group means of edges are not available.")
     yield deviation_figure(report)
@@ -62,7 +63,7 @@ def strength_figure(report: StudyReport) -> Figure | None:
     Returns
     -------
     Figure or None
-        None without group means of edges.
+        None if the group means of edges are not available.
     """
     typical = report.edge_column("typical_z")
     if typical is None:
@@ -72,17 +73,17 @@ def strength_figure(report: StudyReport) -> Figure | None:
         typical,
         key="strength",
         across="typical strength of the edge, Fisher z",
-        caption="Each edge of the brain: its typical strength and its change. Under the global "
-        "model all edges lie along one line: a raised line is a shift, a tilted line a gain. A "
-        "circuit far from the line changed beyond the global model. The line is a plain "
-        "least-squares fit to the group means, for illustration; the tests use the model described "
-        "under Methods. Circuits with the largest statistics are named where there is room. In a "
-        "crossover, change under treatment is shown without subtracting the control condition.",
+        caption="Typical strength and change of each edge of the brain. Under the global model, "
+        "all edges lie along one line: a shift raises the line, and a gain tilts it. A circuit far "
+        "from the line changed beyond the global model. The line is a least-squares fit to the "
+        "group means, for illustration; the tests use the model described under Methods. Circuits "
+        "with the largest statistics are named where there is space. In a crossover, the change "
+        "under treatment is shown without subtracting the control condition.",
     )
 
 
 def deviation_figure(report: StudyReport) -> Figure | None:
-    """Draw the change of every edge against the deviation that treatment would have to close.
+    """Draw the change of every edge against its deviation from the reference group.
 
     Parameters
     ----------
@@ -102,24 +103,24 @@ def deviation_figure(report: StudyReport) -> Figure | None:
         key="deviation",
         across="reference minus patients at baseline, Fisher z",
         caption="The same change against the deviation from the reference group. If treatment "
-        "closed this deviation throughout the brain, the line would tilt upward. Both axes contain "
-        "the noise of the patients' baseline, however, so the line of each arm tilts upward even "
-        "without any effect (regression to the mean); in the difference of two arms this cancels "
-        "in part. The model does not use this slope.",
+        "closed this deviation throughout the brain, the line would tilt upward. However, both "
+        "axes contain the noise of the patients' baseline, so the line of each arm tilts upward "
+        "even without any effect (regression to the mean). In the difference between two arms, "
+        "this bias cancels in part. The model does not use this slope.",
     )
 
 
 def _against(report: StudyReport, x: Floats, *, key: str, across: str, caption: str) -> Figure:
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
-    given = report.change_by_strength or {}
-    treated = np.asarray(given["change_treated_z"], float)
-    control = given.get("change_control_z")
+    columns = report.change_by_strength or {}
+    treated = np.asarray(columns["change_treated_z"], float)
+    control = columns.get("change_control_z")
     panels = [("treated", treated)]
     if control is not None and np.isfinite(np.asarray(control, float)).any():
         other = np.asarray(control, float)
         panels += [("control", other), ("treated minus control", treated - other)]
-    members = _members(given, [str(r.get("term")) for r in report.ranked_circuits()])
+    members = _members(columns, [str(r.get("term")) for r in report.ranked_circuits()])
     svg = figures.change_by_strength(
         x,
         panels,
@@ -132,18 +133,18 @@ def _against(report: StudyReport, x: Floats, *, key: str, across: str, caption: 
     return Figure(svg, caption)
 
 
-def _members(given: Mapping[str, Any], order: Sequence[str]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Return the edges of each circuit, in the order given; of all together if none is named."""
-    names = given.get("circuits")
+def _members(columns: Mapping[str, Any], order: Sequence[str]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Return the edges of each circuit in the given order, or of all if they are not named."""
+    names = columns.get("circuits")
     if names is None:
-        return {"circuits": np.asarray(given["is_circuit"], bool)}
-    of: dict[str, list[int]] = {name: [] for name in order}
+        return {"circuits": np.asarray(columns["is_circuit"], bool)}
+    positions_of: dict[str, list[int]] = {name: [] for name in order}
     for k, text in enumerate(names):
         if text and str(text).lower() not in ("n/a", "none", "nan"):
             for name in str(text).split(","):
-                of.setdefault(name, []).append(k)
+                positions_of.setdefault(name, []).append(k)
     out = {}
-    for name, positions in of.items():
+    for name, positions in positions_of.items():
         if positions:
             out[name] = np.zeros(len(names), bool)
             out[name][positions] = True
@@ -163,6 +164,7 @@ def whole_brain_section(report: StudyReport) -> Iterator[Block | None]:
     Yields
     ------
     Block or None
+        Figures and a table, or sentences on what is not available.
     """
     networks = network_figure(report)
     if networks:
@@ -170,8 +172,8 @@ def whole_brain_section(report: StudyReport) -> Iterator[Block | None]:
         yield Details("Numbers", (network_table(report),))
     else:
         yield Prose(
-            "Change by networks is not available: the atlas names no networks, or there are too "
-            "few participants for maps."
+            "The change of networks is not available because the atlas names no networks or there "
+            "are too few participants for maps."
         )
     connectome = connectome_figure(report)
     if connectome:
@@ -180,8 +182,8 @@ def whole_brain_section(report: StudyReport) -> Iterator[Block | None]:
         yield Widget("connectome.html", data) if data else None
     else:
         yield Prose(
-            "Edges cannot be drawn on a brain: the centres of the regions of the atlas are not "
-            "available, or there are too few participants for maps."
+            "Edges cannot be drawn on a brain because the centres of the regions of the atlas are "
+            "not available or there are too few participants for maps."
         )
 
 
@@ -195,7 +197,7 @@ def network_figure(report: StudyReport) -> Figure | None:
     Returns
     -------
     Figure or None
-        None without networks.
+        None if no pair of networks was tested.
     """
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -204,17 +206,17 @@ def network_figure(report: StudyReport) -> Figure | None:
     names = sorted({str(row.get(end)) for row in rows for end in ("network_a", "network_b")})
     if not names:
         return None
-    place = {name: k for k, name in enumerate(names)}
+    index = {name: k for k, name in enumerate(names)}
     change, corrected = np.full((2, len(names), len(names)), np.nan)
     for row in rows:
-        i, j = place[str(row.get("network_a"))], place[str(row.get("network_b"))]
+        i, j = index[str(row.get("network_a"))], index[str(row.get("network_b"))]
         change[i, j] = change[j, i] = wording.number(row.get("estimate_z"))
         corrected[i, j] = corrected[j, i] = wording.number(row.get("p_corrected"))
     below = [r for r in rows if wording.is_below(r, alpha)]
-    most = sorted(rows, key=lambda r: -abs(wording.number(r.get("estimate_z")) or 0))[:3]
+    largest = sorted(rows, key=lambda r: -abs(wording.number(r.get("estimate_z")) or 0))[:3]
     numbers = "; ".join(
         f"{r.get('network_a')} with {r.get('network_b')} {wording.show(r.get('estimate_z'))}"
-        for r in most
+        for r in largest
     )
     count = wording.count(len(below), "pair of networks", "pairs of networks")
     return Figure(
@@ -228,8 +230,8 @@ def network_figure(report: StudyReport) -> Figure | None:
             "with corrected p below alpha; the table below has all numbers.",
         ),
         "Mean change of the edges between two networks and, on the diagonal, within one, Fisher z; "
-        "treated minus control where there is a control arm. Star: corrected p below alpha "
-        f"({count}). Exploratory: it does not influence the verdict.",
+        "treated minus control if there is a control arm. Star: corrected p below alpha "
+        f"({count}). This map is exploratory and does not influence the verdict.",
     )
 
 
@@ -243,6 +245,7 @@ def network_table(report: StudyReport) -> PageTable:
     Returns
     -------
     PageTable
+        One row per pair of networks.
     """
     rows = [
         (
@@ -267,7 +270,7 @@ def _centres(report: StudyReport) -> Floats:
 
 
 def _ends(report: StudyReport) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats] | None:
-    """Return the regions of every edge, and its change by treatment; None if none can be drawn."""
+    """Return both regions and the change of every edge, or None if no edge can be drawn."""
     change = report.edge_column("estimate_z")
     first, second = edge_ends(len(report.regions))
     if change is None or len(change) != len(first):
@@ -278,11 +281,11 @@ def _ends(report: StudyReport) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int
     return (first, second, available) if np.isfinite(available).any() else None
 
 
-def _strongest(values: Floats, positions: npt.NDArray[np.intp], most: int) -> list[int]:
-    """Return the positions of the largest of the finite values."""
+def _strongest(values: Floats, positions: npt.NDArray[np.intp], max_edges: int) -> list[int]:
+    """Return the positions of the finite values with the largest magnitude."""
     available = positions[np.isfinite(values[positions])]
     order = np.argsort(-np.abs(values[available]), kind="stable")
-    return [int(k) for k in available[order][:most]]
+    return [int(k) for k in available[order][:max_edges]]
 
 
 def connectome_figure(report: StudyReport) -> Figure | None:
@@ -295,7 +298,7 @@ def connectome_figure(report: StudyReport) -> Figure | None:
     Returns
     -------
     Figure or None
-        None without centres of regions or tests of edges.
+        None if centres of regions or tests of edges are not available.
     """
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -314,22 +317,23 @@ def connectome_figure(report: StudyReport) -> Figure | None:
             _centres(report),
             edges,
             key="connectome",
-            alt=f"The {len(edges)} edges that changed most clearly, on a brain seen from the left, "
-            f"the front and above: {up} increased and {len(edges) - up} decreased.",
+            alt=f"The {len(edges)} edges with the largest statistics, on a brain seen from the "
+            f"left, the front and above: {up} increased and {len(edges) - up} decreased.",
         ),
         f"The {len(edges)} edges with the largest statistics, irrespective of p; {words} a "
-        "corrected p below alpha. Red: connectivity increased; blue: it decreased. Exploratory.",
+        "corrected p below alpha. Red: connectivity increased; blue: connectivity decreased. This "
+        "map is exploratory.",
     )
 
 
 def _whole_brain(report: StudyReport, change: Floats) -> list[int]:
     statistic = report.edge_column("statistic")
     by = change if statistic is None else np.where(np.isfinite(change), statistic, np.nan)
-    return _strongest(by, np.arange(len(change)), _DRAWN)
+    return _strongest(by, np.arange(len(change)), _MAX_EDGES)
 
 
 def connectome_data(report: StudyReport) -> dict[str, Any] | None:
-    """Return what the rotating brain draws.
+    """Return the data of the rotating brain.
 
     Parameters
     ----------
@@ -338,9 +342,10 @@ def connectome_data(report: StudyReport) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        None without centres of regions or changes of edges.
-        ``outline``: points of a brain's surface, mm; ``nodes``: x, y, z (mm) and label of each
-        region; ``sets``: title, words, and edges as [region, region, change].
+        None if centres of regions or changes of edges are not available.
+        ``outline`` holds points on the surface of a brain (mm), ``nodes`` holds x, y, z (mm) and
+        the label of each region, and ``sets`` holds sets of edges with a title, a description
+        (``words``), and edges as [region, region, change].
     """
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -352,23 +357,24 @@ def connectome_data(report: StudyReport) -> dict[str, Any] | None:
     def edges(positions: Sequence[int]) -> list[list[float]]:
         return [[int(first[k]), int(second[k]), round(float(change[k]), 4)] for k in positions]
 
-    whole = _whole_brain(report, change)
+    strongest = _whole_brain(report, change)
     sets = [
         {
             "title": "Largest statistics of the whole brain",
-            "words": f"The {len(whole)} edges with the largest statistics; exploratory.",
-            "edges": edges(whole),
+            "words": f"The {len(strongest)} edges with the largest statistics; exploratory.",
+            "edges": edges(strongest),
         }
     ]
     members = _members(
         report.change_by_strength or {}, [str(r.get("term")) for r in report.ranked_circuits()]
     )
     for name, mask in members.items():
-        of_circuit = np.flatnonzero(mask & np.isfinite(change))
-        chosen = _strongest(change, of_circuit, _MOST_OF_CIRCUIT)
+        positions = np.flatnonzero(mask & np.isfinite(change))
+        chosen = _strongest(change, positions, _MAX_CIRCUIT_EDGES)
         if chosen:
-            all_ = len(chosen) == len(of_circuit)
-            which = "All" if all_ else f"The {len(chosen)} of {len(of_circuit)} most changed"
+            is_complete = len(chosen) == len(positions)
+            n_edges = f"The {len(chosen)} of {len(positions)} most changed"
+            which = "All" if is_complete else n_edges
             sets.append(
                 {
                     "title": report.title(name),

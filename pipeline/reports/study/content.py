@@ -1,4 +1,4 @@
-"""The values that the report of a study shows."""
+"""The data of the study report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +14,12 @@ from circuitshift.pipeline.reports.page import Row
 __all__ = ["ARMS", "StudyReport"]
 
 ARMS = ("treated", "control", "reference")
-_LONGEST_TITLE = 80
+_MAX_TITLE = 80  # characters that fit into a figure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyReport:
-    """Everything that the page of one study shows.
+    """Data of the report of one study.
 
     Parameters
     ----------
@@ -35,25 +35,25 @@ class StudyReport:
         One row per run: participant_id, arm, session, mean_fd_mm, minutes, residual_dof,
         n_regions_lost.
     change_by_strength : mapping, optional
-        ``typical_z``, ``change_treated_z``, ``change_control_z``, ``is_circuit`` of every edge,
-        ``circuits``, the names of its circuits separated by commas, and the other columns of
-        edges.tsv.
+        Columns of edges.tsv, with ``typical_z``, ``change_treated_z``, ``change_control_z`` and
+        ``is_circuit`` of every edge, and ``circuits``, the names of its circuits separated by
+        commas.
     notes : tuple of str
-        Notes on the input.
+        Notes on the input data.
     methods : str
-        Text for a methods section.
+        Text for the methods section of an article.
     change : sequence of mapping
         Rows of change.tsv.
     secondary : mapping of str to sequence of mapping
         Rows of each table of the secondary analyses, by its name.
     references : sequence of str
-        Works that the methods cite, one line each.
+        Works that the methods text cites, one line each.
     regions : sequence of Region
-        Regions of the atlas, in the order of its columns.
+        Regions of the atlas, in the order of its table.
     pages : mapping of str to str
         Links to the pages of participants, by participant_id.
     files : mapping of str to sequence of str
-        Files in the folder of the page, and the columns of each.
+        Columns of each file in the folder of the page, by file name.
     """
 
     verdict: Row
@@ -74,8 +74,8 @@ class StudyReport:
     @property
     def design(self) -> Row:
         """The design that verdict.json records."""
-        found: Row = self.verdict.get("design") or {}
-        return found
+        design: Row = self.verdict.get("design") or {}
+        return design
 
     @property
     def alpha(self) -> float:
@@ -84,7 +84,7 @@ class StudyReport:
 
     @property
     def visits(self) -> tuple[str, str]:
-        """Sessions of the two visits; the first and the last one if the design names none."""
+        """Sessions of the two visits; the first and the last session if the design names none."""
         sessions = list(dict.fromkeys(str(row.get("session")) for row in self.participants))
         return (
             str(self.design.get("baseline") or (sessions[0] if sessions else "baseline")),
@@ -97,11 +97,12 @@ class StudyReport:
         Parameters
         ----------
         name : str
+            Name of the family in tests.tsv.
         """
         return [row for row in self.tests if row.get("family") == name]
 
     def ranked_circuits(self) -> list[Row]:
-        """Return the tests of circuits, the clearest first."""
+        """Return the tests of circuits, sorted by significance and size of the statistic."""
 
         def order(row: Row) -> tuple[bool, float]:
             size = abs(wording.number(row.get("statistic")))
@@ -115,21 +116,23 @@ class StudyReport:
         Parameters
         ----------
         circuit : str
+            Name of the circuit.
         """
-        known = self.verdict.get("circuits") or {}
-        return str((known.get(circuit) or {}).get("title") or circuit)
+        circuits = self.verdict.get("circuits") or {}
+        return str((circuits.get(circuit) or {}).get("title") or circuit)
 
-    def short_title(self, circuit: str, most: int = _LONGEST_TITLE) -> str:
-        """Return the title of a circuit if it fits into a figure, else its name.
+    def short_title(self, circuit: str, max_length: int = _MAX_TITLE) -> str:
+        """Return the title of a circuit, or its name if the title does not fit into a figure.
 
         Parameters
         ----------
         circuit : str
-        most : int
-            Characters that fit.
+            Name of the circuit.
+        max_length : int
+            Number of characters that fit.
         """
         title = self.title(circuit)
-        return title if len(title) <= most else circuit
+        return title if len(title) <= max_length else circuit
 
     def edge_column(self, name: str) -> Floats | None:
         """Return a column of edges.tsv; None if it is missing or has no finite value.
@@ -137,9 +140,10 @@ class StudyReport:
         Parameters
         ----------
         name : str
+            Name of the column.
         """
-        given = (self.change_by_strength or {}).get(name)
-        if given is None:
+        column = (self.change_by_strength or {}).get(name)
+        if column is None:
             return None
-        values = np.asarray(given, float)
+        values = np.asarray(column, float)
         return values if np.isfinite(values).any() else None

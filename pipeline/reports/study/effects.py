@@ -1,4 +1,4 @@
-"""Sections of a study's report: the global change, and the change of each circuit."""
+"""Sections of the study report: global change, and change of each circuit."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ from circuitshift.pipeline.reports.study.estimates import (
 
 __all__ = ["circuit_table", "circuits_section", "global_section", "values_table"]
 
-_MOST_PANELS = 24  # of the figure of individual values; the table has all circuits
+_MAX_PANELS = 24  # in the figure of individual values; the table has all circuits
 
 
 # -- global change --------------------------------------------------------------------------------
@@ -46,8 +46,9 @@ def global_section(report: StudyReport) -> Iterator[Block | None]:
     """
     yield Prose(
         "Does one global model describe the change of all connections outside the predefined "
-        "circuits? Shift: all change by the same amount. Gain: in proportion to their strength. "
-        "Normalisation: toward the reference group, throughout the brain."
+        "circuits? A shift changes all of them by the same amount, a gain changes them in "
+        "proportion to their strength, and normalisation moves them toward the reference group, "
+        "throughout the brain."
     )
     tests = report.family("global")
     if tests:
@@ -55,8 +56,8 @@ def global_section(report: StudyReport) -> Iterator[Block | None]:
         yield Details("Numbers", (tests_table(tests, "Global terms"),))
     else:
         yield Prose("Global terms were not tested.")
-    words = _deviation_words(report.verdict)
-    yield Prose(words) if words else None
+    sentence = _deviation_sentence(report.verdict)
+    yield Prose(sentence) if sentence else None
 
 
 def _global_figure(tests: list[Row], alpha: float) -> Figure:
@@ -69,22 +70,22 @@ def _global_figure(tests: list[Row], alpha: float) -> Figure:
     )
     return Figure(
         svg,
-        "Bars: 95 % confidence intervals. Filled: corrected p below alpha. Shaded: effects below "
-        "the smallest effect of interest; an interval within it rules out a relevant effect.",
+        "Bars: 95 % confidence intervals. Filled: corrected p below alpha. Shaded: effects smaller "
+        "than the smallest effect of interest (equivalence bounds).",
     )
 
 
-def _deviation_words(verdict: Row) -> str:
-    found = verdict.get("deviation") or {}
-    if not found or not (verdict.get("n") or {}).get("reference"):
+def _deviation_sentence(verdict: Row) -> str:
+    deviation = verdict.get("deviation") or {}
+    if not deviation or not (verdict.get("n") or {}).get("reference"):
         return ""
     start = (
         "Normalisation could be tested"
-        if found.get("identified")
+        if deviation.get("identified")
         else "Normalisation was not tested"
     )
-    p = wording.p_value(found.get("p"))
-    return f"{start}: {found.get('reason')}" + ("." if p == wording.MISSING else f"; p {p}.")
+    p = wording.p_value(deviation.get("p"))
+    return f"{start}: {deviation.get('reason')}" + ("." if p == wording.MISSING else f"; p {p}.")
 
 
 # -- circuits -------------------------------------------------------------------------------------
@@ -106,8 +107,8 @@ def circuits_section(report: StudyReport) -> Iterator[Block | None]:
         yield _forest_figure(report)
         yield circuit_table(report)
         yield Prose(
-            "Share closed: change divided by the deviation from the reference group; withheld "
-            "where patients do not differ reliably from it. Reliability: ICC(C,1) of the circuit "
+            "Share closed: change divided by the deviation from the reference group; withheld if "
+            "patients do not differ reliably from that group. Reliability: ICC(C,1) of the circuit "
             "over two measurements without treatment.",
             "soft",
         )
@@ -121,7 +122,11 @@ def circuits_section(report: StudyReport) -> Iterator[Block | None]:
     else:
         yield Prose("Circuit values of individual participants are not available.")
     predictions = _predictions(report.verdict)
-    yield Details("Predicted directions, and why", (Pairs(predictions),)) if predictions else None
+    yield (
+        Details("Predicted directions and their rationale", (Pairs(predictions),))
+        if predictions
+        else None
+    )
     skipped = report.verdict.get("circuits_not_resolved") or ()
     if skipped:
         yield Heading("Circuits that this atlas cannot resolve")
@@ -153,13 +158,13 @@ def _forest_figure(report: StudyReport) -> Figure:
         svg,
         "Residual change of each circuit (beyond the change that the global model predicts for "
         "edges of its strength), with 95 % confidence interval and corrected p. Triangles: "
-        "direction that the definition of the circuit predicts. Vertical stroke: the same after "
-        "adjusting for region-wide changes of the circuit's own regions.",
+        "direction predicted by the definition of the circuit. Vertical lines: residual change "
+        "after adjusting for region-wide changes of the regions of the circuit.",
     )
 
 
 def circuit_table(report: StudyReport) -> PageTable:
-    """Tabulate the change of each circuit: plain, and beyond the global model.
+    """Tabulate the unadjusted and the residual change of each circuit.
 
     Parameters
     ----------
@@ -171,17 +176,17 @@ def circuit_table(report: StudyReport) -> PageTable:
         One row per circuit.
     """
     families = ("specific", "specific, node-adjusted", "circuit change")
-    found = {f: {row.get("term"): row for row in report.family(f)} for f in families}
+    tests = {f: {row.get("term"): row for row in report.family(f)} for f in families}
     closed = {row.get("circuit"): row for row in report.secondary.get("normalisation") or ()}
     rows = []
-    for term, row in found["specific"].items():
-        plain = found["circuit change"].get(term) or {}
-        by_node = found["specific, node-adjusted"].get(term) or {}
+    for term, row in tests["specific"].items():
+        unadjusted = tests["circuit change"].get(term) or {}
+        by_region = tests["specific, node-adjusted"].get(term) or {}
         title = report.title(str(term))
         rows.append(
             (
                 title if title == term else f"{title} ({term})",
-                wording.show(plain.get("estimate"), 3, sign=True),
+                wording.show(unadjusted.get("estimate"), 3, sign=True),
                 wording.show(row.get("estimate"), 3, sign=True),
                 interval(row),
                 wording.p_value(row.get("p_corrected")),
@@ -190,13 +195,13 @@ def circuit_table(report: StudyReport) -> PageTable:
                 wording.p_value(row.get("p")),
                 wording.p_value(row.get("equivalence_p")),
                 wording.bayes_factor(row.get("bf10")),
-                wording.show(by_node.get("estimate"), 3, sign=True),
-                wording.p_value(by_node.get("p_corrected")),
+                wording.show(by_region.get("estimate"), 3, sign=True),
+                wording.p_value(by_region.get("p_corrected")),
             )
         )
     head = (
         "Circuit",
-        "Plain change",
+        "Unadjusted change",
         "Residual change",
         "95 % interval",
         "p corrected",
@@ -212,7 +217,7 @@ def circuit_table(report: StudyReport) -> PageTable:
 
 
 def _share(row: Row) -> str:
-    """Share of the deviation from the reference group that was closed, with its interval."""
+    """Return the share of the deviation that was closed, with its interval."""
     if wording.show(row.get("share")) == wording.MISSING:
         return "withheld" if row else wording.MISSING
     ends = (wording.show(row.get(end)) for end in ("ci_low", "ci_high"))
@@ -220,12 +225,12 @@ def _share(row: Row) -> str:
 
 
 def _reliability(report: StudyReport, term: str) -> str:
-    """ICC(C,1) of two visits without treatment; of halves of one visit when there are none."""
-    found = [r for r in report.secondary.get("reliability") or () if r.get("circuit") == term]
-    found.sort(key=lambda row: str(row.get("source")).startswith("halves"))
-    if not found:
+    """Return ICC(C,1) over two visits without treatment, or else over the halves of a visit."""
+    rows = [r for r in report.secondary.get("reliability") or () if r.get("circuit") == term]
+    rows.sort(key=lambda row: str(row.get("source")).startswith("halves"))
+    if not rows:
         return wording.MISSING
-    return f"{wording.show(found[0].get('icc_consistency'))} ({found[0].get('source')})"
+    return f"{wording.show(rows[0].get('icc_consistency'))} ({rows[0].get('source')})"
 
 
 def _individual_figure(report: StudyReport) -> Figure | None:
@@ -255,10 +260,10 @@ def _individual_figure(report: StudyReport) -> Figure | None:
             np.array([nan_mean(np.array(z)) for z in healthy.get(name, {}).values()], float),
             hit=name in hits,
         )
-        for name, arms in list(shown.items())[:_MOST_PANELS]
+        for name, arms in list(shown.items())[:_MAX_PANELS]
     ]
-    more = len(shown) - len(drawn)
-    rest = f" The {len(drawn)} clearest circuits of {len(shown)} are drawn." if more else ""
+    n_omitted = len(shown) - len(drawn)
+    rest = f" The {len(drawn)} clearest circuits of {len(shown)} are drawn." if n_omitted else ""
     svg = figures.spaghetti(
         drawn,
         visits,
@@ -268,14 +273,14 @@ def _individual_figure(report: StudyReport) -> Figure | None:
     )
     return Figure(
         svg,
-        "Thin lines: participants with both visits; short strokes: participants with one. In a "
-        "crossover, the treated visits are shown. A star marks circuits that changed beyond the "
-        f"global model. These are plain values, which a global change moves as well.{rest}",
+        "Thin lines: participants with both visits; short lines: participants with one visit. In a "
+        "crossover, the visits under treatment are shown. Star: circuits that changed beyond the "
+        f"global model. The values are unadjusted and also reflect a global change.{rest}",
     )
 
 
 def values_table(report: StudyReport) -> PageTable:
-    """Tabulate the value of each circuit, one row per participant and session.
+    """Tabulate the value of each circuit in each participant and session.
 
     Parameters
     ----------
@@ -284,12 +289,13 @@ def values_table(report: StudyReport) -> PageTable:
     Returns
     -------
     PageTable
+        One row per participant and session.
     """
     circuits = list(dict.fromkeys(str(row.get("circuit")) for row in report.participants))
-    by: dict[tuple[str, ...], dict[str, object]] = {}
+    by_visit: dict[tuple[str, ...], dict[str, object]] = {}
     for row in report.participants:
         key = tuple(wording.cell(row.get(k)) for k in ("participant_id", "group", "arm", "session"))
-        by.setdefault(key, {})[str(row.get("circuit"))] = row.get("value_z")
+        by_visit.setdefault(key, {})[str(row.get("circuit"))] = row.get("value_z")
     rank = {session: k for k, session in enumerate(report.visits)}
 
     def order(item: tuple[tuple[str, ...], object]) -> tuple[object, ...]:
@@ -297,7 +303,7 @@ def values_table(report: StudyReport) -> PageTable:
 
     rows = [
         (*key, *(wording.show(values.get(c), 3) for c in circuits))
-        for key, values in sorted(by.items(), key=order)
+        for key, values in sorted(by_visit.items(), key=order)
     ]
     return PageTable(
         "Mean Fisher z of each circuit", ("Participant", "Group", "Arm", "Session", *circuits), rows

@@ -1,4 +1,4 @@
-"""Rows of tests.tsv as tables, as rows of forest plots, and in words."""
+"""Conversion of rows of tests.tsv to tables, rows of forest plots, and text."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -14,25 +14,26 @@ if TYPE_CHECKING:
 
 __all__ = ["alt_text", "forest_row", "interval", "tests_table"]
 
-_NAMED = 12  # estimates that the description of a figure names; the table has all
+_MAX_NAMED = 12  # estimates in the text alternative of a figure; the table has all
 
 
 def forest_row(
     row: Row, name: str, alpha: float, *, hint: str = "", second: object = None
 ) -> "ForestRow":
-    """Make a row of a forest plot from a row of tests.tsv.
+    """Convert a row of tests.tsv to a row of a forest plot.
 
     Parameters
     ----------
     row : mapping
+        Row of tests.tsv.
     name : str
-        What the figure calls it.
+        Name of the row in the figure.
     alpha : float
-        Corrected p values below it are drawn filled.
+        Estimates with a smaller corrected p are drawn filled.
     hint : str
         Predicted direction.
     second : object
-        Another estimate of the same effect.
+        Another estimate of the same effect; None if there is none.
 
     Returns
     -------
@@ -55,33 +56,34 @@ def forest_row(
 
 
 def alt_text(start: str, rows: Sequence[Row]) -> str:
-    """Describe a forest plot for readers who cannot see it.
+    """Return the text alternative of a forest plot.
 
     Parameters
     ----------
     start : str
-        What the figure shows.
+        Content of the figure.
     rows : sequence of mapping
         Rows of tests.tsv.
 
     Returns
     -------
     str
-        The first estimates; the table below the figure has all.
+        The first estimates, and a reference to the table below the figure.
     """
-    named = [f"{row.get('term')} {wording.estimate_text(row)}" for row in rows[:_NAMED]]
-    more = f"; and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+    named = [f"{row.get('term')} {wording.estimate_text(row)}" for row in rows[:_MAX_NAMED]]
+    more = f"; and {len(rows) - _MAX_NAMED} more" if len(rows) > _MAX_NAMED else ""
     return f"{start}: {'; '.join(named)}{more}. The table below has all numbers."
 
 
 def tests_table(rows: Iterable[Row], caption: str) -> PageTable:
-    """Tabulate estimates with all their numbers.
+    """Tabulate estimates with their intervals, test statistics and p values.
 
     Parameters
     ----------
     rows : iterable of mapping
         Rows of tests.tsv.
     caption : str
+        Caption of the table.
 
     Returns
     -------
@@ -127,7 +129,7 @@ def tests_table(rows: Iterable[Row], caption: str) -> PageTable:
 
 
 def interval(row: Row) -> str:
-    """Write the confidence interval of an estimate.
+    """Format the confidence interval of an estimate.
 
     Parameters
     ----------
@@ -148,6 +150,6 @@ def interval(row: Row) -> str:
 
 
 def _digits(row: Row) -> int:
-    """Decimals that show an interval: effects per mm are small."""
+    """Return the number of decimals that resolve an interval, since effects per mm are small."""
     half = (wording.number(row.get("ci_high")) - wording.number(row.get("ci_low"))) / 2
     return int(np.clip(2 - np.floor(np.log10(half)), 3, 8)) if half > 0 else 3

@@ -1,4 +1,4 @@
-"""From the outputs of the group level to the report of the study; no test is computed again."""
+"""Conversion of the outputs of the group level to the study report, without recomputing tests."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,16 +37,16 @@ _QUALITY = ("mean_fd_mm", "minutes", "residual_dof", "n_regions_lost")
 
 
 def report_group(out_dir: Path, verdict: Path | None = None, *, again: bool = False) -> ReportFile:
-    """Write ``group/report.html`` and ``group/references.bib`` unless they exist and are valid.
+    """Write ``group/report.html`` and ``group/references.bib`` unless they are up to date.
 
     Parameters
     ----------
     out_dir : Path
         Root of the output data set.
     verdict : Path, optional
-        ``verdict.json``, when it is not at its usual place.
+        Path of ``verdict.json`` if it is not in its usual place.
     again : bool
-        Write them even so.
+        Write the files in any case.
 
     Returns
     -------
@@ -60,12 +60,12 @@ def report_group(out_dir: Path, verdict: Path | None = None, *, again: bool = Fa
     folder = out_dir / "group"
     path = verdict or folder / "verdict.json"
     if not path.exists():
-        raise InputError(f"{path} is not there; run the group level first")
+        raise InputError(f"{path} does not exist; run the group level first")
     target, bib = folder / "report.html", folder / "references.bib"
     with recorded_digests("group", out_dir) as digests:
         key = _page_key(path, out_dir, digests)
-    is_there = target.exists() and bib.exists()
-    if not again and is_there and key.encode() in target.read_bytes():
+    is_written = target.exists() and bib.exists()
+    if not again and is_written and key.encode() in target.read_bytes():
         return ReportFile(target)
     content = tables.read_json(path) | {"inputs_hash": key}
     participants = _rows(folder / "circuits.tsv")
@@ -100,15 +100,15 @@ def report_group(out_dir: Path, verdict: Path | None = None, *, again: bool = Fa
 
 
 def _page_key(verdict: Path, out_dir: Path, digests: Digests) -> str:
-    """Hash of everything that the page shows: the group level, runs, regions, who has a page."""
+    """Return a hash of all inputs of the page: group level, runs, regions and participant pages."""
     files = [verdict, *verdict.parent.glob("*.tsv"), *verdict.parent.glob("*.json")]
     files += out_dir.glob("**/sub-*/sub-*_runs.tsv")
     files += (out_dir / "sourcedata" / "atlases").glob("*")
-    seen = [
+    contents = [
         (path.relative_to(out_dir).as_posix() if path != verdict else "", digests.of(path))
         for path in complete_files(files)
     ]
-    return hash_of(seen, _pages(out_dir), code_hash(__name__))
+    return hash_of(contents, _pages(out_dir), code_hash(__name__))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -116,7 +116,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _quality(out_dir: Path, content: Row, available: Sequence[Row]) -> list[dict[str, object]]:
-    """Motion, minutes and coverage of every measured run of the primary analysis."""
+    """Return motion, minutes and coverage of every measured run of the primary analysis."""
     arms = {row["participant_id"]: row["arm"] for row in available}
     out: list[dict[str, object]] = []
     for path in sorted(out_dir.glob("**/sub-*/sub-*_runs.tsv")):
@@ -135,7 +135,7 @@ def _quality(out_dir: Path, content: Row, available: Sequence[Row]) -> list[dict
 
 
 def _edges(path: Path) -> dict[str, object]:
-    """Group means and tests of every edge, and the names of its circuits."""
+    """Return group means and tests of every edge, and the names of its circuits."""
     if not path.exists():
         return {}
     table = tables.read_table(path)
@@ -147,7 +147,7 @@ def _edges(path: Path) -> dict[str, object]:
 
 
 def _pages(out_dir: Path) -> dict[str, str]:
-    """Link from ``group/`` to the page of each participant who has one."""
+    """Return links from ``group/`` to the existing pages of participants."""
     out = {}
     for path in sorted(out_dir.glob("**/sub-*.html")):
         parts = path.relative_to(out_dir).parts
@@ -157,7 +157,7 @@ def _pages(out_dir: Path) -> dict[str, str]:
 
 
 def _files(folder: Path) -> Mapping[str, Sequence[str]]:
-    """Tables beside the page, and the columns of each."""
+    """Return the tables in the folder of the page, and the columns of each."""
     return {
         path.name: tuple(tables.read_json(path.with_suffix(".json")))
         for path in complete_files(folder.glob("*.tsv"))

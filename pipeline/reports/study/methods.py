@@ -1,6 +1,6 @@
-"""Section of a study's report: methods, references, checklist and provenance.
+"""Section of the study report: methods, references, checklist and provenance.
 
-Each sentence states only choices that are read from the record of the analysis.
+The text states only choices that are read from the record of the analysis.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,16 +37,16 @@ __all__ = [
 
 Row = Mapping[str, Any]
 
-#: Words for each estimator of edges.
+#: Description of each estimator of edges.
 EDGE_WORDS = {
     "pearson": "Pearson correlations",
     "partial": "partial correlations (Ledoit-Wolf shrunk covariance, "
     "doi:10.1016/S0047-259X(03)00096-4)",
 }
 _BACKGROUND = {
-    "all": "all edges in no tested circuit",
+    "all": "all edges outside the tested circuits",
     "disjoint": "edges that share no region with a tested circuit",
-    "matched": "edges in no circuit, matched to the circuits in strength and length",
+    "matched": "edges outside all circuits, matched to the circuits in strength and length",
 }
 _DETECTABLE, _COBIDAS = "doi:10.1177/0193841X9501900504", "doi:10.1038/nn.4500"
 
@@ -58,9 +58,9 @@ class StudyMethods:
     Parameters
     ----------
     text : str
-        For a methods section; works are cited as ``doi:...``.
+        Text for the methods section of an article; works are cited as ``doi:...``.
     references : tuple of str
-        One line for each of those works, and for those of the atlas and of the circuits.
+        One line for each work that the text, the atlas or the circuits cite.
     bib : str
         The same works as BibTeX.
     """
@@ -71,7 +71,7 @@ class StudyMethods:
 
 
 def methods_section(report: StudyReport) -> Iterator[Block | None]:
-    """Show the methods text, its references, a checklist, and what made the results.
+    """Show the methods text, its references, the COBIDAS checklist, and the provenance.
 
     Parameters
     ----------
@@ -85,26 +85,26 @@ def methods_section(report: StudyReport) -> Iterator[Block | None]:
     if report.references:
         yield Heading("References")
         yield Items(report.references, ordered=True)
-    yield Heading("Checklist after COBIDAS")
+    yield Heading("COBIDAS checklist")
     yield Prose(
-        f"Filled in from the files of this run (Nichols 2017, {_COBIDAS}). Items that the files do "
-        "not contain are left to the authors."
+        f"Completed from the files of this analysis (Nichols 2017, {_COBIDAS}). Items that the "
+        "files do not contain are to be completed by the authors."
     )
     yield _checklist_table(report)
     if report.files:
-        yield Heading("Tables of this report")
+        yield Heading("Source files of this report")
         yield Items([_file_line(name, columns) for name, columns in report.files.items()])
     yield Heading("Provenance")
     yield Pairs(_provenance(report.verdict))
 
 
 def _checklist_table(report: StudyReport) -> PageTable:
-    missing = Cell("not in the files: to be stated by the authors", "open")
+    missing = Cell("not in the files; to be stated by the authors", "open")
     rows = [
         (item, Cell(topic, "nowrap"), answer or missing)
         for topic, item, answer in checklist(report.verdict, report.tests)
     ]
-    caption = "Items of an analysis of connectivity"
+    caption = "COBIDAS items for an analysis of connectivity"
     return PageTable(caption, ("Item", "Topic", "Answer"), rows, style="text")
 
 
@@ -112,10 +112,10 @@ def _file_line(name: str, columns: Sequence[str]) -> Words:
     return (Link(name, name), f": {', '.join(columns)}") if columns else (Link(name, name),)
 
 
-#: What a part of the design means that the study file does not state.
+#: Meaning of those parts of the design that the study file does not state.
 _UNSTATED = {
     "circuits": "all circuits that the atlas resolves",
-    "covariates": "none stated; those that were used are given in the methods",
+    "covariates": "none stated; the methods text lists the covariates that were used",
     "directions": "none stated, so all tests are two-sided",
 }
 
@@ -127,7 +127,7 @@ def _provenance(verdict: Row) -> list[tuple[str, str]]:
     ]
     for key in (
         "inputs_hash",
-        "science_hash",
+        "settings_hash",
         "code_hash",
         "seed",
         "atlas",
@@ -144,13 +144,14 @@ def _provenance(verdict: Row) -> list[tuple[str, str]]:
 
 
 def methods_group(verdict: Row, atlas: Atlas) -> StudyMethods:
-    """Describe the analysis that verdict.json records.
+    """Write the methods text of the analysis that verdict.json records.
 
     Parameters
     ----------
     verdict : mapping
         Content of verdict.json.
     atlas : Atlas
+        Atlas of the analysis.
 
     Returns
     -------
@@ -175,7 +176,7 @@ def _measured(verdict: Row, atlas: Atlas) -> str:
     strategy = str(verdict["strategy"])
     source = f" ({atlas.reference})" if atlas.reference else ""
     rules = (
-        f"Runs with less than {settings.min_minutes:g} minutes left or a mean framewise "
+        f"Runs with less than {settings.min_minutes:g} minutes retained or a mean framewise "
         f"displacement above {settings.max_mean_fd_mm:g} mm were excluded; regions with signal in "
         f"less than {settings.min_coverage:.0%} of their voxels were treated as missing."
         if strategy != AS_GIVEN
@@ -195,13 +196,15 @@ def _measured(verdict: Row, atlas: Atlas) -> str:
 
 def _participants_list(verdict: Row) -> str:
     design, n = verdict["design"], verdict["n"]
-    arms = f"{n['treated']} treated" + f" and {n['control']} control" * bool(n["control"])
+    labels = {arm: f" ({name})" for arm, name in design.get("labels") or ()}
+    arms = f"{n['treated']} treated{labels.get('treated', '')}"
+    arms += f" and {n['control']} control{labels.get('control', '')}" * bool(n["control"])
     reference = f", with {n['reference']} reference participants" if n["reference"] else ""
     out = f"Change from ses-{design['baseline']} to ses-{design['followup']} of {arms} participants"
     if design.get("control_baseline"):
         out += (
-            f" was compared, within participants, with that from ses-{design['control_baseline']} "
-            f"to ses-{design['control_followup']} (crossover)"
+            f" was compared within participants with the change from "
+            f"ses-{design['control_baseline']} to ses-{design['control_followup']} (crossover)"
         )
     names = list(verdict.get("covariates") or ())
     covariates = f"Covariates: {', '.join(names)}." if names else "There were no covariates."
@@ -223,22 +226,22 @@ def _model(verdict: Row) -> str:
     if terms:
         model = (
             "For each participant a global model was fitted to background edges "
-            f"({background}); its tested terms were: {', '.join(terms)}."
+            f"({background}). Its tested terms were: {', '.join(terms)}."
         )
     else:
         model = "Global terms were not tested."
     return (
         f"{model} The response of each of {wording.count(len(circuits), 'circuit')} "
-        f"({', '.join(circuits)}) was its mean change beyond the global model."
+        f"({', '.join(circuits)}) was its mean residual change (beyond the global model)."
     )
 
 
 def _inference(verdict: Row) -> str:
     design = verdict["design"]
-    fixed = [f"{name} ({side})" for name, side in design.get("directions") or ()]
+    directions = [f"{name} ({side})" for name, side in design.get("directions") or ()]
     sides = (
-        f"Tests were two-sided, except for directions fixed in advance: {', '.join(fixed)}."
-        if fixed
+        f"Tests were two-sided, except for directions fixed in advance: {', '.join(directions)}."
+        if directions
         else "Tests were two-sided."
     )
     return (
@@ -250,13 +253,13 @@ def _inference(verdict: Row) -> str:
         f"edge. Bayes factors are JZS, with a Cauchy prior of scale {R_MEDIUM:.3f} "
         "(doi:10.3758/PBR.16.2.225). "
         "Edges were correlated with motion over participants (QC-FC, "
-        "doi:10.1016/j.neuroimage.2017.03.020), and these correlations with the length of edges "
-        "(doi:10.1016/j.neuroimage.2017.12.073)."
+        "doi:10.1016/j.neuroimage.2017.03.020), and these correlations were correlated with the "
+        "length of the edges (doi:10.1016/j.neuroimage.2017.12.073)."
     )
 
 
 def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
-    """Answer the items of COBIDAS that concern an analysis of connectivity.
+    """Answer the COBIDAS items that concern an analysis of connectivity.
 
     Parameters
     ----------
@@ -268,7 +271,7 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
     Returns
     -------
     list of (str, str, str)
-        Topic, item, and the answer; an empty answer where the files do not contain it.
+        Topic, item and answer; the answer is empty if the files do not contain it.
 
     Notes
     -----
@@ -276,28 +279,32 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
     """
     n, design = verdict.get("n") or {}, verdict.get("design") or {}
     settings = verdict.get("science") or {}
-    given = verdict.get("strategy") == AS_GIVEN
+    is_as_given = verdict.get("strategy") == AS_GIVEN
     counts = ", ".join(f"{n[k]} {k}" for k in ("treated", "control", "reference") if n.get(k))
     missing = (verdict.get("exclusion_by_arm") or {}).get("analysed_and_lost") or {}
-    found = (verdict.get("quality") or {}).get("qcfc_median_abs_r")
+    qcfc = (verdict.get("quality") or {}).get("qcfc_median_abs_r")
     plan = verdict.get("plan") or {}
     versions = verdict.get("versions") or {}
     of_circuits = [row for row in tests if row.get("family") == "specific"]
     rows = (
         ("Participants", "Number analysed, by group", counts),
-        ("Participants", "Number lost, by group", _pairs({k: v[1] for k, v in missing.items()})),
+        (
+            "Participants",
+            "Number not analysed, by group",
+            _pairs({k: v[1] for k, v in missing.items()}),
+        ),
         ("Participants", "Inclusion and exclusion criteria, consent, demographics, diagnosis", ""),
         ("Design", "Visits compared", _visits(design)),
         ("Design", "Random assignment and blinding", ""),
         ("Design", "Sample size and its justification", _power(of_circuits)),
         ("Acquisition", "Scanner, sequence, repetition time, instructions", ""),
         ("Preprocessing", "Software and steps before denoising", ""),
-        ("Preprocessing", "Denoising", "" if given else str(verdict.get("strategy") or "")),
-        ("Preprocessing", "Exclusion of data", "" if given else _thresholds(settings)),
+        ("Preprocessing", "Denoising", "" if is_as_given else str(verdict.get("strategy") or "")),
+        ("Preprocessing", "Exclusion of data", "" if is_as_given else _thresholds(settings)),
         (
             "Preprocessing",
             "Residual relation to motion",
-            _number_or_nothing(found, "median |r| = "),
+            _number_or_nothing(qcfc, "median |r| = "),
         ),
         ("Modelling", "Regions", _regions(verdict)),
         (
@@ -317,13 +324,13 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
         ("Results", "Estimates with intervals for every test", "tests.tsv" if tests else ""),
         ("Reproducibility", "Software", _pairs(versions)),
         ("Reproducibility", "Code, settings and seed", _hashes(verdict)),
-        ("Reproducibility", "Where data and code can be had", ""),
+        ("Reproducibility", "Availability of data and code", ""),
     )
     return list(rows)
 
 
 def _number_or_nothing(value: object, start: str) -> str:
-    """Return words and a number, or nothing if the number is not available."""
+    """Return a number after a text, or an empty string if the number is not available."""
     text = wording.show(value)
     return "" if text == wording.MISSING else f"{start}{text}"
 
@@ -372,5 +379,5 @@ def _method(rows: Sequence[Row]) -> str:
 
 
 def _hashes(verdict: Row) -> str:
-    names = ("code_hash", "science_hash", "seed")
+    names = ("code_hash", "settings_hash", "seed")
     return ", ".join(f"{k.replace('_', ' ')} {verdict[k]}" for k in names if k in verdict)

@@ -1,6 +1,6 @@
-"""The report of a study: the list of its sections, and the page that follows from it.
+"""The study report: the list of its sections, and the function that writes the page.
 
-To add a section, write a function that turns a `StudyReport` into blocks and name it here.
+To add a section, write a function that turns a `StudyReport` into blocks and add it to `SECTIONS`.
 """
 
 from pathlib import Path
@@ -43,12 +43,14 @@ SECTIONS: tuple[Section[StudyReport], ...] = (
 
 
 def write_study_report(path: Path, report: StudyReport) -> None:
-    """Write the page of one study.
+    """Write the report of one study.
 
     Parameters
     ----------
     path : Path
+        File to write.
     report : StudyReport
+        Data of the report.
     """
     page = render(
         shown_sections(SECTIONS, report),

@@ -1,4 +1,4 @@
-"""Sections of a study's report: who was analysed, and the quality of their data."""
+"""Sections of the study report: flow of participants, and data quality."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -47,7 +47,7 @@ QUALITY = (
 
 
 def participants_section(report: StudyReport) -> Iterator[Block | None]:
-    """Show the flow of participants, and who or what was excluded.
+    """Show the flow of participants, and the excluded participants and runs.
 
     Parameters
     ----------
@@ -68,12 +68,13 @@ def participants_section(report: StudyReport) -> Iterator[Block | None]:
     p = wording.p_value((report.verdict.get("exclusion_by_arm") or {}).get("p"))
     if p != wording.MISSING:
         yield Prose(
-            f"Were participants lost equally often in both arms? Fisher's exact test: p {p}."
+            f"Difference between the arms in the share of participants who were not analysed "
+            f"(Fisher's exact test): p {p}."
         )
 
 
 def flow_figure(report: StudyReport) -> Figure | None:
-    """Draw how many participants were enrolled, measured at each visit, and analysed, by arm.
+    """Draw the numbers of participants who were enrolled, measured and analysed, by arm.
 
     Parameters
     ----------
@@ -95,8 +96,8 @@ def flow_figure(report: StudyReport) -> Figure | None:
     )
     return Figure(
         figures.flow(arms, key="flow", alt=f"Flow of participants. {numbers}."),
-        "From the list of participants to the analysis. A visit is usable if at least one of its "
-        "runs is. Reasons are those of exclusions.tsv; a participant may have several.",
+        "Participants from enrolment to analysis. A visit is usable if at least one of its runs is "
+        "usable. Reasons are taken from exclusions.tsv; a participant may have several reasons.",
     )
 
 
@@ -137,17 +138,19 @@ def _flow_table(report: StudyReport) -> PageTable:
 
 
 def exclusion_table(report: StudyReport, *, no_role: bool = False) -> PageTable:
-    """Tabulate who or what is excluded, by arm.
+    """Tabulate excluded participants and runs by arm.
 
     Parameters
     ----------
     report : StudyReport
     no_role : bool
-        Only participants whose group has no role in the study; otherwise all others.
+        Whether to list only participants whose group has no role in the study; otherwise they
+        are omitted.
 
     Returns
     -------
     PageTable
+        One row per exclusion.
     """
     arms = {
         row.get("participant_id"): row.get("arm")
@@ -181,7 +184,7 @@ def _arm(value: object) -> str:
 
 
 def quality_section(report: StudyReport) -> Iterator[Block | None]:
-    """Show motion and data quality by arm and visit, and which participants stand out.
+    """Show motion and data quality by arm and visit, and participants to check.
 
     Parameters
     ----------
@@ -198,19 +201,19 @@ def quality_section(report: StudyReport) -> Iterator[Block | None]:
     else:
         yield Prose("The quality of runs is not available.")
     yield Heading("Edges and their change in relation to motion")
-    sentences = _confound_words(report.verdict)
+    sentences = _confound_sentences(report.verdict)
     if not sentences:
         yield Prose("Motion was unavailable, or available for too few participants.")
     yield from map(Prose, sentences)
     yield length_figure(report)
-    found = outliers(report)
-    if found:
+    to_check = outliers(report)
+    if to_check:
         yield Heading("Participants to check")
-        yield Items(found)
+        yield Items(to_check)
 
 
 def _by_arm(report: StudyReport) -> dict[tuple[str, str], list[Row]]:
-    """Group runs by arm and session; arms in order of interest, sessions in order of time."""
+    """Group runs by arm and session; sessions are in the order of time."""
     out: dict[tuple[str, str], list[Row]] = {}
     for row in report.quality:
         arm, session = wording.cell(row.get("arm")), wording.cell(row.get("session"))
@@ -230,7 +233,7 @@ def _by_arm(report: StudyReport) -> dict[tuple[str, str], list[Row]]:
 
 
 def quality_table(report: StudyReport) -> PageTable:
-    """Tabulate medians of quality by arm and session.
+    """Tabulate the medians of quality measures by arm and session.
 
     Parameters
     ----------
@@ -239,6 +242,7 @@ def quality_table(report: StudyReport) -> PageTable:
     Returns
     -------
     PageTable
+        One row per arm and session.
     """
     rows = []
     for (arm, session), part in _by_arm(report).items():
@@ -272,28 +276,31 @@ def _quality_figure(report: StudyReport) -> Figure | None:
         alt="Motion, minutes and residual degrees of freedom of every run by arm and session; "
         "the table below has the medians.",
     )
-    return Figure(svg, "Each mark is a run; horizontal strokes are medians.")
+    return Figure(svg, "Each mark is a run; horizontal lines are medians.")
 
 
-def _confound_words(verdict: Row) -> list[str]:
-    """Say whether edges, and their change, correlate with motion over participants."""
-    found = verdict.get("quality") or {}
+def _confound_sentences(verdict: Row) -> list[str]:
+    """Describe how edges, and their change, correlate with motion over participants."""
+    quality = verdict.get("quality") or {}
     out = []
     for part, words in (
-        (found.get("baseline") or {}, "connectivity of a typical edge at baseline correlates with"),
-        (found, "the change of a typical edge correlates with the change of"),
+        (
+            quality.get("baseline") or {},
+            "connectivity of a typical edge at baseline correlates with",
+        ),
+        (quality, "the change of a typical edge correlates with the change of"),
     ):
         median = wording.show(part.get("qcfc_median_abs_r"))
         if median == wording.MISSING:
             continue
         sentence = (
-            f"Over {wording.show(part.get('qcfc_n_people'), 0)} participants, {words} mean "
-            f"framewise displacement by |r| = {median} (median); "
-            f"{wording.show(part.get('qcfc_null_median_abs_r'))} is expected by chance."
+            f"Over {wording.show(part.get('qcfc_n_participants'), 0)} participants, {words} mean "
+            f"framewise displacement (median |r| = {median}; "
+            f"{wording.show(part.get('qcfc_null_median_abs_r'))} is expected by chance)."
         )
         rho = wording.show(part.get("qcfc_distance_rho"))
         if rho != wording.MISSING:
-            sentence += f" Its correlation with the length of edges is rho = {rho}."
+            sentence += f" These correlations depend on the length of the edges with rho = {rho}."
         out.append(sentence)
     return out
 
@@ -308,7 +315,7 @@ def length_figure(report: StudyReport) -> Figure | None:
     Returns
     -------
     Figure or None
-        None without lengths of edges, or without motion.
+        None if the lengths of edges or motion are not available.
     """
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -336,13 +343,13 @@ def length_figure(report: StudyReport) -> Figure | None:
             alt=f"Correlation of edges with motion against length. {numbers}.",
         ),
         "Each edge: correlation over participants of its connectivity with mean framewise "
-        "displacement, or of its change with the change of displacement. Motion leaves a downward "
-        "slope: with more motion short edges increase and long edges decrease (rho below 0).",
+        "displacement, or of its change with the change of displacement. Motion causes a downward "
+        "slope (rho below 0), because it increases short edges and decreases long edges.",
     )
 
 
 def outliers(report: StudyReport) -> list[Words]:
-    """Name participants to check, and why.
+    """List participants to check, with the reasons.
 
     Parameters
     ----------
@@ -351,7 +358,7 @@ def outliers(report: StudyReport) -> list[Words]:
     Returns
     -------
     list of Words
-        One line per participant, with a link to their page if there is one.
+        One line per participant, with a link to the page of the participant if it exists.
     """
     out: list[Words] = []
     for participant, reasons in sorted(_reasons_to_check(report).items()):
@@ -362,42 +369,44 @@ def outliers(report: StudyReport) -> list[Words]:
 
 
 def _reasons_to_check(report: StudyReport) -> Mapping[str, list[str]]:
-    why: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for (arm, session), rows in _by_arm(report).items():
-        _add_reasons_of_runs(why, arm, session, rows)
+        _add_reasons_of_runs(reasons, arm, session, rows)
     for row in report.secondary.get("influence") or ():
         participant = str(row.get("participant_id"))
-        moved = f"{wording.show(row.get('estimate'), 3)} to {wording.show(row.get('without'), 3)}"
-        why.setdefault(participant, []).append(
-            f"without this participant {row.get('term')} changes most, from {moved}"
+        estimates = (
+            f"{wording.show(row.get('estimate'), 3)} to {wording.show(row.get('without'), 3)}"
+        )
+        reasons.setdefault(participant, []).append(
+            f"without this participant {row.get('term')} changes most, from {estimates}"
         )
     for row in report.exclusions:
         if row.get("code") != NO_ROLE:
             reason = f"excluded: {wording.cell(row.get('code'))}"
-            why.setdefault(str(row.get("participant_id")), []).append(reason)
-    return why
+            reasons.setdefault(str(row.get("participant_id")), []).append(reason)
+    return reasons
 
 
 def _add_reasons_of_runs(
-    why: dict[str, list[str]], arm: str, session: str, rows: Sequence[Row]
+    reasons: dict[str, list[str]], arm: str, session: str, rows: Sequence[Row]
 ) -> None:
     """Add unusual motion, and regions without signal, of the runs of one arm and session."""
     at = f" at ses-{session}" if session else ""
     values = np.array([wording.number(row.get("mean_fd_mm")) for row in rows])
-    for k in _far(values):
+    for k in _outlying(values):
         words = f"mean displacement of {wording.show(values[k], 3)} mm{at}, far above the others"
         reason = f"{words} of arm {arm}" if session else words
-        why.setdefault(str(rows[k].get("participant_id")), []).append(reason)
+        reasons.setdefault(str(rows[k].get("participant_id")), []).append(reason)
     for row in rows:
         missing = wording.number(row.get("n_regions_lost"))
         if missing > 0:
             regions = wording.count(int(missing), "region")
             reason = f"{regions} without enough signal{at}"
-            why.setdefault(str(row.get("participant_id")), []).append(reason)
+            reasons.setdefault(str(row.get("participant_id")), []).append(reason)
 
 
-def _far(values: Floats) -> Iterable[int]:
-    """Positions above the median by more than three scaled median absolute deviations."""
+def _outlying(values: Floats) -> Iterable[int]:
+    """Return positions more than three scaled median absolute deviations above the median."""
     available = values[np.isfinite(values)]
     if available.size < 5:
         return []

@@ -1,4 +1,4 @@
-"""Sections of a study's report: symptoms, detectable effects, and the secondary analyses."""
+"""Sections of the study report: symptoms, detectable effects, and secondary analyses."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -22,14 +22,14 @@ __all__ = [
     "symptom_section",
 ]
 
-_SYMPTOM_PANELS = 6
+_MAX_SYMPTOM_PANELS = 6
 
 
 # -- symptoms -------------------------------------------------------------------------------------
 
 
 def symptom_section(report: StudyReport) -> Iterator[Block | None]:
-    """Show how the change of connectivity relates to the change of symptoms.
+    """Show the relation between the change of connectivity and the change of symptoms.
 
     Parameters
     ----------
@@ -45,17 +45,24 @@ def symptom_section(report: StudyReport) -> Iterator[Block | None]:
         return
     tests = _symptom_tests(report)
     hits = [str(row.get("term")) for row in tests if wording.is_below(row, report.alpha)]
-    found = (
+    result = (
         f"Change of {score} is associated with change of: {', '.join(hits)}."
         if hits
-        else f"No association of change of connectivity with change of {score} was found."
+        else f"No association between change of connectivity and change of {score} was found."
     )
     n = len(_with_score(report))
-    have = wording.count(n, "participant has", "participants have")
-    yield Prose(f"{found} {have} the score at both visits.")
+    subject = wording.count(n, "participant has", "participants have")
+    yield Prose(f"{result} {subject} the score at both visits.")
     yield symptom_figure(report)
     if tests:
-        yield Details("Numbers", (tests_table(tests, "Change of connectivity with symptoms"),))
+        yield Details(
+            "Numbers",
+            (
+                tests_table(
+                    tests, "Association of the change of connectivity with the change of symptoms"
+                ),
+            ),
+        )
 
 
 def _symptom_tests(report: StudyReport) -> list[Row]:
@@ -69,7 +76,7 @@ def _with_score(report: StudyReport) -> list[Row]:
 
 
 def symptom_figure(report: StudyReport) -> Figure | None:
-    """Draw the change of connectivity against the change of symptoms, the clearest terms first.
+    """Draw the change of connectivity against the change of symptoms, strongest terms first.
 
     Parameters
     ----------
@@ -91,9 +98,12 @@ def symptom_figure(report: StudyReport) -> Figure | None:
     for row in ranked:
         kind = "global" if row.get("family") == "symptom: global" else "specific"
         column = f"{kind}_{row.get('term')}"
-        if len(panels) < _SYMPTOM_PANELS and participants and column in participants[0]:
+        if len(panels) < _MAX_SYMPTOM_PANELS and participants and column in participants[0]:
             arms = {
-                arm: (_of(participants, arm, "symptom_change"), _of(participants, arm, column))
+                arm: (
+                    _values(participants, arm, "symptom_change"),
+                    _values(participants, arm, column),
+                )
                 for arm in ("treated", "control")
                 if any(r.get("arm") == arm for r in participants)
             }
@@ -107,12 +117,12 @@ def symptom_figure(report: StudyReport) -> Figure | None:
             key="symptom",
             alt=alt_text(f"Change of connectivity against change of {score}", ranked),
         ),
-        "Each mark is a participant; for circuits, the change beyond the global model is shown, "
-        "Fisher z. The tests below are of the slope within arms.",
+        "Each mark is a participant. For circuits, the residual change (beyond the global model) "
+        "is shown, Fisher z. The tests below concern the slope within arms.",
     )
 
 
-def _of(participants: Sequence[Row], arm: str, column: str) -> Floats:
+def _values(participants: Sequence[Row], arm: str, column: str) -> Floats:
     return np.array([wording.number(r.get(column)) for r in participants if r.get("arm") == arm])
 
 
@@ -132,11 +142,11 @@ def detectable_section(report: StudyReport) -> Iterator[Block | None]:
     """
     tables = detectable_tables(report)
     if not tables:
-        yield Prose("No test has a standard error.")
+        yield Prose("Detectable effects are not available because no test has a standard error.")
         return
     yield Prose(
         "The smallest true effect that a study with these standard errors detects with 80 % "
-        "power: (t(1 \N{MINUS SIGN} \N{GREEK SMALL LETTER ALPHA}/2, df) + t(0.8, df)) "
+        "power is (t(1 \N{MINUS SIGN} \N{GREEK SMALL LETTER ALPHA}/2, df) + t(0.8, df)) "
         "\N{MULTIPLICATION SIGN} standard error (Bloom 1995, doi:10.1177/0193841X9501900504), for "
         f"a single test at \N{GREEK SMALL LETTER ALPHA} = {report.alpha:g}, and for all tests of "
         "the family together (\N{GREEK SMALL LETTER ALPHA} divided by their number, which is "
@@ -146,7 +156,7 @@ def detectable_section(report: StudyReport) -> Iterator[Block | None]:
 
 
 def detectable_tables(report: StudyReport) -> list[PageTable]:
-    """Tabulate the detectable effect of each test on which the verdict rests.
+    """Tabulate the smallest detectable effect of each test on which the verdict rests.
 
     Parameters
     ----------
@@ -199,7 +209,7 @@ def _would_detect(row: Row) -> str:
 
 
 def secondary_section(report: StudyReport) -> Iterator[Block | None]:
-    """Show the findings and tables of the secondary analyses, as their records say.
+    """Show the findings and tables of the secondary analyses.
 
     Parameters
     ----------
@@ -218,19 +228,19 @@ def secondary_section(report: StudyReport) -> Iterator[Block | None]:
         if table.shown == "table" and (rows := report.secondary.get(table.name))
     ]
     if not shown:
-        yield Prose("No secondary analysis has a table.")
+        yield Prose("No secondary analysis produced a table.")
     for table, rows in shown:
-        found = _as_in_the_file(table, rows)
-        yield Details(found.caption, (found,))
+        page_table = _page_table(table, rows)
+        yield Details(page_table.caption, (page_table,))
 
 
-def _as_in_the_file(table: SecondaryTable, rows: Sequence[Row]) -> PageTable:
+def _page_table(table: SecondaryTable, rows: Sequence[Row]) -> PageTable:
     head = tuple(rows[0])
-    body = [tuple(_plain(row.get(column)) for column in head) for row in rows]
-    words = tuple(column.replace("_", " ") for column in head)
-    return PageTable(f"{table.caption} ({table.name}.tsv)", words, body)
+    body = [tuple(_cell(row.get(column)) for column in head) for row in rows]
+    titles = tuple(column.replace("_", " ") for column in head)
+    return PageTable(f"{table.caption} ({table.name}.tsv)", titles, body)
 
 
-def _plain(value: object) -> str:
+def _cell(value: object) -> str:
     text = wording.cell(value)
     return "\N{EN DASH}" if text == wording.MISSING else text

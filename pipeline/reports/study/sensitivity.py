@@ -1,4 +1,4 @@
-"""Sections of a study's report: regression to the mean, and sensitivity analyses."""
+"""Sections of the study report: regression to the mean, and sensitivity analyses."""
 
 import math
 from collections.abc import Iterator
@@ -21,15 +21,15 @@ __all__ = [
     "specifications",
 ]
 
-_PANELS = 4  # of the specification curve: the clearest results
-_NAMED = 12  # circuits that the description of a figure names
+_MAX_PANELS = 4  # of the specification curve, for the clearest results
+_MAX_NAMED = 12  # circuits in the text alternative of a figure
 
 
 # -- regression to the mean -----------------------------------------------------------------------
 
 
 def regression_section(report: StudyReport) -> Iterator[Block | None]:
-    """Compare the usual scores with those that regression to the mean does not bias.
+    """Compare the usual estimates with estimates that regression to the mean does not bias.
 
     Parameters
     ----------
@@ -41,14 +41,17 @@ def regression_section(report: StudyReport) -> Iterator[Block | None]:
     """
     yield Prose(
         "Patients who deviate most at baseline are closer to the mean at the next visit by chance "
-        "alone. The usual scores mistake this for an effect of treatment."
+        "alone. The usual estimates mistake this for an effect of treatment."
     )
     yield naive_figure(report)
     shares = _share_table(report)
     yield (
         shares
         if shares.rows
-        else Prose("There is no reference group, so no share of a deviation can be closed.")
+        else Prose(
+            "There is no reference group, so the share of the deviation that was closed cannot be "
+            "estimated."
+        )
     )
     naive = [
         row
@@ -61,8 +64,8 @@ def regression_section(report: StudyReport) -> Iterator[Block | None]:
             (
                 Prose(
                     "These contrasts cannot answer the question: a purely global change makes the "
-                    "first significant in about half of the simulated studies of docs/model.md. "
-                    "They do not influence the verdict."
+                    "first of them significant in about half of the simulated studies described in "
+                    "docs/model.md. They do not influence the verdict."
                 ),
                 tests_table(naive, "Contrasts that are usually reported"),
             ),
@@ -99,28 +102,31 @@ def naive_figure(report: StudyReport) -> Figure | None:
     numbers = "; ".join(
         f"{name}: usual {wording.show(naive.get('estimate'))}, "
         f"residual {wording.show(ours.get('estimate'))}"
-        for name, naive, ours in rows[:_NAMED]
+        for name, naive, ours in rows[:_MAX_NAMED]
     )
     return Figure(
         figures.two_ways(
             drawn,
-            labels=("usual: circuit minus background", "beyond the global model"),
+            labels=("usual: circuit minus background", "residual change (beyond the global model)"),
             unit="Fisher z",
             key="naive",
             alt=f"Usual contrast and residual change of each circuit. {numbers}.",
         ),
-        "Where the two differ, the global model explains a part of the usual contrast. Filled: "
+        "If the two differ, the global model explains part of the usual contrast. Filled: "
         "corrected p below alpha.",
     )
 
 
 def _share_table(report: StudyReport) -> PageTable:
-    """Tabulate the share of the deviation closed throughout the brain, estimated in three ways."""
+    """Tabulate three estimates of the share of the deviation closed throughout the brain."""
     rows = []
     for family, words in (
-        ("naive: normalisation slope", "usual: slope of change on the plain deviation"),
-        ("normalisation, split-half instrument", "instrument: other half of the participants"),
-        ("global", "in the model: deviation from other participants, instrument"),
+        ("naive: normalisation slope", "usual: slope of change on the unadjusted deviation"),
+        (
+            "normalisation, split-half instrument",
+            "split halves: deviation estimated in the other half of the participants",
+        ),
+        ("global", "global model: deviation estimated from the other participants"),
     ):
         rows += [
             (
@@ -133,14 +139,14 @@ def _share_table(report: StudyReport) -> PageTable:
             if row.get("term") == "normalisation"
         ]
     head = ("Share closed throughout the brain", "Estimate", "95 % interval", "p")
-    return PageTable("Regression to the mean: three estimates of one share", head, rows)
+    return PageTable("Regression to the mean: three estimates of the share closed", head, rows)
 
 
 # -- sensitivity ----------------------------------------------------------------------------------
 
 
 def sensitivity_section(report: StudyReport) -> Iterator[Block | None]:
-    """Show the results under other choices of analysis and denoising, and every estimate.
+    """Show the results under other choices of analysis and denoising, and all estimates.
 
     Parameters
     ----------
@@ -155,11 +161,11 @@ def sensitivity_section(report: StudyReport) -> Iterator[Block | None]:
     circuits = _circuits_by_strategy(report)
     yield Details("Circuits under each denoising strategy", (circuits,)) if circuits else None
     if report.tests:
-        yield Details("Every estimate", (tests_table(report.tests, "Every estimate"),))
+        yield Details("All estimates", (tests_table(report.tests, "All estimates"),))
 
 
 def specification_figure(report: StudyReport) -> Figure | None:
-    """Draw the clearest results under all other choices.
+    """Draw specification curves of the clearest results.
 
     Parameters
     ----------
@@ -168,19 +174,19 @@ def specification_figure(report: StudyReport) -> Figure | None:
     Returns
     -------
     Figure or None
-        None if there is no other choice.
+        None if there are no other specifications.
     """
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
-    wanted = sorted(
+    clearest = sorted(
         [r for f in ("global", "specific") for r in report.family(f)],
         key=lambda r: (
             not wording.is_below(r, report.alpha),
             -abs(wording.number(r.get("statistic")) or 0),
         ),
-    )[:_PANELS]
+    )[:_MAX_PANELS]
     panels = []
-    for row in wanted:
+    for row in clearest:
         found = specifications(report, row)
         if len(found) > 1:
             title = report.short_title(str(row.get("term")), 18)
@@ -197,25 +203,25 @@ def specification_figure(report: StudyReport) -> Figure | None:
         figures.specification_curve(
             panels, key="specification", alt=f"Specification curves. {numbers}."
         ),
-        "The clearest results under all other choices, ordered by size; the squares below show "
-        "which choices were made. Interpret a result that holds under a single choice with "
-        "caution.",
+        "The clearest results under all specifications, ordered by size. The squares below show "
+        "the choices of each specification. Interpret a result that holds under a single "
+        "specification with caution.",
     )
 
 
 def specifications(report: StudyReport, row: Row) -> "list[Specified]":
-    """Collect one result under all choices: our own, other backgrounds, other denoising.
+    """Collect one result under all specifications of background, covariates and denoising.
 
     Parameters
     ----------
     report : StudyReport
     row : mapping
-        Row of tests.tsv.
+        Row of tests.tsv of the primary analysis.
 
     Returns
     -------
     list of Specified
-        The primary specification first; without those that have no estimate.
+        The primary specification first; specifications without an estimate are omitted.
     """
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -226,9 +232,9 @@ def specifications(report: StudyReport, row: Row) -> "list[Specified]":
     background = str(report.design.get("background") or "all")
     standard = {"background": background, "covariates": covariates}
 
-    def specified(given: Row, choices: dict[str, str], *, ours: bool = False) -> "Specified":
-        estimate = wording.number(given.get("estimate"))
-        return figures.Specified(estimate, wording.is_below(given, alpha), choices, ours=ours)
+    def specified(test: Row, choices: dict[str, str], *, ours: bool = False) -> "Specified":
+        estimate = wording.number(test.get("estimate"))
+        return figures.Specified(estimate, wording.is_below(test, alpha), choices, ours=ours)
 
     out = [specified(row, standard | {"denoising": primary}, ours=True)]
     for other in report.secondary.get("specification") or ():
@@ -265,7 +271,7 @@ def _strategy_table(report: StudyReport) -> PageTable:
         for row in verdict.get("sensitivity") or ()
     ]
     head = ("Denoising", "Verdict", "Reason")
-    return PageTable("The same question under other denoising strategies", head, rows, style="text")
+    return PageTable("Verdict under other denoising strategies", head, rows, style="text")
 
 
 def _circuits_by_strategy(report: StudyReport) -> PageTable | None:

@@ -1,4 +1,4 @@
-"""Section of a study's report: the verdict, all results on one scale, and the limits."""
+"""Section of the study report: the verdict, all results on one scale, and limitations."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ __all__ = ["limits", "reference_words", "scale_figure", "verdict_section"]
 
 
 def verdict_section(report: StudyReport) -> Iterator[Block | None]:
-    """Answer the question of the study, and say what limits the answer.
+    """Show the verdict, the main results on one scale, and limitations.
 
     Parameters
     ----------
@@ -34,26 +34,36 @@ def verdict_section(report: StudyReport) -> Iterator[Block | None]:
     )
     warnings = verdict.get("warnings") or ()
     yield Box("warn", (Prose("Warnings", "strong"), Items(warnings))) if warnings else None
-    yield Heading("What this study cannot show")
+    yield Heading("Limitations")
     yield Items(limits(verdict))
     reason = verdict.get("reason")
-    yield Prose(f"Tests that decided: {reason}.", "soft") if reason else None
+    yield Prose(f"Tests on which the verdict rests: {reason}.", "soft") if reason else None
     plan = (verdict.get("plan") or {}).get("sentence")
     yield Prose(str(plan)) if plan else None
-    inferred = design.get("inferred") or ()
-    if inferred:
-        yield Heading("Not stated in the study file, therefore inferred")
-        yield Items(inferred)
+    decisions = verdict.get("decisions") or ()
+    if decisions:
+        yield Heading("Design of the study")
+        yield Items([_decision(decision) for decision in decisions])
+    selection = verdict.get("selection") or ()
+    if selection:
+        yield Details(f"Selection of runs ({len(selection)})", (Items(selection),))
     if report.notes:
         title = f"Notes on the input ({len(report.notes)})"
         yield Details(title, (Items(report.notes),))
+
+
+def _decision(decision: Row) -> str:
+    """Format one decision about the design, with its grounds."""
+    question = str(decision.get("question", "")).capitalize()
+    grounds = f"{decision.get('reason')} ({decision.get('source')})"
+    return f"{question}: {decision.get('answer')}. {grounds}"
 
 
 def _answer(report: StudyReport) -> Iterator[Block]:
     verdict, visits = report.verdict, report.visits
     yield Prose(wording.headline(str(verdict.get("verdict"))), "strong")
     yield Prose(str(verdict.get("sentence") or ""))
-    who = [wording.who(verdict.get("n") or {})]
+    who = [wording.who(verdict.get("n") or {}, dict(report.design.get("labels") or ()))]
     if report.design.get("control_baseline"):
         before, after = (report.design[f"control_{visit}"] for visit in ("baseline", "followup"))
         who.append(
@@ -67,7 +77,7 @@ def _answer(report: StudyReport) -> Iterator[Block]:
 
 
 def reference_words(report: StudyReport) -> list[str]:
-    """Say which changed circuits moved toward, or away from, the reference group.
+    """Describe whether changed circuits moved toward or away from the reference group.
 
     Parameters
     ----------
@@ -104,7 +114,7 @@ def scale_figure(report: StudyReport) -> Figure | None:
     Returns
     -------
     Figure or None
-        None without a test that has a smallest effect of interest.
+        None if no test has a smallest effect of interest.
     """
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
@@ -125,24 +135,25 @@ def scale_figure(report: StudyReport) -> Figure | None:
         str(r.get("term")): f"{wording.show(r.get('bound'))} {r.get('unit')}" for r in rows_drawn
     }
     global_terms = [str(r.get("term")) for r in report.family("global")]
-    one = [f"{term}: {units[term]}" for term in global_terms if term in units]
-    of_circuits = next((units[t] for t in units if t not in global_terms), "")
-    one += [f"circuits: {of_circuits}"] if of_circuits else []
+    bounds = [f"{term}: {units[term]}" for term in global_terms if term in units]
+    circuit_bound = next((units[t] for t in units if t not in global_terms), "")
+    bounds += [f"circuits: {circuit_bound}"] if circuit_bound else []
     return Figure(
         figures.one_scale(
             groups, key="scale", alt=alt_text("Global terms and circuits", rows_drawn)
         ),
         f"All results on one scale, in units of the smallest effect of interest "
-        f"({'; '.join(one)}). Bars: 95 % confidence intervals; an arrow marks an interval that "
-        "extends beyond the axis. Filled: corrected p below alpha, on which the verdict rests; the "
-        "interval is that of a single test and may exclude 0 where the corrected p does not. A "
-        f"relevant effect is ruled out where the {100 - 200 * alpha:g} % interval, which is "
-        "somewhat shorter than the bar, lies within the shaded zone.",
+        f"({'; '.join(bounds)}). Bars: 95 % confidence intervals; an arrow marks an interval that "
+        "extends beyond the axis. Filled: corrected p below alpha, on which the verdict rests. The "
+        "intervals are not corrected for multiple tests and may exclude 0 although the corrected p "
+        "is not significant. A relevant effect is ruled out if the "
+        f"{100 - 200 * alpha:g} % interval, which is somewhat shorter than the bar, lies within "
+        "the shaded zone.",
     )
 
 
 def limits(verdict: Row) -> list[str]:
-    """Say what a study of this design cannot show, whatever it found.
+    """List the limitations of a study with this design.
 
     Parameters
     ----------
@@ -168,14 +179,14 @@ def limits(verdict: Row) -> list[str]:
         )
     else:
         out.append(
-            "Cause: whether participants were assigned to the arms at random, and who knew the "
-            "arm, is not recorded in the files. Without random assignment the arms may differ in "
-            "other respects."
+            "Cause: whether participants were assigned to the arms at random, and who was blinded, "
+            "is not recorded in the files. Without random assignment the arms may differ in other "
+            "respects."
         )
     if not n.get("reference"):
         out.append(
-            "Normalisation: without a reference group it is unknown whether connectivity moved "
-            "toward or away from that of healthy participants."
+            "Normalisation: without a reference group it cannot be determined whether connectivity "
+            "moved toward or away from that of healthy participants."
         )
     elif design.get("reference_dataset"):
         out.append(
@@ -193,21 +204,24 @@ def limits(verdict: Row) -> list[str]:
             "Benefit: an association of symptoms with change does not show which of them came "
             "first."
         )
-    if not (verdict.get("quality") or {}).get("qcfc_n_people"):
+    if not (verdict.get("quality") or {}).get("qcfc_n_participants"):
         out.append(
             "Motion: head motion was not available, so it cannot be excluded as a cause of change."
         )
     if not (verdict.get("plan") or {}).get("frozen"):
         out.append(
-            "Choices: no plan was frozen, so choices may have been made after the data were seen."
+            "Preregistration: no plan was frozen, so choices may have been made after inspecting "
+            "the data."
         )
     if verdict.get("circuits_not_resolved"):
         skipped = wording.count(len(verdict["circuits_not_resolved"]), "circuit")
         out.append(f"Coverage: {skipped} could not be found on this atlas and were not tested.")
     if not design.get("visits"):
-        out.append("Time: two visits do not show how change came about, or how long it lasts.")
+        out.append(
+            "Time course: two visits do not show how the change developed or how long it lasts."
+        )
     out.append(
-        "Mechanism: connectivity is the correlation of blood-oxygen signals; it shows neither "
-        "direction nor cause, and the result of a group does not apply to individual patients."
+        "Mechanism: connectivity is the correlation of BOLD signals. It shows neither direction "
+        "nor cause, and group results do not apply to individual patients."
     )
     return out

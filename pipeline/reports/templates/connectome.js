@@ -1,4 +1,4 @@
-// A brain that turns: points of its surface, regions, and edges; drawn on a canvas, no library.
+// Draws a rotating brain with surface points, regions and edges on a canvas, without a library.
 (() => {
   const source = document.getElementById("connectome-data");
   const part = document.getElementById("connectome-live");
@@ -12,7 +12,7 @@
   if (!pen) return;
   const start = { turn: -0.6, tilt: 0.35, zoom: 1 };
   const view = { ...start };
-  const reach = 98; // mm from the middle of the brain to the edge of the picture
+  const reach = 98; // mm from the centre of the brain to the border of the canvas
   const middle = [0, -18, 8];
   let chosen = data.sets[0];
   let places = [];
@@ -29,7 +29,7 @@
     const away = -x * Math.sin(view.turn) + y * Math.cos(view.turn);
     const up = z * Math.cos(view.tilt) + away * Math.sin(view.tilt);
     const depth = away * Math.cos(view.tilt) - z * Math.sin(view.tilt);
-    const scale = (view.zoom * size.least) / (2 * reach);
+    const scale = (view.zoom * size.shorter) / (2 * reach);
     return [size.wide / 2 + across * scale, size.tall / 2 - up * scale, depth];
   }
 
@@ -41,7 +41,7 @@
     canvas.width = Math.round(wide * ratio);
     canvas.height = Math.round(tall * ratio);
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
-    const size = { wide, tall, least: Math.min(wide, tall) };
+    const size = { wide, tall, shorter: Math.min(wide, tall) };
     const rise = colour("--treated"), fall = colour("--control");
     const soft = colour("--soft"), ink = colour("--ink");
 
@@ -133,7 +133,7 @@
     if (named.textContent !== label) named.textContent = label;
   });
   canvas.addEventListener("wheel", (event) => {
-    if (document.activeElement !== canvas) return; // a page that scrolls must go on scrolling
+    if (document.activeElement !== canvas) return; // otherwise the page scrolls
     event.preventDefault();
     move(0, 0, event.deltaY < 0 ? 1.1 : 0.91);
   }, { passive: false });

@@ -367,7 +367,7 @@ def write_truth(
         "realised": _realised(study),
         "spec": asdict(study.spec),
         "seed": getattr(seed, "entropy", None),
-        "people": {
+        "participants": {
             f"sub-{p.label}": {
                 "group": p.role,
                 "response": round(p.response, 6),

@@ -1,4 +1,4 @@
-"""Denoising: nilearn's numbers, degrees of freedom by simulation, and faults by name."""
+"""Denoising: comparison with nilearn, degrees of freedom, and messages for invalid tables."""
 
 import tempfile
 import tomllib
@@ -71,7 +71,7 @@ def test_clean_equals_nilearn_after_dummies_without_a_filter():
 
 
 def test_censored_volumes_are_filled_before_a_filter_and_dropped_after_it():
-    """Against a plain rendering of the order: spline, detrend, filter, censor, project."""
+    """Compare with a direct computation: spline, detrend, filter, censor, project out."""
     from scipy.interpolate import CubicSpline
     from scipy.signal import butter, detrend, sosfiltfilt
 
@@ -96,7 +96,7 @@ def test_censored_volumes_are_filled_before_a_filter_and_dropped_after_it():
     assert kept.residual_dof == pytest.approx(144 * 0.09 / 0.25 - 6)
 
 
-def test_a_lost_region_stays_a_column():
+def test_a_missing_region_remains_a_column_of_nan():
     rng = np.random.default_rng(4)
     given = regressors(100, 3, rng)
     series = rng.standard_normal((100, 4))
@@ -119,7 +119,7 @@ def test_repeated_and_constant_regressors_count_once():
 
 @pytest.mark.parametrize("band", [(None, None), (0.1, 0.01)])
 def test_degrees_of_freedom_predict_the_spread_of_z(band):
-    """White noise: the variance of Fisher z is 1 / (dof - 3), whatever was taken out."""
+    """The variance of Fisher z of white noise is 1 / (dof - 3) for all regressors."""
     rng = np.random.default_rng(6)
     strategy = replace(STRATEGIES["24p"], low_pass_hz=band[0], high_pass_hz=band[1])
     z, dofs = [], []
@@ -178,13 +178,13 @@ EXPECTED = {
 }
 
 
-#: Columns of each part of a strategy in the table of this test, and how often each is taken.
+#: Number of columns of each part of a strategy in the table of this test, and multiplicity.
 PARTS = {"motion": 6, "wm_csf": 2, "global_signal": 1, "high_pass": 2, "ica_aroma": 1}
 TIMES = {"basic": 1, "derivatives": 2, "power2": 2, "full": 4}
 
 
 def n_columns(name):
-    """Number of regressors that follows from the table of a strategy."""
+    """Return the number of regressors that follows from the table of a strategy."""
     load = tomllib.loads(PACKAGED.read_text())[name.removesuffix("+gsr")]["load"]
     n = 1 if name.endswith("+gsr") else 0
     for part in load.get("strategy", ()):
@@ -255,11 +255,11 @@ def test_real_tables_load_or_name_what_is_missing(table, name):
     if table == "missing":
         with pytest.raises(ConfoundsError) as caught:
             denoise.load_regressors(path, strategy)
-        said = str(caught.value)
-        assert str(path) in said
+        message = str(caught.value)
+        assert str(path) in message
         if "motion" in dict(strategy.load).get("strategy", ()):
-            assert "trans_y, trans_x_derivative1, rot_z_power2" in said
-    elif table == "nonss" and "acompcor" in name:  # this table came without its JSON
+            assert "trans_y, trans_x_derivative1, rot_z_power2" in message
+    elif table == "nonss" and "acompcor" in name:  # this table has no JSON file
         with pytest.raises(ConfoundsError, match=r"nonss_desc-confounds_regressors\.json"):
             denoise.load_regressors(path, strategy)
     else:
@@ -274,28 +274,28 @@ def lacking(*gone):
 
 
 BROKEN = {
-    "one motion column": (lacking("trans_y"), "24p", "it lacks trans_y;"),
-    "derivatives": (lacking("rot_z_derivative1"), "24p", "it lacks rot_z_derivative1"),
-    "cosines": (lacking("cosine00", "cosine01"), "24p", "it lacks cosine00"),
+    "one motion column": (lacking("trans_y"), "24p", "columns trans_y are missing;"),
+    "derivatives": (lacking("rot_z_derivative1"), "24p", "columns rot_z_derivative1 are missing"),
+    "cosines": (lacking("cosine00", "cosine01"), "24p", "columns cosine00"),
     "components": (
         columns([n for n in FULL if "comp_cor" not in n]),
         "24p+acompcor",
         "a_comp_cor*",
     ),
-    "aroma": (lacking("aroma_motion_1"), "aroma", "it lacks aroma_motion*"),
-    "global signal": (lacking("global_signal"), "24p+gsr", "it lacks global_signal"),
-    "no motion estimate": (columns(FULL), "scrubbing", "needs the column framewise_displacement"),
+    "aroma": (lacking("aroma_motion_1"), "aroma", "columns aroma_motion*"),
+    "global signal": (lacking("global_signal"), "24p+gsr", "columns global_signal are missing"),
+    "no motion estimate": (columns(FULL), "scrubbing", "column framewise_displacement is missing"),
     "n/a inside": (
         columns(FULL) | {"trans_x": np.where(np.arange(60) == 30, np.nan, 1.0)},
         "24p",
-        "columns trans_x hold n/a beyond the first volume",
+        "columns trans_x contain n/a after the first volume",
     ),
-    "cut": (columns(FULL, n=50), "24p", "it has 50 rows and the image 60 volumes"),
+    "cut": (columns(FULL, n=50), "24p", "the table has 50 rows, but the image has 60 volumes"),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_table_that_does_not_serve_is_named(tmp_path, name):
+def test_unusable_tables_raise_an_error_that_names_file_and_reason(tmp_path, name):
     table, strategy, sentence = BROKEN[name]
     path = write(tmp_path, table)
     with pytest.raises(ConfoundsError) as caught:
@@ -304,25 +304,25 @@ def test_a_table_that_does_not_serve_is_named(tmp_path, name):
     assert str(path) in str(caught.value)
 
 
-def test_components_without_their_json_are_refused(tmp_path):
+def test_components_without_their_json_file_raise_an_error(tmp_path):
     path = write(tmp_path, columns(FULL), sidecar=False)
-    with pytest.raises(ConfoundsError, match=r"timeseries\.json, is not beside it"):
+    with pytest.raises(ConfoundsError, match=r"timeseries\.json, is missing"):
         denoise.load_regressors(path, STRATEGIES["24p+acompcor"])
 
 
-def test_a_temporary_folder_may_be_called_anything(tmp_path, monkeypatch):
-    """nilearn would seek the JSON of .../tmptsv1/x.tsv as .../tmpjson1/x.json."""
+def test_the_name_of_the_temporary_folder_does_not_matter(tmp_path, monkeypatch):
+    """nilearn would search the JSON file of .../tmptsv1/x.tsv as .../tmpjson1/x.json."""
     path = write(tmp_path, columns(FULL))
     names = iter(["xtsvx", "plain"])
     monkeypatch.setattr(tempfile, "_get_candidate_names", lambda: names)
     assert denoise.load_regressors(path, STRATEGIES["24p+acompcor"]).names
     assert next(names, None) is None
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tsv"))
-    with pytest.raises(ConfoundsError, match="set TMPDIR to another one"):
+    with pytest.raises(ConfoundsError, match="set TMPDIR to another folder"):
         denoise.load_regressors(path, STRATEGIES["24p+acompcor"])
 
 
-def test_too_little_left_is_refused(tmp_path):
+def test_too_little_data_raises_an_error(tmp_path):
     rng = np.random.default_rng(8)
     given = regressors(45, 38, rng)
     with pytest.raises(TooLittleDataError, match=r"leaves 7 degrees of freedom .*1\.5 min, 38"):
@@ -335,7 +335,7 @@ def test_too_little_left_is_refused(tmp_path):
         denoise.load_regressors(path, STRATEGIES["scrubbing"])
 
 
-def test_strategies_of_the_user(tmp_path):
+def test_strategies_of_additional_files_are_loaded(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text(
         '["6p"]\nprose = "Six."\nreference = "me"\nlow_pass_hz = 0.1\n'
@@ -345,7 +345,7 @@ def test_strategies_of_the_user(tmp_path):
     assert found["6p"].low_pass_hz == 0.1
     assert found["6p+gsr"].gsr
     assert found["6p+gsr"].desc == "6pGsr"
-    with pytest.raises(InputError, match=r"'24q' is unknown; did you mean '24p'\? Known are"):
+    with pytest.raises(InputError, match=r"'24q' is unknown; did you mean '24p'\? Choose"):
         denoise.get_strategy("24q", found)
 
 
@@ -355,16 +355,16 @@ def test_strategies_of_the_user(tmp_path):
         ("[x]\nprose = 'a'\nreference = 'b'\n", "key 'load' is missing"),
         ("[x]\nload = {}\nprose = 'a'\nreference = 'b'\nlowpass_hz = 1\n", "'low_pass_hz'"),
         ("[x]\nload = 3\nprose = 'a'\nreference = 'b'\n", "load = 3"),
-        ("x = 3\n", "it is no table"),
+        ("x = 3\n", "it is not a table"),
     ],
 )
-def test_broken_strategy_files(tmp_path, text, sentence):
+def test_invalid_strategy_files_raise_an_error(tmp_path, text, sentence):
     (tmp_path / "s.toml").write_text(text)
     with pytest.raises(InputProblemsError, match=sentence):
         denoise.load_strategies([tmp_path / "s.toml"])
 
 
-def test_a_strategy_file_that_is_no_toml(tmp_path):
+def test_a_strategy_file_that_is_not_toml_raises_an_error(tmp_path):
     (tmp_path / "s.toml").write_text("[x\n")
-    with pytest.raises(TableError, match="it is not TOML"):
+    with pytest.raises(TableError, match="the file is not TOML"):
         denoise.load_strategies([tmp_path / "s.toml"])

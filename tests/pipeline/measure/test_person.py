@@ -1,18 +1,14 @@
-"""Measuring at the doors of series and matrices: files, order of regions, resume, faults."""
+"""Measurement of a participant: table of runs, repeated measurement, and failed runs."""
 
 import os
 
-import nibabel as nib
 import numpy as np
 import pytest
-from scipy.signal import detrend
 
-from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids import select_runs as bids
-from circuitshift.pipeline.errors import AtlasError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure import person as measure
-from circuitshift.pipeline.measure.atlas_files import prepare_atlases, read_atlas
+from circuitshift.pipeline.measure.atlas_files import prepare_atlases
 from circuitshift.pipeline.records import AnalysisSettings
 
 LABELS = ("Precuneus_L", "Precuneus_R", "Angular_L", "Angular_R", "Insula_L", "Insula_R")
@@ -45,33 +41,6 @@ def measure_all(root, out, settings=AnalysisSettings()):  # noqa: B008 - frozen
     return rows
 
 
-@pytest.mark.parametrize("estimator", ["pearson", "partial"])
-def test_series_become_edges(tmp_path, series, estimator):
-    write_run(tmp_path / "in", "01", series)
-    rows = measure_all(tmp_path / "in", tmp_path / "out", AnalysisSettings(estimator=estimator))
-    (row,) = rows["01"]
-    assert (row["status"], row["strategy"], row["minutes"]) == ("included", "as given", "2")
-    assert f"_stat-{estimator}correlation_relmat.tsv" in row["relmat"]
-    labels, matrix = tables.read_matrix(tmp_path / "out" / row["relmat"])
-    assert labels == LABELS
-    np.testing.assert_allclose(matrix, connectivity.correlation(series, estimator), atol=1e-8)
-    assert [r.hemisphere for r in read_atlas(tmp_path / "out", "Mine").regions] == list("LRLRLR")
-
-
-def test_columns_are_matched_by_name_and_a_missing_one_is_nan(tmp_path, series):
-    write_run(tmp_path / "in", "01", series)
-    write_run(tmp_path / "in", "02", series[:, ::-1], LABELS[::-1])
-    write_run(tmp_path / "in", "03", series[:, :5], LABELS[:5])
-    rows = measure_all(tmp_path / "in", tmp_path / "out")
-    first, second, third = (
-        tables.read_matrix(tmp_path / "out" / rows[p][0]["relmat"])[1] for p in ("01", "02", "03")
-    )
-    np.testing.assert_allclose(second, first)
-    np.testing.assert_allclose(third[:5, :5], first[:5, :5])
-    assert np.isnan(third[5]).all()
-    assert rows["03"][0]["n_regions_lost"] == "1"
-
-
 @pytest.mark.parametrize("suffix", ["timeseries", "relmat"])
 def test_one_fault_costs_one_run(tmp_path, series, suffix):
     good = series if suffix == "timeseries" else np.corrcoef(series.T)
@@ -82,11 +51,11 @@ def test_one_fault_costs_one_run(tmp_path, series, suffix):
     write_run(tmp_path / "in", "03", good, suffix=suffix)
     rows = measure_all(tmp_path / "in", tmp_path / "out")
     assert [rows[p][0]["status"] for p in ("01", "02", "03")] == ["included", "failed", "included"]
-    sentence = {
+    sentences = {
         "timeseries": "1 of its columns are not in atlas Mine (Elsewhere)",
-        "relmat": "give correlations (r), not Fisher z",
+        "relmat": "provide correlations (r), not Fisher z",
     }
-    assert sentence[suffix] in rows["02"][0]["reason"]
+    assert sentences[suffix] in rows["02"][0]["reason"]
 
 
 def test_an_output_is_made_again_when_its_input_or_the_settings_change(tmp_path, series):
@@ -114,79 +83,18 @@ def test_an_output_is_made_again_when_its_input_or_the_settings_change(tmp_path,
 
 @pytest.mark.parametrize("suffix", ["relmat", "timeseries"])
 def test_a_damaged_output_is_made_again(tmp_path, series, suffix):
-    """One figure changed by hand: the same size, another content."""
+    """The damaged file has the same size but other content."""
     write_run(tmp_path / "in", "01", series)
     out = tmp_path / "out"
     measure_all(tmp_path / "in", out)
     path = next(out.rglob(f"*_{suffix}.tsv"))
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-2] + (b"1" if whole[-2:-1] != b"1" else b"2") + whole[-1:])
+    content = path.read_bytes()
+    path.write_bytes(content[:-2] + (b"1" if content[-2:-1] != b"1" else b"2") + content[-1:])
     measure_all(tmp_path / "in", out)
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == content
 
 
-def write_bold(root, alive, n_volumes=60):
-    """Ten voxels to each of six regions, of which the first ones are alive; return the means."""
-    rng = np.random.default_rng(2)
-    func = root / "sub-01" / "func"
-    func.mkdir(parents=True)
-    data = np.zeros((6, 10, 1, n_volumes))
-    for region, n in enumerate(alive):
-        common = rng.standard_normal(n_volumes).cumsum()
-        data[region, :n, 0] = 100 + common + rng.standard_normal((n, n_volumes))
-    stem, space = "sub-01_task-rest", "space-MNI152NLin2009cAsym"
-    affine = np.diag([4.0, 4.0, 4.0, 1.0])
-    image = nib.Nifti1Image(data.astype(np.float32), affine)
-    image.header.set_zooms((4, 4, 4, 2.0))
-    image.header.set_xyzt_units("mm", "sec")
-    nib.save(image, func / f"{stem}_{space}_desc-preproc_bold.nii.gz")
-    mask = nib.Nifti1Image(np.ones(data.shape[:3], np.uint8), affine)
-    nib.save(mask, func / f"{stem}_{space}_desc-brain_mask.nii.gz")
-    tables.write_table(
-        func / f"{stem}_desc-confounds_timeseries.tsv",
-        {"framewise_displacement": [None, *[0.1] * (n_volumes - 1)]},
-    )
-    labels = np.broadcast_to(np.arange(1, 7)[:, None, None], data.shape[:3]).astype(np.int16)
-    nib.save(nib.Nifti1Image(labels, affine), root / "Mine_dseg.nii.gz")
-    rows = [f"{k}\t{name}" for k, name in enumerate(LABELS, start=1)]
-    (root / "Mine_dseg.tsv").write_text("\n".join(["index\tlabel", *rows]) + "\n")
-    return data[..., 0, :].mean(axis=1).T
-
-
-@pytest.mark.parametrize(("threshold", "n_lost"), [(0.5, 2), (0.6, 3), (0.3, 1)])
-def test_a_region_below_the_coverage_threshold_is_missing(tmp_path, threshold, n_lost):
-    """Signal in all, half, two fifths and a tenth of the voxels of a region."""
-    means = write_bold(tmp_path / "in", alive=(10, 10, 10, 5, 4, 1))
-    settings = AnalysisSettings(
-        atlases=(str(tmp_path / "in" / "Mine_dseg.nii.gz"),),
-        strategies=("none",),
-        min_coverage=threshold,
-        min_minutes=1.0,
-    )
-    (row,) = measure_all(tmp_path / "in", tmp_path / "out", settings)["01"]
-    assert row["n_regions_lost"] == str(n_lost)
-    labels, matrix = tables.read_matrix(tmp_path / "out" / row["relmat"])
-    assert labels == LABELS
-    kept = 6 - n_lost
-    expected = np.full((6, 6), np.nan)
-    expected[:kept, :kept] = np.corrcoef(detrend(means[:, :kept], axis=0).T)
-    np.testing.assert_allclose(matrix, expected, atol=1e-5)
-    coverage = tables.read_table(next((tmp_path / "out").rglob("*_stat-coverage_bold.tsv")))
-    np.testing.assert_allclose(coverage.numbers("coverage"), [1, 1, 1, 0.5, 0.4, 0.1])
-
-
-def test_an_atlas_that_does_not_fit_is_refused(tmp_path, series):
-    write_run(tmp_path / "in", "01", series)
-    (tmp_path / "other_dseg.tsv").write_text("index\tlabel\n1\tA\n2\tB\n")
-    with pytest.raises(AtlasError, match="none of the atlases given by --atlas"):
-        measure_all(
-            tmp_path / "in",
-            tmp_path / "out",
-            AnalysisSettings(atlases=(str(tmp_path / "other_dseg.tsv"),)),
-        )
-
-
-def test_a_crash_is_a_row_beside_what_was_measured(tmp_path, series):
+def test_a_crash_adds_one_row_to_the_measured_runs(tmp_path, series):
     write_run(tmp_path / "in", "01", series)
     measure_all(tmp_path / "in", tmp_path / "out")
     for _ in range(2):

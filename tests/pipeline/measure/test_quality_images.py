@@ -1,6 +1,6 @@
-"""Views of a run: voxels followed in the pass, maps, carpets, correlations; and the page they make.
+"""Quality images of a run, and the participant report that shows them.
 
-Numbers on the page are compared with the tables, cell by cell.
+Values in the report are compared with the tables, cell by cell.
 """
 
 import re
@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
-from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline.bids.select_runs import Query, find_runs
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.nifti import read_header
-from circuitshift.pipeline.measure import denoise, extract
+from circuitshift.pipeline.measure import extract
 from circuitshift.pipeline.measure import person as measure
 from circuitshift.pipeline.measure import quality_images as views
 from circuitshift.pipeline.measure import voxelwise as voxels
@@ -23,115 +22,6 @@ from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.reports.person import inputs as collect
 from circuitshift.pipeline.reports.person.content import _read_carpet, read_views
 from circuitshift.pipeline.validation.simulate import data_set
-
-AFFINE = np.array([[-2.0, 0, 0, 19], [0, 2, 0, -20], [0, 0, 2.5, -18], [0, 0, 0, 1]])
-T_R_S = 2.0
-
-
-@pytest.fixture
-def run(tmp_path):
-    """A small image with scaling, its mask, and its values."""
-    rng = np.random.default_rng(3)
-    values = 500 + 20 * rng.standard_normal((9, 8, 7, 80)) + 30 * rng.random((9, 8, 7, 1))
-    values[:, :, 3] += 8 * np.sin(np.arange(80) / 3)
-    values[..., :4] += 300  # not in the steady state
-    values[0, 0, 0] = 77.0  # constant
-    mask = np.ones((9, 8, 7), bool)
-    mask[-1] = False
-    images.write(tmp_path / "bold.nii.gz", images.Image(values, AFFINE), t_r_s=T_R_S)
-    images.write(tmp_path / "mask.nii.gz", images.Image(mask, AFFINE))
-    stored = np.asarray(images.read(tmp_path / "bold.nii.gz").data, float)
-    return tmp_path, stored, mask
-
-
-def followed(folder, mask, *, n_dummy=0):
-    path = folder / "bold.nii.gz"
-    watch = voxels.VoxelPass(read_header(path), mask, n_dummy=n_dummy)
-    extract.extract(path, [], followers=[watch])
-    return watch.blocks()
-
-
-def test_the_pass_equals_what_the_whole_array_gives(run):
-    folder, values, mask = run
-    blocks = followed(folder, mask, n_dummy=4)
-    steady = values[..., 4:]
-    with np.errstate(divide="ignore"):
-        tsnr = steady.mean(axis=-1) / steady.std(axis=-1)
-    tsnr[~np.isfinite(tsnr)] = np.nan
-    assert blocks.median_tsnr == pytest.approx(np.nanmedian(tsnr[mask]), rel=1e-4)
-    assert blocks.shape == (5, 4, 4)  # 2 x 2 x 2 voxels
-    for number in (0, 7, blocks.index.size - 1):
-        i, j, k = np.unravel_index(blocks.index[number], blocks.shape)
-        box = np.s_[2 * i : 2 * i + 2, 2 * j : 2 * j + 2, 2 * k : 2 * k + 2]
-        own = mask[box]
-        np.testing.assert_allclose(
-            blocks.series[:, number], values[box][own].mean(axis=0), rtol=1e-6
-        )
-        assert blocks.mean[number] == pytest.approx(steady[box][own].mean(), rel=1e-6)
-        assert blocks.tsnr[number] == pytest.approx(np.nanmean(tsnr[box][own]), rel=1e-5)
-        centre = AFFINE[:3, :3] @ (2 * np.array([i, j, k]) + 0.5) + AFFINE[:3, 3]
-        np.testing.assert_allclose(blocks.centres_mm()[number], centre)
-    assert set(np.flatnonzero(blocks.of_voxel < 0)) == set(np.flatnonzero(~mask.ravel(order="F")))
-
-
-def test_long_runs_have_wider_blocks(run, monkeypatch):
-    folder, _, mask = run
-    monkeypatch.setattr(voxels, "_MOST_VALUES", 80 * 12)
-    assert followed(folder, mask).index.size <= 24
-
-
-def test_seed_maps_are_correlations_of_cleaned_series(run, monkeypatch):
-    folder, values, mask = run
-    blocks = followed(folder, mask)
-    rng = np.random.default_rng(1)
-    keep = np.ones(80, bool)
-    keep[[0, 1, 2, 3, 40]] = False
-    noise = rng.standard_normal((80, 3))
-    regressors = denoise.Regressors(noise, ("a", "b", "c"), keep, np.full(80, 0.1), 4)
-    strategy = denoise.load_strategies()["24p"]
-    spheres = values[3:7, 2, 3].T.copy()  # PCC, left DLPFC, both amygdalae
-    spheres[:, 1] = np.nan
-    monkeypatch.setattr(voxels, "_CHUNK", 7)
-    maps = voxels.seed_maps(blocks, spheres, regressors, strategy, t_r_s=T_R_S)
-    assert list(maps) == ["PCC", "amygdala"]
-    series = np.column_stack([spheres[:, 2:].mean(axis=1), blocks.series])
-    base = np.column_stack([np.ones(75), np.linspace(-1, 1, 75)])
-    flat = series[keep] - base @ np.linalg.lstsq(base, series[keep], rcond=None)[0]
-    out = noise[keep] - base @ np.linalg.lstsq(base, noise[keep], rcond=None)[0]
-    rest = flat - out @ np.linalg.lstsq(out, flat, rcond=None)[0]
-    alive = rest.std(axis=0) > 1e-9
-    expected = np.corrcoef(rest[:, alive].T)[0]
-    np.testing.assert_allclose(maps["amygdala"][alive[1:]], expected[1:], atol=1e-5)
-    assert np.abs(maps["PCC"]).max() <= 1
-
-
-def test_blocks_have_the_network_of_most_of_their_voxels_and_rows_are_shared_fairly(run):
-    folder, _, mask = run
-    blocks = followed(folder, mask)
-    at = AFFINE[:3, :3] @ [2.0, 2.0, 2.0] + AFFINE[:3, 3]
-    regions = (
-        Region(1, "a", network="Deep", xyz_mm=tuple(at), radius_mm=3.0),
-        Region(2, "b", network="", xyz_mm=tuple(np.add(at, [-8, 8, 5])), radius_mm=3.0),
-    )
-    parcels = extract.parcellate(Atlas("Two", regions, "spheres"), AFFINE, mask.shape, mask)
-    names = voxels.block_networks(blocks, parcels)
-    centre = int(np.flatnonzero(blocks.index == np.ravel_multi_index((1, 1, 1), blocks.shape))[0])
-    assert names[centre] == "Deep"
-    assert set(names) == {"Deep", "no network", ""}
-    kinds = ["x"] * 90 + ["y"] * 10 + [""] * 50
-    rows, shown = voxels.carpet_rows(kinds, ["y", "x"], [], most=50)
-    assert shown == ("y",) * 5 + ("x",) * 45
-    assert len(set(rows.tolist())) == 50
-    assert voxels.carpet_rows(["x"], ["y"], [], most=5)[0].size == 0
-    # small regions in a whole brain are not crowded out; what one side lacks the other takes
-    kinds = ["a"] * 60 + ["white"] * 9000
-    assert voxels.carpet_rows(kinds, ["a"], ["white"], most=60)[1].count("a") == 40
-    assert voxels.carpet_rows(kinds, ["a"], ["white"], most=300)[1].count("a") == 60
-    assert voxels.carpet_rows(kinds[:80], ["a"], ["white"], most=60)[1].count("white") == 20
-    assert len(voxels.carpet_rows(kinds[:65], ["a"], ["white"], most=60)[1]) == 60
-
-
-# -- files and page -------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +79,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(person):
         assert number(variance) == pytest.approx(100 * float(row["variance_removed"]), abs=0.051)
         assert number(dof) == pytest.approx(float(row["residual_dof"]), abs=0.51)
         assert usable == ("yes" if row["status"] == "included" else "no")
-    _, *kept = cells(page, "Data retained of each run")
+    _, *kept = cells(page, "Retained data of each run")
     for run, n, dummy, censored, used, minutes, regressors, dof, fd, usable in kept:
         row = by_key[run, "24p+acompcor"]
         found = [int(x) for x in (n, dummy, censored, used, regressors)]
@@ -206,7 +96,7 @@ def test_numbers_of_the_page_are_those_of_the_tables(person):
         said = re.search(rf"{run}: mean ([\d.]+) mm over all volumes, largest ([\d.]+) mm", page)
         assert number(said[1]) == pytest.approx(np.nanmean(displacement), abs=0.0051)
         assert number(said[2]) == pytest.approx(np.nanmax(displacement), abs=0.0051)
-    _, *circuits = cells(page, "Mean Fisher z over each circuit's edges")
+    _, *circuits = cells(page, "Mean Fisher z over the edges of each circuit")
     assert len(circuits) > 5
     for _, before, after, change in circuits:
         assert number(change) == pytest.approx(number(after) - number(before), abs=0.0011)
@@ -238,7 +128,7 @@ def test_the_range_of_others_and_the_circuits_are_those_of_the_group_table(perso
         assert number(high) == pytest.approx(np.percentile(own, 95), abs=0.00051)
 
 
-CIRCUITS = "Mean Fisher z over each circuit's edges"
+CIRCUITS = "Mean Fisher z over the edges of each circuit"
 
 
 def test_the_page_of_two_visits_has_everything_and_that_of_one_renders(person):

@@ -1,4 +1,4 @@
-"""When a run is measured again: content of inputs, settings and code; never dates or folders."""
+"""Changes of inputs, settings, code and outputs after which a run is measured again."""
 
 import json
 import os
@@ -37,7 +37,7 @@ reference = "10.1000/1"
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """One participant with an atlas and a strategy of their own, measured once."""
+    """Measure one participant with an additional atlas and strategy."""
     root = tmp_path_factory.mktemp("validity")
     spec = SimulationSpec(
         n_treated=1, n_control=0, n_reference=0, n_volumes=80,
@@ -71,7 +71,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def study(original, tmp_path, monkeypatch):
-    """A copy of it, data and outputs, in which files count as settled at once."""
+    """Return a copy of data and outputs in which digests of new files are recorded at once."""
     shutil.copytree(original, tmp_path / "study")
     monkeypatch.setattr(digests, "_SETTLED_NS", -1)
     return tmp_path / "study"
@@ -98,7 +98,7 @@ def settings_of(root, **more):
 
 
 def again(root, settings=None):
-    """Measure again; return how many runs were really measured."""
+    """Run the measurement again and return the number of measured runs."""
     settings = settings or settings_of(root)
     calls, original = [], measuring.measure_run
     run = the_run(root)
@@ -121,7 +121,7 @@ def state(folder):
 
 
 def products(root):
-    """Everything in the output folder that is no atlas (written each time) and no log."""
+    """Return the output files except atlases, which are written each time, and logs."""
     return {
         path: about
         for path, about in state(root / "out").items()
@@ -232,7 +232,7 @@ def is_measured(root, settings=None, **more):
 
 
 def test_a_change_of_an_atlas_image_alone_counts(study):
-    """The image differs, and the centres of its regions do not."""
+    """The image differs but the centres of its regions do not."""
     path = study / "atlas-Slabs_dseg.nii.gz"
     image = nib.load(path)
     copy = nib.Nifti1Image(np.asarray(image.dataobj), image.affine)
@@ -264,7 +264,7 @@ def matrix_of(root):
     return labels, matrix[np.ix_(order, order)]
 
 
-def test_touched_copied_and_moved_inputs_measure_nobody(study, tmp_path):
+def test_touched_copied_and_moved_inputs_are_not_measured_again(study, tmp_path):
     assert again(study) == 0
     before = products(study)
     for path in study.rglob("*"):
@@ -277,7 +277,7 @@ def test_touched_copied_and_moved_inputs_measure_nobody(study, tmp_path):
     }
     shutil.copytree(study, tmp_path / "copy")  # new inodes; data, outputs, atlas and strategies
     copied = products(tmp_path / "copy")
-    assert not is_measured(tmp_path / "copy", read=False)  # it cannot be known without reading
+    assert not is_measured(tmp_path / "copy", read=False)  # files must be read to decide
     assert again(tmp_path / "copy") == 0
     assert products(tmp_path / "copy") == copied
     assert is_measured(tmp_path / "copy", read=False)
@@ -286,7 +286,7 @@ def test_touched_copied_and_moved_inputs_measure_nobody(study, tmp_path):
     assert {p.name for p in products(tmp_path / "elsewhere")} == {p.name for p in copied}
 
 
-def test_what_is_only_said_of_a_run_is_written_anew_without_measuring(study):
+def test_a_changed_description_of_a_run_is_written_without_measuring(study):
     assert again(study) == 0
     run = the_run(study)
     sidecar = next((study / "out").rglob("*_relmat.json"))
@@ -317,14 +317,14 @@ def test_settings_of_measuring_count_and_circuits_do_not(study, more, times):
     assert again(study, settings_of(study, **more)) == times
 
 
-def test_the_words_of_a_strategy_and_other_strategies_do_not_count(study):
+def test_the_description_of_a_strategy_and_other_strategies_do_not_count(study):
     assert again(study) == 0
     other = STRATEGY.replace("[mine]", "[other]")
     (study / "mine.toml").write_text(STRATEGY.replace("As I like it.", "As you like it.") + other)
     assert again(study) == 0
 
 
-def test_a_lost_or_changed_output_comes_back(study):
+def test_a_deleted_or_changed_output_is_computed_again(study):
     assert again(study) == 0
     for end in ("*_timeseries.tsv", "*_relmat.tsv", "*_stat-coverage_bold.tsv", "*_carpet.png"):
         path = next((study / "out").rglob(end))
@@ -397,14 +397,14 @@ def test_series_depend_on_their_file_and_on_the_names_of_regions(tmp_path, monke
     assert again(tmp_path, settings) == 0
 
 
-def test_a_participant_is_done_only_when_the_table_of_runs_says_the_same(study):
+def test_a_participant_is_measured_only_if_the_table_of_runs_is_current(study):
     assert again(study) == 0
     assert is_measured(study)
     run = the_run(study)
     table = study / "out" / f"sub-{run.participant}" / f"sub-{run.participant}_runs.tsv"
     before = table.stat().st_mtime_ns
     assert again(study) == 0
-    assert table.stat().st_mtime_ns == before  # the same is not written again
+    assert table.stat().st_mtime_ns == before  # a table with the same content is not written
     measure.record_crash(run.participant, "see logs", out_dir=study / "out")
     assert not is_measured(study)
     assert again(study) == 0

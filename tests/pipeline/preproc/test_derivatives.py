@@ -1,7 +1,8 @@
-"""A person with two raw sessions, from the command line to edges, and the sessions exchanged.
+"""Preprocessing of a participant with two raw sessions, from the command line to edges.
 
-Both sessions have the same noise, motion and physiology, so that what differs between their edges
-is what was planted, and what the head's two positions in the scanner do, which must be nothing.
+Noise, motion and physiology are equal in both sessions. Their edges can therefore differ by the
+simulated change and by effects of the head's position in the scanner, which must be absent. The
+result must not depend on the order of the sessions.
 """
 
 import json
@@ -18,6 +19,7 @@ from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
 from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.io import images, tables
+from circuitshift.pipeline.io.images import Image
 from circuitshift.pipeline.measure.denoise import (
     clean,
     get_strategy,
@@ -30,6 +32,7 @@ from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.preproc import transforms as xfm
 from circuitshift.pipeline.preproc.anatomy import dice
 from circuitshift.pipeline.preproc.confounds import framewise_displacement
+from circuitshift.pipeline.preproc.derivatives import _labels
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.simulate.bold_run import draw_series
@@ -317,3 +320,10 @@ def test_a_run_that_failed_is_a_row(tmp_path: Path) -> None:
     assert [row["run"] for row in rows] == ["sub-01_task-rest", "sub-01_task-other"]
     assert {row["status"] for row in rows} == {"failed"}
     assert "it is empty; fetch it again" in rows[0]["reason"]
+
+
+def test_tissue_labels_follow_bids() -> None:
+    """Grey matter is 1, white matter 2, cerebrospinal fluid 3; 0 where no tissue is likely."""
+    shares = {"CSF": [0.8, 0.1, 0.1, 0.1], "GM": [0.1, 0.7, 0.2, 0.1], "WM": [0.1, 0.2, 0.6, 0.2]}
+    tissues = [Image(np.array(v).reshape(4, 1, 1), np.eye(4)) for v in shares.values()]
+    assert _labels(tissues).ravel().tolist() == [3, 1, 2, 0]

@@ -85,7 +85,7 @@ def test_files_missing_in_the_cache_are_fetched(
 def test_a_template_without_tissue_maps_has_no_priors(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("circuitshift.pipeline.preproc.template._ask", lambda _: None)
+    monkeypatch.setattr("circuitshift.pipeline.preproc.template._download", lambda _: None)
     fill(home, *ALL[:2])
     assert load_template(NAME).priors == ()
 

@@ -1,4 +1,4 @@
-"""Reports to write and pages to read: what all tests of reports share."""
+"""Data of reports, and a parser that reads and checks pages."""
 
 import re
 from collections import Counter
@@ -25,7 +25,7 @@ DESIGN = {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1}
 
 
 class Page(HTMLParser):
-    """Reads a page and keeps what the tests ask about; unbalanced tags fail at once."""
+    """Parses a page, and fails on unbalanced tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -61,7 +61,7 @@ class Page(HTMLParser):
         return [attrs for tag, attrs in self.tags if tag in tags]
 
     def figures(self, section: str) -> int:
-        """Number of figures of one section."""
+        """Return the number of figures in a section."""
         start = self.source.index(f'<section aria-labelledby="{section}">')
         return self.source[start : self.source.index("</section>", start)].count("<figure>")
 
@@ -71,7 +71,7 @@ class Page(HTMLParser):
 
 
 def check(page: Page) -> None:
-    """What every report must satisfy."""
+    """Check the requirements that every page must meet."""
     assert page.source.startswith("<!DOCTYPE html>")
     assert page.all("html")[0]["lang"] == "en"
     assert page.source.count("<title>") == 1
@@ -93,7 +93,7 @@ def check(page: Page) -> None:
         assert attrs["role"] == "img"
         assert len(attrs["aria-label"] or "") > 20
     assert page.all("img", "link", "iframe", "object") == []
-    assert not [attrs for attrs in page.all("script") if "src" in attrs]  # none from elsewhere
+    assert not [attrs for attrs in page.all("script") if "src" in attrs]  # no external scripts
     for _, attrs in page.tags:
         for name, value in attrs.items():
             if name in ("href", "src", "xlink:href", "style") and value:
@@ -129,7 +129,7 @@ def _participant_report(
                 session=session,
                 fd_mm=fd,
                 keep=keep,
-                kept=RetainedData(n_volumes, 3, 3, int(keep.sum()), 1.8, 12, 30.5, 0.11),
+                retained=RetainedData(n_volumes, 3, 3, int(keep.sum()), 1.8, 12, 30.5, 0.11),
                 coverage=np.where(np.arange(n_regions) == 3, 0.21, 1.0),
                 coverage_labels=labels,
                 below_coverage=("region3",),
@@ -185,15 +185,15 @@ def _full_study(circuits=("dmn", "tpn"), *, arms=("treated", "control", "referen
     participants, quality = [], []
     for arm in arms:
         for k in range(4):
-            who = {"participant_id": f"sub-{arm[0]}{k}", "arm": arm}
+            about = {"participant_id": f"sub-{arm[0]}{k}", "arm": arm}
             for session in ("pre", "post") if arm != "reference" else ("n/a",):
                 quality.append(
-                    who
+                    about
                     | {"session": session, "mean_fd_mm": "0.12", "minutes": 8, "residual_dof": NAN}
                 )
                 for name in circuits:
                     more = {"group": arm, "session": session, "circuit": name, "n_edges": 45}
-                    participants.append(who | more | {"value_z": rng.normal(0.3, 0.1)})
+                    participants.append(about | more | {"value_z": rng.normal(0.3, 0.1)})
     participants[-1]["value_z"] = "n/a"
     m = rng.normal(0.2, 0.2, 190)
     names = [circuits[k % len(circuits)] if k % 9 == 0 and circuits else "n/a" for k in range(190)]
@@ -206,31 +206,31 @@ def _full_study(circuits=("dmn", "tpn"), *, arms=("treated", "control", "referen
         "circuits": names,
     }
     short = ("estimate", "unit", "ci_low", "ci_high", "p", "p_corrected", "bound", "equivalence_p")
-    of = {
+    by_family = {
         family: {t["term"]: {k: t[k] for k in short} for t in tests if t["family"] == family}
         for family in ("global", "specific")
     }
-    for name, row in of["specific"].items():
+    for name, row in by_family["specific"].items():
         row |= {"title": f"Title of {name}", "predicted": "decrease", "why": "Because."}
         row |= {"reference": "Kaiser 2015, doi:10.1001/jamapsychiatry.2015.0071"}
     verdict = {
         "verdict": "circuit-specific" if hit else "neither",
-        "sentence": "Named circuits changed beyond what any global law predicts.",
-        "reason": "beyond the global law: dmn -0.200 (p = 0.0040)",
+        "sentence": "The named circuits changed beyond the global model.",
+        "reason": "beyond the global model: dmn -0.200 (p = 0.0040)",
         "warnings": ["There is no control arm."] if "control" not in arms else [],
-        "global": of["global"],
-        "circuits": of["specific"],
+        "global": by_family["global"],
+        "circuits": by_family["specific"],
         "n": dict.fromkeys(arms, 4),
         "design": {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1},
-        "science_hash": "0123456789ab",
+        "settings_hash": "0123456789ab",
         "code_hash": "ba9876543210",
         "seed": 7,
         "versions": {"circuitshift": "0.1.0"},
-        "sensitivity": [{"strategy": "24p+gsr", "verdict": None, "reason": "too few people"}],
+        "sensitivity": [{"strategy": "24p+gsr", "verdict": None, "reason": "too few participants"}],
         "exclusion_by_arm": {"analysed_and_lost": {"treated": [4, 1]}, "p": None},
         "flow": {arm: {"known": 5, "measured": 5, "analysed": 4} for arm in arms},
         "plan": {"frozen": False, "sentence": "No plan was frozen before the data were read."},
-        "secondary": {"findings": ["The model that best predicts is: specific."]},
+        "secondary": {"findings": ["The model 'specific' predicts best."]},
     }
     exclusions = [
         {"participant_id": "sub-x", "session": "n/a", "stage": "pairing", "code": "one-visit",
@@ -251,8 +251,8 @@ def _full_study(circuits=("dmn", "tpn"), *, arms=("treated", "control", "referen
 
 
 def _small_study(verdict=None, **more):
-    """A study of a few rows; anything can be replaced."""
-    given = {
+    """Return the data of an empty study, in which each part can be replaced."""
+    parts = {
         "verdict": {"verdict": "undetermined", "design": DESIGN} | (verdict or {}),
         "tests": [],
         "participants": [],
@@ -262,17 +262,17 @@ def _small_study(verdict=None, **more):
         "notes": (),
         "methods": "",
     }
-    return StudyReport(**(given | more))
+    return StudyReport(**(parts | more))
 
 
 def _study_of_edges(n=6, **columns):
-    """A study whose edges have numbers, regions and a circuit; columns can be replaced."""
+    """Return a study with edges, regions and a circuit, in which columns can be replaced."""
     rng = np.random.default_rng(3)
     n_edges = n * (n - 1) // 2
     regions = [
         Region(k, f"</script><b>{k}", xyz_mm=(10.0 * k - 25, 5.0 * k, 7.0)) for k in range(n)
     ]
-    given = {
+    edges = {
         "typical_z": rng.normal(0.3, 0.2, n_edges),
         "reference_z": rng.normal(0.3, 0.2, n_edges),
         "change_treated_z": rng.normal(0, 0.1, n_edges),
@@ -286,44 +286,44 @@ def _study_of_edges(n=6, **columns):
         "is_circuit": np.arange(n_edges) < 3,
     }
     tests = [_estimate("dmn", "specific")]
-    return _small_study(tests=tests, regions=regions, change_by_strength=given | columns)
+    return _small_study(tests=tests, regions=regions, change_by_strength=edges | columns)
 
 
 @pytest.fixture(scope="session")
 def participant_report():
-    """Make the data of a participant's report: two sessions of one run."""
+    """Return a function that makes a participant report: one run in each of two sessions."""
     return _participant_report
 
 
 @pytest.fixture(scope="session")
 def full_study():
-    """Make the data of a study's report with everything in it."""
+    """Return a function that makes a complete study report."""
     return _full_study
 
 
 @pytest.fixture(scope="session")
 def small_study():
-    """Make the data of a study's report with nothing in it but what is given."""
+    """Return a function that makes a study report with the given parts only."""
     return _small_study
 
 
 @pytest.fixture(scope="session")
 def study_of_edges():
-    """Make the data of a study's report with columns of edges.tsv and regions."""
+    """Return a function that makes a study report with edges and regions."""
     return _study_of_edges
 
 
 @pytest.fixture(scope="session")
 def estimate():
-    """Make a row of tests.tsv."""
+    """Return a function that makes a row of tests.tsv."""
     return _estimate
 
 
 @pytest.fixture
 def write(tmp_path):
-    """Write a report, check what holds for every page, and return the page."""
+    """Return a function that writes a report, checks its page and returns the page."""
 
-    def made(report, name="r.html"):
+    def write_page(report, name="r.html"):
         path = tmp_path / name
         if isinstance(report, ParticipantReport):
             write_participant_report(path, report)
@@ -333,4 +333,4 @@ def write(tmp_path):
         check(page)
         return page
 
-    return made
+    return write_page

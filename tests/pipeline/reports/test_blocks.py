@@ -1,4 +1,4 @@
-"""Every block is written as its record says, whatever stands in it."""
+"""Each block is converted to its HTML, and its text is escaped."""
 
 import typing
 
@@ -59,28 +59,28 @@ WRITTEN = {
 }  # fmt: skip
 
 
-def written(*given, **more):
+def written(*shown, **more):
     section = Section("one", "One", lambda report: report)
-    return render(shown_sections([section], given), title="T", **more)
+    return render(shown_sections([section], shown), title="T", **more)
 
 
 def spaces_joined(text):
     return " ".join(text.split())
 
 
-def test_every_kind_of_block_is_tried():
+def test_every_kind_of_block_has_an_example():
     assert set(WRITTEN) == set(typing.get_args(Block))
     assert len({kind.kind for kind in WRITTEN}) == len(WRITTEN)
     assert {kind.__name__ for kind in WRITTEN} <= set(blocks.__all__)
 
 
 @pytest.mark.parametrize("kind", list(WRITTEN), ids=lambda kind: kind.__name__)
-def test_a_block_is_written_as_its_record_says(kind):
+def test_a_block_is_converted_to_its_html(kind):
     block, expected = WRITTEN[kind]
     assert spaces_joined(expected) in spaces_joined(written(block))
 
 
-def test_what_is_none_is_left_out_and_a_section_of_nothing_with_its_link():
+def test_none_and_sections_without_blocks_are_omitted():
     page = written(None, Prose("here"), None)
     assert page.count('href="#one"') == page.count('id="one"') == 1
     assert "None" not in page
@@ -90,7 +90,7 @@ def test_what_is_none_is_left_out_and_a_section_of_nothing_with_its_link():
         assert "<section" not in page
 
 
-def test_rules_of_one_page_are_on_this_page_only():
+def test_css_rules_of_one_page_are_on_this_page_only():
     assert ".live canvas" not in written(Prose("x"))
     assert ".live canvas" in written(Prose("x"), style="study.css")
     assert "<h1>T</h1>" in written(Prose("x"))

@@ -1,4 +1,4 @@
-"""Any report: complete, self-contained, the same twice, and safe with hostile text."""
+"""All reports: self-contained, reproducible, and safe with hostile text."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ HOSTILE = "<script>alert(\"1\")</script> & $\\frac$ 'q' \x00\x07 — Ünïcödé
 
 
 @pytest.mark.parametrize(
-    ("given", "wanted"),
+    ("sessions", "expected"),
     [
         (["post", "pre"], ["pre", "post"]),
         (["10", "9", "1"], ["1", "9", "10"]),
@@ -26,19 +26,19 @@ HOSTILE = "<script>alert(\"1\")</script> & $\\frac$ 'q' \x00\x07 — Ünïcödé
         (["", "a"], ["", "a"]),
     ],
 )
-def test_sessions_are_ordered_as_their_names_tell(given, wanted):
-    assert in_time(given) == wanted
+def test_sessions_are_sorted_by_their_names(sessions, expected):
+    assert in_time(sessions) == expected
 
 
 @pytest.mark.parametrize("name", ["participant_report", "full_study"])
-def test_the_same_values_give_the_same_bytes(name, request, write):
+def test_identical_data_give_identical_bytes(name, request, write):
     make = request.getfixturevalue(name)
     first = write(make(), "a.html")
     second = write(make(), "b.html")
     assert first.source == second.source
 
 
-def test_hostile_text_is_shown_and_never_run(full_study, participant_report, write):
+def test_hostile_text_is_shown_but_not_executed(full_study, participant_report, write):
     report = participant_report()
     run = replace(
         report.runs[0],
@@ -60,7 +60,7 @@ def test_hostile_text_is_shown_and_never_run(full_study, participant_report, wri
             problems=(Problem(HOSTILE, HOSTILE, HOSTILE, HOSTILE),),
             left_out=(Problem(HOSTILE, HOSTILE),),
             ratings=(Rating(HOSTILE, HOSTILE, "doubt", HOSTILE, HOSTILE, HOSTILE),),
-            removed=(Removed(HOSTILE, HOSTILE, run.kept, True),),
+            removed=(Removed(HOSTILE, HOSTILE, run.retained, True),),
             data_set=HOSTILE,
             provenance={HOSTILE: HOSTILE, "command": HOSTILE},
         ),
@@ -76,12 +76,12 @@ def test_hostile_text_is_shown_and_never_run(full_study, participant_report, wri
     assert page.text.count("<script>") > 5
 
 
-def test_links_are_dois_without_the_brackets_around_them(participant_report, write):
+def test_links_contain_dois_without_the_brackets_around_them(participant_report, write):
     available = ("10.1016/j.x.2007.04", "10.1016/0006-3223(95)00541-2")
     text = f"As before (doi:{available[0]}), and doi:{available[1]}."
     page = write(replace(participant_report(), notes=(text,)))
-    given = [f"https://doi.org/{doi}" for doi in available]
-    links = [a["href"] for a in page.all("a") if a["href"] in given]
+    expected = [f"https://doi.org/{doi}" for doi in available]
+    links = [a["href"] for a in page.all("a") if a["href"] in expected]
     assert links == [f"https://doi.org/{doi}" for doi in available]
     assert "".join(text.split()) in "".join(page.text.split())
 

@@ -1,4 +1,4 @@
-"""References: every work that is cited is in the list, once."""
+"""References: each work that is cited is listed once."""
 
 from circuitshift.atlases import remote, seitzman
 from circuitshift.pipeline.measure.denoise import load_strategies
@@ -7,10 +7,12 @@ from circuitshift.pipeline.reports import references
 from circuitshift.pipeline.reports.references import cited, listed
 
 
-def test_every_work_that_strategies_atlases_and_seeds_name_is_in_the_list():
+def test_all_works_cited_by_strategies_atlases_and_seeds_are_listed():
     strategies = [s.reference for s in load_strategies().values()]
     assert not [line for line in listed(cited(strategies), strategies) if line.startswith("doi:")]
-    texts = [text for text in strategies if text.startswith("doi:")]  # the others name their work
+    texts = [
+        text for text in strategies if text.startswith("doi:")
+    ]  # other texts contain author and year
     texts += [seed.source for seed in SEEDS] + [seitzman.REFERENCE, remote.SCHAEFER[0]]
     texts += [remote.TIAN[0], remote.DIFUMO[0], remote.HARVARD_OXFORD[0], remote.AAL[0]]
     dois = references.cited(texts)
@@ -19,24 +21,24 @@ def test_every_work_that_strategies_atlases_and_seeds_name_is_in_the_list():
     assert all(line.startswith("doi:") is False for line in references.listed(dois))
 
 
-def test_works_are_cited_once_and_known_ones_in_full():
+def test_each_work_is_cited_once_with_its_full_reference():
     text = "As in doi:10.1007/BF01068419, doi:10.1038/nn.4500 and again (doi:10.1007/BF01068419)."
     works = cited([text])
     assert works == ("10.1007/BF01068419", "10.1038/nn.4500")
     assert listed(works)[0].startswith("Schuirmann, Donald J. (1987). A comparison of the two")
 
 
-def test_a_work_that_is_not_in_the_list_is_named_as_the_text_names_it():
+def test_a_work_that_is_not_listed_has_the_name_in_the_text():
     texts = [
         "cleaned (Doe 2020, doi:10.1000/x), filtered (see O'Neill et al. 1999, doi:10.1000/(y)z).",
         "Müller-Lang 2015, doi:10.1000/k",
         "without a name (doi:10.1000/n), Schuirmann 1987, doi:10.1007/BF01068419",
     ]
     works = cited(texts)
-    *named, bare, known = listed(works, texts)
+    *named, bare, full = listed(works, texts)
     assert named == [
         "Doe 2020. doi:10.1000/x", "O'Neill et al. 1999. doi:10.1000/(y)z",
         "Müller-Lang 2015. doi:10.1000/k",
     ]  # fmt: skip
     assert bare == "doi:10.1000/n"
-    assert known.startswith("Schuirmann, Donald J. (1987).")
+    assert full.startswith("Schuirmann, Donald J. (1987).")

@@ -1,4 +1,4 @@
-"""Numbers and sentences of reports: directions, significance, absence of evidence."""
+"""Wording of reports: numbers, directions, significance, absence of evidence."""
 
 import math
 
@@ -22,7 +22,7 @@ NAN = float("nan")
         (True, 2, "not available"),
     ],
 )
-def test_numbers_are_printed_one_way(value, digits, text):
+def test_numbers_have_one_format(value, digits, text):
     assert wording.show(value, digits) == text
 
 
@@ -53,7 +53,7 @@ def test_p_values_are_never_zero(value, text):
         ("NaN", "not available"),
     ],
 )
-def test_cells_keep_words_as_they_are(value, text):
+def test_text_in_cells_is_unchanged(value, text):
     assert wording.cell(value) == text
 
 
@@ -77,7 +77,7 @@ def test_a_p_value_is_never_zero():
 
 
 @pytest.mark.parametrize("value", [None, "n/a", math.nan, math.inf, -math.inf, True])
-def test_what_is_no_finite_number_is_missing(value):
+def test_values_that_are_not_finite_numbers_are_not_available(value):
     assert wording.show(value) == wording.MISSING
 
 
@@ -88,7 +88,7 @@ def test_significance_is_that_of_corrected_p():
     assert not wording.is_below(row(0.2, 0.001, 0.05), 0.05)
 
 
-def test_the_direction_of_a_change_is_in_words():
+def test_the_direction_of_a_change_is_stated():
     up, down = (answer({"dmn": row(value, 0.001, 0.01)}) for value in (0.2, -0.2))
     assert "correlations increased by 0.20 Fisher z" in up
     assert "correlations decreased by 0.20 Fisher z" in down
@@ -100,7 +100,12 @@ def test_the_direction_of_a_change_is_in_words():
         (-0.2, "decrease", "two-sided", "in the predicted direction"),
         (0.2, "increase", "two-sided", "in the predicted direction"),
         (0.2, "decrease", "two-sided", "against the predicted direction"),
-        (0.2, "decrease", "increase", "in the predicted direction"),  # the study file holds
+        (
+            0.2,
+            "decrease",
+            "increase",
+            "in the predicted direction",
+        ),  # the study file takes precedence
         (0.2, "two-sided", "two-sided", ""),
     ],
 )
@@ -142,7 +147,7 @@ def test_a_circuit_that_was_not_tested_is_named():
     assert "Not tested" not in answer({"dmn": row(0.2, 0.001, 0.01)})
 
 
-def test_global_terms_are_text_in_their_unit():
+def test_global_terms_are_stated_in_their_unit():
     terms = {"gain": row(0.123, 0.001, 0.01), "shift": row(-0.08, 0.001, 0.01)}
     text = answer({}, terms, n_control=9)
     assert "by +12 %" in text

@@ -46,12 +46,12 @@ def test_random_permutations_stay_within_blocks():
 
 def test_whole_blocks_flip_together():
     blocks = np.array([0, 1, 0, 1, 2])
-    exchange = Exchange(np.zeros(5, int), flips=True, blocks=blocks, whole=True)
+    exchange = Exchange(np.zeros(5, int), flips=True, blocks=blocks, whole_blocks=True)
     rows, exact = exchange.draw(100, np.random.default_rng(0))
     assert exact
     expected = {(a, b, a, b, c) for a, b, c in product([1, -1], repeat=3)}
     assert {tuple(row) for row in rows.tolist()} == expected
-    many = Exchange(np.zeros(60, int), True, np.repeat(np.arange(30), 2), whole=True)
+    many = Exchange(np.zeros(60, int), True, np.repeat(np.arange(30), 2), whole_blocks=True)
     drawn, exact = many.draw(20, np.random.default_rng(0))
     assert not exact
     assert (drawn[:, ::2] == drawn[:, 1::2]).all()
@@ -60,13 +60,13 @@ def test_whole_blocks_flip_together():
 def test_whole_blocks_of_equal_size_are_exchanged():
     blocks = np.array([0, 0, 1, 1, 2, 2, 3])
     kinds = np.array([0, 0, 1, 1, 1, 1, 0])
-    exchange = Exchange(kinds, flips=False, blocks=blocks, whole=True)
+    exchange = Exchange(kinds, flips=False, blocks=blocks, whole_blocks=True)
     rows, exact = exchange.draw(100, np.random.default_rng(0))
     assert exact
     assert len(rows) == exchange.count() == 3
     assert (rows[:, 6] == 6).all()
     assert (np.diff(rows[:, [0, 2, 4]].tolist(), axis=1) != 0).all()
-    drawn = Exchange(np.arange(40), False, np.repeat(np.arange(20), 2), whole=True)
+    drawn = Exchange(np.arange(40), False, np.repeat(np.arange(20), 2), whole_blocks=True)
     rows, exact = drawn.draw(10, np.random.default_rng(0))
     assert not exact
     assert (rows[:, 1::2] - rows[:, ::2] == 1).all()
@@ -74,11 +74,11 @@ def test_whole_blocks_of_equal_size_are_exchanged():
 
 def test_invalid_blocks_are_refused():
     with pytest.raises(DesignError, match="no two blocks have the same size"):
-        Exchange(np.zeros(3, int), False, np.array([0, 0, 1]), whole=True)
+        Exchange(np.zeros(3, int), False, np.array([0, 0, 1]), whole_blocks=True)
     with pytest.raises(DesignError, match="2 block labels for 3 participants"):
         Exchange(np.zeros(3, int), False, np.array([0, 1]))
     with pytest.raises(DesignError, match="when blocks are given"):
-        Exchange(np.zeros(3, int), True, whole=True)
+        Exchange(np.zeros(3, int), True, whole_blocks=True)
 
 
 def test_false_positive_rate_is_nominal_within_sites_that_differ():

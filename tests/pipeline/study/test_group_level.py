@@ -1,4 +1,4 @@
-"""The group level from files: which runs enter, as what, and what a failure leaves."""
+"""The group level from files: included runs, settings, notes, and results of failed runs."""
 
 import json
 import shutil
@@ -10,9 +10,17 @@ from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.errors import DesignError, InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure.atlas_files import prepare_atlases
-from circuitshift.pipeline.measure.person import measure_participant
+from circuitshift.pipeline.measure.person import RUNS_COLUMNS, measure_participant
 from circuitshift.pipeline.records import AnalysisSettings
-from circuitshift.pipeline.study.group_level import DataSet, fit_study, read_input, run_group
+from circuitshift.pipeline.study.group_level import (
+    DataSet,
+    fit_study,
+    read_input,
+    recorded_settings,
+    run_group,
+    state_design,
+)
+from circuitshift.pipeline.study.ratings import Rating
 from circuitshift.pipeline.study.study_file import StudyFile
 
 REGIONS = tuple(
@@ -33,7 +41,7 @@ def stated(**more):
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
-    """Matrices of ten participants with two visits, measured."""
+    """Measure ten participants with two visits each."""
     root = tmp_path_factory.mktemp("study")
     rng = np.random.default_rng(4)
     rows = ["participant_id\tgroup"]
@@ -58,7 +66,7 @@ def measured(tmp_path_factory):
 
 @pytest.fixture
 def study(measured, tmp_path):
-    """A copy that a test may change."""
+    """Return a copy of the measured data that a test can change."""
     shutil.copytree(measured, tmp_path / "study")
     return DataSet(tmp_path / "study/out", tmp_path / "study/data")
 
@@ -79,7 +87,7 @@ def fisher_z(data_set, *key):
 
 
 def change_rows(data_set, label, change):
-    """Let every row of a participant's table of runs go through a function."""
+    """Apply a function to each row of the table of runs of a participant."""
     path = data_set.outputs / f"sub-{label}/sub-{label}_runs.tsv"
     rows = [row for old in tables.read_table(path).rows() for row in change(old)]
     tables.write_table(path, {name: [row[name] for row in rows] for name in rows[0]})
@@ -116,7 +124,7 @@ def test_excluded_runs_do_not_enter_the_group(study):
 
 
 def test_strategies_are_not_mixed(study):
-    """A matrix made otherwise stands in the table, as sensitivity analyses do."""
+    """The table of runs also contains matrices of the strategies of sensitivity analyses."""
     victim = matrix_of(study, TWICE, "pre", 2)
     other = victim.with_name(victim.name.replace("_relmat", "_desc-other_relmat"))
     labels, _ = tables.read_matrix(victim)
@@ -156,7 +164,7 @@ def test_the_seed_decides_the_permutations(study):
     assert p_values(8) != first
 
 
-def test_a_rating_of_the_page_excludes(study):
+def test_a_saved_rating_excludes_a_participant(study):
     folder = study.outputs / "ratings"
     folder.mkdir()
     content = {"participant_id": "sub-06", "session_id": "n/a", "rating": "exclude"}
@@ -196,3 +204,65 @@ def test_edges_tsv_holds_the_means_of_each_arm(study):
     assert np.isnan(table.numbers("reference_z")).all()
     difference = change[::2].mean(axis=0) - change[1::2].mean(axis=0)
     np.testing.assert_allclose(table.numbers("estimate_z"), difference, atol=1e-5)
+
+
+def add_run(out, label, session, *, status="included"):
+    """Add a row to the table of runs of a participant."""
+    path = out / f"sub-{label}" / f"sub-{label}_runs.tsv"
+    rows = list(tables.read_table(path).rows()) if path.exists() else []
+    rows.append(
+        {"run": f"sub-{label}_ses-{session}", "session": session, "status": status}
+        | ({"code": "motion", "reason": "it moved"} if status != "included" else {})
+    )
+    tables.write_table(path, {name: [row.get(name) for row in rows] for name in RUNS_COLUMNS})
+
+
+def test_ratings_exclude_sessions_cause_warnings_or_are_noted(tmp_path):
+    out, data = tmp_path / "out", tmp_path / "data"
+    data.mkdir()
+    for session in ("pre", "post"):
+        add_run(out, "01", session)
+    add_run(out, "02", "pre", status="excluded")
+    ratings = (
+        Rating("01", "post", "exclude", "AB", "stripes"),
+        Rating("01", "pre", "doubt", "AB", "dim"),
+        Rating("02", "", "exclude", "AB"),
+        Rating("02", "", "doubt", "CD"),
+        Rating("02", "post", "keep", "AB"),
+        Rating("99", "", "exclude", "AB", "wrong label"),
+    )
+    found = read_input([DataSet(out, data)], ratings)
+    rows = {(row["person"], row["session"]): row for row in found.rows}
+    assert rows["01", "pre"]["status"] == "included"
+    assert rows["01", "post"]["status"] == "excluded"
+    assert rows["01", "post"]["code"] == "rated"
+    assert rows["01", "post"]["reason"] == "rated exclude by AB: stripes"
+    assert rows["02", "pre"]["code"] == "motion"  # the threshold remains the reason
+    doubt, misplaced = found.doubts
+    assert doubt == "sub-01, ses-pre is included in the analysis but was rated doubt by AB: dim."
+    assert misplaced.startswith("sub-99 was rated exclude by AB: wrong label; ")
+    assert misplaced.endswith("this rating has no effect.")
+    assert "sub-02, ses-post was rated keep by AB" in " ".join(found.notes)
+    assert read_input([DataSet(out, data)]).rows[0]["status"] == "included"
+
+
+def test_a_data_set_without_measurements_raises_an_error(tmp_path):
+    with pytest.raises(InputError, match="contains no measured participants"):
+        read_input([DataSet(tmp_path, tmp_path)])
+
+
+def test_settings_are_read_from_the_measurements_and_must_agree(study):
+    assert recorded_settings([study]) == SETTINGS.measuring()
+    for session in ("pre", "post"):
+        path = matrix_of(study, "07", session).with_suffix(".json")
+        content = tables.read_json(path)
+        settings = content["Settings"] | {"min_minutes": 3.0}
+        tables.write_json(path, content | {"Settings": settings})
+    with pytest.raises(InputError, match=r"measured with different settings \(07 unlike 01, 02"):
+        recorded_settings([study])
+
+
+def test_the_design_is_inferred_from_measured_sessions_and_groups(study):
+    design = state_design(read_input([study]), StudyFile(None, (("treated", ("active",)),)))
+    assert (design.baseline, design.followup) == ("pre", "post")
+    assert (design.treated, design.control) == (("active",), ("sham",))

@@ -1,4 +1,4 @@
-"""Members of a study: roles, second treatment, symptoms and sites from the tables."""
+"""Roles, second treatment, symptoms, sites and covariates of the members of a study."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_roles_follow_the_groups():
     assert {m.role for m in one_arm.values()} == {"treated"}
 
 
-def test_the_reference_is_of_the_data_set_that_is_named():
+def test_the_reference_group_is_that_of_the_named_data_set():
     design = Design(
         "pre", "post", treated=("drug",), control=("sham",), reference=("healthy",),
         reference_dataset="ds2",
@@ -44,7 +44,7 @@ def test_the_reference_is_of_the_data_set_that_is_named():
     assert {k: m.role for k, m in found.items()} == {
         "01": "treated",
         "02": "control",
-        "03": "none",  # of the name, but not of the data set
+        "03": "none",  # a group of this name, but in another data set
         "04": "none",
         "ds2:01": "reference",
         "ds2:02": "none",
@@ -58,13 +58,13 @@ def test_symptom_change_is_follow_up_minus_baseline():
     assert np.isnan(found["02"].symptom)
 
 
-def test_the_second_level_of_a_factor_is_the_one_with():
+def test_the_second_level_of_a_factor_is_the_second_treatment():
     design = Design("pre", "post", factor="therapy", factor_levels=("none", "weekly"))
     found = members_of(design, group=GROUPS, therapy=("weekly", "none", "n/a", "daily"))
     assert [m.factor for m in found.values()] == [True, False, None, None]
 
 
-def test_words_become_indicators_and_missing_ones_stay_missing():
+def test_categories_become_indicators_and_missing_values_remain_missing():
     design = Design("pre", "post", covariates=("sex", "age"))
     found = members_of(
         design, group=GROUPS, sex=("F", "M", "n/a", "F"), age=("30", "n/a", "5", "1")

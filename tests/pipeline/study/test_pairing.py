@@ -1,4 +1,4 @@
-"""Runs to sessions to change: weights, pairing, roles, and nobody lost in silence."""
+"""Averaging of runs, pairing of sessions, roles, covariates, and reported exclusions."""
 
 import numpy as np
 import pytest
@@ -48,26 +48,26 @@ def test_runs_are_weighted_by_residual_degrees_of_freedom():
     assert found.name == "run-1 + run-2"
 
 
-def test_everybody_is_accounted_for():
+def test_each_participant_is_analysed_or_listed_as_excluded():
     sessions, members = study()
     cohort = assemble(sessions, members, PRE_POST)
     assert [m.participant for m in cohort.pairs] == ["a", "b", "c"]
     assert [m.participant for m in cohort.lone] == ["d"]
     assert [m.participant for m in cohort.healthy] == ["h"]
-    said = {e.participant: (e.session, e.code, e.reason) for e in cohort.exclusions}
-    assert said["d"][0] == "post"
-    assert "enters the typical strength" in said["d"][2]
-    assert said["e"] == ("pre", "missing-visit", "no usable baseline")
-    assert said["g"] == ("", "missing-visit", "no usable visit")
-    assert said["x"][1] == "no-role"
+    reasons = {e.participant: (e.session, e.code, e.reason) for e in cohort.exclusions}
+    assert reasons["d"][0] == "post"
+    assert "baseline used to estimate typical edge strength" in reasons["d"][2]
+    assert reasons["e"] == ("pre", "missing-visit", "no usable baseline")
+    assert reasons["g"] == ("", "missing-visit", "no usable visit")
+    assert reasons["x"][1] == "no-role"
     all_participants = {
         m.participant for m in (*cohort.pairs, *cohort.lone, *cohort.healthy)
-    } | set(said)
+    } | set(reasons)
     assert all_participants == {m.participant for m in members}
 
 
 def test_sessions_are_paired_by_the_labels_of_the_design():
-    """Neither by the alphabet nor by the order in the table."""
+    """The order of sessions is neither alphabetical nor that of the table."""
     members = [Member(p, "t", "treated") for p in ("b", "a", "c")]
     z = {"a": 1.0, "b": 2.0, "c": 3.0}
     sessions = {
@@ -90,26 +90,26 @@ def test_arms_and_covariates():
     assert one_arm.treated is None
 
 
-def test_missing_covariates_and_motion_are_said():
+def test_missing_covariates_and_motion_are_noted():
     sessions, members = study()
     members[0] = Member("a", "treated", "treated", (np.nan,))
     sessions = {k: measured(*k, m.z, fd=np.nan) for k, m in sessions.items()}
     cohort = assemble(sessions, members, PRE_POST)
     np.testing.assert_allclose(cohort.covariates[:, 0], [31.5, 31, 32])
     assert cohort.motion_mm is None
-    assert "Motion is not known" in cohort.notes[1]
-    assert cohort.notes[0] == "age is missing for 1 people: their mean was used."
+    assert "motion is unavailable for at least one visit" in cohort.notes[1]
+    assert cohort.notes[0].startswith("age is missing for 1 participant and was replaced")
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("no follow-up", "nobody has both ses-pre and ses-post; sessions found: only, pre"),
-        ("no control", "the control arm has nobody with both visits"),
-        ("no age", "covariate 'age' is missing for everybody"),
+        ("no follow-up", "no participant has both ses-pre and ses-post; .* found: only, pre"),
+        ("no control", "the control arm contains no participant with both visits"),
+        ("no age", "covariate 'age' is missing for all participants"),
     ],
 )
-def test_what_cannot_be_analysed_is_refused(change, sentence):
+def test_studies_that_cannot_be_analysed_raise_an_error(change, sentence):
     sessions, members = study()
     if change == "no follow-up":
         sessions = {k: v for k, v in sessions.items() if k[1] != "post"}
@@ -121,12 +121,12 @@ def test_what_cannot_be_analysed_is_refused(change, sentence):
         assemble(sessions, members, PRE_POST)
 
 
-def test_a_constant_covariate_is_left_out_and_said():
+def test_a_constant_covariate_is_omitted_and_noted():
     sessions, members = study()
     same = [Member(m.participant, m.group, m.role, (30.0,)) for m in members]
     cohort = assemble(sessions, same, PRE_POST)
     assert cohort.covariate_names == ()
-    assert "age is the same for everybody: it is no covariate." in cohort.notes
+    assert "age is constant and therefore not a covariate." in cohort.notes
 
 
 def test_a_crossover_needs_four_visits():
@@ -188,16 +188,16 @@ def test_factor_symptom_and_site():
     np.testing.assert_array_equal(cohort.factor, [True, False])
     np.testing.assert_array_equal(cohort.symptom, [-10, np.nan])
     assert cohort.site is None
-    said = {e.participant: e.reason for e in cohort.exclusions}
-    assert said["e"] == "therapy is neither 0 nor 1"
+    reasons = {e.participant: e.reason for e in cohort.exclusions}
+    assert reasons["e"] == "therapy is neither 0 nor 1"
     one_site_each = [
         Member(m.participant, m.group, m.role, (), site="B" if m.role == "control" else "A")
         for m in members
     ]
-    with pytest.raises(DesignError, match="no site has people of both arms"):
+    with pytest.raises(DesignError, match="no site has participants of both arms"):
         assemble(sessions, one_site_each, Design("pre", "post"))
     moved = [Member(p, "t", "treated", (), site="A to B") for p in "ab"]
-    with pytest.raises(DesignError, match="every scan moved from site A to B"):
+    with pytest.raises(DesignError, match="all participants moved from site A to B"):
         assemble(sessions, moved, Design("pre", "post"))
     mixed = [Member(p, r, r, (), site=s) for p, r, s in (
         ("a", "treated", "A"), ("b", "treated", "B"), ("c", "control", "A")

@@ -1,4 +1,4 @@
-"""Preregistration: a plan is frozen once, and every departure from it is reported."""
+"""Plans are frozen once, and departures from them are reported."""
 
 import json
 
@@ -46,13 +46,13 @@ def test_a_plan_that_was_edited_or_frozen_late_is_reported(tmp_path):
     content["plan"]["study file"]["sesoi_z"] = 0.2
     path.write_text(json.dumps(content))
     found = compare_plan(tmp_path, plan_of(StudyFile(None, ()), AnalysisSettings()))
-    assert "plan.json was edited since" in found["sentence"]
+    assert "plan.json was edited afterwards" in found["sentence"]
     path.unlink()
     (tmp_path / "tests.tsv").write_text("test\n")
     freeze_plan(tmp_path, plan)
     late = compare_plan(tmp_path, plan)
     assert not late["followed"]
-    assert "after results were there" in late["sentence"]
+    assert "after results had been written" in late["sentence"]
 
 
 def test_files_of_circuits_are_part_of_the_plan(tmp_path):
@@ -73,7 +73,7 @@ def edited(plan, part):
 
 
 @pytest.mark.parametrize("part", ["measuring", "group level"])
-def test_other_code_is_a_departure_and_says_which(tmp_path, part):
+def test_other_code_is_a_departure_that_names_the_part(tmp_path, part):
     plan = plan_of(PLAIN, AnalysisSettings())
     assert plan["code"] == installed_code()
     freeze_plan(tmp_path / "group", plan)
@@ -84,7 +84,7 @@ def test_other_code_is_a_departure_and_says_which(tmp_path, part):
 
 
 @pytest.mark.parametrize("folder", ["preproc", "datasets/healthy/preproc"])
-def test_the_code_of_preprocessing_counts_where_images_were_preprocessed_here(tmp_path, folder):
+def test_the_code_of_preprocessing_is_compared_if_there_are_preprocessed_images(tmp_path, folder):
     plan = plan_of(PLAIN, AnalysisSettings())
     freeze_plan(tmp_path / "group", plan)
     other = edited(plan, "preprocessing")
@@ -93,8 +93,8 @@ def test_the_code_of_preprocessing_counts_where_images_were_preprocessed_here(tm
     assert compare_plan(tmp_path / "group", other)["departures"] == ["code: preprocessing"]
 
 
-def test_a_plan_that_names_one_hash_for_all_code_departs(tmp_path):
-    """Plans of version 0.1.0 before hashes of parts."""
+def test_a_plan_with_one_hash_for_all_code_departs(tmp_path):
+    """Early versions recorded one hash instead of a hash of each part."""
     plan = plan_of(PLAIN, AnalysisSettings())
     path = freeze_plan(tmp_path / "group", plan)
     content = tables.read_json(path)

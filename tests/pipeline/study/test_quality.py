@@ -1,39 +1,34 @@
-"""Quality: exclusion by thresholds, arms compared, QC-FC."""
-
-from dataclasses import replace
+"""Exclusion by ratings, comparison of exclusions between arms, and QC-FC."""
 
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from circuitshift.pipeline.measure import run_quality as quality
-from circuitshift.pipeline.records import AnalysisSettings, RetainedData
+from circuitshift.pipeline.measure.run_quality import CODES
 from circuitshift.pipeline.study.quality import (
     compare_exclusion,
     distance_dependence,
+    exclude_rated,
     qcfc,
     qcfc_edges,
 )
-
-GOOD = RetainedData(150, 0, 0, 150, 5.0, 30, 120.0, 0.2)
-ALL = np.ones(10)
+from circuitshift.pipeline.study.ratings import Rating
 
 
-def test_a_good_run_may_enter_and_unknown_numbers_exclude_nobody():
-    assert quality.exclude_run(GOOD, AnalysisSettings(), ALL) == []
-    unknown = replace(GOOD, minutes=np.nan, mean_fd_mm=np.nan)
-    assert quality.exclude_run(unknown, AnalysisSettings(), ALL) == []
-
-
-def test_every_reason_is_said_at_once():
-    bad = replace(GOOD, minutes=1.5, mean_fd_mm=0.8)
-    coverage = np.r_[np.full(6, 0.2), np.full(3, 1.0), np.nan]
-    assert quality.exclude_run(bad, AnalysisSettings(), coverage) == [
-        ("too-short", "1.5 minutes are left of it, fewer than 2"),
-        ("motion", "mean framewise displacement 0.800 mm is above 0.5"),
-        ("coverage", "70% of the regions carry too little signal"),
-    ]
-    assert quality.exclude_run(bad, AnalysisSettings(min_minutes=1, max_mean_fd_mm=1.0), ALL) == []
+def test_one_exclusion_is_sufficient_and_sessions_are_distinguished():
+    ratings = (
+        Rating("01", "post", "exclude", "AB", "stripes"),
+        Rating("01", "", "keep", "CD"),
+        Rating("01", "", "doubt", "EF", "odd"),
+        Rating("ds2:01", "", "exclude", "GH"),
+    )
+    reasons, doubts = exclude_rated("01", "post", ratings)
+    assert reasons == [("rated", "rated exclude by AB: stripes")]
+    assert doubts == ["rated doubt by EF: odd"]
+    assert exclude_rated("01", "pre", ratings)[0] == []
+    assert exclude_rated("02", "post", ratings) == ([], [])
+    assert [code for code, _ in exclude_rated("ds2:01", "", ratings)[0]] == ["rated"]
+    assert "rated" in CODES
 
 
 @pytest.mark.parametrize(
@@ -46,7 +41,7 @@ def test_arms_are_compared_by_fishers_exact_test(counts):
     assert found == pytest.approx(fisher_exact(counts).pvalue)
 
 
-def test_qcfc_equals_correlations_and_knows_its_chance_level():
+def test_qcfc_equals_correlations_and_its_expected_value_without_association():
     rng = np.random.default_rng(1)
     edges, motion = rng.standard_normal((26, 3000)), rng.random(26)
     found = qcfc(edges, motion)
@@ -56,11 +51,11 @@ def test_qcfc_equals_correlations_and_knows_its_chance_level():
     planted = qcfc(edges + 5 * motion[:, None], motion)
     assert planted["qcfc_median_abs_r"] > 2 * planted["qcfc_null_median_abs_r"]
     edges[0, :10] = np.nan
-    assert qcfc(edges, motion)["qcfc_n_people"] == 26
+    assert qcfc(edges, motion)["qcfc_n_participants"] == 26
     assert qcfc(edges[:4], motion[:4]) == {}
 
 
-def test_qcfc_is_told_with_the_length_of_edges():
+def test_qcfc_is_correlated_with_the_length_of_edges():
     rng = np.random.default_rng(4)
     motion = rng.normal(0.2, 0.05, 40)
     length = rng.uniform(10, 150, 3000)
@@ -70,7 +65,7 @@ def test_qcfc_is_told_with_the_length_of_edges():
     assert qcfc(moved, motion, length)["qcfc_distance_rho"] < -0.5
     r = qcfc_edges(moved, motion)
     assert distance_dependence(r, length) == pytest.approx(spearmanr(r, length)[0])
-    r[7] = np.nan  # an edge that somebody lacks
+    r[7] = np.nan  # an edge that is missing in a participant
     assert distance_dependence(r, length) == pytest.approx(
         spearmanr(np.delete(r, 7), np.delete(length, 7))[0]
     )
@@ -78,7 +73,7 @@ def test_qcfc_is_told_with_the_length_of_edges():
     assert np.isnan(distance_dependence(r, np.ones(3000)))
 
 
-def test_people_of_unknown_motion_are_left_out_of_qcfc():
+def test_participants_with_missing_motion_are_omitted_from_qcfc():
     rng = np.random.default_rng(5)
     motion, edges = rng.normal(size=30), rng.normal(size=(30, 50))
     missing = motion.copy()
@@ -88,5 +83,5 @@ def test_people_of_unknown_motion_are_left_out_of_qcfc():
     r = qcfc_edges(edges, missing)
     assert np.isnan(r[3])
     assert np.isfinite(np.delete(r, 3)).all()
-    assert qcfc(edges, missing)["qcfc_n_people"] == 26
+    assert qcfc(edges, missing)["qcfc_n_participants"] == 26
     assert qcfc(edges, np.full(30, np.nan)) == {}

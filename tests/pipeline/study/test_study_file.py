@@ -1,245 +1,154 @@
-"""The study file: what is stated, what is inferred, and what is refused."""
+"""The study file: which keys and values it may contain, and the design that they define."""
+
+from pathlib import Path
 
 import pytest
 
 from circuitshift.pipeline.errors import DesignError, InputProblemsError, TableError
-from circuitshift.pipeline.study.study_file import (
-    Observed,
-    StudyFile,
-    infer_design,
-    read_study_file,
-)
+from circuitshift.pipeline.study.study_file import STUDY_KEYS, Design, read_study_file
 
 
-def observed(groups, sessions=("pre", "post"), reference_groups=None, **columns):
-    participants = [f"{k:02d}" for k in range(1, len(groups) + 1)]
-    named = {"group": dict(zip(participants, groups, strict=True))} if any(groups) else {}
-    named |= {k: dict.fromkeys(participants, v) for k, v in columns.items()}
-    return Observed(dict.fromkeys(participants, sessions), named, reference_groups or {})
-
-
-def stated(**keys):
-    return StudyFile(None, tuple(keys.items()))
-
-
-def test_roles_and_sessions_are_inferred_and_said():
-    design = infer_design(StudyFile(), observed(["drug", "placebo", "healthy"]))
-    assert (design.baseline, design.followup) == ("pre", "post")
-    assert (design.treated, design.control, design.reference) == (
-        ("drug",),
-        ("placebo",),
-        ("healthy",),
-    )
-    assert design.inferred == (
-        "Baseline is ses-pre and follow-up ses-post, by their names.",
-        "Roles by the names in column group: control: placebo; reference: healthy; treated: drug.",
-    )
-
-
-@pytest.mark.parametrize(
-    ("labels", "found"),
-    [
-        (("01", "02"), ("01", "02")),
-        (("2", "10"), ("2", "10")),
-        (("predrug", "postdrug"), ("predrug", "postdrug")),
-        (("3months", "baseline"), ("baseline", "3months")),
-        (("bl", "fu1"), ("bl", "fu1")),
-        (("V1", "V2"), ("V1", "V2")),
-    ],
-)
-def test_session_names(labels, found):
-    design = infer_design(StudyFile(), observed([""], labels))
-    assert (design.baseline, design.followup) == found
-
-
-def test_control_is_clear_beside_a_healthy_group():
-    design = infer_design(StudyFile(), observed(["drug", "control", "healthy"]))
-    assert (design.treated, design.control) == (("drug",), ("control",))
-    there = {"ds2": ("control",)}
-    design = infer_design(StudyFile(), observed(["drug", "control"], reference_groups=there))
-    assert (design.control, design.reference) == (("control",), ("control",))
-
-
-def test_no_groups_is_one_arm():
-    design = infer_design(StudyFile(), observed(["", ""]))
-    assert (design.treated, design.control) == ((), ())
-    assert "everybody counts as treated" in design.inferred[-1]
-
-
-def test_one_group_is_one_arm():
-    design = infer_design(StudyFile(), observed(["healthy", "healthy"]))
-    assert (design.treated, design.reference) == ((), ())
-    assert design.inferred[-1] == "There is one group (healthy): everybody counts as treated."
-
-
-def test_real_groups_of_a_no_treatment_trial():
-    names = ["depr_cbt", "depr_nfb", "depr_no_treatment"]
-    design = infer_design(StudyFile(), observed(names))
-    assert design.treated == ("depr_cbt", "depr_nfb")
-    assert design.control == ("depr_no_treatment",)
-
-
-def test_reference_from_another_data_set():
-    there = {"ds002748": ("control", "depr")}
-    design = infer_design(StudyFile(), observed(["cbt", "sham"], reference_groups=there))
-    assert (design.reference_dataset, design.reference) == ("ds002748", ("control",))
-    assert (design.treated, design.control) == (("cbt",), ("sham",))
-    design = infer_design(
-        stated(reference=("depr",)), observed(["cbt", "sham"], reference_groups=there)
-    )
-    assert design.reference == ("depr",)
-    design = infer_design(StudyFile(), observed(["cbt"], reference_groups={"x": ()}))
-    assert (design.reference_dataset, design.reference) == ("x", ())
-
-
-def test_stated_control_makes_the_others_treated():
-    design = infer_design(stated(control=("control",)), observed(["control", "a", "b"]))
-    assert design.treated == ("a", "b")
-    assert "Treated are the groups without another role: a, b." in design.inferred
-
-
-@pytest.mark.parametrize(
-    ("study", "seen", "sentence"),
-    [
-        (StudyFile(), observed(["control", "drug"]), "may be healthy people or untreated"),
-        (StudyFile(), observed(["placebo", "hc"]), "no group of hc, placebo looks treated"),
-        (StudyFile(), observed([""], ("pre",)), "change needs two sessions, and the data hold 1"),
-        (StudyFile(), observed([""], ("a", "b", "c")), "do not tell which is before"),
-        (StudyFile(), observed([""], ("pre1", "pre2", "post")), "do not tell which is before"),
-        (stated(baseline="wk0"), observed(["a"]), "baseline session 'wk0' is not in the data"),
-        (stated(treated=("zz",)), observed(["a"]), "treated group 'zz' is not in the data"),
-        (stated(covariates=("dose",)), observed(["a"]), "covariate 'dose' is not in the data"),
-        (stated(group_column="arm"), observed(["a"]), "no column 'arm'"),
-        (stated(reference_dataset="x"), observed(["a"]), "reference_dataset 'x' is not in"),
-        (
-            StudyFile(),
-            observed(["a"], reference_groups={"x": ("p",)}),
-            "no group of data set x \\(p\\) looks healthy",
-        ),
-        (
-            StudyFile(),
-            observed(["a"], reference_groups={"x": (), "y": ()}),
-            "2 reference data sets",
-        ),
-        (stated(control=("a",)), observed(["a"]), "every group is control or reference"),
-        (stated(treated=("a",), control=("a",)), observed(["a"]), "has two roles"),
-        (stated(baseline="pre", followup="pre"), observed(["a"]), "name two sessions"),
-        (stated(n_permutations=5), observed(["a"]), "cannot reach p = .05"),
-        (stated(site="scanner"), observed(["a"]), "site 'scanner' is not in the data"),
-        (stated(symptom="HAMD"), observed(["a"]), "symptom 'HAMD' is not in the data"),
-        (stated(factor="cbt"), observed(["a"]), "factor 'cbt' is not in the data"),
-        (stated(factor="cbt"), observed(["a"], cbt="yes"), "has the levels yes"),
-        (
-            stated(control_baseline="x"),
-            observed(["a"], ("pre", "post", "x")),
-            "one of them is missing",
-        ),
-        (
-            stated(control_baseline="a1", control_followup="a2"),
-            observed(["a", "placebo"], ("pre", "post", "a1", "a2")),
-            "a crossover has no control group",
-        ),
-        (
-            stated(control_baseline="a1", control_followup="a1"),
-            observed(["a"], ("pre", "post", "a1")),
-            "must be different",
-        ),
-        (
-            stated(control_baseline="a1", control_followup="a2"),
-            observed(["a"], ("pre", "post", "a1")),
-            "control_followup session 'a2' is not in the data",
-        ),
-    ],
-)
-def test_what_does_not_fit_is_refused(study, seen, sentence):
-    with pytest.raises((DesignError, InputProblemsError), match=sentence):
-        infer_design(study, seen)
-
-
-def test_study_file_is_read(tmp_path):
+def write(tmp_path, text):
     path = tmp_path / "study.toml"
-    path.write_text(
-        '[sessions]\nbaseline = "pre"\nfollowup = "post"\n'
-        '[groups]\ncolumn = "arm"\ntreated = ["x"]\n'
-        '[hypotheses]\ndirections = {dmn = "decrease"}\nsesoi_z = 0.05\n'
-        "[tests]\nn_permutations = 999\nseed = 3\n"
-    )
-    design = infer_design(read_study_file(path), observed([""], arm="x"))
-    assert design.directions == (("dmn", "decrease"),)
-    assert (design.sesoi_z, design.n_permutations, design.seed) == (0.05, 999, 3)
-    assert (design.group_column, design.treated) == ("arm", ("x",))
+    path.write_text(text)
+    return path
 
 
-def test_every_fault_of_a_study_file_is_said_at_once(tmp_path):
-    path = tmp_path / "study.toml"
-    path.write_text(
-        "[session]\nbaseline = 'pre'\n[tests]\nseed = 'x'\npermutations = 3\n"
-        "[groups]\ntreated = [1]\ncontrol = 'x'\n[hypotheses]\ndirections = {dmn = 'down'}\n"
-    )
+def problems_of(tmp_path, text):
     with pytest.raises(InputProblemsError) as caught:
-        read_study_file(path)
-    text = str(caught.value)
-    assert len(caught.value.problems) == 6
-    assert "did you mean 'sessions'" in text
-    assert "did you mean 'n_permutations'" in text
-    assert "give a whole number: seed" in text
-    assert "names in quotes" in text
-    assert "give a list: groups with the same visits" in text
-    assert "'increase' or 'decrease'" in text
+        read_study_file(write(tmp_path, text))
+    return str(caught.value)
 
 
-def test_a_study_file_that_is_no_toml(tmp_path):
-    (tmp_path / "s.toml").write_text("[sessions\n")
-    with pytest.raises(TableError, match="it is not TOML"):
-        read_study_file(tmp_path / "s.toml")
-
-
-def test_sessions_of_the_control_condition_leave_the_guess_alone():
-    seen = observed(["a"], ("predrug", "postdrug", "preplacebo", "postplacebo"))
-    stated_ = stated(control_baseline="preplacebo", control_followup="postplacebo")
-    with pytest.raises(DesignError, match="do not tell which is before"):
-        infer_design(stated_, observed(["a"], ("x", "y", "z", "preplacebo", "postplacebo")))
-    design = infer_design(stated_, seen)
-    assert (design.baseline, design.followup) == ("predrug", "postdrug")
-
-
-def test_groups_that_no_role_names_take_the_role_of_their_name_or_none():
-    seen = observed(["drug", "placebo", "healthy", "other"])
-    design = infer_design(stated(treated=("drug",)), seen)
-    assert (design.control, design.reference) == (("placebo",), ("healthy",))
-    assert design.inferred[-3:] == (
-        "Reference: healthy, by name.",
-        "Control: placebo, by name.",
-        "Without a role, and left out: other.",
+def test_tables_become_flat_keys(tmp_path):
+    text = (
+        '[sessions]\nbaseline = "pre"\nfollowup = "post"\n'
+        '[groups]\ncolumn = "arm"\ntreated = ["x", 2]\nlabels = {treated = "escitalopram"}\n'
+        '[hypotheses]\ndirections = {dmn = "decrease"}\nsesoi_z = 0.05\n'
+        "[tests]\nn_permutations = 999\nseed = 3\n[model]\nglobal_signal_removed = true\n"
     )
-    design = infer_design(stated(treated=("drug",), control=("other",)), seen)
-    assert (design.control, design.reference) == (("other",), ("healthy",))
-    assert design.inferred[-1] == "Without a role, and left out: placebo."
+    stated = dict(read_study_file(write(tmp_path, text)).stated)
+    assert stated == {
+        "baseline": "pre",
+        "followup": "post",
+        "group_column": "arm",
+        "treated": ("x", "2"),
+        "labels": (("treated", "escitalopram"),),
+        "directions": (("dmn", "decrease"),),
+        "sesoi_z": 0.05,
+        "n_permutations": 999,
+        "seed": 3,
+        "global_signal_removed": True,
+    }
+
+
+def test_roles_by_other_columns_are_criteria(tmp_path):
+    text = '[groups]\ntreated = {arm = 1, diagnosis = ["MDD", "BD"]}\nreference = {dx = "HC"}\n'
+    stated = dict(read_study_file(write(tmp_path, text)).stated)
+    assert stated == {
+        "criteria": (
+            ("treated", "arm", ("1",)),
+            ("treated", "diagnosis", ("MDD", "BD")),
+            ("reference", "dx", ("HC",)),
+        )
+    }
+
+
+def test_all_problems_of_a_file_are_reported_at_once(tmp_path):
+    message = problems_of(
+        tmp_path,
+        "[session]\nbaseline = 'pre'\n[tests]\nseed = 'x'\npermutations = 3\n"
+        "[groups]\ntreated = [true]\ncontrol = 'x'\nreference = {arm = {}}\nlabels = {all = 'x'}\n"
+        "[sessions]\ndays = {pre = 'zero'}\n[model]\nbackground = 'half'\nfactor = 3\n"
+        "[hypotheses]\ndirections = {dmn = 'down'}\n",
+    )
+    for text in (
+        "(11 problems)",
+        "did you mean 'sessions'",
+        "did you mean 'n_permutations'",
+        "seed",
+        '[groups] treated = [True]; give names in quotes (treated = ["..."])',
+        "[groups] control = 'x'",
+        "[groups] reference = {'arm': {}}",
+        "for treated, control or reference",
+        "numbers of days",
+        "'matched'",
+        "factor = 3",
+        "'increase' or 'decrease'",
+    ):
+        assert text in message
+
+
+def test_a_file_that_is_not_toml(tmp_path):
+    with pytest.raises(TableError, match="the file is not TOML"):
+        read_study_file(write(tmp_path, "[sessions\n"))
 
 
 @pytest.mark.parametrize(
     ("keys", "sentence"),
     [
-        ({"alpha": 2.0}, "alpha = 2 is not a valid error rate"),
-        ({"sesoi_z": -0.1}, "effect size of interest must be above 0"),
+        ({"followup": "pre"}, "name two sessions"),
+        ({"control_baseline": "a1"}, "one of them is missing"),
+        (
+            {"control_baseline": "a1", "control_followup": "a2", "control": ("placebo",)},
+            "a crossover has no control group",
+        ),
+        ({"control_baseline": "a1", "control_followup": "a1"}, "must be different"),
         ({"visits": ("post", "pre")}, "must start with the baseline 'pre'"),
-        ({"visits": ("pre", "post", "late")}, "visit 'late' is not in the data"),
-        ({"visits": ("pre", "post"), "days": (("pre", 0),)}, "days of post are missing"),
+        ({"treated": ("a",), "control": ("a",)}, "has two roles"),
+        ({"harmonise": True}, "requires \\[model\\] site"),
+        ({"alpha": 2.0}, "alpha = 2 is not a valid error rate"),
+        ({"sesoi_z": -0.1}, "must be above 0"),
+        ({"n_permutations": 5}, "cannot reach p = .05"),
     ],
 )
-def test_values_out_of_range_are_refused(keys, sentence):
-    with pytest.raises((DesignError, InputProblemsError), match=sentence):
-        infer_design(stated(**keys), observed(["drug", "placebo"]))
+def test_designs_that_contradict_themselves(keys, sentence):
+    with pytest.raises(DesignError, match=sentence):
+        Design(**({"baseline": "pre", "followup": "post"} | keys))
 
 
-def test_wrong_kinds_of_values(tmp_path):
-    path = tmp_path / "study.toml"
-    path.write_text(
-        '[sessions]\ndays = {pre = "zero"}\n[model]\nbackground = "half"\nfactor = 3\n'
-        '[hypotheses]\ndirections = {dmn = "down"}\n'
+def design(**keys):
+    return Design("pre", "post", **keys)
+
+
+def test_roles_by_groups():
+    trial = design(treated=("drug",), control=("placebo",), reference=("HC",))
+    roles = [trial.role_of({"group": g}, label="x") for g in ("drug", "placebo", "HC", "n/a")]
+    assert roles == ["treated", "control", "reference", "none"]
+    assert trial.role_of({}, label="x") == "none"
+    assert design().role_of({"group": "any"}, label="x") == "treated"
+
+
+def test_roles_by_criteria_must_all_be_met_and_be_unique():
+    criteria = (
+        ("treated", "arm", ("1",)),
+        ("treated", "dx", ("MDD",)),
+        ("reference", "dx", ("HC",)),
+        ("control", "arm", ("0",)),
     )
-    with pytest.raises(InputProblemsError) as caught:
-        read_study_file(path)
-    said = str(caught.value)
-    for text in ("give numbers of days", "'matched'", "give a text", "'increase' or 'decrease'"):
-        assert text in said
+    trial = design(criteria=criteria)
+    assert trial.role_of({"arm": "1", "dx": "MDD"}, label="x") == "treated"
+    assert trial.role_of({"arm": "1", "dx": "BD"}, label="x") == "none"
+    assert trial.group_of({"arm": "1", "dx": "MDD"}) == "arm = 1, dx = MDD"
+    with pytest.raises(DesignError, match="sub-07 is both control and reference"):
+        trial.role_of({"arm": "0", "dx": "HC"}, label="sub-07")
+
+
+def test_the_reference_of_another_data_set():
+    trial = design(treated=("drug",), reference=("HC",), reference_dataset="norms")
+    assert trial.role_of({"group": "HC"}, label="x", data_set="norms") == "reference"
+    assert trial.role_of({"group": "MDD"}, label="x", data_set="norms") == "none"
+    assert trial.role_of({"group": "HC"}, label="x", data_set="other") == "none"
+    assert trial.role_of({"group": "HC"}, label="x") == "none"
+
+
+def test_names_for_display():
+    trial = design(labels=(("treated", "escitalopram"),))
+    assert (trial.label_of("treated"), trial.label_of("control")) == ("escitalopram", "control")
+
+
+def test_every_key_is_documented():
+    page = (Path(__file__).parents[3] / "docs/study-file.md").read_text()
+    for table, keys in STUDY_KEYS.items():
+        for key, (_, meaning) in keys.items():
+            assert f"| `[{table}]` | `{key}` | {meaning} |" in page

@@ -1,4 +1,4 @@
-"""When the group level is made again: every origin by content, and tables as they were written."""
+"""Changes of inputs, code and tables that invalidate the results of the group level."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ from circuitshift.pipeline.study.validity import (
 
 
 class Study:
-    """Two participants as the participant level leaves them."""
+    """Output folder of the participant level with two participants."""
 
     def __init__(self, root):
         self.root, self.out, self.data = root, root / "out", root / "data"
@@ -98,7 +98,7 @@ def freeze(study):
         (freeze, "plan"),
     ],
 )
-def test_a_change_is_found_where_it_was_made(study, change, origin):
+def test_a_change_alters_the_hash_of_its_input_only(study, change, origin):
     before = study.origins()
     change(study)
     after = study.origins()
@@ -108,7 +108,7 @@ def test_a_change_is_found_where_it_was_made(study, change, origin):
 PHENOTYPE = "participant_id\tsession_id\tscore\nsub-01\tses-pre\t7\n"
 
 
-def test_dates_and_folders_do_not_count(study, tmp_path):
+def test_dates_and_folders_do_not_change_hashes(study, tmp_path):
     before = study.origins()
     for path in tmp_path.rglob("*"):
         os.utime(path, (1, 1))
@@ -119,14 +119,15 @@ def test_dates_and_folders_do_not_count(study, tmp_path):
     assert Study(tmp_path / "elsewhere").origins() == before
 
 
-def test_other_measuring_code_counts_since_a_note_names_it(study, monkeypatch):
+def test_other_measuring_code_changes_its_hash(study, monkeypatch):
+    """The notes of the verdict name participants who were measured by other code."""
     before = study.origins()
     monkeypatch.setattr(validity, "installed_code", lambda: {"measuring": "other"})
     after = study.origins()
     assert [name for name in before if before[name] != after[name]] == ["measuring code"]
 
 
-def test_data_sets_are_told_apart(study):
+def test_the_hash_of_results_depends_on_the_name_of_the_data_set(study):
     digests = Digests("group", study.out)
     one = results_hash([DataSet(study.out, study.data)], digests)
     other = results_hash([DataSet(study.out, study.data, "healthy")], digests)
@@ -146,7 +147,7 @@ def test_a_verdict_is_current_with_the_tables_that_were_written_with_it(study):
     assert sorted(files) == ["tests.json", "tests.tsv"]
     verdict = {"made_from": made_from, "code_hash": "code", "files": files}
     tables.write_json(folder / "verdict.json", verdict)
-    tables.write_text(folder / "report.html", "<p></p>")  # made from the verdict, not with it
+    tables.write_text(folder / "report.html", "<p></p>")  # written later, from the verdict
     assert is_valid()
     assert not is_valid("other code")
     assert not is_current(folder, made_from | {"plan": "x"}, "code", Digests("group", study.out))

@@ -1,4 +1,4 @@
-"""A whole study through the command line: files in, verdict out; resume; failures; sensitivity."""
+"""A study from input files to the verdict: outputs, repeated runs, settings and failures."""
 
 import json
 import os
@@ -39,8 +39,8 @@ def run(*words):
     return ended.value.code
 
 
-def seen(folder):
-    """Every file below a folder, with its content."""
+def snapshot(folder):
+    """Return time stamp and content of all files in a folder."""
     return {
         path.relative_to(folder): (path.stat().st_mtime_ns, path.read_bytes())
         for path in sorted(folder.rglob("*"))
@@ -50,13 +50,13 @@ def seen(folder):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A small study, run once through both levels."""
+    """Simulate a small study and run both levels once."""
     root = tmp_path_factory.mktemp("study")
     write_simulated_data_set(
         root / "data", PlantedTruth("shift"), spec=SPEC, rng=np.random.default_rng(5)
     )
     (root / "study.toml").write_text(STUDY)
-    before = seen(root / "data")
+    before = snapshot(root / "data")
     codes = [
         run(
             root / "data",
@@ -71,7 +71,7 @@ def study(tmp_path_factory):
         )
         for level in ("participant", "group")
     ]
-    assert seen(root / "data") == before  # nothing is written into the input
+    assert snapshot(root / "data") == before  # nothing is written into the input
     return root, codes
 
 
@@ -79,14 +79,14 @@ def verdict(root):
     return json.loads((root / "out/group/verdict.json").read_text())
 
 
-def test_everybody_is_measured_and_reported(study):
+def test_each_participant_is_measured_and_has_a_report(study):
     root, codes = study
     assert codes == [EXIT_OK, EXIT_OK]
     participants = tables.read_table(root / "data/participants.tsv").column("participant_id")
     assert len(participants) == 15
-    for person in participants:
-        assert (root / "out" / f"{person}.html").stat().st_size > 10_000
-        rows = list(tables.read_table(root / f"out/{person}/{person}_runs.tsv").rows())
+    for participant in participants:
+        assert (root / "out" / f"{participant}.html").stat().st_size > 10_000
+        rows = list(tables.read_table(root / f"out/{participant}/{participant}_runs.tsv").rows())
         assert {row["status"] for row in rows} <= {"included", "excluded"}
         assert {row["strategy"] for row in rows} == {"24p+acompcor", "24p+acompcor+gsr"}
 
@@ -122,7 +122,7 @@ def test_edges_are_the_correlations_of_the_series(study):
     assert np.isnan(matrix[~available]).all()
 
 
-def test_a_lost_region_stays_a_column(study):
+def test_a_missing_region_remains_a_column(study):
     root, _ = study
     missing = 0
     for path in (root / "out").glob("sub-*/ses-*/func/*Seitzman300_stat-mean_timeseries.tsv"):
@@ -132,7 +132,7 @@ def test_a_lost_region_stays_a_column(study):
     assert missing > 0  # some runs were simulated with their lowest slices out of view
 
 
-def test_the_verdict_says_what_was_done(study):
+def test_the_verdict_describes_the_analysis(study):
     root, _ = study
     content = verdict(root)
     assert content["verdict"] in ("global", "both", "circuit-specific", "neither", "undetermined")
@@ -150,7 +150,9 @@ def test_the_verdict_says_what_was_done(study):
     families = set(tables.read_table(root / "out/group/tests.tsv").column("family"))
     assert {"global", "specific", "circuit change"} <= families
     assert "sensitivity: 24p+acompcor+gsr: specific" in families
-    assert "sensitivity: 24p+acompcor+gsr: global" not in families  # it means nothing there
+    assert (
+        "sensitivity: 24p+acompcor+gsr: global" not in families
+    )  # not defined after global signal regression
     excluded = tables.read_table(root / "out/group/exclusions.tsv")
     assert excluded.column("code").count("missing-visit") == 2
 
@@ -162,7 +164,7 @@ def test_every_column_is_described(study):
         assert not set(tables.read_table(path).columns) - set(about), path.name
 
 
-def test_a_second_run_computes_nothing_and_a_lost_output_comes_back(study):
+def test_a_second_run_restores_missing_outputs_only(study):
     root, _ = study
     words = (
         root / "data",
@@ -176,24 +178,24 @@ def test_a_second_run_computes_nothing_and_a_lost_output_comes_back(study):
         "01",
     )
     folder = root / "out/sub-01"
-    before = seen(folder / "ses-pre")
+    before = snapshot(folder / "ses-pre")
     page = (root / "out/sub-01.html").stat().st_mtime_ns
     assert run(*words) == EXIT_OK
-    assert seen(folder / "ses-pre") == before
+    assert snapshot(folder / "ses-pre") == before
     assert (root / "out/sub-01.html").stat().st_mtime_ns == page
-    victim = next(folder.glob("ses-pre/func/*Seitzman300_stat-mean_timeseries.tsv"))
-    content = victim.read_bytes()
-    victim.unlink()
+    output = next(folder.glob("ses-pre/func/*Seitzman300_stat-mean_timeseries.tsv"))
+    content = output.read_bytes()
+    output.unlink()
     assert run(*words) == EXIT_OK
-    assert victim.read_bytes() == content
+    assert output.read_bytes() == content
 
 
-def test_same_seed_same_bytes(study):
+def test_the_same_seed_gives_the_same_bytes(study):
     root, _ = study
     group = root / "out/group"
     names = ("tests.tsv", "verdict.json", "circuits.tsv", "change.tsv", "edges.tsv", "report.html")
     before = {name: (group / name).read_bytes() for name in names}
-    for name in names:  # what is there and valid would not be computed again
+    for name in names:  # valid outputs would not be computed again
         (group / name).unlink()
     assert (
         run(
@@ -211,7 +213,7 @@ def test_same_seed_same_bytes(study):
         assert (group / name).read_bytes() == before[name], name
 
 
-def test_reports_only(study):
+def test_reports_can_be_written_without_measuring(study):
     root, _ = study
     report, matrix = root / "out/sub-01.html", next((root / "out/sub-01").rglob("*_relmat.tsv"))
     before = matrix.stat().st_mtime_ns
@@ -242,22 +244,22 @@ def test_reports_only(study):
     assert matrix.stat().st_mtime_ns == before
 
 
-def test_the_group_level_takes_the_settings_of_the_participant_level(study, tmp_path, capsys):
+def test_the_group_level_uses_the_settings_of_the_participant_level(study, tmp_path, capsys):
     root, _ = study
     words = (root / "data", root / "out", "group", "-w", tmp_path / "work")
     assert run(*words, "--min-minutes", 3, "--denoise", "36p") == EXIT_FAILED
-    said = capsys.readouterr().err
-    assert "min_minutes = 3.0 (measured with 2.0)" in said
-    assert "36p" in said
+    message = capsys.readouterr().err
+    assert "min_minutes = 3.0 (measured with 2.0)" in message
+    assert "36p" in message
     shutil.copytree(root / "out", tmp_path / "out")
     again = (root / "data", tmp_path / "out", "participant", "-w", tmp_path / "work", "--nprocs", 1)
     assert run(*again, "--participant-label", "01", "--min-minutes", 3) == EXIT_OK
     words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work")
     assert run(*words) == EXIT_FAILED
-    assert "people were measured with different settings (01 unlike 02" in capsys.readouterr().err
+    assert "measured with different settings (01 unlike 02" in capsys.readouterr().err
 
 
-def test_people_who_were_measured_by_other_code_are_named(study, tmp_path):
+def test_participants_measured_with_other_code_are_named(study, tmp_path):
     root, _ = study
     shutil.copytree(root / "out", tmp_path / "out")
     verdict = tmp_path / "out/group/verdict.json"
@@ -268,11 +270,11 @@ def test_people_who_were_measured_by_other_code_are_named(study, tmp_path):
         tables.write_json(path, tables.read_json(path) | {"CodeHash": "0123456789ab"})
     words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work")
     assert run(*words, "--study", root / "study.toml") == EXIT_OK
-    said = (
-        "1 person was measured by another version of the measuring code than the one installed "
-        "(sub-02)"
+    message = (
+        "1 participant was measured by another version of the measuring code than the one "
+        "installed (sub-02)"
     )
-    assert any(note.startswith(said) for note in tables.read_json(verdict)["notes"])
+    assert any(note.startswith(message) for note in tables.read_json(verdict)["notes"])
 
 
 def test_the_state_of_the_group_level_is_that_of_results_and_ratings(study, tmp_path):
@@ -285,19 +287,19 @@ def test_the_state_of_the_group_level_is_that_of_results_and_ratings(study, tmp_
         return group_state(out, data_sets)
 
     for path in out.rglob("*"):
-        os.utime(path, (1, 1))  # dates do not matter
+        os.utime(path, (1, 1))  # dates have no effect
     assert is_done()[0]
     rating = out / "ratings/sub-02.json"
     tables.write_json(rating, {"participant_id": "sub-02", "rating": "doubt"})
-    said = "the verdict was made from other ratings than those in ratings/"
-    assert is_done() == (False, said)
-    rating.unlink()  # taken back
+    message = "the verdict was made from other ratings than those in ratings/"
+    assert is_done() == (False, message)
+    rating.unlink()  # rating withdrawn
     assert is_done()[0]
     matrix = next((out / "sub-02").rglob("*_relmat.tsv"))
     content = matrix.read_bytes()
     matrix.write_bytes(content.replace(b"0.1", b"0.2", 1))
-    said = "the verdict was made from other results of the participant level"
-    assert is_done() == (False, said)
+    message = "the verdict was made from other results of the participant level"
+    assert is_done() == (False, message)
     matrix.write_bytes(content)
     assert is_done()[0]
     (out / "group/verdict.json").unlink()
@@ -372,15 +374,15 @@ def test_symptom_factor_and_visits_from_the_study_file(study, tmp_path):
 def test_dry_run_writes_nothing(study, tmp_path, capsys):
     root, _ = study
     assert run(root / "data", tmp_path / "out", "group", "--dry-run") == EXIT_OK
-    said = capsys.readouterr().out
-    assert "15 people, 23 runs, 8 people with two or more sessions" in said
-    assert "sub-01" in said
-    assert "_relmat.tsv" in said
+    message = capsys.readouterr().out
+    assert "15 participants, 23 runs, 8 participants with two or more sessions" in message
+    assert "sub-01" in message
+    assert "_relmat.tsv" in message
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["OUTPUT_DIR", "--work-dir"])
-def test_folders_that_cannot_be_written_to_are_refused_at_the_door(study, tmp_path, capsys, name):
+def test_folders_that_cannot_be_written_to_are_refused_at_the_start(study, tmp_path, capsys, name):
     root, _ = study
     (tmp_path / "file").write_text("")
     out, work = ("file/out", "work") if name == "OUTPUT_DIR" else ("out", "file/work")
@@ -389,7 +391,7 @@ def test_folders_that_cannot_be_written_to_are_refused_at_the_door(study, tmp_pa
     assert f"{name}: cannot write into {tmp_path}/file/" in capsys.readouterr().err
 
 
-def test_the_resource_monitor_says_what_each_step_took(study, tmp_path):
+def test_the_resource_monitor_records_each_step(study, tmp_path):
     root, _ = study
     words = [root / "data", tmp_path / "out", "participant", "-w", tmp_path / "work"]
     command = [sys.executable, "-m", "circuitshift.workflows.cli.main", *map(str, words)]
@@ -406,7 +408,7 @@ def test_the_resource_monitor_says_what_each_step_took(study, tmp_path):
 
 
 def test_the_group_level_starts_from_matrices_alone(study, tmp_path):
-    """Our own matrices, as anybody else would find them, give the same tests."""
+    """Matrices that the participant level wrote give the same tests when used as input."""
     root, _ = study
     given = tmp_path / "matrices"
     for path in (root / "out").glob("sub-*/ses-*/func/*n_relmat.tsv"):
@@ -441,7 +443,7 @@ def test_the_group_level_starts_from_matrices_alone(study, tmp_path):
     np.testing.assert_allclose(theirs.numbers("value_z"), ours.numbers("value_z"), atol=1e-7)
 
 
-def test_ctrl_c_ends_at_once_and_the_next_run_goes_on(study, tmp_path):
+def test_ctrl_c_ends_the_run_and_the_next_run_continues(study, tmp_path):
     root, _ = study
     words = [root / "data", tmp_path / "out", "participant", "-w", tmp_path / "work"]
     command = [sys.executable, "-m", "circuitshift.workflows.cli.main", *map(str, words)]
@@ -454,14 +456,14 @@ def test_ctrl_c_ends_at_once_and_the_next_run_goes_on(study, tmp_path):
                 break
         rest = process.stdout.read()
     assert process.returncode == 130
-    assert "interrupted; run it again to go on" in rest
+    assert "interrupted; run the same command again to continue" in rest
     measured = len(list((tmp_path / "out").glob("sub-*/sub-*_runs.tsv")))
     assert 2 <= measured < 15
     assert run(*words, "--nprocs", 2) == EXIT_OK
     assert len(list((tmp_path / "out").glob("sub-*.html"))) == 15
 
 
-def test_one_person_s_faults_leave_the_others_whole(study, tmp_path):
+def test_faults_of_some_participants_do_not_affect_the_others(study, tmp_path):
     root, _ = study
     shutil.copytree(root / "data", tmp_path / "data")
     fmriprep = tmp_path / "data/derivatives/fmriprep"
@@ -499,7 +501,7 @@ def test_one_person_s_faults_leave_the_others_whole(study, tmp_path):
     assert "failed" not in Path(tmp_path / "out" / f"{labels[7]}.html").name
 
 
-def test_a_crash_nobody_foresaw_costs_one_person(study, tmp_path, monkeypatch):
+def test_an_unexpected_error_affects_one_participant_only(study, tmp_path, monkeypatch):
     from circuitshift.pipeline import edges as connectivity
 
     root, _ = study
@@ -508,7 +510,7 @@ def test_a_crash_nobody_foresaw_costs_one_person(study, tmp_path, monkeypatch):
     def breaks_once(series, *more):
         calls.append(1)
         if len(calls) == 1:
-            raise ZeroDivisionError("nobody foresaw this")
+            raise ZeroDivisionError("an unexpected error")
         return original(series, *more)
 
     monkeypatch.setattr(connectivity, "correlation", breaks_once)
@@ -528,18 +530,18 @@ def test_a_crash_nobody_foresaw_costs_one_person(study, tmp_path, monkeypatch):
     rows = list(tables.read_table(tmp_path / "out/sub-01/sub-01_runs.tsv").rows())
     assert [row["code"] for row in rows] == ["crash"]
     crash = next((tmp_path / "out/logs").glob("crash-*.txt"))
-    assert "nobody foresaw this" in crash.read_text()
+    assert "an unexpected error" in crash.read_text()
     assert (tmp_path / "out/sub-02.html").exists()
     page = (tmp_path / "out/sub-01.html").read_text()
     assert "Nothing could be measured." in page
-    assert "nobody foresaw this" in page  # the end of the crash file
+    assert "an unexpected error" in page  # the end of the crash file
     assert "--verbose shows more" in page
 
 
-def one_matrix(folder):
-    """A data set of one participant that enters by its edges."""
+def one_matrix(folder, label="01"):
+    """Write a data set of one participant with a connectivity matrix."""
     matrix = np.corrcoef(np.random.default_rng(1).standard_normal((12, 60)))
-    path = folder / "sub-01/ses-pre/func/sub-01_ses-pre_task-rest_atlas-A"
+    path = folder / f"sub-{label}/ses-pre/func/sub-{label}_ses-pre_task-rest_atlas-A"
     path.parent.mkdir(parents=True)
     tables.write_matrix(
         path.with_name(f"{path.name}_stat-pearsoncorrelation_relmat.tsv"),
@@ -551,12 +553,22 @@ def one_matrix(folder):
 @pytest.mark.parametrize(
     ("plugin", "level", "words", "sentence"),
     [
-        ("SLURM", "participant", ["-w", "a b"], "Nipype's plugin SLURM cannot have ' ' in it"),
-        ("SLURMGraph", "participant", ["--clean-workdir"], "would take away what"),
+        (
+            "SLURM",
+            "participant",
+            ["-w", "a b"],
+            "Nipype's plugin SLURM does not support the characters ' '",
+        ),
+        (
+            "SLURMGraph",
+            "participant",
+            ["--clean-workdir"],
+            "would remove files that the submitted jobs need",
+        ),
         ("SLURMGraph", "group", [], "a plugin that waits for its jobs"),
     ],
 )
-def test_what_nipypes_plugins_cannot_do_is_refused(
+def test_options_that_plugins_do_not_support_are_refused(
     tmp_path, monkeypatch, capsys, plugin, level, words, sentence
 ):
     monkeypatch.chdir(tmp_path)
@@ -571,7 +583,7 @@ def test_what_nipypes_plugins_cannot_do_is_refused(
     assert sentence in capsys.readouterr().err
 
 
-def test_settings_that_differ_from_the_participant_levels_are_refused(monkeypatch):
+def test_settings_that_differ_from_the_participant_level_are_refused(monkeypatch):
     measured = AnalysisSettings(min_minutes=2.0)
     monkeypatch.setattr(bids_app, "recorded_settings", lambda _: measured)
 
@@ -585,3 +597,28 @@ def test_settings_that_differ_from_the_participant_levels_are_refused(monkeypatc
     assert bids_app._as_measured(request(min_minutes=2.0, circuits=own)) == replace(
         measured, circuits=own
     )
+
+
+# ------------------------------------------------------------------ without a simulated study
+
+
+@pytest.mark.parametrize(
+    ("n_images", "sentence"),
+    [(1, "1 participant in "), (2, "2 participants in ")],
+)
+def test_the_last_line_counts_participants(tmp_path, capsys, n_images, sentence):
+    for label in ("01", "02")[:n_images]:
+        one_matrix(tmp_path / "data", label)
+    words = (tmp_path / "data", tmp_path / "out", "participant", "-w", tmp_path / "work")
+    assert run(*words, "--nprocs", 1) == EXIT_OK
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(sentence)
+    assert last.endswith(f"reports: {tmp_path / 'out' / 'sub-*.html'}")
+
+
+def test_a_frozen_plan_needs_no_participants(tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    words = (tmp_path / "data", tmp_path / "out", "group", "-w", tmp_path / "work")
+    assert run(*words, "--freeze-plan") == EXIT_OK
+    assert f"frozen: {tmp_path / 'out/group/plan.json'} (hash " in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["group"]

@@ -1,4 +1,4 @@
-"""Exit statuses, as scripts rely on them: 0 whole, 1 nothing, 2 wrong usage, 3 in part."""
+"""Exit statuses for scripts: 0 complete, 1 not run, 2 wrong usage, 3 some participants failed."""
 
 import numpy as np
 import pytest
@@ -27,33 +27,17 @@ def run(*words):
     return ended.value.code
 
 
-def test_the_status_says_whether_all_some_or_nothing_was_done(data, tmp_path, capsys):
+def test_the_status_distinguishes_complete_partial_and_failed_runs(data, tmp_path, capsys):
     words = (data, tmp_path / "out", "participant", "-w", tmp_path / "work", "--nprocs", 1)
     assert run(*words) == 0
     broken = next(data.glob("sub-02/ses-pre/func/*.tsv"))
-    whole = broken.read_bytes()
-    broken.write_bytes(whole[: len(whole) // 2])
+    content = broken.read_bytes()
+    broken.write_bytes(content[: len(content) // 2])
     assert run(*words) == 3
     rows = tables.read_table(tmp_path / "out/sub-02/sub-02_runs.tsv")
     assert rows.column("status") == ["failed"]
-    broken.write_bytes(whole)
+    broken.write_bytes(content)
     assert run(*words) == 0
     assert run(tmp_path / "nowhere", tmp_path / "out", "participant") == 1
     assert run(data, tmp_path / "out", "nolevel") == 2
     capsys.readouterr()
-
-
-@pytest.mark.parametrize(
-    ("asked", "strategies"),
-    [
-        (["24p"], "24p, 24p+gsr"),
-        (["24p", "36p"], "24p, 36p, 24p+gsr"),
-        (["36p"], "36p"),  # it removes the global signal already
-        (["24p+gsr"], "24p+gsr"),
-        ([], "24p+acompcor, 24p+acompcor+gsr"),
-    ],
-)
-def test_the_primary_strategy_has_a_gsr_counterpart(data, tmp_path, capsys, asked, strategies):
-    words = ["--denoise", *asked] if asked else []
-    assert run(data, tmp_path / "out", "participant", "--dry-run", *words) == 0
-    assert f"strategies: {strategies};" in capsys.readouterr().out

@@ -1,11 +1,15 @@
-"""Every recipe on an offline replica of its data sets, by one command."""
+"""Recipes with simulated replicas of their data sets, and checks of the folders of tools."""
+
+from types import SimpleNamespace
 
 import pytest
 
+from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.validation.opendata.recipe import load_recipe
+from circuitshift.pipeline.validation.opendata.recipe import load_recipe, recipe_names
 from circuitshift.pipeline.validation.opendata.replica import write_replica
 from circuitshift.workflows.cli import main as cli
+from circuitshift.workflows.cli import open_data
 from circuitshift.workflows.cli.exit_status import EXIT_OK
 
 
@@ -30,14 +34,63 @@ def test_a_recipe_runs_on_its_replica_to_the_report(tmp_path, capsys, name, ever
     write_replica(recipe, tmp_path / "data", every=every)
     words = (name, tmp_path / "out", "--data", tmp_path / "data", "--replica", "--nprocs", 2)
     assert run("validate", *words) == EXIT_OK
-    said = capsys.readouterr().out
-    assert f"{available} people:" in said
-    assert "0 nowhere" in said
-    found = tables.read_json(tmp_path / "out/results/group/verdict.json")
-    assert {arm: found["n"][arm] for arm in arms} == arms
-    assert found["n"]["known"] == available
+    output = capsys.readouterr().out
+    assert f"{available} participants:" in output
+    assert "0 unaccounted for" in output
+    verdict = tables.read_json(tmp_path / "out/results/group/verdict.json")
+    assert {arm: verdict["n"][arm] for arm in arms} == arms
+    assert verdict["n"]["known"] == available
     page = (tmp_path / "out/validation.html").read_text()
     assert "simulated images" in page
     for row in recipe.published:
         assert row.quantity in page
     assert (tmp_path / "out/results/group/report.html").stat().st_size > 50_000
+
+
+def test_recipes_are_listed_with_their_titles(capsys):
+    assert run("validate", "list") == EXIT_OK
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"{name}  {load_recipe(name).title}" for name in recipe_names()]
+    assert len(lines) >= 4
+
+
+def test_a_folder_is_used_for_one_recipe_only(tmp_path):
+    recipe, other = load_recipe("ds003007"), load_recipe("ds003059")
+    out, data = tmp_path / "out", tmp_path / "data"
+    open_data._prepare_folder(out, recipe, data, replica=True)
+    assert tables.read_json(out / "validation.json") == {"recipe": "ds003007", "replica": True}
+    assert "n_permutations = " in (out / "study.toml").read_text()
+    open_data._prepare_folder(out, recipe, data, replica=True)
+    for item, replica in ((other, True), (recipe, False)):
+        with pytest.raises(InputError, match="contains another validation"):
+            open_data._prepare_folder(out, item, data, replica=replica)
+
+
+def test_published_data_are_not_overwritten_by_a_replica(tmp_path, monkeypatch):
+    monkeypatch.setattr(open_data, "published_sources", lambda _: ("doi:10/x",))
+    recipe = load_recipe("ds003059")
+    with pytest.raises(InputError, match=r"contains the published data of ds003059; .*--data"):
+        open_data._prepare_folder(tmp_path / "out", recipe, tmp_path / "data", replica=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("commit", "shown"), [("abc", "raw abc"), ("", "raw not available")])
+def test_the_version_of_downloaded_files_is_printed(tmp_path, monkeypatch, capsys, commit, shown):
+    calls = []
+
+    def fetch(*words, **options):
+        calls.append((words, options))
+        return SimpleNamespace(
+            commit=commit, derivatives={"fmriprep": "def"}, tag="1.2", n_files=7, folder=words[1]
+        )
+
+    monkeypatch.setattr(open_data, "fetch_files", fetch)
+    folder = tmp_path / "to"
+    words = ("fetch", "ds1", folder, "--tag", "1.2", "--derivatives", "fmriprep")
+    assert run(*words) == EXIT_OK
+    output = capsys.readouterr().out
+    assert output.startswith(f"version 1.2; commits: {shown}, fmriprep def\n7 files are complete (")
+    assert run(*words, "--dry-run") == EXIT_OK
+    assert capsys.readouterr().out == f"version 1.2; commits: {shown}, fmriprep def\n"
+    assert [options["dry_run"] for _, options in calls] == [False, True]
+    assert {(words[:2], options["tag"]) for words, options in calls} == {(("ds1", folder), "1.2")}

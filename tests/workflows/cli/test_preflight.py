@@ -1,4 +1,4 @@
-"""Checks before anything is measured: folders, permissions, and the BIDS validator."""
+"""Checks before participants are measured: folders, permissions and the BIDS validator."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ from circuitshift.workflows.plan import InputFolder
 
 @pytest.fixture
 def request_of(tmp_path):
-    """A request whose folders exist, with some of its fields replaced."""
+    """Return a request whose folders exist, with some of its fields replaced."""
     for name in ("in", "other"):
         (tmp_path / name).mkdir()
 
@@ -25,25 +25,25 @@ def request_of(tmp_path):
     return make
 
 
-def test_existing_folders_pass_and_nothing_is_written(tmp_path, request_of):
+def test_existing_folders_are_accepted_and_nothing_is_written(tmp_path, request_of):
     folders = (InputFolder(tmp_path / "in", tmp_path / "in"),
                InputFolder(tmp_path / "other", tmp_path / "other", "healthy"))  # fmt: skip
     preflight.check_folders(request_of(folders=folders, ratings=tmp_path / "other"))
     assert not (tmp_path / "out").exists()
 
 
-def test_folders_that_are_missing_or_misnamed_are_refused(tmp_path, request_of):
-    for files in (tmp_path / "gone", tmp_path / "in" / "gone"):
+def test_missing_folders_and_unsuitable_names_are_refused(tmp_path, request_of):
+    for files in (tmp_path / "missing", tmp_path / "in" / "missing"):
         with pytest.raises(InputError, match=f"{files}: there is no such folder"):
             preflight.check_folders(request_of(folders=(InputFolder(tmp_path / "in", files),)))
-    with pytest.raises(InputError, match=r"--ratings .*gone: there is no such folder"):
-        preflight.check_folders(request_of(ratings=tmp_path / "gone"))
+    with pytest.raises(InputError, match=r"--ratings .*missing: there is no such folder"):
+        preflight.check_folders(request_of(ratings=tmp_path / "missing"))
     named = (InputFolder(tmp_path / "other", tmp_path / "other", "a-b"),)
-    with pytest.raises(InputError, match="use letters and digits"):
+    with pytest.raises(InputError, match="use only letters and digits"):
         preflight.check_folders(request_of(folders=named))
 
 
-def test_results_may_not_go_into_the_data_even_by_another_name(tmp_path, request_of):
+def test_the_output_folder_is_not_the_input_folder_under_another_path(tmp_path, request_of):
     (tmp_path / "link").symlink_to(tmp_path / "in")
     for folder in (tmp_path / "in", tmp_path / "in" / ".." / "in", tmp_path / "link"):
         with pytest.raises(InputError, match="OUTPUT_DIR must not be BIDS_DIR"):
@@ -51,7 +51,7 @@ def test_results_may_not_go_into_the_data_even_by_another_name(tmp_path, request
     preflight.check_folders(request_of(output_dir=tmp_path / "in" / "derivatives"))
 
 
-def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path):
+def test_a_writable_folder_is_created_and_left_empty(tmp_path):
     preflight.check_writable("OUTPUT_DIR", tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
     (tmp_path / "file").write_text("")
@@ -63,7 +63,7 @@ def test_a_folder_that_can_be_written_is_made_and_left_empty(tmp_path):
 
 @pytest.fixture
 def validated(tmp_path, monkeypatch):
-    """Run the check with a validator that answers with a text; return its calls and notes."""
+    """Run the check with a validator that prints a text; return its calls and the notes."""
     notes = []
     monkeypatch.setattr(preflight, "notify", notes.append)
     program = tmp_path / "bin" / "bids-validator-deno"
@@ -85,7 +85,7 @@ def validated(tmp_path, monkeypatch):
     return run
 
 
-def test_errors_of_the_validator_are_a_warning(tmp_path, validated):
+def test_errors_of_the_validator_are_reported_as_a_warning(tmp_path, validated):
     issues = [{"code": "B", "severity": "error"}, {"code": "A", "severity": "error"},
               {"code": "C", "severity": "warning"}]  # fmt: skip
     calls, notes = validated(json.dumps({"issues": {"issues": issues}}), Name="x")
@@ -101,9 +101,9 @@ def test_valid_data_give_no_note(validated):
 
 
 @pytest.mark.parametrize("answer", ["", "no JSON", "[]", '{"issues": {}}'])
-def test_an_answer_that_cannot_be_read_is_not_used(validated, answer):
+def test_output_that_cannot_be_read_is_ignored(validated, answer):
     _, notes = validated(answer, Name="x")
-    assert notes == ["bids-validator-deno did not answer as expected; its result is not used"]
+    assert notes == ["warning: the output of bids-validator-deno cannot be read and is ignored"]
 
 
 def test_derivatives_and_folders_without_a_description_are_not_validated(validated):

@@ -1,4 +1,4 @@
-"""Requests: complete, frozen, with absolute paths; argparse is known to the command line only."""
+"""Requests are complete and frozen, have absolute paths, and replace argparse elsewhere."""
 
 import argparse
 import ast
@@ -21,7 +21,7 @@ from circuitshift.workflows.cli.request import (
 from circuitshift.workflows.cli.tool_parsers import tool_parsers
 
 ROOT = Path(__file__).resolve().parents[3]
-#: The only modules that may know how the command line is parsed.
+#: The only modules that may use argparse.
 PARSING = {
     "workflows/cli/main.py",
     "workflows/cli/parsers.py",
@@ -46,10 +46,10 @@ def app(*words, level="participant"):
     return app_request(["in", "out", level, *map(str, words)])
 
 
-# ------------------------------------------------------------------- who knows argparse
+# --------------------------------------------------------------------- use of argparse
 
 
-def test_a_namespace_is_used_by_the_parsers_and_the_request_only():
+def test_argparse_is_used_by_parsers_and_requests_only():
     users = set()
     for name, tree in modules():
         for node in ast.walk(tree):
@@ -77,7 +77,7 @@ def test_options_are_never_changed():
                 )
 
 
-def test_a_request_cannot_be_changed_and_holds_nothing_that_can():
+def test_a_request_and_its_contents_are_immutable():
     request = slurm_request("--atlas", "a", "--participant-label", "01", "--circuits", "c.toml")
     pending = [request]
     while pending:
@@ -96,7 +96,7 @@ def test_a_request_cannot_be_changed_and_holds_nothing_that_can():
 # ----------------------------------------------------------------------------- BIDS App
 
 
-def test_paths_are_absolute_and_the_rest_is_as_typed(tmp_path, monkeypatch):
+def test_paths_are_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.nii").write_text("")
     words = ("-w", "w", "--study", "s.toml", "--ratings", "r", "--circuits", "c.toml")
@@ -123,9 +123,10 @@ def test_a_reference_data_set_is_named_after_its_folder():
     assert app("--reference-dataset", "x/healthy").folders[1].name == "healthy"
 
 
-def test_only_stated_settings_are_given():
+def test_only_settings_of_the_command_line_are_given():
     assert app().given == ()
     assert app().settings == AnalysisSettings()
+    assert app().settings.strategies == ("24p+acompcor", "24p+acompcor+gsr")
     request = app("--min-minutes", 3, "--ignore", "slicetiming", "--estimator", "partial")
     assert dict(request.given) == {
         "estimator": "partial",
@@ -133,12 +134,12 @@ def test_only_stated_settings_are_given():
         "slice_timing": False,
     }
     assert request.settings.slice_timing is False
-    zero = app("--dummy-scans", 0, "--max-mean-fd", 0)  # 0 is a value, too
+    zero = app("--dummy-scans", 0, "--max-mean-fd", 0)  # 0 is a value
     assert dict(zero.given) == {"dummy_scans": 0, "max_mean_fd_mm": 0.0}
 
 
 @pytest.mark.parametrize(
-    ("asked", "taken"),
+    ("requested", "strategies"),
     [
         (["24p"], ("24p", "24p+gsr")),
         (["24p+gsr"], ("24p+gsr",)),
@@ -146,8 +147,8 @@ def test_only_stated_settings_are_given():
         (["24p", "36p", "24p+gsr"], ("24p", "36p", "24p+gsr")),
     ],
 )
-def test_the_first_strategy_gets_its_gsr_counterpart(asked, taken):
-    assert app("--denoise", *asked).settings.strategies == taken
+def test_the_first_strategy_gets_its_gsr_counterpart(requested, strategies):
+    assert app("--denoise", *requested).settings.strategies == strategies
 
 
 def test_the_selection_is_complete(tmp_path):
@@ -170,7 +171,7 @@ def test_the_selection_is_complete(tmp_path):
         (["--bids-filter-file", "no.json"], "no.json"),
     ],
 )
-def test_files_and_names_that_decide_are_checked_at_once(tmp_path, monkeypatch, words, sentence):
+def test_files_and_names_in_a_request_are_checked(tmp_path, monkeypatch, words, sentence):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CircuitshiftError, match=sentence):
         app(*words)
@@ -181,35 +182,40 @@ def test_files_and_names_that_decide_are_checked_at_once(tmp_path, monkeypatch, 
     ["skip_bids_validation", "dry_run", "reports_only", "preproc_only", "clean_workdir",
      "freeze_plan"],
 )  # fmt: skip
-def test_each_switch_reaches_its_field(name):
+def test_each_flag_sets_its_field(name):
     assert getattr(app(), name) is False
     assert getattr(app(f"--{name.replace('_', '-')}"), name) is True
 
 
-def test_execution_changes_no_setting():
+def test_execution_flags_change_no_setting():
     words = ("--nprocs", 3, "--omp-nthreads", 2, "--mem-gb", 4, "--stop-on-first-crash", "-vv")
     request = app(*words, "--write-graph", "--resource-monitor", "--notrack")
-    found = request.execution
-    assert (found.n_procs, found.omp_nthreads, found.mem_gb, found.verbosity) == (3, 2, 4.0, 2)
-    assert found.stop_on_first_crash
-    assert found.write_graph
-    assert found.resource_monitor
+    execution = request.execution
+    assert (execution.n_procs, execution.omp_nthreads, execution.mem_gb, execution.verbosity) == (
+        3,
+        2,
+        4.0,
+        2,
+    )
+    assert execution.stop_on_first_crash
+    assert execution.write_graph
+    assert execution.resource_monitor
     assert request.given == ()
 
 
-def test_a_command_that_a_tool_puts_together_is_that_of_the_command_line():
+def test_the_request_of_a_tool_equals_that_of_the_command_line():
     words = ["in", "out", "participant", "--task-id", "a b", "--nprocs", "2"]
     parser = parsers.app_parser()
     command = "circuitshift in out participant --task-id 'a b' --nprocs 2"
-    typed = make_request("", parser, parser.parse_args(words), command=command)
-    assert isinstance(typed, Request)
-    assert app_request(words) == typed
+    entered = make_request("", parser, parser.parse_args(words), command=command)
+    assert isinstance(entered, Request)
+    assert app_request(words) == entered
 
 
 # -------------------------------------------------------------------------------- Slurm
 
 
-def test_flags_are_read_back_as_they_were():
+def test_flags_can_be_parsed_again():
     parser = tool_parsers()["slurm"]
     words = ["in", "out", "--participant-label", "01", "02", "--derivatives", "/a=b/c"]
     words += ["--atlas", "x", "y", "--denoise", "24p", "-vv", "--min-coverage", "0.25"]
@@ -225,7 +231,7 @@ def test_flags_are_read_back_as_they_were():
     assert flags_of(parser, parser.parse_args(["in", "out"])) == ()
 
 
-def test_what_jobs_are_asked_to_be(tmp_path, monkeypatch):
+def test_a_job_request_has_the_options_of_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "image.sif").write_text("")
     words = ("--nprocs", 3, "--mem-gb", 5, "--time", 60, "--group-mem-gb", 7, "--group-time", 9)
@@ -245,11 +251,11 @@ def test_what_jobs_are_asked_to_be(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("flag", ["--no-group", "--preproc-only"])
-def test_some_jobs_have_no_group_level(flag):
+def test_flags_that_omit_the_group_level(flag):
     assert slurm_request(flag).jobs.with_group is False
 
 
-def test_every_folder_that_is_named_is_known_to_the_container(tmp_path, monkeypatch):
+def test_a_container_can_read_all_named_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("in", "prep", "ratings", "atlas", "more"):
         (tmp_path / folder).mkdir()
@@ -266,13 +272,13 @@ def test_every_folder_that_is_named_is_known_to_the_container(tmp_path, monkeypa
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--container", "no.sif"], "no.sif is not there"),
-        (["--freeze-plan"], "slurm takes no --freeze-plan"),
-        (["--nipype-plugin-file", "x"], "slurm takes no --nipype-plugin-file"),
-        (["--status", "--submit"], "--status submits nothing"),
-        (["--sbatch-args='a"], "cannot be read"),
+        (["--container", "no.sif"], "no.sif: there is no such file"),
+        (["--freeze-plan"], "slurm does not support --freeze-plan"),
+        (["--nipype-plugin-file", "x"], "slurm does not support --nipype-plugin-file"),
+        (["--status", "--submit"], "--status submits no jobs"),
+        (["--sbatch-args='a"], "cannot be split into words"),
     ],
 )
-def test_what_has_no_meaning_for_jobs_is_refused(words, sentence):
+def test_options_that_jobs_do_not_support_are_refused(words, sentence):
     with pytest.raises(InputError, match=sentence):
         slurm_request(*words)

@@ -1,6 +1,6 @@
-"""Running a study again: what an edit of the source, of data or of dates makes again.
+"""Repeated runs of a study: outputs that are renewed after changes of code, data or dates.
 
-The command runs from a copy of the source tree, as a process of its own.
+The command runs in its own process from a copy of the source tree.
 """
 
 import json
@@ -22,20 +22,20 @@ REGIONS = tuple(
     for side in "LR"
     for k in (1, 2, 3)
 )
-# written by every run, and the same for all participants
+# files that each run writes, and that all participants share
 SHARED = ("logs", "sourcedata", "dataset_description.json", ".bidsignore")
 pytestmark = pytest.mark.slow
 
 
 class Study:
-    """Data, outputs and a copy of the source."""
+    """Study with data, outputs and a copy of the source code."""
 
     def __init__(self, root):
         self.root, self.data, self.out = root, root / "data", root / "out"
         self.source = root / "source" / "circuitshift"
 
     def run(self, level="participant", *more):
-        """Run the command; return what it printed."""
+        """Run the command and return its output."""
         words = [self.data, self.out, level, "-w", self.root / "work", "--nprocs", 1, *more]
         words += ["--study", self.root / "study.toml"] if level == "group" else []
         done = subprocess.run(
@@ -48,16 +48,16 @@ class Study:
         return done.stdout
 
     def files(self, pattern="*"):
-        """State of the outputs of participants and of the group level."""
-        found = {}
+        """Return the state of the outputs of participants and of the group level."""
+        files = {}
         for path in sorted(self.out.rglob(pattern)):
             name = path.relative_to(self.out)
             if path.is_file() and name.parts[0] not in SHARED:
-                found[str(name)] = (path.stat().st_mtime_ns, path.stat().st_ino)
-        return found
+                files[str(name)] = (path.stat().st_mtime_ns, path.stat().st_ino)
+        return files
 
     def rewritten(self, before):
-        """Names of outputs that were written again since then."""
+        """Return the names of outputs that were written since then."""
         return {name for name, state in self.files().items() if before.get(name) != state}
 
     def comment(self, *parts):
@@ -68,7 +68,7 @@ class Study:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """Four participants who were measured and analysed."""
+    """Measure and analyse four participants."""
     study = Study(tmp_path_factory.mktemp("resume"))
     for name in ("pipeline", "workflows", "atlases"):
         ignored = shutil.ignore_patterns("__pycache__")
@@ -93,13 +93,13 @@ def study(tmp_path_factory):
 
 
 def kinds(names):
-    """Matrices, pages of participants, the verdict and the study's page among names of files."""
-    known = {"group/verdict.json": "verdict", "group/report.html": "study page"}
+    """Return the kinds of outputs among file names."""
+    single_files = {"group/verdict.json": "verdict", "group/report.html": "study page"}
     ends = {"_relmat.tsv": "matrix", ".html": "page"}
     out = set()
     for name in names:
         kind = next((kind for end, kind in ends.items() if name.endswith(end)), "")
-        out.add(known.get(name, kind))
+        out.add(single_files.get(name, kind))
     return out - {""}
 
 
@@ -107,8 +107,8 @@ def test_touched_inputs_change_nothing(study):
     for path in study.data.rglob("*"):
         os.utime(path)
     before = study.files()
-    said = study.run("group")
-    assert "verdict: " in said
+    output = study.run("group")
+    assert "verdict: " in output
     assert study.rewritten(before) == set()
 
 
@@ -122,25 +122,29 @@ def test_a_copy_on_another_machine_changes_nothing(study, tmp_path):
     assert copy.rewritten(before) == set()
 
 
-def test_a_comment_in_a_figure_makes_pages_and_measures_nobody(study):
+def test_a_comment_in_a_figure_renews_reports_only(study):
     before = study.files()
     study.comment("pipeline", "reports", "figures", "overview.py")
     study.run("group")
     assert kinds(study.rewritten(before)) == {"page", "study page"}
 
 
-def test_a_new_circuit_is_found_at_the_group_level_and_measures_nobody(study):
+def test_a_new_circuit_renews_reports_and_the_verdict_only(study):
     before = study.files()
     folder = study.source / "atlases" / "circuits"
     text = (folder / "dmn.toml").read_text().replace('name = "dmn"', 'name = "mine"')
     (folder / "mine.toml").write_text(text)
     assert "mine" not in json.loads((study.out / "group/verdict.json").read_text())["circuits"]
     study.run("group")
-    assert kinds(study.rewritten(before)) == {"page", "study page", "verdict"}  # pages show it
+    assert kinds(study.rewritten(before)) == {
+        "page",
+        "study page",
+        "verdict",
+    }  # reports show the new circuit
     assert "mine" in json.loads((study.out / "group/verdict.json").read_text())["circuits"]
 
 
-def test_a_changed_arm_is_analysed_again_and_measures_nobody(study):
+def test_a_changed_arm_renews_the_group_level_only(study):
     before = study.files()
     table = study.data / "participants.tsv"
     rows = table.read_text().replace("sub-03\tactive", "sub-03\tplacebo")
@@ -149,13 +153,13 @@ def test_a_changed_arm_is_analysed_again_and_measures_nobody(study):
     assert kinds(study.rewritten(before)) == {"verdict", "study page"}
 
 
-def test_one_changed_input_measures_one_run_of_one_participant(study):
+def test_a_changed_input_renews_one_run_of_one_participant(study):
     before = study.files()
     path = next(study.data.glob("sub-02/ses-post/func/*_timeseries.tsv"))
     header, *rows = path.read_text().strip().split("\n")
     path.write_text("\n".join([header, *rows[::-1]]) + "\n")  # of equal size
-    said = study.run("participant")
-    assert "3 people: inputs, settings and code unchanged; nothing to do" in said
+    output = study.run("participant")
+    assert "3 participants: inputs, settings and code unchanged; nothing to do" in output
     again = study.rewritten(before)
     assert {name.partition("/")[0].removesuffix(".html") for name in again} == {"sub-02"}
     matrices = {name for name in before if name.startswith("sub-02/") and "relmat.tsv" in name}
@@ -163,7 +167,7 @@ def test_one_changed_input_measures_one_run_of_one_participant(study):
     assert matrices & again == {name for name in matrices if "ses-post" in name}
 
 
-def test_a_comment_in_denoising_measures_again_with_the_same_numbers(study):
+def test_a_comment_in_denoising_repeats_measurements_with_equal_results(study):
     before = study.files()
     content = {path: path.read_bytes() for path in study.out.rglob("*_relmat.tsv")}
     study.comment("pipeline", "measure", "denoise.py")

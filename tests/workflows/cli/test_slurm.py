@@ -1,4 +1,4 @@
-"""The command ``circuitshift slurm``: what it refuses, and whom it leaves out."""
+"""The command ``circuitshift slurm``: options that are refused, and participants who are done."""
 
 import re
 
@@ -17,7 +17,7 @@ def run(*words):
 
 
 def matrices(folder, participants=("01", "02", "03"), n_regions=12):
-    """A small data set that enters by its edges."""
+    """Write a small data set of connectivity matrices."""
     rng = np.random.default_rng(1)
     names = [f"LH_Default_PFC_{k}" for k in range(n_regions)]
     for label in participants:
@@ -33,36 +33,36 @@ def matrices(folder, participants=("01", "02", "03"), n_regions=12):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--container", "no.sif"], "no.sif is not there"),
-        (["--freeze-plan"], "slurm takes no --freeze-plan"),
-        (["--nipype-plugin-file", "x"], "slurm takes no --nipype-plugin-file"),
-        (["--status", "--submit"], "--status submits nothing"),
-        (["--sbatch-args='a"], "cannot be read"),
+        (["--container", "no.sif"], "no.sif: there is no such file"),
+        (["--freeze-plan"], "slurm does not support --freeze-plan"),
+        (["--nipype-plugin-file", "x"], "slurm does not support --nipype-plugin-file"),
+        (["--status", "--submit"], "--status submits no jobs"),
+        (["--sbatch-args='a"], "cannot be split into words"),
         (["--sbatch-args='a\nb'"], "a line break"),
         (["--study", "no.toml"], "no.toml"),
         (["--participant-label", "99"], "has no usable run"),
     ],
 )
-def test_what_cannot_be_a_job_is_one_sentence(tmp_path, capsys, words, sentence):
+def test_errors_are_reported_in_one_sentence(tmp_path, capsys, words, sentence):
     matrices(tmp_path / "data")
     assert run("slurm", tmp_path / "data", tmp_path / "out", "-w", tmp_path / "w", *words) == 1
-    said = capsys.readouterr().err
-    assert sentence in said
-    assert "Traceback" not in said
+    output = capsys.readouterr().err
+    assert sentence in output
+    assert "Traceback" not in output
     assert not list(tmp_path.rglob("submit.sh"))
 
 
 def test_a_dry_run_writes_nothing(tmp_path, capsys):
     matrices(tmp_path / "data")
     assert run("slurm", tmp_path / "data", tmp_path / "out", "--dry-run") == 0
-    said = capsys.readouterr().out
-    assert "#SBATCH --mem=" in said
-    assert re.search(r"participant_id +data_set\n01", said)
+    output = capsys.readouterr().out
+    assert "#SBATCH --mem=" in output
+    assert re.search(r"participant_id +data_set\n01", output)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
-def test_who_is_done_is_left_out_and_each_call_has_a_folder(tmp_path, capsys):
+def test_participants_who_are_done_are_omitted_and_each_call_has_a_folder(tmp_path, capsys):
     matrices(tmp_path / "data")
     common = [tmp_path / "data", tmp_path / "out", "-w", tmp_path / "w"]
     assert run("slurm", *common) == 0
@@ -71,17 +71,17 @@ def test_who_is_done_is_left_out_and_each_call_has_a_folder(tmp_path, capsys):
     capsys.readouterr()
     assert run("slurm", *common, "--status") == EXIT_PARTIAL
     assert capsys.readouterr().out.splitlines() == [
-        *("3 people: 2 done, 0 failed, 1 missing", "  sub-02: missing: no report"),
+        *("3 participants: 2 done, 0 failed, 1 missing", "  sub-02: missing: no report"),
         "group: no verdict yet",
     ]
     assert run("slurm", *common) == 0
     lists = sorted((tmp_path / "out/logs/slurm").glob("*/people.tsv"))
     assert [path.parent.name for path in lists] == ["001", "002"]
     assert lists[1].read_text() == "participant_id\tdata_set\n02\t\n"
-    # other settings: nobody is done
+    # with other settings, no participant is done
     assert run("slurm", *common, "--status", "--estimator", "partial") == EXIT_PARTIAL
-    assert "3 people: 0 done" in capsys.readouterr().out.split("submit with")[1]
+    assert "3 participants: 0 done" in capsys.readouterr().out.split("submit with")[1]
     assert run(*common[:2], "participant", *common[2:], "--nprocs", 1) == 0
     assert run("slurm", *common, "--no-group") == 0
-    assert "3 people: all is done, nothing to submit" in capsys.readouterr().out
+    assert "3 participants: all outputs are current; nothing to submit" in capsys.readouterr().out
     assert len(list((tmp_path / "out/logs/slurm").iterdir())) == 2

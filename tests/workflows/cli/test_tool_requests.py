@@ -1,4 +1,4 @@
-"""Requests of the tools: every option arrives, under a name that says what it is."""
+"""Requests of the tools, which contain the values of all options."""
 
 import dataclasses
 from pathlib import Path
@@ -10,7 +10,7 @@ from circuitshift.workflows.cli.request import make_request
 from circuitshift.workflows.cli.tool_parsers import tool_parsers
 
 
-def asked(tool, *words):
+def request_of(tool, *words):
     parser = tool_parsers()[tool]
     return make_request(tool, parser, parser.parse_args(list(map(str, words))), command="")
 
@@ -23,14 +23,16 @@ def test_requests_are_frozen():
 
 
 def test_simulate():
-    request = asked("simulate", "out", "--truth", "gain", "--seed", 7, "--raw", "--n-treated", 3)
+    request = request_of(
+        "simulate", "out", "--truth", "gain", "--seed", 7, "--raw", "--n-treated", 3
+    )
     assert request == tool_requests.SimulateRequest(Path("out"), "gain", 7, True, 3, None, None)
-    listed = asked("simulate", "out", "--layout", "files", "--participants", "p.tsv")
+    listed = request_of("simulate", "out", "--layout", "files", "--participants", "p.tsv")
     assert (listed.layout, listed.participants) == (Path("files"), Path("p.tsv"))
 
 
-def test_demo_is_a_simulation_and_a_number_of_processes():
-    request = asked("demo", "out", "--truth", "shift", "--n-control", 0, "--nprocs", 2)
+def test_demo():
+    request = request_of("demo", "out", "--truth", "shift", "--n-control", 0, "--nprocs", 2)
     assert request.nprocs == 2
     assert request.simulation == tool_requests.SimulateRequest(
         Path("out"), "shift", 1, False, None, 0, None
@@ -38,17 +40,17 @@ def test_demo_is_a_simulation_and_a_number_of_processes():
 
 
 def test_calibrate():
-    simulated = asked("calibrate", "--table", "hard", "--studies", 5, "--n-permutations", 50)
+    simulated = request_of("calibrate", "--table", "hard", "--studies", 5, "--n-permutations", 50)
     assert (simulated.bids_dir, simulated.output_dir, simulated.study) == (None, None, None)
     assert (simulated.table, simulated.studies, simulated.n_permutations) == ("hard", 5, 50)
-    own = asked("calibrate", "in", "out", "--study", "s.toml", "--seed", 3)
+    own = request_of("calibrate", "in", "out", "--study", "s.toml", "--seed", 3)
     assert (own.bids_dir, own.output_dir, own.study) == (Path("in"), Path("out"), Path("s.toml"))
     assert own.seed == 3
 
 
 def test_power():
     words = ("--n", 10, 20, "--gain", 0.2, "--arms", 1, "--reliability", 0.5, "--minutes", 8)
-    request = asked("power", "out", *words, "--studies", 4, "--seed", 2)
+    request = request_of("power", "out", *words, "--studies", 4, "--seed", 2)
     assert (request.sizes, request.studies, request.seed) == ((10, 20), 4, 2)
     question = request.question
     assert (question.specific, question.shift, question.gain) == (0.1, 0.0, 0.2)
@@ -59,7 +61,7 @@ def test_fetch(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = ("--participant-label", "01", "--session-label", "pre", "--task-id", "rest")
     words += ("--space", "S", "--include", "sub-01/*", "--tag", "1.0", "--dry-run")
-    request = asked("fetch", "ds1", "to", *words, "--derivatives", "fmriprep=x")
+    request = request_of("fetch", "ds1", "to", *words, "--derivatives", "fmriprep=x")
     assert (request.dataset, request.folder) == ("ds1", tmp_path / "to")
     selection = request.selection
     assert (selection.participants, selection.sessions) == (("01",), ("pre",))
@@ -74,14 +76,14 @@ def test_fetch(tmp_path, monkeypatch):
 @pytest.mark.parametrize("replica", [False, True])
 def test_validate(replica):
     words = ["--data", "d", "-w", "w", "--nprocs", "2", *["--replica"] * replica]
-    request = asked("validate", "ds003007", "out", *words)
+    request = request_of("validate", "ds003007", "out", *words)
     paths = (request.output_dir, request.data, request.work_dir)
     assert paths == (Path("out"), Path("d"), Path("w"))
     assert (request.recipe, request.replica, request.nprocs) == ("ds003007", replica, 2)
 
 
 def test_every_option_of_a_tool_reaches_its_request():
-    """Names of options are fields, here or in what the request is made of."""
+    """Each option is a field of the request or of one of its parts."""
     for tool, parser in tool_parsers().items():
         if tool == "slurm":
             continue

@@ -1,4 +1,4 @@
-"""From a request of jobs to the words of their commands and to what they ask for."""
+"""Commands, resources and folders of the jobs that are requested for a study."""
 
 import pytest
 
@@ -24,7 +24,7 @@ FLAGS = (
 
 @pytest.fixture
 def plan(tmp_path):
-    """Two data sets of one participant each, who enter by a small matrix."""
+    """Plan two data sets of one participant with one small matrix."""
     path = tmp_path / "in" / "x_relmat.tsv"
     path.parent.mkdir()
     path.write_text("A\tB\n1\t0.5\n0.5\t1\n")
@@ -44,14 +44,14 @@ def batch_of(plan, tmp_path, **more):
     return make_batch(jobs, plan=plan, participants=plan.participants, settings=AnalysisSettings())
 
 
-def test_a_task_repeats_what_concerns_its_data_set(plan, tmp_path):
+def test_a_task_repeats_the_flags_of_its_data_set(plan, tmp_path):
     batch = batch_of(plan, tmp_path, nprocs=3, mem_gb=8.0)
     main, other = (list(call.words) for call in batch.calls)
     start = [str(tmp_path / "in"), str(tmp_path / "out"), "participant", "--skip-bids-validation"]
     own = ["--nprocs=3", "--mem-gb=8"]
-    of_the_main_set = ["--session-label", "pre", "--derivatives=prep=/d"]
+    main_data_set = ["--session-label", "pre", "--derivatives=prep=/d"]
     shared = ["--atlas", "x", "y", "--notrack"]
-    assert main == [*start, *own, *of_the_main_set, *shared]
+    assert main == [*start, *own, *main_data_set, *shared]
     start[1] = str(tmp_path / "out/datasets/b")
     assert other == [*start, *own, *shared]
 
@@ -65,20 +65,20 @@ def test_the_group_level_repeats_the_selection_and_the_study_file(plan, tmp_path
     assert batch_of(plan, tmp_path, with_group=False).group is None
 
 
-def test_what_is_stated_replaces_what_was_measured(plan, tmp_path):
-    measured = batch_of(plan, tmp_path)
+def test_resources_of_the_command_line_replace_predictions(plan, tmp_path):
+    predicted = batch_of(plan, tmp_path)
     stated = batch_of(plan, tmp_path, mem_gb=8.0, minutes=7, group_mem_gb=2.0, group_minutes=5)
     assert stated.for_participant.mib == round(8e9 / 2**20)
     assert (stated.for_participant.minutes, stated.for_group.minutes) == (7, 5)
     assert stated.for_group.mib == round(2e9 / 2**20)
-    assert measured.for_participant.mib > 0
-    assert measured.for_participant.minutes > 0
+    assert predicted.for_participant.mib > 0
+    assert predicted.for_participant.minutes > 0
 
 
-def test_a_container_sees_named_folders_and_data_sets(plan, tmp_path):
+def test_a_container_can_access_named_folders_and_data_sets(plan, tmp_path):
     (tmp_path / "more").mkdir()
     image = tmp_path / "image.sif"
-    named = (tmp_path / "more", tmp_path / "gone")
+    named = (tmp_path / "more", tmp_path / "missing")
     batch = batch_of(plan, tmp_path, container=image, named=named)
     assert batch.container.image == image
     assert set(batch.container.read_only) == {tmp_path / "more", tmp_path / "in"}

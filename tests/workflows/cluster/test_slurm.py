@@ -1,4 +1,4 @@
-"""Scripts of jobs, without Slurm: what they say, what a shell makes of them, who is left out."""
+"""Scripts of jobs, run by a shell with simulated Slurm commands."""
 
 import csv
 import io
@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,8 @@ import pytest
 from circuitshift.pipeline.io.tables import write_matrix
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli import parsers
-from circuitshift.workflows.cluster import resources, slurm
+from circuitshift.workflows.cluster import slurm
 
-ROOT = Path(__file__).resolve().parents[3]
-TABLE = tomllib.loads((ROOT / "workflows/cluster/resources.toml").read_text())
 PYTHON = sys.executable
 HOSTILE = 'a study\'s "first", $(touch gone) `x` %u \\ é;&* <y>'
 
@@ -31,7 +28,7 @@ def run(*words):
 
 
 def matrices(folder, participants=("01", "02", "03"), n_regions=12):
-    """A small data set that enters by its edges."""
+    """Write a small data set of connectivity matrices."""
     rng = np.random.default_rng(1)
     names = [f"LH_Default_PFC_{k}" for k in range(n_regions)]
     for label in participants:
@@ -52,7 +49,7 @@ def hostile(tmp_path):
 
 
 def programs(folder, **texts):
-    """Put programs of these names on a PATH of their own, before the usual one."""
+    """Write programs with these names into a folder that comes first on the PATH."""
     folder.mkdir()
     for name, text in texts.items():
         path = folder / name
@@ -65,7 +62,7 @@ KEEP = "print(json.dumps([sys.argv[1:], dict(os.environ)]))"
 
 
 def task(script, env, number, *words):
-    """Run the script of a task as Slurm would; return what its last line printed."""
+    """Run the script of a task like Slurm; return the last line of its output."""
     own = {"SLURM_ARRAY_TASK_ID": str(number), "SLURM_JOB_ID": "7"}
     command = ["bash", script, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, env=env | own)
@@ -78,20 +75,20 @@ def written(capsys, hostile, *words):
     if not data.exists():
         matrices(data)
     code = run("slurm", data, hostile / "out", "-w", hostile / "work", *words)
-    said = capsys.readouterr()
-    assert code == 0, said.err
+    output = capsys.readouterr()
+    assert code == 0, output.err
     (folder,) = sorted((hostile / "out/logs/slurm").iterdir())[-1:]
-    return folder, said.out
+    return folder, output.out
 
 
-def test_every_word_survives_the_shell(hostile, capsys, monkeypatch, tmp_path):
+def test_all_words_are_quoted_for_the_shell(hostile, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(slurm.sys, "executable", str(tmp_path / "bin" / "python"))
-    folder, said = written(
+    folder, output = written(
         capsys, hostile, "--circuits", hostile / "c.toml", "--min-minutes", 1, "--nprocs", 3
     )
     env = programs(tmp_path / "bin", python=KEEP)
-    assert "3 people to do, 0 done" in said
-    shown = shlex.split(said.splitlines()[-1].removeprefix("submit with: "))
+    assert "3 participants to process, 0 done" in output
+    shown = shlex.split(output.splitlines()[-1].removeprefix("submit with: "))
     assert shown == ["bash", str(folder / "submit.sh")]
     got, _ = task(folder / "participant.sbatch", env, 2)
     assert got == [
@@ -100,7 +97,7 @@ def test_every_word_survives_the_shell(hostile, capsys, monkeypatch, tmp_path):
         *("--nprocs=3", "--circuits", str(hostile / "c.toml"), "--min-minutes=1.0"),
         *("--participant-label=02", f"--work-dir={hostile / 'work'}/sub-02"),
     ]
-    options = parsers.app_parser().parse_args(got[3:])  # and the BIDS App takes them
+    options = parsers.app_parser().parse_args(got[3:])  # the BIDS App accepts them
     assert options.participant_label == ["02"]
     assert options.circuits == [hostile / "c.toml"]
     group, _ = task(folder / "group.sbatch", env, 1)
@@ -108,7 +105,7 @@ def test_every_word_survives_the_shell(hostile, capsys, monkeypatch, tmp_path):
     assert not list(tmp_path.rglob("gone"))
 
 
-def test_a_line_that_is_not_there_ends_in_a_sentence(hostile, capsys):
+def test_a_missing_line_of_the_table_is_reported(hostile, capsys):
     folder, _ = written(capsys, hostile)
     env = os.environ | {"SLURM_ARRAY_TASK_ID": "9", "SLURM_JOB_ID": "7"}
     done = subprocess.run(
@@ -119,29 +116,27 @@ def test_a_line_that_is_not_there_ends_in_a_sentence(hostile, capsys):
 
 
 SBATCH = """
-with open(os.environ["SAID"], "a") as file:
+with open(os.environ["LOG"], "a") as file:
     file.write(json.dumps([sys.argv[1:], os.getcwd()]) + "\\n")
-n = sum(1 for _ in open(os.environ["SAID"]))
+n = sum(1 for _ in open(os.environ["LOG"]))
 if str(n) == os.environ.get("REFUSE"): sys.exit("sbatch: error: no")
 print(f"{40 + n};cluster")
 """
 
 
-def test_arrays_are_throttled_follow_each_other_and_the_group_level_follows_them(
-    hostile, capsys, tmp_path
-):
+def test_arrays_run_in_turn_and_the_group_level_runs_last(hostile, capsys, tmp_path):
     words = ("--array-size", 2, "--array-limit", 5, "--sbatch-args=--account='a b' --qos=$x")
     folder, _ = written(capsys, hostile, *words)
-    env = programs(tmp_path / "bin", sbatch=SBATCH) | {"SAID": str(tmp_path / "said")}
+    env = programs(tmp_path / "bin", sbatch=SBATCH) | {"LOG": str(tmp_path / "sbatch_log")}
     done = subprocess.run(
         ["bash", folder / "submit.sh"], capture_output=True, text=True, env=env, cwd="/"
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        *("job 41: people 1 to 2", "job 42: people 3 to 3", "job 43: the group level")
+        *("job 41: participants 1 to 2", "job 42: participants 3 to 3", "job 43: the group level")
     ]
-    calls = [json.loads(line) for line in (tmp_path / "said").read_text().splitlines()]
-    # Slurm expands per cent signs in the folder of a log, unless they are doubled
+    calls = [json.loads(line) for line in (tmp_path / "sbatch_log").read_text().splitlines()]
+    # Slurm expands per cent signs in the folder of a log file unless they are doubled
     log = str(folder).replace("\\", "\\\\").replace("%", "%%")
     start = ["--parsable", f"--output={log}/%A_%a.log", "--account=a b", "--qos=$x"]
     last = ["--parsable", f"--output={log}/group_%j.log", *start[2:]]
@@ -157,21 +152,21 @@ def test_arrays_are_throttled_follow_each_other_and_the_group_level_follows_them
     assert "submitted already" in twice.stderr
 
 
-def test_one_job_refused_is_none_submitted(hostile, capsys, tmp_path, monkeypatch):
-    said = {"SAID": str(tmp_path / "said"), "REFUSE": "2"}
-    cancel = 'open(os.environ["SAID"] + "2", "w").write(" ".join(sys.argv[1:]))'
-    env = programs(tmp_path / "bin", sbatch=SBATCH, scancel=cancel) | said
-    for name in ("PATH", *said):
+def test_no_job_remains_if_one_is_rejected(hostile, capsys, tmp_path, monkeypatch):
+    output = {"LOG": str(tmp_path / "sbatch_log"), "REFUSE": "2"}
+    cancel = 'open(os.environ["LOG"] + "2", "w").write(" ".join(sys.argv[1:]))'
+    env = programs(tmp_path / "bin", sbatch=SBATCH, scancel=cancel) | output
+    for name in ("PATH", *output):
         monkeypatch.setenv(name, env[name])
     matrices(hostile / "data")
     assert run("slurm", hostile / "data", hostile / "out", "-w", hostile / "w", "--submit") == 1
     error = capsys.readouterr().err
-    assert "nothing is submitted, since sbatch refused: sbatch: error: no" in error
-    assert (tmp_path / "said2").read_text() == "41"
+    assert "no job was submitted, because sbatch rejected it: sbatch: error: no" in error
+    assert (tmp_path / "sbatch_log2").read_text() == "41"
     assert not list(hostile.rglob("jobs.txt"))
 
 
-def test_a_container_sees_what_it_needs_and_no_more(hostile, capsys, tmp_path, monkeypatch):
+def test_a_container_can_access_the_required_folders_only(hostile, capsys, tmp_path, monkeypatch):
     (hostile / "image.sif").write_text("")
     (hostile / "study.toml").write_text("[tests]\nn_permutations = 100\n")
     flow = hostile / "flow,er"
@@ -179,8 +174,8 @@ def test_a_container_sees_what_it_needs_and_no_more(hostile, capsys, tmp_path, m
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(flow))
     real = matrices(tmp_path / "elsewhere")
     (hostile / "data").mkdir()
-    for person in real.iterdir():
-        (hostile / "data" / person.name).symlink_to(person)
+    for folder in real.iterdir():
+        (hostile / "data" / folder.name).symlink_to(folder)
     words = ["--container", hostile / "image.sif", "--study", hostile / "study.toml"]
     folder, _ = written(capsys, hostile, *words)
     env = programs(tmp_path / "bin", apptainer=KEEP)
@@ -200,17 +195,17 @@ def test_a_container_sees_what_it_needs_and_no_more(hostile, capsys, tmp_path, m
         assert pairs["type"] == "bind"
         assert pairs["source"] == pairs["destination"]
         mounts[Path(pairs["source"])] = "ro" in pairs
-    # the parent is bound for the study file, read-only; what is written lies in it
+    # the parent folder of the study file is read-only; folders in it are writable
     assert mounts.pop(hostile) is True
     assert mounts.pop(hostile / "out") is False
     assert mounts.pop(hostile / "work") is False
-    assert set(mounts) == {p.parent for p in real.rglob("*.tsv")}  # where links lead
+    assert set(mounts) == {p.parent for p in real.rglob("*.tsv")}  # targets of the links
     assert all(mounts.values())
     assert seen["APPTAINERENV_TEMPLATEFLOW_HOME"] == str(flow)
     assert seen["SINGULARITYENV_TEMPLATEFLOW_HOME"] == str(flow)
 
 
-def test_without_apptainer_a_task_says_so(hostile, capsys):
+def test_a_task_reports_that_apptainer_is_missing(hostile, capsys):
     (hostile / "image.sif").write_text("")
     folder, _ = written(capsys, hostile, "--container", hostile / "image.sif")
     env = {"PATH": "/usr/bin:/bin", "SLURM_ARRAY_TASK_ID": "1", "SLURM_JOB_ID": "7"}
@@ -219,33 +214,3 @@ def test_without_apptainer_a_task_says_so(hostile, capsys):
     )
     assert done.returncode == 1
     assert "neither apptainer nor singularity is on the PATH of" in done.stderr
-
-
-# ------------------------------------------------------------------------ what jobs ask for
-
-
-def size_of(kind, row):
-    size = {"one": 1, **row}
-    if kind == "group":
-        size["edges"] = row["regions"] * (row["regions"] - 1) / 2
-    if kind != "group":
-        size["largest_run"] = row["voxels"] * row["volumes"]
-        size["voxel_volumes"] = row["runs"] * size["largest_run"]
-    if kind == "raw":
-        size["largest_anat"] = row["anat_voxels"]
-        size["anat_voxels"] = row["anats"] * row["anat_voxels"]
-    return size
-
-
-@pytest.mark.parametrize(
-    ("kind", "row"),
-    [(kind, row) for kind in ("person", "raw", "group") for row in TABLE[kind]],
-    ids=lambda x: x if isinstance(x, str) else "-".join(map(str, x.values())),
-)
-def test_the_rule_describes_what_was_measured(kind, row):
-    seconds, mib = resources.estimate(kind, size_of(kind, row))
-    assert seconds == pytest.approx(row["seconds"], rel=0.35, abs=1)
-    assert mib == pytest.approx(row["mib"], rel=0.25)
-    asked = resources.request(kind, size_of(kind, row))
-    assert asked.mib >= 1.2 * row["mib"]
-    assert asked.minutes * 60 >= 3 * row["seconds"]

@@ -1,4 +1,4 @@
-"""State of participants and of the group level: current as long as inputs and code are the same."""
+"""State of participants and of the group level, which is current for the same inputs and code."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from circuitshift.workflows.cluster.status import group_state, is_unchanged, sta
 from circuitshift.workflows.plan import ParticipantPlan
 
 
-def test_a_verdict_made_from_other_measurements_is_not_current(tmp_path):
+def test_a_verdict_of_other_results_is_not_current(tmp_path):
     for label in ("01", "02"):
         tables.write_text(runs_table(label, tmp_path), "run\trelmat\n")
     data_sets = [DataSet(tmp_path, tmp_path)]
@@ -38,8 +38,8 @@ def test_a_verdict_made_from_other_measurements_is_not_current(tmp_path):
 
 
 @pytest.fixture
-def person(tmp_path):
-    """A participant with one raw run that was preprocessed."""
+def participant(tmp_path):
+    """Plan a participant with one raw run that was preprocessed."""
     entities = (("sub", "01"), ("task", "rest"))
     bold = RawBold(
         "01", "", "rest", "", Path("x.nii.gz"), entities, 2.0, (9, 9, 9), (3.0, 3.0, 3.0)
@@ -50,28 +50,28 @@ def person(tmp_path):
 
 
 @pytest.mark.parametrize("is_valid", [True, False])
-def test_outdated_preprocessing_is_missing(person, monkeypatch, is_valid):
+def test_outdated_preprocessing_is_missing(participant, monkeypatch, is_valid):
     monkeypatch.setattr(status, "is_preprocessed", lambda *_: is_valid)
-    (state,) = states([person], AnalysisSettings(), preproc_only=True)
+    (state,) = states([participant], AnalysisSettings(), preproc_only=True)
     assert state.word == ("done" if is_valid else "missing")
-    assert is_unchanged(person, AnalysisSettings(), preproc_only=True) is is_valid
+    assert is_unchanged(participant, AnalysisSettings(), preproc_only=True) is is_valid
 
 
-def test_a_participant_is_unchanged_with_valid_results_and_report(person, monkeypatch):
+def test_a_participant_is_unchanged_with_valid_results_and_report(participant, monkeypatch):
     valid = dict.fromkeys(("is_preprocessed", "is_measured", "is_reported"), True)
     monkeypatch.setattr(status, "is_preprocessed", lambda *_: valid["is_preprocessed"])
     monkeypatch.setattr(status.measure, "is_measured", lambda *_, **__: valid["is_measured"])
     monkeypatch.setattr(status, "is_reported", lambda *_: valid["is_reported"])
-    assert is_unchanged(person, AnalysisSettings())
+    assert is_unchanged(participant, AnalysisSettings())
     for name in valid:
         valid[name] = False
-        assert not is_unchanged(person, AnalysisSettings()), name
+        assert not is_unchanged(participant, AnalysisSettings()), name
         valid[name] = True
 
 
-def test_an_unexpected_error_of_one_participant_is_left_to_its_workflow(person, monkeypatch):
+def test_an_unexpected_error_of_one_participant_is_left_to_its_workflow(participant, monkeypatch):
     def fails(*_, **__):
         raise KeyError("Row")
 
     monkeypatch.setattr(status.measure, "is_measured", fails)
-    assert not is_unchanged(replace(person, raw=None), AnalysisSettings())
+    assert not is_unchanged(replace(participant, raw=None), AnalysisSettings())

@@ -1,4 +1,4 @@
-"""Locks of participants: who is refused and why, and what is left when a run is killed."""
+"""Locks of participants, and files left by runs that were killed."""
 
 import errno
 import fcntl
@@ -15,7 +15,7 @@ from circuitshift.atlases.atomic_files import PART_PREFIX
 from circuitshift.pipeline.errors import InputError, OutputError
 from circuitshift.workflows.engine import locks
 
-#: Takes a participant, forks a worker that lives on, prints its process number, and waits.
+#: Locks a participant, starts a worker, prints its process number, and waits.
 HOLDER = """
 import os, sys, time
 from pathlib import Path
@@ -31,7 +31,7 @@ with claimed(Path(sys.argv[1]), ["sub-01"], notify=print):
 
 
 def take(out, participants):
-    """Take participants and give them back."""
+    """Lock participants and release them."""
     with locks.claimed(out, participants, notify=pytest.fail):
         pass
 
@@ -60,28 +60,48 @@ def _impatient(monkeypatch):
         (None, None, True),
     ],
 )
-def test_a_participant_is_held_by_one_run_at_a_time(tmp_path, first, second, refused):
+def test_a_participant_is_locked_by_one_run_at_a_time(tmp_path, first, second, refused):
     with locks.claimed(tmp_path, first, notify=pytest.fail):
         assert is_taken(tmp_path, second) is refused
     assert not is_taken(tmp_path, second)
     assert not list((tmp_path / "logs/running").glob("*.json"))
 
 
-def test_the_message_names_the_holder_and_what_to_do(tmp_path):
+def test_the_message_names_the_other_run_and_what_to_do(tmp_path):
     held = [f"sub-{k:02d}" for k in range(1, 8)]
     with (
         locks.claimed(tmp_path, held, notify=pytest.fail),
         pytest.raises(InputError) as refused,
     ):
         take(tmp_path, ["sub-07"])
-    said = str(refused.value)
-    assert f"process {os.getpid()} on " in said
-    assert "sub-01, sub-02, sub-03, sub-04, sub-05 and 2 more" in said
-    assert "--participant-label" in said
+    message = str(refused.value)
+    assert f"process {os.getpid()} on " in message
+    assert "sub-01, sub-02, sub-03, sub-04, sub-05 and 2 more" in message
+    assert "--participant-label" in message
+
+
+def test_the_message_names_a_run_of_all_participants(tmp_path):
+    with (
+        locks.claimed(tmp_path, None, notify=pytest.fail),
+        pytest.raises(InputError, match=r"on all participants\); wait"),
+    ):
+        take(tmp_path, ["sub-07"])
+
+
+@pytest.mark.parametrize(
+    ("participants", "recorded"), [(["sub-02", "sub-01"], ["sub-01", "sub-02"]), (None, None)]
+)
+def test_a_note_records_process_and_participants(tmp_path, participants, recorded):
+    with locks.claimed(tmp_path, participants, notify=pytest.fail):
+        (note,) = (tmp_path / "logs/running").glob("*.json")
+        content = json.loads(note.read_text())
+    assert set(content) == {"host", "pid", "started", "participants"}
+    assert content["pid"] == os.getpid()
+    assert content["participants"] == recorded
 
 
 def test_the_lock_outlives_a_killed_parent_until_its_worker_ends(tmp_path):
-    """Workers may still write; `filelock.FileLock` would be free at once."""
+    """Workers may still write files; `filelock.FileLock` would be released immediately."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         worker = int(holder.stdout.readline())
@@ -99,7 +119,7 @@ def test_the_lock_outlives_a_killed_parent_until_its_worker_ends(tmp_path):
 def dead_note(out, participants):
     folder = out / "logs" / "running"
     folder.mkdir(parents=True, exist_ok=True)
-    content = {"host": "x", "pid": 1, "started": "2026-01-01 00:00", "people": participants}
+    content = {"host": "x", "pid": 1, "started": "2026-01-01 00:00", "participants": participants}
     (folder / "x-1-ab.json").write_text(json.dumps(content))
 
 
@@ -107,20 +127,53 @@ def test_partial_files_of_a_killed_run_are_removed(tmp_path):
     parts = [tmp_path / f"sub-{k}" / "func" / f"{PART_PREFIX}1-ab-x.tsv" for k in ("01", "02")]
     for part in parts:
         part.parent.mkdir(parents=True)
-        part.write_text("half of it")
-    whole = parts[0].with_name("x.tsv")
-    whole.write_text("all of it")
+        part.write_text("partial")
+    complete = parts[0].with_name("x.tsv")
+    complete.write_text("complete")
     dead_note(tmp_path, ["sub-01"])
     with locks.claimed(tmp_path, ["sub-02"], notify=pytest.fail):
-        # another run is alive: only what the dead one held is removed
+        # while another run is active, only partial files of the killed run are removed
         dead_note(tmp_path, ["sub-01"])
-        parts[0].write_text("half of it")
+        parts[0].write_text("partial")
         parts[1].write_text("being written")
         take(tmp_path, ["sub-03"])
         assert not parts[0].exists()
         assert parts[1].exists()
-    assert whole.read_text() == "all of it"
+    assert complete.read_text() == "complete"
     assert not list(tmp_path.rglob(f"{PART_PREFIX}*"))
+
+
+#: Notes that are incomplete, are not notes, or were written by an older version.
+UNREADABLE = ["", "{", "[]", "3", '{"participants": 3}', '{"host": 1}', "\x00" * 9,
+              '{"host": "x", "pid": 1, "started": "then", "people": ["sub-01"]}']  # fmt: skip
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_an_unreadable_note_of_a_killed_run_is_removed(tmp_path, content):
+    dead_note(tmp_path, None)
+    note = tmp_path / "logs/running/x-1-ab.json"
+    note.write_text(content)
+    part = tmp_path / "sub-01" / f"{PART_PREFIX}1-ab-x.tsv"
+    part.parent.mkdir()
+    with locks.claimed(tmp_path, ["sub-02"], notify=pytest.fail):
+        assert not note.exists()
+        # its partial files cannot be distinguished from those of the active run
+        note.write_text(content)
+        part.write_text("being written")
+        take(tmp_path, ["sub-03"])
+        assert part.exists()
+    take(tmp_path, ["sub-03"])
+    assert not part.exists()
+    assert not note.exists()
+
+
+@pytest.mark.parametrize("content", UNREADABLE)
+def test_an_unreadable_note_of_an_active_run_locks_all_participants(tmp_path, content):
+    with locks.claimed(tmp_path, ["sub-01"], notify=pytest.fail):
+        (note,) = (tmp_path / "logs/running").glob("*.json")
+        note.write_text(content)
+        assert is_taken(tmp_path, ["sub-02"])
+    assert not is_taken(tmp_path, ["sub-02"])
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
@@ -150,7 +203,7 @@ def test_another_error_of_the_lock_is_reported(tmp_path, monkeypatch):
         take(tmp_path, ["sub-01"])
 
 
-def test_a_stage_is_held_emptied_and_renamed(tmp_path):
+def test_a_staged_folder_is_locked_emptied_and_renamed(tmp_path):
     left = tmp_path / f"{PART_PREFIX}x" / "sub-01"
     left.mkdir(parents=True)
     with locks.staged(tmp_path / "x") as stage:
@@ -163,10 +216,21 @@ def test_a_stage_is_held_emptied_and_renamed(tmp_path):
 
 
 @pytest.mark.parametrize("empty", [False, True])
-def test_scratch_stays_after_an_error_unless_it_is_to_be_emptied(tmp_path, empty):
+def test_the_scratch_folder_is_kept_after_an_error_unless_requested(tmp_path, empty):
     with (
         pytest.raises(ZeroDivisionError),
         locks.scratch(tmp_path, empty=empty) as folder,
     ):
         raise ZeroDivisionError
     assert folder.exists() is not empty
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can create folders of other users")
+def test_a_work_folder_of_another_user_in_a_shared_folder_is_refused(tmp_path):
+    shared = tmp_path / "shared"
+    (shared / "theirs").mkdir(parents=True)
+    shared.chmod(0o1777)
+    os.chown(shared / "theirs", 4242, 4242)
+    with pytest.raises(OutputError, match=r"belongs to another user.*--work-dir"):
+        locks.scratch(shared / "theirs" / "work", empty=False).__enter__()
+    assert list((shared / "theirs").iterdir()) == []

@@ -25,13 +25,13 @@ SPEC = EdgeSpec(
 
 
 def circuits() -> dict[str, np.ndarray]:
-    """Edges among the first six regions, and among the last six."""
+    """Return the edges among the first six regions, and among the last six."""
     i, j = np.triu_indices(N_REGIONS, 1)
     return {"dmn": np.flatnonzero((i < 6) & (j < 6)), "tpn": np.flatnonzero(i >= 14)}
 
 
 def levels_of(visits: Visits) -> Levels:
-    """Both visits of all participants as rows of one table."""
+    """Return both visits of all participants as rows of one table."""
     n = len(visits.baseline)
     return Levels(
         z=np.vstack([visits.baseline, visits.followup]),
@@ -48,16 +48,16 @@ def levels_of(visits: Visits) -> Levels:
 
 @pytest.fixture(scope="session")
 def study_of() -> Callable[..., SecondaryData]:
-    """Make the data of a study; what is planted, its size and its visits can be replaced."""
+    """Return a function that simulates a study with a given truth, size and visits."""
 
     def make(truth: Truth | None = None, *, seed: int = 1, **more: object) -> SecondaryData:
         spec = {k: more.pop(k) for k in list(more) if k in EdgeSpec.__dataclass_fields__}
         study = simulate_edges(truth or Truth(), replace(SPEC, **spec), np.random.default_rng(seed))
-        given = {
+        groups = {
             "treated": None if study.treated.all() else study.treated,
             "reference": study.reference if len(study.reference) else None,
         }
-        visits = Visits(study.baseline, study.followup, study.features, **(given | more))
+        visits = Visits(study.baseline, study.followup, study.features, **(groups | more))
         rules = Rules(n_permutations=99)
         return SecondaryData(
             analyse(visits, circuits(), rng=np.random.default_rng(seed), rules=rules),

@@ -1,4 +1,4 @@
-"""Reliability of circuits: where it is from, what it does to an effect, and reliable change."""
+"""Reliability of circuits: its sources, the disattenuated effect, and reliable change."""
 
 from dataclasses import replace
 
@@ -44,7 +44,7 @@ def test_an_effect_is_disattenuated_only_where_change_is_reliable(study_of):
     assert found.remarks == ()
 
 
-def test_of_a_crossover_the_control_condition_is_used_and_no_reliable_change(study_of):
+def test_a_crossover_uses_the_control_condition_and_has_no_reliable_change(study_of):
     plain = study_of(n_control=0)
     rng = np.random.default_rng(3)
     before = plain.visits.baseline + rng.normal(0, 0.05, plain.visits.baseline.shape)
@@ -53,7 +53,7 @@ def test_of_a_crossover_the_control_condition_is_used_and_no_reliable_change(stu
     found, rows = rows_of(replace(plain, visits=visits), "control condition")
     assert len(rows) == 2
     assert all(np.isnan(row["dmn"]) for row in found.tables["reliable_change"])
-    # one baseline of both conditions cancels in the change: two measurements, not four
+    # a shared baseline cancels in the change, which then has two measurements instead of four
     shared = replace(visits, control_baseline=visits.baseline)
     _, again = rows_of(replace(plain, visits=shared), "control condition")
     change = circuit_means(shared.change, plain.circuits)[:, 0]
@@ -63,7 +63,7 @@ def test_of_a_crossover_the_control_condition_is_used_and_no_reliable_change(stu
     )
 
 
-def test_without_a_retest_the_reference_or_the_halves_remain(study_of):
+def test_without_a_retest_the_reference_group_or_the_halves_are_used(study_of):
     data = study_of(n_control=0)
     found, rows = rows_of(data, "halves of the baseline, stepped up")
     assert len(rows) == len(found.tables["reliability"]) == 2

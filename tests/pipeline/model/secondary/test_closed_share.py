@@ -27,7 +27,7 @@ def test_the_share_of_a_circuit_is_change_over_deviation(study_of):
             assert row["remark"]
 
 
-def test_participants_without_follow_up_sharpen_the_deviation(study_of):
+def test_participants_without_follow_up_enter_the_deviation_but_not_the_change(study_of):
     alone = study_of()
     more = study_of(baseline_only=alone.visits.baseline[:4] + 0.3)
     (row, _), (other, _) = (
@@ -37,7 +37,7 @@ def test_participants_without_follow_up_sharpen_the_deviation(study_of):
     assert other["change_z"] == row["change_z"]
 
 
-def test_without_a_reference_group_nothing_is_closed(study_of):
+def test_without_a_reference_group_there_is_no_share(study_of):
     data = study_of(n_reference=0)
     assert shares_of_circuits(data).tables == {}
     assert shares_of_circuits(data).summary == {}

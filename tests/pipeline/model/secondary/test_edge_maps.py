@@ -1,4 +1,4 @@
-"""Exploratory maps: one loop equals separate tests; error rates; planted networks."""
+"""Exploratory maps: equality with separate tests, error rates, and planted effects."""
 
 import networkx as nx
 import numpy as np
@@ -28,7 +28,7 @@ def maps(change, seed=0, n=300, **more):
     )
 
 
-def test_one_loop_equals_separate_tests():
+def test_the_maps_of_one_loop_equal_separate_tests():
     change = np.random.default_rng(0).normal(0.2, 1, (18, FIRST.size))
     found = maps(change)
     region = np.array(
@@ -84,8 +84,8 @@ def test_error_rates_of_all_maps():
     hits = np.zeros(5)
     n_studies = 160
     for _ in range(n_studies):
-        person = rng.normal(0, 0.5, (14, N_REGIONS))
-        change = rng.normal(0, 1, (14, FIRST.size)) + person[:, FIRST] + person[:, SECOND]
+        regional = rng.normal(0, 0.5, (14, N_REGIONS))
+        change = rng.normal(0, 1, (14, FIRST.size)) + regional[:, FIRST] + regional[:, SECOND]
         found = maps(change, seed=int(rng.integers(1e6)), n=99, treated=np.arange(14) < 7)
         smallest = [
             np.nanmin(found.edges.p_corrected),
@@ -99,21 +99,21 @@ def test_error_rates_of_all_maps():
     assert (hits >= 1).all(), hits
 
 
-def test_an_unknown_edge_is_not_tested_and_the_rest_unmoved():
+def test_a_missing_edge_is_not_tested_and_other_edges_are_unchanged():
     change = np.random.default_rng(3).normal(0.3, 1, (12, FIRST.size))
     missing = change.copy()
     missing[4, 10] = np.nan
-    found, whole = maps(missing), maps(change)
+    found, complete = maps(missing), maps(change)
     assert np.isnan(found.edges.p[10])
     assert np.isnan(found.tfnbs_p[10])
     assert found.n_edges_available == FIRST.size - 1
     keep = np.arange(FIRST.size) != 10
-    np.testing.assert_allclose(found.edges.statistic[keep], whole.edges.statistic[keep])
+    np.testing.assert_allclose(found.edges.statistic[keep], complete.edges.statistic[keep])
     with pytest.raises(DesignError, match="too few for maps"):
         maps(np.full((12, FIRST.size), np.nan))
 
 
-def test_a_region_of_change_is_found_without_a_threshold():
+def test_a_planted_subnetwork_is_found_without_a_threshold():
     rng = np.random.default_rng(4)
     change = rng.normal(0, 1, (20, FIRST.size))
     planted = (FIRST < 6) & (SECOND < 6)
@@ -131,8 +131,8 @@ def test_maps_of_regions_have_no_graph():
     change[3, 18] = np.nan
     regions = FeatureSpace.of_regions(N_REGIONS, unit="mm")
     asked = questions_of(Visits(np.zeros_like(change), change, regions))[0]
-    given = {"rng": np.random.default_rng(0), "n_permutations": 300}
-    found = change_maps(change, asked, NETWORKS, features=regions, **given)
+    options = {"rng": np.random.default_rng(0), "n_permutations": 300}
+    found = change_maps(change, asked, NETWORKS, features=regions, **options)
     assert found.omitted == (regions.reason_to_omit("network-based statistics"),)
     assert found.components == ()
     assert np.isnan(found.tfnbs_p).all()
@@ -148,4 +148,4 @@ def test_maps_of_regions_have_no_graph():
     assert maps(np.random.default_rng(0).normal(size=(12, FIRST.size))).omitted == ()
     few = FeatureSpace.of_regions(19, unit="mm")
     with pytest.raises(DesignError, match="20 networks are given for 19 regions"):
-        change_maps(change[:, :19], asked, NETWORKS, features=few, **given)
+        change_maps(change[:, :19], asked, NETWORKS, features=few, **options)

@@ -1,4 +1,4 @@
-"""The participant on whom a result depends most, by name."""
+"""The most influential participant of each result is named."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from circuitshift.pipeline.model.secondary.influential_participants import influence_on_tests
 
 
-def test_the_participant_who_was_made_extreme_is_named(study_of):
+def test_a_participant_with_an_extreme_value_is_named(study_of):
     data = study_of()
     response = data.analysis.response
     specific = response.specific.copy()
@@ -25,6 +25,6 @@ def test_the_participant_who_was_made_extreme_is_named(study_of):
     assert abs(tpn["without"]) < abs(tpn["estimate"])
 
 
-def test_too_few_participants_are_left_out(study_of):
+def test_terms_of_too_few_participants_have_no_row(study_of):
     small = study_of(n_treated=5, n_control=0)
     assert influence_on_tests(small).tables["influence"] == []

@@ -1,4 +1,4 @@
-"""Random circuits: of the same shape, matched in strength and length."""
+"""Random circuits have the shape of the circuit and match its strength and length."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ def square(n, n_regions=60):
     return np.flatnonzero((i < n) & (j < n)), i, j
 
 
-def test_a_planted_circuit_is_special_and_a_random_one_is_not():
+def test_a_planted_circuit_has_a_small_rank_and_a_random_one_has_not():
     rng = np.random.default_rng(5)
     circuit, i, _ = square(8)
     strength = rng.normal(size=i.size)
@@ -28,7 +28,7 @@ def test_a_planted_circuit_is_special_and_a_random_one_is_not():
             length=length,
             rng=np.random.default_rng(seed),
             n_draws=600,
-            n_kept=100,
+            n_matched=100,
         )[0]
         p.append(found.rank)
     assert 0.005 <= np.mean(np.array(p) <= 0.05) <= 0.11
@@ -42,8 +42,8 @@ def test_a_planted_circuit_is_special_and_a_random_one_is_not():
     assert planted.n_random == 500
 
 
-def test_random_circuits_keep_the_shape():
-    """On a map of region numbers, a star stays a star: its mean is tied to one region."""
+def test_random_circuits_have_the_shape_of_the_circuit():
+    """A star is compared with stars only, whose mean depends on their central region."""
     i, j = np.triu_indices(20, 1)
     star = np.flatnonzero((i == 0) & (j < 6))
     values = np.where((i == 7) | (j == 7), 1.0, 0.0)
@@ -55,14 +55,14 @@ def test_random_circuits_keep_the_shape():
         length=None,
         rng=np.random.default_rng(0),
         n_draws=2000,
-        n_kept=2000,
+        n_matched=2000,
     )[0]
     assert found.value == 0
     assert found.rank == 1
 
 
-def test_random_circuits_hold_no_edge_of_the_circuit() -> None:
-    """All change lies in the circuit: no set of other edges has any."""
+def test_random_circuits_contain_no_edge_of_the_circuit() -> None:
+    """All change lies in the circuit, so the mean of other edges is zero."""
     n = 9
     i, j = np.triu_indices(n, 1)
     circuit = np.flatnonzero(j < 5)
@@ -76,7 +76,7 @@ def test_random_circuits_hold_no_edge_of_the_circuit() -> None:
         length=None,
         rng=np.random.default_rng(0),
         n_draws=3000,
-        n_kept=200,
+        n_matched=200,
     )[0]
     assert found.value == 1
     assert found.n_random == 200
@@ -90,7 +90,7 @@ def test_random_circuits_hold_no_edge_of_the_circuit() -> None:
         length=None,
         rng=np.random.default_rng(0),
         n_draws=3000,
-        n_kept=200,
+        n_matched=200,
     )[0]
     assert half.strength == 1
     assert half.strength_random == 0

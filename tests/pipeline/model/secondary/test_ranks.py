@@ -1,4 +1,4 @@
-"""Tests on ranks: those of the verdict, and little moved by one participant."""
+"""Tests on ranks repeat those of the verdict and are robust against one extreme value."""
 
 from dataclasses import replace
 
@@ -10,19 +10,19 @@ from circuitshift.pipeline.validation.simulate.edges import Truth
 
 def test_the_tests_of_the_verdict_are_repeated(study_of):
     data = study_of(Truth(specific=0.4))
-    found = rank_tests(data).estimates
+    estimates = rank_tests(data).estimates
     of_verdict = {
         (e.family, e.term): e for e in data.analysis.estimates if e.family in ("global", "specific")
     }
-    assert {(e.family.removeprefix("ranks: "), e.term) for e in found} == set(of_verdict)
-    (dmn,) = [e for e in found if e.term == "dmn"]
+    assert {(e.family.removeprefix("ranks: "), e.term) for e in estimates} == set(of_verdict)
+    (dmn,) = [e for e in estimates if e.term == "dmn"]
     assert dmn.p_corrected < 0.05
     assert dmn.estimate > 0
     assert dmn.unit == "normal scores"
     assert "normal scores" in dmn.method
 
 
-def test_an_extreme_participant_hides_the_effect_from_the_mean_and_not_from_ranks(study_of):
+def test_an_extreme_participant_reverses_the_mean_but_not_the_test_on_ranks(study_of):
     data = study_of(Truth(specific=0.4))
     response = data.analysis.response
     specific = response.specific.copy()

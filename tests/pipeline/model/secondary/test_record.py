@@ -1,11 +1,11 @@
-"""Columns of the tables of secondary analyses, and the question that they all ask."""
+"""Columns of the tables of secondary analyses, and the question that these analyses share."""
 
 import numpy as np
 
 from circuitshift.pipeline.model.secondary.record import SecondaryTable
 
 
-def test_columns_of_circuits_follow_only_where_the_record_describes_them():
+def test_a_table_has_columns_of_circuits_only_if_its_record_describes_them():
     columns = {"participant_id": "Participant", "n": "Number"}
     plain = SecondaryTable("a", "A table", columns)
     assert plain.described(("dmn", "tpn")) == columns
@@ -14,7 +14,7 @@ def test_columns_of_circuits_follow_only_where_the_record_describes_them():
     assert wide.described(("tpn", "dmn"))["dmn"] == "Its change"
 
 
-def test_each_participant_counts_once(study_of):
+def test_all_participants_have_equal_weights(study_of):
     weighted = study_of(weights=np.linspace(0.5, 1.5, 18))
     assert weighted.visits.weights is not None
     assert weighted.question.weights is None

@@ -1,8 +1,4 @@
-"""One contract for every secondary analysis: what holds for one holds for all.
-
-The analyses come from the list itself, so that a new one is under the contract without being named
-here.
-"""
+"""Requirements that every secondary analysis of the list must meet, including new ones."""
 
 import json
 from dataclasses import replace
@@ -56,7 +52,7 @@ def test_names_of_analyses_and_tables_are_unique():
 @pytest.mark.parametrize("analysis", ANALYSES, ids=NAMES)
 def test_every_record_describes_itself(analysis):
     assert analysis.title
-    assert analysis.tables or analysis.families  # otherwise no reader ever sees it
+    assert analysis.tables or analysis.families  # otherwise its results are written nowhere
     for table in analysis.tables:
         assert table.caption[0].isupper()
         assert not table.caption.endswith(".")
@@ -65,7 +61,7 @@ def test_every_record_describes_itself(analysis):
 
 
 @pytest.mark.parametrize("analysis", ANALYSES, ids=NAMES)
-def test_every_analysis_gives_what_its_record_says(analysis, data, found):
+def test_every_analysis_returns_what_its_record_describes(analysis, data, found):
     own = found.by_analysis[analysis.name]
     assert not own.remarks
     assert {e.family for e in own.estimates} == set(analysis.families)
@@ -111,11 +107,11 @@ def test_the_results_are_joined(found):
     findings = found.summary["findings"]
     assert findings == [one.finding for one in found.by_analysis.values() if one.finding]
     best = found.summary["best_predicting_model"]
-    assert any(text.endswith(f"predicts participants left out is: {best}.") for text in findings)
+    assert any(f"'{best}' predicts left-out participants best." in text for text in findings)
     assert not found.remarks
 
 
-def test_what_a_design_does_not_allow_leaves_a_remark_and_stops_nothing(study_of):
+def test_an_analysis_that_the_design_does_not_allow_leaves_a_remark_and_the_others_run(study_of):
     small = study_of(n_treated=4, n_control=0, n_reference=0)
     small = replace(small, levels=None, baseline_halves=None)
     found = secondary_analyses(small)
@@ -133,7 +129,7 @@ def test_what_a_design_does_not_allow_leaves_a_remark_and_stops_nothing(study_of
     assert refused.remarks == ("A dummy: there are no data.",)
 
 
-def test_a_table_of_regions_is_analysed_in_its_unit_without_what_needs_edges():
+def test_regional_features_are_analysed_in_their_unit_without_analyses_of_edges():
     rng = np.random.default_rng(9)
     regions = FeatureSpace.of_regions(120, unit="mm", valid_range=(0, 10))
     typical, deviation = rng.normal(2.6, 0.3, 120), rng.normal(-0.1, 0.1, 120)
@@ -193,7 +189,7 @@ def line_of(analysis):
     return f"| {analysis.title} | {'; '.join(files)} |"
 
 
-def test_the_documentation_lists_every_analysis_as_its_record_says():
+def test_the_documentation_lists_every_analysis_with_its_title_and_tables():
     path = Path(__file__).resolve().parents[4] / "docs" / "secondary-analyses.md"
     lines = [line for line in path.read_text().splitlines() if line.startswith("| ")]
     assert lines[1:] == [line_of(analysis) for analysis in ANALYSES]

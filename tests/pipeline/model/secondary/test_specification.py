@@ -1,4 +1,4 @@
-"""The question of the verdict under other choices, and what is said where it cannot be asked."""
+"""The specification curve covers all choices, including those that cannot be analysed."""
 
 from dataclasses import replace
 
@@ -33,12 +33,12 @@ def test_every_background_is_tried_with_and_without_covariates(study_of):
     assert {row["term"]: row["estimate"] for row in bare} == expected
 
 
-def test_without_covariates_there_is_nothing_to_leave_out(study_of):
+def test_without_covariates_each_background_is_analysed_once(study_of):
     rows = specification_curve(study_of()).tables["specification"]
     assert choices(rows) == {(b, "none") for b in ("all", "disjoint", "matched")}
 
 
-def test_a_specification_that_cannot_be_analysed_is_a_row_that_says_so(study_of):
+def test_a_specification_that_cannot_be_analysed_is_a_row_with_the_reason(study_of):
     i, j = np.triu_indices(20, 1)
     data = study_of()
     # circuits that touch every region leave no disjoint background

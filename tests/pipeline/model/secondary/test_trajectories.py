@@ -1,4 +1,4 @@
-"""Trajectories: two balanced visits equal the difference test; planted courses; missing visits."""
+"""Trajectories: equality with the difference test, planted time courses, missing visits."""
 
 from dataclasses import replace
 
@@ -28,19 +28,19 @@ def sample_of(study):
 
 def levels_of(visits, *, treated=None, **more):
     n, n_visits = len(visits[0]), len(visits)
-    person, visit = np.tile(np.arange(n), n_visits), np.repeat(np.arange(n_visits), n)
-    given = {
+    participant, visit = np.tile(np.arange(n), n_visits), np.repeat(np.arange(n_visits), n)
+    fields = {
         "z": np.vstack(visits),
-        "person": person,
-        "owner": person,
+        "person": participant,
+        "owner": participant,
         "visit": visit,
         "names": ("pre", "w2", "w8")[:n_visits],
         "days": (),
-        "treated": None if treated is None else treated[person],
+        "treated": None if treated is None else treated[participant],
         "motion_mm": None,
         "covariates": np.empty((n * n_visits, 0)),
     }
-    return Levels(**(given | more))
+    return Levels(**(fields | more))
 
 
 def test_levels_differ_by_the_response_to_change():
@@ -73,15 +73,15 @@ def test_two_balanced_visits_equal_the_difference_test(arms):
         expected = stats.ttest_1samp(y, 0)
     for k, row in enumerate(rows):
         if row.note:
-            continue  # no variance between people: the mixed model pools more
+            continue  # without variance between participants, the mixed model pools more
         assert row.statistic == pytest.approx(expected.statistic[k], rel=1e-6)
         assert row.p == pytest.approx(expected.pvalue[k], rel=1e-5)
     assert sum(not row.note for row in rows) >= 2
     assert [row.term for row in rows] == [f"{t} at ses-w2" for t in ("shift", "gain", "circuit")]
 
 
-def test_a_covariate_of_change_is_that_of_the_difference_test():
-    """Age drives the change and differs between arms: no change by treatment."""
+def test_a_covariate_of_change_equals_that_of_the_difference_test():
+    """Age, which differs between arms, causes the change; treatment does not."""
     study = simulate_edges(Truth(), SPEC, np.random.default_rng(1))
     age = np.random.default_rng(4).normal(size=len(study.treated)) + 2.0 * study.treated
     study = replace(study, followup=study.followup + 0.1 * age[:, None])
@@ -99,7 +99,7 @@ def test_a_covariate_of_change_is_that_of_the_difference_test():
     assert row.estimate == pytest.approx(fitted[0], rel=1e-6)
 
 
-def test_a_surge_that_fades_and_a_slope():
+def test_a_fading_change_and_a_slope_are_estimated():
     study = simulate_edges(Truth(), replace(SPEC, n_control=0), np.random.default_rng(2))
     surge = study.followup + 0.2
     noise = np.random.default_rng(3).normal(0, 0.1, surge.shape)
@@ -130,7 +130,7 @@ def test_holm():
 
 
 @pytest.mark.slow
-def test_missing_visits_keep_the_level():
+def test_missing_visits_do_not_inflate_the_error_rate():
     rng = np.random.default_rng(5)
     hits, n_studies = 0, 120
     for _ in range(n_studies):
@@ -148,7 +148,7 @@ def test_missing_visits_keep_the_level():
     assert 1 <= hits <= 14  # 99.9 % bounds of a binomial with p = .05
 
 
-def test_a_visit_of_nobody_is_refused():
+def test_a_visit_without_participants_is_refused():
     study = simulate_edges(Truth(), SPEC, np.random.default_rng(6))
     levels = levels_of([study.baseline, study.followup], names=("pre", "w2", "w8"))
     with pytest.raises(DesignError, match="no participant has a usable visit ses-w8"):

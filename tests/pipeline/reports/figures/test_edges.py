@@ -1,4 +1,4 @@
-"""Figures of edges: the line through the background."""
+"""Figures of all edges: the line through the background edges."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Figures of all results: intervals beyond the axis, and what was not tested."""
+"""Overview figures: intervals beyond the axis, and effects that were not tested."""
 
 import re
 
@@ -8,14 +8,14 @@ NAN = float("nan")
 
 
 def rows(svg):
-    """Text of a figure."""
+    """Return the texts of a figure."""
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
-def test_intervals_that_go_on_are_cut_with_an_arrow():
+def test_intervals_beyond_the_axis_end_in_an_arrow():
     far = figures.ForestRow("far", 0.2, -5.0, 9.0, 0.1, "text")
     near = figures.ForestRow("near", 0.2, 0.1, 0.3, 0.1, "text")
-    missing = figures.ForestRow("lost", NAN, NAN, NAN, 0.1, "not available")
+    missing = figures.ForestRow("missing", NAN, NAN, NAN, 0.1, "not available")
     svg = figures.one_scale([("Circuits", [far, near, missing])], key="k", alt="Three circuits.")
     ticks = [float(t.replace("\N{MINUS SIGN}", "-")) for t in rows(svg) if re.search(r"^.?\d+$", t)]
     assert max(ticks) == 6

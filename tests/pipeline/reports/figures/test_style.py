@@ -1,16 +1,16 @@
-"""What all figures share: names that fit, and no traces in matplotlib."""
+"""Common style of figures: short names, colours, and unchanged settings of matplotlib."""
 
 from circuitshift.pipeline.reports import figures
 from circuitshift.pipeline.reports.figures import style as figures_base
 
 
-def test_short_names_keep_what_tells_visits_apart():
+def test_short_names_preserve_the_difference_between_visits():
     names = [figures_base.short_name(f"psilocybin{when}", 9) for when in ("pre", "post")]
     assert names == ["psil…npre", "psil…post"]
     assert max(map(len, names)) <= 9
 
 
-def test_drawing_leaves_the_settings_of_matplotlib_alone():
+def test_drawing_does_not_change_the_settings_of_matplotlib():
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)

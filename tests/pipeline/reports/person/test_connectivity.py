@@ -1,4 +1,4 @@
-"""Edges and circuits of a participant: change, and what is missing."""
+"""Sections on edges and circuits of a participant: change and missing values."""
 
 import re
 from dataclasses import replace
@@ -8,7 +8,7 @@ import numpy as np
 NAN = float("nan")
 
 
-def test_the_change_of_a_circuit_is_last_minus_first_and_unknown_stays_unknown(
+def test_the_change_of_a_circuit_is_last_minus_first_and_missing_values_stay_missing(
     participant_report, write
 ):
     report = replace(
@@ -21,12 +21,12 @@ def test_the_change_of_a_circuit_is_last_minus_first_and_unknown_stays_unknown(
     assert cells["tpn"] == ["not available"] * 3
 
 
-def test_a_region_lost_everywhere_and_a_flat_series_draw_without_warnings(
+def test_a_session_without_edges_and_a_constant_series_are_drawn_without_warnings(
     participant_report, write
 ):
     report = participant_report()
-    dead = np.zeros_like(report.runs[0].series)
-    run = replace(report.runs[0], series=dead)
+    constant = np.zeros_like(report.runs[0].series)
+    run = replace(report.runs[0], series=constant)
     missing = replace(report.edges[0], matrix=np.full((20, 20), np.nan))
     page = write(replace(report, runs=(run,), edges=(missing, report.edges[1])))
     assert "ses-pre: mean not available" in page.text

@@ -1,4 +1,4 @@
-"""The report of a participant: every section, in the order of time."""
+"""The participant report: all sections, with sessions in the order of time."""
 
 import re
 from dataclasses import replace
@@ -14,7 +14,7 @@ from circuitshift.pipeline.reports.person.problems import Problem
 def test_a_participant_has_every_section_and_figure(participant_report, write):
     page = write(participant_report())
     headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", page.source)
-    absent = {"Errors and exclusions", "Preprocessing", "Seed maps"}  # there is nothing to show
+    absent = {"Errors and exclusions", "Preprocessing", "Seed maps"}  # without content
     assert headings == [one.title for one in SECTIONS if one.title not in absent]
     links = re.findall(r'<li><a href="#([a-z-]+)">([^<]+)</a></li>', page.source)
     assert [title for _, title in links] == headings
@@ -31,19 +31,19 @@ def test_a_participant_has_every_section_and_figure(participant_report, write):
     assert "Change can be computed over 2 sessions." in page.text
 
 
-def test_change_is_after_minus_before_whatever_the_order_given(participant_report, write):
-    given = participant_report(sessions=("post", "pre"))
-    page = write(replace(given, circuits={"dmn": {"post": 0.5, "pre": 0.1}}))
+def test_change_is_after_minus_before_for_any_order_of_sessions(participant_report, write):
+    report = participant_report(sessions=("post", "pre"))
+    page = write(replace(report, circuits={"dmn": {"post": 0.5, "pre": 0.1}}))
     assert "ses-post minus ses-pre" in page.text
     assert "ses-pre minus ses-post" not in page.text
     weak, strong = (np.full((20, 20), z) for z in (0.1, 0.4))
-    edges = (replace(given.edges[0], matrix=strong), replace(given.edges[1], matrix=weak))
-    assert "ses-post minus ses-pre: mean 0.300" in write(replace(given, edges=edges)).text
+    edges = (replace(report.edges[0], matrix=strong), replace(report.edges[1], matrix=weak))
+    assert "ses-post minus ses-pre: mean 0.300" in write(replace(report, edges=edges)).text
     assert "<td>0.100</td><td>0.500</td><td>+0.400</td>" in page.source
     assert page.text.index("ses-pre: 1.8 minutes") < page.text.index("ses-post: 1.8 minutes")
 
 
-def test_nothing_measured_is_a_page_that_says_so(write):
+def test_a_page_without_measured_runs_states_this(write):
     empty = ParticipantReport(
         "01", (), (), {}, (), (Problem("sub-01_bold.nii.gz", "it is empty; fetch it"),), {}
     )
@@ -53,7 +53,7 @@ def test_nothing_measured_is_a_page_that_says_so(write):
     assert page.all("figure") == []
 
 
-def test_a_large_participant_is_a_small_file(tmp_path, participant_report, write):
+def test_the_page_of_a_large_participant_is_below_3_mb(tmp_path, participant_report, write):
     small = participant_report(n_regions=300, sessions=("a",), n_volumes=300)
     labels = ("a", "b", "c", "d")
     runs = tuple(replace(small.runs[0], session=s, label=f"run {s}") for s in labels)

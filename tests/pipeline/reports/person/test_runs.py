@@ -1,4 +1,4 @@
-"""Runs of a participant: what is shown when images or confounds are missing."""
+"""Sections on runs of a participant, when images or confounds are missing."""
 
 from dataclasses import replace
 
@@ -9,16 +9,14 @@ from circuitshift.pipeline.records import RetainedData
 NAN = float("nan")
 
 
-def test_matrices_of_other_software_carry_no_motion_no_coverage_no_networks(
-    participant_report, write
-):
+def test_matrices_of_other_software_have_no_motion_coverage_or_networks(participant_report, write):
     report = participant_report(sessions=("",))
     nothing = RetainedData(0, 0, 0, 0, NAN, 0, NAN, NAN)
     run = replace(
         report.runs[0],
         fd_mm=np.empty(0),
         keep=np.empty(0, bool),
-        kept=nothing,
+        retained=nothing,
         series=None,
         networks=(),
         below_coverage=(),

@@ -1,4 +1,4 @@
-"""Effects: what could not be tested stays visible."""
+"""Sections on effects: circuits that could not be tested remain visible."""
 
 
 def test_a_circuit_that_could_not_be_tested_is_named_and_drawn(full_study, write):
@@ -10,7 +10,7 @@ def test_a_circuit_that_could_not_be_tested_is_named_and_drawn(full_study, write
     report.verdict["circuits"]["tpn"] |= dict.fromkeys(("estimate", "p", "p_corrected"))
     page = write(report)
     assert (
-        "Not tested, because of too few participants or too little coverage: Title of tpn."
+        "Not tested because of too few participants or too little coverage: Title of tpn."
         in page.text
     )
     assert "not tested" in page.text

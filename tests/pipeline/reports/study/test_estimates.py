@@ -1,4 +1,4 @@
-"""Estimates as tables, as rows of forest plots, and in words."""
+"""Estimates as tables, rows of forest plots, and text."""
 
 import numpy as np
 import pytest
@@ -15,13 +15,13 @@ from circuitshift.pipeline.reports.study import estimates as section
         ("n/a", "n/a", "not available"),
     ],
 )
-def test_an_interval_has_the_decimals_that_show_it(estimate, low, high, text):
+def test_an_interval_has_enough_decimals_to_resolve_it(estimate, low, high, text):
     row = estimate("dmn", "specific", ci_low=low, ci_high=high)
     assert section.interval(row).replace("\N{NO-BREAK SPACE}", " ") == text
     assert section.tests_table([row], "C").rows[0][3] == section.interval(row)
 
 
-def test_the_description_of_a_figure_names_the_first_twelve(estimate):
+def test_the_text_alternative_of_a_figure_lists_twelve_estimates(estimate):
     rows = [estimate(f"c{k:02d}", "specific") for k in range(14)]
     text = section.alt_text("Circuits", rows)
     assert text.startswith("Circuits: c00 +0.02")
@@ -40,6 +40,9 @@ def test_a_row_of_a_forest_plot_has_the_numbers_of_the_table(estimate):
     assert np.isnan(section.forest_row(row, "DMN", 0.05).second)
 
 
-def test_a_note_that_is_not_there_leaves_its_cell_empty(estimate):
-    rows = [estimate("a", "x", note="n/a"), estimate("b", "x", note="unknown in 2 people")]
-    assert [row[-1] for row in section.tests_table(rows, "C").rows] == ["", "unknown in 2 people"]
+def test_the_cell_of_a_missing_note_is_empty(estimate):
+    rows = [estimate("a", "x", note="n/a"), estimate("b", "x", note="missing in 2 participants")]
+    assert [row[-1] for row in section.tests_table(rows, "C").rows] == [
+        "",
+        "missing in 2 participants",
+    ]

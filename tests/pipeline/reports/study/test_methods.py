@@ -1,11 +1,11 @@
-"""The checklist is filled in as far as the files go."""
+"""Methods of a study: the COBIDAS checklist."""
 
 from circuitshift.pipeline.reports.study.methods import checklist
 
 DESIGN = {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1}
 
 
-def test_the_checklist_leaves_open_what_the_files_do_not_tell(estimate):
+def test_the_checklist_leaves_items_open_that_the_files_do_not_contain(estimate):
     verdict = {
         "n": {"treated": 9, "control": 0, "reference": 4}, "design": DESIGN, "strategy": "24p",
         "science": {"estimator": "pearson", "min_minutes": 2.0, "max_mean_fd_mm": 0.5,
@@ -20,8 +20,8 @@ def test_the_checklist_leaves_open_what_the_files_do_not_tell(estimate):
     assert answers["Sample size and its justification"].startswith("detectable with 80 % power")
     assert answers["Code, settings and seed"] == "code hash abc, seed 7"
     for item in ("Random assignment and blinding", "Scanner, sequence, repetition time, "
-                 "instructions", "Where data and code can be had"):  # fmt: skip
+                 "instructions", "Availability of data and code"):  # fmt: skip
         assert answers[item] == ""
-    given = dict(verdict, strategy="as given")
-    open_ = {item for _, item, answer in checklist(given, []) if not answer}
+    as_given = dict(verdict, strategy="as given")
+    open_ = {item for _, item, answer in checklist(as_given, []) if not answer}
     assert {"Denoising", "Exclusion of data", "Sample size and its justification"} <= open_

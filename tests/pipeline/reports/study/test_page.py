@@ -1,4 +1,4 @@
-"""The report of a study: the answer first, and every section."""
+"""The study report: the verdict first, then all sections."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ from circuitshift.pipeline.reports.study.content import StudyReport
 from circuitshift.pipeline.reports.study.page import SECTIONS
 
 
-def test_a_study_answers_first_and_has_every_section(full_study, write):
+def test_the_page_starts_with_the_verdict_and_has_all_sections(full_study, write):
     page = write(full_study())
     headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", page.source)
     assert headings == [one.title for one in SECTIONS if one.id != "symptoms"]  # without a score
@@ -22,8 +22,8 @@ def test_a_study_answers_first_and_has_every_section(full_study, write):
         "sensitivity": 1, "quality": 1,
     }  # fmt: skip
     assert {name: page.figures(name) for name in figures} == figures
-    assert "How well each model predicts participants left out" in page.text
-    assert "The model that best predicts is: specific." in page.text
+    assert "Prediction of left-out participants by each model" in page.text
+    assert "The model 'specific' predicts best." in page.text
     assert "No plan was frozen" in page.text
     wanted = (
         "Title of dmn: correlations decreased by 0.20 Fisher z beyond the global model relative to "
@@ -50,26 +50,32 @@ def test_studies_without_control_or_reference(arms, full_study, write):
     assert ("reference, mean ± 1 SD" in page.text) == ("reference" in arms)
 
 
-def test_sixty_circuits_with_long_names_stay_legible_and_whole(tmp_path, full_study, write):
+def test_sixty_circuits_with_long_names_remain_legible_and_complete(tmp_path, full_study, write):
     names = tuple(f"circuit_{k}_{'long' * 20}" for k in range(60))
     page = write(full_study(names, hit=names[0]))
-    assert all(f"Title of {name}" in page.text for name in names)  # whole, in the tables
+    assert all(
+        f"Title of {name}" in page.text for name in names
+    )  # tables contain the complete names
     drawn = re.findall(r"<text[^>]*>([^<]*)</text>", page.source)
-    assert max(map(len, drawn)) <= 60  # shortened, in the figures
+    assert max(map(len, drawn)) <= 60  # figures contain short names
     assert "The 24 clearest circuits of 60 are drawn." in page.text
     assert (tmp_path / "r.html").stat().st_size < 3e6
 
 
-def test_a_study_of_nothing_still_has_its_page(write):
-    verdict = {"verdict": "undetermined", "sentence": "The data do not decide.", "warnings": []}
+def test_an_empty_study_has_a_page(write):
+    verdict = {
+        "verdict": "undetermined",
+        "sentence": "The data do not distinguish.",
+        "warnings": [],
+    }
     page = write(StudyReport(verdict, [], [], [], [], None, (), ""))
-    assert "The data do not decide" in page.text
-    for said in (
+    assert "The result is undetermined" in page.text
+    for sentence in (
         "Global terms were not tested",
         "No circuit was tested",
         "No participant and no run was excluded",
     ):
-        assert said in page.text
+        assert sentence in page.text
     assert page.all("figure") == []
 
 

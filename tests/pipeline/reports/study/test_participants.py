@@ -1,4 +1,4 @@
-"""Participants: their flow, their exclusion, their data, and whom to check."""
+"""Sections on participants: flow, exclusions, data quality, and participants to check."""
 
 import re
 from dataclasses import replace
@@ -12,11 +12,11 @@ NAN = float("nan")
 
 
 def rows(svg):
-    """Text of a figure."""
+    """Return the texts of a figure."""
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
-def test_the_flow_counts_people_at_each_visit_and_names_reasons(small_study):
+def test_the_flow_counts_participants_at_each_visit_and_lists_reasons(small_study):
     participants = [
         {"participant_id": f"sub-{k}", "arm": "treated", "session": session, "circuit": circuit}
         for k in range(5)
@@ -43,23 +43,23 @@ def test_the_flow_counts_people_at_each_visit_and_names_reasons(small_study):
         "Analysed: 4", "Not analysed: 3", "missing-visit: 1", "motion: 1", "no role", "Enrolled: 1",
     ):  # fmt: skip
         assert words in text, words
-    assert sum(word.startswith("Usable") for word in text) == 2  # the reference has one visit
+    assert sum(word.startswith("Usable") for word in text) == 2  # the reference group has one visit
 
 
-def test_people_without_a_role_are_apart_and_the_others_sorted(small_study):
+def test_participants_without_a_role_have_a_table_of_their_own(small_study):
     exclusions = [
         {"participant_id": "sub-9", "arm": "n/a", "code": "no-role", "reason": "group 'x'"},
         {"participant_id": "sub-4", "arm": "treated", "code": "missing-visit", "reason": "late"},
     ]
-    given = small_study(exclusions=exclusions)
-    assert [row[0] for row in section.exclusion_table(given).rows] == ["sub-4"]
-    assert [row[:2] for row in section.exclusion_table(given, no_role=True).rows] == [
+    report = small_study(exclusions=exclusions)
+    assert [row[0] for row in section.exclusion_table(report).rows] == ["sub-4"]
+    assert [row[:2] for row in section.exclusion_table(report, no_role=True).rows] == [
         ("sub-9", "none")
     ]
-    assert section.outliers(given) == ["sub-4: excluded: missing-visit"]
+    assert section.outliers(report) == ["sub-4: excluded: missing-visit"]
 
 
-def test_people_to_look_at_are_those_far_off_lost_or_influential_with_their_pages(small_study):
+def test_participants_to_check_moved_lack_regions_or_are_influential(small_study):
     quality = [
         {"participant_id": f"sub-{k}", "arm": "treated", "session": "pre", "n_regions_lost": 0,
          "mean_fd_mm": 0.1 + 0.01 * k}
@@ -69,18 +69,18 @@ def test_people_to_look_at_are_those_far_off_lost_or_influential_with_their_page
     quality[5]["n_regions_lost"] = 2
     quality[6]["mean_fd_mm"] = "n/a"
     influence = [{"participant_id": "sub-1", "term": "dmn", "estimate": 0.2, "without": "0.15"}]
-    given = small_study(
+    report = small_study(
         quality=quality, secondary={"influence": influence}, pages={"sub-3": "../sub-3.html"}
     )
-    influential, moved, lost = section.outliers(given)
+    influential, moved, incomplete = section.outliers(report)
     assert influential.startswith("sub-1: ")
     assert "from 0.200 to 0.150" in influential
     assert moved[0] == Link("sub-3", "../sub-3.html")
     assert "0.900 mm at ses-pre, far above the others of arm treated" in moved[1]
-    assert lost == "sub-5: 2 regions without enough signal at ses-pre"
+    assert incomplete == "sub-5: 2 regions without enough signal at ses-pre"
 
 
-def test_quality_is_in_order_of_arms_and_of_time(full_study, write):
+def test_quality_is_sorted_by_arm_and_time(full_study, write):
     report = full_study(arms=("reference", "control", "treated"))
     page = write(replace(report, quality=report.quality[::-1]))
     rows = re.findall(r'<tr><th scope="row">(\w+)</th><td>(pre|post|only)</td>', page.source)
@@ -90,13 +90,13 @@ def test_quality_is_in_order_of_arms_and_of_time(full_study, write):
     ]  # fmt: skip
 
 
-def test_motion_by_length_needs_both(small_study, study_of_edges):
+def test_motion_by_length_requires_motion_and_lengths(small_study, study_of_edges):
     quality = {"qcfc_median_abs_r": 0.2, "qcfc_distance_rho": -0.31, "baseline": {}}
-    given = study_of_edges()
+    report = study_of_edges()
     found = section.length_figure(
-        small_study({"quality": quality}, change_by_strength=given.change_by_strength)
+        small_study({"quality": quality}, change_by_strength=report.change_by_strength)
     )
     assert "median |r| = 0.20, with length rho = \N{MINUS SIGN}0.31" in found.svg
-    unknown = np.full(15, NAN)
-    assert section.length_figure(study_of_edges(distance_mm=unknown)) is None
-    assert section.length_figure(study_of_edges(qcfc_r=unknown, qcfc_change_r=unknown)) is None
+    missing = np.full(15, NAN)
+    assert section.length_figure(study_of_edges(distance_mm=missing)) is None
+    assert section.length_figure(study_of_edges(qcfc_r=missing, qcfc_change_r=missing)) is None

@@ -1,4 +1,4 @@
-"""Symptoms, detectable effects, and the tables of the secondary analyses."""
+"""Sections on symptoms, detectable effects and secondary analyses."""
 
 import pytest
 
@@ -10,7 +10,7 @@ DESIGN = {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1}
 
 
 @pytest.mark.parametrize(
-    ("one", "family", "bound", "said"),
+    ("single", "family", "bound", "answer"),
     [
         (0.06, 0.09, 0.1, "yes"),
         (0.06, 0.12, 0.1, "by a single test"),
@@ -18,15 +18,15 @@ DESIGN = {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1}
         (0.2, 0.3, NAN, "not available"),
     ],
 )
-def test_power_says_whether_the_smallest_effect_would_be_found(
-    one, family, bound, said, estimate, small_study
+def test_the_table_states_whether_the_effect_of_interest_is_detectable(
+    single, family, bound, answer, estimate, small_study
 ):
-    row = estimate("dmn", "specific", bound=bound, detectable=one, detectable_family=family)
+    row = estimate("dmn", "specific", bound=bound, detectable=single, detectable_family=family)
     (table,) = section.detectable_tables(small_study(tests=[row]))
-    assert table.rows[0][-1] == said
+    assert table.rows[0][-1] == answer
 
 
-def test_symptoms_are_drawn_only_of_people_who_have_the_score(estimate, small_study):
+def test_symptoms_are_drawn_for_participants_with_the_score_only(estimate, small_study):
     change = [
         {"participant_id": f"sub-{k}", "arm": "treated", "symptom_change": "n/a" if k == 2 else -k,
          "specific_dmn": 0.1 * k, "global_shift": 0.0}
@@ -34,8 +34,8 @@ def test_symptoms_are_drawn_only_of_people_who_have_the_score(estimate, small_st
     ]  # fmt: skip
     tests = [estimate("dmn", "symptom: specific", 0.1, 0.01)]
     verdict = {"design": DESIGN | {"symptom": "madrs"}}
-    given = small_study(verdict, tests=tests, change=change)
-    words, figure, numbers = section.symptom_section(given)
+    report = small_study(verdict, tests=tests, change=change)
+    words, figure, numbers = section.symptom_section(report)
     assert words.words == (
         "Change of madrs is associated with change of: dmn. 3 participants have the score at both "
         "visits."
@@ -46,7 +46,7 @@ def test_symptoms_are_drawn_only_of_people_who_have_the_score(estimate, small_st
     assert list(section.symptom_section(small_study(tests=tests))) == []
 
 
-def test_secondary_analyses_are_shown_as_their_records_say(small_study):
+def test_secondary_analyses_are_shown_as_described_in_their_records(small_study):
     rows = {table.name: [{"circuit": "dmn", "n/a": "n/a"}] for table in secondary_tables()}
     verdict = {"secondary": {"findings": ["One finding.", "Another."]}}
     start, *shown = section.secondary_section(small_study(verdict, secondary=rows))
@@ -59,4 +59,4 @@ def test_secondary_analyses_are_shown_as_their_records_say(small_study):
         assert block.summary == f"{table.caption} ({table.name}.tsv)"
         assert block.blocks[0].rows == [("dmn", "\N{EN DASH}")]
     (_, nothing) = section.secondary_section(small_study())
-    assert nothing.words == "No secondary analysis has a table."
+    assert nothing.words == "No secondary analysis produced a table."

@@ -1,4 +1,4 @@
-"""Sensitivity: each other choice once."""
+"""Sections on sensitivity: each specification is listed once."""
 
 import re
 
@@ -8,11 +8,11 @@ DESIGN = {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1}
 
 
 def rows(svg):
-    """Text of a figure."""
+    """Return the texts of a figure."""
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
 
 
-def test_specifications_are_our_own_others_and_twins_each_once(estimate, small_study):
+def test_each_specification_and_denoising_strategy_is_listed_once(estimate, small_study):
     tests = [
         estimate("dmn", "specific", 0.2, 0.001),
         estimate("dmn", "sensitivity: 24p+gsr: specific", 0.1, 0.2),
@@ -27,13 +27,13 @@ def test_specifications_are_our_own_others_and_twins_each_once(estimate, small_s
         "strategy": "24p", "covariates": ["motion"], "design": DESIGN | {"background": "all"},
         "sensitivity": [{"strategy": "24p+gsr"}, {"strategy": "none"}],
     }  # fmt: skip
-    given = small_study(verdict, tests=tests, secondary={"specification": specification})
-    found = section.specifications(given, tests[0])
+    report = small_study(verdict, tests=tests, secondary={"specification": specification})
+    found = section.specifications(report, tests[0])
     assert [(one.estimate, one.ours) for one in found] == [
         (0.2, True), (0.19, False), (0.19, False), (0.1, False),
     ]  # fmt: skip
     assert found[0].choices == {"background": "all", "covariates": "with", "denoising": "24p"}
     assert found[-1].choices["denoising"] == "24p+gsr"
     assert [one.hit for one in found] == [True, True, True, False]
-    figure = section.specification_figure(given)
+    figure = section.specification_figure(report)
     assert "denoising: 24p+gsr" in rows(figure.svg)

@@ -1,4 +1,4 @@
-"""The verdict: findings in words, one scale, and the limits of the study."""
+"""Section on the verdict: findings, common scale, and limitations."""
 
 import pytest
 
@@ -20,14 +20,16 @@ def test_a_changed_circuit_is_said_to_move_toward_or_away_from_the_reference(est
         {"circuit": "still", "share": 0.5, "ci_low": 0.2, "ci_high": 0.8},
         {"circuit": "withheld", "share": None, "ci_low": None, "ci_high": None},
     ]
-    said = section.reference_words(small_study(tests=tests, secondary={"normalisation": shares}))
-    assert [words.partition(" (")[0] for words in said] == [
+    sentences = section.reference_words(
+        small_study(tests=tests, secondary={"normalisation": shares})
+    )
+    assert [words.partition(" (")[0] for words in sentences] == [
         "near: treated participants moved toward the reference group",
         "far: treated participants moved away from the reference group",
     ]
 
 
-def test_one_scale_is_in_units_of_each_own_bound(monkeypatch, estimate, small_study):
+def test_the_common_scale_is_in_units_of_the_bound_of_each_test(monkeypatch, estimate, small_study):
     seen = {}
     drawn = figures.one_scale
 
@@ -39,13 +41,15 @@ def test_one_scale_is_in_units_of_each_own_bound(monkeypatch, estimate, small_st
     gain = estimate("gain", "global", 0.3, unit="proportion", bound=0.6)
     tests = [gain, estimate("dmn", "specific", 0.2, 0.001), estimate("x", "specific", bound=NAN)]
     found = section.scale_figure(small_study(tests=tests))
-    assert [row.name for row in seen["Circuits"]] == ["dmn"]  # no bound, no place on the scale
+    assert [row.name for row in seen["Circuits"]] == [
+        "dmn"
+    ]  # a test without a bound is not on the scale
     assert [row.hit for title in seen for row in seen[title]] == [False, True]
     assert "gain: 0.60 proportion; circuits: 0.10 Fisher z" in found.caption
     assert section.scale_figure(small_study()) is None
 
 
-def test_no_significant_circuit_is_not_called_absence_unless_equivalence_says_so(full_study, write):
+def test_absence_of_an_effect_is_reported_only_after_a_test_of_equivalence(full_study, write):
     report = full_study(hit="")
     page = write(report)
     assert "No circuit-specific change was found, and one as large as" in page.text
@@ -58,7 +62,7 @@ def test_no_significant_circuit_is_not_called_absence_unless_equivalence_says_so
 
 
 @pytest.mark.parametrize(
-    ("verdict", "said", "not_said"),
+    ("verdict", "included", "omitted"),
     [
         ({"n": {"treated": 9}}, "without a control arm", "at random"),
         ({"n": {"treated": 9, "control": 9}}, "at random", "without a control arm"),
@@ -79,7 +83,7 @@ def test_no_significant_circuit_is_not_called_absence_unless_equivalence_says_so
             "clinical improvement",
         ),
         (
-            {"quality": {"qcfc_n_people": 9.0}},
+            {"quality": {"qcfc_n_participants": 9.0}},
             "neither direction",
             "Motion: head motion was not available",
         ),
@@ -88,7 +92,7 @@ def test_no_significant_circuit_is_not_called_absence_unless_equivalence_says_so
         ({"circuits_not_resolved": ["a", "b"]}, "2 circuits could not be found", "Order"),
     ],
 )
-def test_limits_follow_from_the_design(verdict, said, not_said):
+def test_limitations_depend_on_the_design(verdict, included, omitted):
     text = " ".join(limits({"design": DESIGN} | verdict))
-    assert said in text
-    assert not_said not in text
+    assert included in text
+    assert omitted not in text

@@ -147,7 +147,11 @@ def test_the_realised_change_is_that_planted(
     assert set(realised["mean_change_z"]) == {"background", "dmn", "dmn_tpn"}
     assert content["voxel"] == 5
     assert content["seed"] == 6
-    assert content["people"]["sub-00"] == {"group": "treated", "response": 1.0, "returns": True}
+    assert content["participants"]["sub-00"] == {
+        "group": "treated",
+        "response": 1.0,
+        "returns": True,
+    }
     assert (tmp_path / ".bidsignore").read_text() == "truth.json\n"
 
 

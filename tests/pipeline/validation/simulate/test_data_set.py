@@ -56,7 +56,7 @@ def test_files_have_the_names_of_fmriprep(tiny: Path) -> None:
     assert sorted(groups.values()) == ["control"] * 2 + ["reference"] + ["treated"] * 2
     for sub, group in groups.items():
         sessions = {p.name for p in (derivative / sub).iterdir()}
-        returns = truth["people"][sub]["returns"]
+        returns = truth["participants"][sub]["returns"]
         assert sessions == ({"ses-pre", "ses-post"} if returns else {"ses-pre"})
         assert not (returns and group == "reference")
         func = derivative / sub / "ses-pre/func"
@@ -69,7 +69,7 @@ def test_files_have_the_names_of_fmriprep(tiny: Path) -> None:
             f"{stem}_desc-confounds_timeseries.tsv",
             f"{stem}_desc-confounds_timeseries.json",
         }
-    assert sum(not p["returns"] for p in truth["people"].values()) == 3
+    assert sum(not p["returns"] for p in truth["participants"].values()) == 3
 
 
 def test_images_and_masks_are_valid_and_consistent(tiny: Path) -> None:
@@ -93,7 +93,9 @@ def test_the_realised_change_is_recorded(tiny: Path) -> None:
     truth = json.loads((tiny / "truth.json").read_text())
     assert truth["expected_verdict"] == ["circuit-specific"]
     assert truth["seed"] == 5
-    treated = [p for p in truth["people"].values() if p["group"] == "treated" and p["returns"]]
+    treated = [
+        p for p in truth["participants"].values() if p["group"] == "treated" and p["returns"]
+    ]
     assert truth["realised"]["n_treated"] == len(treated) == 1
     change = truth["realised"]["mean_change_z"]
     assert change["background"] == pytest.approx(0, abs=0.004)

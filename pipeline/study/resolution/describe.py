@@ -1,0 +1,125 @@
+"""Describe a resolution as text for the terminal and as a record for group/design.json."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from circuitshift.pipeline.study.resolution.records import Observed, Resolution
+
+__all__ = ["DESIGN_FILE", "SCHEMA", "design_record", "format_resolution"]
+
+#: File of the folder group/ that contains the resolution.
+DESIGN_FILE = "design.json"
+#: Version of the content of group/design.json.
+SCHEMA = 1
+_MAX_LISTED = 12
+
+
+def format_resolution(
+    resolution: Resolution, observed: Observed, choices: Sequence[str] = ()
+) -> str:
+    """Format a resolution for the terminal.
+
+    Parameters
+    ----------
+    resolution : Resolution
+    observed : Observed
+        The facts from which it was resolved.
+    choices : sequence of str, optional
+        Sentences on the selection of runs.
+
+    Returns
+    -------
+    str
+        One line for each decision with its source, the participants of each role and visit, the
+        participants that lack a visit, the scores that are available, and warnings.
+    """
+    lines = ["design of the study:"]
+    width = max((len(d.question) for d in resolution.decisions), default=0)
+    for decision in resolution.decisions:
+        lines.append(f"  {decision.question:<{width}}  {decision.answer}")
+        lines.append(f"  {'':<{width}}  [{decision.source}] {decision.reason}")
+    if resolution.design is not None:
+        lines += _counts(resolution, observed)
+    if observed.scores:
+        lines.append(f"  scores by session: {_scores(observed)}")
+    lines += [f"  {sentence}" for sentence in choices]
+    lines += [f"  note: {note}" for note in resolution.notes]
+    lines += [f"  warning: {warning}" for warning in resolution.warnings]
+    if resolution.refusals:
+        lines.append("the study cannot be resolved yet:")
+        lines += [f"  - {problem}" for problem in resolution.refusals]
+    return "\n".join(lines)
+
+
+def _counts(resolution: Resolution, observed: Observed) -> list[str]:
+    """Format the number of participants of each role, and those that lack a visit."""
+    design = resolution.design
+    if design is None:
+        return []
+    roles = dict(resolution.roles)
+    pair = {design.baseline, design.followup}
+    complete = {p for p, labels in observed.sessions.items() if pair <= set(labels)}
+    lines = []
+    for role in ("treated", "control", "reference", "none"):
+        members = [p for p in roles if roles[p] == role]
+        if not members:
+            continue
+        name = "no role" if role == "none" else design.label_of(role)
+        both = sum(p in complete for p in members)
+        lines.append(f"  {name}: {len(members)} with data, {both} with both visits")
+    incomplete = [
+        f"sub-{p} (no {' and no '.join(f'ses-{s}' for s in sorted(pair - set(labels)))})"
+        for p, labels in observed.sessions.items()
+        if roles.get(p) in ("treated", "control") and p not in complete
+    ]
+    if incomplete:
+        more = f" and {len(incomplete) - _MAX_LISTED} more" if len(incomplete) > _MAX_LISTED else ""
+        lines.append(f"  without both visits: {', '.join(incomplete[:_MAX_LISTED])}{more}")
+    return lines
+
+
+def _scores(observed: Observed) -> str:
+    """Format the scores by session with the number of visits that have a value."""
+    total = sum(len(labels) for labels in observed.sessions.values())
+    visits = {(p, s) for p, labels in observed.sessions.items() for s in labels}
+    listed = [
+        f"{name} ({len(visits & set(available))} of {total} visits)"
+        for name, available in sorted(observed.scores.items())
+    ]
+    more = f" and {len(listed) - _MAX_LISTED} more" if len(listed) > _MAX_LISTED else ""
+    return ", ".join(listed[:_MAX_LISTED]) + more
+
+
+def design_record(
+    resolution: Resolution, observed: Observed, choices: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the content of group/design.json.
+
+    Parameters
+    ----------
+    resolution : Resolution
+        A resolution without refusals.
+    observed : Observed
+    choices : sequence of str, optional
+        Sentences on the selection of runs.
+
+    Returns
+    -------
+    dict
+        JSON types: the version of the schema, the decisions with their sources, the number of
+        participants by role and by session, warnings, notes and the design itself.
+    """
+    design = asdict(resolution.design) if resolution.design is not None else None
+    return {
+        "schema": SCHEMA,
+        "decisions": [asdict(decision) for decision in resolution.decisions],
+        "participants_by_role": dict(sorted(Counter(r for _, r in resolution.roles).items())),
+        "participants_by_session": observed.participants_by_session(),
+        "roles": dict(resolution.roles),
+        "runs": list(choices),
+        "warnings": list(resolution.warnings),
+        "notes": list(resolution.notes),
+        "design": design,
+    }

@@ -1,0 +1,401 @@
+"""Resolve the arms of a study: which participants are treated, controls or healthy reference.
+
+The sources are, in this order, the study file and names of groups that have one meaning in the
+field. Numbers, letters, names of drugs and diagnoses do not decide: they are listed with their
+counts, and the study file must state their roles.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from circuitshift.pipeline.errors import InputProblem
+from circuitshift.pipeline.io.tables import NOT_AVAILABLE
+from circuitshift.pipeline.study.resolution.group_words import is_arm_column
+from circuitshift.pipeline.study.resolution.groups import (
+    MAX_GROUPS,
+    ROLES,
+    Group,
+    Roles,
+    count_of,
+    groups_of,
+    groups_table,
+    may_name_arms,
+)
+from circuitshift.pipeline.study.resolution.records import (
+    Decision,
+    Observed,
+    Source,
+    normal_form,
+)
+from circuitshift.pipeline.study.resolution.reference import resolve_reference_dataset
+
+__all__ = ["resolve_roles"]
+
+
+def resolve_roles(stated: Mapping[str, Any], observed: Observed) -> Roles:
+    """Decide which groups are treated, controls and reference.
+
+    Parameters
+    ----------
+    stated : mapping of str to object
+        Keys of the study file: ``group_column``, ``treated``, ``control``, ``reference``,
+        ``criteria`` and ``reference_dataset``.
+    observed : Observed
+
+    Returns
+    -------
+    Roles
+    """
+    out = Roles(reference_dataset=str(stated.get("reference_dataset", "")))
+    resolve_reference_dataset(stated, observed, out)
+    spelled = tuple(_spelled_criteria(stated, observed, out))
+    out.criteria = (*spelled, *out.criteria)
+    for role, column, values in spelled:
+        listed = " or ".join(values)
+        answer = f"{column} = {listed} ({count_of(_with_values(observed, column, values))})"
+        out.decisions.append(Decision(role, answer, "stated", "The study file states it."))
+    lists = {role: tuple(map(str, stated.get(role, ()))) for role in ROLES}
+    if stated.get("group_column") and stated["group_column"] not in observed.columns:
+        available = ", ".join(observed.columns) or "none"
+        out.refusals.append(
+            InputProblem(
+                "study file",
+                f"participants.tsv has no column {stated['group_column']!r}",
+                f"name one of its columns under [groups] column: {available}",
+            )
+        )
+        return out
+    own_lists = any(
+        lists[role] for role in ROLES if not (role == "reference" and out.reference_dataset)
+    )
+    if own_lists:
+        _resolve_stated(stated, lists, observed, out)
+    elif not _has_own_criteria(out):
+        _resolve_unstated(stated, observed, out)
+    return out
+
+
+def _has_own_criteria(out: Roles) -> bool:
+    return any(role != "reference" or not out.reference_dataset for role, _, _ in out.criteria)
+
+
+def _with_values(observed: Observed, column: str, values: Iterable[str]) -> list[str]:
+    forms = {normal_form(value) for value in values}
+    texts = observed.columns.get(column, {})
+    return [
+        p for p in sorted(observed.sessions) if normal_form(texts.get(p, NOT_AVAILABLE)) in forms
+    ]
+
+
+# ------------------------------------------------------------------ roles in the study file
+
+
+def _spelled_criteria(
+    stated: Mapping[str, Any], observed: Observed, out: Roles
+) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+    """Replace the stated values of criteria by all spellings that occur; refuse absent ones."""
+    for role, column, values in stated.get("criteria", ()):
+        is_other = role == "reference" and bool(out.reference_dataset)
+        columns = (
+            observed.reference.get(out.reference_dataset, {}) if is_other else observed.columns
+        )
+        if column not in columns:
+            available = ", ".join(columns) or "none"
+            out.refusals.append(
+                InputProblem(
+                    "study file",
+                    f"{role} names column {column!r}, which participants.tsv does not have",
+                    f"name one of its columns: {available}",
+                )
+            )
+            continue
+        cells = columns[column].values()
+        yield role, column, _spellings(role, values, cells, column=column, out=out)
+
+
+def _spellings(
+    role: str, values: Sequence[str], cells: Iterable[str], *, column: str, out: Roles
+) -> tuple[str, ...]:
+    """Return all spellings of the stated values; refuse values that do not occur."""
+    available = sorted(set(cells) - {NOT_AVAILABLE})
+    found: list[str] = []
+    for value in values:
+        same = [text for text in available if normal_form(text) == normal_form(value)]
+        if not same:
+            listed = ", ".join(f'"{text}"' for text in available[:MAX_GROUPS]) or "none"
+            out.refusals.append(
+                InputProblem(
+                    "study file",
+                    f"{role} group {value!r} is not in column {column!r} of participants.tsv",
+                    f"the column contains {listed}",
+                )
+            )
+        found += same
+        if len(same) > 1:
+            listed = ", ".join(same)
+            out.notes.append(f"Column {column}: {listed} are spellings of one group, {value}.")
+    return tuple(dict.fromkeys(found))
+
+
+def _resolve_stated(
+    stated: Mapping[str, Any],
+    lists: Mapping[str, tuple[str, ...]],
+    observed: Observed,
+    out: Roles,
+) -> None:
+    """Use the stated groups, and recognised names for roles that the study file omits."""
+    out.column = str(stated.get("group_column", "")) or _column_of_values(lists, observed, out)
+    if not out.column:
+        return
+    other = out.reference_dataset
+    groups = groups_of(out.column, observed)
+    used: set[str] = set()
+    for role in ROLES:
+        if not lists[role]:
+            continue
+        is_other = role == "reference" and bool(other)
+        cells = (
+            observed.reference.get(other, {}).get(out.column, {}).values()
+            if is_other
+            else observed.columns[out.column].values()
+        )
+        out.groups[role] = _spellings(role, lists[role], cells, column=out.column, out=out)
+        forms = {normal_form(value) for value in out.groups[role]}
+        if not is_other:
+            used |= forms
+        listed = ", ".join(
+            str(group) for form, group in groups.items() if form in forms and not is_other
+        )
+        answer = listed or f"{', '.join(lists[role])} of data set {other}"
+        out.decisions.append(Decision(role, answer, "stated", "The study file states it."))
+    rest = {form: group for form, group in groups.items() if form not in used}
+    _complete(stated, rest, out)
+
+
+def _column_of_values(lists: Mapping[str, tuple[str, ...]], observed: Observed, out: Roles) -> str:
+    """Find the only column that contains all stated groups."""
+    wanted = {
+        normal_form(value)
+        for role in ROLES
+        for value in lists[role]
+        if not (role == "reference" and out.reference_dataset)
+    }
+    containing = [
+        column
+        for column in observed.columns
+        if wanted <= {normal_form(text) for text in observed.columns[column].values()}
+    ]
+    named = [column for column in containing if is_arm_column(column)]
+    candidates = containing if len(containing) == 1 else named
+    if len(candidates) == 1:
+        return candidates[0]
+    arm_columns = [column for column in observed.columns if is_arm_column(column)]
+    if not containing and len(arm_columns) == 1:
+        return arm_columns[0]  # the absent groups are reported with the content of this column
+    what = (
+        f"the groups under [groups] occur in several columns ({', '.join(containing)})"
+        if containing
+        else "no column of participants.tsv contains all groups that are named under [groups]"
+    )
+    available = ", ".join(observed.columns) or "none"
+    out.refusals.append(
+        InputProblem(
+            "study file", what, f'add column = "..." under [groups]; the columns are {available}'
+        )
+    )
+    return ""
+
+
+def _complete(stated: Mapping[str, Any], rest: dict[str, Group], out: Roles) -> None:
+    """Give groups that the study file does not name the role of their name, or none."""
+    with_criteria = {role for role, _, _ in out.criteria}
+    empty = [role for role in ROLES if role not in out.groups and role not in with_criteria]
+    for role in ("reference", "control"):
+        is_possible = not (
+            stated.get("control_baseline") if role == "control" else out.reference_dataset
+        )
+        found = {form: group for form, group in rest.items() if group.word == role}
+        if role in empty and is_possible and found:
+            _assign(role, found.values(), "recognised", out)
+            rest = {form: group for form, group in rest.items() if form not in found}
+    if "treated" in empty:
+        found = {form: group for form, group in rest.items() if group.word == "treated"}
+        if not found and len(rest) == 1:
+            _assign("treated", rest.values(), "counted", out)
+        elif found and len(found) == len(rest):
+            _assign("treated", found.values(), "recognised", out)
+        else:
+            listed = ", ".join(map(str, rest.values())) or "none"
+            out.refusals.append(
+                InputProblem(
+                    "study file",
+                    f"the treated group is not stated, and the groups without a role are {listed}",
+                    "name the treated groups in the study file:\n[groups]\ntreated = [...]",
+                )
+            )
+        rest = {}
+    if rest:
+        listed = ", ".join(map(str, rest.values()))
+        out.notes.append(f"Groups without a role, which are not analysed: {listed}.")
+
+
+def _assign(role: str, groups: Iterable[Group], source: Source, out: Roles) -> None:
+    """Give groups a role and record the grounds."""
+    groups = tuple(groups)
+    out.groups[role] = tuple(text for group in groups for text in group.spellings)
+    reasons = {
+        "recognised": f"The names in column {out.column} have one meaning in the field.",
+        "counted": f"It is the only group in column {out.column} without another role.",
+    }
+    answer = ", ".join(map(str, groups))
+    out.decisions.append(Decision(role, answer, source, reasons[source]))
+    for group in groups:
+        if len(group.spellings) > 1:
+            listed = ", ".join(group.spellings)
+            out.notes.append(f"Column {out.column}: {listed} are spellings of one group.")
+
+
+# -------------------------------------------------------------- roles by recognised names
+
+
+def _resolve_unstated(stated: Mapping[str, Any], observed: Observed, out: Roles) -> None:
+    """Decide by the names of groups, if one column names the arms and all names are recognised."""
+    modelled = {*stated.get("covariates", ()), stated.get("site", ""), stated.get("factor", "")}
+    if stated.get("group_column"):
+        candidates = [str(stated["group_column"])]
+    else:
+        candidates = [
+            c for c in observed.columns if c not in modelled and may_name_arms(c, observed)
+        ]
+    divided = [column for column in candidates if len(groups_of(column, observed)) > 1]
+    candidates = divided or candidates
+    if not candidates:
+        _one_arm(observed, out)
+        return
+    if not _are_equivalent(candidates, observed):
+        out.refusals.append(_refusal_of_columns(candidates, observed))
+        return
+    recognised = [c for c in candidates if all(g.word for g in groups_of(c, observed).values())]
+    out.column = (recognised or candidates)[0]
+    groups = groups_of(out.column, observed)
+    if len(groups) == 1 and next(iter(groups.values())).word in ("", "treated", "reference"):
+        group = next(iter(groups.values()))
+        reason = f"Column {out.column} has one group, so the study has one arm."
+        out.decisions.append(Decision("treated", str(group), "counted", reason))
+        return
+    _recognise(groups, stated, out)
+
+
+def _one_arm(observed: Observed, out: Roles) -> None:
+    """Take the study as one arm, unless a column of arms has no value for any participant."""
+    doubtful = [c for c in observed.doubtful if is_arm_column(c) and c not in observed.columns]
+    if doubtful:
+        what, _, fix = observed.doubtful[doubtful[0]].rpartition("; ")
+        problem = InputProblem(
+            "participants.tsv",
+            f"column {doubtful[0]!r} may name the arms, but cannot be used ({what or fix})",
+            fix if what else "correct the column, or name another one under [groups] column",
+        )
+        out.refusals.append(problem)
+        return
+    empty = [c for c in observed.columns if is_arm_column(c) and not groups_of(c, observed)]
+    if empty:
+        out.refusals.append(
+            InputProblem(
+                "participants.tsv",
+                f"column {empty[0]!r} is n/a for every participant with data, so that the arms are "
+                "not available",
+                "add the arms to the column, or remove the column if the study has one arm",
+            )
+        )
+        return
+    total = count_of(tuple(observed.sessions))
+    reason = "No column of participants.tsv names arms, so the study has one arm."
+    out.decisions.append(Decision("treated", f"all {total}", "counted", reason))
+
+
+def _are_equivalent(columns: Sequence[str], observed: Observed) -> bool:
+    """Return whether columns divide the participants in the same way."""
+    partitions = {
+        frozenset(group.participants for group in groups_of(column, observed).values())
+        for column in columns
+    }
+    return len(partitions) == 1
+
+
+def _recognise(groups: Mapping[str, Group], stated: Mapping[str, Any], out: Roles) -> None:
+    """Assign roles if every group is recognised; otherwise refuse with the lines to paste."""
+    words = {group.word for group in groups.values()}
+    # Beside a treated or a healthy group, a group called control has no or sham treatment.
+    control_is_clear = bool({"treated", "reference"} & words) or bool(out.reference_dataset)
+    by_role: dict[str, list[Group]] = {role: [] for role in ROLES}
+    unclear: list[Group] = []
+    for group in groups.values():
+        word = group.word
+        if word == "control?" and control_is_clear:
+            word = "control"
+        if word in ROLES:
+            by_role[word].append(group)
+        else:
+            unclear.append(group)
+    if unclear or not by_role["treated"]:
+        out.refusals.append(_refusal_of_groups(out.column, groups, by_role, unclear))
+        return
+    if out.reference_dataset and by_role["reference"]:
+        listed = ", ".join(map(str, by_role["reference"]))
+        out.notes.append(
+            f"Groups without a role, because the reference is data set {out.reference_dataset}: "
+            f"{listed}."
+        )
+        by_role["reference"] = []
+    if stated.get("control_baseline") and by_role["control"]:
+        out.refusals.append(_refusal_of_groups(out.column, groups, by_role, by_role["control"]))
+        return
+    for role in ROLES:
+        if by_role[role]:
+            _assign(role, by_role[role], "recognised", out)
+
+
+def _refusal_of_groups(
+    column: str,
+    groups: Mapping[str, Group],
+    by_role: Mapping[str, Sequence[Group]],
+    unclear: Sequence[Group],
+) -> InputProblem:
+    """Refuse to assign roles, with a [groups] table to paste."""
+    listed = ", ".join(map(str, groups.values()))
+    what = (
+        f"the role of {', '.join(map(str, unclear))} is not clear from the name"
+        if unclear
+        else "no group is named as treated"
+    )
+    return InputProblem(
+        "participants.tsv",
+        f"column {column!r} has the groups {listed}; {what}",
+        "give each group its role in the study file:\n"
+        + groups_table(column, {r: [g.name for g in by_role[r]] for r in ROLES}),
+    )
+
+
+def _refusal_of_columns(columns: Sequence[str], observed: Observed) -> InputProblem:
+    """Refuse to choose between columns, with their groups and the lines to paste."""
+    listed = "; ".join(
+        f"{column}: {', '.join(map(str, groups_of(column, observed).values()))}"
+        for column in columns
+    )
+    lines = []
+    for role in ROLES:
+        found = [
+            (column, group.name)
+            for column in columns
+            for group in groups_of(column, observed).values()
+            if group.word == role
+        ]
+        column, name = found[0] if len(found) == 1 else ("...", "...")
+        lines.append(f'{role} = {{"{column}" = "{name}"}}')
+    return InputProblem(
+        "participants.tsv",
+        f"{len(columns)} columns may name the arms ({listed})",
+        "state the roles in the study file, and delete the lines that do not apply:\n[groups]\n"
+        + "\n".join(lines),
+    )

@@ -1,0 +1,163 @@
+"""The arms of a study, stated or recognised, and what is refused."""
+
+import pytest
+
+from circuitshift.pipeline.study.resolution.roles import resolve_roles
+
+HALF = ["drug", "drug", "placebo", "placebo"]
+
+
+def only_refusal(roles):
+    assert len(roles.refusals) == 1
+    return roles.refusals[0]
+
+
+def test_recognised_words_are_roles(observed):
+    roles = resolve_roles({}, observed({"arm": ["Active", "placebo", "HC", "active"]}))
+    assert roles.groups == {
+        "treated": ("Active", "active"),
+        "control": ("placebo",),
+        "reference": ("HC",),
+    }
+    assert [d.source for d in roles.decisions] == ["recognised"] * 3
+    assert "spellings of one group" in roles.notes[0]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["0", "0", "1", "1"],
+        ["A", "B", "A", "B"],
+        ["escitalopram", "placebo", "placebo", "escitalopram"],
+        ["drug", "placebo", "cbt", "drug"],
+        ["MDD", "control", "MDD", "control"],
+        ["placebo", "HC", "placebo", "HC"],
+    ],
+)
+def test_names_that_do_not_decide_are_refused_with_lines_to_paste(observed, cells):
+    refusal = only_refusal(resolve_roles({}, observed({"arm": cells})))
+    assert '[groups]\ncolumn = "arm"\ntreated = [' in refusal.fix
+    for name in set(cells):
+        assert f'"{name}" ({cells.count(name)} participant' in refusal.what
+
+
+def test_a_diagnosis_with_healthy_participants_is_not_one_arm(observed):
+    refusal = only_refusal(resolve_roles({}, observed({"diagnosis": ["MDD", "HC", "MDD", "HC"]})))
+    assert '"MDD" (2 participants)' in refusal.what
+    assert 'reference = ["HC"]' in refusal.fix
+
+
+def test_a_column_without_words_of_arms_is_no_arm(observed):
+    columns = {"sex": ["F", "M", "F", "M"], "age": ["20", "31", "42", "53"]}
+    roles = resolve_roles({}, observed(columns))
+    assert not roles.refusals
+    assert roles.decisions[0].answer == "all 4 participants"
+    assert roles.decisions[0].source == "counted"
+
+
+def test_an_arm_column_without_values_is_refused(observed):
+    refusal = only_refusal(resolve_roles({}, observed({"arm": ["n/a"] * 4})))
+    assert "n/a for every participant" in refusal.what
+
+
+def test_an_arm_column_that_cannot_be_used_is_refused(observed):
+    doubtful = {"arm": "the column occurs twice; rename one"}
+    seen = observed({"age": ["20", "30", "40", "50"]}, doubtful=doubtful)
+    assert "(the column occurs twice)" in only_refusal(resolve_roles({}, seen)).what
+
+
+def test_one_group_is_one_arm_unless_it_is_untreated(observed):
+    roles = resolve_roles({}, observed({"group": ["MDD"] * 4}))
+    assert roles.decisions[0].answer == '"MDD" (4 participants)'
+    assert only_refusal(resolve_roles({}, observed({"group": ["placebo"] * 4})))
+
+
+def test_levels_of_participants_json_are_recognised(observed):
+    levels = {"arm": {"0": "Placebo", "1": "Active drug"}}
+    roles = resolve_roles({}, observed({"arm": ["0", "1", "1", "0"]}, levels=levels))
+    assert (roles.groups["treated"], roles.groups["control"]) == (("1",), ("0",))
+    other = {"arm": {"0": "arm of site Bonn", "1": "x"}}
+    assert only_refusal(resolve_roles({}, observed({"arm": ["0", "1", "1", "0"]}, levels=other)))
+
+
+def test_two_columns_that_may_name_arms_are_refused(observed):
+    columns = {"group": ["patient", "control", "patient", "control"], "arm": HALF}
+    refusal = only_refusal(resolve_roles({}, observed(columns)))
+    assert "2 columns may name the arms" in refusal.what
+    assert 'treated = {"arm" = "drug"}' in refusal.fix
+    assert 'control = {"arm" = "placebo"}' in refusal.fix
+
+
+def test_columns_with_the_same_division_do_not_conflict(observed):
+    columns = {"arm_code": ["1", "1", "0", "0"], "arm": HALF}
+    roles = resolve_roles({}, observed(columns))
+    assert (roles.column, roles.groups["treated"]) == ("arm", ("drug",))
+
+
+def test_a_constant_group_column_does_not_hide_the_arm(observed):
+    roles = resolve_roles({}, observed({"group": ["MDD"] * 4, "arm": HALF}))
+    assert roles.column == "arm"
+
+
+@pytest.mark.parametrize(
+    "cells", [["drug", "Drug", "placebo", "DRUG "], ["drug", "dRUg", "b", "b"]]
+)
+def test_stated_groups_are_found_in_any_spelling(observed, cells):
+    roles = resolve_roles(
+        {"treated": ("drug",), "control": (cells[2],)}, observed({"group": cells})
+    )
+    spelled = {cell for cell in cells if cell.strip().lower() == "drug"}
+    assert set(roles.groups["treated"]) == spelled
+    assert "are spellings of one group" in roles.notes[0]
+
+
+def test_stated_numbers_are_found(observed):
+    columns = {"arm": ["1.0", "0", "1", "0"]}
+    roles = resolve_roles(
+        {"group_column": "arm", "treated": ("1",), "control": ("0",)}, observed(columns)
+    )
+    assert set(roles.groups["treated"]) == {"1", "1.0"}
+
+
+def test_criteria_name_other_columns(observed):
+    columns = {"arm": ["1", "0", "n/a", "n/a"], "diagnosis": ["MDD", "MDD", "HC", "hc"]}
+    criteria = (
+        ("treated", "arm", ("1",)),
+        ("control", "arm", ("0",)),
+        ("reference", "diagnosis", ("HC",)),
+    )
+    roles = resolve_roles({"criteria": criteria}, observed(columns))
+    assert not roles.refusals
+    assert roles.criteria[2] == ("reference", "diagnosis", ("HC", "hc"))
+    assert roles.decisions[2].answer == "diagnosis = HC or hc (2 participants)"
+    wrong = (("treated", "arm", ("7",)), ("control", "dose", ("0",)))
+    assert len(resolve_roles({"criteria": wrong}, observed(columns)).refusals) == 2
+
+
+def test_the_only_group_left_is_treated_and_several_are_refused(observed):
+    roles = resolve_roles(
+        {"control": ("placebo",)}, observed({"group": ["placebo", "x", "x", "x"]})
+    )
+    assert (roles.groups["treated"], roles.decisions[-1].source) == (("x",), "counted")
+    roles = resolve_roles({"control": ("a",)}, observed({"group": ["a", "x", "y", "x"]}))
+    assert "groups without a role are" in only_refusal(roles).what
+
+
+def test_groups_that_the_study_file_omits(observed):
+    cells = ["drug", "placebo", "healthy", "other"]
+    roles = resolve_roles({"treated": ("drug",)}, observed({"group": cells}))
+    assert (roles.groups["control"], roles.groups["reference"]) == (("placebo",), ("healthy",))
+    assert roles.notes[-1].startswith('Groups without a role, which are not analysed: "other"')
+
+
+@pytest.mark.parametrize(
+    ("keys", "columns", "sentence"),
+    [
+        ({"group_column": "arm"}, {"group": HALF}, "no column 'arm'"),
+        ({"treated": ("zz",)}, {"group": HALF}, "treated group 'zz' is not in column 'group'"),
+        ({"treated": ("a",)}, {"x": ["a"] * 4, "y": ["a"] * 4}, "occur in several columns"),
+        ({"reference_dataset": "x"}, {"group": HALF}, "is not among the data sets"),
+    ],
+)
+def test_stated_names_that_are_absent(observed, keys, columns, sentence):
+    assert sentence in resolve_roles(keys, observed(columns)).refusals[0].what

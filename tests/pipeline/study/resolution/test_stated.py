@@ -1,0 +1,59 @@
+"""Names in the study file that the data do not contain."""
+
+import pytest
+
+from circuitshift.pipeline.study.resolution.stated import (
+    check_sessions,
+    check_variables,
+    describe_variables,
+)
+
+PAIR = ("pre", "post")
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"baseline": "wk0"}, "baseline session 'wk0' is not in the data; available are post, pre"),
+        ({"control_followup": "a2"}, "control_followup session 'a2' is not in the data"),
+        ({"visits": ("pre", "late")}, "visit 'late' is not in the data"),
+        ({"visits": PAIR, "days": (("pre", 0),)}, "days of post are missing"),
+    ],
+)
+def test_sessions(observed, keys, sentence):
+    assert sentence in str(check_sessions(keys, observed())[0])
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"covariates": ("empty",)}, "covariate 'empty' is n/a for every participant with data"),
+        ({"covariates": ("dose",)}, "covariate 'dose' is not in the data"),
+        ({"covariates": ("iq",)}, "covariate 'iq' cannot be used: it mixes text; write numbers"),
+        ({"site": "scanner"}, "site 'scanner' is not in the data"),
+        ({"symptom": "HAMD"}, "symptom 'HAMD' is not in the data; available are BDI, MADRS"),
+        ({"symptom": "BDI"}, "has values for ses-1, ses-2, and no participant with data"),
+        ({"factor": "cbt"}, "factor 'cbt' is not in the data"),
+        ({"factor": "sex"}, "has the levels F"),
+    ],
+)
+def test_variables(observed, keys, sentence):
+    scores = {
+        "BDI": {("01", "1"), ("01", "2")},
+        "MADRS": {("01", "pre"), ("01", "post"), ("02", "pre")},
+    }
+    columns = {"sex": ["F"] * 4, "empty": ["n/a"] * 4}
+    seen = observed(columns, scores=scores, doubtful={"iq": "it mixes text; write numbers"})
+    assert sentence in str(check_variables(keys, seen, PAIR)[0])
+
+
+def test_values_are_counted(observed):
+    scores = {"MADRS": {("01", "pre"), ("01", "post"), ("02", "pre")}}
+    seen = observed({"age": ["20", "30", "n/a", "40"]}, scores=scores)
+    keys = {"symptom": "MADRS", "covariates": ("age",)}
+    assert check_variables(keys, seen, PAIR) == []
+    answers = [d.answer for d in describe_variables(keys, seen, PAIR)]
+    assert answers == [
+        "age (values for 3 of 4 participants)",
+        "MADRS (both visits of 1 of 4 participants)",
+    ]
