@@ -204,7 +204,7 @@ def _notes(available: Sequence[str], commas: Sequence[str]) -> tuple[str, ...]:
     if commas:
         example = commas[0]
         notes.append(
-            f"has decimal commas; {len(commas)} values such as {example} were read as "
+            f"has decimal commas; values such as {example} ({len(commas)} in total) were read as "
             f"{example.replace(',', '.')}"
         )
     percent = [cell for cell in available if cell.endswith("%")]

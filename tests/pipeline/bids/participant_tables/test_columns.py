@@ -22,7 +22,7 @@ def test_decimal_commas_become_points_and_text_is_missing():
     assert (problem.participant, log.doubtful) == ("c", {})
     assert "age of sub-c is 'x' in a numeric column" in str(problem)
     assert log.notes == [
-        "t.tsv: column age has decimal commas; 1 values such as 1,5 were read as 1.5."
+        "t.tsv: column age has decimal commas; values such as 1,5 (1 in total) were read as 1.5."
     ]
 
 
