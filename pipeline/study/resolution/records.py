@@ -38,7 +38,9 @@ class Observed:
     refusals : sequence of InputProblem
         Problems of the tables that make the arms of the study unreliable.
     doubtful : mapping of str to str
-        Columns and scores that must not be used, with the reason and what to do.
+        Columns that must not be used as covariates, with the reason and what to do.
+    doubtful_scores : mapping of str to str
+        The same for scores by session. A column may vary between visits and be a valid score.
     """
 
     sessions: Mapping[str, Sequence[str]]
@@ -49,6 +51,7 @@ class Observed:
     dates: Mapping[tuple[str, str], float] = field(default_factory=dict)
     refusals: Sequence[InputProblem] = ()
     doubtful: Mapping[str, str] = field(default_factory=dict)
+    doubtful_scores: Mapping[str, str] = field(default_factory=dict)
 
     def participants_by_session(self) -> dict[str, int]:
         """Count the participants with data of each session, sorted by label."""
