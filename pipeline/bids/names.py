@@ -8,7 +8,19 @@ from pathlib import Path
 from circuitshift.pipeline.bids.entities import ENTITIES, LABEL
 from circuitshift.pipeline.errors import InputError
 
-__all__ = ["ORDER", "PARCELS", "VARIANT", "Name", "build_path", "is_junk", "parse_name"]
+__all__ = [
+    "ORDER",
+    "PARCELS",
+    "VARIANT",
+    "Name",
+    "acquired",
+    "build_path",
+    "is_junk",
+    "is_label",
+    "normal_label",
+    "parse_name",
+    "version_keys",
+]
 
 
 def _order() -> tuple[str, ...]:
@@ -31,6 +43,15 @@ _PLACE = {key: place for place, key in enumerate(ORDER)}
 # Entities that distinguish versions of one acquired run, and entities of its parcellation.
 VARIANT = frozenset({"space", "cohort", "res", "den", "desc", "stat", "meas"})
 PARCELS = ("atlas", "seg", "scale", "label")
+# Entities that keep acquired runs apart. All others, such as rec, echo, part, proc, space or desc,
+# and keys that are not part of BIDS, distinguish versions of one acquired run.
+_ACQUISITION = frozenset(
+    {
+        *("sub", "ses", "sample", "task", "tracksys", "acq", "nuc", "voi", "ce", "trc", "stain"),
+        *("dir", "run", "mod", "flip", "inv", "mt", "hemi", "split", "recording", "chunk"),
+    }
+)
+_INDICES = frozenset(key for key, _, form in ENTITIES if form == "index")
 _NAME = re.compile(
     rf"((?:[a-zA-Z0-9]+-{LABEL}_)+)([a-zA-Z0-9]+)(\.[a-zA-Z0-9]+(?:\.[a-zA-Z0-9]+)*)"
 )
@@ -128,3 +149,39 @@ def build_path(
 def is_junk(name: str) -> bool:
     """Return whether a file is one that macOS or Windows creates automatically."""
     return name.startswith("._") or name in _JUNK
+
+
+def is_label(text: str) -> bool:
+    """Return whether a text can be a label: letters, digits and ``+``, at least one."""
+    return _LABEL.fullmatch(text) is not None
+
+
+def normal_label(key: str, value: str) -> str:
+    """Return a label without leading zeros if its entity is a number, such as ``run-01``."""
+    return str(int(value)) if key in _INDICES and value.isdecimal() else value
+
+
+def acquired(name: Name) -> tuple[tuple[str, str], ...]:
+    """Return the entities that identify the acquired run of a file, in a fixed order.
+
+    Parameters
+    ----------
+    name : Name
+        Parts of a file name.
+
+    Returns
+    -------
+    tuple of (str, str)
+        Entities such as ``sub``, ``ses``, ``task``, ``acq``, ``ce``, ``dir`` and ``run``, sorted,
+        so that their order in the name has no effect. ``run-1`` and ``run-01`` are equal.
+    """
+    return tuple(
+        sorted(
+            (key, normal_label(key, value)) for key, value in name.entities if key in _ACQUISITION
+        )
+    )
+
+
+def version_keys(name: Name) -> tuple[str, ...]:
+    """Return the keys of a name that distinguish versions of one run, in order of appearance."""
+    return tuple(key for key, _ in name.entities if key not in _ACQUISITION and key not in PARCELS)

@@ -4,21 +4,31 @@ Entities are read from file names only, so that names of folders above the data 
 Nothing is cached between calls, and nothing is written.
 """
 
+import errno
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from circuitshift.pipeline.bids.description import generator
 from circuitshift.pipeline.bids.input_types import FILE_ENDINGS, INPUT_TYPES, InputType
-from circuitshift.pipeline.bids.names import PARCELS, VARIANT, Name, is_junk, parse_name
+from circuitshift.pipeline.bids.names import (
+    PARCELS,
+    Name,
+    acquired,
+    is_junk,
+    is_label,
+    parse_name,
+)
+from circuitshift.pipeline.bids.runs.folders import SEARCH_DEPTH, derivative_levels, tier_of
+from circuitshift.pipeline.bids.runs.versions import part_is_run
 from circuitshift.pipeline.errors import InputError, InputProblem
 
-__all__ = ["NO_RUN", "File", "Scan", "scan_all"]
+__all__ = ["NO_RUN", "File", "Scan", "check_folder", "refused_folder", "scan_all"]
 
 NO_RUN = "it contains no preprocessed run"
+_MAX_LISTED = 12  # folders in a message
 _SURFACES = (".dtseries.nii", ".func.gii")
 
 
@@ -78,14 +88,8 @@ class File:
 
     @property
     def acquired(self) -> tuple[tuple[str, str], ...]:
-        """Entities that identify the acquired run; ``run-1`` and ``run-01`` are equal."""
-        return tuple(
-            sorted(
-                (key, str(int(value)) if key == "run" and value.isdecimal() else value)
-                for key, value in self.name.entities
-                if key not in VARIANT and key not in PARCELS
-            )
-        )
+        """Entities that identify the acquired run; see `names.acquired`."""
+        return acquired(self.name)
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -125,12 +129,28 @@ class Scan:
         entries = self._list(self.base, "")
         for name in sorted(entries):
             if name.startswith("sub-"):
-                if self._is_folder(entries[name], name[4:]):
-                    self._scan_participant(entries[name].path, name[4:])
-                else:
-                    self._add_file(entries[name], entries, {})
+                self._add_entry(entries[name], entries)
             elif is_junk(name):
                 self.counts["junk"] += 1
+            elif name.lower().startswith("sub-") and self._is_folder(entries[name], ""):
+                self._refuse_folder(entries[name], "", "sub-")
+
+    def _add_entry(
+        self, entry: "os.DirEntry[str]", entries: Mapping[str, "os.DirEntry[str]"]
+    ) -> None:
+        """Scan an entry ``sub-*`` of the data set: the folder of a participant, or a file."""
+        label = entry.name[4:]
+        participant = label if is_label(label) else ""
+        if self._is_folder(entry, participant):
+            if participant:
+                self._scan_participant(entry.path, label)
+            else:  # a copy or backup must not become a participant
+                self._refuse_folder(entry, "", "sub-")
+        elif participant and not entry.is_symlink():
+            self.participants.setdefault(label, "")
+            self._refuse_file(entry, label)
+        else:
+            self._add_file(entry, entries, {})
 
     def _scan_participant(self, path: str, label: str) -> None:
         """Scan the folder of a participant and those of their sessions."""
@@ -140,19 +160,42 @@ class Scan:
             self.participants[label] = "it is empty"
         self._scan_folder(path, entries, {"sub": label})
         for name in sorted(entries):
-            if name.startswith("ses-") and self._is_folder(entries[name], label):
-                session = entries[name].path
-                self._scan_folder(
-                    session, self._list(session, label), {"sub": label, "ses": name[4:]}
-                )
+            if name.startswith("ses-"):
+                self._scan_session(entries[name], label)
+
+    def _scan_session(self, entry: "os.DirEntry[str]", participant: str) -> None:
+        """Scan the folder of a session."""
+        session = entry.name[4:]
+        if not self._is_folder(entry, participant):
+            if is_label(session) and not entry.is_symlink():
+                self._refuse_file(entry, participant)
+        elif is_label(session):
+            folders = {"sub": participant, "ses": session}
+            self._scan_folder(entry.path, self._list(entry.path, participant), folders)
+        else:
+            self._refuse_folder(entry, participant, "ses-")
+
+    def _refuse_folder(self, entry: "os.DirEntry[str]", participant: str, prefix: str) -> None:
+        """Report a folder that is not read because of its name."""
+        self.problems.append(refused_folder(entry.path, participant, prefix))
+
+    def _refuse_file(self, entry: "os.DirEntry[str]", participant: str) -> None:
+        """Report an entry with the name of a folder that is not a folder."""
+        self.problems.append(
+            InputProblem(entry.path, "it is not a folder", "replace it by the folder", participant)
+        )
 
     def _scan_folder(
         self, path: str, entries: Mapping[str, "os.DirEntry[str]"], folders: Mapping[str, str]
     ) -> None:
         """Scan the folder of a participant or session, and ``func`` in it."""
         self._add_files(entries, folders)
-        if "func" in entries and self._is_folder(entries["func"], folders["sub"]):
+        if "func" not in entries:
+            return
+        if self._is_folder(entries["func"], folders["sub"]):
             self._add_files(self._list(f"{path}{os.sep}func", folders["sub"]), folders)
+        elif not entries["func"].is_symlink():
+            self._refuse_file(entries["func"], folders["sub"])
 
     def _add_files(
         self, entries: Mapping[str, "os.DirEntry[str]"], folders: Mapping[str, str]
@@ -183,7 +226,7 @@ class Scan:
             self._report_invalid_name(entry, folders)
             return
         input_type = self._input_type(name)
-        if input_type is None:
+        if input_type is None or self._is_part(name):
             return
         mismatched = [f"{key}-{value}" for key, value in folders.items() if name.get(key) != value]
         if mismatched:
@@ -217,7 +260,7 @@ class Scan:
             for kind in INPUT_TYPES.values()
             if kind.suffix == name.suffix and name.extension in kind.extensions
         ]
-        obstacles = [kind.obstacle(name) for kind in fitting]
+        obstacles = [kind.obstacle(name) or _obstacle_of_versions(name) for kind in fitting]
         if "" in obstacles:
             return fitting[obstacles.index("")]
         reason = obstacles[0] if obstacles else "other"
@@ -228,6 +271,17 @@ class Scan:
                 "it contains single echoes only, not their optimal combination"
             )
         return None
+
+    def _is_part(self, name: Name) -> bool:
+        """Return whether an image is a phase, real or imaginary part, and count it."""
+        if part_is_run(name):
+            return False
+        self.counts["part"] += 1
+        if self.participants.get(name.get("sub")) == NO_RUN:
+            self.participants[name.get("sub")] = (
+                "it contains phase, real or imaginary images only, not their magnitude"
+            )
+        return True
 
     def _list(self, path: str | Path, participant: str) -> dict[str, "os.DirEntry[str]"]:
         """List a folder by name; a folder that cannot be listed is a problem."""
@@ -246,17 +300,73 @@ class Scan:
             return {}
 
     def _is_folder(self, entry: "os.DirEntry[str]", participant: str) -> bool:
-        """Return whether an entry is a folder; a broken link to a folder is a problem."""
-        if entry.is_dir():
-            return True
-        if entry.is_symlink() and not entry.name.endswith(FILE_ENDINGS) and "." not in entry.name:
+        """Return whether an entry is a folder; a link that leads nowhere is a problem."""
+        is_folder, problem = check_folder(entry, participant)
+        if problem is not None:
             self.participants.setdefault(participant, "")
-            self.problems.append(
-                InputProblem(
-                    entry.path, "it is a broken link", "fetch or mount its target", participant
-                )
-            )
-        return False
+            self.problems.append(problem)
+        return is_folder
+
+
+def refused_folder(path: str, participant: str, prefix: str) -> InputProblem:
+    """Report a folder of a participant or session whose name is not a label.
+
+    Parameters
+    ----------
+    path : str
+        The folder.
+    participant : str
+        Participant that the folder belongs to; empty for folders of the data set, so that copies
+        and backups do not become participants.
+    prefix : {"sub-", "ses-"}
+        How the name should begin.
+
+    Returns
+    -------
+    InputProblem
+    """
+    return InputProblem(
+        path,
+        f"its name is not {prefix} followed by letters and digits, so it is not read",
+        f"rename it ({prefix}X), or move it out of the data set",
+        participant,
+    )
+
+
+def check_folder(entry: "os.DirEntry[str]", participant: str) -> tuple[bool, InputProblem | None]:
+    """Check whether an entry of a data set is a folder.
+
+    Parameters
+    ----------
+    entry : os.DirEntry
+        The entry.
+    participant : str
+        Participant that it belongs to.
+
+    Returns
+    -------
+    is_folder : bool
+    problem : InputProblem or None
+        For a link that leads nowhere or to itself, and for a folder that may not be looked at.
+    """
+    try:
+        if entry.is_dir():
+            return True, None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            what = "it is a link that leads to itself"
+            return False, InputProblem(entry.path, what, "replace it by the folder", participant)
+        what = f"it cannot be read ({error.strerror})"
+        return False, InputProblem(entry.path, what, "grant yourself read permission", participant)
+    if entry.is_symlink() and not entry.name.endswith(FILE_ENDINGS) and "." not in entry.name:
+        fix = "fetch or mount its target"
+        return False, InputProblem(entry.path, "it is a broken link", fix, participant)
+    return False, None
+
+
+def _obstacle_of_versions(name: Name) -> str:
+    """Return ``echo`` for files of single echoes, which are not runs."""
+    return "echo" if name.get("echo") else ""
 
 
 def _scan(base: Path, tier: int = 0) -> Scan:
@@ -267,7 +377,7 @@ def _scan(base: Path, tier: int = 0) -> Scan:
 
 
 def scan_all(root: Path, notes: list[str]) -> list[Scan]:
-    """Scan a folder or, if it contains no preprocessed file, the derivatives in it.
+    """Scan a folder or, if it contains no preprocessed file, the nearest derivatives below it.
 
     Parameters
     ----------
@@ -292,31 +402,22 @@ def scan_all(root: Path, notes: list[str]) -> list[Scan]:
     own = _scan(root)
     if own.files:
         return [own]
-    scans = [_scan(base, tier) for tier, base in _derivatives(root, notes)]
-    used = [scan for scan in scans if scan.files]
-    if used:
-        where = ", ".join(str(scan.base.relative_to(root)) for scan in used)
-        notes.append(f"Preprocessed files were found in {where}, below {root}.")
-        return used
-    faulty = [scan for scan in scans if scan.problems]
+    faulty: list[Scan] = []
+    searched = [root]
+    for folders in derivative_levels(root, notes):
+        scans = [_scan(base, tier_of(base, root)) for base in folders]
+        searched += folders
+        used = [scan for scan in scans if scan.files]
+        if used:
+            where = ", ".join(str(scan.base.relative_to(root)) for scan in used)
+            notes.append(f"Preprocessed files were found in {where}, below {root}.")
+            return used
+        faulty += [scan for scan in scans if scan.problems]
+    if len(searched) > 1:
+        listed = ", ".join(map(str, searched[:_MAX_LISTED]))
+        more = f" and {len(searched) - _MAX_LISTED} more" if len(searched) > _MAX_LISTED else ""
+        notes.append(
+            f"No preprocessed file was found in {listed}{more}; folders up to {SEARCH_DEPTH} levels "
+            "below were searched."
+        )
     return faulty or [own]
-
-
-def _derivatives(root: Path, notes: list[str]) -> Iterator[tuple[int, Path]]:
-    """Yield folders below a data set that may be derivatives, with 0 for those of fMRIPrep."""
-    derivatives = root / "derivatives"
-    folders = sorted(derivatives.iterdir()) if derivatives.is_dir() else []
-    # Versions of fMRIPrep before 21 wrote OUTPUT/fmriprep and OUTPUT/freesurfer.
-    folders += sorted(path for path in root.iterdir() if path.name.startswith("fmriprep"))
-    for folder in folders:
-        if folder.name.startswith(".") or not folder.is_dir():
-            continue
-        if not any(folder.iterdir()):
-            notes.append(
-                f"{folder} is empty; if it is a DataLad subdataset, run `datalad get -n` on it."
-            )
-            continue
-        if generator(folder) == "circuitshift":
-            notes.append(f"{folder} is output of circuitshift and is not used as input.")
-            continue
-        yield int(not folder.name.startswith("fmriprep")), folder

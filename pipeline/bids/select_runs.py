@@ -5,12 +5,14 @@ participants, and each of them is reported in a note. Headers and sidecars are n
 later for one run at a time by `check_run`.
 """
 
+import errno
 import os
+import shlex
+import stat
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from circuitshift.pipeline.bids.description import refuse_foreign, write_dataset_description
 from circuitshift.pipeline.bids.filters import (
@@ -23,8 +25,22 @@ from circuitshift.pipeline.bids.filters import (
     plain_label,
 )
 from circuitshift.pipeline.bids.input_types import INPUT_TYPES, InputType
-from circuitshift.pipeline.bids.names import VARIANT, Name, build_path, parse_name
+from circuitshift.pipeline.bids.names import Name, build_path, parse_name
 from circuitshift.pipeline.bids.run_metadata import check_run
+from circuitshift.pipeline.bids.runs.choices import RunChoice
+from circuitshift.pipeline.bids.runs.companions import (
+    CONFOUNDS,
+    MASK,
+    Companion,
+    find_companion,
+)
+from circuitshift.pipeline.bids.runs.tasks import choose_tasks, states_task
+from circuitshift.pipeline.bids.runs.versions import (
+    choose_version,
+    choose_versions,
+    most_frequent,
+    rank_of,
+)
 from circuitshift.pipeline.bids.scan import NO_RUN, File, Scan, scan_all
 from circuitshift.pipeline.errors import InputError, InputProblem
 from circuitshift.pipeline.records import Run
@@ -35,6 +51,7 @@ __all__ = [
     "FoundRuns",
     "Name",
     "Query",
+    "RunChoice",
     "build_path",
     "check_run",
     "find_runs",
@@ -89,14 +106,24 @@ class FoundRuns:
         of one participant.
     notes : tuple of str
         Selections that were made and files that were ignored, one sentence each.
+    choices : tuple of RunChoice
+        The selections among tasks, input types and versions, for records; `notes` contains their
+        sentences.
     """
 
     runs: tuple[Run, ...]
     problems: tuple[InputProblem, ...] = ()
     notes: tuple[str, ...] = ()
+    choices: tuple[RunChoice, ...] = ()
 
 
-def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> FoundRuns:
+def find_runs(
+    root: Path,
+    query: Query = Query(),
+    *,
+    dataset: str = "",
+    only: Collection[str] | None = None,
+) -> FoundRuns:
     """Find the functional runs of a data set.
 
     Parameters
@@ -108,17 +135,23 @@ def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found
         Selection of runs; all runs by default.
     dataset : str, default=""
         Name of the data set, which is set in each `Run`.
+    only : collection of str, optional
+        Paths relative to `root` of the files that may be runs; by default, all.
 
     Returns
     -------
     FoundRuns
-        Runs whose files exist and are not empty. If a run is available in several spaces,
-        resolutions or input types, one of them is selected, and a note states which one and why.
+        Runs whose files exist and are not empty. They are of one task, or of several labels of
+        rest. If a run is available in several spaces, resolutions, other versions or input types,
+        one of them is selected, and a note states which one and why. All selections are made among
+        the files of all participants, whichever are requested, so that jobs for single
+        participants agree.
 
     Raises
     ------
     InputError
-        If `root` is not a folder, or the query contains an unknown input type.
+        If `root` is not a folder, the query contains an unknown input type, or the task of the
+        runs must be stated.
     """
     input_types = _requested_input_types(query)
     notes: list[str] = []
@@ -126,25 +159,62 @@ def find_runs(root: Path, query: Query = Query(), *, dataset: str = "") -> Found
     files = [file for scan in scans for file in scan.files]
     problems = [problem for scan in scans for problem in scan.problems]
     files = [file for file in files if file.input_type in input_types]
+    if only is not None:
+        files = [f for f in files if Path(f.entry.path).relative_to(root).as_posix() in only]
     problems += _participants_without_runs(Path(root), scans, files, query)
     problems += _unmatched_labels(files, query)
-    requested_participants = {plain_label(label, "sub") for label in query.participants}
-    problems = [
-        problem
-        for problem in problems
-        if not requested_participants
-        or not problem.participant
-        or problem.participant in requested_participants
-    ]
     files = [file for file in files if _matches(file, query)]
-    files = _select_input_type(files, notes)
-    files = _select_versions(files, query, notes, problems)
-    files = _select_derivative(files, notes, problems)
-    files = _without_concatenated(files, notes)
+    files, choices = _choose(files, query, str(root), notes, problems)
+    requested = {plain_label(label, "sub") for label in query.participants}
+    files = [file for file in files if not requested or file.participant in requested]
     runs = [run for file in files if (run := _make_run(file, dataset, problems)) is not None]
     _note_ignored_files(scans, notes)
     runs.sort(key=lambda r: (r.participant, r.session, r.task, r.run, r.atlas, str(r.path)))
-    return FoundRuns(tuple(runs), tuple(sorted(set(problems))), tuple(dict.fromkeys(notes)))
+    problems = [
+        problem
+        for problem in problems
+        if not requested or not problem.participant or problem.participant in requested
+    ]
+    return FoundRuns(
+        tuple(runs),
+        tuple(sorted(set(problems))),
+        tuple(dict.fromkeys(notes)),
+        tuple(replace(choice, dataset=dataset) for choice in choices),
+    )
+
+
+def _choose(
+    files: list[File], query: Query, where: str, notes: list[str], problems: list[InputProblem]
+) -> tuple[list[File], list[RunChoice]]:
+    """Select one task, input type and version of each run, for all participants."""
+    choices: list[RunChoice] = []
+    is_stated = bool(query.tasks) or states_task(query.filters)
+    selected, choice = choose_tasks(files, where=where, is_stated=is_stated)
+    if choice is not None:
+        choices.append(choice)
+        problems += _without_chosen_task(files, selected, choice)
+    selected = _select_input_type(selected, notes, choices)
+    selected = _select_versions(selected, query, choices, notes, problems)
+    notes += [c.sentence for c in choices if c.question != "input type"]
+    selected = _select_derivative(selected, notes, problems)
+    return _without_concatenated(selected, notes), choices
+
+
+def _without_chosen_task(
+    files: Iterable[File], selected: Iterable[File], choice: RunChoice
+) -> list[InputProblem]:
+    """Report the participants who have runs of other tasks only."""
+    with_task = {file.participant for file in selected}
+    first = {file.participant: file for file in files if file.participant not in with_task}
+    return [
+        InputProblem(
+            f"sub-{label}",
+            f"it has no run of {choice.chosen}, which is used for all participants",
+            "fetch its run, or exclude the participant (--participant-label)",
+            label,
+        )
+        for label in sorted(first)
+    ]
 
 
 def _requested_input_types(query: Query) -> tuple[InputType, ...]:
@@ -245,20 +315,29 @@ def _matches(file: File, query: Query) -> bool:
 
 
 def _select_versions(
-    files: list[File], query: Query, notes: list[str], problems: list[InputProblem]
+    files: list[File],
+    query: Query,
+    choices: list[RunChoice],
+    notes: list[str],
+    problems: list[InputProblem],
 ) -> list[File]:
-    """Select one space, resolution and description of each run, the same for all participants."""
+    """Select one version of each run, by the same rules for all participants."""
     out: list[File] = []
-    for name, kind in INPUT_TYPES.items():
+    for kind in INPUT_TYPES.values():
         versions = [file for file in files if file.input_type is kind]
-        versions = _select_space(versions, query, notes, problems) if versions else []
-        versions = _select_version(
-            versions, lambda f: f.res, rank=_res_rank, what=(name, "res-"), notes=notes
+        if not versions:
+            continue
+        versions = _select_space(versions, query, choices, notes, problems)
+        versions = choose_version(
+            versions,
+            lambda f: f.res,
+            rank=rank_of("res"),
+            key="res",
+            choices=choices,
+            # tables of several atlases may have been computed from several resolutions
+            states_mixture=kind.content == "image",
         )
-        versions = _select_version(
-            versions, lambda f: f.name.get("desc"), rank=str, what=(name, "desc-"), notes=notes
-        )
-        out += versions
+        out += choose_versions(versions, choices)
     return out
 
 
@@ -275,7 +354,11 @@ def _space_rank(query: Query) -> Callable[[str], tuple[int, str]]:
 
 
 def _select_space(
-    files: list[File], query: Query, notes: list[str], problems: list[InputProblem]
+    files: list[File],
+    query: Query,
+    choices: list[RunChoice],
+    notes: list[str],
+    problems: list[InputProblem],
 ) -> list[File]:
     """Select the space that most runs have; runs without it are problems."""
     kind = files[0].input_type
@@ -297,12 +380,19 @@ def _select_space(
             )
             files = standard
     rank = _space_rank(query)
-    selected = _select_version(
-        files, lambda f: f.space, rank=rank, what=(kind.name, "space-"), notes=notes
+    selected = choose_version(
+        files,
+        lambda f: f.space,
+        rank=rank,
+        key="space",
+        choices=choices,
+        # images in another space are problems, below
+        by_participant=kind.content != "image",
+        states_mixture=False,
     )
     best = {file.space for file in selected}
     if kind.content == "image" and len(best) > 1:
-        chosen = _most_frequent(files, lambda f: f.space, rank)
+        chosen = most_frequent(files, lambda f: f.space, rank)
         in_chosen_space = [file for file in selected if file.space == chosen]
         problems += _missing_in_space(selected, in_chosen_space, chosen)
         return in_chosen_space
@@ -336,71 +426,23 @@ def _missing_in_space(
     ]
 
 
-def _res_rank(res: str) -> tuple[int, int, str]:
-    """Rank resolutions: 2 mm, the grid of the space, then smaller numbers."""
-    order = {"2": 0, "02": 0, "": 1}.get(res, 2)
-    return order, int(res) if res.isdecimal() else 10**6, res
-
-
-def _most_frequent(
-    files: Iterable[File], value: Callable[[File], str], rank: Callable[[str], Any]
-) -> str:
-    """Return the value that most runs have, and the first by `rank` among ties."""
-    counts = Counter(dict.fromkeys((file.identity, value(file)) for file in files))
-    counts_by_value = Counter(label for _, label in counts)
-    return min(counts_by_value, key=lambda label: (-counts_by_value[label], rank(label)))
-
-
-def _select_version(
-    files: list[File],
-    value: Callable[[File], str],
-    *,
-    rank: Callable[[str], Any],
-    what: tuple[str, str],
-    notes: list[str],
-) -> list[File]:
-    """Select the variant that most runs have, and add a note if there were several."""
-    groups: dict[tuple[object, ...], set[str]] = defaultdict(set)
-    for file in files:
-        groups[file.identity].add(value(file))
-    if all(len(values) == 1 for values in groups.values()):
-        return files
-    best = _most_frequent(files, value, rank)
-    chosen_value = {
-        identity: best if best in values else min(values, key=rank)
-        for identity, values in groups.items()
-    }
-    input_type, key = what
-    others = sorted({value(file) for file in files} - {best})
-    notes.append(
-        f"Runs of input type {input_type} are available with "
-        f"{_format_labels(key, [best, *others])}; {_format_labels(key, [best])} is used, which "
-        "most runs have (in a tie, the first of a fixed order)."
-    )
-    return [file for file in files if value(file) == chosen_value[file.identity]]
-
-
-def _format_labels(key: str, values: Sequence[str]) -> str:
-    """Format labels with their key."""
-    return " and ".join(f"{key}{value}" if value else f"no {key}" for value in values)
-
-
-def _select_input_type(files: list[File], notes: list[str]) -> list[File]:
+def _select_input_type(files: list[File], notes: list[str], choices: list[RunChoice]) -> list[File]:
     """Select one input type of each run: image before time series before matrix."""
     acquired: dict[InputType, set[tuple[object, ...]]] = defaultdict(set)
     for file in files:
         acquired[file.input_type].add(file.acquired if file.is_image else file.identity[1:])
     selected: list[File] = []
-    n_ignored: Counter[str] = Counter()
+    n_ignored: Counter[tuple[str, str, str]] = Counter()
     for file in files:
         preferred = _preferred_type(file, acquired)
         if preferred is None:
             selected.append(file)
         else:
-            n_ignored[
-                f"{file.input_type.name} file(s) are ignored in favour of the {preferred.label}"
-            ] += 1
-    notes += [f"{n} {what} of the same run." for what, n in sorted(n_ignored.items())]
+            n_ignored[file.input_type.name, preferred.name, preferred.label] += 1
+    for (ignored, used, label), n in sorted(n_ignored.items()):
+        notes.append(f"{n} {ignored} file(s) are ignored in favour of the {label} of the same run.")
+        rule = "because the other files were computed from it"
+        choices.append(RunChoice("input type", used, ((ignored, n),), rule))
     input_types = [
         name
         for name, kind in INPUT_TYPES.items()
@@ -450,8 +492,11 @@ def _duplicate_problem(files: Sequence[File]) -> InputProblem:
     """Report several files of one run, once for all runs that two folders share."""
     bases = list(dict.fromkeys(str(file.base) for file in files))
     if len(bases) > 1:
+        options = " or ".join(f"--derivatives {shlex.quote(base)}" for base in bases)
         return InputProblem(
-            " and ".join(bases), "they contain the same runs", "select one by --derivatives"
+            " and ".join(bases),
+            "they contain the same runs",
+            f"select one by --derivatives: {options}",
         )
     return InputProblem(
         files[0].entry.path,
@@ -487,15 +532,8 @@ def _make_run(file: File, dataset: str, problems: list[InputProblem]) -> Run | N
     file_problems = [_content_problem(file.entry, file.participant)]
     mask = confounds = None
     if file.is_image:
-        keys = [pair for pair in file.name.entities if pair[0] != "desc"]
-        masks = [_file_name(keys, "desc-brain_mask") + tail for tail in (".nii.gz", ".nii")]
-        mask = _companion_file(file, masks, "its brain mask", file_problems)
-        keys = [pair for pair in keys if pair[0] not in VARIANT]
-        names = [
-            _file_name(keys, f"desc-confounds_{suffix}.tsv")
-            for suffix in ("timeseries", "regressors")
-        ]
-        confounds = _companion_file(file, names, "its confounds table", file_problems)
+        mask = _companion_file(file, MASK, file_problems)
+        confounds = _companion_file(file, CONFOUNDS, file_problems)
     found = [problem for problem in file_problems if problem is not None]
     problems += found
     if found:
@@ -518,50 +556,46 @@ def _make_run(file: File, dataset: str, problems: list[InputProblem]) -> Run | N
     )
 
 
-def _file_name(pairs: Iterable[tuple[str, str]], tail: str) -> str:
-    """Join entities and the rest of a file name."""
-    return "_".join([*(f"{key}-{value}" for key, value in pairs), tail])
-
-
 def _companion_file(
-    file: File, names: Sequence[str], what: str, file_problems: list[InputProblem | None]
+    file: File, kind: Companion, file_problems: list[InputProblem | None]
 ) -> Path | None:
-    """Find a file that belongs to an image: the first of `names` that exists."""
-    entry = next((file.siblings[name] for name in names if name in file.siblings), None)
-    if entry is None:
-        file_problems.append(
-            InputProblem(
-                file.entry.path,
-                f"{what} {names[0]} is missing in its folder",
-                "fetch it or run fMRIPrep again",
-                file.participant,
-            )
+    """Find a file that belongs to an image; None, and a problem, if it is not exactly one."""
+    found, expected = find_companion(file.name, kind, file.siblings)
+    if len(found) == 1:
+        file_problems.append(_content_problem(found[0], file.participant))
+        return Path(found[0].path)
+    if found:
+        what = f"{kind.label} may be any of {', '.join(entry.name for entry in found)}"
+        fix = "remove or rename all but one"
+    else:
+        what, fix = (
+            f"{kind.label} {expected} is missing in its folder",
+            "fetch it or run fMRIPrep again",
         )
-        return None
-    file_problems.append(_content_problem(entry, file.participant))
-    return Path(entry.path)
+    file_problems.append(InputProblem(file.entry.path, what, fix, file.participant))
+    return None
 
 
 def _content_problem(entry: "os.DirEntry[str]", participant: str) -> InputProblem | None:
-    """Check from its metadata that a file can be read."""
+    """Check from its metadata that a file can be read; it is not opened."""
+    problem: tuple[str, str] | None = None
     try:
-        if entry.is_dir():
-            return InputProblem(entry.path, "it is a folder, not a file", "replace it", participant)
-        size = entry.stat().st_size
+        about = entry.stat()
+        if stat.S_ISDIR(about.st_mode):
+            problem = "it is a folder, not a file", "replace it"
+        elif not stat.S_ISREG(about.st_mode):  # to open a pipe could last for ever
+            problem = "it is a pipe, socket or device, not a file", "replace it"
+        elif not about.st_size:
+            problem = "it is empty (0 bytes)", "fetch it again"
     except OSError as error:
-        if entry.is_symlink():
+        if error.errno == errno.ELOOP:
+            problem = "it is a link that leads to itself", "replace it by the file"
+        elif entry.is_symlink():
             what = "its content was never fetched (broken link)"
-            return InputProblem(
-                entry.path, what, "run `datalad get` or `git annex get` on it", participant
-            )
-        return InputProblem(
-            entry.path, f"it cannot be read ({error.strerror})", "fetch it again", participant
-        )
-    return (
-        None
-        if size
-        else InputProblem(entry.path, "it is empty (0 bytes)", "fetch it again", participant)
-    )
+            problem = what, "run `datalad get` or `git annex get` on it"
+        else:
+            problem = f"it cannot be read ({error.strerror})", "fetch it again"
+    return InputProblem(entry.path, *problem, participant) if problem is not None else None
 
 
 def _note_ignored_files(scans: Sequence[Scan], notes: list[str]) -> None:
@@ -570,6 +604,7 @@ def _note_ignored_files(scans: Sequence[Scan], notes: list[str]) -> None:
     reasons = {
         "junk": "{} file(s) of macOS or Windows (._*, .DS_Store, Thumbs.db) are ignored.",
         "echo": "{} image(s) of single echoes are ignored in favour of their combination.",
+        "part": "{} image(s) of phase, real or imaginary parts are ignored; they are not runs.",
         "no atlas": "{} table(s) without atlas- or seg- in their name are ignored.",
         "statistic": "{} table(s) are ignored, because they are neither regional means nor Pearson "
         "correlations (stat-mean_timeseries, stat-pearsoncorrelation_relmat).",

@@ -387,9 +387,14 @@ def preprocessed_runs(
             problem = (what, fix) if what else (fix, "correct this and run again")
             failures.append(InputProblem(stem, *problem, participant))
         written |= set(content.get("files", []))
+    if not written:
+        return [], failures
+    tasks = {name.get("task") for path in written if (name := bids.parse_name(Path(path).name))}
     query = bids.Query(
-        participants=(participant,), spaces=(settings.template,), input_types=("bold",)
+        participants=(participant,),
+        tasks=tuple(sorted(tasks - {""})),  # chosen before the images were preprocessed
+        spaces=(settings.template,),
+        input_types=("bold",),
     )
-    found = bids.find_runs(preproc_dir, query, dataset=data_set) if written else bids.FoundRuns(())
-    runs = [run for run in found.runs if run.path.relative_to(preproc_dir).as_posix() in written]
-    return runs, failures
+    found = bids.find_runs(preproc_dir, query, dataset=data_set, only=written)
+    return list(found.runs), failures

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from circuitshift.pipeline.bids import select_runs as bids
-from circuitshift.pipeline.errors import CircuitshiftError
+from circuitshift.pipeline.errors import CircuitshiftError, InputProblem
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.digests import Digests
 from circuitshift.pipeline.measure import person as measure
@@ -123,13 +122,7 @@ def _is_preprocessed(
 def _is_measured_and_reported(plan: ParticipantPlan, settings: AnalysisSettings) -> bool:
     runs, problems = list(plan.runs), list(plan.problems)
     if plan.raw is not None:
-        runs, failures = preprocessed_runs(
-            [plan.preproc_dir / bold_record(bold) for bold in plan.bolds],
-            participant=plan.participant,
-            settings=settings,
-            preproc_dir=plan.preproc_dir,
-            data_set=plan.data_set,
-        )
+        runs, failures = _preprocessed_runs(plan, settings)
         problems += failures
     digests = Digests(_name(plan), plan.out_dir, read=False)
     return measure.is_measured(
@@ -204,8 +197,24 @@ def _runs(plan: ParticipantPlan, settings: AnalysisSettings) -> Sequence[Run]:
     """Return preprocessed runs: those of the input, or those made from raw images."""
     if plan.raw is None or not plan.preproc_dir.is_dir():
         return plan.runs
-    query = bids.Query((plan.participant,), spaces=(settings.template,), input_types=("bold",))
-    return bids.find_runs(plan.preproc_dir, query, dataset=plan.data_set).runs
+    return _preprocessed_runs(plan, settings)[0]
+
+
+def _preprocessed_runs(
+    plan: ParticipantPlan, settings: AnalysisSettings
+) -> tuple[list[Run], list[InputProblem]]:
+    """Find the runs that preprocessing wrote, and those that failed."""
+    return preprocessed_runs(
+        [
+            record
+            for bold in plan.bolds
+            if (record := plan.preproc_dir / bold_record(bold)).exists()
+        ],
+        participant=plan.participant,
+        settings=settings,
+        preproc_dir=plan.preproc_dir,
+        data_set=plan.data_set,
+    )
 
 
 def group_state(
