@@ -7,15 +7,26 @@ also reported once for all of them.
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from circuitshift.pipeline.bids.filters import nearest, passes_all, plain_label
-from circuitshift.pipeline.bids.names import Name, is_junk, parse_name
+from circuitshift.pipeline.bids.names import (
+    Name,
+    acquired,
+    is_junk,
+    is_label,
+    normal_label,
+    parse_name,
+)
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold, RawParticipant
 from circuitshift.pipeline.bids.run_metadata import as_problem, metadata_of, repetition_time
+from circuitshift.pipeline.bids.runs.choices import RunChoice
+from circuitshift.pipeline.bids.runs.tasks import choose_tasks, states_task
+from circuitshift.pipeline.bids.runs.versions import choose_versions, part_is_run
+from circuitshift.pipeline.bids.scan import check_folder, refused_folder
 from circuitshift.pipeline.bids.select_runs import Query
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.io import nifti
@@ -47,11 +58,14 @@ class RawFound:
     notes : tuple of str
         One sentence for each note. Notes that apply to several images or participants are
         combined.
+    choices : tuple of RunChoice
+        Selections among tasks and versions of runs; `notes` contains their sentences.
     """
 
     participants: tuple[RawParticipant, ...]
     problems: tuple[InputProblem, ...] = ()
     notes: tuple[str, ...] = ()
+    choices: tuple[RunChoice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +83,16 @@ class _File:
     def session(self) -> str:
         return self.name.get("ses")
 
-    def identity(self, *without: str) -> tuple[tuple[str, str], ...]:
-        """Return the entities that identify an image; ``run-1`` and ``run-01`` are equal."""
+    @property
+    def identity(self) -> tuple[tuple[str, str], ...]:
+        """Entities of the acquired run."""
+        return acquired(self.name)
+
+    def entities(self, *without: str) -> tuple[tuple[str, str], ...]:
+        """Return the entities in a fixed order; ``run-1`` and ``run-01`` are equal."""
         return tuple(
             sorted(
-                (key, str(int(value)) if key == "run" and value.isdecimal() else value)
+                (key, normal_label(key, value))
                 for key, value in self.name.entities
                 if key not in without
             )
@@ -129,11 +148,27 @@ def _list(path: str | Path, label: str, findings: _Findings) -> list["os.DirEntr
 
 
 def _is_folder(entry: "os.DirEntry[str]", label: str, findings: _Findings) -> bool:
-    """Return whether an entry is a folder; a broken link to a folder is a problem."""
-    if entry.is_dir():
-        return True
-    if entry.is_symlink() and "." not in entry.name:
-        problem = ("it is a broken link", "fetch or mount its target", label)
+    """Return whether an entry is a folder; a link that leads nowhere is a problem."""
+    is_folder, problem = check_folder(entry, label)
+    findings.problems += [problem] if problem is not None else []
+    return is_folder
+
+
+def _has_label(
+    entry: "os.DirEntry[str]", participant: str, prefix: str, findings: _Findings
+) -> bool:
+    """Return whether an entry is the folder of a participant or session; others are problems."""
+    if not entry.name.startswith(prefix):
+        return False
+    label = entry.name.removeprefix(prefix)
+    if prefix == "sub-":  # a copy or backup must not become a participant
+        participant = label if is_label(label) else ""
+    if _is_folder(entry, participant, findings):
+        if is_label(label):
+            return True
+        findings.problems.append(refused_folder(entry.path, participant, prefix))
+    elif is_label(label) and not entry.is_symlink():
+        problem = ("it is not a folder", "replace it by the folder", participant)
         findings.problems.append(InputProblem(entry.path, *problem))
     return False
 
@@ -141,7 +176,7 @@ def _is_folder(entry: "os.DirEntry[str]", label: str, findings: _Findings) -> bo
 def _participant_folders(root: Path, findings: _Findings) -> Iterator["os.DirEntry[str]"]:
     """Yield the folders ``sub-*`` of a data set."""
     for entry in _list(root, "", findings):
-        if entry.name.startswith("sub-") and _is_folder(entry, entry.name[4:], findings):
+        if _has_label(entry, "", "sub-", findings):
             yield entry
 
 
@@ -151,7 +186,7 @@ def _images(participant: "os.DirEntry[str]", findings: _Findings) -> Iterator[_F
     entries = _list(participant.path, label, findings)
     yield from _session_images(entries, {"sub": label}, findings)
     for entry in entries:
-        if entry.name.startswith("ses-") and _is_folder(entry, label, findings):
+        if _has_label(entry, label, "ses-", findings):
             folders = {"sub": label, "ses": entry.name[4:]}
             yield from _session_images(_list(entry.path, label, findings), folders, findings)
 
@@ -218,33 +253,46 @@ def find_raw(root: Path, query: Query = Query()) -> RawFound:  # noqa: B008 - fr
         raise InputError(f"{root}: {what}; give the folder of the data set")
     findings = _Findings()
     requested_labels = {plain_label(label, "sub") for label in query.participants}
-    available: set[str] = set()
-    participants: list[RawParticipant] = []
-    bold_names: list[Name] = []
-    for entry in _participant_folders(root, findings):
-        available.add(entry.name[4:])
-        if not requested_labels or entry.name[4:] in requested_labels:
-            files = list(_images(entry, findings))
-            bold_names += [file.name for file in files if file.name.suffix == "bold"]
-            participant = _check_participant(entry, files, query, findings)
-            participants += [participant] if participant is not None else []
-    # Broken links are reported while folders are listed, so remove those of other participants.
+    folders = {
+        entry.name[4:]: (entry, list(_images(entry, findings)))
+        for entry in _participant_folders(root, findings)
+    }
+    # Runs are chosen among those of all participants, so that jobs for single ones agree.
+    bolds = [f for _, files in folders.values() for f in files if f.name.suffix == "bold"]
+    chosen, choices = _choose_runs(bolds, query, str(root), findings)
+    participants = [
+        participant
+        for label, (entry, files) in folders.items()
+        if not requested_labels or label in requested_labels
+        if (participant := _check_participant(entry, files, chosen, findings)) is not None
+    ]
     findings.problems = [
         f
         for f in findings.problems
         if not requested_labels or not f.participant or f.participant in requested_labels
     ]
     findings.problems += _missing_participants(
-        root, requested_labels, available | {f.participant for f in findings.problems}, findings
+        root, requested_labels, {*folders, *(f.participant for f in findings.problems)}, findings
     )
-    findings.problems += _unmatched_labels(bold_names, query)
+    findings.problems += _unmatched_labels([file.name for file in bolds], query)
     participants.sort(key=lambda participant: participant.participant)
     problems = tuple(sorted(set(findings.problems)))
-    return RawFound(
-        tuple(participants),
-        problems,
-        (*_group_notes(findings.notes), *_summarise_problems(problems)),
-    )
+    notes = [choice.sentence for choice in choices]
+    notes += [*_group_notes(findings.notes), *_summarise_problems(problems)]
+    return RawFound(tuple(participants), problems, tuple(notes), tuple(choices))
+
+
+def _choose_runs(
+    bolds: Sequence[_File], query: Query, where: str, findings: _Findings
+) -> tuple[frozenset[_File], list[RunChoice]]:
+    """Select the requested runs: one task, and one version of each run."""
+    # Phase, real and imaginary images are parts of an acquisition, not separate runs.
+    runs = [f for f in bolds if part_is_run(f.name) and _is_requested(f.name, query)]
+    is_stated = bool(query.tasks) or states_task(query.filters)
+    selected, choice = choose_tasks(runs, where=where, is_stated=is_stated)
+    choices = [choice] if choice is not None else []
+    selected = _without_echoes(selected, findings)
+    return frozenset(choose_versions(selected, choices, last=())), choices
 
 
 def _missing_participants(
@@ -313,16 +361,18 @@ def _summarise_problems(problems: Iterable[InputProblem]) -> list[str]:
 
 
 def _check_participant(
-    entry: "os.DirEntry[str]", files: Sequence[_File], query: Query, findings: _Findings
+    entry: "os.DirEntry[str]",
+    files: Sequence[_File],
+    chosen: Collection[_File],
+    findings: _Findings,
 ) -> RawParticipant | None:
     """Check the images of a participant; None, and a problem, if preprocessing is impossible."""
     label = entry.name[4:]
     files = sorted(files, key=lambda f: (*map(f.name.get, ("ses", "task", "run")), f.path.name))
     anat_files = [file for file in files if file.name.suffix == "T1w"]
-    # Phase, real and imaginary images are parts of an acquisition, not separate runs.
-    bold_files = [f for f in files if f.name.suffix == "bold" and f.name.get("part") in ("", "mag")]
-    requested = [file for file in bold_files if _is_requested(file.name, query)]
-    if not requested:
+    bold_files = [f for f in files if f.name.suffix == "bold" and part_is_run(f.name)]
+    requested = [file for file in bold_files if file in chosen]
+    if not requested and not any(f.name.get("echo") for f in bold_files):  # a problem by itself
         what = "it has no functional run" + (" that was requested" if bold_files else "")
         fix = "request other runs" if bold_files else "fetch its functional runs"
         fix += ", or exclude the participant (--participant-label)"
@@ -337,7 +387,7 @@ def _check_participant(
     ]
     bolds = [
         b
-        for f in _without_copies(_without_echoes(requested, findings), findings)
+        for f in _without_copies(requested, findings)
         if (b := _check_bold(f, findings)) is not None
     ]
     return RawParticipant(label, tuple(anats), tuple(bolds)) if anats and bolds else None
@@ -373,7 +423,7 @@ def _without_echoes(files: Sequence[_File], findings: _Findings) -> list[_File]:
     echoes: dict[tuple[tuple[str, str], ...], list[_File]] = defaultdict(list)
     for file in files:
         if file.name.get("echo"):
-            echoes[file.identity("echo")].append(file)
+            echoes[file.entities("echo")].append(file)
     for group in echoes.values():
         what = f"multi-echo data ({len(group)} echoes) are not supported"
         findings.problem(group[0], what, "preprocess them with fMRIPrep and use its output")
@@ -384,7 +434,7 @@ def _without_copies(files: Sequence[_File], findings: _Findings) -> list[_File]:
     """Exclude copies of an image, such as ``.nii`` in addition to ``.nii.gz``."""
     out: dict[tuple[tuple[str, str], ...], _File] = {}
     for file in files:
-        first = out.setdefault(file.identity(), file)
+        first = out.setdefault(file.entities(), file)
         if first is not file:
             what = f"{first.path.name} has the same entities and is used instead"
             findings.problem(file, what, "delete one of them")

@@ -417,7 +417,7 @@ def scan_all(root: Path, notes: list[str]) -> list[Scan]:
         listed = ", ".join(map(str, searched[:_MAX_LISTED]))
         more = f" and {len(searched) - _MAX_LISTED} more" if len(searched) > _MAX_LISTED else ""
         notes.append(
-            f"No preprocessed file was found in {listed}{more}; folders up to {SEARCH_DEPTH} levels "
-            "below were searched."
+            f"No preprocessed file was found in {listed}{more}; folders up to {SEARCH_DEPTH} "
+            "levels below were searched."
         )
     return faulty or [own]

@@ -11,7 +11,7 @@ import shlex
 import stat
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from circuitshift.pipeline.bids.description import refuse_foreign, write_dataset_description
@@ -117,6 +117,15 @@ class FoundRuns:
     choices: tuple[RunChoice, ...] = ()
 
 
+@dataclass(slots=True)
+class _Findings:
+    """Problems, notes and choices that are collected while runs are selected."""
+
+    problems: list[InputProblem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    choices: list[RunChoice] = field(default_factory=list)
+
+
 def find_runs(
     root: Path,
     query: Query = Query(),
@@ -154,50 +163,49 @@ def find_runs(
         runs must be stated.
     """
     input_types = _requested_input_types(query)
-    notes: list[str] = []
-    scans = scan_all(Path(root), notes)
+    findings = _Findings()
+    scans = scan_all(Path(root), findings.notes)
     files = [file for scan in scans for file in scan.files]
-    problems = [problem for scan in scans for problem in scan.problems]
+    findings.problems += [problem for scan in scans for problem in scan.problems]
     files = [file for file in files if file.input_type in input_types]
     if only is not None:
         files = [f for f in files if Path(f.entry.path).relative_to(root).as_posix() in only]
-    problems += _participants_without_runs(Path(root), scans, files, query)
-    problems += _unmatched_labels(files, query)
+    findings.problems += _participants_without_runs(Path(root), scans, files, query)
+    findings.problems += _unmatched_labels(files, query)
     files = [file for file in files if _matches(file, query)]
-    files, choices = _choose(files, query, str(root), notes, problems)
+    files = _choose(files, query, str(root), findings)
     requested = {plain_label(label, "sub") for label in query.participants}
     files = [file for file in files if not requested or file.participant in requested]
-    runs = [run for file in files if (run := _make_run(file, dataset, problems)) is not None]
-    _note_ignored_files(scans, notes)
+    runs = [
+        run for file in files if (run := _make_run(file, dataset, findings.problems)) is not None
+    ]
+    _note_ignored_files(scans, findings.notes)
     runs.sort(key=lambda r: (r.participant, r.session, r.task, r.run, r.atlas, str(r.path)))
     problems = [
         problem
-        for problem in problems
+        for problem in findings.problems
         if not requested or not problem.participant or problem.participant in requested
     ]
     return FoundRuns(
         tuple(runs),
         tuple(sorted(set(problems))),
-        tuple(dict.fromkeys(notes)),
-        tuple(replace(choice, dataset=dataset) for choice in choices),
+        tuple(dict.fromkeys(findings.notes)),
+        tuple(replace(choice, dataset=dataset) for choice in findings.choices),
     )
 
 
-def _choose(
-    files: list[File], query: Query, where: str, notes: list[str], problems: list[InputProblem]
-) -> tuple[list[File], list[RunChoice]]:
+def _choose(files: list[File], query: Query, where: str, findings: _Findings) -> list[File]:
     """Select one task, input type and version of each run, for all participants."""
-    choices: list[RunChoice] = []
     is_stated = bool(query.tasks) or states_task(query.filters)
     selected, choice = choose_tasks(files, where=where, is_stated=is_stated)
     if choice is not None:
-        choices.append(choice)
-        problems += _without_chosen_task(files, selected, choice)
-    selected = _select_input_type(selected, notes, choices)
-    selected = _select_versions(selected, query, choices, notes, problems)
-    notes += [c.sentence for c in choices if c.question != "input type"]
-    selected = _select_derivative(selected, notes, problems)
-    return _without_concatenated(selected, notes), choices
+        findings.choices.append(choice)
+        findings.problems += _without_chosen_task(files, selected, choice)
+    selected = _select_input_type(selected, findings)
+    selected = _select_versions(selected, query, findings)
+    findings.notes += [c.sentence for c in findings.choices if c.question != "input type"]
+    selected = _select_derivative(selected, findings)
+    return _without_concatenated(selected, findings.notes)
 
 
 def _without_chosen_task(
@@ -240,8 +248,8 @@ def _participants_without_runs(
         for label, reason in scan.participants.items()
         if reason
     }
-    with_problems = {problem.participant for scan in scans for problem in scan.problems}
-    available = with_runs | with_problems | set(participants)
+    with_problems = {p.participant for scan in scans for p in scan.problems} - {""}
+    available = (with_runs | with_problems | set(participants)) - {""}
     requested = [plain_label(label, "sub") for label in query.participants]
     problems = [
         InputProblem(
@@ -300,9 +308,12 @@ def _unmatched_labels(files: Sequence[File], query: Query) -> list[InputProblem]
 
 
 def _matches(file: File, query: Query) -> bool:
-    """Return whether a file matches the query, except for spaces; see `_select_versions`."""
+    """Return whether a file matches the query, except for participants and spaces.
+
+    Participants are selected last, so that choices are the same whoever is requested; for spaces,
+    see `_select_space`.
+    """
     requested: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-        ("sub", file.participant, query.participants),
         ("ses", file.name.get("ses"), query.sessions),
         ("task", file.name.get("task"), query.tasks),
     )
@@ -314,30 +325,24 @@ def _matches(file: File, query: Query) -> bool:
     return passes_all(file.name, query.filters)
 
 
-def _select_versions(
-    files: list[File],
-    query: Query,
-    choices: list[RunChoice],
-    notes: list[str],
-    problems: list[InputProblem],
-) -> list[File]:
+def _select_versions(files: list[File], query: Query, findings: _Findings) -> list[File]:
     """Select one version of each run, by the same rules for all participants."""
     out: list[File] = []
     for kind in INPUT_TYPES.values():
         versions = [file for file in files if file.input_type is kind]
         if not versions:
             continue
-        versions = _select_space(versions, query, choices, notes, problems)
+        versions = _select_space(versions, query, findings)
         versions = choose_version(
             versions,
             lambda f: f.res,
             rank=rank_of("res"),
             key="res",
-            choices=choices,
+            choices=findings.choices,
             # tables of several atlases may have been computed from several resolutions
             states_mixture=kind.content == "image",
         )
-        out += choose_versions(versions, choices)
+        out += choose_versions(versions, findings.choices)
     return out
 
 
@@ -353,19 +358,13 @@ def _space_rank(query: Query) -> Callable[[str], tuple[int, str]]:
     return rank
 
 
-def _select_space(
-    files: list[File],
-    query: Query,
-    choices: list[RunChoice],
-    notes: list[str],
-    problems: list[InputProblem],
-) -> list[File]:
+def _select_space(files: list[File], query: Query, findings: _Findings) -> list[File]:
     """Select the space that most runs have; runs without it are problems."""
     kind = files[0].input_type
     if query.spaces:
         selected = [file for file in files if _is_in_space(file, query.spaces)]
         # If no run has it, `_unmatched_labels` reports this once.
-        problems += (
+        findings.problems += (
             _missing_in_space(files, selected, " or ".join(query.spaces)) if selected else []
         )
         files = selected
@@ -373,8 +372,8 @@ def _select_space(
         # Images in native space cannot be compared between participants.
         standard = [file for file in files if file.space not in _OWN_SPACES]
         if standard and len(standard) < len(files):
-            problems += _missing_in_space(files, standard, "a standard space")
-            notes.append(
+            findings.problems += _missing_in_space(files, standard, "a standard space")
+            findings.notes.append(
                 f"{len(files) - len(standard)} images in native space (no space- or space-T1w) are "
                 "ignored, because others are in a standard space."
             )
@@ -385,7 +384,7 @@ def _select_space(
         lambda f: f.space,
         rank=rank,
         key="space",
-        choices=choices,
+        choices=findings.choices,
         # images in another space are problems, below
         by_participant=kind.content != "image",
         states_mixture=False,
@@ -394,7 +393,7 @@ def _select_space(
     if kind.content == "image" and len(best) > 1:
         chosen = most_frequent(files, lambda f: f.space, rank)
         in_chosen_space = [file for file in selected if file.space == chosen]
-        problems += _missing_in_space(selected, in_chosen_space, chosen)
+        findings.problems += _missing_in_space(selected, in_chosen_space, chosen)
         return in_chosen_space
     return selected
 
@@ -426,7 +425,7 @@ def _missing_in_space(
     ]
 
 
-def _select_input_type(files: list[File], notes: list[str], choices: list[RunChoice]) -> list[File]:
+def _select_input_type(files: list[File], findings: _Findings) -> list[File]:
     """Select one input type of each run: image before time series before matrix."""
     acquired: dict[InputType, set[tuple[object, ...]]] = defaultdict(set)
     for file in files:
@@ -440,16 +439,18 @@ def _select_input_type(files: list[File], notes: list[str], choices: list[RunCho
         else:
             n_ignored[file.input_type.name, preferred.name, preferred.label] += 1
     for (ignored, used, label), n in sorted(n_ignored.items()):
-        notes.append(f"{n} {ignored} file(s) are ignored in favour of the {label} of the same run.")
+        findings.notes.append(
+            f"{n} {ignored} file(s) are ignored in favour of the {label} of the same run."
+        )
         rule = "because the other files were computed from it"
-        choices.append(RunChoice("input type", used, ((ignored, n),), rule))
+        findings.choices.append(RunChoice("input type", used, ((ignored, n),), rule))
     input_types = [
         name
         for name, kind in INPUT_TYPES.items()
         if any(file.input_type is kind for file in selected)
     ]
     if len(input_types) > 1:
-        notes.append(
+        findings.notes.append(
             f"Some runs are available as {' only, others as '.join(input_types)} only, so that "
             "their denoising differs; --input-type selects one input type."
         )
@@ -469,9 +470,7 @@ def _preferred_type(
     return None
 
 
-def _select_derivative(
-    files: list[File], notes: list[str], problems: list[InputProblem]
-) -> list[File]:
+def _select_derivative(files: list[File], findings: _Findings) -> list[File]:
     """Refuse runs with several files, after selecting fMRIPrep before other derivatives."""
     groups: dict[tuple[object, ...], list[File]] = defaultdict(list)
     for file in files:
@@ -480,11 +479,11 @@ def _select_derivative(
     for group in groups.values():
         first = [file for file in group if file.tier == min(f.tier for f in group)]
         if len(first) < len(group):
-            notes.append(f"For runs in several derivatives, {first[0].base} is used.")
+            findings.notes.append(f"For runs in several derivatives, {first[0].base} is used.")
         if len(first) == 1:
             selected += first
         else:
-            problems.append(_duplicate_problem(sorted(first, key=lambda f: f.entry.path)))
+            findings.problems.append(_duplicate_problem(sorted(first, key=lambda f: f.entry.path)))
     return selected
 
 

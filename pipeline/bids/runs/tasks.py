@@ -3,7 +3,6 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from circuitshift.pipeline.bids.filters import Filters

@@ -131,7 +131,7 @@ def test_participants_and_images_are_sorted(tmp_path):
     for label in ("02", "01"):
         for session in ("post", "pre"):
             add_anat(tmp_path, f"sub-{label}_ses-{session}_T1w")
-            for run in ("task-rest_run-2", "task-film", "task-rest_run-1"):
+            for run in ("task-rest_run-2", "task-eyesopen", "task-rest_run-1"):
                 name = f"sub-{label}_ses-{session}_{run}_bold"
                 add_bold(tmp_path, name, sidecar=SIDECAR)
     found = find_raw(tmp_path)
@@ -141,7 +141,7 @@ def test_participants_and_images_are_sorted(tmp_path):
         assert [(b.session, b.task, b.run) for b in participant.bolds] == [
             (session, *run)
             for session in ("post", "pre")
-            for run in (("film", ""), ("rest", "1"), ("rest", "2"))
+            for run in (("eyesopen", ""), ("rest", "1"), ("rest", "2"))
         ]
 
 
