@@ -28,6 +28,7 @@ from circuitshift.atlases.errors import AtlasError
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.atlases.remote import AtlasFiles, find
 from circuitshift.atlases.seitzman import load_seitzman
+from circuitshift.atlases.shared_folders import refuse_foreign_cache
 
 __all__ = ["checksum", "combine", "infer_region", "load_atlas"]
 
@@ -554,6 +555,7 @@ def _cache() -> Path:
     if not writable:
         folder = Path(tempfile.gettempdir()) / f"circuitshift-{os.getuid()}"
         folder.mkdir(mode=0o700, exist_ok=True)
+    refuse_foreign_cache(folder, "set XDG_CACHE_HOME to a folder of your own")
     return folder
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from circuitshift.atlases.errors import AtlasError
+from circuitshift.atlases.shared_folders import refuse_foreign_cache
 
 __all__ = ["AtlasFiles", "find", "is_filled", "known_names", "templateflow_home"]
 
@@ -196,11 +197,14 @@ def _fetch_from_templateflow(space: str, entities: str, suffix: str) -> None:
 
 def templateflow_home() -> Path:
     """Return the cache folder of templateflow, determined by that library's rules."""
-    if home := os.environ.get("TEMPLATEFLOW_HOME"):
-        return Path(home).absolute()
-    from platformdirs import user_cache_dir  # noqa: PLC0415 - comes with templateflow
+    home = os.environ.get("TEMPLATEFLOW_HOME")
+    if not home:
+        from platformdirs import user_cache_dir  # noqa: PLC0415 - comes with templateflow
 
-    return Path(user_cache_dir("templateflow")).absolute()
+        home = user_cache_dir("templateflow")
+    folder = Path(home).absolute()
+    refuse_foreign_cache(folder, "set TEMPLATEFLOW_HOME to a folder of your own")
+    return folder
 
 
 def is_filled(path: Path) -> bool:
@@ -282,7 +286,9 @@ def _from_nilearn(name: str, fetcher: str, options: dict[str, Any], files: Seque
 
 def _nilearn_home(datasets: Any) -> Path:  # noqa: ANN401 - the module
     """Return the first data folder that nilearn would use."""
-    return Path(datasets.get_data_dirs()[0]).absolute()
+    folder = Path(datasets.get_data_dirs()[0]).absolute()
+    refuse_foreign_cache(folder, "set NILEARN_DATA to a folder of your own")
+    return folder
 
 
 FINDERS: tuple[tuple[str, Callable[..., tuple[AtlasFiles, ...]]], ...] = (

@@ -459,6 +459,11 @@ def _scaling(path: Path, slope: float, inter: float) -> tuple[float, float]:
     """Return slope and intercept; a slope of 0, NaN or infinity means no scaling."""
     if slope == 0 or not np.isfinite(slope):
         return 1.0, 0.0
+    if slope < 0:  # no scanner or program inverts images on purpose
+        raise ImageError(
+            f"{path}: its header states a negative scaling slope ({slope:g}), which inverts the "
+            "image; write it again, or correct scl_slope if the stored values are right"
+        )
     if not np.isfinite(inter):
         raise ImageError(
             f"{path}: its header states a scaling intercept of {inter}; write it again"

@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import os
 from pathlib import Path
 
 import nibabel
@@ -354,3 +355,23 @@ def test_atlases_with_the_same_labels_are_not_combined(tmp_path: Path, files) ->
     path = files.pair(tmp_path, "one", {1: "a"})
     with pytest.raises(AtlasError, match="rename the repeated labels a"):
         load_atlas(f"{path}+{path}")
+
+
+# --- caches of other users
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can create folders of other users")
+def test_a_temporary_cache_of_another_user_is_refused(
+    tmp_path: Path, files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be", encoding="utf-8")
+    shared = tmp_path / "temporary"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / f"circuitshift-{os.getuid()}").mkdir()
+    os.chown(shared / f"circuitshift-{os.getuid()}", 4242, 4242)
+    monkeypatch.setattr("tempfile.tempdir", str(shared))
+    with pytest.raises(AtlasError, match="it belongs to another user"):
+        load_atlas(
+            f"{files.pair(tmp_path, 'one', {1: 'a'})}+{files.pair(tmp_path, 'two', {2: 'b'})}"
+        )

@@ -30,6 +30,7 @@ from typing import IO
 from filelock import lock_descriptor
 
 from circuitshift.atlases.atomic_files import PART_PREFIX
+from circuitshift.atlases.shared_folders import foreign_part
 from circuitshift.pipeline.errors import InputError, OutputError
 
 __all__ = ["claimed", "scratch", "staged"]
@@ -245,8 +246,15 @@ def scratch(work_dir: Path, *, empty: bool, stays: bool = False) -> Iterator[Pat
     Raises
     ------
     OutputError
-        If the folder cannot be created.
+        If the folder cannot be created, or belongs to another user in a folder that everybody may
+        write to.
     """
+    part = foreign_part(work_dir)
+    if part is not None:
+        raise OutputError(
+            f"{part}: it belongs to another user, in a folder that everybody may write to, so that "
+            "files in it cannot be trusted; give a folder of your own by --work-dir"
+        )
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
         for old in work_dir.glob("run-*"):

@@ -82,7 +82,7 @@ def derivative_levels(root: Path, notes: list[str]) -> Iterator[list[Path]]:
     beside = [path for path in others if path.name.startswith("fmriprep")]
     first = _usable([*derivatives, *beside], seen, notes)
     yield first
-    yield from _deeper(first, seen)
+    yield from _deeper([path for path in first if _may_contain(path)], seen)
     rest = [path for path in others if path.name != "derivatives" and _may_contain(path)]
     rest = _usable(rest, seen, [])
     yield [path for path in rest if has_participants(path)]

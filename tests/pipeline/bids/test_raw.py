@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
@@ -540,3 +541,56 @@ def test_a_real_data_set(shared_data):
     assert (bold.slice_axis, bold.phase_encoding) == (2, "j-")
     assert len(bold.slice_times_s) == 26
     assert bold.slice_times_s[:3] == (1.25, 0.0, 1.315)
+
+
+# --- tasks, versions and odd folders
+
+
+def add_visits(root, *runs):
+    for label in ("01", "02"):
+        add_anat(root, f"sub-{label}_T1w")
+        for session in ("pre", "post"):
+            for run in runs:
+                add_bold(root, f"sub-{label}_ses-{session}_{run}_bold", sidecar=SIDECAR)
+
+
+def test_rest_alone_is_preprocessed(tmp_path):
+    add_visits(tmp_path, "task-rest", "task-nback")
+    add_anat(tmp_path, "sub-03_T1w")
+    add_bold(tmp_path, "sub-03_task-nback_bold", sidecar=SIDECAR)
+    found = find_raw(tmp_path)
+    assert {b.task for p in found.participants for b in p.bolds} == {"rest"}
+    assert [p.participant for p in found.problems] == ["03"]
+    assert [c.chosen for c in found.choices] == ["task-rest"]
+    assert found.choices[0].sentence in found.notes
+    alone = find_raw(tmp_path, Query(participants=("03",)))
+    assert (alone.participants, alone.problems) == ((), found.problems)
+
+
+def test_several_raw_tasks_without_rest_are_refused(tmp_path):
+    add_visits(tmp_path, "task-faces", "task-nback")
+    with pytest.raises(InputError, match="--task-id faces\n  --task-id nback"):
+        find_raw(tmp_path)
+    found = find_raw(tmp_path, Query(tasks=("nback",)))
+    assert [len(p.bolds) for p in found.participants] == [2, 2]
+
+
+def test_reconstructions_of_a_raw_run_are_one_run(tmp_path):
+    add_visits(tmp_path, "task-rest_rec-a", "rec-b_task-rest", "task-rest_acq-x")
+    found = find_raw(tmp_path)
+    assert [len(p.bolds) for p in found.participants] == [4, 4]
+    assert {dict(b.entities).get("rec") for p in found.participants for b in p.bolds} == {None, "a"}
+    assert "rec-b (4 runs)" in found.notes[0]
+
+
+@pytest.mark.parametrize("name", ["sub-01 copy", "sub-01.bak", "sub-$(x)", "sub-"])
+def test_odd_raw_folders_do_not_become_participants(tmp_path, name):
+    add_visits(tmp_path, "task-rest")
+    shutil.copytree(tmp_path / "sub-01", tmp_path / name)
+    (tmp_path / "sub-03").touch()
+    (tmp_path / "sub-04").symlink_to("sub-04")
+    found = find_raw(tmp_path)
+    assert [p.participant for p in found.participants] == ["01", "02"]
+    assert [(Path(p.where).name, p.participant) for p in found.problems] == sorted(
+        [(name, ""), ("sub-03", "03"), ("sub-04", "04")]
+    )

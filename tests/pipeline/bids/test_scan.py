@@ -252,3 +252,59 @@ def test_a_folder_without_permission_is_reported(tree, monkeypatch):
     assert problem.participant == "02"
     assert "the folder cannot be listed (Permission denied)" in str(problem)
     assert visits(scan) == [visit for visit in VISITS if visit != ("02", "pre")]
+
+
+# --- folders whose names are not labels
+
+
+@pytest.mark.parametrize(
+    "name", ["sub-01 copy", "sub-01.bak", "sub-$(x)", "sub-", "sub-01_old", "sub-01-2", "Sub-04"]
+)
+def test_copies_and_backups_do_not_become_participants(tree, name):
+    shutil.copytree(tree / "sub-01", tree / name)
+    scan = scan_one(tree)
+    (problem,) = scan.problems
+    assert problem.where == str(tree / name)
+    assert problem.participant == ""
+    assert "its name is not sub- followed by letters and digits, so it is not read" in str(problem)
+    assert set(scan.participants) == {"01", "02", "03"}
+    assert visits(scan) == VISITS
+
+
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo])
+@pytest.mark.parametrize("name", ["sub-04", "sub-02/ses-more", "sub-02/func"])
+def test_a_file_with_the_name_of_a_folder_is_reported(tree, make, name):
+    make(tree / name)
+    scan = scan_one(tree)
+    (problem,) = scan.problems
+    assert problem.participant == name[4:6]
+    assert str(problem) == f"{tree / name}: it is not a folder; replace it by the folder"
+    assert visits(scan) == VISITS
+
+
+@pytest.mark.parametrize("name", ["sub-04", "sub-02/ses-more", "sub-02/func"])
+def test_links_in_circles_are_reported(tree, name):
+    (tree / name).symlink_to(Path(name).name)
+    scan = scan_one(tree)
+    (problem,) = scan.problems
+    assert problem.participant == name[4:6]
+    assert "it is a link that leads to itself" in str(problem)
+    assert visits(scan) == VISITS
+
+
+def test_a_link_to_a_folder_above_ends(tree):
+    (tree / "sub-02/ses-loop").symlink_to("..")
+    (tree / "sub-02/ses-pre/func/loop").symlink_to("../../..")
+    scan = scan_one(tree)
+    assert scan.problems == []
+    assert visits(scan) == VISITS
+
+
+@pytest.mark.parametrize("name", ["ses-pre copy", "ses-pre.bak", "ses-"])
+def test_copies_of_sessions_are_problems_of_their_participant(tree, name):
+    shutil.copytree(tree / "sub-02/ses-pre", tree / "sub-02" / name)
+    scan = scan_one(tree)
+    (problem,) = scan.problems
+    assert problem.participant == "02"
+    assert "its name is not ses- followed by letters and digits" in str(problem)
+    assert visits(scan) == VISITS

@@ -1,6 +1,8 @@
 """Runs of a data set: selection among versions, queries, and files that cannot be used."""
 
+import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -383,3 +385,188 @@ def test_an_unusable_file_concerns_one_participant_only(tree, files, names, chan
     assert others == [visit for visit in VISITS if visit[0] != "02"]
     remaining = [run for run in found.runs if (run.participant, run.session) == ("02", "pre")]
     assert [run.run for run in remaining] == ([""] if change is run_1_and_01 else [])
+
+
+# --- tasks, versions and companions, from files to runs
+
+
+def rename(root, before, after):
+    for path in sorted(root.rglob(f"*{before}*")):
+        path.rename(path.with_name(path.name.replace(before, after)))
+
+
+def test_one_acquired_run_in_four_versions_is_one_run(tmp_path, files):
+    for session in ("pre", "post"):
+        for proc in ("optcom", "meica", "poptcom", "pmeica"):
+            files.run(tmp_path, f"sub-01_ses-{session}_task-rest_run-01_proc-{proc}")
+        files.run(tmp_path, f"sub-02_ses-{session}_task-rest_run-01_proc-optcom")
+    found = find_runs(tmp_path)
+    assert visits(found) == [(s, e) for s in ("01", "02") for e in ("post", "pre")]
+    assert len(found.runs) == 4
+    assert {dict(run.entities)["proc"] for run in found.runs} == {"optcom"}
+    assert found.problems == ()
+    (choice,) = found.choices
+    assert choice.ignored == (("proc-meica", 2), ("proc-pmeica", 2), ("proc-poptcom", 2))
+    assert choice.sentence in found.notes
+    filters = (("bold", (("proc", ("meica",)),)),)
+    other = find_runs(tmp_path, Query(filters=filters))
+    assert [dict(run.entities)["proc"] for run in other.runs] == ["meica", "meica"]
+
+
+def test_rest_alone_is_used_by_every_job(tree, files):
+    for label in PARTICIPANTS:
+        files.run(tree, f"sub-{label}_ses-post_task-nback")
+    files.run(tree, "sub-04_ses-post_task-nback")
+    found = find_runs(tree)
+    assert visits(found) == VISITS
+    assert {run.task for run in found.runs} == {"rest"}
+    assert [c.ignored for c in found.choices] == [(("task-nback in ses-post", 4),)]
+    (problem,) = found.problems
+    assert problem.participant == "04"
+    assert "it has no run of task-rest" in str(problem)
+    # a job for one participant makes the same choice
+    alone = find_runs(tree, Query(participants=("04",)))
+    assert (alone.runs, alone.problems, alone.choices) == ((), found.problems, found.choices)
+    stated = find_runs(tree, Query(tasks=("nback",)))
+    assert visits(stated) == [(label, "post") for label in (*PARTICIPANTS, "04")]
+
+
+def test_a_job_for_one_participant_uses_the_version_of_all(tmp_path, files):
+    for label in ("01", "02", "03"):
+        files.run(tmp_path, f"sub-{label}_task-rest_rec-b")
+    files.run(tmp_path, "sub-01_task-rest_rec-a")
+    for query in (Query(), Query(participants=("01",))):
+        assert {dict(r.entities)["rec"] for r in find_runs(tmp_path, query).runs} == {"b"}
+
+
+def test_tasks_without_rest_are_refused(tree, files):
+    rename(tree, "task-rest", "task-faces")
+    files.run(tree, "sub-01_ses-pre_task-nback")
+    with pytest.raises(InputError, match="--task-id faces\n  --task-id nback"):
+        find_runs(tree)
+    assert len(find_runs(tree, Query(tasks=("faces",))).runs) == 6
+
+
+def test_part_mag_in_the_old_order(tmp_path, files):
+    """The mask and confounds of fMRIPrep 20 with part-mag after desc-."""
+    for session in ("pre", "post"):
+        image = files.run(tmp_path, f"sub-01_ses-{session}_task-rest_part-mag")
+        files.touch(image.with_name(image.name.replace("part-mag", "part-phase")))
+        if session == "pre":
+            for path in sorted(image.parent.glob("*part-mag*")):
+                *entities, suffix = path.name.replace("_part-mag", "").split("_")
+                path.rename(path.with_name("_".join([*entities, "part-mag", suffix])))
+    found = find_runs(tmp_path)
+    assert found.problems == ()
+    assert visits(found) == [("01", "post"), ("01", "pre")]
+    for run in found.runs:
+        assert run.mask.name.endswith("_mask.nii.gz")
+        assert "confounds" in run.confounds.name
+    assert "2 image(s) of phase, real or imaginary parts are ignored" in " ".join(found.notes)
+
+
+def test_a_phase_image_alone_is_not_a_run(tree, files):
+    shutil.rmtree(tree / "sub-02")
+    files.run(tree, "sub-02_ses-pre_task-rest_part-phase")
+    (problem,) = find_runs(tree).problems
+    assert problem.participant == "02"
+    assert "it contains phase, real or imaginary images only" in str(problem)
+
+
+@pytest.mark.parametrize(
+    "twin",
+    [
+        "sub-02_task-rest_ses-pre_{}_desc-preproc_bold.nii.gz",
+        "sub-02_ses-pre_task-rest_desc-preproc_{}_bold.nii.gz",
+        "sub-02_{}_ses-pre_desc-preproc_task-rest_bold.nii.gz",
+    ],
+)
+def test_two_files_with_equal_entities_are_one_run_twice(tree, files, names, twin):
+    files.touch((tree / names.bold).parent / twin.format(files.space))
+    found = find_runs(tree)
+    (problem,) = found.problems
+    assert problem.participant == "02"
+    assert "has the same entities; remove or rename one of them" in str(problem)
+    assert visits(found) == [visit for visit in VISITS if visit != ("02", "pre")]
+
+
+def test_two_masks_of_a_run_are_not_chosen_between(tree, files, names):
+    twin = f"sub-02_task-rest_ses-pre_{files.space}_desc-brain_mask.nii.gz"
+    files.touch((tree / names.mask).parent / twin)
+    found = find_runs(tree)
+    (problem,) = found.problems
+    assert problem.participant == "02"
+    assert f"its brain mask may be any of {names.mask.rpartition('/')[2]}, {twin}" in str(problem)
+    assert visits(found) == [visit for visit in VISITS if visit != ("02", "pre")]
+
+
+@pytest.mark.parametrize(
+    "below", ["derivatives/fmriprep-20.2.7/fmriprep", "derivatives/fmriprep/v23", "X/out/fmriprep"]
+)
+def test_nested_derivatives_are_found(tmp_path, files, below):
+    (tmp_path / "sub-01/anat").mkdir(parents=True)
+    files.run(tmp_path / below, "sub-01_task-rest")
+    found = find_runs(tmp_path)
+    assert visits(found) == [("01", "")]
+    assert found.problems == ()
+    assert f"Preprocessed files were found in {below}, below {tmp_path}." in found.notes
+
+
+def test_two_nested_versions_are_refused_with_the_options_to_paste(tmp_path, files):
+    for version in ("v23", "v24 (new)"):
+        files.run(tmp_path / "derivatives/fmriprep" / version, "sub-01_task-rest")
+    found = find_runs(tmp_path)
+    assert found.runs == ()
+    base = tmp_path / "derivatives/fmriprep"
+    assert f"--derivatives {base}/v23 or --derivatives '{base}/v24 (new)'" in str(found.problems[0])
+
+
+def test_the_folders_that_were_searched_are_listed(tmp_path, files):
+    files.touch(tmp_path / "derivatives/mriqc/sub-01/func/sub-01_task-rest_timeseries.tsv")
+    found = find_runs(tmp_path)
+    assert found.runs == ()
+    assert f"was found in {tmp_path}, {tmp_path}/derivatives/mriqc; folders" in found.notes[0]
+
+
+# --- folders and files that are not what they seem
+
+
+def pipe_as(name):
+    def change(root, names, _):
+        (root / getattr(names, name)).unlink()
+        os.mkfifo(root / getattr(names, name))
+
+    return change
+
+
+def open_socket(root, names, _):
+    path = root / names.confounds
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as server:
+        folder = os.open(path.parent, os.O_RDONLY)  # the complete path is too long for a socket
+        server.bind(f"/proc/self/fd/{folder}/{path.name}")
+        os.close(folder)
+
+
+def circle(root, names, _):
+    (root / names.bold).unlink()
+    (root / names.bold).symlink_to(Path(names.bold).name)
+
+
+ODD_FILES = {
+    "a pipe instead of the image": (pipe_as("bold"), "it is a pipe, socket or device, not a file"),
+    "a pipe instead of the mask": (pipe_as("mask"), "it is a pipe, socket or device"),
+    "a pipe instead of confounds": (pipe_as("confounds"), "it is a pipe, socket or device"),
+    "a socket instead of confounds": (open_socket, "it is a pipe, socket or device"),
+    "a link to itself": (circle, "it is a link that leads to itself; replace it"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), ODD_FILES.values(), ids=ODD_FILES)
+def test_files_that_cannot_be_opened_are_not_opened(tree, files, names, change, message):
+    change(tree, names, files)
+    found = find_runs(tree)
+    (problem,) = found.problems
+    assert problem.participant == "02"
+    assert message in str(problem)
+    assert visits(found) == [visit for visit in VISITS if visit != ("02", "pre")]

@@ -188,3 +188,13 @@ def test_a_slope_of_zero_means_no_scaling(tmp_path):
     path = write(tmp_path / "a.nii", numbers("i2"))
     path.write_bytes(patch(112, "2f", 0.0, 7.0)(path.read_bytes()))
     np.testing.assert_array_equal(read_image(path)[0], numbers("i2"))
+
+
+@pytest.mark.parametrize("slope", [-1.0, -0.5, -1e-6])
+def test_a_negative_slope_is_refused(tmp_path, slope):
+    path = write(tmp_path / "x.nii", numbers("int16"), slope=(1.5, 0))
+    content = bytearray(path.read_bytes())
+    content[112:116] = np.float32(slope).tobytes()
+    path.write_bytes(bytes(content))
+    with pytest.raises(ImageError, match=r"x\.nii: its header states a negative scaling slope"):
+        read_header(path)

@@ -223,3 +223,14 @@ def test_the_scratch_folder_is_kept_after_an_error_unless_requested(tmp_path, em
     ):
         raise ZeroDivisionError
     assert folder.exists() is not empty
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can create folders of other users")
+def test_a_work_folder_of_another_user_in_a_shared_folder_is_refused(tmp_path):
+    shared = tmp_path / "shared"
+    (shared / "theirs").mkdir(parents=True)
+    shared.chmod(0o1777)
+    os.chown(shared / "theirs", 4242, 4242)
+    with pytest.raises(OutputError, match=r"belongs to another user.*--work-dir"):
+        locks.scratch(shared / "theirs" / "work", empty=False).__enter__()
+    assert list((shared / "theirs").iterdir()) == []
