@@ -34,11 +34,11 @@ _PREFERRED = {
     "echo": ("",),
     "proc": ("optcom", "poptcom", ""),
     "res": ("2", "02", ""),
+    "space": ("MNI152NLin2009cAsym", "MNI152NLin6Asym"),  # see also `--space`
 }
 _FIRST = ("part", "echo", "proc", "rec")
 # Spaces and resolutions are chosen before these; descriptions last.
 _SEPARATE = frozenset({"space", "cohort", "res", "den", "desc"})
-_RULE = "which most runs have (in a tie, the first of a fixed order)"
 _MIXED = "because no run has all of them, so that processing differs between runs"
 
 
@@ -68,6 +68,12 @@ def rank_of(key: str) -> _Rank:
         return place, int(label) if label.isdecimal() else 10**6, label
 
     return rank
+
+
+def _order_of(key: str) -> str:
+    """Describe the order of preference of the labels of an entity."""
+    preferred = [join_labels(key, [label]) for label in _PREFERRED.get(key, ("",))]
+    return ", ".join([*dict.fromkeys(preferred), "numbers by size, others by alphabet"])
 
 
 def choose_versions(
@@ -207,7 +213,7 @@ def _record(
     if not is_choice:
         labels = ", ".join(f"{join_labels(key, [k])} ({n_used[k]} runs)" for k in [best, *others])
         return RunChoice(key, labels, (), _MIXED)
-    rule = _RULE
+    rule = f"which most runs have (in a tie, the order is {_order_of(key)})"
     if others:
         rule += (
             f", but {join_labels(key, others)} in {sum(n_used[k] for k in others)} runs of "

@@ -76,7 +76,10 @@ def test_entities_may_be_in_any_order():
     )
     assert names == ["1_run-01_rec-b_task-rest", "2_rec-b_run-1_task-rest"]
     assert (choice.question, choice.chosen, choice.ignored) == ("rec", "rec-b", (("rec-a", 1),))
-    assert choice.sentence.startswith("rec-b is used, which most runs have (in a tie")
+    assert choice.sentence == (
+        "rec-b is used, which most runs have (in a tie, the order is no rec-, numbers by size, "
+        "others by alphabet); ignored: rec-a (1 run)."
+    )
 
 
 @pytest.mark.parametrize("key", ["acq", "ce", "dir", "run"])
