@@ -1,7 +1,7 @@
 """Plan of an analysis: participants, sessions, missing files and outputs, without running it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from circuitshift.pipeline.bids import select_runs as bids
@@ -9,6 +9,7 @@ from circuitshift.pipeline.bids.input_types import is_image
 from circuitshift.pipeline.bids.participants import ParticipantTable, read_participants
 from circuitshift.pipeline.bids.raw import RawFound, find_raw, is_raw
 from circuitshift.pipeline.bids.raw_records import RawBold, RawParticipant
+from circuitshift.pipeline.bids.runs.tasks import compare_tasks
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.measure.atlas_files import atlas_for
 from circuitshift.pipeline.measure.outputs import outputs_of
@@ -110,6 +111,9 @@ class StudyPlan:
         Notes to print.
     problems : tuple of InputProblem
         Problems of the data sets and of their participants.tsv files.
+    choices : tuple of RunChoice
+        Selections among tasks, input types and versions of runs in all data sets. `notes` contains
+        their sentences.
     """
 
     participants: tuple[ParticipantPlan, ...]
@@ -117,6 +121,7 @@ class StudyPlan:
     without_data: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     problems: tuple[InputProblem, ...] = field(default=())
+    choices: tuple[bids.RunChoice, ...] = ()
 
 
 def make_plan(
@@ -146,13 +151,15 @@ def make_plan(
     Raises
     ------
     InputError
-        If a data set has no usable run.
+        If a data set has no usable run, if the task of its runs must be stated, or if the data
+        sets have different tasks.
     """
     participants: list[ParticipantPlan] = []
     data_sets: list[DataSet] = []
     without_data: list[str] = []
     notes: list[str] = []
     problems: list[InputProblem] = []
+    choices: list[bids.RunChoice] = []
     for folder in folders:
         target = out_dir / "datasets" / folder.name if folder.name else out_dir
         selection = bids.Query(
@@ -176,22 +183,41 @@ def make_plan(
             *available.problems,
         ]
         participants += plans
+        choices += found.choices
         data_sets.append(DataSet(target, folder.participants, folder.name))
+    choice = compare_tasks([(folder.name, _tasks(participants, folder.name)) for folder in folders])
+    if choice is not None:
+        choices.append(choice)
+        notes.append(choice.sentence)
     return StudyPlan(
-        tuple(participants), tuple(data_sets), tuple(without_data), tuple(notes), tuple(problems)
+        tuple(participants),
+        tuple(data_sets),
+        tuple(without_data),
+        tuple(notes),
+        tuple(problems),
+        tuple(choices),
     )
+
+
+def _tasks(plans: Sequence[ParticipantPlan], data_set: str) -> set[str]:
+    """Return the tasks of the runs of a data set."""
+    own = [plan for plan in plans if plan.data_set == data_set]
+    return {run.task for plan in own for run in plan.runs} | {
+        bold.task for plan in own for bold in plan.bolds
+    }
 
 
 def _find_participants(
     folder: InputFolder, selection: bids.Query, settings: AnalysisSettings, target: Path
 ) -> tuple[bids.FoundRuns, list[str], list[ParticipantPlan]]:
     """Find preprocessed runs, or raw runs in a folder without preprocessed runs."""
+    found = bids.FoundRuns(())
     if "raw" not in selection.input_types:
         found = bids.find_runs(folder.files, selection, dataset=folder.name)
         if found.runs or selection.input_types or not is_raw(folder.files):
-            runs, notes = _select_atlas(found.runs, settings)
+            runs, atlas_notes = _select_atlas(found.runs, settings)
             plans = list(_participant_plans(runs, found.problems, folder.name, target))
-            return found, notes, plans
+            return found, atlas_notes, plans
     raw = find_raw(folder.files, selection)
     note = (
         f"{folder.files} contains no preprocessed run, so its raw images are preprocessed; if "
@@ -207,7 +233,14 @@ def _find_participants(
         for label in sorted(problems)
     ]
     own = tuple(problem for problem in raw.problems if not problem.participant)
-    return bids.FoundRuns((), own, (note, *raw.notes)), [], plans
+    choices = tuple(replace(choice, dataset=folder.name) for choice in raw.choices)
+    notes = (note, *_search_notes(found), *raw.notes)
+    return bids.FoundRuns((), own, notes, choices), [], plans
+
+
+def _search_notes(found: bids.FoundRuns) -> list[str]:
+    """Return the note on the folders in which preprocessed files were searched."""
+    return [note for note in found.notes if note.startswith("No preprocessed file was found")]
 
 
 def _raw_labels(raw: RawFound) -> set[str]:

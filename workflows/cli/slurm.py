@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.study.study_file import read_study_file
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import (
+    check_definitions,
     check_folders,
     check_writable,
     prepare_outputs,
@@ -48,8 +48,7 @@ def slurm(request: SlurmRequest) -> int:
 
     app, settings = request.app, request.app.settings
     check_folders(app)
-    if app.study_file:
-        read_study_file(app.study_file)  # reports errors before the jobs of participants run
+    stated = check_definitions(app)  # reports errors before the jobs of participants run
     plan = make_plan(app.folders, app.query, settings=settings, out_dir=app.output_dir)
     current = list(states(plan.participants, settings, preproc_only=app.preproc_only))
     if request.status:
@@ -74,7 +73,7 @@ def slurm(request: SlurmRequest) -> int:
         validate_input(app.bids_dir)
     # compute nodes may have no network; a container image includes all atlases and templates
     if batch.container is None:
-        prepare_outputs(plan, settings, preproc_only=app.preproc_only)
+        prepare_outputs(plan, settings, preproc_only=app.preproc_only, stated=stated)
     script = jobs.write_batch(batch)
     notify(
         f"{count_participants(len(remaining))} to process, {len(current) - len(remaining)} done; "
