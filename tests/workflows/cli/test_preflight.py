@@ -116,7 +116,7 @@ def test_derivatives_and_folders_without_a_description_are_not_validated(validat
 CIRCUIT = """
 name = "mine"
 title = "A circuit"
-direction = "either"
+direction = "two-sided"
 why = "Test."
 reference = "Test."
 [[seeds]]
@@ -139,7 +139,7 @@ regions = ["Region_1", "Region_2"]
 )
 def test_broken_circuits_and_study_files_stop(tmp_path, request_of, circuits, study, message):
     (tmp_path / "mine.toml").write_text(circuits)
-    (tmp_path / "study.toml").write_text(study)
+    (tmp_path / "study.toml").write_text(study or "[tests]\n")
     request = request_of(
         study_file=tmp_path / "study.toml",
         given=(("circuits", (str(tmp_path / "mine.toml"),)),),
