@@ -215,8 +215,8 @@ def _find_participants(
     if "raw" not in selection.input_types:
         found = bids.find_runs(folder.files, selection, dataset=folder.name)
         if found.runs or selection.input_types or not is_raw(folder.files):
-            runs, atlas_notes = _select_atlas(found.runs, settings)
-            plans = list(_participant_plans(runs, found.problems, folder.name, target))
+            runs, atlas_notes, own_problems = _select_atlas(found, settings)
+            plans = list(_participant_plans(runs, own_problems, folder.name, target))
             return found, atlas_notes, plans
     raw = find_raw(folder.files, selection)
     note = (
@@ -269,17 +269,27 @@ def _no_usable_run(
     return "\n".join(lines)
 
 
-def _select_atlas(runs: Sequence[Run], settings: AnalysisSettings) -> tuple[list[Run], list[str]]:
-    """Select series and matrices of one atlas, because XCP-D writes several atlases per run."""
-    available = sorted({run.atlas for run in runs if not is_image(run)})
+def _select_atlas(
+    found: bids.FoundRuns, settings: AnalysisSettings
+) -> tuple[list[Run], list[str], list[InputProblem]]:
+    """Select series and matrices of one atlas, because XCP-D writes several atlases per run.
+
+    The atlas is the same whichever participants are requested; those without it are problems.
+    """
+    available = found.atlases
     if len(available) < 2:
-        return list(runs), []
+        return list(found.runs), [], list(found.problems)
     requested = [_atlas_label(source) for source in settings.atlases]
     matching = [name for name in available if name.lower() in requested]
     selected = matching[0] if matching else available[0]
     others = ", ".join(name for name in available if name != selected)
     note = f"Series or matrices of atlas {selected} are used; --atlas can select {others} instead."
-    return [run for run in runs if is_image(run) or run.atlas == selected], [note]
+    runs = [run for run in found.runs if is_image(run) or run.atlas == selected]
+    without = {run.participant for run in found.runs} - {run.participant for run in runs}
+    what = f"it has no series or matrix of atlas {selected}, which is used for all participants"
+    fix = "compute it, choose another atlas by --atlas, or exclude the participant"
+    problems = [InputProblem(f"sub-{label}", what, fix, label) for label in sorted(without)]
+    return runs, [note], [*found.problems, *problems]
 
 
 def _atlas_label(source: str) -> str:

@@ -109,12 +109,16 @@ class FoundRuns:
     choices : tuple of RunChoice
         The selections among tasks, input types and versions, for records; `notes` contains their
         sentences.
+    atlases : tuple of str
+        Sorted atlases of the time series and matrices of all participants, whichever are
+        requested.
     """
 
     runs: tuple[Run, ...]
     problems: tuple[InputProblem, ...] = ()
     notes: tuple[str, ...] = ()
     choices: tuple[RunChoice, ...] = ()
+    atlases: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -174,6 +178,7 @@ def find_runs(
     findings.problems += _unmatched_labels(files, query)
     files = [file for file in files if _matches(file, query)]
     files = _choose(files, query, str(root), findings)
+    atlases = {file.atlas for file in files if not file.is_image}
     requested = {plain_label(label, "sub") for label in query.participants}
     files = [file for file in files if not requested or file.participant in requested]
     runs = [
@@ -191,6 +196,7 @@ def find_runs(
         tuple(sorted(set(problems))),
         tuple(dict.fromkeys(findings.notes)),
         tuple(replace(choice, dataset=dataset) for choice in findings.choices),
+        tuple(sorted(atlases)),
     )
 
 

@@ -203,3 +203,17 @@ def test_a_raw_data_set_states_where_preprocessed_files_were_searched(tmp_path, 
     (tmp_path / "data/derivatives/mriqc/sub-01").mkdir(parents=True)
     with pytest.raises(InputError, match=r"No preprocessed file was found in .*derivatives/mriqc"):
         plan_of(tmp_path / "data", tmp_path / "out")
+
+
+def test_a_job_for_one_participant_uses_the_atlas_of_all(tmp_path):
+    data = write(tmp_path / "data", ("01", "02"), atlas="A")
+    write(data, ("01", "02", "03"), atlas="B")
+    for query in (bids.Query(), bids.Query(participants=("03",))):
+        plan = plan_of(data, tmp_path / "out", query) if not query.participants else None
+        if plan is None:
+            with pytest.raises(InputError, match="sub-03: it has no series or matrix of atlas A"):
+                plan_of(data, tmp_path / "out", query)
+            continue
+        assert {run.atlas for p in plan.participants for run in p.runs} == {"A"}
+        (third,) = [p for p in plan.participants if p.participant == "03"]
+        assert (third.runs, len(third.problems)) == ((), 1)
