@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import (
+    check_definitions,
     check_design,
     check_folders,
     check_writable,
@@ -58,7 +58,7 @@ def _slurm(request: SlurmRequest) -> int:
     from circuitshift.workflows.cluster.status import states  # noqa: PLC0415
 
     app, settings = request.app, request.app.settings
-    stated = read_study_file(app.study_file) if app.study_file else StudyFile()
+    stated = check_definitions(app)  # reports errors before the jobs of participants run
     plan = make_plan(app.folders, app.query, settings=settings, out_dir=app.output_dir)
     if not request.status:
         check_design(plan, stated, app)  # reports problems before the jobs of participants run
@@ -85,7 +85,7 @@ def _slurm(request: SlurmRequest) -> int:
         validate_input(app.bids_dir)
     # compute nodes may have no network; a container image includes all atlases and templates
     if batch.container is None:
-        prepare_outputs(plan, settings, preproc_only=app.preproc_only)
+        prepare_outputs(plan, settings, preproc_only=app.preproc_only, stated=stated)
         record_selection(plan, app)
     script = jobs.write_batch(batch)
     notify(
