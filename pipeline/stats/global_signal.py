@@ -118,14 +118,15 @@ class GlobalSignalStatus:
     ----------
     removed : bool or None
         None if it is neither declared nor visible, or differs between runs.
-    source : {"declared", "detected", "unknown", "differs"}
-        How it is known.
+    source : {"strategy", "stated", "declared", "detected", "unknown", "differs"}
+        How it is known: by the denoising strategy, the study file, the files of the runs, or the
+        edges.
     warnings : tuple of str
         Contradictions between runs, or between declaration and edges, one sentence each.
     """
 
     removed: bool | None
-    source: Literal["declared", "detected", "unknown", "differs"]
+    source: Literal["strategy", "stated", "declared", "detected", "unknown", "differs"]
     warnings: tuple[str, ...] = ()
 
 

@@ -48,7 +48,7 @@ from circuitshift.pipeline.study.verdict_file import (
     Context,
     Fitted,
     edge_motion,
-    is_gsr,
+    global_signal_of,
     verdict_content,
 )
 
@@ -504,6 +504,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
         sessions = harmonised(sessions, context.measurements, context.members, design)
     cohort = pairing.assemble(sessions, context.members, design)
     sessions = pairing.share_memory(sessions, cohort, design)
+    global_signal = global_signal_of(strategy, context, cohort.baseline)
     visits = model.Visits(
         cohort.baseline,
         cohort.followup,
@@ -520,7 +521,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
         symptom=cohort.symptom,
         blocks=cohort.site,
         weights=cohort.weights,
-        global_signal_removed=is_gsr(strategy, context.settings),
+        global_signal_removed=bool(global_signal.removed),
     )
     rules = model.Rules(
         n_permutations=design.n_permutations,
@@ -531,7 +532,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
     )
     rng = np.random.default_rng(design.seed)
     analysis = model.analyse(visits, context.positions(), rng=rng, rules=rules)
-    return Fitted(strategy, cohort, sessions, visits, rules, analysis)
+    return Fitted(strategy, cohort, sessions, visits, rules, analysis, global_signal)
 
 
 def _analyse_or_explain(context: Context, strategy: str) -> tuple[model.Analysis | None, str]:
