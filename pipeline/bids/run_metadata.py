@@ -17,6 +17,8 @@ __all__ = ["as_problem", "check_run", "metadata_of", "repetition_time"]
 
 # Repetition times from here on are in milliseconds: no fMRI is acquired at 100 s or at 0.1 ms.
 _MILLISECONDS_FROM = 100.0
+# No functional image of a complete brain is acquired faster or slower than this, in s.
+_PLAUSIBLE_S = (0.2, 6.0)
 
 
 def check_run(run: Run) -> tuple[Run, tuple[InputProblem, ...], tuple[str, ...]]:
@@ -32,7 +34,8 @@ def check_run(run: Run) -> tuple[Run, tuple[InputProblem, ...], tuple[str, ...]]
     run : Run
         The run with its repetition time `Run.t_r_s`, where it is available.
     problems : tuple of InputProblem
-        Problems such as a damaged image, a mask on another grid or no repetition time.
+        Problems such as a damaged image, a mask on another grid, or a repetition time that is
+        missing or implausible (below 0.2 s or above 6 s).
     notes : tuple of str
         Conversions and contradictions of the repetition time.
     """
@@ -50,6 +53,16 @@ def check_run(run: Run) -> tuple[Run, tuple[InputProblem, ...], tuple[str, ...]]
                 str(run.path),
                 "its repetition time is neither in a JSON sidecar nor in its header",
                 "add RepetitionTime, in seconds, to its JSON",
+                run.participant,
+            )
+        )
+    if t_r_s is not None and not _PLAUSIBLE_S[0] <= t_r_s <= _PLAUSIBLE_S[1]:
+        problems.append(
+            InputProblem(
+                str(run.path),
+                f"its repetition time is {t_r_s:g} s, which is not between {_PLAUSIBLE_S[0]:g} "
+                f"and {_PLAUSIBLE_S[1]:g} s",
+                "write the correct RepetitionTime, in seconds, in its JSON",
                 run.participant,
             )
         )

@@ -6,12 +6,16 @@ computed again.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.bids.input_types import is_image
+from circuitshift.pipeline.bids.runs.acquisition import acquisition_of
+from circuitshift.pipeline.bids.runs.confound_values import dummy_note
+from circuitshift.pipeline.bids.runs.identical import copies_among
 from circuitshift.pipeline.errors import (
     CircuitshiftError,
     InputError,
@@ -20,7 +24,7 @@ from circuitshift.pipeline.errors import (
     TableError,
 )
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.io.digests import Digests, recorded_digests
+from circuitshift.pipeline.io.digests import UNREAD, Digests, recorded_digests
 from circuitshift.pipeline.measure.outputs import runs_table, stem_of
 from circuitshift.pipeline.measure.run import error_code, failed_row, measure_run
 from circuitshift.pipeline.measure.validity import about_run, finished_rows, note_outputs, run_key
@@ -111,8 +115,9 @@ def measure_participant(
     """
     rows = _problem_rows(problems)
     with recorded_digests(f"sub-{participant}", out_dir) as digests:
+        copies = _copies(runs, digests)
         for run in runs:
-            rows += _rows_or_failure(run, settings, out_dir, digests)
+            rows += _rows_or_failure(run, settings, out_dir, digests, copied=copies.get(run, ""))
     return ParticipantFiles(_write_rows(rows, participant, out_dir))
 
 
@@ -149,8 +154,9 @@ def is_measured(
     bool
     """
     rows = _problem_rows(problems)
+    copies = _copies(runs, digests)
     for run in runs:
-        done = _rows_without_measuring(run, settings, out_dir, digests)
+        done = _rows_without_measuring(run, settings, out_dir, digests, copied=copies.get(run, ""))
         if done is None:
             return False
         rows += done
@@ -232,12 +238,24 @@ def _is_written(path: Path, columns: Mapping[str, Sequence[object]]) -> bool:
         return False
 
 
+def _copies(runs: Sequence[Run], digests: Digests) -> dict[Run, str]:
+    """Return a sentence for each run of a participant whose data are those of another run."""
+    contents = []
+    for run in runs:
+        try:
+            content = digests.of(run.path)
+        except (OSError, InputError):  # reported where the run is measured
+            content = ""
+        contents.append((run, "" if content == UNREAD else content))
+    return copies_among(contents)
+
+
 def _rows_or_failure(
-    run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests
+    run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests, *, copied: str
 ) -> list[Row]:
     """Measure one run unless its outputs are valid; return an error as a row."""
     try:
-        return _rows_of(run, settings, out_dir, digests)
+        return _rows_of(run, settings, out_dir, digests, copied=copied)
     except OutputError:  # not a problem of this run: it affects all outputs
         raise
     except CircuitshiftError as error:
@@ -249,27 +267,55 @@ def _rows_or_failure(
         return [failed_row(stem_of(run), run.session, "input", reason)]
 
 
-def _rows_of(run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests) -> list[Row]:
+def _rows_of(
+    run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests, *, copied: str
+) -> list[Row]:
     _check_files_exist(run)
     run, problems, notes = bids.check_run(run)
     if problems:
         return _unusable(run, problems)
+    if copied:
+        return [failed_row(stem_of(run), run.session, "identical-data", copied)]
     key = run_key(run, settings, out_dir, digests)
-    done = finished_rows(run, settings, out_dir, key=key, notes=notes, digests=digests, update=True)
+    facts = acquisition_of(run)
+    done = finished_rows(
+        run,
+        settings,
+        out_dir,
+        key=key,
+        notes=notes,
+        acquisition=facts,
+        digests=digests,
+        update=True,
+    )
     if done is not None:
         return done
+    noted = {"InputNotes": _confounds_notes(run, settings)} if is_image(run) else {}
 
     def about(atlas: Atlas) -> dict[str, object]:
         placed = atlas if is_image(run) else None
-        return {**about_run(run, placed, notes, out_dir), **key}
+        return {**about_run(run, placed, notes, out_dir, acquisition=facts), **key, **noted}
 
     rows = measure_run(run, settings, out_dir, about=about)
     note_outputs(rows, out_dir, digests)
     return rows
 
 
+def _confounds_notes(run: Run, settings: AnalysisSettings) -> list[str]:
+    """Note traces of volumes before the steady state in the confounds of a run."""
+    if run.confounds is None or settings.dummy_scans is not None:
+        return []
+    table = tables.read_table(run.confounds)
+    columns = {}
+    for name in table.columns:
+        with suppress(TableError):  # reported where the column is used
+            columns[name] = table.numbers(name)
+    note = dummy_note(run.confounds, columns)
+    return [note] if note else []
+
+
 def _rows_without_measuring(
-    run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests
+    run: Run, settings: AnalysisSettings, out_dir: Path, digests: Digests, *, copied: str = ""
 ) -> list[Row] | None:
     """Return the rows of a run if they can be determined without measuring it, otherwise None."""
     try:
@@ -277,10 +323,20 @@ def _rows_without_measuring(
         run, problems, notes = bids.check_run(run)
         if problems:
             return _unusable(run, problems)
+        if copied:
+            return [failed_row(stem_of(run), run.session, "identical-data", copied)]
         key = run_key(run, settings, out_dir, digests)
     except (CircuitshiftError, OSError):
         return None
-    return finished_rows(run, settings, out_dir, key=key, notes=notes, digests=digests)
+    return finished_rows(
+        run,
+        settings,
+        out_dir,
+        key=key,
+        notes=notes,
+        acquisition=acquisition_of(run),
+        digests=digests,
+    )
 
 
 def _unusable(run: Run, problems: Sequence[InputProblem]) -> list[Row]:

@@ -1,11 +1,12 @@
 """Decide whether the outputs of a run are still valid or must be computed again.
 
-Outputs are valid as long as three hashes in the JSON file of the matrix are unchanged, and all
+Outputs are valid as long as four hashes in the JSON file of the matrix are unchanged, and all
 output files exist with the content that was written:
 
 - ``InputsHash``: content of the image, mask, confounds table and its JSON file, segmentation, atlas
   and strategies (of a series or matrix: of the tables beside it, and what its JSON files declare),
   and the repetition time, but not names of folders and times of files;
+- ``SourceDigest``: content of the image, series or matrix alone, by which copies are found;
 - ``SettingsHash``: settings of the measurement, which do not include circuits;
 - ``CodeHash``: source of `circuitshift.pipeline.measure.run` and of all modules that it imports.
 """
@@ -60,7 +61,8 @@ def run_key(
     Returns
     -------
     dict of str to str
-        Hashes with the keys ``InputsHash``, ``CodeHash`` and ``SettingsHash``.
+        Hashes with the keys ``InputsHash``, ``CodeHash`` and ``SettingsHash``, and the digest of
+        the image, series or matrix itself with the key ``SourceDigest``.
 
     Raises
     ------
@@ -89,6 +91,7 @@ def run_key(
     )
     return {
         "InputsHash": inputs,
+        "SourceDigest": digests.of(run.path),
         "CodeHash": measuring_code(),
         "SettingsHash": settings.by_content().digest(),
     }
@@ -115,7 +118,12 @@ def _hash(regions: tuple[Region, ...]) -> str:
 
 
 def about_run(
-    run: Run, atlas: Atlas | None, notes: Sequence[str], out_dir: Path
+    run: Run,
+    atlas: Atlas | None,
+    notes: Sequence[str],
+    out_dir: Path,
+    *,
+    acquisition: Mapping[str, object],
 ) -> dict[str, object]:
     """Return the content of the JSON file of a matrix that describes the run, not the measurement.
 
@@ -132,16 +140,20 @@ def about_run(
         Notes from `circuitshift.pipeline.bids.run_metadata.check_run`.
     out_dir : Path
         Root of the output data set.
+    acquisition : mapping of str to object
+        Facts from `circuitshift.pipeline.bids.runs.acquisition.acquisition_of`.
 
     Returns
     -------
     dict
-        Content with the keys ``Preprocessing``, ``PreprocessingReport`` and ``Notes``.
+        Content with the keys ``Preprocessing``, ``PreprocessingReport``, ``Notes`` and
+        ``Acquisition``.
     """
     return {
         "Preprocessing": views.preprocessed_by(run) if is_image(run) else "",
         "PreprocessingReport": views.fmriprep_report(run, out_dir),
         "Notes": [*notes, *_space_note(atlas, run)],
+        "Acquisition": dict(acquisition),
     }
 
 
@@ -162,6 +174,7 @@ def finished_rows(
     *,
     key: Mapping[str, str],
     notes: Sequence[str],
+    acquisition: Mapping[str, object],
     digests: Digests,
     update: bool = False,
 ) -> list[dict[str, object]] | None:
@@ -179,6 +192,8 @@ def finished_rows(
         Hashes from `run_key`.
     notes : sequence of str
         Notes from `circuitshift.pipeline.bids.run_metadata.check_run`.
+    acquisition : mapping of str to object
+        Facts from `circuitshift.pipeline.bids.runs.acquisition.acquisition_of`.
     digests : Digests
         Digests of files.
     update : bool
@@ -196,7 +211,7 @@ def finished_rows(
         content = _valid_sidecar(path.with_suffix(".json"), key, out_dir, digests)
         if content is None:
             return None
-        current = content | about_run(run, atlas, notes, out_dir)
+        current = content | about_run(run, atlas, notes, out_dir, acquisition=acquisition)
         if current != content:
             if not update:
                 return None

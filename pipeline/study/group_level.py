@@ -35,6 +35,7 @@ from circuitshift.pipeline.study.members import (
     study_members,
 )
 from circuitshift.pipeline.study.preregistration import compare_plan, installed_code, plan_of
+from circuitshift.pipeline.study.protocol.add import add_protocol
 from circuitshift.pipeline.study.quality import exclude_rated
 from circuitshift.pipeline.study.ratings import FOLDER, Rating, read_ratings
 from circuitshift.pipeline.study.resolution.describe import DESIGN_FILE, design_record
@@ -235,7 +236,8 @@ def resolve_study(measurements: GroupInput, stated: StudyFile) -> tuple[Resoluti
     Returns
     -------
     resolution : Resolution
-        The design with the grounds of each decision, or the reasons why it cannot be resolved.
+        The design with the grounds of each decision and differences of the protocol, or the reasons
+        why it cannot be resolved, which include copied data.
     observed : Observed
         The facts from which it was resolved.
     """
@@ -244,7 +246,7 @@ def resolve_study(measurements: GroupInput, stated: StudyFile) -> tuple[Resoluti
         if ":" not in row["person"] and row["session"] != tables.NOT_AVAILABLE:
             sessions.setdefault(row["person"], []).append(row["session"])
     observed = observe(sessions, measurements.participants)
-    return resolve(stated, observed), observed
+    return add_protocol(resolve(stated, observed), observed, measurements.rows), observed
 
 
 def run_group(
@@ -359,6 +361,7 @@ def _analyse(
         "selection": selection,
         "notes": [
             *measurements.notes,
+            *resolution.protocol.get("notes", ()),
             *notes,
             *_other_code(data_sets),
             *fitted.cohort.notes,

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from circuitshift.pipeline.errors import InputProblem
 from circuitshift.pipeline.study.study_file import Design
@@ -99,6 +99,9 @@ class Resolution:
     roles : tuple of (str, str)
         Role of each participant of the main data set with data: treated, control, reference or
         none.
+    protocol : mapping of str to object
+        Record of the comparison of the protocol between visits and arms
+        (`circuitshift.pipeline.study.protocol.compare`); empty before runs are measured.
     """
 
     design: Design | None
@@ -107,6 +110,7 @@ class Resolution:
     notes: tuple[str, ...] = ()
     refusals: tuple[InputProblem, ...] = ()
     roles: tuple[tuple[str, str], ...] = ()
+    protocol: Mapping[str, Any] = field(default_factory=dict)
 
 
 def normal_form(text: str) -> str:
