@@ -20,7 +20,7 @@ import numpy as np
 from circuitshift.atlases.errors import CircuitError
 from circuitshift.atlases.records import Atlas, Circuit, Direction, Region
 
-__all__ = ["CircuitSet", "circuit_names", "load_circuits"]
+__all__ = ["CircuitSet", "check_circuit_files", "circuit_names", "load_circuits"]
 
 #: Data files that this module reads, relative to its folder (`io.provenance.code_hash`).
 PACKAGE_DATA = ("circuits/*.toml",)
@@ -123,13 +123,7 @@ def load_circuits(
         atlas.
     """
     available = _definitions(files)
-    unknown = [name for name in names if name not in available]
-    if unknown:
-        nearest = difflib.get_close_matches(unknown[0], available, n=3, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
-        raise CircuitError(
-            f"unknown circuit {unknown[0]!r}{hint} (available: {', '.join(sorted(available))})"
-        )
+    _refuse_unknown(names, available)
     circuits, skipped = [], []
     for name in dict.fromkeys(names or sorted(available)):
         try:
@@ -144,6 +138,39 @@ def load_circuits(
 def circuit_names(files: Sequence[Path] = ()) -> tuple[str, ...]:
     """Return the names of all packaged circuits and of the circuits in `files`, sorted."""
     return tuple(sorted(_definitions(files)))
+
+
+def check_circuit_files(files: Sequence[Path], names: Sequence[str] = ()) -> None:
+    """Check definitions of circuits without an atlas, before hours are spent on measurements.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        TOML files that define circuits.
+    names : sequence of str, optional
+        Circuits that must be defined, by these files or by the package.
+
+    Raises
+    ------
+    CircuitError
+        If a file is malformed, refers to a circuit that does not exist, or a name is unknown.
+    """
+    available = _definitions(files)
+    _refuse_unknown(names, available)
+    for definition in available.values():
+        for side in ("seeds", "targets"):
+            _options(definition, side, available)
+
+
+def _refuse_unknown(names: Iterable[str], available: Mapping[str, _Definition]) -> None:
+    """Raise an error for the first name that is not defined."""
+    unknown = [name for name in names if name not in available]
+    if unknown:
+        nearest = difflib.get_close_matches(unknown[0], available, n=3, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
+        raise CircuitError(
+            f"unknown circuit {unknown[0]!r}{hint} (available: {', '.join(sorted(available))})"
+        )
 
 
 # ------------------------------------------------------------------------------------ resolving

@@ -1,7 +1,7 @@
 """Plan of an analysis: participants, sessions, missing files and outputs, without running it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from circuitshift.pipeline.bids import select_runs as bids
@@ -9,6 +9,7 @@ from circuitshift.pipeline.bids.input_types import is_image
 from circuitshift.pipeline.bids.participants import ParticipantTable, read_participants
 from circuitshift.pipeline.bids.raw import RawFound, find_raw, is_raw
 from circuitshift.pipeline.bids.raw_records import RawBold, RawParticipant
+from circuitshift.pipeline.bids.runs.tasks import compare_tasks
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
 from circuitshift.pipeline.measure.atlas_files import atlas_for
 from circuitshift.pipeline.measure.outputs import outputs_of
@@ -122,6 +123,9 @@ class StudyPlan:
         Table of participants of each data set, by its name.
     selection : tuple of (str, str)
         Name of the data set and a sentence, for each selection among runs that was made.
+    choices : tuple of RunChoice
+        Selections among tasks, input types and versions of runs in all data sets. `notes` contains
+        their sentences.
     """
 
     participants: tuple[ParticipantPlan, ...]
@@ -131,6 +135,7 @@ class StudyPlan:
     problems: tuple[InputProblem, ...] = field(default=())
     tables: tuple[tuple[str, ParticipantTable], ...] = ()
     selection: tuple[tuple[str, str], ...] = ()
+    choices: tuple[bids.RunChoice, ...] = ()
 
     def resolve(self, stated: StudyFile) -> tuple[Resolution, Observed]:
         """Resolve the design of the study from the files that were found.
@@ -183,7 +188,8 @@ def make_plan(
     Raises
     ------
     InputError
-        If a data set has no usable run.
+        If a data set has no usable run, if the task of its runs must be stated, or if the data
+        sets have different tasks.
     """
     participants: list[ParticipantPlan] = []
     data_sets: list[DataSet] = []
@@ -192,6 +198,7 @@ def make_plan(
     problems: list[InputProblem] = []
     selection_notes: list[tuple[str, str]] = []
     participant_tables: list[tuple[str, ParticipantTable]] = []
+    choices: list[bids.RunChoice] = []
     for folder in folders:
         target = out_dir / "datasets" / folder.name if folder.name else out_dir
         selection = bids.Query(
@@ -218,7 +225,13 @@ def make_plan(
         ]
         refuse_matrices((run for plan in plans for run in plan.runs), settings)
         participants += plans
+        choices += found.choices
         data_sets.append(DataSet(target, folder.participants, folder.name, folder.table))
+    choice = compare_tasks([(folder.name, _tasks(participants, folder.name)) for folder in folders])
+    if choice is not None:
+        choices.append(choice)
+        notes.append(choice.sentence)
+        selection_notes.append(("", choice.sentence))
     return StudyPlan(
         tuple(participants),
         tuple(data_sets),
@@ -227,19 +240,29 @@ def make_plan(
         tuple(problems),
         tuple(participant_tables),
         tuple(selection_notes),
+        tuple(choices),
     )
+
+
+def _tasks(plans: Sequence[ParticipantPlan], data_set: str) -> set[str]:
+    """Return the tasks of the runs of a data set."""
+    own = [plan for plan in plans if plan.data_set == data_set]
+    return {run.task for plan in own for run in plan.runs} | {
+        bold.task for plan in own for bold in plan.bolds
+    }
 
 
 def _find_participants(
     folder: InputFolder, selection: bids.Query, settings: AnalysisSettings, target: Path
 ) -> tuple[bids.FoundRuns, list[str], list[ParticipantPlan]]:
     """Find preprocessed runs, or raw runs in a folder without preprocessed runs."""
+    found = bids.FoundRuns(())
     if "raw" not in selection.input_types:
         found = bids.find_runs(folder.files, selection, dataset=folder.name)
         if found.runs or selection.input_types or not is_raw(folder.files):
-            runs, notes = _select_atlas(found.runs, settings)
-            plans = list(_participant_plans(runs, found.problems, folder.name, target))
-            return found, notes, plans
+            runs, atlas_notes, own_problems = _select_atlas(found, settings)
+            plans = list(_participant_plans(runs, own_problems, folder.name, target))
+            return found, atlas_notes, plans
     raw = find_raw(folder.files, selection)
     note = (
         f"{folder.files} contains no preprocessed run, so its raw images are preprocessed; if "
@@ -255,7 +278,14 @@ def _find_participants(
         for label in sorted(problems)
     ]
     own = tuple(problem for problem in raw.problems if not problem.participant)
-    return bids.FoundRuns((), own, (note, *raw.notes)), [], plans
+    choices = tuple(replace(choice, dataset=folder.name) for choice in raw.choices)
+    notes = (note, *_search_notes(found), *raw.notes)
+    return bids.FoundRuns((), own, notes, choices), [], plans
+
+
+def _search_notes(found: bids.FoundRuns) -> list[str]:
+    """Return the note on the folders in which preprocessed files were searched."""
+    return [note for note in found.notes if note.startswith("No preprocessed file was found")]
 
 
 def _raw_labels(raw: RawFound) -> set[str]:
@@ -284,17 +314,27 @@ def _no_usable_run(
     return "\n".join(lines)
 
 
-def _select_atlas(runs: Sequence[Run], settings: AnalysisSettings) -> tuple[list[Run], list[str]]:
-    """Select series and matrices of one atlas, because XCP-D writes several atlases per run."""
-    available = sorted({run.atlas for run in runs if not is_image(run)})
+def _select_atlas(
+    found: bids.FoundRuns, settings: AnalysisSettings
+) -> tuple[list[Run], list[str], list[InputProblem]]:
+    """Select series and matrices of one atlas, because XCP-D writes several atlases per run.
+
+    The atlas is the same whichever participants are requested; those without it are problems.
+    """
+    available = found.atlases
     if len(available) < 2:
-        return list(runs), []
+        return list(found.runs), [], list(found.problems)
     requested = [_atlas_label(source) for source in settings.atlases]
     matching = [name for name in available if name.lower() in requested]
     selected = matching[0] if matching else available[0]
     others = ", ".join(name for name in available if name != selected)
     note = f"Series or matrices of atlas {selected} are used; --atlas can select {others} instead."
-    return [run for run in runs if is_image(run) or run.atlas == selected], [note]
+    runs = [run for run in found.runs if is_image(run) or run.atlas == selected]
+    without = {run.participant for run in found.runs} - {run.participant for run in runs}
+    what = f"it has no series or matrix of atlas {selected}, which is used for all participants"
+    fix = "compute it, choose another atlas by --atlas, or exclude the participant"
+    problems = [InputProblem(f"sub-{label}", what, fix, label) for label in sorted(without)]
+    return runs, [note], [*found.problems, *problems]
 
 
 def _atlas_label(source: str) -> str:

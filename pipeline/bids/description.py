@@ -15,6 +15,7 @@ _IGNORED = (
     "logs/",
     "figures/",
     "preproc/",
+    "converted/",
     "sub-*/log/",
     "**/*_xfm.*",
     "**/*_boldmap.*",

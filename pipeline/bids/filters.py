@@ -29,7 +29,9 @@ _FILTER_QUERIES = (  # queries in filter files of fMRIPrep, sMRIPrep and XCP-D
 # A filter may state these constant properties of preprocessed runs; other values match nothing.
 _FILTER_CONSTANTS = {
     "datatype": ("func",),
-    "suffix": tuple(dict.fromkeys(kind.suffix for kind in INPUT_TYPES.values())),
+    "suffix": tuple(
+        dict.fromkeys(suffix for kind in INPUT_TYPES.values() for suffix in kind.suffixes)
+    ),
     "extension": tuple(
         text
         for kind in INPUT_TYPES.values()

@@ -15,7 +15,7 @@ from circuitshift.pipeline.bids.names import Name
 from circuitshift.pipeline.records import Run
 
 if TYPE_CHECKING:  # the command line reads this module before numpy may be imported
-    from circuitshift.pipeline.arrays import Floats
+    from circuitshift.pipeline.io.number_tables import NumberTable
 
 __all__ = ["FILE_ENDINGS", "INPUT_TYPES", "InputType", "input_type_of", "is_image", "read_table"]
 
@@ -36,6 +36,9 @@ class InputType:
         Edges are estimated from images and series.
     suffix : str
         Last part of the file name before the extension.
+    other_suffixes : tuple of (str, str)
+        Suffixes of other programs, each with the value of ``desc-``, ``measure-``, ``meas-`` or
+        ``stat-`` that such a file must have.
     extensions : tuple of str
         Extensions of the file name.
     statistics : tuple of str
@@ -49,18 +52,26 @@ class InputType:
     suffix: str
     extensions: tuple[str, ...]
     statistics: tuple[str, ...] = ()
+    other_suffixes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Suffixes of the file names of this type."""
+        return (self.suffix, *(suffix for suffix, _ in self.other_suffixes))
 
     @property
     def endings(self) -> tuple[str, ...]:
         """Endings of the file names of this type."""
-        return tuple(f"_{self.suffix}{extension}" for extension in self.extensions)
+        return tuple(
+            f"_{suffix}{extension}" for suffix in self.suffixes for extension in self.extensions
+        )
 
     @property
     def sidecar_suffixes(self) -> tuple[str, ...]:
         """Suffixes of the JSON files that may describe a run, its own first."""
         if self.content == "image":
             return (self.suffix,)
-        return tuple(dict.fromkeys((self.suffix, "timeseries", "bold")))
+        return tuple(dict.fromkeys((*self.suffixes, "timeseries", "bold")))
 
     def obstacle(self, name: Name) -> str:
         """Return why a file with this suffix is not a run of this type.
@@ -84,14 +95,27 @@ class InputType:
             return "other"
         if not (name.get("atlas") or name.get("seg")):
             return "no atlas"
+        if name.suffix != self.suffix:
+            words = {name.get(key).lower() for key in ("desc", "measure", "meas", "stat")}
+            return "" if dict(self.other_suffixes)[name.suffix] in words else "statistic"
         statistic = (name.get("stat") or name.get("meas")).lower()
         return "" if statistic in self.statistics else "statistic"
 
 
+_TABLES = (".tsv", ".csv", ".tsv.gz")
 _RECORDS = (
     InputType("bold", "preprocessed image", "image", "bold", (".nii.gz", ".nii")),
-    InputType("timeseries", "time series", "series", "timeseries", (".tsv",), ("", "mean")),
-    InputType("relmat", "matrix", "matrix", "relmat", (".tsv",), ("pearsoncorrelation",)),
+    InputType("timeseries", "time series", "series", "timeseries", _TABLES, ("", "mean")),
+    InputType(
+        "relmat",
+        "matrix",
+        "matrix",
+        "relmat",
+        _TABLES,
+        ("pearsoncorrelation",),
+        # HALFpipe; earlier versions of XCP-D
+        (("matrix", "correlation"), ("conmat", "pearsoncorrelation")),
+    ),
 )
 #: Input types by name. When a run is available in several, the first one is used.
 INPUT_TYPES: Mapping[str, InputType] = MappingProxyType({kind.name: kind for kind in _RECORDS})
@@ -109,8 +133,8 @@ def is_image(run: Run) -> bool:
     return input_type_of(run).content == "image"
 
 
-def read_table(run: Run) -> "tuple[tuple[str, ...], Floats]":
-    """Read the series or matrix of a run.
+def read_table(run: Run) -> "NumberTable":
+    """Read the series or matrix of a run, as it is in the file.
 
     Parameters
     ----------
@@ -119,17 +143,16 @@ def read_table(run: Run) -> "tuple[tuple[str, ...], Floats]":
 
     Returns
     -------
-    labels : tuple of str
-        Names of the regions.
-    values : ndarray of shape (n_volumes, n_regions) or (n_regions, n_regions)
-        NaN for missing values.
+    NumberTable
+        Its labels are None if the file does not name its columns.
 
     Raises
     ------
     TableError
         If the table is malformed.
     """
-    from circuitshift.pipeline.io import tables  # noqa: PLC0415 - imports numpy
+    from circuitshift.pipeline.io import number_tables  # noqa: PLC0415 - imports numpy
 
-    reader = tables.read_series if input_type_of(run).content == "series" else tables.read_matrix
+    is_series = input_type_of(run).content == "series"
+    reader = number_tables.read_number_series if is_series else number_tables.read_number_matrix
     return reader(run.path)

@@ -41,7 +41,7 @@ def _order() -> tuple[str, ...]:
 ORDER = _order()
 _PLACE = {key: place for place, key in enumerate(ORDER)}
 # Entities that distinguish versions of one acquired run, and entities of its parcellation.
-VARIANT = frozenset({"space", "cohort", "res", "den", "desc", "stat", "meas"})
+VARIANT = frozenset({"space", "cohort", "res", "den", "desc", "stat", "meas", "measure"})
 PARCELS = ("atlas", "seg", "scale", "label")
 # Entities that keep acquired runs apart. All others, such as rec, echo, part, proc, space or desc,
 # and keys that are not part of BIDS, distinguish versions of one acquired run.

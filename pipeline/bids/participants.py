@@ -75,6 +75,8 @@ class ParticipantTable:
     with_data : frozenset of (str, str)
         Participants and sessions that have a folder. The session is empty in data sets without
         sessions.
+    folder : Path
+        The data set whose sessions.tsv and phenotype tables were read.
     """
 
     labels: tuple[str, ...]
@@ -88,6 +90,7 @@ class ParticipantTable:
     doubtful: Mapping[str, str] = field(default_factory=dict)
     doubtful_scores: Mapping[str, str] = field(default_factory=dict)
     with_data: frozenset[Visit] = frozenset()
+    folder: Path = Path()
 
     def numbers(self, column: str) -> npt.NDArray[np.float64]:
         """Return one column as numbers, shape (n_participants,), with NaN for missing values.
@@ -257,6 +260,7 @@ def read_participants(
         frozenset(
             (label, session) for label, names in with_data.items() for session in names or ("",)
         ),
+        folder,
     )
 
 

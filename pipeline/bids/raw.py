@@ -24,7 +24,7 @@ from circuitshift.pipeline.bids.names import (
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold, RawParticipant
 from circuitshift.pipeline.bids.run_metadata import as_problem, metadata_of, repetition_time
 from circuitshift.pipeline.bids.runs.choices import RunChoice
-from circuitshift.pipeline.bids.runs.tasks import choose_tasks, states_task
+from circuitshift.pipeline.bids.runs.tasks import choose_tasks, lost_visits, states_task
 from circuitshift.pipeline.bids.runs.versions import choose_versions, part_is_run
 from circuitshift.pipeline.bids.scan import check_folder, refused_folder
 from circuitshift.pipeline.bids.select_runs import Query
@@ -291,6 +291,9 @@ def _choose_runs(
     is_stated = bool(query.tasks) or states_task(query.filters)
     selected, choice = choose_tasks(runs, where=where, is_stated=is_stated)
     choices = [choice] if choice is not None else []
+    for problem in lost_visits(runs, selected, choice) if choice is not None else ():
+        if "/" in problem.where:  # participants without any run are reported by their folder
+            findings.problems.append(problem)
     selected = _without_echoes(selected, findings)
     return frozenset(choose_versions(selected, choices, last=())), choices
 

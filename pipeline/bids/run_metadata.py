@@ -17,6 +17,8 @@ __all__ = ["as_problem", "check_run", "metadata_of", "repetition_time"]
 
 # Repetition times from here on are in milliseconds: no fMRI is acquired at 100 s or at 0.1 ms.
 _MILLISECONDS_FROM = 100.0
+# No functional image of a complete brain is acquired faster or slower than this, in s.
+_PLAUSIBLE_S = (0.2, 6.0)
 
 
 def check_run(run: Run) -> tuple[Run, tuple[InputProblem, ...], tuple[str, ...]]:
@@ -32,7 +34,8 @@ def check_run(run: Run) -> tuple[Run, tuple[InputProblem, ...], tuple[str, ...]]
     run : Run
         The run with its repetition time `Run.t_r_s`, where it is available.
     problems : tuple of InputProblem
-        Problems such as a damaged image, a mask on another grid or no repetition time.
+        Problems such as a damaged image, a mask on another grid, or a repetition time that is
+        missing or implausible (below 0.2 s or above 6 s).
     notes : tuple of str
         Conversions and contradictions of the repetition time.
     """
@@ -50,6 +53,16 @@ def check_run(run: Run) -> tuple[Run, tuple[InputProblem, ...], tuple[str, ...]]
                 str(run.path),
                 "its repetition time is neither in a JSON sidecar nor in its header",
                 "add RepetitionTime, in seconds, to its JSON",
+                run.participant,
+            )
+        )
+    if t_r_s is not None and not _PLAUSIBLE_S[0] <= t_r_s <= _PLAUSIBLE_S[1]:
+        problems.append(
+            InputProblem(
+                str(run.path),
+                f"its repetition time is {t_r_s:g} s, which is not between {_PLAUSIBLE_S[0]:g} "
+                f"and {_PLAUSIBLE_S[1]:g} s",
+                "write the correct RepetitionTime, in seconds, in its JSON",
                 run.participant,
             )
         )
@@ -183,7 +196,8 @@ def _t_r_of_sidecars(run: Run, notes: list[str]) -> float | None:
                 _positive(path, "RepetitionTime", value), f"{path.name}: RepetitionTime", notes
             )
         rate = content.get("SamplingFrequency")
-        if rate is not None and input_type_of(run).content == "series":
+        # Some versions of XCP-D write the text "TR" there, and the time in that of the image.
+        if rate is not None and rate != "TR" and not is_image(run):
             return 1 / _positive(path, "SamplingFrequency", rate)
     return None
 
@@ -200,7 +214,7 @@ def _sidecars(run: Run) -> Iterator[Path]:
 
     These are the files of the same suffix whose entities are a subset of those of the run, in the
     folders from that of the run to the root of its data set, most specific first. For series and
-    matrices, the files of the image from which they were computed follow.
+    matrices, the files of the series and of the image from which they were computed follow.
     """
     kind = input_type_of(run)
     levels = list(_levels(run))
@@ -209,7 +223,10 @@ def _sidecars(run: Run) -> Iterator[Path]:
     image_entities = {
         pair for pair in entities if pair[0] not in VARIANT and pair[0] not in PARCELS
     }
+    table_entities = {pair for pair in entities if pair[0] not in VARIANT}
     for suffix in kind.sidecar_suffixes:
+        other = image_entities if suffix == "bold" else table_entities
+        allowed = entities if suffix == kind.suffix else other
         for folder, names in zip(levels, names_by_level, strict=True):
             matching = []
             for name in names:
@@ -219,9 +236,7 @@ def _sidecars(run: Run) -> Iterator[Path]:
                     for pair in name.entities
                     if suffix == kind.suffix or pair[0] not in VARIANT
                 }
-                if name.suffix == suffix and relevant <= (
-                    entities if suffix == kind.suffix else image_entities
-                ):
+                if name.suffix == suffix and relevant <= allowed:
                     matching.append(name)
             matching.sort(key=lambda name: (-len(name.entities), name.entities))
             for name in matching:
@@ -233,6 +248,9 @@ def _levels(run: Run) -> Iterator[Path]:
     """Yield the folder of a file and the folders above, up to the root of the data set."""
     folder = run.path.parent
     yield folder
+    if folder.name.startswith("task-"):  # HALFpipe
+        folder = folder.parent
+        yield folder
     for expected in ("func", f"ses-{run.session}", f"sub-{run.participant}"):
         if folder.name == expected:
             folder = folder.parent

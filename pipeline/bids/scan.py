@@ -193,9 +193,17 @@ class Scan:
         if "func" not in entries:
             return
         if self._is_folder(entries["func"], folders["sub"]):
-            self._add_files(self._list(f"{path}{os.sep}func", folders["sub"]), folders)
+            self._add_func(f"{path}{os.sep}func", folders)
         elif not entries["func"].is_symlink():
             self._refuse_file(entries["func"], folders["sub"])
+
+    def _add_func(self, path: str, folders: Mapping[str, str]) -> None:
+        """Add the runs in ``func``, and in ``func/task-*``, where HALFpipe writes series."""
+        entries = self._list(path, folders["sub"])
+        self._add_files(entries, folders)
+        for name in sorted(entries):
+            if name.startswith("task-") and entries[name].is_dir():
+                self._add_files(self._list(entries[name].path, folders["sub"]), folders)
 
     def _add_files(
         self, entries: Mapping[str, "os.DirEntry[str]"], folders: Mapping[str, str]
@@ -258,7 +266,7 @@ class Scan:
         fitting = [
             kind
             for kind in INPUT_TYPES.values()
-            if kind.suffix == name.suffix and name.extension in kind.extensions
+            if name.suffix in kind.suffixes and name.extension in kind.extensions
         ]
         obstacles = [kind.obstacle(name) or _obstacle_of_versions(name) for kind in fitting]
         if "" in obstacles:

@@ -34,7 +34,7 @@ from circuitshift.pipeline.bids.runs.companions import (
     Companion,
     find_companion,
 )
-from circuitshift.pipeline.bids.runs.tasks import choose_tasks, states_task
+from circuitshift.pipeline.bids.runs.tasks import choose_tasks, lost_visits, states_task
 from circuitshift.pipeline.bids.runs.versions import (
     choose_version,
     choose_versions,
@@ -109,12 +109,16 @@ class FoundRuns:
     choices : tuple of RunChoice
         The selections among tasks, input types and versions, for records; `notes` contains their
         sentences.
+    atlases : tuple of str
+        Sorted atlases of the time series and matrices of all participants, whichever are
+        requested.
     """
 
     runs: tuple[Run, ...]
     problems: tuple[InputProblem, ...] = ()
     notes: tuple[str, ...] = ()
     choices: tuple[RunChoice, ...] = ()
+    atlases: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -174,6 +178,7 @@ def find_runs(
     findings.problems += _unmatched_labels(files, query)
     files = [file for file in files if _matches(file, query)]
     files = _choose(files, query, str(root), findings)
+    atlases = {file.atlas for file in files if not file.is_image}
     requested = {plain_label(label, "sub") for label in query.participants}
     files = [file for file in files if not requested or file.participant in requested]
     runs = [
@@ -191,6 +196,7 @@ def find_runs(
         tuple(sorted(set(problems))),
         tuple(dict.fromkeys(findings.notes)),
         tuple(replace(choice, dataset=dataset) for choice in findings.choices),
+        tuple(sorted(atlases)),
     )
 
 
@@ -200,29 +206,12 @@ def _choose(files: list[File], query: Query, where: str, findings: _Findings) ->
     selected, choice = choose_tasks(files, where=where, is_stated=is_stated)
     if choice is not None:
         findings.choices.append(choice)
-        findings.problems += _without_chosen_task(files, selected, choice)
+        findings.problems += lost_visits(files, selected, choice)
     selected = _select_input_type(selected, findings)
     selected = _select_versions(selected, query, findings)
     findings.notes += [c.sentence for c in findings.choices if c.question != "input type"]
     selected = _select_derivative(selected, findings)
     return _without_concatenated(selected, findings.notes)
-
-
-def _without_chosen_task(
-    files: Iterable[File], selected: Iterable[File], choice: RunChoice
-) -> list[InputProblem]:
-    """Report the participants who have runs of other tasks only."""
-    with_task = {file.participant for file in selected}
-    first = {file.participant: file for file in files if file.participant not in with_task}
-    return [
-        InputProblem(
-            f"sub-{label}",
-            f"it has no run of {choice.chosen}, which is used for all participants",
-            "fetch its run, or exclude the participant (--participant-label)",
-            label,
-        )
-        for label in sorted(first)
-    ]
 
 
 def _requested_input_types(query: Query) -> tuple[InputType, ...]:

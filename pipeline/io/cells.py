@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -75,6 +76,7 @@ class NumericColumn:
     is_ambiguous: bool = False
 
 
+@lru_cache(maxsize=65536)  # questionnaires repeat few values many times
 def parse_number(text: str) -> float | None:
     """Convert one cell to a number.
 
@@ -129,9 +131,10 @@ def numeric_column(values: Sequence[str], *, codes_stated: bool = False) -> Nume
     """
     cells = [value.strip().replace("\u2212", "-") for value in values]
     available = [cell for cell in cells if cell.lower() not in _MISSING_NUMBER]
-    commas = [cell for cell in available if _COMMA.fullmatch(cell)]
-    grouped = [cell for cell in available if _GROUPED.fullmatch(cell)]
     plain = [cell for cell in available if parse_number(cell) is not None]
+    others = [cell for cell in available if parse_number(cell) is None]
+    commas = [cell for cell in others if _COMMA.fullmatch(cell)]
+    grouped = [cell for cell in others if _GROUPED.fullmatch(cell)]
     numbers = [*plain, *commas, *grouped]
     nothing = np.full(len(cells), np.nan)
     n_words = len(available) - len(numbers)
@@ -201,7 +204,7 @@ def _notes(available: Sequence[str], commas: Sequence[str]) -> tuple[str, ...]:
     if commas:
         example = commas[0]
         notes.append(
-            f"has decimal commas; {len(commas)} values such as {example} were read as "
+            f"has decimal commas; values such as {example} ({len(commas)} in total) were read as "
             f"{example.replace(',', '.')}"
         )
     percent = [cell for cell in available if cell.endswith("%")]

@@ -1,8 +1,10 @@
 """Load the atlases of a study, write their regions to the output folder, and read them back."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,9 +13,17 @@ from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline.bids.input_types import is_image, read_table
 from circuitshift.pipeline.errors import AtlasError, TableError
 from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.number_tables import NumberTable
 from circuitshift.pipeline.records import AnalysisSettings, Run
 
-__all__ = ["atlas_for", "prepare_atlases", "read_atlas"]
+__all__ = ["NamedColumns", "atlas_for", "name_columns", "prepare_atlases", "read_atlas"]
+
+
+class NamedColumns(NamedTuple):
+    """Names of the columns of a series or matrix, and how they were found."""
+
+    labels: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @lru_cache(maxsize=8)
@@ -96,25 +106,41 @@ def prepare_atlases(
 
 
 def _atlas_of_series(runs: Sequence[Run], settings: AnalysisSettings) -> Atlas | None:
-    """Return the regions of the first readable run; None if no run can be read.
+    """Find the regions by the first run whose names fit an atlas; None when none can be read.
 
-    Problems of the other runs are reported when they are measured.
+    Runs with other names, or that cannot be read, say so where they are measured.
     """
+    refused: AtlasError | None = None
+    own_names: Counter[tuple[str, ...]] = Counter()
     for run in runs:
         try:
-            return _atlas_of_run(run, settings)
+            table = read_table(run)
+            given = _atlas_of_run(run, table, settings)
         except TableError:
             continue
-    return None
+        except AtlasError as error:
+            refused = refused or error
+            continue
+        if given is not None:
+            return given
+        own_names[table.labels or ()] += 1
+    if refused is not None:
+        raise refused
+    if not own_names:
+        return None
+    names = own_names.most_common(1)[0][0]  # of equally many, those of the first run
+    regions = tuple(infer_region(k, name) for k, name in enumerate(names, start=1))
+    return Atlas(runs[0].atlas, regions, "table")
 
 
-def _atlas_of_run(run: Run, settings: AnalysisSettings) -> Atlas:
-    """Return the regions of series or of a matrix from other software."""
-    names = read_table(run)[0]
-    labels = set(names)
+def _atlas_of_run(run: Run, table: NumberTable, settings: AnalysisSettings) -> Atlas | None:
+    """Find the atlas of a series or matrix; None if only its own column names are at hand."""
+    if table.labels is None:
+        return _atlas_by_count(run, table, settings)[0]
+    labels = set(table.labels)
     for source in settings.atlases:
         atlas = atlas_for(source, run.space)
-        if labels <= set(atlas.labels):
+        if labels <= set(atlas.labels) or _are_indices(table.labels, atlas):
             return atlas
     if settings.atlases != AnalysisSettings().atlases:
         raise AtlasError(
@@ -122,14 +148,131 @@ def _atlas_of_run(run: Run, settings: AnalysisSettings) -> Atlas:
             f"its regions, which begin with {', '.join(sorted(labels)[:5])}; specify the atlas "
             "with which the file was computed, or omit --atlas"
         )
+    for atlas in _atlases_beside(run):
+        if labels <= set(atlas.labels) or _are_indices(table.labels, atlas):
+            return atlas
+    return None
+
+
+def _atlases_beside(run: Run) -> Iterator[Atlas]:
+    """Yield the atlases whose label table is in the folder of a run or in those above."""
     for folder in list(run.path.parents)[:5]:
         table = folder / f"atlas-{run.atlas}_dseg.tsv"
         if table.exists():
-            atlas = load_atlas(table)
-            if labels <= set(atlas.labels):
-                return atlas
-    regions = tuple(infer_region(k, name) for k, name in enumerate(names, start=1))
-    return Atlas(run.atlas, regions, "table")
+            yield load_atlas(table)
+
+
+def _are_indices(names: Sequence[str], atlas: Atlas) -> bool:
+    """Return whether names are values of the label image and not names of regions."""
+    indices = {str(region.index) for region in atlas.regions}
+    return set(names) <= indices and not set(names) <= set(atlas.labels)
+
+
+def _atlas_by_count(
+    run: Run, table: NumberTable, settings: AnalysisSettings
+) -> tuple[Atlas, tuple[str, ...]]:
+    """Find the one atlas with as many regions as a table without names has columns.
+
+    Columns are in ascending order of the values of the label image, as programs write them.
+    HALFpipe also writes an empty column for each value that the image does not contain.
+
+    Raises
+    ------
+    TableError
+        If no atlas fits, several do, or the atlas lists its regions in another order.
+    """
+    n_columns = table.values.shape[1]
+    is_asked = settings.atlases != AnalysisSettings().atlases
+    atlases = [atlas_for(source, run.space) for source in settings.atlases]
+    named = [atlas for atlas in atlases if _plain(atlas.name) == _plain(run.atlas)]
+    candidates = named or (atlases if is_asked else list(_atlases_beside(run)))
+    places = [(atlas, _places(atlas, table)) for atlas in candidates]
+    fitting = [(atlas, labels) for atlas, labels in places if labels]
+    wanted = (
+        f"{run.path}: it does not name its {n_columns} columns (its first line holds numbers), and "
+    )
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise TableError(
+            f"{wanted}several atlases fit ({', '.join(a.name for a, _ in fitting)}); give one of "
+            "them by --atlas"
+        )
+    counts = ", ".join(f"{a.name} with {len(a.regions)} regions" for a in candidates)
+    raise TableError(
+        f"{wanted}{f'they are not those of {counts}' if counts else 'no atlas is given'}; give the "
+        "atlas that it was made with by --atlas (an image with its table of labels, in ascending "
+        "order), or write the names of the regions as its first line"
+    )
+
+
+def _places(atlas: Atlas, table: NumberTable) -> tuple[str, ...]:
+    """Return a name for each column of a table without names; empty if the atlas does not fit.
+
+    Columns of values that the atlas does not contain have an empty name.
+    """
+    indices = [region.index for region in atlas.regions]
+    if indices != sorted(indices):
+        return ()
+    n_columns = table.values.shape[1]
+    if n_columns == len(indices):
+        return atlas.labels
+    if n_columns != max(indices) or min(indices) < 1:
+        return ()
+    labels = dict(zip(indices, atlas.labels, strict=True))
+    names = tuple(labels.get(k, "") for k in range(1, n_columns + 1))
+    others = table.values[:, [not name for name in names]]
+    return names if bool((np.isnan(others) | (others == 0)).all()) else ()
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def name_columns(run: Run, table: NumberTable, settings: AnalysisSettings) -> NamedColumns:
+    """Name the columns of a series or matrix: by itself, or by its atlas.
+
+    Parameters
+    ----------
+    run : Run
+    table : NumberTable
+        The table of the run.
+    settings : AnalysisSettings
+        Its atlases name the columns of tables without names, if the number of regions fits, and
+        of tables whose names are values of the label image.
+
+    Returns
+    -------
+    NamedColumns
+        An empty name for a column that belongs to no region.
+
+    Raises
+    ------
+    TableError
+        If a table has no names and no atlas, or several, have as many regions.
+    """
+    if table.labels is None:
+        atlas, labels = _atlas_by_count(run, table, settings)
+        note = (
+            f"{run.path.name}: it does not name its {len(labels)} columns (its first line holds "
+            f"numbers); they are the {len(atlas.regions)} regions of atlas {atlas.name}, in the "
+            "order of its label values."
+        )
+        return NamedColumns(tuple(labels), (note,))
+    if not all(label.isdecimal() for label in table.labels):
+        return NamedColumns(table.labels)
+    known = [atlas_for(source, run.space) for source in settings.atlases]
+    for atlas in (*known, *_atlases_beside(run)):
+        if set(table.labels) <= set(atlas.labels):
+            break
+        if _are_indices(table.labels, atlas):
+            names = {str(region.index): region.label for region in atlas.regions}
+            note = (
+                f"{run.path.name}: its column names are label values of atlas {atlas.name}, whose "
+                "names are taken."
+            )
+            return NamedColumns(tuple(names[label] for label in table.labels), (note,))
+    return NamedColumns(table.labels)
 
 
 def _write_atlas(atlas: Atlas, path: Path) -> None:
@@ -165,8 +308,18 @@ def read_atlas(out_dir: Path, name: str) -> Atlas:
     -------
     Atlas
         Atlas of kind ``table``, with the available centres of regions.
+
+    Raises
+    ------
+    TableError
+        If no regions were written, or their table is damaged.
     """
     path = _atlas_table(out_dir, name)
+    if not path.exists():
+        raise TableError(
+            f"{path}: the regions of atlas {name} are unknown, since no series or matrix names "
+            "them; give the atlas that they were made with by --atlas"
+        )
     table = tables.read_table(path)
     about = tables.read_json(path.with_suffix(".json"))
     xyz = np.array([table.numbers(axis) for axis in "xyz"]).T

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.bids.runs.confound_values import check_confounds, check_displacement
 from circuitshift.pipeline.errors import (
     ConfoundsError,
     InputError,
@@ -249,7 +250,8 @@ def load_regressors(
     Raises
     ------
     ConfoundsError
-        If columns are missing, which are all listed, or the table does not match the image.
+        If columns are missing, which are all listed, the table does not match the image, or
+        values cannot be right, such as a negative framewise displacement.
     TooLittleDataError
         If no volume is retained, or the run is too short for the strategy.
     """
@@ -262,6 +264,7 @@ def load_regressors(
     n = table.n_rows
     n_dummy = _n_dummy(table, dummy_scans)
     fd = table.numbers(_FD) if _FD in table.columns else np.full(n, np.nan)
+    check_displacement(confounds, fd)
     keep = np.arange(n) >= n_dummy
     if strategy.fd_threshold_mm is not None:
         if _FD not in table.columns:
@@ -345,10 +348,12 @@ def _select(table: tables.Table, strategy: Strategy) -> tuple[tuple[str, ...], F
     for family in families:
         if not any(_belongs(name, family) for name in names):
             raise _unusable(table.path, strategy, f"it has no columns of type {family}")
-    invalid = [name for name, column in zip(names, values.T, strict=True) if np.isnan(column).any()]
+    used = dict(zip(names, values.T, strict=True))
+    invalid = [name for name, column in used.items() if np.isnan(column).any()]
     if invalid:
         reason = f"columns {', '.join(invalid[:5])} contain n/a after the first volume"
         raise _unusable(table.path, strategy, reason)
+    check_confounds(table.path, used)
     return names, values
 
 

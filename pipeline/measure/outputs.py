@@ -1,7 +1,7 @@
 """Write the outputs of a run under one strategy and one atlas: file names, files and table row."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +67,12 @@ class RunOutput:
         Median temporal signal-to-noise ratio over the voxels of the mask; NaN if unavailable.
     views : tuple of str
         Paths of images and figures for the participant report, relative to the output folder.
+    notes : tuple of str
+        For series and matrices of other programs, what was resolved while reading them.
+    global_signal_removed : bool, optional
+        Whether the global signal was regressed out; None if this is unknown.
+    given : mapping of str to object
+        For series and matrices of other programs, further content of the JSON file.
     reasons : tuple of (str, str), optional
         Keyword and sentence of each reason for an exclusion; None to apply the thresholds of
         `circuitshift.pipeline.measure.run_quality.exclude_run`.
@@ -91,6 +97,9 @@ class RunOutput:
     std_dvars: Floats | None = None
     median_tsnr: float = float("nan")
     views: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    global_signal_removed: bool | None = None
+    given: Mapping[str, object] = field(default_factory=dict)
     reasons: tuple[tuple[str, str], ...] | None = None
     cut_at_min: float | None = None
     part_of: str = ""
@@ -226,6 +235,9 @@ def write_product(
             "StorageFormat": "Full",
             **common,
             "RegionsMissing": missing,
+            "GlobalSignalRemoved": output.global_signal_removed,
+            **output.given,
+            "InputNotes": list(output.notes),
             "Row": row,
             "Views": list(output.views),
             "Files": {path.as_posix(): tables.checksum(out_dir / path) for path in written},
@@ -241,7 +253,7 @@ def _written_files(output: RunOutput) -> list[str]:
     moved = output.keep is not None and output.fd_mm is not None
     has = {
         "timeseries": output.series is not None,
-        "coverage": output.coverage is not None,
+        "coverage": output.coverage is not None and output.parcels is not None,
         "motion": moved,
         "outliers": moved,
         "relmat": True,
@@ -294,11 +306,12 @@ def _row(
         "strategy": output.strategy,
         "status": "excluded" if reasons else "combined" if output.part_of else "included",
         "code": "; ".join(code for code, _ in notes) or None,
-        "reason": "; ".join(reason for _, reason in notes) or None,
+        "reason": "; ".join(reason for _, reason in notes) or " ".join(output.notes) or None,
         **{name: getattr(output.retained, name) for name in _RETAINED},
         "median_tsnr": output.median_tsnr,
         "n_regions": len(coverage),
         "n_regions_lost": len(missing),
+        "global_signal_removed": output.global_signal_removed,
     }
 
 

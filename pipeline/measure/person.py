@@ -6,13 +6,17 @@ computed again.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.bids.input_types import is_image
+from circuitshift.pipeline.bids.runs.acquisition import acquisition_of
+from circuitshift.pipeline.bids.runs.confound_values import dummy_note
+from circuitshift.pipeline.bids.runs.identical import copies_among
 from circuitshift.pipeline.errors import (
     CircuitshiftError,
     InputError,
@@ -20,7 +24,7 @@ from circuitshift.pipeline.errors import (
     TableError,
 )
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.io.digests import Digests, recorded_digests
+from circuitshift.pipeline.io.digests import UNREAD, Digests, recorded_digests
 from circuitshift.pipeline.io.provenance import hash_of
 from circuitshift.pipeline.measure.outputs import runs_table, stem_of
 from circuitshift.pipeline.measure.run import (
@@ -57,7 +61,8 @@ RUNS_COLUMNS: dict[str, str] = {
     "status": "included, excluded (measured, but below a threshold), combined (part of the "
     "concatenated series of its visit, which are another row), or failed (not measured)",
     "code": "Reason for exclusion or failure as a keyword; several are separated by semicolons",
-    "reason": "Reason for exclusion or failure as a sentence",
+    "reason": "Reason for exclusion or failure as a sentence; for included series and matrices of "
+    "other programs, what was resolved while reading them",
     "n_volumes": "Number of volumes of the run",
     "n_dummy": "Number of non-steady-state volumes that were dropped at the start",
     "n_censored": "Number of volumes that were censored for motion",
@@ -72,6 +77,8 @@ RUNS_COLUMNS: dict[str, str] = {
     "mask",
     "n_regions": "Number of regions of the atlas",
     "n_regions_lost": "Number of regions with too little signal, whose edges are n/a",
+    "global_signal_removed": "Whether the global signal was regressed out: by the strategy or, for "
+    "series and matrices, by their JSON files or design; n/a if unknown",
     "relmat": "Path of the edge matrix, relative to the output folder",
 }
 
@@ -117,8 +124,9 @@ def measure_participant(
     """
     rows = _problem_rows(problems)
     with recorded_digests(f"sub-{participant}", out_dir) as digests:
+        copies = _copies(runs, digests)
         for together in measured_together(runs, settings):
-            rows += _rows_or_failures(together, settings, out_dir, digests)
+            rows += _rows_or_failures(together, settings, out_dir, digests, copies=copies)
     return ParticipantFiles(_write_rows(rows, participant, out_dir))
 
 
@@ -155,8 +163,9 @@ def is_measured(
     bool
     """
     rows = _problem_rows(problems)
+    copies = _copies(runs, digests)
     for together in measured_together(runs, settings):
-        done = _rows_without_measuring(together, settings, out_dir, digests)
+        done = _rows_without_measuring(together, settings, out_dir, digests, copies=copies)
         if done is None:
             return False
         rows += done
@@ -206,7 +215,7 @@ def are_measured(
     -------
     bool
     """
-    rows = _rows_without_measuring(together, settings, out_dir, digests)
+    rows = _rows_without_measuring(together, settings, out_dir, digests, copies={})
     return rows is not None and all(row["status"] != "failed" for row in rows)
 
 
@@ -263,12 +272,25 @@ def _is_written(path: Path, columns: Mapping[str, Sequence[object]]) -> bool:
         return False
 
 
+def _copies(runs: Sequence[Run], digests: Digests) -> dict[Run, str]:
+    """Return a sentence for each run of a participant whose data are those of another run."""
+    contents = []
+    for run in runs:
+        try:
+            content = digests.of(run.path)
+        except (OSError, InputError):  # reported where the run is measured
+            content = ""
+        contents.append((run, "" if content == UNREAD else content))
+    return copies_among(contents)
+
+
 class _Checked(NamedTuple):
-    """A run that can be measured, the hashes of what it depends on, and notes on its metadata."""
+    """A run that can be measured, what its outputs depend on, notes and its acquisition."""
 
     run: Run
     key: Mapping[str, str]
     notes: tuple[str, ...]
+    facts: Mapping[str, object]
 
 
 class _Together(NamedTuple):
@@ -281,7 +303,12 @@ class _Together(NamedTuple):
 
 
 def _check(
-    runs: Sequence[Run], settings: AnalysisSettings, out_dir: Path, digests: Digests
+    runs: Sequence[Run],
+    settings: AnalysisSettings,
+    out_dir: Path,
+    digests: Digests,
+    *,
+    copies: Mapping[Run, str],
 ) -> _Together:
     """Check the metadata of runs and hash what they depend on; errors become rows."""
     checked: list[_Checked] = []
@@ -294,8 +321,11 @@ def _check(
             if problems:
                 failures += _unusable(complete, problems)
                 continue
+            if copied := copies.get(run):
+                failures.append(failed_row(stem_of(run), run.session, "identical-data", copied))
+                continue
             key = run_key(complete, settings, out_dir, digests)
-            checked.append(_Checked(complete, key, notes))
+            checked.append(_Checked(complete, key, notes, acquisition_of(complete)))
         except (CircuitshiftError, OSError) as error:
             failures.append(failure_of(run, error))
             is_read = False
@@ -314,20 +344,30 @@ def _check(
 
 
 def _rows_or_failures(
-    runs: Sequence[Run], settings: AnalysisSettings, out_dir: Path, digests: Digests
+    runs: Sequence[Run],
+    settings: AnalysisSettings,
+    out_dir: Path,
+    digests: Digests,
+    *,
+    copies: Mapping[Run, str],
 ) -> list[Row]:
     """Measure runs unless their outputs are valid; return an error as a row."""
-    found = _check(runs, settings, out_dir, digests)
+    found = _check(runs, settings, out_dir, digests, copies=copies)
     done = _finished(found, settings, out_dir, digests, update=True)
     if done is not None:
         return done
+    measured = [c.run for c in found.checked]
     about = {c.run: c for c in _with_visit(found.checked, settings)}
+    confounds_notes = cache(partial(_confounds_notes, settings=settings))
 
     def sidecar(run: Run, atlas: Atlas) -> dict[str, object]:
         placed = atlas if is_image(run) else None
-        return {**about_run(run, placed, about[run].notes, out_dir), **about[run].key}
+        _, key, notes, facts = about[run]
+        noted: dict[str, object] = {}
+        if is_image(run) and run in measured:
+            noted = {"InputNotes": confounds_notes(run)}
+        return {**about_run(run, placed, notes, out_dir, acquisition=facts), **key, **noted}
 
-    measured = [c.run for c in found.checked]
     if settings.needs_visits:
         rows = measure_visit(
             measured, settings, out_dir, is_ordered=found.is_ordered, about=sidecar
@@ -347,7 +387,8 @@ def _with_visit(checked: Sequence[_Checked], settings: AnalysisSettings) -> list
     if settings.combine_runs != "concatenate" or len(checked) < 2:
         return list(checked)
     visit = visit_run([c.run for c in checked])
-    return [*checked, _Checked(visit, checked[0].key, ())]
+    key = {**checked[0].key, "SourceDigest": ""}  # it is no copy of its first run
+    return [*checked, _Checked(visit, key, (), {})]
 
 
 def _finished(
@@ -368,7 +409,13 @@ def _finished(
             settings,
             out_dir,
             key=checked.key,
-            notes=checked.notes,
+            about=partial(
+                about_run,
+                checked.run,
+                notes=checked.notes,
+                out_dir=out_dir,
+                acquisition=checked.facts,
+            ),
             digests=digests,
             update=update,
             kinds=combined if is_visit else None,
@@ -379,11 +426,29 @@ def _finished(
     return [*rows, *found.failures]
 
 
+def _confounds_notes(run: Run, settings: AnalysisSettings) -> list[str]:
+    """Note traces of volumes before the steady state in the confounds of a run."""
+    if run.confounds is None or settings.dummy_scans is not None:
+        return []
+    table = tables.read_table(run.confounds)
+    columns = {}
+    for name in table.columns:
+        with suppress(TableError):  # reported where the column is used
+            columns[name] = table.numbers(name)
+    note = dummy_note(run.confounds, columns)
+    return [note] if note else []
+
+
 def _rows_without_measuring(
-    runs: Sequence[Run], settings: AnalysisSettings, out_dir: Path, digests: Digests
+    runs: Sequence[Run],
+    settings: AnalysisSettings,
+    out_dir: Path,
+    digests: Digests,
+    *,
+    copies: Mapping[Run, str],
 ) -> list[Row] | None:
     """Return the rows of runs if they can be determined without measuring, otherwise None."""
-    found = _check(runs, settings, out_dir, digests)
+    found = _check(runs, settings, out_dir, digests, copies=copies)
     return _finished(found, settings, out_dir, digests) if found.is_read else None
 
 

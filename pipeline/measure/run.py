@@ -14,21 +14,16 @@ from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.bids.input_types import input_type_of
-from circuitshift.pipeline.errors import (
-    CircuitshiftError,
-    InputError,
-    OutputError,
-    TableError,
-)
-from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.errors import CircuitshiftError, InputError, OutputError
 from circuitshift.pipeline.io.nifti import Header, read_header
 from circuitshift.pipeline.measure import denoise, extract
 from circuitshift.pipeline.measure import quality_images as views
 from circuitshift.pipeline.measure import voxelwise as voxels
-from circuitshift.pipeline.measure.atlas_files import atlas_for, read_atlas
+from circuitshift.pipeline.measure.atlas_files import atlas_for
+from circuitshift.pipeline.measure.given.runs import matrix_output, series_output
 from circuitshift.pipeline.measure.outputs import RunOutput, desc_of, stem_of, write_product
 from circuitshift.pipeline.measure.visits import combine
-from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, RetainedData, Run, Strategy
+from circuitshift.pipeline.records import AnalysisSettings, Run, Strategy
 
 __all__ = [
     "error_code",
@@ -274,6 +269,7 @@ def _from_bold(
                     regressors.std_dvars,
                     float("nan") if blocks is None else blocks.median_tsnr,
                     tuple(view_files),
+                    global_signal_removed=strategy.gsr,
                 )
         except CircuitshiftError as error:
             row = failed_row(stem_of(run), run.session, error_code(error), str(error))
@@ -316,55 +312,17 @@ def _from_series(
 ) -> Iterable[RunOutput]:
     """Compute edges from regional series of other software, without denoising."""
     del failures
-    labels, values = tables.read_series(run.path)
-    atlas = _atlas_of(run, out_dir)
-    series = _in_order(run, atlas, labels, values.T).T
-    n = len(series)
-    minutes = np.nan if run.t_r_s is None else n * run.t_r_s / 60
-    retained = RetainedData(n, 0, 0, n, minutes, 0, float(n), float("nan"))
-    matrix = connectivity.correlation(series, settings.estimator)
-    yield RunOutput(atlas, AS_GIVEN, "", matrix, retained, series=series)
+    yield series_output(run, settings, out_dir)
 
 
 def _from_matrix(
     run: Run, settings: AnalysisSettings, out_dir: Path, failures: list[Row]
 ) -> Iterable[RunOutput]:
-    """Return an edge matrix of other software without changes, in the order of the atlas."""
+    """Return an edge matrix of other software, in the order of the atlas."""
     del failures
     refuse_matrices([run], settings)
-    labels, values = tables.read_matrix(run.path)
-    atlas = _atlas_of(run, out_dir)
-    if np.nanmax(np.abs(values), initial=0.0) > 1 + 1e-6:
-        raise TableError(
-            f"{run.path}: it contains values outside -1 to 1; provide correlations (r), not "
-            "Fisher z"
-        )
-    rows = _in_order(run, atlas, labels, values)
-    matrix = _in_order(run, atlas, labels, rows.T).T
-    nan = float("nan")
-    yield RunOutput(atlas, AS_GIVEN, "", matrix, RetainedData(0, 0, 0, 0, nan, 0, 1.0, nan))
+    yield matrix_output(run, settings, out_dir)
 
 
 #: Function that measures a run, by the content of its input type.
 _MEASURE_BY_CONTENT = {"image": _from_bold, "series": _from_series, "matrix": _from_matrix}
-
-
-def _in_order(run: Run, atlas: Atlas, labels: Sequence[str], rows: Floats) -> Floats:
-    """Sort rows into the order of the atlas by name; rows of missing regions are NaN."""
-    place = {label: k for k, label in enumerate(labels)}
-    extra = sorted(set(labels) - set(atlas.labels))
-    if extra:
-        raise TableError(
-            f"{run.path}: {len(extra)} of its columns are not in atlas {atlas.name} "
-            f"({', '.join(extra[:5])}{', ...' * (len(extra) > 5)}); specify the atlas with which "
-            "it was computed by --atlas"
-        )
-    out = np.full((len(atlas.regions), rows.shape[1]), np.nan)
-    for k, label in enumerate(atlas.labels):
-        if label in place:
-            out[k] = rows[place[label]]
-    return out
-
-
-def _atlas_of(run: Run, out_dir: Path) -> Atlas:
-    return read_atlas(out_dir, run.atlas)

@@ -1,15 +1,17 @@
 """Decide whether the outputs of a run are still valid or must be computed again.
 
-Outputs are valid as long as three hashes in the JSON file of the matrix are unchanged, and all
+Outputs are valid as long as four hashes in the JSON file of the matrix are unchanged, and all
 output files exist with the content that was written:
 
 - ``InputsHash``: content of the image, mask, confounds table and its JSON file, segmentation, atlas
-  and strategies, and the repetition time, but not names of folders and times of files;
+  and strategies (of a series or matrix: of the tables beside it, and what its JSON files declare),
+  and the repetition time, but not names of folders and times of files;
+- ``SourceDigest``: content of the image, series or matrix alone, by which copies are found;
 - ``SettingsHash``: settings of the measurement, which do not include circuits;
 - ``CodeHash``: source of `circuitshift.pipeline.measure.run` and of all modules that it imports.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,8 @@ from circuitshift.pipeline.io.provenance import code_hash, hash_of
 from circuitshift.pipeline.measure import quality_images as views
 from circuitshift.pipeline.measure import run as measuring
 from circuitshift.pipeline.measure.atlas_files import atlas_for, read_atlas
+from circuitshift.pipeline.measure.given.companions import companions_of
+from circuitshift.pipeline.measure.given.declared import declared_about
 from circuitshift.pipeline.measure.outputs import desc_of, estimator_of, outputs_of
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, Run
 
@@ -57,7 +61,8 @@ def run_key(
     Returns
     -------
     dict of str to str
-        Hashes with the keys ``InputsHash``, ``CodeHash`` and ``SettingsHash``.
+        Hashes with the keys ``InputsHash``, ``CodeHash`` and ``SettingsHash``, and the digest of
+        the image, series or matrix itself with the key ``SourceDigest``.
 
     Raises
     ------
@@ -82,9 +87,11 @@ def run_key(
         run.path.name,
         run.entities,
         run.t_r_s,
+        *([] if is_image(run) else [declared_about(run, companions_of(run))]),
     )
     return {
         "InputsHash": inputs,
+        "SourceDigest": digests.of(run.path),
         "CodeHash": measuring_code(),
         "SettingsHash": settings.by_content().digest(),
     }
@@ -93,7 +100,7 @@ def run_key(
 def _files(run: Run) -> list[Path | None]:
     """List all files that are read to measure a run."""
     if not is_image(run):
-        return [run.path]
+        return [run.path, *companions_of(run).files]
     sidecar = None if run.confounds is None else run.confounds.with_suffix(".json")
     if sidecar is not None and not sidecar.exists():
         sidecar = None
@@ -111,7 +118,12 @@ def _hash(regions: tuple[Region, ...]) -> str:
 
 
 def about_run(
-    run: Run, atlas: Atlas | None, notes: Sequence[str], out_dir: Path
+    run: Run,
+    atlas: Atlas | None,
+    notes: Sequence[str],
+    out_dir: Path,
+    *,
+    acquisition: Mapping[str, object],
 ) -> dict[str, object]:
     """Return the content of the JSON file of a matrix that describes the run, not the measurement.
 
@@ -128,16 +140,20 @@ def about_run(
         Notes from `circuitshift.pipeline.bids.run_metadata.check_run`.
     out_dir : Path
         Root of the output data set.
+    acquisition : mapping of str to object
+        Facts from `circuitshift.pipeline.bids.runs.acquisition.acquisition_of`.
 
     Returns
     -------
     dict
-        Content with the keys ``Preprocessing``, ``PreprocessingReport`` and ``Notes``.
+        Content with the keys ``Preprocessing``, ``PreprocessingReport``, ``Notes`` and
+        ``Acquisition``.
     """
     return {
         "Preprocessing": views.preprocessed_by(run) if is_image(run) else "",
         "PreprocessingReport": views.fmriprep_report(run, out_dir),
         "Notes": [*notes, *_space_note(atlas, run)],
+        "Acquisition": dict(acquisition),
     }
 
 
@@ -157,7 +173,7 @@ def finished_rows(
     out_dir: Path,
     *,
     key: Mapping[str, str],
-    notes: Sequence[str],
+    about: Callable[[Atlas | None], Mapping[str, object]],
     digests: Digests,
     update: bool = False,
     kinds: Container[tuple[object, object]] | None = None,
@@ -174,8 +190,8 @@ def finished_rows(
         Root of the output data set.
     key : mapping of str to str
         Hashes from `run_key`.
-    notes : sequence of str
-        Notes from `circuitshift.pipeline.bids.run_metadata.check_run`.
+    about : callable
+        Function that takes an atlas and returns the content of `about_run`.
     digests : Digests
         Digests of files.
     update : bool
@@ -197,7 +213,7 @@ def finished_rows(
         content = _valid_sidecar(path.with_suffix(".json"), key, out_dir, digests)
         if content is None:
             return None
-        current = content | about_run(run, atlas, notes, out_dir)
+        current = content | dict(about(atlas))
         if current != content:
             if not update:
                 return None

@@ -35,6 +35,7 @@ from circuitshift.pipeline.study.members import (
     study_members,
 )
 from circuitshift.pipeline.study.preregistration import compare_plan, installed_code, plan_of
+from circuitshift.pipeline.study.protocol.add import add_protocol
 from circuitshift.pipeline.study.quality import exclude_rated
 from circuitshift.pipeline.study.ratings import FOLDER, Rating, read_ratings
 from circuitshift.pipeline.study.resolution.describe import DESIGN_FILE, design_record
@@ -48,7 +49,7 @@ from circuitshift.pipeline.study.verdict_file import (
     Context,
     Fitted,
     edge_motion,
-    is_gsr,
+    global_signal_of,
     verdict_content,
 )
 
@@ -235,7 +236,8 @@ def resolve_study(measurements: GroupInput, stated: StudyFile) -> tuple[Resoluti
     Returns
     -------
     resolution : Resolution
-        The design with the grounds of each decision, or the reasons why it cannot be resolved.
+        The design with the grounds of each decision and differences of the protocol, or the reasons
+        why it cannot be resolved, which include copied data.
     observed : Observed
         The facts from which it was resolved.
     """
@@ -244,7 +246,7 @@ def resolve_study(measurements: GroupInput, stated: StudyFile) -> tuple[Resoluti
         if ":" not in row["person"] and row["session"] != tables.NOT_AVAILABLE:
             sessions.setdefault(row["person"], []).append(row["session"])
     observed = observe(sessions, measurements.participants)
-    return resolve(stated, observed), observed
+    return add_protocol(resolve(stated, observed), observed, measurements.rows), observed
 
 
 def run_group(
@@ -359,6 +361,7 @@ def _analyse(
         "selection": selection,
         "notes": [
             *measurements.notes,
+            *resolution.protocol.get("notes", ()),
             *notes,
             *_other_code(data_sets),
             *fitted.cohort.notes,
@@ -504,6 +507,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
         sessions = harmonised(sessions, context.measurements, context.members, design)
     cohort = pairing.assemble(sessions, context.members, design)
     sessions = pairing.share_memory(sessions, cohort, design)
+    global_signal = global_signal_of(strategy, context, cohort.baseline)
     visits = model.Visits(
         cohort.baseline,
         cohort.followup,
@@ -520,7 +524,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
         symptom=cohort.symptom,
         blocks=cohort.site,
         weights=cohort.weights,
-        global_signal_removed=is_gsr(strategy, context.settings),
+        global_signal_removed=bool(global_signal.removed),
     )
     rules = model.Rules(
         n_permutations=design.n_permutations,
@@ -531,7 +535,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
     )
     rng = np.random.default_rng(design.seed)
     analysis = model.analyse(visits, context.positions(), rng=rng, rules=rules)
-    return Fitted(strategy, cohort, sessions, visits, rules, analysis)
+    return Fitted(strategy, cohort, sessions, visits, rules, analysis, global_signal)
 
 
 def _analyse_or_explain(context: Context, strategy: str) -> tuple[model.Analysis | None, str]:

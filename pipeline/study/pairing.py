@@ -363,13 +363,21 @@ def share_memory(
 def _again(
     healthy: Sequence[Member], sessions: Mapping[tuple[str, str], Measured], design: Design
 ) -> Floats | None:
-    """Return the follow-up of reference participants who also have a baseline.
+    """Return the second visits of the reference group, for reliability.
 
-    These pairs of visits measure test-retest reliability.
+    The second visit is the follow-up, or the first of the stated visits at which a participant of
+    the reference group was measured again. Participants without a baseline have none.
     """
-    labels = (design.baseline, design.followup)
-    pairs = [[sessions.get((m.participant, label)) for label in labels] for m in healthy]
-    again = [second.z if first and second else None for first, second in pairs]
+    later = dict.fromkeys((design.followup, *design.visits))
+
+    def second(participant: str) -> Measured | None:
+        if (participant, design.baseline) not in sessions:
+            return None
+        visits = (sessions.get((participant, v)) for v in later if v != design.baseline)
+        return next((visit for visit in visits if visit is not None), None)
+
+    found = [second(member.participant) for member in healthy]
+    again = [None if visit is None else visit.z for visit in found]
     size = next((z.size for z in again if z is not None), 0)
     if not size:
         return None

@@ -342,8 +342,9 @@ def read_study_file(path: Path) -> StudyFile:
         raise TableError(f"{path}: the file is not TOML ({error}); correct its syntax") from None
     problems: list[InputProblem] = []
     stated: list[tuple[str, Any]] = []
-    criteria: list[tuple[str, str, tuple[str, ...]]] = []
     for name, table in content.items():
+        if name == "input":  # read by pipeline.bids.convert.description before this file
+            continue
         if name not in STUDY_KEYS or not isinstance(table, dict):
             problems.append(_unknown(path, f"table [{name}]", name, STUDY_KEYS))
             continue
@@ -351,17 +352,23 @@ def read_study_file(path: Path) -> StudyFile:
             wrong = _wrong_value(path, name, key, value)
             if wrong:
                 problems.append(wrong)
-            elif key in _ROLES and isinstance(value, dict):
-                criteria += [(key, str(column), _texts(item)) for column, item in value.items()]
-            elif key in _ROLES:
-                stated.append((key, _texts(value)))
             else:
-                stated.append(("group_column" if key == "column" else key, _frozen(value)))
+                stated += _flat(key, value)
     if problems:
         raise InputProblemsError(f"{path.name} cannot be used", problems)
-    if criteria:
-        stated.append(("criteria", tuple(criteria)))
-    return StudyFile(path, tuple(stated))
+    criteria = tuple(item for key, items in stated if key == "criteria" for item in items)
+    stated = [(key, value) for key, value in stated if key != "criteria"]
+    return StudyFile(path, (*stated, *([("criteria", criteria)] if criteria else ())))
+
+
+def _flat(key: str, value: object) -> list[tuple[str, Any]]:
+    """Return a key of the study file, with a value that can be hashed, in the form of `Design`."""
+    if key in _ROLES and isinstance(value, dict):
+        criteria = [(key, str(column), _texts(item)) for column, item in value.items()]
+        return [("criteria", tuple(criteria))]
+    if key in _ROLES:
+        return [(key, _texts(value))]
+    return [("group_column" if key == "column" else key, _frozen(value))]
 
 
 def _texts(value: object) -> tuple[str, ...]:

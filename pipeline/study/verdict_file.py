@@ -5,8 +5,8 @@ analyses, warnings and settings.
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,12 @@ from circuitshift.pipeline.measure.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.model import analyse as model
 from circuitshift.pipeline.model.change_size import identifiability
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
+from circuitshift.pipeline.stats.global_signal import (
+    GlobalSignalDetection,
+    GlobalSignalStatus,
+    global_signal_status,
+    global_signal_was_removed,
+)
 from circuitshift.pipeline.study import pairing
 from circuitshift.pipeline.study import tables as group_tables
 from circuitshift.pipeline.study.members import GroupInput
@@ -34,6 +40,7 @@ __all__ = [
     "Fitted",
     "baseline_halves",
     "edge_motion",
+    "global_signal_of",
     "is_gsr",
     "verdict_content",
 ]
@@ -95,6 +102,8 @@ class Fitted:
         Rules of the tests.
     analysis : Analysis
         Result of the model.
+    global_signal : GlobalSignalStatus
+        Whether the global signal was regressed out, and how this is known.
     """
 
     strategy: str
@@ -103,6 +112,57 @@ class Fitted:
     visits: model.Visits
     rules: model.Rules
     analysis: model.Analysis
+    global_signal: GlobalSignalStatus
+
+
+def global_signal_of(strategy: str, context: Context, baseline: Floats) -> GlobalSignalStatus:
+    """Return whether the global signal was regressed out before the edges were estimated.
+
+    Parameters
+    ----------
+    strategy : str
+        Name of a strategy, or `AS_GIVEN` for series and matrices from other software.
+    context : Context
+        Data and design of the study.
+    baseline : ndarray, shape (n_participants, n_edges)
+        Edges at the baseline, from which it is detected if neither the study file nor the files of
+        the runs state it.
+
+    Returns
+    -------
+    GlobalSignalStatus
+    """
+    if strategy != AS_GIVEN:
+        return GlobalSignalStatus(is_gsr(strategy, context.settings), "strategy")
+    none = GlobalSignalDetection(None, float("nan"), float("nan"), "")
+    is_partial = context.settings.estimator == "partial"  # always near zero, with and without
+    detection = none if is_partial else global_signal_was_removed(baseline)
+    stated = context.design.global_signal_removed
+    words = {"true": True, "false": False}
+    declared = [
+        words.get(row.get("global_signal_removed", "").lower())
+        for row in context.measurements.rows
+        if row["status"] == "included" and row["strategy"] == strategy
+    ]
+    status = global_signal_status(declared if stated is None else [stated], detection)
+    return status if stated is None else replace(status, source="stated")
+
+
+def _global_signal_sentences(status: GlobalSignalStatus) -> list[str]:
+    """Return warnings about the global signal in series and matrices from other software."""
+    if status.source == "detected" and status.removed:
+        return [
+            "The global signal was regressed out of the given series or matrices, as their edges "
+            "show: mean connectivity is near zero in all participants. If this is wrong, state "
+            "global_signal_removed = false under [model] of the study file."
+        ]
+    if status.source == "unknown":
+        return [
+            "Whether the global signal was regressed out of the given series or matrices is not "
+            "available, and the edges do not show it. If it was, global terms have no meaning: "
+            "state global_signal_removed under [model] of the study file."
+        ]
+    return list(status.warnings)
 
 
 def is_gsr(strategy: str, settings: AnalysisSettings) -> bool:
@@ -217,6 +277,7 @@ def verdict_content(
     verdict, deviation = analysis.verdict, analysis.deviation
     roles = [m.role for m in cohort.pairs]
     warnings = [*verdict.warnings, *_gsr_warning(analysis, sensitivity, settings)]
+    warnings += _global_signal_sentences(fitted.global_signal)
     warnings += context.measurements.doubts
     warnings += _other_data_warning(context, cohort)
     excluded = _exclusion_by_arm(context.members, cohort)
@@ -256,6 +317,7 @@ def verdict_content(
         "exclusion_by_arm": excluded,
         "flow": _flow(context, cohort),
         "strategy": fitted.strategy,
+        "global_signal": asdict(fitted.global_signal),
         "covariates": [
             *cohort.covariate_names,
             *["change in mean framewise displacement"] * (cohort.motion_mm is not None),
@@ -364,7 +426,10 @@ def _motion_confound(context: Context, fitted: Fitted) -> dict[str, object]:
 
 
 def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] | None:
-    """Return the edges of the first and second half of the baseline runs.
+    """Return edges of the two halves of the baseline of each participant.
+
+    The halves are those of each run, where its series are available; otherwise, of matrices, the
+    odd and the even runs.
 
     Parameters
     ----------
@@ -376,27 +441,22 @@ def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] |
     Returns
     -------
     tuple of two ndarray, shape (n_pairs, n_edges), or None
-        Edges of each participant with both visits, averaged over runs. None if the time series of
-        at least one participant are not available.
+        Edges of each participant with both visits, averaged over runs. None if a participant has
+        neither series nor two runs.
     """
-    design = context.design
     participants = [member.participant for member in fitted.cohort.pairs]
+    rows = _baseline_rows(context, fitted)
     found: dict[str, list[tuple[Floats, Floats]]] = {person: [] for person in participants}
-    for row in context.measurements.rows:
-        wanted = (
-            row["status"] == "included"
-            and row["strategy"] == fitted.strategy
-            and row["atlas"] == context.atlas.name
-            and row["session"] == design.baseline
-            and row["person"] in found
-        )
+    for row in rows:
         name = re.sub("_stat-[a-z]+correlation_relmat", "_stat-mean_timeseries", row["relmat"])
         path = Path(row["root"]) / name
-        if wanted and path.exists():
+        if path.exists():
             series = tables.read_series(path)[1]
             cut = len(series) // 2
             parts = series[:cut], series[cut:]
             found[row["person"]].append(tuple(connectivity.edges(p) for p in parts))  # type: ignore[arg-type]
+    if not all(found.values()):
+        found = _baseline_runs(rows, participants)
     if not all(found.values()):
         return None
     first, second = (
@@ -404,3 +464,33 @@ def baseline_halves(context: Context, fitted: Fitted) -> tuple[Floats, Floats] |
         for k in (0, 1)
     )
     return first, second
+
+
+def _baseline_rows(context: Context, fitted: Fitted) -> list[Mapping[str, str]]:
+    """Return the rows of the baseline runs of the participants with both visits."""
+    participants = {member.participant for member in fitted.cohort.pairs}
+    return [
+        row
+        for row in context.measurements.rows
+        if row["status"] == "included"
+        and row["strategy"] == fitted.strategy
+        and row["atlas"] == context.atlas.name
+        and row["session"] == context.design.baseline
+        and row["person"] in participants
+    ]
+
+
+def _baseline_runs(
+    rows: Sequence[Mapping[str, str]], participants: Sequence[str]
+) -> dict[str, list[tuple[Floats, Floats]]]:
+    """Return the mean edges of the odd and the even runs of participants who have two or more."""
+    runs: dict[str, list[Floats]] = {person: [] for person in participants}
+    for row in sorted(rows, key=lambda row: row["relmat"]):
+        path = Path(row["root"]) / row["relmat"]
+        if path.exists():
+            matrix = tables.read_matrix(path)[1]
+            runs[row["person"]].append(connectivity.fisher_z(connectivity.from_matrix(matrix)))
+    return {
+        person: [(np.mean(own[::2], axis=0), np.mean(own[1::2], axis=0))] if len(own) > 1 else []
+        for person, own in runs.items()
+    }

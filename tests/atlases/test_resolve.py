@@ -448,3 +448,65 @@ def test_a_circuit_between_identical_sides_is_refused(tmp_path: Path) -> None:
     text = GOOD.replace("dlpfc_amygdala.targets", "mine.seeds")
     with pytest.raises(CircuitError, match="seeds and targets are the same regions"):
         load_circuits(named("Aal", *AAL), ["mine"], files=[written(tmp_path, text)])
+
+
+# -------------------------------------------------------------------------------- CONN
+
+CONN = (
+    "networks.DefaultMode.MPFC (1,55,-3)",
+    "networks.DefaultMode.PCC (1,-61,38)",
+    "networks.FrontoParietal.LPFC (L) (-43,33,28)",
+    "networks.DorsalAttention.FEF (L) (-27,-9,64)",
+    "networks.Salience.ACC (0,22,35)",
+    "networks.Salience.AInsula (L) (-44,13,1)",
+    "atlas.MidFG r (Middle Frontal Gyrus Right)",
+    "atlas.Amygdala l",
+    "atlas.Hippocampus r",
+    "atlas.aPaHC r (Parahippocampal Gyrus, anterior division Right)",
+    "atlas.MedFC (Frontal Medial Cortex)",
+    "atlas.PC (Cingulate Gyrus, posterior division)",
+    "atlas.AC (Cingulate Gyrus, anterior division)",
+    "atlas.AG l (Angular Gyrus Left)",
+    "atlas.IC l (Insular Cortex Left)",
+    "atlas.SPL l (Superior Parietal Lobule Left)",
+    "atlas.SubCalC (Subcallosal Cortex)",
+    "atlas.PaCiG r (Paracingulate Gyrus Right)",
+    "atlas.Accumbens l",
+    "atlas.Cereb1 l (Cerebelum Crus1 Left)",
+)
+
+
+def conn(prefix: str) -> Atlas:
+    """Atlas of CONN's regions, with the networks that their names state."""
+    labels = [label for label in CONN if label.startswith(prefix)]
+    networks = [label.split(".")[1] if label.startswith("networks") else "" for label in labels]
+    return Atlas(
+        "conn",
+        tuple(
+            infer_region(k, label, network=network)
+            for k, (label, network) in enumerate(zip(labels, networks, strict=True), 1)
+        ),
+        "table",
+    )
+
+
+def test_circuits_resolve_on_the_networks_and_the_atlas_of_conn() -> None:
+    atlas = conn("")
+    found = circuits_on(atlas)
+    assert set(found) == LISTED
+    assert names(atlas, found["dmn"].seeds) == list(CONN[:2])
+    assert names(atlas, found["tpn"].seeds) == list(CONN[2:4])
+    assert names(atlas, found["salience"].seeds) == list(CONN[4:6])
+    assert names(atlas, found["dlpfc_amygdala"].seeds) == [CONN[6]]
+    assert names(atlas, found["dlpfc_amygdala"].targets) == [CONN[7]]
+
+
+def test_circuits_resolve_on_the_atlas_of_conn_alone() -> None:
+    atlas = conn("atlas")
+    found = circuits_on(atlas)
+    assert set(found) == LISTED
+    assert names(atlas, found["dmn"].seeds) == [CONN[10], CONN[11], CONN[13]]
+    assert names(atlas, found["tpn"].seeds) == [CONN[6], CONN[15]]
+    assert names(atlas, found["salience"].seeds) == [CONN[12], CONN[14]]
+    assert names(atlas, found["hippocampus_mpfc"].seeds) == [CONN[8]]
+    assert names(atlas, found["mpfc_amygdala"].seeds) == [CONN[10]]

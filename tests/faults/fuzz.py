@@ -31,7 +31,9 @@ from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.bids.participants import read_participants
 from circuitshift.pipeline.io import nifti, tables
+from circuitshift.pipeline.io.number_tables import read_number_matrix, read_number_series
 from circuitshift.pipeline.measure import denoise, extract
+from circuitshift.pipeline.measure.given.matrix_values import to_correlations
 from circuitshift.pipeline.records import Run
 from circuitshift.pipeline.study.study_file import read_study_file
 
@@ -259,6 +261,14 @@ def _read_matrix(path: Path) -> None:
     connectivity.fisher_z(connectivity.from_matrix(tables.read_matrix(path)[1]))
 
 
+def _read_given_series(path: Path) -> None:
+    connectivity.correlation(read_number_series(path).values)
+
+
+def _read_given_matrix(path: Path) -> None:
+    to_correlations(path, read_number_matrix(path).values)
+
+
 def _read_participants(path: Path) -> None:
     found = read_participants(path.parent)
     for score in found.visits:
@@ -327,6 +337,10 @@ CASES: tuple[Case, ...] = (
     ("table.tsv", _PARTICIPANTS, broken_table, _read_table),
     ("series.tsv", _table([f"R{k}" for k in range(8)], 30), broken_table, _read_series),
     ("relmat.tsv", _matrix(), broken_table, _read_matrix),
+    ("given.tsv", _table([f"R{k}" for k in range(8)], 30), broken_table, _read_given_series),
+    ("given.csv", _table([f"R{k}" for k in range(8)], 30), broken_bytes, _read_given_series),
+    ("given.tsv.gz", gzip.compress(_table(["A", "B"], 30)), broken_bytes, _read_given_series),
+    ("given_relmat.tsv", _matrix(), broken_table, _read_given_matrix),
     ("participants.tsv", _PARTICIPANTS, broken_table, _read_participants),
     ("participants.tsv", _PARTICIPANTS.replace(b"\t", b","), broken_bytes, _read_participants),
     ("confounds.tsv", _table(_CONFOUNDS, 60), broken_table, _read_confounds),

@@ -88,7 +88,7 @@ SERIES = [
     ),
     InputProblem("series: empty file", text(b""), "empty", EXIT_PARTIAL),
     InputProblem("series: binary", text(bytes(range(256)) * 40), "not UTF-8 text"),
-    InputProblem("series: a web page", text("<!DOCTYPE html><p>404"), "header and no rows"),
+    InputProblem("series: a web page", text("<!DOCTYPE html><p>404"), "web page"),
     InputProblem(
         "series: never fetched", link_to("../.git/annex/objects/x"), "never fetched|leads nowhere"
     ),
@@ -294,6 +294,24 @@ def bomb(path):
 BOLD, MASK, CONFOUNDS = "*_desc-preproc_bold.nii.gz", "*mask.nii.gz", "*confounds_timeseries.tsv"
 NAN = np.full(12, np.nan, "<f4").tobytes()
 IMAGES = [
+    (
+        BOLD,
+        InputProblem(
+            "image: a negative slope",
+            header_field(112, np.float32(-1).tobytes()),
+            r"negative scaling slope \(-1\)",
+        ),
+    ),
+    (
+        MASK,
+        InputProblem(
+            "mask: a negative slope",
+            header_field(112, np.float32(-1).tobytes()),
+            r"negative scaling slope \(-1\)",
+        ),
+    ),
+    (BOLD, InputProblem("image: a pipe", replaced(os.mkfifo), "it is a pipe, socket or device")),
+    (CONFOUNDS, InputProblem("confounds: a pipe", replaced(os.mkfifo), "it is a pipe")),
     (BOLD, InputProblem("image: stream cut", cut(0.6), "truncated|damaged")),
     (
         BOLD,
@@ -387,6 +405,7 @@ def test_images(scanned, tmp_path, capsys, content_of, name, problem):
     assert code == problem.code, said
     page = next((tmp_path / "out").glob("sub-*.html")).read_text()
     assert "ses-post" in page
+    victim.unlink(missing_ok=True)  # to write into a pipe would wait for a reader
     shutil.copy2(scanned / victim.relative_to(tmp_path), victim, follow_symlinks=False)
     code, said = go()
     assert code == EXIT_OK, said

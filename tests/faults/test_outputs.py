@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from circuitshift.atlases import atomic_files
-from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io import number_tables
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.reports.person import inputs as participant_inputs
 from circuitshift.pipeline.reports.study import inputs as study_inputs
@@ -424,7 +424,7 @@ def test_exhausted_memory_is_reported(bench, capsys, monkeypatch):
     def fail(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(tables, "read_series", fail)
+    monkeypatch.setattr(number_tables, "read_number_series", fail)
     code = bench.run("participant", *ONE)
     assert code in (EXIT_FAILED, EXIT_PARTIAL)
     assert "out of memory; use fewer --nprocs" in "".join(capsys.readouterr())

@@ -1,5 +1,7 @@
 """Plan of an analysis: runs and problems of each participant, and the text of a dry run."""
 
+import shutil
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -151,3 +153,67 @@ def test_a_description_lists_participants_problems_and_outputs(tmp_path):
 )
 def test_numbers_of_participants_have_the_right_plural(n, text):
     assert count_participants(n) == text
+
+
+def test_choices_of_runs_are_recorded_and_noted(tmp_path):
+    data = write(tmp_path / "data", ("01", "02"))
+    for path in sorted(data.rglob("*ses-post*_timeseries.*")):
+        shutil.copy(path, path.with_name(path.name.replace("task-rest", "task-nback")))
+    plan = plan_of(data, tmp_path / "out")
+    (choice,) = plan.choices
+    assert (choice.chosen, choice.ignored) == ("task-rest", (("task-nback in ses-post", 2),))
+    assert choice.sentence in plan.notes
+    text = describe(plan, AnalysisSettings(), level="participant")
+    assert f"note: {choice.sentence}" in text
+    assert "4 runs" in text
+
+
+def retask(data, task):
+    for path in sorted(data.rglob("*task-rest*")):
+        path.rename(path.with_name(path.name.replace("task-rest", f"task-{task}")))
+    return data
+
+
+def two_plans(main, other, out):
+    return make_plan(
+        [InputFolder(main, main), InputFolder(other, other, "healthy")], bids.Query(),
+        settings=AnalysisSettings(), out_dir=out,
+    )  # fmt: skip
+
+
+def test_data_sets_with_different_tasks_are_refused(tmp_path):
+    main = write(tmp_path / "main", ("01",))
+    other = retask(write(tmp_path / "other", ("01",)), "nback")
+    with pytest.raises(InputError, match=r"different tasks .*healthy: task-nback"):
+        two_plans(main, other, tmp_path / "out")
+    retask(main, "nback")
+    assert two_plans(main, other, tmp_path / "out").choices == ()
+
+
+def test_labels_of_rest_may_differ_between_data_sets(tmp_path):
+    main = write(tmp_path / "main", ("01",))
+    other = retask(write(tmp_path / "other", ("01",)), "restingstate")
+    plan = two_plans(main, other, tmp_path / "out")
+    assert "rest in all data sets" in plan.choices[0].sentence
+    assert plan.choices[0].sentence in plan.notes
+
+
+def test_a_raw_data_set_states_where_preprocessed_files_were_searched(tmp_path, monkeypatch):
+    monkeypatch.setattr("circuitshift.workflows.plan.is_raw", lambda _: False)
+    (tmp_path / "data/derivatives/mriqc/sub-01").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"No preprocessed file was found in .*derivatives/mriqc"):
+        plan_of(tmp_path / "data", tmp_path / "out")
+
+
+def test_a_job_for_one_participant_uses_the_atlas_of_all(tmp_path):
+    data = write(tmp_path / "data", ("01", "02"), atlas="A")
+    write(data, ("01", "02", "03"), atlas="B")
+    for query in (bids.Query(), bids.Query(participants=("03",))):
+        plan = plan_of(data, tmp_path / "out", query) if not query.participants else None
+        if plan is None:
+            with pytest.raises(InputError, match="sub-03: it has no series or matrix of atlas A"):
+                plan_of(data, tmp_path / "out", query)
+            continue
+        assert {run.atlas for p in plan.participants for run in p.runs} == {"A"}
+        (third,) = [p for p in plan.participants if p.participant == "03"]
+        assert (third.runs, len(third.problems)) == ((), 1)

@@ -19,12 +19,14 @@ from circuitshift.pipeline.reports.person import inputs as collect
 from circuitshift.pipeline.study.group_level import DataSet, recorded_settings
 from circuitshift.pipeline.study.preregistration import freeze_plan, plan_of
 from circuitshift.pipeline.study.resolution.describe import format_resolution
-from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
+from circuitshift.pipeline.study.study_file import StudyFile
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import (
+    check_definitions,
     check_design,
     check_folders,
     check_writable,
+    converted_input,
     prepare_outputs,
     record_selection,
     validate_input,
@@ -72,7 +74,13 @@ def app(request: Request) -> int:
         If an output cannot be written.
     """
     check_folders(request)
-    stated = read_study_file(request.study_file) if request.study_file else StudyFile()
+    with converted_input(request) as (converted, status):
+        return max(status, _app(converted))
+
+
+def _app(request: Request) -> int:
+    """Run the BIDS App on a BIDS data set."""
+    stated = check_definitions(request)
     if request.freeze_plan:
         return _freeze(request, stated)
     is_group = request.analysis_level == "group"
@@ -90,14 +98,14 @@ def app(request: Request) -> int:
     if not is_group:
         folders = [_relative_folder(plan, request.output_dir) for plan in study.participants]
         with _locked_outputs(request, folders) as execution:
-            return _run_participant_level(study, settings, execution, request)
+            return _run_participant_level(study, stated, how=(settings, execution), request=request)
     if any(plan.raw or any(map(is_image, plan.runs)) for plan in study.participants):
         raise InputError(
             f"{request.output_dir} contains no measured participants; run the participant level "
             f"first: circuitshift {request.bids_dir} {request.output_dir} participant"
         )
     with _locked_outputs(request, None) as execution:
-        status = _run_participant_level(study, settings, execution, request)
+        status = _run_participant_level(study, stated, how=(settings, execution), request=request)
         how = (settings, execution)
         return max(status, _run_group(study.data_sets, stated, how=how, request=request))
 
@@ -191,11 +199,13 @@ def _as_measured(request: Request) -> AnalysisSettings:
 
 def _run_participant_level(
     plan: StudyPlan,
-    settings: AnalysisSettings,
-    execution: ExecutionSettings,
+    stated: StudyFile,
+    *,
+    how: tuple[AnalysisSettings, ExecutionSettings],
     request: Request,
 ) -> int:
     """Measure all participants and write a report for each of them."""
+    settings, execution = how
     submits = _only_submits(execution)
     if submits and request.clean_workdir:
         raise InputError(
@@ -206,7 +216,7 @@ def _run_participant_level(
     for problem in plan.problems:
         notify(f"problem: {problem}")
     start = time.monotonic()
-    prepare_outputs(plan, settings, preproc_only=request.preproc_only)
+    prepare_outputs(plan, settings, preproc_only=request.preproc_only, stated=stated)
     record_selection(plan, request)
     log_dir = request.output_dir.resolve() / "logs"
     remaining = _remaining(plan.participants, settings, request)

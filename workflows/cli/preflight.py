@@ -5,27 +5,35 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from circuitshift.atlases.records import Atlas
+from circuitshift.atlases.resolve import check_circuit_files, circuit_names, load_circuits
 from circuitshift.pipeline.bids import select_runs as bids
+from circuitshift.pipeline.bids.convert.description import read_inputs
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.measure.atlas_files import prepare_atlases
+from circuitshift.pipeline.measure.atlas_files import prepare_atlases, read_atlas
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study.members import SELECTION_FILE, DataSet
 from circuitshift.pipeline.study.resolution.resolve import require
-from circuitshift.pipeline.study.study_file import StudyFile
+from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
 from circuitshift.pipeline.validation.opendata.fetch import published_sources
+from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.request import Request
 from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.plan import ParticipantPlan, StudyPlan
 
 __all__ = [
+    "check_definitions",
     "check_design",
     "check_folders",
     "check_writable",
+    "converted_input",
     "prepare_outputs",
     "record_selection",
     "validate_input",
@@ -172,8 +180,61 @@ def validate_input(bids_dir: Path) -> None:
         )
 
 
-def prepare_outputs(plan: StudyPlan, settings: AnalysisSettings, *, preproc_only: bool) -> None:
-    """Write the files that all participants of a data set share.
+def check_definitions(request: Request) -> StudyFile:
+    """Read the study file and the files of circuits, so that their errors stop before measuring.
+
+    Parameters
+    ----------
+    request : Request
+        Request of the BIDS App.
+
+    Returns
+    -------
+    StudyFile
+        What the study file states; nothing without a study file.
+
+    Raises
+    ------
+    InputError
+        If the study file cannot be read or is invalid.
+    CircuitError
+        If a file of circuits cannot be read or is invalid, or if the study file names a circuit
+        that is not defined.
+    """
+    stated = read_study_file(request.study_file) if request.study_file else StudyFile()
+    files = tuple(map(Path, request.settings.circuits))
+    check_circuit_files(files, _stated_circuits(stated))
+    return stated
+
+
+def _stated_circuits(stated: StudyFile) -> tuple[str, ...]:
+    """Return the circuits that are named in a study file."""
+    values = dict(stated.stated)
+    directions = values.get("directions") or {}
+    return tuple(dict.fromkeys((*(values.get("circuits") or ()), *dict(directions))))
+
+
+def _check_circuits(atlas: Atlas, settings: AnalysisSettings, stated: StudyFile) -> None:
+    """Refuse circuits of the study file without regions on the atlas; note those of files."""
+    files = tuple(map(Path, settings.circuits))
+    names = _stated_circuits(stated)
+    if names:
+        load_circuits(atlas, names, files=files)
+    if files:
+        own = set(circuit_names(files)) - set(circuit_names())
+        for reason in load_circuits(atlas, files=files).skipped:
+            if any(reason.startswith(f"circuit {name}:") for name in own):
+                notify(f"warning: {reason} It will not be analysed.")
+
+
+def prepare_outputs(
+    plan: StudyPlan,
+    settings: AnalysisSettings,
+    *,
+    preproc_only: bool,
+    stated: StudyFile = StudyFile(),  # noqa: B008 - frozen
+) -> None:
+    """Write the files that all participants of a data set share, and check the circuits.
 
     Parameters
     ----------
@@ -183,17 +244,23 @@ def prepare_outputs(plan: StudyPlan, settings: AnalysisSettings, *, preproc_only
         Atlases and template.
     preproc_only : bool
         Whether only preprocessing is requested, which needs no atlas.
+    stated : StudyFile, optional
+        The study file, whose circuits must have regions on the first atlas.
 
     Raises
     ------
     InputError
         If raw images are to be preprocessed and ANTs is not installed.
+    CircuitError
+        If a circuit of the study file has no regions on the atlas.
     """
     for data_set in plan.data_sets:
         participants = [p for p in plan.participants if p.data_set == data_set.name]
         runs = [*(r for p in participants for r in p.runs), *_future_runs(participants, settings)]
         if not preproc_only:
-            prepare_atlases(runs, settings, data_set.outputs)
+            names = prepare_atlases(runs, settings, data_set.outputs)
+            if names and not data_set.name:
+                _check_circuits(read_atlas(data_set.outputs, names[0]), settings, stated)
         if any(participant.raw for participant in participants):
             _prepare_raw(settings, data_set)
         bids.write_dataset_description(
@@ -225,3 +292,49 @@ def _prepare_raw(settings: AnalysisSettings, data_set: DataSet) -> None:
         name="circuitshift: preprocessed images",
         sources=(str(data_set.participants),),
     )
+
+
+#: Folder of the derivative in the output folder.
+CONVERTED = "converted"
+
+
+@contextmanager
+def converted_input(request: Request) -> Iterator[tuple[Request, int]]:
+    """Convert the files that ``[input]`` of the study file describes.
+
+    Parameters
+    ----------
+    request : Request
+        After `check_folders`.
+
+    Yields
+    ------
+    request : Request
+        The same request if the study file has no table ``[input]``; otherwise its main data set is
+        the derivative ``OUTPUT_DIR/converted``. With ``--dry-run`` the derivative is temporary, and
+        nothing is written into the output folder.
+    status : int
+        `EXIT_PARTIAL` if a file could not be read, otherwise `EXIT_OK`.
+    """
+    inputs = read_inputs(request.study_file) if request.study_file else ()
+    if not inputs or request.freeze_plan:
+        yield request, EXIT_OK
+        return
+    from circuitshift.pipeline.bids.convert.derivative import convert_inputs  # noqa: PLC0415 - numpy
+
+    with tempfile.TemporaryDirectory() as temporary:
+        if request.dry_run:
+            folder = Path(temporary) / CONVERTED
+        else:
+            bids.refuse_foreign(request.output_dir)
+            check_writable("OUTPUT_DIR", request.output_dir)
+            folder = request.output_dir / CONVERTED
+        made = convert_inputs(request.bids_dir, inputs, folder)
+        for note in made.notes:
+            notify(f"note: {note}")
+        if not request.dry_run:
+            notify(f"{'converted' if made.is_new else 'unchanged'}: {folder}")
+        main, *others = request.folders
+        made_of = replace(main, participants=folder, files=folder)
+        status = EXIT_OK if made.is_complete else EXIT_PARTIAL
+        yield replace(request, folders=(made_of, *others)), status

@@ -2,15 +2,17 @@
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 from circuitshift.workflows.cli.preflight import (
+    check_definitions,
     check_design,
     check_folders,
     check_writable,
+    converted_input,
     prepare_outputs,
     record_selection,
     validate_input,
@@ -44,13 +46,19 @@ def slurm(request: SlurmRequest) -> int:
     InputError
         If input or options cannot be used, or if earlier jobs of this study are still queued.
     """
+    check_folders(request.app)
+    with converted_input(request.app) as (app, status):
+        return max(status, _slurm(replace(request, app=app)))
+
+
+def _slurm(request: SlurmRequest) -> int:
+    """Write the jobs of a BIDS data set, or report who is done."""
     from circuitshift.workflows.cluster import slurm as jobs  # noqa: PLC0415
     from circuitshift.workflows.cluster.batch import make_batch  # noqa: PLC0415
     from circuitshift.workflows.cluster.status import states  # noqa: PLC0415
 
     app, settings = request.app, request.app.settings
-    check_folders(app)
-    stated = read_study_file(app.study_file) if app.study_file else StudyFile()
+    stated = check_definitions(app)  # reports errors before the jobs of participants run
     plan = make_plan(app.folders, app.query, settings=settings, out_dir=app.output_dir)
     if not request.status:
         check_design(plan, stated, app)  # reports problems before the jobs of participants run
@@ -77,7 +85,7 @@ def slurm(request: SlurmRequest) -> int:
         validate_input(app.bids_dir)
     # compute nodes may have no network; a container image includes all atlases and templates
     if batch.container is None:
-        prepare_outputs(plan, settings, preproc_only=app.preproc_only)
+        prepare_outputs(plan, settings, preproc_only=app.preproc_only, stated=stated)
         record_selection(plan, app)
     script = jobs.write_batch(batch)
     notify(

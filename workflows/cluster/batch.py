@@ -199,8 +199,12 @@ def _n_regions(plan: StudyPlan, settings: AnalysisSettings) -> int:
             sum(len(atlas_for(source, space).regions) for source in settings.atlases)
             for space in spaces
         )
-    first = next(run for participant in plan.participants for run in participant.runs)
-    return len(read_table(first)[0])
+    for run in (run for participant in plan.participants for run in participant.runs):
+        try:
+            return int(read_table(run).values.shape[1])
+        except CircuitshiftError:  # the task of this participant reports it
+            continue
+    return 0
 
 
 def _size(participant: ParticipantPlan) -> dict[str, float]:

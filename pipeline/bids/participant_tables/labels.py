@@ -4,9 +4,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
-from circuitshift.pipeline.bids.participant_tables.rows import Log
+from circuitshift.pipeline.bids.participant_tables.rows import Log, table_name
 from circuitshift.pipeline.errors import InputProblem
 
 __all__ = [
@@ -39,8 +40,14 @@ def _without_zeros(label: str) -> str:
 
 
 def _only_characters(label: str) -> str:
-    """Remove separators, and convert to lower case."""
-    return re.sub(r"[\W_]+", "", label.casefold())
+    """Remove separators, and convert to lower case.
+
+    Decimal points and minus signs of numbers are kept, as 1.5 is not 15 and -1 is not 1.
+    """
+    if re.match(r"[-\u2212]\s*\d", label):
+        return label
+    label = re.sub(r"^(\d+)\.0+$", r"\1", label.casefold())
+    return re.sub(r"(?<!\d)\.|\.(?!\d)|[^\w.]+|_", "", label)
 
 
 _Rule = tuple[Callable[[str], str], str]
@@ -48,9 +55,10 @@ _Rule = tuple[Callable[[str], str], str]
 _PARTICIPANT_RULES: tuple[_Rule, ...] = (
     (str.casefold, "upper and lower case"),
     (lambda label: _without_zeros(label.casefold()), "leading zeros"),
+    (_only_characters, "case and separators"),
     (
-        lambda label: _without_zeros(re.sub(r"^sub[\s_]*(?=\w)", "", label.casefold())),
-        "the spelling of sub-",
+        lambda label: _without_zeros(re.sub(r"^sub", "", _only_characters(label))),
+        "the spelling of sub-, separators and zeros",
     ),
 )
 _SESSION_RULES: tuple[_Rule, ...] = (
@@ -85,22 +93,20 @@ def match_participants(
     dict of str to str
         Label of the folder for each label of the table. Labels that match no folder, or several,
         are not changed. Labels are compared exactly, then ignoring case, then without leading
-        zeros of numbers.
+        zeros of numbers, then without separators and without variants of ``sub-``.
     """
     labels = list(dict.fromkeys(stated))
-    out = {label: label for label in labels if label in set(folders)}
+    out = {label: label for label in set(labels) & set(folders)}
     for rule, description in _PARTICIPANT_RULES:
         of_table, of_folders = _by_key(labels, rule), _by_key(folders, rule)
+        found = []
         for label in labels:
             key = rule(label)
             if label in out or not of_folders[key]:
                 continue
             if len(of_table[key]) == len(of_folders[key]) == 1:
                 out[label] = of_folders[key][0]
-                log.notes.append(
-                    f"{path}: {label!r} is matched with the folder sub-{out[label]}, from which it "
-                    f"differs by {description} only."
-                )
+                found.append(f"{label!r} with sub-{out[label]}")
             else:
                 out[label] = label
                 same = [f"sub-{name}" for name in of_folders[key]]
@@ -113,6 +119,11 @@ def match_participants(
                     "write the names of the folders",
                     label,
                 )
+        if found:
+            log.notes.append(
+                f"{path}: participants are matched with folders, from which they differ by "
+                f"{description} only: {_few(found)}."
+            )
     return {label: out.get(label, label) for label in labels}
 
 
@@ -165,11 +176,15 @@ def unmet_folders(
     )
 
 
+def _few(texts: Sequence[str]) -> str:
+    """Format the first texts of a list."""
+    more = len(texts) - _N_NAMED
+    return ", ".join(texts[:_N_NAMED]) + (f" and {more} others" if more > 0 else "")
+
+
 def _named(labels: Sequence[str]) -> str:
     """Format a few labels."""
-    more = len(labels) - _N_NAMED
-    text = ", ".join(f"sub-{label}" for label in labels[:_N_NAMED])
-    return (text + (f" and {more} others" if more > 0 else "")) or "none"
+    return _few([f"sub-{label}" for label in labels]) or "none"
 
 
 def _common_prefix(strangers: Sequence[str], folders: Sequence[str]) -> str:
@@ -198,8 +213,8 @@ class SessionMatcher:
 
     folders: Mapping[str, Sequence[str]]
     log: Log
-    _matched: Counter[tuple[str, str, str, str]] = field(default_factory=Counter)
-    _unmatched: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _matched: dict[tuple[str, str, str, str], None] = field(default_factory=dict)
+    _unmatched: dict[tuple[str, str], None] = field(default_factory=dict)
     _all: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -231,29 +246,28 @@ class SessionMatcher:
         for names in (own, self._all):
             if label in names:
                 return label
-            for rule, description in _SESSION_RULES:
-                found = [name for name in names if rule(name) == rule(label)]
-                if len(found) == 1:
-                    self._matched[text, found[0], description, _kind(path, participant)] += 1
-                    return found[0]
-                if found:
-                    self.log.problem(
-                        path,
-                        f"session {text!r} of sub-{participant} may be "
-                        f"{' or '.join(f'ses-{name}' for name in found)}, so its values were not "
-                        "used; write the name of the folder",
-                        participant,
-                    )
-                    return ""
-        self._unmatched[text, _kind(path, participant)] += 1
+            found, description = _similar(tuple(names), label)
+            if len(found) == 1:
+                self._matched[text, found[0], description, table_name(path)] = None
+                return found[0]
+            if found:
+                self.log.problem(
+                    path,
+                    f"session {text!r} of sub-{participant} may be "
+                    f"{' or '.join(f'ses-{name}' for name in found)}, so its values were not "
+                    "used; write the name of the folder",
+                    participant,
+                )
+                return ""
+        self._unmatched[text, table_name(path)] = None
         return label
 
     def notes(self) -> list[str]:
         """Return one sentence for each pair of a session in a table and a session of a folder."""
         out = [
             f"{table}: session {text!r} is matched with ses-{name}, from which it differs by "
-            f"{description} only ({times} values or rows)."
-            for (text, name, description, table), times in self._matched.items()
+            f"{description} only."
+            for text, name, description, table in self._matched
         ]
         tables: dict[str, list[str]] = defaultdict(list)
         for text, table in self._unmatched:
@@ -267,10 +281,11 @@ class SessionMatcher:
         return out
 
 
-def _kind(path: Path, participant: str) -> str:
-    """Describe a table without the label of its participant, so that notes can be combined."""
-    folder = f"sub-{participant}"
-    if path.parent.name == folder:
-        name = path.name.replace(folder, "sub-X")
-        return str(path.parent.parent / "sub-X" / name)
-    return str(path)
+@lru_cache(maxsize=4096)
+def _similar(names: tuple[str, ...], label: str) -> tuple[tuple[str, ...], str]:
+    """Return the names that equal a label by the first rule that any name fulfils, and the rule."""
+    for rule, description in _SESSION_RULES:
+        found = tuple(name for name in names if rule(name) == rule(label))
+        if found:
+            return found, description
+    return (), ""

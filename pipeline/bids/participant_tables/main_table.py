@@ -11,7 +11,13 @@ from circuitshift.pipeline.bids.participant_tables.columns import (
     comparable,
 )
 from circuitshift.pipeline.bids.participant_tables.labels import participant_label, unmet_folders
-from circuitshift.pipeline.bids.participant_tables.rows import Log, Rows, find_column, read_rows
+from circuitshift.pipeline.bids.participant_tables.rows import (
+    Log,
+    Rows,
+    columns_named,
+    find_column,
+    read_rows,
+)
 from circuitshift.pipeline.bids.participant_tables.scores import (
     LABEL_COLUMNS,
     SESSION_COLUMNS,
@@ -28,6 +34,7 @@ from circuitshift.pipeline.io.tables import NOT_AVAILABLE
 __all__ = ["MainTable", "read_main_table"]
 
 _BY_SESSION = re.compile(r"(.+)_ses-([a-zA-Z0-9+]+)")
+_N_NAMED = 10  # participants without a row that a note names
 _RowsOf = dict[str, list[dict[str, str]]]  # rows by label of the participant
 
 
@@ -91,7 +98,8 @@ def read_main_table(path: Path, scores: Scores, log: Log) -> MainTable:
         if row[key] in label_of:
             rows_of.setdefault(label_of[row[key]], []).append(row)
     cells = dict.fromkeys(row[key] for _, row in rows.rows)
-    strangers = [participant_label(cell) for cell in cells if label_of.get(cell) not in folders]
+    known = set(folders)
+    strangers = [participant_label(cell) for cell in cells if label_of.get(cell) not in known]
     unmet = unmet_folders(path, strangers, rows_of, folders, log=log)
     columns = _columns(rows, key, rows_of, scores=scores, log=log)
     table = _complete(path, columns, list(rows_of), scores=scores, log=log)
@@ -111,11 +119,13 @@ def _complete(
     path: Path, columns: Mapping[str, list[str]], labels: list[str], *, scores: Scores, log: Log
 ) -> MainTable:
     """Add participants without a row; clean all columns, and record those by session."""
-    extra = [label for label in scores.folders if label not in set(labels)]
+    with_row = set(labels)
+    extra = [label for label in scores.folders if label not in with_row]
     if extra:
+        more = f" and {len(extra) - _N_NAMED} others" if len(extra) > _N_NAMED else ""
         log.notes.append(
-            f"{', '.join(f'sub-{label}' for label in extra)}: no row in {path}; all columns are "
-            "n/a."
+            f"{', '.join(f'sub-{label}' for label in extra[:_N_NAMED])}{more}: no row in {path}; "
+            "all columns are n/a."
         )
     labels = [*labels, *extra]
     out = {}
@@ -126,7 +136,9 @@ def _complete(
         match = _BY_SESSION.fullmatch(name)
         if match:
             for label, text in zip(labels, out[name], strict=True):
-                scores.add(match[1], (label, match[2]), text, path)
+                session = scores.matcher.match(label, match[2], path)
+                if session:
+                    scores.add(match[1], (label, session), text, path)
     return MainTable(labels, out)
 
 
@@ -161,9 +173,8 @@ def _session_column(header: Sequence[str], rows_of: _RowsOf) -> str:
     """Find the column that distinguishes the rows of each participant; empty if there is none."""
     if all(len(own) == 1 for own in rows_of.values()):
         return ""
-    lower = {name.lower(): name for name in reversed(header)}
     best = ("", 0)
-    for name in (lower[name] for name in SESSION_COLUMNS if name in lower):
+    for name in columns_named(header, SESSION_COLUMNS):
         repeated = [own for own in rows_of.values() if len(own) > 1]
         distinct = sum(len({row[name] for row in own}) == len(own) for own in repeated)
         if distinct > best[1]:
@@ -193,7 +204,9 @@ def _by_visit(
     for label, own in rows_of.items():
         for row in own:
             if row[session_column] != NOT_AVAILABLE:
-                scores.add(name, (label, row[session_column]), row[name], path)
+                session = scores.matcher.match(label, row[session_column], path)
+                if session:
+                    scores.add(name, (label, session), row[name], path)
             elif row[name] != NOT_AVAILABLE:
                 log.problem(
                     path,

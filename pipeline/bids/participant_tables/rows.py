@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,11 @@ from circuitshift.pipeline.io.cells import MISSING
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE
 from circuitshift.pipeline.io.text import read_encoded_text
 
-__all__ = ["Log", "Rows", "find_column", "read_rows"]
+__all__ = ["Log", "Rows", "columns_named", "find_column", "read_rows", "table_name"]
+
+
+# Characters without width, which are copied from web pages and documents.
+_INVISIBLE = dict.fromkeys((0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
 
 
 @dataclass(slots=True)
@@ -61,6 +66,14 @@ class Rows:
     rows: tuple[tuple[int, dict[str, str]], ...]
 
 
+def table_name(path: Path) -> str:
+    """Return the path of a table, without the label of a participant so that notes are combined."""
+    label = path.parent.name
+    if not label.startswith("sub-"):
+        return str(path)
+    return str(path.parent.parent / "sub-X" / path.name.replace(label, "sub-X"))
+
+
 def read_rows(path: Path, log: Log, keys: Sequence[str] = ()) -> Rows | None:
     """Read a table that was edited by hand.
 
@@ -98,7 +111,7 @@ def read_rows(path: Path, log: Log, keys: Sequence[str] = ()) -> Rows | None:
         header.pop()
     body = _without_row_names(path, header, lines[1:], log)
     rows = list(_cells(path, header, body, log))
-    columns = _columns(path, header, rows, log=log, keys={key.lower() for key in keys})
+    columns = _columns(path, header, rows, log=log, keys={_plain(key) for key in keys})
     names = tuple(header[column] for column in columns)
     kept = [
         (number, dict(zip(names, (cells[column] for column in columns), strict=True)))
@@ -111,8 +124,8 @@ def _encoding_note(path: Path, encoding: str) -> str:
     """State the encoding of a table that is not in UTF-8."""
     certain = "" if encoding.startswith("UTF") else "; check words with accents"
     return (
-        f"{path} is encoded as {encoding}; it was read as such{certain}. Save it as UTF-8 to avoid "
-        "problems with other tools."
+        f"{table_name(path)} is encoded as {encoding}; it was read as such{certain}. Save it "
+        "as UTF-8 to avoid problems with other tools."
     )
 
 
@@ -123,7 +136,9 @@ def _split(path: Path, text: str, log: Log) -> list[list[str]] | None:
     separator = max("\t,;", key=first.count)
     if separator == "\t" or separator not in first:
         return [line.split("\t") for line in text.split("\n")]
-    log.notes.append(f"{path}: its cells are separated by {separator!r} instead of tabs.")
+    log.notes.append(
+        f"{table_name(path)}: its cells are separated by {separator!r} instead of tabs."
+    )
     try:
         return list(csv.reader(io.StringIO(text), delimiter=separator))
     except csv.Error as error:
@@ -133,6 +148,8 @@ def _split(path: Path, text: str, log: Log) -> list[list[str]] | None:
 
 def _unquote(cell: str) -> str:
     """Remove white space and enclosing quotes, which spreadsheets and R write."""
+    if not cell.isascii():
+        cell = cell.translate(_INVISIBLE)
     cell = cell.strip()
     if len(cell) > 1 and cell[0] == cell[-1] == '"':
         cell = cell[1:-1].replace('""', '"').strip()
@@ -146,7 +163,11 @@ def _without_row_names(
     filled = [line for line in lines if any(cell.strip() for cell in line)]
     numbers = [_unquote(line[0]) for line in filled]
     expected = [str(row) for row in range(1, len(filled) + 1)]
-    if not filled or numbers != expected or any(len(line) != len(header) + 1 for line in filled):
+    if (
+        not filled
+        or numbers != expected
+        or any(len(line) != len(header) + 1 or not line[-1].strip() for line in filled)
+    ):
         return lines
     log.notes.append(f"{path}: its first column has row numbers and no name, and is not read.")
     return [line[1:] for line in lines]
@@ -191,7 +212,7 @@ def _columns(
                 log.notes.append(f"{path}: column {column + 1} has no name and is not read.")
         elif times[name] == 1 or (
             column == first
-            and _use_first(path, header, name, rows, log=log, is_key=name.lower() in keys)
+            and _use_first(path, header, name, rows, log=log, is_key=_plain(name) in keys)
         ):
             out.append(column)
     return out
@@ -227,8 +248,33 @@ def _use_first(
     return False
 
 
+def _plain(name: str) -> str:
+    """Remove separators from a column name, and convert it to lower case."""
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
+def columns_named(header: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the columns that have one of several names, ignoring case and separators.
+
+    Parameters
+    ----------
+    header : sequence of str
+        Names of the columns of a table.
+    names : sequence of str
+        Accepted names, in order of preference.
+
+    Returns
+    -------
+    list of str
+        Columns in the order of `names`.
+    """
+    by_name: dict[str, str] = {_plain(name): name for name in reversed(header)}
+    found = (name if name in header else by_name.get(_plain(name), "") for name in names)
+    return list(dict.fromkeys(name for name in found if name))
+
+
 def find_column(rows: Rows, names: Sequence[str], log: Log) -> str:
-    """Find a column of labels, ignoring case; empty, with a problem, if there is none.
+    """Find a column of labels, ignoring case and separators; report if there is none.
 
     Parameters
     ----------
@@ -242,13 +288,15 @@ def find_column(rows: Rows, names: Sequence[str], log: Log) -> str:
     Returns
     -------
     str
-        Name of the column.
+        Name of the column; empty if there is none.
     """
-    lower = {name.lower(): name for name in reversed(rows.header)}
-    found = next((lower[name] for name in names if name in lower), "")
+    found = next(iter(columns_named(rows.header, names)), "")
     if not found:
+        available = ", ".join(rows.header[:10]) + (" and others" if len(rows.header) > 10 else "")
         log.problem(
-            rows.path, f"it has no column {names[0]}; use this name for the column of labels"
+            rows.path,
+            f"it has no column {names[0]} (its columns are {available}); use this name for the "
+            "column of labels",
         )
     elif found != names[0]:
         log.notes.append(f"{rows.path}: its column {found!r} is used as {names[0]}.")

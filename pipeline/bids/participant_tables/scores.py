@@ -15,7 +15,13 @@ from circuitshift.pipeline.bids.participant_tables.labels import (
     match_participants,
     participant_label,
 )
-from circuitshift.pipeline.bids.participant_tables.rows import Log, Rows, find_column, read_rows
+from circuitshift.pipeline.bids.participant_tables.rows import (
+    Log,
+    Rows,
+    columns_named,
+    find_column,
+    read_rows,
+)
 from circuitshift.pipeline.bids.participant_tables.sidecars import read_sidecar, without_codes
 from circuitshift.pipeline.io.cells import listed
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE
@@ -29,8 +35,8 @@ Visit = tuple[str, str]  # participant and session, labels without sub- and ses-
 #: Names of the column of participants, and of the column of sessions, in order of preference.
 LABEL_COLUMNS = ("participant_id", "participant", "subject_id", "subject", "sub")
 SESSION_COLUMNS = (
-    *("session_id", "session", "ses", "visit_id", "visit", "timepoint", "time_point"),
-    *("eventname", "event_name", "redcap_event_name", "wave"),
+    *("session_id", "session", "ses", "visit_id", "visit", "timepoint"),
+    *("eventname", "event", "redcap_event_name", "wave", "session_label"),
 )
 
 
@@ -68,20 +74,16 @@ class Scores:
         score : str
             Name of the score.
         visit : (str, str)
-            Label of the participant, and session as written in the table; the session is empty if
-            the table has none.
+            Label of the participant, and session after matching; the session is empty
+            if the table has none.
         text : str
             Value. Missing values only record that the score exists.
         path : Path
             The table.
         """
         values = self._values[score]
-        participant, session = visit
-        if text == NOT_AVAILABLE:
-            return
-        matched = self.matcher.match(participant, session, path) if session else ""
-        if matched or not session:
-            values[participant, matched].append((text, path))
+        if text != NOT_AVAILABLE:
+            values[visit].append((text, path))
 
     def read_session_tables(self, root: Path) -> None:
         """Read all columns of ``sub-X/sub-X_sessions.tsv`` and of ``sessions.tsv`` at the root."""
@@ -123,8 +125,7 @@ class Scores:
         key = "" if participant else find_column(rows, LABEL_COLUMNS, self.log)
         if not participant and not key:
             return []
-        lower = {name.lower(): name for name in reversed(rows.header)}
-        session_column = next((lower[name] for name in SESSION_COLUMNS if name in lower), "")
+        session_column = next(iter(columns_named(rows.header, SESSION_COLUMNS)), "")
         if participant and not session_column:
             find_column(rows, SESSION_COLUMNS, self.log)
             return []
@@ -143,7 +144,10 @@ class Scores:
                     label,
                 )
             elif label:
-                out.append((label, session, {k: v for k, v in row.items() if k not in omitted}))
+                matched = self.matcher.match(label, session, path)
+                if matched or not session:
+                    others = {k: v for k, v in row.items() if k not in omitted}
+                    out.append((label, matched, others))
         return out
 
     def without_codes(self, rows: Rows, levels: dict[str, dict[str, str]] | None = None) -> Rows:
@@ -205,7 +209,7 @@ class Scores:
         for score, stated in self._values.items():
             values: dict[Visit, str] = {}
             for visit, given in stated.items():
-                if len({comparable(text) for text, _ in given}) == 1:
+                if len(given) == 1 or len({comparable(text) for text, _ in given}) == 1:
                     values[visit] = given[0][0]
                 else:
                     self._report_conflict(score, visit, given)

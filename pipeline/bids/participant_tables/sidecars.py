@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from circuitshift.pipeline.bids.participant_tables.rows import Log, Rows
+from circuitshift.pipeline.bids.participant_tables.rows import Log, Rows, table_name
 from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.io.cells import listed, parse_number
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE, read_json
@@ -167,8 +167,8 @@ def without_codes(rows: Rows, sidecar: Sidecar, log: Log) -> Rows:
         out.append((number, new))
     for name, values in replaced.items():
         log.notes.append(
-            f"{rows.path}: {len(values)} values of column {name} ({listed(values)}) are missing "
-            f"values according to {sidecar.path.name}."
+            f"{table_name(rows.path)}: values {listed(values)} of column {name} are missing values "
+            f"according to {sidecar.path.name}."
         )
     return Rows(rows.path, rows.header, tuple(out))
 

@@ -8,9 +8,9 @@ from typing import Protocol, TypeVar
 from circuitshift.pipeline.bids.filters import Filters
 from circuitshift.pipeline.bids.names import Name, acquired
 from circuitshift.pipeline.bids.runs.choices import RunChoice, join_labels
-from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.errors import InputError, InputProblem
 
-__all__ = ["choose_tasks", "compare_tasks", "is_rest", "states_task"]
+__all__ = ["choose_tasks", "compare_tasks", "is_rest", "lost_visits", "states_task"]
 
 # English words that contain "rest" and are tasks, not rest: task-restaurant, task-prestress.
 _NOT_REST = re.compile(
@@ -114,6 +114,43 @@ def choose_tasks(
     )
     selected = [file for file in files if file.name.get("task") in used]
     return selected, RunChoice("task", join_labels("task", used), ignored, _rule(used))
+
+
+def lost_visits(
+    files: Sequence[_Named], selected: Sequence[_Named], choice: RunChoice
+) -> list[InputProblem]:
+    """Report the visits that have runs of other tasks only.
+
+    Parameters
+    ----------
+    files : sequence of files with a name
+        All files that match the query.
+    selected : sequence of files with a name
+        Those of the chosen task.
+    choice : RunChoice
+        The choice of the task.
+
+    Returns
+    -------
+    list of InputProblem
+        One problem for each participant without any run of the task, and for each visit without
+        one in a session in which other participants have one. Sessions in which no participant
+        has a run of the task are listed in `choice` only.
+    """
+    visits = {(f.name.get("sub"), f.name.get("ses")) for f in files}
+    kept = {(f.name.get("sub"), f.name.get("ses")) for f in selected}
+    participants = {label for label, _ in kept}
+    sessions = {session for _, session in kept}
+    lost = [
+        (label, session)
+        for label, session in visits - kept
+        if label in participants and session in sessions
+    ]
+    places = {f"sub-{label}{f'/ses-{s}' if s else ''}": label for label, s in lost}
+    places |= {f"sub-{label}": label for label in {label for label, _ in visits} - participants}
+    what = f"it has no run of {choice.chosen}, which is used for all participants"
+    fix = "fetch its run, or exclude the participant (--participant-label)"
+    return [InputProblem(where, what, fix, label) for where, label in sorted(places.items())]
 
 
 def compare_tasks(tasks: Sequence[tuple[str, Iterable[str]]]) -> RunChoice | None:

@@ -268,6 +268,7 @@ def concatenate_series(
         std_dvars=None,
         median_tsnr=float("nan"),
         views=(),
+        notes=(),
         cut_at_min=None,
         sources=tuple(runs[k].path.name for k in usable),
     )

@@ -71,7 +71,7 @@ def reliability_of_circuits(data: SecondaryData) -> SecondaryResult:
     data : SecondaryData
         Data of the study. The two measurements are visits of the control arm, of the control
         condition or of the reference group, and the halves of the baseline where regional series
-        are available.
+        or several runs are available.
 
     Returns
     -------

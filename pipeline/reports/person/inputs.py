@@ -202,7 +202,8 @@ def _sidecar(row: _Row, out_dir: Path) -> dict[str, Any]:
 
 
 def _notes(row: _Row, out_dir: Path) -> list[str]:
-    return [str(note) for note in _sidecar(row, out_dir).get("Notes") or []]
+    about = _sidecar(row, out_dir)
+    return [str(note) for key in ("Notes", "InputNotes") for note in about.get(key) or []]
 
 
 def _number(text: str) -> float:

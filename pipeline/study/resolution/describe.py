@@ -121,5 +121,6 @@ def design_record(
         "runs": list(choices),
         "warnings": list(resolution.warnings),
         "notes": list(resolution.notes),
+        "protocol": dict(resolution.protocol),
         "design": design,
     }

@@ -38,7 +38,8 @@ def observe(
         reference={name: _columns(table) for name, table in participants.items() if name},
         scores=scores,
         levels=main.levels,
-        doubtful={**main.doubtful_scores, **main.doubtful},
+        doubtful=main.doubtful,
+        doubtful_scores=main.doubtful_scores,
         dates=acquisition_days(main, sessions),
         refusals=tuple(problem for table in participants.values() for problem in table.refusals),
     )
@@ -71,7 +72,7 @@ def acquisition_days(
     dict of (str, str) to float
         Days by participant and session. Visits without a valid date are omitted.
     """
-    root = participants.path if participants.path.is_dir() else participants.path.parent
+    root = participants.folder
     stated = participants.visits.get("acq_time", {})
     out = {}
     for participant, labels in sessions.items():

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from circuitshift.pipeline.errors import InputProblem
 from circuitshift.pipeline.study.study_file import Design
@@ -38,7 +38,9 @@ class Observed:
     refusals : sequence of InputProblem
         Problems of the tables that make the arms of the study unreliable.
     doubtful : mapping of str to str
-        Columns and scores that must not be used, with the reason and what to do.
+        Columns that must not be used as covariates, with the reason and what to do.
+    doubtful_scores : mapping of str to str
+        The same for scores by session. A column may vary between visits and be a valid score.
     """
 
     sessions: Mapping[str, Sequence[str]]
@@ -49,6 +51,7 @@ class Observed:
     dates: Mapping[tuple[str, str], float] = field(default_factory=dict)
     refusals: Sequence[InputProblem] = ()
     doubtful: Mapping[str, str] = field(default_factory=dict)
+    doubtful_scores: Mapping[str, str] = field(default_factory=dict)
 
     def participants_by_session(self) -> dict[str, int]:
         """Count the participants with data of each session, sorted by label."""
@@ -96,6 +99,9 @@ class Resolution:
     roles : tuple of (str, str)
         Role of each participant of the main data set with data: treated, control, reference or
         none.
+    protocol : mapping of str to object
+        Record of the comparison of the protocol between visits and arms
+        (`circuitshift.pipeline.study.protocol.compare`); empty before runs are measured.
     """
 
     design: Design | None
@@ -104,6 +110,7 @@ class Resolution:
     notes: tuple[str, ...] = ()
     refusals: tuple[InputProblem, ...] = ()
     roles: tuple[tuple[str, str], ...] = ()
+    protocol: Mapping[str, Any] = field(default_factory=dict)
 
 
 def normal_form(text: str) -> str:

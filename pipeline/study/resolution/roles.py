@@ -270,7 +270,7 @@ def _resolve_unstated(stated: Mapping[str, Any], observed: Observed, out: Roles)
     divided = [column for column in candidates if len(groups_of(column, observed)) > 1]
     candidates = divided or candidates
     if not candidates:
-        _one_arm(observed, out)
+        _one_arm(observed, out, is_crossover=bool(stated.get("control_baseline")))
         return
     if not _are_equivalent(candidates, observed):
         out.refusals.append(_refusal_of_columns(candidates, observed))
@@ -286,10 +286,13 @@ def _resolve_unstated(stated: Mapping[str, Any], observed: Observed, out: Roles)
     _recognise(groups, stated, out)
 
 
-def _one_arm(observed: Observed, out: Roles) -> None:
-    """Take the study as one arm, unless a column of arms has no value for any participant."""
+def _one_arm(observed: Observed, out: Roles, *, is_crossover: bool) -> None:
+    """Take the study as one arm, unless a column that may name arms cannot be used.
+
+    In a crossover the sessions state the treatment, which varies between the visits of a row.
+    """
     doubtful = [c for c in observed.doubtful if is_arm_column(c) and c not in observed.columns]
-    if doubtful:
+    if doubtful and not is_crossover:
         what, _, fix = observed.doubtful[doubtful[0]].rpartition("; ")
         problem = InputProblem(
             "participants.tsv",

@@ -67,7 +67,7 @@ def check_variables(
     problems = []
     for name in stated.get("covariates", ()):
         if name in observed.doubtful:
-            problems.append(_doubtful("covariate", name, observed))
+            problems.append(_doubtful("covariate", name, observed.doubtful[name]))
         elif name not in observed.columns:
             problems.append(_absent("covariate", name, observed.columns))
         elif not _n_values(observed.columns[name], observed):
@@ -80,8 +80,8 @@ def check_variables(
     ):
         problems.append(_meets_none("site", site, "participant with data"))
     symptom = str(stated.get("symptom", ""))
-    if symptom and symptom in observed.doubtful:
-        problems.append(_doubtful("symptom", symptom, observed))
+    if symptom and symptom in observed.doubtful_scores:
+        problems.append(_doubtful("symptom", symptom, observed.doubtful_scores[symptom]))
     elif symptom and symptom not in observed.scores:
         problems.append(_absent("symptom", symptom, observed.scores))
     elif symptom and not _n_pairs(symptom, observed, visits):
@@ -158,8 +158,8 @@ def _n_pairs(score: str, observed: Observed, visits: tuple[str, str]) -> int:
     return sum(all((p, session) in available for session in visits) for p in observed.sessions)
 
 
-def _doubtful(what: str, name: str, observed: Observed) -> InputProblem:
-    reason, _, fix = observed.doubtful[name].rpartition("; ")
+def _doubtful(what: str, name: str, sentence: str) -> InputProblem:
+    reason, _, fix = sentence.rpartition("; ")
     return InputProblem(_FILE, f"{what} {name!r} cannot be used: {reason or fix}", fix)
 
 

@@ -40,7 +40,7 @@ def test_a_name_of_fmriprep_23_is_reproduced():
 
 
 def test_entities_of_versions_and_parcellations_are_in_the_schema():
-    available = set(names.ORDER) | {"meas"}  # meas: older output of XCP-D
+    available = set(names.ORDER) | {"meas", "measure"}  # older output of XCP-D
     assert available >= names.VARIANT
     assert set(names.PARCELS) <= available
 

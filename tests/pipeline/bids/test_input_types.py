@@ -20,7 +20,11 @@ def test_names_priorities_and_contents():
     assert list(types.INPUT_TYPES) == ["bold", "timeseries", "relmat"]
     assert all(name == kind.name for name, kind in types.INPUT_TYPES.items())
     assert types.FILE_ENDINGS == (
-        "_bold.nii.gz", "_bold.nii", "_timeseries.tsv", "_relmat.tsv"
+        "_bold.nii.gz", "_bold.nii",
+        "_timeseries.tsv", "_timeseries.csv", "_timeseries.tsv.gz",
+        "_relmat.tsv", "_relmat.csv", "_relmat.tsv.gz",
+        "_matrix.tsv", "_matrix.csv", "_matrix.tsv.gz",
+        "_conmat.tsv", "_conmat.csv", "_conmat.tsv.gz",
     )  # fmt: skip
 
 
@@ -37,7 +41,7 @@ def test_the_command_line_offers_all_input_types_and_raw_images():
 
 def test_filter_files_accept_suffixes_and_extensions_of_all_input_types():
     for kind in types.INPUT_TYPES.values():
-        assert kind.suffix in filters._FILTER_CONSTANTS["suffix"]
+        assert set(kind.suffixes) <= set(filters._FILTER_CONSTANTS["suffix"])
         assert set(kind.extensions) <= set(filters._FILTER_CONSTANTS["extension"])
 
 
@@ -58,11 +62,20 @@ def test_filter_files_accept_suffixes_and_extensions_of_all_input_types():
         ("atlas-A_meas-PearsonCorrelation_relmat.tsv", ""),
         ("atlas-A_stat-covariance_relmat.tsv", "statistic"),
         ("atlas-A_relmat.tsv", "statistic"),
+        ("feature-F_atlas-A_desc-correlation_matrix.tsv", ""),  # HALFpipe
+        ("feature-F_atlas-A_desc-covariance_matrix.tsv", "statistic"),
+        ("feature-F_atlas-A_timeseries.tsv", ""),
+        ("atlas-A_measure-pearsoncorrelation_conmat.tsv", ""),  # earlier XCP-D
+        ("atlas-A_measure-reho_conmat.tsv", "statistic"),
+        ("seg-A_meas-PearsonCorrelation_desc-denoiseSimple_relmat.tsv", ""),  # giga_connectome
+        ("seg-A_desc-denoiseSimple_timeseries.tsv", ""),
+        ("atlas-A_stat-mean_timeseries.tsv.gz", ""),
+        ("atlas-A_stat-mean_timeseries.csv", ""),
     ],
 )
 def test_files_that_are_runs(name, obstacle):
     parts = parse_name(f"{STEM}_{name}")
-    (kind,) = [kind for kind in types.INPUT_TYPES.values() if kind.suffix == parts.suffix]
+    (kind,) = [kind for kind in types.INPUT_TYPES.values() if parts.suffix in kind.suffixes]
     assert kind.obstacle(parts) == obstacle
 
 
@@ -71,7 +84,7 @@ def test_tables_may_use_the_sidecar_of_their_image():
     assert suffixes == {
         "bold": ("bold",),
         "timeseries": ("timeseries", "bold"),
-        "relmat": ("relmat", "timeseries", "bold"),
+        "relmat": ("relmat", "matrix", "conmat", "timeseries", "bold"),
     }
 
 
@@ -101,9 +114,9 @@ def test_a_further_record_is_sufficient_to_find_read_and_measure_runs(tmp_path, 
     assert types.input_type_of(run) is further
     checked, problems, _ = select_runs.check_run(run)
     assert (checked.t_r_s, problems) == (2.0, ())
-    names, values = types.read_table(run)
-    assert list(names) == labels
-    np.testing.assert_allclose(values, series, atol=1e-6)
+    table = types.read_table(run)
+    assert list(table.labels) == labels
+    np.testing.assert_allclose(table.values, series, atol=1e-6)
     assert run_module._MEASURE_BY_CONTENT[further.content] is run_module._from_series
     # time series of the same run are preferred, because their record precedes
     tables.write_series(func / f"{STEM}_atlas-A_timeseries.tsv", labels, series)

@@ -78,7 +78,8 @@ def test_a_real_table_without_sessions(shared_data):
         (lambda t: t.replace("\t", ";"), "its cells are separated by ';' instead of tabs"),
         (
             lambda t: t.replace("sub-0", ""),
-            "'1' is matched with the folder sub-01, from which it differs",
+            "they differ by leading zeros only: '1' with sub-01, '2' with sub-02, '3' with sub-03 "
+            "and 2 others",
         ),
         (lambda t: t.replace("participant_id", "Subject_ID"), "'Subject_ID' is used as partic"),
         (lambda t: t.replace("participant_id", "Participant_ID"), "'Participant_ID' is used as"),
@@ -311,7 +312,8 @@ def test_an_invalid_row_concerns_one_participant_only(root, name, text, message)
         ("<!DOCTYPE html>\n<html>", "it is a web page saved as a table; fetch it again"),
         (
             "age\tgroup\n31\tx\n",
-            "it has no column participant_id; use this name for the column of labels",
+            "it has no column participant_id (its columns are age, group); use this name for the "
+            "column of labels",
         ),
         (
             "PK\x03\x04\0",
@@ -356,7 +358,7 @@ def test_a_row_without_a_valid_label_is_reported(root, label):
     put(root / TABLE, GOOD + f"{label}\t31\ttreated\t1\t2\n")
     participants = read_participants(root)
     assert "line 7 has no valid label" in str(participants.problems[-1])
-    assert {problem.participant for problem in participants.problems} <= {"", label}
+    assert {problem.participant for problem in participants.problems} <= {"", label, "0 1"}
     assert (participants.labels, participants.refusals) == (LABELS, ())
 
 
@@ -365,8 +367,12 @@ def test_tables_without_a_column_of_labels_are_reported(root):
     put(root / "phenotype/x.tsv", "age\n3\n")
     participants = read_participants(root)
     assert [str(problem) for problem in participants.problems] == [
-        f"{root / name}: it has no column {key}; use this name for the column of labels"
-        for name, key in (("phenotype/x.tsv", "participant_id"), (SESSIONS, "session_id"))
+        f"{root / name}: it has no column {key} (its columns are {columns}); use this name for the "
+        "column of labels"
+        for name, key, columns in (
+            ("phenotype/x.tsv", "participant_id", "age"),
+            (SESSIONS, "session_id", "when, BDI"),
+        )
     ]
     assert len(participants.scores("BDI")) == 9
 
@@ -415,6 +421,12 @@ def test_encodings_of_spreadsheets_do_not_change_the_groups(root, codec, note, e
         (("P01", "P02", "P03", "C01", "C02"), ("P1", "P2", "P3", "C1", "C2"), "leading zeros"),
         (("P01", "P02", "P03", "C01", "C02"), ("SUB-p1", "p2", "P3", "c1", "C2"), "leading zeros"),
         (LABELS, ("sub_01", "sub_2", "sub03", "sub 04", "Sub05"), "the spelling of sub-"),
+        (LABELS, ("sub\u201101", "sub\u201302", "sub-\u200b03", "04\u00a0", "5"), "leading zeros"),
+        (
+            ("NDARINV1A", "NDARINV2B", "NDARINV3C", "SD1010", "AB12"),
+            ("NDAR_INV1A", "sub-NDAR_INV2B", "ndar_inv3c", "SD-1010", "AB 12"),
+            "case and separators",
+        ),
     ],
 )
 def test_labels_are_matched_by_case_and_number(tmp_path, folders, ids, rule):
@@ -456,6 +468,7 @@ def test_two_labels_of_one_folder_are_refused(root, ids, ambiguous):
             "labels of the table begin with 'SD_'; write the names of the folders",
         ),
         (["sub-01", "sub-02", "sub-x3", "sub-x4", "sub-x5"], "2 of 5 participants"),
+        (["1.5", "2.5", "3.5", "-4", "-5"], "0 of 5 participants"),
         (["CQ1", "CQ2", "CQ3", "CQ4", "CQ5"], "0 of 5 participants"),
         (["a@b.org", "c@b.org", "d@b.org", "e@b.org", "f@b.org"], "0 of 5 participants"),
     ],
@@ -633,9 +646,8 @@ def test_codes_of_the_sidecar_are_missing_values(root):
     np.testing.assert_array_equal(found.numbers("score"), [np.nan, 3, 2, np.nan, 5])
     np.testing.assert_array_equal(found.numbers("other"), [5, np.nan, 7, 8, 6])
     assert found.levels["sex"] == {"1": "male", "2": "female", "9": "Not available"}
-    assert (
-        "2 values of column score ('-999', '-999.0') are missing values according to"
-        in " ".join(found.notes)
+    assert "values '-999', '-999.0' of column score are missing values according to" in " ".join(
+        found.notes
     )
     assert found.problems == ()
 
@@ -670,6 +682,7 @@ def add_sessions(root, *names, labels=LABELS):
     [
         ("session_id", ("ses-pre", "ses-post"), ("pre", "post")),
         ("visit", ("1", "2"), ("01", "02")),
+        ("Time Point", ("V1", "V2"), ("v1", "v2")),
         ("timepoint", ("1.0", "2.0"), ("1", "2")),
         ("Session", ("Baseline", "Follow-Up"), ("baseline", "followup")),
         (
@@ -838,3 +851,30 @@ def test_a_score_of_unclear_numbers_is_refused(root):
     found = read_participants(root)
     with pytest.raises(DesignError, match="score steps contains separators of thousands"):
         found.scores("steps")
+
+
+@pytest.mark.parametrize(
+    ("text", "folder"), [("1.5", "15"), ("-1", "1"), ("1", "10"), ("1.0", "10")]
+)
+def test_sessions_with_other_numbers_are_not_matched(root, text, folder):
+    add_sessions(root, folder)
+    put(root / SESSIONS, f"session_id\tHAMD\n{text}\t7\n")
+    found = read_participants(root)
+    assert found.meets("HAMD") == 0
+    assert any(f"no folder matches session '{text}'" in note for note in found.notes)
+
+
+def test_semicolons_and_decimal_commas_of_a_european_spreadsheet(root):
+    rows = [
+        f"{label};{arm};{20 + k},5" for k, (label, arm) in enumerate(zip(IDS, ARMS, strict=True))
+    ]
+    put(root / TABLE, "\r\n".join(["Participant ID;group;age", *rows, ";;"]))
+    found = read_participants(root)
+    assert found.numbers("age").tolist() == [20.5, 21.5, 22.5, 23.5, 24.5]
+    assert (found.columns["group"], found.problems) == (ARMS, ())
+
+
+def test_commas_as_separators_and_decimals_are_refused(root):
+    rows = [f"{label},{arm},20,5" for label, arm in zip(IDS, ARMS, strict=True)]
+    put(root / TABLE, "\n".join(["participant_id,group,age", *rows]))
+    assert "no valid rows" in str(read_participants(root).refusals[0])

@@ -565,6 +565,10 @@ def test_rest_alone_is_preprocessed(tmp_path):
     assert found.choices[0].sentence in found.notes
     alone = find_raw(tmp_path, Query(participants=("03",)))
     assert (alone.participants, alone.problems) == ((), found.problems)
+    for path in tmp_path.glob("sub-02/ses-post/func/*task-rest*"):
+        path.unlink()
+    lost = find_raw(tmp_path).problems
+    assert [p.where.rpartition("sub-")[2] for p in lost] == ["03", "02/ses-post"]
 
 
 def test_several_raw_tasks_without_rest_are_refused(tmp_path):

@@ -65,7 +65,39 @@ def test_milliseconds_are_converted(images, files, names):
 @pytest.mark.parametrize(("stated", "seconds"), [(99.9, 99.9), (100, 0.1)])
 def test_the_limit_between_seconds_and_milliseconds(images, names, stated, seconds):
     (images / names.sidecar).write_text(json.dumps({"RepetitionTime": stated}))
-    assert t_r_and_notes(images)[0] == seconds
+    run, problems, _ = check_run(run_of_02(images))
+    assert run.t_r_s == seconds
+    assert f"its repetition time is {seconds:g} s, which is not between" in str(problems[0])
+
+
+@pytest.mark.parametrize("stated", [0.2, 0.72, 6.0, 200, 800])
+def test_plausible_repetition_times(images, names, stated):
+    (images / names.sidecar).write_text(json.dumps({"RepetitionTime": stated}))
+    assert t_r_and_notes(images)[0] == (stated if stated < 100 else stated / 1000)
+
+
+@pytest.mark.parametrize("stated", [0.0025, 0.19, 6.1, 25, 8000])
+def test_an_implausible_repetition_time_is_a_problem_of_its_run(images, names, stated):
+    (images / names.sidecar).write_text(json.dumps({"RepetitionTime": stated}))
+    (problem,) = check_run(run_of_02(images))[1]
+    assert problem.participant == "02"
+    assert str(problem).endswith(
+        "s, which is not between 0.2 and 6 s; write the correct RepetitionTime, in seconds, in "
+        "its JSON"
+    )
+
+
+def test_an_implausible_header_does_not_matter_if_the_sidecar_is_plausible(images, files, names):
+    files.image(images / names.bold, (3, 3, 3, 4), t_r_s=25)
+    assert t_r_and_notes(images)[0] == files.t_r_s
+
+
+def test_an_implausible_rate_of_time_series_is_a_problem(tmp_path, files):
+    series = tmp_path / "sub-02/func/sub-02_task-rest_atlas-A_stat-mean_timeseries.tsv"
+    files.touch(series)
+    files.touch(series.with_suffix(".json"), '{"SamplingFrequency": 50}')
+    (problem,) = check_run(run_of_02(tmp_path))[1]
+    assert "its repetition time is 0.02 s" in str(problem)
 
 
 def test_the_sidecar_precedes_the_header(images, names):

@@ -330,7 +330,7 @@ def test_too_little_data_raises_an_error(tmp_path):
     band = replace(STRATEGIES["24p"], low_pass_hz=0.1, high_pass_hz=0.01)
     with pytest.raises(TooLittleDataError, match="30 volumes are too few for the filter"):
         denoise.clean(rng.standard_normal((30, 3)), regressors(30, 1, rng), band, 2.0)
-    path = write(tmp_path, columns(FULL, framewise_displacement=np.full(60, 2.0)))
+    path = write(tmp_path, columns(FULL, framewise_displacement=np.linspace(2, 3, 60)))
     with pytest.raises(TooLittleDataError, match="leaves none of 60 volumes"):
         denoise.load_regressors(path, STRATEGIES["scrubbing"])
 

@@ -7,6 +7,7 @@ import pytest
 
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.io import tables
+from circuitshift.pipeline.io.digests import Digests
 from circuitshift.pipeline.measure import person as measure
 from circuitshift.pipeline.measure.atlas_files import prepare_atlases
 from circuitshift.pipeline.records import AnalysisSettings
@@ -53,7 +54,7 @@ def test_one_fault_costs_one_run(tmp_path, series, suffix):
     assert [rows[p][0]["status"] for p in ("01", "02", "03")] == ["included", "failed", "included"]
     sentences = {
         "timeseries": "1 of its columns are not in atlas Mine (Elsewhere)",
-        "relmat": "provide correlations (r), not Fisher z",
+        "relmat": "it holds neither correlations nor Fisher z",
     }
     assert sentences[suffix] in rows["02"][0]["reason"]
 
@@ -100,3 +101,59 @@ def test_a_crash_adds_one_row_to_the_measured_runs(tmp_path, series):
     for _ in range(2):
         made = measure.record_crash("01", "see logs", out_dir=tmp_path / "out")
     assert tables.read_table(made.runs).column("code") == ["n/a", "crash"]
+
+
+def add_run(root, values, ses="pre", more=""):
+    """Write the run of a further session or run of participant 01."""
+    name = f"sub-01_ses-{ses}_task-rest{more}_atlas-Mine_stat-mean_timeseries.tsv"
+    folder = root / "sub-01" / f"ses-{ses}" / "func"
+    tables.write_series(folder / name, LABELS, values, sidecar={"RepetitionTime": 2.0})
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sentence"),
+    [
+        ({"ses": "pre"}, {"ses": "post"}, "sub-01: ses-post and ses-pre have identical data"),
+        (
+            {"more": "_run-1"},
+            {"more": "_run-2"},
+            "sub-01, ses-pre: run-1 and run-2 have identical data",
+        ),
+        ({}, {"more": "_acq-b"}, "sub-01, ses-pre: acq-b and no acq- have identical data"),
+    ],
+)
+def test_runs_with_identical_data_fail_by_name(tmp_path, series, first, second, sentence):
+    root = tmp_path / "in"
+    add_run(root, series, **first)
+    add_run(root, series, **second)
+    add_run(root, series[::-1], ses="later")
+    found = bids.find_runs(root, bids.Query())
+    prepare_atlases(found.runs, AnalysisSettings(), tmp_path / "out")
+    runs = list(found.runs)
+    given = {"participant": "01", "settings": AnalysisSettings(), "out_dir": tmp_path / "out"}
+    rows = list(tables.read_table(measure.measure_participant(runs, (), **given).runs).rows())
+    by_session = {}
+    for row in rows:
+        by_session.setdefault(row["session"], set()).add((row["status"], row["code"]))
+    copies = {s: kinds for s, kinds in by_session.items() if s != "later"}
+    assert set.union(*copies.values()) == {("failed", "identical-data")}
+    assert by_session["later"] == {("included", "n/a")}
+    reasons = {row["reason"] for row in rows if row["status"] == "failed"}
+    assert [sentence in reason for reason in reasons] == [True], reasons
+    assert measure.is_measured(runs, (), **given, digests=Digests("sub-01", tmp_path / "out"))
+
+
+def test_the_acquisition_is_recorded_and_updated_without_measuring_again(tmp_path, series):
+    path = write_run(tmp_path / "in", "01", series)
+    out = tmp_path / "out"
+    relmat = out / measure_all(tmp_path / "in", out)["01"][0]["relmat"]
+    about = tables.read_json(relmat.with_suffix(".json"))
+    assert about["Acquisition"]["RepetitionTime"] == 2.0
+    assert about["Acquisition"]["Manufacturer"] is None
+    assert about["SourceDigest"] == tables.checksum(path)
+    before = relmat.stat().st_mtime_ns
+    path.with_suffix(".json").write_text('{"RepetitionTime": 2.0, "Manufacturer": "GE"}')
+    measure_all(tmp_path / "in", out)
+    about = tables.read_json(relmat.with_suffix(".json"))
+    assert about["Acquisition"]["Manufacturer"] == "GE"
+    assert relmat.stat().st_mtime_ns == before

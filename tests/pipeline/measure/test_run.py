@@ -62,7 +62,7 @@ def write_bold(root, n_with_signal, n_volumes=60):
     nib.save(mask, func / f"{stem}_{space}_desc-brain_mask.nii.gz")
     tables.write_table(
         func / f"{stem}_desc-confounds_timeseries.tsv",
-        {"framewise_displacement": [None, *[0.1] * (n_volumes - 1)]},
+        {"framewise_displacement": [None, *np.linspace(0.05, 0.15, n_volumes - 1)]},
     )
     labels = np.broadcast_to(np.arange(1, 7)[:, None, None], data.shape[:3]).astype(np.int16)
     nib.save(nib.Nifti1Image(labels, affine), root / "Mine_dseg.nii.gz")
@@ -135,7 +135,7 @@ def test_a_strategy_that_fails_has_a_row_and_the_others_are_measured(tmp_path):
 
 def test_matrices_beyond_one_raise_an_error(tmp_path, series):
     write_run(tmp_path / "in", "01", 1.2 * np.corrcoef(series.T), suffix="relmat")
-    with pytest.raises(TableError, match="provide correlations"):
+    with pytest.raises(TableError, match="neither correlations nor Fisher z"):
         measure_all(tmp_path / "in", tmp_path / "out")
 
 

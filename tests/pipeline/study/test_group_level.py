@@ -17,10 +17,11 @@ from circuitshift.pipeline.study.group_level import (
     fit_study,
     read_input,
     recorded_settings,
+    resolve_study,
     run_group,
-    state_design,
 )
 from circuitshift.pipeline.study.ratings import Rating
+from circuitshift.pipeline.study.resolution.resolve import require
 from circuitshift.pipeline.study.study_file import StudyFile
 
 REGIONS = tuple(
@@ -263,6 +264,7 @@ def test_settings_are_read_from_the_measurements_and_must_agree(study):
 
 
 def test_the_design_is_inferred_from_measured_sessions_and_groups(study):
-    design = state_design(read_input([study]), StudyFile(None, (("treated", ("active",)),)))
+    stated = StudyFile(None, (("treated", ("active",)),))
+    design = require(resolve_study(read_input([study]), stated)[0])
     assert (design.baseline, design.followup) == ("pre", "post")
     assert (design.treated, design.control) == (("active",), ("sham",))

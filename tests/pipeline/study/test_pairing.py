@@ -215,3 +215,23 @@ def test_longer_visits_weigh_more():
     sessions, members = study()
     cohort = assemble(sessions, members, Design("pre", "post", covariates=("age",), weighted=True))
     np.testing.assert_allclose(cohort.weights, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("visits", "expected"),
+    [
+        ((), [np.nan, 0.7]),  # the follow-up only
+        (("pre", "week2", "post"), [0.5, 0.7]),
+    ],
+)
+def test_second_visits_of_the_reference_are_follow_ups_or_other_stated_visits(visits, expected):
+    sessions, members = study()
+    for person, session, z in (
+        ("h", "pre", 0.4), ("h", "week2", 0.5), ("g", "pre", 0.6), ("g", "post", 0.7),
+        ("g", "week2", 0.9),
+    ):  # fmt: skip
+        sessions[person, session] = measured(person, session, [z, z])
+    cohort = assemble(sessions, members, Design("pre", "post", covariates=("age",), visits=visits))
+    assert [m.participant for m in cohort.healthy] == ["h", "g"]
+    np.testing.assert_allclose(cohort.reference[:, 0], [0.4, 0.6])
+    np.testing.assert_allclose(cohort.reference_again[:, 0], expected)

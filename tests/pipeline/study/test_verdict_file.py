@@ -19,6 +19,7 @@ from circuitshift.pipeline.study.verdict_file import (
     _other_data_warning,
     baseline_halves,
     edge_motion,
+    global_signal_of,
     is_gsr,
 )
 
@@ -164,3 +165,55 @@ def test_halves_of_the_baseline_are_averaged_over_runs(tmp_path):
     (tmp_path / "sub-01_ses-pre_run-1_atlas-Tiny_stat-mean_timeseries.tsv").unlink()
     (tmp_path / "sub-01_ses-pre_run-2_atlas-Tiny_stat-mean_timeseries.tsv").unlink()
     assert baseline_halves(context, fitted) is None
+    matrices = [np.corrcoef(values.T) for values in series.values()]
+    for row, matrix in zip(rows, matrices, strict=False):  # two runs are two halves
+        tables.write_matrix(tmp_path / row["relmat"], ("a", "b", "c"), matrix)
+    for found, matrix in zip(baseline_halves(context, fitted), matrices, strict=True):
+        expected = edges.fisher_z(edges.from_matrix(matrix))
+        np.testing.assert_allclose(found, [expected], atol=1e-6)
+
+
+def context_of(declared=(), stated=None, estimator="pearson"):
+    rows = [
+        {"status": "included", "strategy": AS_GIVEN, "global_signal_removed": text}
+        for text in declared
+    ]
+    return SimpleNamespace(
+        settings=AnalysisSettings(estimator=estimator),
+        design=Design("pre", "post", global_signal_removed=stated),
+        measurements=SimpleNamespace(rows=rows),
+    )
+
+
+def edges_of(mean, spread, n=12):
+    rng = np.random.default_rng(3)
+    means = mean + spread * np.linspace(-1, 1, n)
+    return means[:, None] + 0.3 * rng.standard_normal((n, 500))
+
+
+@pytest.mark.parametrize(
+    ("keys", "edges", "expected"),
+    [
+        ({}, edges_of(0.0, 0.0), (True, "detected")),
+        ({}, edges_of(0.2, 0.1), (False, "detected")),
+        ({}, edges_of(0.05, 0.0), (None, "unknown")),
+        ({"declared": ["true", "n/a"]}, edges_of(0.05, 0.0), (True, "declared")),
+        ({"declared": ["true", "false"]}, edges_of(0.05, 0.0), (None, "differs")),
+        ({"stated": False, "declared": ["true"]}, edges_of(0.05, 0.0), (False, "stated")),
+        ({"estimator": "partial"}, edges_of(0.0, 0.0), (None, "unknown")),
+    ],
+)
+def test_global_signal_regression_elsewhere_is_stated_declared_or_detected(keys, edges, expected):
+    status = global_signal_of(AS_GIVEN, context_of(**keys), edges)
+    assert (status.removed, status.source) == expected
+
+
+def test_a_statement_that_the_edges_contradict_is_a_warning():
+    status = global_signal_of(AS_GIVEN, context_of(stated=False), edges_of(0.0, 0.0))
+    assert (status.removed, status.source) == (False, "stated")
+    assert "contradict" in status.warnings[0]
+
+
+def test_strategies_need_no_detection():
+    status = global_signal_of("24p+acompcor+gsr", context_of(), edges_of(0.2, 0.1))
+    assert (status.removed, status.source) == (True, "strategy")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.errors import CircuitshiftError, InputError
 from circuitshift.workflows.cli import preflight
 from circuitshift.workflows.cli.request import app_request
 from circuitshift.workflows.plan import InputFolder
@@ -109,3 +109,51 @@ def test_output_that_cannot_be_read_is_ignored(validated, answer):
 def test_derivatives_and_folders_without_a_description_are_not_validated(validated):
     assert validated("x") == ("", [])
     assert validated("x", Name="x", DatasetType="derivative") == ("", [])
+
+
+# --- study files and circuits are read before anything is measured
+
+CIRCUIT = """
+name = "mine"
+title = "A circuit"
+direction = "two-sided"
+why = "Test."
+reference = "Test."
+[[seeds]]
+regions = ["Region_1", "Region_2"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("circuits", "study", "message"),
+    [
+        ("name = ", "", "not valid TOML"),
+        (CIRCUIT.replace("seeds", "seed"), "", "seed"),
+        (CIRCUIT + '[[targets]]\nsame_as = "dnm.seeds"\n', "", "not a side of an available"),
+        (CIRCUIT + '[[targets]]\nsame_as = "mine.targets"\n', "", "refers to itself"),
+        (CIRCUIT, "[tests", "TOML"),
+        (CIRCUIT, "[tests]\nn_permutation = 5\n", "n_permutation"),
+        (CIRCUIT, '[hypotheses]\ncircuits = ["mien"]\n', "unknown circuit 'mien'; did you mean"),
+        (CIRCUIT, '[hypotheses]\ndirections = {dnm = "increase"}\n', "unknown circuit 'dnm'"),
+    ],
+)
+def test_broken_circuits_and_study_files_stop(tmp_path, request_of, circuits, study, message):
+    (tmp_path / "mine.toml").write_text(circuits)
+    (tmp_path / "study.toml").write_text(study or "[tests]\n")
+    request = request_of(
+        study_file=tmp_path / "study.toml",
+        given=(("circuits", (str(tmp_path / "mine.toml"),)),),
+    )
+    with pytest.raises(CircuitshiftError, match=message):
+        preflight.check_definitions(request)
+
+
+def test_valid_circuits_and_study_files_are_accepted(tmp_path, request_of):
+    (tmp_path / "mine.toml").write_text(CIRCUIT)
+    (tmp_path / "study.toml").write_text('[hypotheses]\ncircuits = ["mine", "dmn"]\n')
+    request = request_of(
+        study_file=tmp_path / "study.toml",
+        given=(("circuits", (str(tmp_path / "mine.toml"),)),),
+    )
+    assert dict(preflight.check_definitions(request).stated)["circuits"]
+    assert preflight.check_definitions(request_of()).stated == ()

@@ -41,6 +41,17 @@ def matrices(folder, participants=("01", "02", "03"), n_regions=12):
     return folder
 
 
+CIRCUIT = """
+name = "own"
+title = "Own circuit"
+direction = "two-sided"
+why = "Test."
+reference = "Test."
+[[seeds]]
+regions = ["LH_Default_PFC_[12]"]
+"""
+
+
 @pytest.fixture
 def hostile(tmp_path):
     root = tmp_path / HOSTILE
@@ -83,6 +94,7 @@ def written(capsys, hostile, *words):
 
 def test_all_words_are_quoted_for_the_shell(hostile, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(slurm.sys, "executable", str(tmp_path / "bin" / "python"))
+    (hostile / "c.toml").write_text(CIRCUIT)
     folder, output = written(
         capsys, hostile, "--circuits", hostile / "c.toml", "--min-minutes", 1, "--nprocs", 3
     )

@@ -9,6 +9,7 @@ from circuitshift.pipeline.bids.runs.tasks import (
     choose_tasks,
     compare_tasks,
     is_rest,
+    lost_visits,
     states_task,
 )
 from circuitshift.pipeline.errors import InputError
@@ -157,3 +158,18 @@ def test_tasks_of_data_sets_are_compared():
     for tasks in (["nback"], ["rest", "nback"]):
         with pytest.raises(InputError, match=r"different tasks \(the main data set: task-rest;"):
             compare_tasks([("", ["rest"]), ("healthy", tasks)])
+
+
+def test_visits_without_the_task_are_reported_where_others_have_it():
+    files = files_of(
+        *("01 pre rest", "01 post rest", "02 pre rest", "02 post nback", "03 pre nback"),
+        *("01 extra nback", "02 extra nback"),
+    )
+    selected, choice = choose_tasks(files, where="data")
+    problems = lost_visits(files, selected, choice)
+    assert [(p.where, p.participant) for p in problems] == [
+        ("sub-02/ses-post", "02"),
+        ("sub-03", "03"),
+    ]
+    assert "it has no run of task-rest, which is used for all participants" in str(problems[0])
+    assert lost_visits(selected, selected, choice) == []

@@ -191,7 +191,8 @@ def test_runs_of_images_are_concatenated(images, tmp_path):
 def write_runs(root, *lengths, names=None, session="pre"):
     """Write runs of series and return their values."""
     names = names or [f"_run-{k}" for k in range(1, len(lengths) + 1)]
-    series = [random_series(k, n) for k, n in enumerate(lengths)]
+    first = 10 * (session != "pre")
+    series = [random_series(k, n) for k, n in enumerate(lengths, start=first)]
     for name, values in zip(names, series, strict=True):
         write_series(root, name, values, session=session)
     return [np.float64(values) for values in series]
@@ -289,7 +290,7 @@ def test_a_region_that_is_missing_in_one_run_is_missing_in_the_visit(tmp_path):
     second[:, 2] = np.nan
     write_series(tmp_path / "in", "_run-2", second)
     found = Measured(tmp_path / "in", tmp_path / "out", combine_runs="concatenate")
-    assert found.column("n_regions_missing") == ["0", "1", "1"]
+    assert found.column("n_regions_lost") == ["0", "1", "1"]
     assert np.isnan(found.edges(2)[2]).all()
 
 

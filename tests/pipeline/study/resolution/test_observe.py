@@ -42,3 +42,25 @@ def test_dates_of_sessions_and_scans(tmp_path):
     assert ("02", "B") not in seen.dates
     assert seen.columns["arm"] == {"01": "x", "02": "y"}
     assert seen.participants_by_session() == {"A": 2, "B": 2}
+
+
+def test_a_score_of_a_table_with_a_row_per_visit_is_doubtful_as_a_column_only(tmp_path):
+    rows = [
+        (f"sub-{participant}", f"ses-{label}", "x", f"{20 + 3 * k}")
+        for participant, labels in SESSIONS.items()
+        for k, label in enumerate(labels)
+    ]
+    for participant, label, _, _ in rows:
+        (tmp_path / participant / label).mkdir(parents=True)
+    header = ("participant_id", "session_id", "arm", "MADRS")
+    write(tmp_path / "elsewhere/mine.tsv", header, *rows)
+    write(
+        tmp_path / "sub-01/sub-01_sessions.tsv",
+        ("session_id", "acq_time"),
+        ("a", "2020-01-01T10:00:00"),
+    )
+    table = read_participants(tmp_path, tmp_path / "elsewhere/mine.tsv")
+    seen = observe(SESSIONS, {"": table})
+    assert (list(seen.columns), list(seen.doubtful)) == (["arm"], ["MADRS"])
+    assert (dict(seen.doubtful_scores), len(seen.scores["MADRS"])) == ({}, 4)
+    assert list(seen.dates) == [("01", "A")]

@@ -1,5 +1,7 @@
 """Names in the study file that the data do not contain."""
 
+from dataclasses import replace
+
 import pytest
 
 from circuitshift.pipeline.study.resolution.stated import (
@@ -31,7 +33,8 @@ def test_sessions(observed, keys, sentence):
         ({"covariates": ("dose",)}, "covariate 'dose' is not in the data"),
         ({"covariates": ("iq",)}, "covariate 'iq' cannot be used: it mixes text; write numbers"),
         ({"site": "scanner"}, "site 'scanner' is not in the data"),
-        ({"symptom": "HAMD"}, "symptom 'HAMD' is not in the data; available are BDI, MADRS"),
+        ({"symptom": "HAMD"}, "symptom 'HAMD' is not in the data; available are BDI, MADRS, PHQ"),
+        ({"symptom": "PHQ"}, "symptom 'PHQ' cannot be used: it has thousands; write numbers"),
         ({"symptom": "BDI"}, "has values for ses-1, ses-2, and no participant with data"),
         ({"factor": "cbt"}, "factor 'cbt' is not in the data"),
         ({"factor": "sex"}, "has the levels F"),
@@ -41,15 +44,21 @@ def test_variables(observed, keys, sentence):
     scores = {
         "BDI": {("01", "1"), ("01", "2")},
         "MADRS": {("01", "pre"), ("01", "post"), ("02", "pre")},
+        "PHQ": {("01", "pre"), ("01", "post")},
     }
     columns = {"sex": ["F"] * 4, "empty": ["n/a"] * 4}
-    seen = observed(columns, scores=scores, doubtful={"iq": "it mixes text; write numbers"})
+    doubts = {
+        "doubtful": {"iq": "it mixes text; write numbers", "MADRS": "it varies between visits"},
+        "doubtful_scores": {"PHQ": "it has thousands; write numbers"},
+    }
+    seen = observed(columns, scores=scores, **doubts)
     assert sentence in str(check_variables(keys, seen, PAIR)[0])
 
 
 def test_values_are_counted(observed):
     scores = {"MADRS": {("01", "pre"), ("01", "post"), ("02", "pre")}}
     seen = observed({"age": ["20", "30", "n/a", "40"]}, scores=scores)
+    seen = replace(seen, doubtful={"MADRS": "it varies between visits"})
     keys = {"symptom": "MADRS", "covariates": ("age",)}
     assert check_variables(keys, seen, PAIR) == []
     answers = [d.answer for d in describe_variables(keys, seen, PAIR)]

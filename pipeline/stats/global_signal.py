@@ -1,0 +1,168 @@
+"""Detect from edges whether the global signal was regressed out before they were estimated.
+
+Regression of the global signal centres each participant's edges near zero, whatever they were
+before (Murphy et al. 2009, doi:10.1016/j.neuroimage.2008.09.036), so that both their mean and its
+differences between participants nearly vanish. Without it, edges are positive on average, and
+participants differ.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from circuitshift.pipeline.arrays import Floats
+
+__all__ = [
+    "GlobalSignalDetection",
+    "GlobalSignalStatus",
+    "global_signal_status",
+    "global_signal_was_removed",
+]
+
+# Both numbers are in units of the standard deviation of edges within participants. Measured on
+# real series without and with regression of the global signal (the mean of all regions, also
+# weighted unequally and with noise of .3 and .6 of its standard deviation, as the mean of a whole
+# brain differs from that of the regions):
+#                                                     mean          spread
+#   psilocybin, AAL 90, 9 participants    without     .60 to .83    .21 to .30
+#   4 sessions, no other denoising        with        .01 to .07    .00 to .04
+#   traumatic brain injury, CONN 132,     without     .26 to .33    .06 to .12
+#   12 + 12 participants, 5 sessions      with        .01 to .10    .01 to .05
+#   deep brain stimulation, 46 to 60      without     .29 to .42    .07 to .17
+#   regions, 16 participants, 4 sessions
+#   simulated (test_global_signal.py),    without     .28 to 1.2    .03 to .39
+#   60 regions, 12 participants           with        .00 to .10    .00 to .05
+# tests/real/test_global_signal.py repeats the first.
+_REMOVED_MEAN = 0.14
+_REMOVED_SPREAD = 0.08
+_KEPT_MEAN = 0.20
+_MIN_PARTICIPANTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalSignalDetection:
+    """Whether the global signal was regressed out, as far as edges show it.
+
+    Parameters
+    ----------
+    removed : bool or None
+        None if the edges do not decide it.
+    mean : float
+        Mean edge over participants, in units of the standard deviation of edges within
+        participants.
+    spread : float
+        Standard deviation of the participants' mean edges, in the same units.
+    reason : str
+        What was found, as a sentence.
+    """
+
+    removed: bool | None
+    mean: float
+    spread: float
+    reason: str
+
+
+def global_signal_was_removed(z: Floats) -> GlobalSignalDetection:
+    """Detect whether the global signal was regressed out of the series behind edges.
+
+    Parameters
+    ----------
+    z : ndarray of shape (n_participants, n_edges)
+        Fisher-z transformed Pearson correlations of all edges of an atlas, one session of each
+        participant. NaN where missing. Partial correlations are centred near zero in any case,
+        so that this function does not apply to them.
+
+    Returns
+    -------
+    GlobalSignalDetection
+        `removed` is true if the mean edge is below .14 and its spread below .08, false if the mean
+        is above .20, and None in between, with fewer than five participants, or without edges.
+    """
+    available = np.isfinite(z)
+    used = np.asarray(z)[available.sum(axis=1) > 1]
+    if len(used) < _MIN_PARTICIPANTS:
+        nan = float("nan")
+        reason = (
+            f"{len(used)} participants have edges, fewer than {_MIN_PARTICIPANTS}, so that whether "
+            "the global signal was regressed out cannot be seen."
+        )
+        return GlobalSignalDetection(None, nan, nan, reason)
+    used = np.where(np.isfinite(used), used, np.nan)
+    means = np.nanmean(used, axis=1)
+    scale = float(np.mean(np.nanstd(used, axis=1)))
+    if scale < 1e-9:
+        nan = float("nan")
+        return GlobalSignalDetection(None, nan, nan, "All edges of a participant are equal.")
+    mean, spread = abs(float(means.mean())) / scale, float(means.std(ddof=1)) / scale
+    numbers = (
+        f"the mean edge is {float(means.mean()):.3f} ({mean:.2f} standard deviations of edges) and "
+        f"varies between participants by {float(means.std(ddof=1)):.3f} ({spread:.2f})"
+    )
+    if mean < _REMOVED_MEAN and spread < _REMOVED_SPREAD:
+        reason = f"The global signal was regressed out, as the edges show: {numbers}."
+        return GlobalSignalDetection(True, mean, spread, reason)
+    if mean > _KEPT_MEAN:
+        reason = f"The global signal was not regressed out, as the edges show: {numbers}."
+        return GlobalSignalDetection(False, mean, spread, reason)
+    reason = f"Whether the global signal was regressed out is unclear: {numbers}."
+    return GlobalSignalDetection(None, mean, spread, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalSignalStatus:
+    """Whether the global signal was regressed out in a study.
+
+    Parameters
+    ----------
+    removed : bool or None
+        None if it is neither declared nor visible, or differs between runs.
+    source : {"strategy", "stated", "declared", "detected", "unknown", "differs"}
+        How it is known: by the denoising strategy, the study file, the files of the runs, or the
+        edges.
+    warnings : tuple of str
+        Contradictions between runs, or between declaration and edges, one sentence each.
+    """
+
+    removed: bool | None
+    source: Literal["strategy", "stated", "declared", "detected", "unknown", "differs"]
+    warnings: tuple[str, ...] = ()
+
+
+def global_signal_status(
+    declared: Sequence[bool | None], detection: GlobalSignalDetection
+) -> GlobalSignalStatus:
+    """Combine what the runs of a study declare with what their edges show.
+
+    Parameters
+    ----------
+    declared : sequence of bool or None
+        Declaration of each run; None where there is none.
+    detection : GlobalSignalDetection
+        Of the edges of one session of all participants.
+
+    Returns
+    -------
+    GlobalSignalStatus
+        A declaration counts if no run declares the opposite; runs without one are taken to be like
+        the others. Without any declaration, the detection counts.
+    """
+    n_removed, n_kept = sum(v is True for v in declared), sum(v is False for v in declared)
+    if n_removed and n_kept:
+        warning = (
+            f"The global signal was regressed out of {n_removed} runs and not of {n_kept}, so that "
+            "their mean connectivity cannot be compared; use one kind of denoising for all runs."
+        )
+        return GlobalSignalStatus(None, "differs", (warning,))
+    if n_removed or n_kept:
+        removed = n_removed > 0
+        contradicts = detection.removed is not None and detection.removed is not removed
+        warnings = (
+            f"The files declare that the global signal was {'' if removed else 'not '}regressed "
+            f"out, which their edges contradict. {detection.reason}",
+        )
+        return GlobalSignalStatus(removed, "declared", warnings if contradicts else ())
+    if detection.removed is not None:
+        return GlobalSignalStatus(detection.removed, "detected")
+    return GlobalSignalStatus(None, "unknown")

@@ -1,0 +1,1 @@
+"""Compare the acquisition protocol of visits and arms, and find copied data."""
