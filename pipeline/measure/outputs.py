@@ -324,7 +324,7 @@ def coverage_of(output: RunOutput) -> Floats:
 
 def is_concatenated(row: Mapping[str, object]) -> bool:
     """Return whether a row of ``sub-X_runs.tsv`` is the concatenated series of a visit."""
-    return str(row["code"]).startswith("concatenated")
+    return str(row.get("code")).startswith("concatenated")
 
 
 def command_record(root: Path) -> Path:

@@ -95,6 +95,16 @@ def test_runs_that_are_not_included_and_further_strategies_are_skipped(tmp_path)
     assert [run.run for run in read_acquired(rows)] == ["sub-01_ses-pre"]
 
 
+def test_runs_of_concatenated_series_have_facts_and_the_series_have_none(tmp_path):
+    about = {"Acquisition": {"RepetitionTime": 2.0}}
+    rows = [
+        row_of(tmp_path, "first", about=about, status="combined"),
+        row_of(tmp_path, "second", about=about, status="combined"),
+        row_of(tmp_path, "both", about=about, code="concatenated"),
+    ]
+    assert [run.run for run in read_acquired(rows)] == ["first", "second"]
+
+
 @pytest.mark.parametrize("about", [None, {}, {"Acquisition": "text", "Files": None}])
 def test_outputs_without_facts(tmp_path, about):
     (run,) = read_acquired([row_of(tmp_path, about=about, session="n/a")])
