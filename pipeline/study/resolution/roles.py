@@ -380,12 +380,19 @@ def _refusal_of_groups(
     )
 
 
+def _key(column: str) -> str:
+    """Format the name of a column as a key of TOML, quoted if necessary."""
+    is_bare = column.replace("_", "").replace("-", "").isalnum() and column.isascii()
+    return column if is_bare else f'"{column}"'
+
+
 def _refusal_of_columns(columns: Sequence[str], observed: Observed) -> InputProblem:
     """Refuse to choose between columns, with their groups and the lines to paste."""
     listed = "; ".join(
         f"{column}: {', '.join(map(str, groups_of(column, observed).values()))}"
         for column in columns
     )
+    named = next((column for column in columns if is_arm_column(column)), "...")
     lines = []
     for role in ROLES:
         found = [
@@ -394,8 +401,8 @@ def _refusal_of_columns(columns: Sequence[str], observed: Observed) -> InputProb
             for group in groups_of(column, observed).values()
             if group.word == role
         ]
-        column, name = found[0] if len(found) == 1 else ("...", "...")
-        lines.append(f'{role} = {{"{column}" = "{name}"}}')
+        column, name = found[0] if len(found) == 1 else (named, "...")
+        lines.append(f'{role} = {{{_key(column)} = "{name}"}}')
     return InputProblem(
         "participants.tsv",
         f"{len(columns)} columns may name the arms ({listed})",

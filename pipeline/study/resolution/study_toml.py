@@ -30,7 +30,7 @@ def study_toml(resolution: Resolution, observed: Observed) -> str:
     """
     lines = [_HEADER]
     for problem in resolution.refusals:
-        advice = problem.fix.split("\n", 1)[0]
+        advice = problem.fix.split("\n", 1)[0].rstrip(":")
         lines.append(f"# OPEN: {_comment(f'{problem.where}: {problem.what}; {advice}')}")
     lines += ["", *_sessions(resolution, observed), "", *_groups(resolution)]
     lines += ["", *_model(resolution, observed)]

@@ -84,8 +84,8 @@ def test_two_columns_that_may_name_arms_are_refused(observed):
     columns = {"group": ["patient", "control", "patient", "control"], "arm": HALF}
     refusal = only_refusal(resolve_roles({}, observed(columns)))
     assert "2 columns may name the arms" in refusal.what
-    assert 'treated = {"arm" = "drug"}' in refusal.fix
-    assert 'control = {"arm" = "placebo"}' in refusal.fix
+    assert 'treated = {arm = "drug"}' in refusal.fix
+    assert 'control = {arm = "placebo"}' in refusal.fix
 
 
 def test_columns_with_the_same_division_do_not_conflict(observed):
