@@ -22,7 +22,12 @@ from circuitshift.pipeline.bids.names import (
     parse_name,
 )
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold, RawParticipant
-from circuitshift.pipeline.bids.run_metadata import as_problem, metadata_of, repetition_time
+from circuitshift.pipeline.bids.run_metadata import (
+    as_problem,
+    implausible_time,
+    metadata_of,
+    repetition_time,
+)
 from circuitshift.pipeline.bids.runs.choices import RunChoice
 from circuitshift.pipeline.bids.runs.tasks import choose_tasks, lost_visits, states_task
 from circuitshift.pipeline.bids.runs.versions import choose_versions, part_is_run
@@ -556,6 +561,9 @@ def _timing(
     if t_r_s is None and header is not None:
         what = "its repetition time is neither in a JSON sidecar nor in its header"
         findings.problem(file, what, "add RepetitionTime, in seconds, to its JSON")
+    if implausible := implausible_time(t_r_s):
+        findings.problem(file, *implausible)
+        t_r_s = None
     for text in timing_notes:
         plain = text.removeprefix(f"{file.path.name}: ")  # so that equal notes are combined
         notes.append(text if plain == text else plain[:1].upper() + plain[1:])

@@ -13,7 +13,7 @@ from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputPro
 from circuitshift.pipeline.io import nifti, tables
 from circuitshift.pipeline.records import Run
 
-__all__ = ["as_problem", "check_run", "metadata_of", "repetition_time"]
+__all__ = ["as_problem", "check_run", "implausible_time", "metadata_of", "repetition_time"]
 
 # Repetition times from here on are in milliseconds: no fMRI is acquired at 100 s or at 0.1 ms.
 _MILLISECONDS_FROM = 100.0
@@ -56,16 +56,9 @@ def check_run(run: Run) -> tuple[Run, tuple[InputProblem, ...], tuple[str, ...]]
                 run.participant,
             )
         )
-    if t_r_s is not None and not _PLAUSIBLE_S[0] <= t_r_s <= _PLAUSIBLE_S[1]:
-        problems.append(
-            InputProblem(
-                str(run.path),
-                f"its repetition time is {t_r_s:g} s, which is not between {_PLAUSIBLE_S[0]:g} "
-                f"and {_PLAUSIBLE_S[1]:g} s",
-                "write the correct RepetitionTime, in seconds, in its JSON",
-                run.participant,
-            )
-        )
+    implausible = implausible_time(t_r_s)
+    if implausible:
+        problems.append(InputProblem(str(run.path), *implausible, run.participant))
     return replace(run, t_r_s=t_r_s), tuple(problems), tuple(notes)
 
 
@@ -108,6 +101,28 @@ def repetition_time(run: Run, header: float | None, notes: list[str]) -> float |
         )
         notes.append(f"{run.path.name}: no JSON states its repetition time; {consequence}.")
     return t_r_s
+
+
+def implausible_time(t_r_s: float | None) -> tuple[str, str] | None:
+    """Return problem and remedy if a repetition time cannot be that of a functional image.
+
+    Parameters
+    ----------
+    t_r_s : float or None
+        Repetition time in s; None if it is unknown.
+
+    Returns
+    -------
+    tuple of two str, or None
+        None if the repetition time is unknown or between 0.2 and 6 s.
+    """
+    low, high = _PLAUSIBLE_S
+    if t_r_s is None or low <= t_r_s <= high:
+        return None
+    return (
+        f"its repetition time is {t_r_s:g} s, which is not between {low:g} and {high:g} s",
+        "write the correct RepetitionTime, in seconds, in its JSON",
+    )
 
 
 def metadata_of(run: Run) -> dict[str, Any]:

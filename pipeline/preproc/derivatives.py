@@ -14,6 +14,7 @@ import numpy.typing as npt
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold
+from circuitshift.pipeline.bids.runs.acquisition import scanner_facts
 from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.images import Image, grid_over
@@ -38,6 +39,7 @@ from circuitshift.pipeline.preproc.output_names import (
 from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run, signal_mask
 from circuitshift.pipeline.preproc.template import Template, load_template
 from circuitshift.pipeline.preproc.tissue_masks import noise_maps, noise_masks
+from circuitshift.pipeline.records import Run
 
 __all__ = ["write_anatomy", "write_motion", "write_preprocessed_run"]
 
@@ -331,6 +333,21 @@ def _coregister(reference: Image, person: Brain) -> tuple[Floats, float]:
     return matrix, dice(own, person.mask & view)
 
 
+def _run_of(bold: RawBold) -> Run:
+    """Return the record by which the sidecars of a raw run are found."""
+    return Run(
+        participant=bold.participant,
+        session=bold.session,
+        task=bold.task,
+        run=bold.run,
+        space="",
+        res="",
+        input_type="bold",
+        path=bold.path,
+        entities=bold.entities,
+    )
+
+
 def _write_bold_sidecar(
     bold: RawBold, template: str, *, timed: bool, n_dummy: int, out_dir: Path
 ) -> None:
@@ -343,6 +360,7 @@ def _write_bold_sidecar(
         "TaskName": dict(bold.entities).get("task", ""),
         "Sources": [f"bids:raw:{bold.path.name}"],
     }
+    content |= scanner_facts(_run_of(bold))
     if timed:
         content["StartTime"] = (min(bold.slice_times_s) + max(bold.slice_times_s)) / 2
     path = func_path(bold, "bold", ("space", template), ("desc", "preproc"), end=".json")

@@ -1,16 +1,18 @@
 """Describe how a run was acquired and processed, as far as its header and sidecars state it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from circuitshift.pipeline.bids.input_types import is_image
+from circuitshift.pipeline.bids.names import PARCELS, VARIANT
 from circuitshift.pipeline.bids.run_metadata import metadata_of
 from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.io import nifti, tables
 from circuitshift.pipeline.records import Run
 
-__all__ = ["FACTS", "acquisition_of"]
+__all__ = ["FACTS", "acquisition_of", "scanner_facts"]
 
 #: Keys of sidecars that are recorded as they are, in addition to those that are computed here.
 _KEYS = (
@@ -50,13 +52,53 @@ def acquisition_of(run: Run) -> dict[str, object]:
         grid in voxels, voxel size in mm, label of the task, name and version of the software that
         wrote the run, and keys of its sidecars under the names of BIDS. Facts that are not stated,
         or whose file cannot be read, are None.
+
+    Notes
+    -----
+    Sidecars of preprocessed images do not repeat the facts about the scanner. For data sets in a
+    folder ``derivatives``, these are read from the raw data set that contains this folder.
     """
-    stated = _stated(run)
+    raw = _raw_run(run)
     found: dict[str, object] = dict.fromkeys(FACTS)
-    found |= {key: _plain(stated.get(key)) for key in _KEYS}
+    found |= ({} if raw is None else scanner_facts(raw)) | scanner_facts(run)
     found |= {"TaskName": run.task or None, "RepetitionTime": run.t_r_s}
     found |= {"GeneratedBy": _generated_by(run)}
     return found | (_of_image(run) if is_image(run) else {})
+
+
+def scanner_facts(run: Run) -> dict[str, object]:
+    """Return the facts about scanner and sequence that the sidecars of a run state.
+
+    Parameters
+    ----------
+    run : Run
+        A run, whose image need not exist.
+
+    Returns
+    -------
+    dict of str to object
+        Numbers and texts under the keys of BIDS; facts that are not stated are absent.
+    """
+    stated = _stated(run)
+    found = {key: _plain(stated.get(key)) for key in _KEYS}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _raw_run(run: Run) -> Run | None:
+    """Return the raw run of a derivative below its raw data set; None if there is no folder."""
+    above = [folder.parent for folder in run.path.parents if folder.name == "derivatives"]
+    if not above:
+        return None
+    entities = tuple(
+        (key, value) for key, value in run.entities if key not in VARIANT and key not in PARCELS
+    )
+    stem = "_".join(f"{key}-{value}" for key, value in entities)
+    session = [f"ses-{run.session}"] if run.session else []
+    folder = above[0].joinpath(f"sub-{run.participant}", *session, "func")
+    if not folder.is_dir():
+        return None
+    path = folder / f"{stem}_bold.nii.gz"
+    return replace(run, path=path, entities=entities, input_type="bold", atlas="")
 
 
 def _stated(run: Run) -> Mapping[str, object]:

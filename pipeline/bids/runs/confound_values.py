@@ -45,8 +45,7 @@ def check_displacement(path: Path, fd_mm: Floats) -> None:
     if later.size >= _MIN_VALUES and np.ptp(later) == 0:
         raise ConfoundsError(
             f"{path}: framewise displacement is {later[0]:g} mm in all of {available.size} "
-            "volumes, so that it was not measured; write the table again, or remove the column "
-            "and choose a strategy without censoring by --denoise"
+            "volumes, so that it was not measured; write the table again, or remove the column"
         )
 
 

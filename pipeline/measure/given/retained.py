@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from circuitshift.pipeline.arrays import Bools, Floats
+from circuitshift.pipeline.bids.runs.confound_values import check_displacement
 from circuitshift.pipeline.errors import TableError
 from circuitshift.pipeline.measure.given.companions import (
     Companions,
@@ -90,6 +91,8 @@ def retained_volumes(
     ------
     TableError
         If a table cannot be read, or numbers of volumes contradict each other.
+    ConfoundsError
+        If framewise displacement is negative or constant.
     """
     notes: list[str] = []
     if beside.outliers is None:
@@ -104,6 +107,7 @@ def retained_volumes(
         )
     fd = None if beside.motion is None else read_displacement(beside.motion)
     if fd is not None and beside.motion is not None:
+        check_displacement(beside.motion, fd)
         mean = _mean_displacement(path, fd, data, motion=beside.motion, notes=notes)
     elif stated_fd_mm is not None:
         mean = stated_fd_mm

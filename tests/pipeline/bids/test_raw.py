@@ -414,6 +414,12 @@ def test_a_missing_repetition_time_is_a_problem(root):
     assert "neither in a JSON sidecar nor in its header" in only_problem(root).what
 
 
+@pytest.mark.parametrize("t_r_s", [0.1, 7.5, 30])
+def test_an_implausible_repetition_time_is_a_problem(root, t_r_s):
+    change_sidecar(root, RepetitionTime=t_r_s, SliceTiming=None)
+    assert f"its repetition time is {t_r_s:g} s, which is not" in only_problem(root).what
+
+
 @pytest.mark.parametrize(
     "content", [{"VolumeTiming": [0, 10, 20], "RepetitionTime": None}, {"DelayTime": 8}]
 )

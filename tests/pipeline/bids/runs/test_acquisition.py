@@ -82,3 +82,21 @@ def test_unreadable_files_state_nothing(images, names):
     (images / "dataset_description.json").write_text("[]")
     found = acquisition_of(replace(run, task=""))
     assert {key for key, value in found.items() if value is not None} == {"RepetitionTime"}
+
+
+def test_the_raw_data_set_around_derivatives_states_the_scanner(images, files, names):
+    root = images.parent / "study"
+    derived = root / "derivatives" / "lab" / "fmriprep"
+    derived.parent.mkdir(parents=True)
+    images.rename(derived)
+    (derived / names.sidecar).write_text('{"RepetitionTime": 2.5, "EchoTime": 0.03}')
+    run = run_of(derived)
+    assert acquisition_of(run)["Manufacturer"] is None
+    func = root / "sub-02/ses-pre/func"
+    files.touch(root / "task-rest_bold.json", '{"Manufacturer": "GE", "EchoTime": 0.04}')
+    files.touch(root / "task-nback_bold.json", '{"StationName": "MR9"}')
+    files.touch(func / "sub-02_ses-pre_task-rest_bold.json", '{"PhaseEncodingDirection": "j"}')
+    found = acquisition_of(run)
+    assert (found["Manufacturer"], found["PhaseEncodingDirection"]) == ("GE", "j")
+    assert found["EchoTime"] == 0.03  # the derivative is nearer
+    assert found["StationName"] is None

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from circuitshift.pipeline.errors import TableError
+from circuitshift.pipeline.errors import ConfoundsError, TableError
 from circuitshift.pipeline.measure.given.companions import Companions
 from circuitshift.pipeline.measure.given.retained import retained_volumes
 
@@ -97,3 +97,16 @@ def test_motion_of_the_json_serves_without_a_table(tmp_path):
     assert "that of its JSON" in found.notes[0]
     both = retained_volumes(tmp_path / "s.tsv", 10, tables_of(tmp_path), 0.21)
     assert both.mean_fd_mm == pytest.approx(FD[BAD == 0].mean())
+
+
+@pytest.mark.parametrize(
+    ("fd", "message"),
+    [
+        (-FD, "framewise displacement is negative in 9 of 10 volumes"),
+        (np.where(BAD == 1, -1.0, FD), "is negative in 3 of 10 volumes"),
+        (np.zeros(10), "is 0 mm in all of 10 volumes, so that it was not measured"),
+    ],
+)
+def test_impossible_displacement_is_refused(tmp_path, fd, message):
+    with pytest.raises(ConfoundsError, match=rf"motion.tsv: .*{message}"):
+        retained_volumes(tmp_path / "s.tsv", 10, tables_of(tmp_path, fd=fd))

@@ -57,6 +57,9 @@ def write_xcpd(func, values, bad, *, seg="Tiny"):
     tables.write_series(func / f"{stem}.tsv", LABELS, values, sidecar=about)
     tables.write_table(func / f"{STEM}_outliers.tsv", {"framewise_displacement": bad})
     fd = np.where(bad == 1, 0.9, 0.1)
+    fd[0] = np.nan
+    if not bad.any():
+        fd[1:] += np.arange(99) / 1000  # constant displacement is a fault
     tables.write_table(func / f"{STEM}_motion.tsv", {"framewise_displacement": fd})
 
 
