@@ -85,6 +85,9 @@ def _participants_of(data_set: DataSet) -> object:
         table.problems,
         table.notes,
         table.levels,
+        table.refusals,
+        table.doubtful,
+        table.doubtful_scores,
     )
 
 

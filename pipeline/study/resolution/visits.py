@@ -52,7 +52,10 @@ class Visits:
 
     def decide(self, question: str, label: str, source: Source, reason: str) -> None:
         """Record the answer to a question."""
-        setattr(self, question.replace("-", ""), label)
+        if question == "baseline":
+            self.baseline = label
+        else:
+            self.followup = label
         self.decisions.append(Decision(question, self.describe(label), source, reason))
 
     def refuse(self, what: str) -> None:
