@@ -18,6 +18,7 @@ from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
 
 from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline import edges as connectivity
+from circuitshift.pipeline.bids.raw_records import RawBold
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.images import Image
 from circuitshift.pipeline.measure.denoise import (
@@ -32,7 +33,7 @@ from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.preproc import transforms as xfm
 from circuitshift.pipeline.preproc.anatomy import dice
 from circuitshift.pipeline.preproc.confounds import framewise_displacement
-from circuitshift.pipeline.preproc.derivatives import _labels
+from circuitshift.pipeline.preproc.derivatives import _labels, _write_bold_sidecar
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.simulate.bold_run import draw_series
@@ -327,3 +328,18 @@ def test_tissue_labels_follow_bids() -> None:
     shares = {"CSF": [0.8, 0.1, 0.1, 0.1], "GM": [0.1, 0.7, 0.2, 0.1], "WM": [0.1, 0.2, 0.6, 0.2]}
     tissues = [Image(np.array(v).reshape(4, 1, 1), np.eye(4)) for v in shares.values()]
     assert _labels(tissues).ravel().tolist() == [3, 1, 2, 0]
+
+
+def test_the_sidecar_of_a_run_repeats_the_facts_about_the_scanner(tmp_path: Path) -> None:
+    func = tmp_path / "raw/sub-01/func"
+    func.mkdir(parents=True)
+    (tmp_path / "raw/task-rest_bold.json").write_text('{"Manufacturer": "GE", "EchoTime": 0.03}')
+    entities = (("sub", "01"), ("task", "rest"))
+    path = func / "sub-01_task-rest_bold.nii.gz"
+    bold = RawBold("01", "", "rest", "", path, entities, 2.0, (4, 4, 4), (3.0, 3.0, 3.0))
+    _write_bold_sidecar(bold, "T", timed=False, n_dummy=1, out_dir=tmp_path / "out")
+    (written,) = (tmp_path / "out").rglob("*_bold.json")
+    content = tables.read_json(written)
+    assert (content["Manufacturer"], content["EchoTime"]) == ("GE", 0.03)
+    assert (content["RepetitionTime"], content["TaskName"]) == (2.0, "rest")
+    assert "StationName" not in content
