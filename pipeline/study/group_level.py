@@ -507,7 +507,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
         sessions = harmonised(sessions, context.measurements, context.members, design)
     cohort = pairing.assemble(sessions, context.members, design)
     sessions = pairing.share_memory(sessions, cohort, design)
-    global_signal = global_signal_of(strategy, context, cohort.baseline)
+    global_signal = global_signal_of(strategy, context, (cohort.baseline, cohort.followup))
     visits = model.Visits(
         cohort.baseline,
         cohort.followup,

@@ -115,7 +115,9 @@ class Fitted:
     global_signal: GlobalSignalStatus
 
 
-def global_signal_of(strategy: str, context: Context, baseline: Floats) -> GlobalSignalStatus:
+def global_signal_of(
+    strategy: str, context: Context, visits: Sequence[Floats]
+) -> GlobalSignalStatus:
     """Return whether the global signal was regressed out before the edges were estimated.
 
     Parameters
@@ -124,9 +126,10 @@ def global_signal_of(strategy: str, context: Context, baseline: Floats) -> Globa
         Name of a strategy, or `AS_GIVEN` for series and matrices from other software.
     context : Context
         Data and design of the study.
-    baseline : ndarray, shape (n_participants, n_edges)
-        Edges at the baseline, from which it is detected if neither the study file nor the files of
-        the runs state it.
+    visits : sequence of ndarray, each of shape (n_participants, n_edges)
+        Edges at the baseline and at the follow-up, from which it is detected if neither the study
+        file nor the files of the runs state it. After regression of the global signal the mean
+        edge is near zero at every visit, so all of them must show it.
 
     Returns
     -------
@@ -136,7 +139,10 @@ def global_signal_of(strategy: str, context: Context, baseline: Floats) -> Globa
         return GlobalSignalStatus(is_gsr(strategy, context.settings), "strategy")
     none = GlobalSignalDetection(None, float("nan"), float("nan"), "")
     is_partial = context.settings.estimator == "partial"  # always near zero, with and without
-    detection = none if is_partial else global_signal_was_removed(baseline)
+    found = [] if is_partial else [global_signal_was_removed(edges) for edges in visits]
+    contrary = [each for each in found if not each.removed]  # None is not evidence
+    kept = [each for each in contrary if each.removed is False]
+    detection = (kept or contrary or found or [none])[0]
     stated = context.design.global_signal_removed
     words = {"true": True, "false": False}
     declared = [

@@ -204,16 +204,21 @@ def edges_of(mean, spread, n=12):
     ],
 )
 def test_global_signal_regression_elsewhere_is_stated_declared_or_detected(keys, edges, expected):
-    status = global_signal_of(AS_GIVEN, context_of(**keys), edges)
+    status = global_signal_of(AS_GIVEN, context_of(**keys), (edges, edges))
     assert (status.removed, status.source) == expected
 
 
 def test_a_statement_that_the_edges_contradict_is_a_warning():
-    status = global_signal_of(AS_GIVEN, context_of(stated=False), edges_of(0.0, 0.0))
+    status = global_signal_of(AS_GIVEN, context_of(stated=False), (edges_of(0.0, 0.0),))
     assert (status.removed, status.source) == (False, "stated")
     assert "contradict" in status.warnings[0]
 
 
 def test_strategies_need_no_detection():
-    status = global_signal_of("24p+acompcor+gsr", context_of(), edges_of(0.2, 0.1))
+    status = global_signal_of("24p+acompcor+gsr", context_of(), (edges_of(0.2, 0.1),))
     assert (status.removed, status.source) == (True, "strategy")
+
+
+def test_a_mean_that_changes_is_no_sign_of_global_signal_regression():
+    status = global_signal_of(AS_GIVEN, context_of(), (edges_of(0.0, 0.0), edges_of(0.15, 0.0)))
+    assert (status.removed, status.source) == (False, "detected")

@@ -59,7 +59,8 @@ def test_what_is_written_is_found_again(study, series):
     assert len(found.runs) == 10
     run = next(r for r in found.runs if (r.participant, r.session) == ("P002", "post"))
     assert run.path.name == "sub-P002_ses-post_task-rest_atlas-conn_stat-mean_timeseries.tsv"
-    labels, values = read_table(run)
+    table = read_table(run)
+    labels, values = table.labels, table.values
     np.testing.assert_allclose(values, series(2)[20:, 3:], rtol=1e-8)
     checked, problems, _ = check_run(run)
     assert (checked.t_r_s, problems) == (2.0, ())
@@ -175,7 +176,7 @@ def test_regions_that_one_participant_lacks_are_lost_for_them_alone(study, write
         "patients/ROI_Subject002_Condition000.mat: it lacks 2 of 7 regions; they are n/a." in notes
     )
     run = next(r for r in find_runs(folder).runs if (r.participant, r.session) == ("P002", "post"))
-    values = read_table(run)[1]
+    values = read_table(run).values
     assert np.isnan(values[:, 5:]).all()
     np.testing.assert_allclose(values[:, :5], series(2)[20:, 3:8], rtol=1e-8)
     after = content(folder)
@@ -185,7 +186,7 @@ def test_regions_that_one_participant_lacks_are_lost_for_them_alone(study, write
 def test_patterns_select_regions(study):
     root, inputs, folder = study
     convert_inputs(root, [replace(i, regions=("networks.*",)) for i in inputs], folder)
-    assert read_table(find_runs(folder).runs[0])[0] == (
+    assert read_table(find_runs(folder).runs[0]).labels == (
         "networks.DefaultMode.MPFC (1,55,-3)",
         "networks.DefaultMode.PCC (1,-61,38)",
         "networks.Salience.ACC (0,22,35)",
@@ -239,7 +240,7 @@ def test_arrays_are_written_as_matrices_and_found_again(tmp_path):
     runs = find_runs(tmp_path / "converted").runs
     assert len(runs) == 12
     run = next(r for r in runs if (r.participant, r.session, r.run) == ("02", "on", "2"))
-    np.testing.assert_allclose(read_table(run)[1], values[1, 3], atol=1e-8)
+    np.testing.assert_allclose(read_table(run).values, values[1, 3], atol=1e-8)
     assert "group" not in (tmp_path / "converted/participants.tsv").read_text()
 
 
@@ -289,7 +290,8 @@ def test_second_level_files_of_conn_are_arrays_with_names_and_centres(tmp_path):
         for r in find_runs(tmp_path / "converted").runs
         if (r.participant, r.session) == ("02", "post")
     )
-    labels, values = read_table(run)
+    table = read_table(run)
+    labels, values = table.labels, table.values
     assert labels == tuple(names[:5])  # CSF is no region
     np.testing.assert_allclose(values, r[1, 1, :5, :5], atol=1e-8)
     atlas = load_atlas(tmp_path / "converted/atlas-stack_dseg.tsv")
@@ -297,7 +299,8 @@ def test_second_level_files_of_conn_are_arrays_with_names_and_centres(tmp_path):
     assert atlas.regions[0].network == "DefaultMode"
     selected = [replace(i, select=("atlas.*",)) for i in inputs]
     convert_inputs(tmp_path, selected, tmp_path / "converted")
-    labels, values = read_table(run)
+    table = read_table(run)
+    labels, values = table.labels, table.values
     assert labels == tuple(names[2:5])
     np.testing.assert_allclose(values, r[1, 1, 2:5, 2:5], atol=1e-8)
     with pytest.raises(InputError, match="leaves 0 of 6 regions"):
