@@ -218,7 +218,9 @@ def make_plan(
         without_data += _without_data(available, plans, selection, folder)
         label = f"{folder.name}: " if folder.name else ""
         notes += [label + note for note in (*found.notes, *available.notes, *atlas_notes)]
-        selection_notes += [(folder.name, note) for note in (*found.notes, *atlas_notes)]
+        selection_notes += [
+            (folder.name, _without_location(note, folder)) for note in (*found.notes, *atlas_notes)
+        ]
         problems += [
             *(problem for problem in found.problems if not problem.participant),
             *available.problems,
@@ -286,6 +288,13 @@ def _find_participants(
 def _search_notes(found: bids.FoundRuns) -> list[str]:
     """Return the note on the folders in which preprocessed files were searched."""
     return [note for note in found.notes if note.startswith("No preprocessed file was found")]
+
+
+def _without_location(note: str, folder: InputFolder) -> str:
+    """Replace the location of a data set in a note, so that records do not depend on it."""
+    for path in sorted({str(folder.files), str(folder.participants)}, key=len, reverse=True):
+        note = note.replace(path, "BIDS_DIR")
+    return note
 
 
 def _raw_labels(raw: RawFound) -> set[str]:

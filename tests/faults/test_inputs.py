@@ -207,7 +207,7 @@ PEOPLE = [
     InputProblem(
         "participants: not UTF-8",
         text(b"participant_id\tgroup\nsub-01\t\xff\n"),
-        "not UTF-8",
+        "encoded as Windows-1252",
         EXIT_OK,
     ),
     InputProblem(
