@@ -145,7 +145,7 @@ def test_arrays_that_do_not_match_are_refused() -> None:
     study = simulate_edges(Truth(), QUIET, np.random.default_rng(10))
     with pytest.raises(DesignError, match="same participants and edges"):
         Visits(study.baseline, study.followup[:-1], study.features)
-    with pytest.raises(DesignError, match="use one atlas"):
+    with pytest.raises(DesignError, match="use the same atlas"):
         Visits(study.baseline, study.followup, study.features, reference=study.reference[:, :-1])
 
 
@@ -254,7 +254,7 @@ def test_each_change_of_thickness_is_identified(
 def test_parts_of_the_analysis_that_need_edges_are_named() -> None:
     visits = thickness_study(3)
     found, rows = run_thickness(visits)
-    for word in ("Distance term", "Curvature", "Node-adjusted", "Equivalence"):
+    for word in ("Distance term", "Curvature", "Region-adjusted", "Equivalence"):
         assert sum(text.startswith(word) for text in found.omitted) == 1
     assert "defined in mm" in found.omitted[-1]
     assert not found.response.curvature
@@ -294,5 +294,5 @@ def test_other_backgrounds_of_regions_give_the_same_answer(background: str) -> N
 
 def test_positions_of_edges_are_refused_for_regions() -> None:
     circuits = {"dmn": np.array([3, 40_000])}
-    with pytest.raises(DesignError, match="feature space 400 regions"):
+    with pytest.raises(DesignError, match="feature space has 400 regions"):
         analyse(thickness_study(), circuits, rng=np.random.default_rng(0), rules=RULES)

@@ -211,7 +211,7 @@ def test_estimates_are_changes_at_unchanged_motion() -> None:
         ({"covariates": lambda n: np.ones((n, 2)) * np.arange(n)[:, None]}, "collinear"),
         ({"covariates": lambda n: np.eye(n)[:, : n - 2]}, "too few for"),
         ({"reference": "patients"}, "2 of 10 reference participants have the same edges"),
-        ({"reference": "other atlas"}, "use one atlas for all"),
+        ({"reference": "other atlas"}, "use the same atlas for all"),
         ({"treated": lambda n: np.arange(n) < 1}, "each arm needs at least two"),
         ({"treated": lambda n: [1] * 5 + [0] * (n - 5)}, "must be a boolean array"),
         ({"blocks": lambda n: np.arange(n - 1)}, "blocks has 23 rows for 24 participants"),
