@@ -49,6 +49,17 @@ def test_modules_and_folders_are_small_and_have_specific_names():
     assert not [p for p in modules() if re.search(r"util|helper|common|misc", p.stem)]
 
 
+def test_every_module_with_functions_has_its_own_test_file():
+    without = []
+    for path in modules():
+        tree = ast.parse(path.read_text())
+        has_functions = any(isinstance(node, ast.FunctionDef) for node in ast.walk(tree))
+        test = ROOT / "tests" / path.relative_to(ROOT).parent / f"test_{path.name}"
+        if path.name != "__init__.py" and has_functions and not test.exists():
+            without.append(str(path.relative_to(ROOT)))
+    assert not without
+
+
 def test_generic_names_are_not_importable_from_outside(tmp_path):
     code = f"import importlib.util as u; print([n for n in {FOLDERS} if u.find_spec(n)])"
     done = subprocess.run(

@@ -86,9 +86,9 @@ FORMS = {
 def study(tmp_path):
     """Make the tables of runs of the study, and a function that reads its members."""
     data, out = tmp_path / "data", tmp_path / "out"
-    header = ("session", "status", "code", "reason")
+    header = ("run", "session", "status", "code", "reason", "relmat")
     for label in LABELS:
-        rows = [(session, "included", "n/a", "n/a") for session in ("pre", "post")]
+        rows = [(f"ses-{s}", s, "included", "n/a", "n/a", "n/a") for s in ("pre", "post")]
         write(out / f"sub-{label}/sub-{label}_runs.tsv", [header, *rows])
         for session in ("pre", "post"):
             (data / f"sub-{label}/ses-{session}/func").mkdir(parents=True)
