@@ -1,6 +1,6 @@
 """Refuse caches and work folders that other users of a machine could have prepared.
 
-In a folder that everybody may write to, such as ``/tmp``, another user can create a folder before
+In a folder that all users may write to, such as ``/tmp``, another user can create a folder before
 circuitshift does, fill it, and replace what circuitshift writes there.
 """
 
@@ -16,7 +16,7 @@ _ROOT = 0
 
 
 def foreign_part(folder: Path) -> Path | None:
-    """Find the part of a path that belongs to another user inside a folder open to everybody.
+    """Find the part of a path that belongs to another user inside a folder open to all users.
 
     Parameters
     ----------
@@ -60,6 +60,6 @@ def refuse_foreign_cache(folder: Path, fix: str) -> None:
     if part is not None:
         where = "" if part == folder else f" of the cache {folder}"
         raise AtlasError(
-            f"{part}{where}: it belongs to another user, in a folder that everybody may write to, "
+            f"{part}{where}: it belongs to another user, in a folder that all users may write to, "
             f"so that its content cannot be trusted; {fix}"
         )

@@ -299,8 +299,8 @@ def _unmatched_labels(files: Sequence[File], query: Query) -> list[InputProblem]
 def _matches(file: File, query: Query) -> bool:
     """Return whether a file matches the query, except for participants and spaces.
 
-    Participants are selected last, so that choices are the same whoever is requested; for spaces,
-    see `_select_space`.
+    Participants are selected last, so that choices do not depend on the requested participants;
+    for spaces, see `_select_space`.
     """
     requested: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("ses", file.name.get("ses"), query.sessions),

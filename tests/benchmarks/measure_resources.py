@@ -189,7 +189,7 @@ def groups(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object]
         app(data, out, "participant")
         seconds, mib = app(data, out, "group")
         yield {
-            "people": n_participants,
+            "participants": n_participants,
             "regions": n_regions,
             "seconds": round(seconds, 1),
             "mib": round(mib),

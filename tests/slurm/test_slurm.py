@@ -152,7 +152,7 @@ def test_only_failed_and_missing_participants_are_submitted_again(node, tmp_path
     n_before = len(jobs(node))
     assert call("slurm", *flags(tmp_path), "--submit").returncode == 0
     wait()
-    listed = tables.read_table(tmp_path / "out/logs/slurm/002/people.tsv")
+    listed = tables.read_table(tmp_path / "out/logs/slurm/002/participants.tsv")
     assert listed.column("participant_id") == ["02", "04"]
     assert len(jobs(node)) == n_before + 3  # two participants and the group level
     assert call("slurm", *flags(tmp_path), "--status").returncode == 0
@@ -182,7 +182,7 @@ def test_a_reference_data_set_has_one_task_per_participant(tmp_path):
     words = [*flags(tmp_path), "--reference-dataset", f"healthy={tmp_path / 'healthy'}"]
     assert call("slurm", *words, "--submit", "--no-group").returncode == 0
     wait()
-    listed = tables.read_table(tmp_path / "out/logs/slurm/001/people.tsv")
+    listed = tables.read_table(tmp_path / "out/logs/slurm/001/participants.tsv")
     assert listed.column("data_set") == ["", ""] + ["healthy"] * 3
     assert call("slurm", *words, "--status", "--no-group").returncode == 0
     before = contents(tmp_path / "out")

@@ -183,7 +183,11 @@ def _predicted_requests(
     largest = Request(
         max((r.mib for r in requests), default=0), max((r.minutes for r in requests), default=0)
     )
-    size = {"one": 1, "people": len(plan.participants), "edges": n_regions * (n_regions - 1) / 2}
+    size = {
+        "one": 1,
+        "participants": len(plan.participants),
+        "edges": n_regions * (n_regions - 1) / 2,
+    }
     return largest, request("group", size)
 
 

@@ -128,7 +128,7 @@ def write_batch(batch: Batch) -> Path:
     -------
     Path
         The script ``submit.sh``. Its folder also contains ``participant.sbatch``,
-        ``group.sbatch`` and ``people.tsv``.
+        ``group.sbatch`` and ``participants.tsv``.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def scripts(batch: Batch, folder: Path) -> dict[str, str]:
     """
     texts = {"submit.sh": _submit_text(batch, folder)}
     if batch.participants:
-        texts["people.tsv"] = _participants_text(batch.participants)
+        texts["participants.tsv"] = _participants_text(batch.participants)
         texts["participant.sbatch"] = _participant_text(batch, folder)
     if batch.group is not None:
         texts["group.sbatch"] = _group_text(batch)
@@ -214,15 +214,15 @@ def _head(job: str, request: Request, cpus: int) -> list[str]:
 
 
 def _participant_text(batch: Batch, folder: Path) -> str:
-    participants = shlex.quote(str(folder / "people.tsv"))
+    participants = shlex.quote(str(folder / "participants.tsv"))
     work = shlex.quote(str(batch.work_dir))
     lines = _head("circuitshift", batch.for_participant, batch.cpus)
     lines += _runner(batch.container)
     lines += [
-        "# participant of this task: a line of people.tsv, after the header and earlier arrays",
+        "# participant of this task: a line of participants.tsv after header and earlier arrays",
         "line=$((${1:-0} + SLURM_ARRAY_TASK_ID + 1))",
         f"IFS=$'\\t' read -r participant data_set < <(sed -n \"${{line}}p\" {participants}) || {{",
-        '    echo "people.tsv has no line $line" >&2',
+        '    echo "participants.tsv has no line $line" >&2',
         "    exit 1",
         "}",
         'echo "sub-$participant${data_set:+ of $data_set}, job $SLURM_JOB_ID, $(date)"',
@@ -233,7 +233,7 @@ def _participant_text(batch: Batch, folder: Path) -> str:
         lines += [f"{shlex.quote(call.name)})", *_command(call.words, batch.container), "    ;;"]
     lines += [
         "*)",
-        '    echo "people.tsv contains an unknown data set: $data_set" >&2',
+        '    echo "participants.tsv contains an unknown data set: $data_set" >&2',
         "    exit 1",
         "    ;;",
         "esac",

@@ -129,7 +129,7 @@ def _register(
     """
     deadline = time.monotonic() + _PATIENCE_S
     while True:
-        with _locked(note.with_name("door"), wait=True) as can_lock:
+        with _locked(note.with_name("entry"), wait=True) as can_lock:
             if not can_lock:
                 notify(f"note: {note.parent} cannot be locked; start one run at a time")
             dead, alive = _others(note.parent) if can_lock else ([], [])
@@ -252,7 +252,7 @@ def scratch(work_dir: Path, *, empty: bool, stays: bool = False) -> Iterator[Pat
     part = foreign_part(work_dir)
     if part is not None:
         raise OutputError(
-            f"{part}: it belongs to another user, in a folder that everybody may write to, so that "
+            f"{part}: it belongs to another user, in a folder that all users may write to, so that "
             "files in it cannot be trusted; give a folder of your own by --work-dir"
         )
     try:

@@ -63,7 +63,7 @@ SCENARIOS: dict[str, Scenario] = {
     "nothing, two arms": _scenario(_NONE, n_control=30),
     "specific, two arms": _scenario(TRUTHS["specific"], n_control=30),
     "attenuation, strong circuit": _scenario(_ATTENUATED, circuit_strength=0.9),
-    "attenuation, strong circuit, 12 people": _scenario(
+    "attenuation, strong circuit, 12 participants": _scenario(
         _ATTENUATED, circuit_strength=0.9, n_treated=12, n_reference=12
     ),
     "signal lost in one region": _scenario(Truth(region_loss=0.5), star=True),

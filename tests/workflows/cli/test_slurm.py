@@ -75,7 +75,7 @@ def test_participants_who_are_done_are_omitted_and_each_call_has_a_folder(tmp_pa
         "group: no verdict yet",
     ]
     assert run("slurm", *common) == 0
-    lists = sorted((tmp_path / "out/logs/slurm").glob("*/people.tsv"))
+    lists = sorted((tmp_path / "out/logs/slurm").glob("*/participants.tsv"))
     assert [path.parent.name for path in lists] == ["001", "002"]
     assert lists[1].read_text() == "participant_id\tdata_set\n02\t\n"
     # with other settings, no participant is done

@@ -124,7 +124,7 @@ def test_a_missing_line_of_the_table_is_reported(hostile, capsys):
         ["bash", folder / "participant.sbatch"], capture_output=True, text=True, env=env
     )
     assert done.returncode == 1
-    assert done.stderr == "people.tsv has no line 10\n"
+    assert done.stderr == "participants.tsv has no line 10\n"
 
 
 SBATCH = """
