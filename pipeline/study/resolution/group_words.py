@@ -5,7 +5,7 @@ from typing import Literal
 
 from circuitshift.pipeline.study.resolution.records import normal_form
 
-__all__ = ["Word", "is_arm_column", "word_of"]
+__all__ = ["Word", "is_arm_column", "is_code", "is_diagnosis_column", "word_of"]
 
 #: Role that a name states; ``control?`` may be an untreated arm or a healthy group.
 Word = Literal["treated", "control", "reference", "control?", ""]
@@ -33,9 +33,13 @@ _HEALTHY = re.compile(
 )
 _CONTROL = frozenset({"control", "controls", "ctrl", "ctl", "con", "control group"})
 _ARM_WORDS = re.compile(
-    r"^(arm|arms|group|groups|treatment|intervention|allocation|allocated|randomi[sz]ation|"
-    r"randomi[sz]ed|condition|rx|drug)$"
+    r"^(arm|arms|group|groups|treatment|treated|trt|tx|intervention|therapy|allocation|allocated|"
+    r"assignment|assigned|randomi[sz]ation|randomi[sz]ed|condition|rx|drug|placebo|sham|verum|dose)$"
 )
+_DIAGNOSIS_WORDS = re.compile(
+    r"^(diagnosis|dx|diag|patient|patients|case|control|controls|hc|healthy|clinical|status)$"
+)
+_CODE = re.compile(r"^([a-z]|-?\d+(\.\d+)?|yes|no|true|false)$")
 
 
 def word_of(text: str) -> Word:
@@ -64,6 +68,27 @@ def word_of(text: str) -> Word:
     return ""
 
 
+def is_code(text: str) -> bool:
+    """Return whether a cell is a code: a number, a letter, yes or no, true or false.
+
+    Parameters
+    ----------
+    text : str
+    """
+    return _CODE.match(normal_form(text)) is not None
+
+
+def is_diagnosis_column(name: str) -> bool:
+    """Return whether the name of a column states that it separates patients from others.
+
+    Parameters
+    ----------
+    name : str
+        For example ``diagnosis``, ``patient`` or ``dx_status``.
+    """
+    return any(_DIAGNOSIS_WORDS.match(word) for word in _words(name))
+
+
 def is_arm_column(name: str) -> bool:
     """Return whether the name of a column states that it contains the arm of a trial.
 
@@ -72,5 +97,10 @@ def is_arm_column(name: str) -> bool:
     name : str
         For example ``arm``, ``treatment_group`` or ``RandomisationArm``.
     """
+    return any(_ARM_WORDS.match(word) for word in _words(name))
+
+
+def _words(name: str) -> list[str]:
+    """Split the name of a column into words in lower case."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return any(_ARM_WORDS.match(word) for word in re.split(r"[\W_]+", spaced.lower()))
+    return re.split(r"[\W_]+", spaced.lower())

@@ -7,7 +7,13 @@ from typing import Final
 
 from circuitshift.pipeline.errors import InputProblem
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE
-from circuitshift.pipeline.study.resolution.group_words import Word, is_arm_column, word_of
+from circuitshift.pipeline.study.resolution.group_words import (
+    Word,
+    is_arm_column,
+    is_code,
+    is_diagnosis_column,
+    word_of,
+)
 from circuitshift.pipeline.study.resolution.records import Decision, Observed, normal_form
 
 __all__ = [
@@ -111,6 +117,9 @@ def may_name_arms(column: str, observed: Observed) -> bool:
     if len(groups) == 1:
         return is_arm_column(column)
     words = [group.word for group in groups.values()]
+    # Codes in a column of diagnoses may separate healthy participants from patients.
+    if is_diagnosis_column(column) and any(is_code(group.name) for group in groups.values()):
+        return True
     return (
         is_arm_column(column)
         or all(words)

@@ -375,8 +375,8 @@ def _refusal_of_groups(
     return InputProblem(
         "participants.tsv",
         f"column {column!r} has the groups {listed}; {what}",
-        "give each group its role in the study file:\n"
-        + groups_table(column, {r: [g.name for g in by_role[r]] for r in ROLES}),
+        "give each group its role in the study file (in a study with one arm, all groups are "
+        "treated):\n" + groups_table(column, {r: [g.name for g in by_role[r]] for r in ROLES}),
     )
 
 

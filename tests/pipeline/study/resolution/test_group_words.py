@@ -2,7 +2,12 @@
 
 import pytest
 
-from circuitshift.pipeline.study.resolution.group_words import is_arm_column, word_of
+from circuitshift.pipeline.study.resolution.group_words import (
+    is_arm_column,
+    is_code,
+    is_diagnosis_column,
+    word_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -36,4 +41,9 @@ def test_other_names_state_no_role(text):
 
 def test_names_of_columns():
     assert all(map(is_arm_column, ["arm", "Group", "treatment_group", "randomisationArm", "rx"]))
+    assert all(map(is_arm_column, ["treated", "Placebo", "dose_mg", "assignedTo", "assigned_arm"]))
+    assert all(map(is_diagnosis_column, ["diagnosis", "DX_group", "patient", "isPatient"]))
+    assert not any(map(is_diagnosis_column, ["patience", "age", "site"]))
+    assert all(map(is_code, ["0", "1.0", "A", "Yes", "FALSE", "-1"]))
+    assert not any(map(is_code, ["MDD", "drug", "n/a", "AB"]))
     assert not any(map(is_arm_column, ["diagnosis", "sex", "site", "farm", "age", "drugs"]))
