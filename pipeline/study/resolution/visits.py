@@ -128,9 +128,12 @@ def _by_labels(visits: Visits) -> None:
         return
     after = [label for label in rest if _phase(visits, label) == "after"]
     if len(rest) == 1:
-        reason = _reason_of_followup(visits, rest[0])
-        if reason:
+        if _phase(visits, rest[0]) == "after":
+            reason = f"Its label has a word for a visit after treatment ({rest[0]})."
             visits.decide("follow-up", rest[0], "recognised", reason)
+        else:
+            reason = f"It is the only session other than the baseline, ses-{visits.baseline}."
+            visits.decide("follow-up", rest[0], "counted", reason)
     elif len(after) == 1:
         reason = f"It is the only label with a word for a visit after treatment ({after[0]})."
         visits.decide("follow-up", after[0], "recognised", reason)
@@ -192,13 +195,6 @@ def _smallest(values: Mapping[str, float], what: str) -> tuple[str, str] | None:
         return None
     listed = ", ".join(f"ses-{label}" for label in order)
     return order[0], f"Its label has the smallest {what} of {listed}."
-
-
-def _reason_of_followup(visits: Visits, label: str) -> str:
-    """Return why the only other session is after the baseline; empty if that is not clear."""
-    if _phase(visits, label) == "after":
-        return f"Its label has a word for a visit after treatment ({label})."
-    return f"It is the only session other than the baseline, ses-{visits.baseline}."
 
 
 def _by_dates(visits: Visits) -> None:
