@@ -12,6 +12,7 @@ from circuitshift.pipeline.study.resolution.group_words import (
     is_arm_column,
     is_code,
     is_diagnosis_column,
+    mentions_role,
     word_of,
 )
 from circuitshift.pipeline.study.resolution.records import Decision, Observed, normal_form
@@ -117,12 +118,14 @@ def may_name_arms(column: str, observed: Observed) -> bool:
     if len(groups) == 1:
         return is_arm_column(column)
     words = [group.word for group in groups.values()]
+    has_mention = any(mentions_role(group.name) for group in groups.values() if not group.word)
     # Codes in a column of diagnoses may separate healthy participants from patients.
     if is_diagnosis_column(column) and any(is_code(group.name) for group in groups.values()):
         return True
     return (
         is_arm_column(column)
         or all(words)
+        or has_mention
         or bool({"control", "reference", "control?"} & set(words))
     )
 

@@ -131,8 +131,8 @@ def _without_role(assigned: Mapping[str, str], design: Design, observed: Observe
     share = len(without) / max(len(assigned), 1)
     if len(without) <= _MAX_WITHOUT_ROLE and share <= _MAX_SHARE_WITHOUT_ROLE:
         return []
-    cells = observed.columns.get(design.group_column, {})
-    missing = sum(cells.get(p, NOT_AVAILABLE) == NOT_AVAILABLE for p in without)
+    cells = observed.columns.get(design.group_column)
+    missing = sum(cells.get(p, NOT_AVAILABLE) == NOT_AVAILABLE for p in without) if cells else 0
     named = ", ".join(f"sub-{p}" for p in without[:8]) + (" and others" if len(without) > 8 else "")
     more = f"; {missing} of them have no value in column {design.group_column}" if missing else ""
     return [

@@ -62,3 +62,10 @@ def test_many_participants_without_a_role_are_a_warning(observed, stated, n_with
 def test_a_share_of_a_small_sample_without_a_role_is_a_warning(observed, stated):
     resolution = resolve(stated(), observed({"arm": ["n/a", "drug", "placebo", "drug"]}))
     assert "1 of 4 participants" in resolution.warnings[0]
+
+
+def test_the_warning_counts_missing_values_only_in_a_column_of_groups(observed, stated):
+    criteria = (("treated", "arm", ("drug",)),)
+    seen = observed({"arm": ["drug", "drug", "placebo", "placebo"]})
+    resolution = resolve(stated(criteria=criteria), seen)
+    assert "(sub-03, sub-04)." in resolution.warnings[0]

@@ -161,3 +161,64 @@ def test_groups_that_the_study_file_omits(observed):
 )
 def test_stated_names_that_are_absent(observed, keys, columns, sentence):
     assert sentence in resolve_roles(keys, observed(columns)).refusals[0].what
+
+
+@pytest.mark.parametrize("column", ["drug", "group"])
+def test_one_group_and_missing_values_are_not_one_arm(observed, column):
+    cells = ["escitalopram", "escitalopram", "n/a", "n/a"]
+    refusal = only_refusal(resolve_roles({}, observed({column: cells})))
+    assert "2 of 4 participants with data have no value, who may be untreated" in refusal.what
+    assert 'treated = ["escitalopram"]' in refusal.fix
+
+
+@pytest.mark.parametrize("other", ["waitlist", "control", "sham"])
+def test_an_untreated_group_is_never_the_treated_group_that_is_left(observed, other):
+    cells = ["placebo", "placebo", other, other]
+    roles = resolve_roles({"control": ("placebo",)}, observed({"group": cells}))
+    assert "the treated group is not stated" in only_refusal(roles).what
+
+
+def test_criteria_without_a_treated_group_are_completed_by_counting_only(observed):
+    healthy = (("reference", "diagnosis", ("HC",)),)
+    seen = observed({"diagnosis": ["HC", "MDD", "MDD", "hc"]})
+    roles = resolve_roles({"criteria": healthy}, seen)
+    assert roles.criteria[-1] == ("treated", "diagnosis", ("MDD",))
+    assert roles.decisions[-1].source == "counted"
+    for cells in (["HC", "MDD", "BD", "HC"], ["HC", "MDD", "n/a", "HC"]):
+        refusal = only_refusal(resolve_roles({"criteria": healthy}, observed({"diagnosis": cells})))
+        assert "the treated group is not stated" in refusal.what
+        assert 'treated = {diagnosis = ["..."]}' in refusal.fix
+
+
+def test_an_order_of_treatments_is_no_column_of_arms(observed):
+    refusal = only_refusal(resolve_roles({}, observed({"treatment_order": HALF})))
+    assert "an order of treatments, as in a crossover" in refusal.what
+    assert "control_baseline" in refusal.fix
+    crossover = {"control_baseline": "a", "control_followup": "b"}
+    assert not resolve_roles(crossover, observed({"treatment_order": HALF})).refusals
+    named = resolve_roles({"group_column": "order"}, observed({"order": HALF}))
+    assert named.groups["treated"] == ("drug",)
+
+
+def test_a_control_group_in_a_crossover_is_refused_with_all_groups_treated(observed):
+    crossover = {"control_baseline": "a", "control_followup": "b"}
+    refusal = only_refusal(resolve_roles(crossover, observed({"arm": HALF})))
+    assert "each participant has both conditions" in refusal.what
+    assert 'treated = ["drug", "placebo"]\ncontrol = []' in refusal.fix
+
+
+@pytest.mark.parametrize("column", ["cohort", "medication", "stimulation"])
+def test_a_column_that_may_hide_arms_is_refused_unless_it_is_modelled(observed, column):
+    seen = observed({column: ["ketamine", "midazolam", "ketamine", "midazolam"]})
+    refusal = only_refusal(resolve_roles({}, seen))
+    assert f"column {column!r} may name the arms or something else" in refusal.what
+    assert not resolve_roles({"covariates": (column,)}, seen).refusals
+    both = observed({"arm": HALF, column: ["x", "y", "y", "x"]})
+    assert resolve_roles({}, both).column == "arm"
+
+
+def test_an_arm_column_with_very_many_names_is_refused_and_doses_are_not(observed):
+    names = observed({"group": [f"drug {k}" for k in range(13)]})
+    assert "and more" in only_refusal(resolve_roles({}, names)).what
+    doses = observed({"dose_mg": [f"{k * 5}" for k in range(13)]})
+    assert not resolve_roles({}, doses).refusals
