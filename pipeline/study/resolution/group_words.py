@@ -8,8 +8,10 @@ from circuitshift.pipeline.study.resolution.records import normal_form
 __all__ = [
     "Word",
     "is_arm_column",
+    "is_arm_name",
     "is_code",
     "is_diagnosis_column",
+    "is_exclusion_column",
     "is_order_column",
     "may_be_arm_column",
     "mentions_role",
@@ -48,7 +50,7 @@ _CONTROL = frozenset({"control", "controls", "ctrl", "ctl", "con", "control grou
 # Words that join, deny or compare, so that one role in the name does not settle it: "not healthy",
 # "placebo then drug", "MBCT + TAU", "drug (sham-controlled)".
 _JOINING = re.compile(
-    r"[+&/>→|]|\b(and|or|then|to|vs|versus|than|plus|with|after|before|first|second|compared|"
+    r"[+&/>→|?*]|\b(and|or|then|to|vs|versus|than|plus|with|after|before|first|second|compared|"
     r"controlled|add on|adjunctive|drug|verum|follow(?:ed|ing)|not|non|never|without|un|"
     r"switch(?:ed)?|received?|relatives?|siblings?|twins?)\b|\bno (?!treatment)"
 )
@@ -63,6 +65,10 @@ _ARM_WORDS = re.compile(rf"^(study|trial|exp|rand)?({_ARM})({_ARM})?(cd|code|id|
 _POSSIBLE_ARM_WORDS = re.compile(
     r"^(cohort|medication|meds?|stim|stimulation|r?tms|tdcs|regimen|subgroup|protocol|exposure|"
     r"program|programme|blind|blinding|unblinding)\d*$"
+)
+_EXCLUSION_WORDS = re.compile(
+    r"^(excl|exclude|excluded|exclusion|incl|include|included|inclusion|dropout|withdrawn|withdrawal|"
+    r"completer|completed|discontinued)$"
 )
 _ORDER_WORDS = re.compile(
     r"^(order|sequence|seq|first|second|period|crossover|counterbalanc\w*)\d*$"
@@ -146,6 +152,18 @@ def is_arm_column(name: str) -> bool:
     return any(_ARM_WORDS.match(word) for word in _words(name))
 
 
+def is_arm_name(name: str) -> bool:
+    """Return whether all words of a name are words for arms.
+
+    Parameters
+    ----------
+    name : str
+        For example ``group``, ``study_arm`` or ``treatment_group``, but not ``drug_level``.
+    """
+    words = [word for word in _words(name) if word not in ("study", "trial", "id", "code", "name")]
+    return bool(words) and all(_ARM_WORDS.match(word) for word in words)
+
+
 def may_be_arm_column(name: str) -> bool:
     """Return whether a column may contain arms or something else, such as a cohort.
 
@@ -155,6 +173,17 @@ def may_be_arm_column(name: str) -> bool:
         For example ``cohort``, ``medication`` or ``stimulation``.
     """
     return any(_POSSIBLE_ARM_WORDS.match(word) for word in _words(name))
+
+
+def is_exclusion_column(name: str) -> bool:
+    """Return whether the name of a column states that it marks participants to leave out.
+
+    Parameters
+    ----------
+    name : str
+        For example ``exclude``, ``included`` or ``dropout``.
+    """
+    return any(_EXCLUSION_WORDS.match(word) for word in _words(name))
 
 
 def is_order_column(name: str) -> bool:

@@ -76,8 +76,16 @@ class Group:
 
     @property
     def word(self) -> Word:
-        """The role that the name, or its meaning in participants.json, states."""
-        return word_of(self.name) or (word_of(self.meaning) if self.meaning else "")
+        """The role that the name or its meaning in participants.json states, if they agree."""
+        of_name, of_meaning = word_of(self.name), word_of(self.meaning) if self.meaning else ""
+        if of_name and of_meaning and of_name.rstrip("?") != of_meaning.rstrip("?"):
+            is_vague = "control?" in (of_name, of_meaning) and "treated" not in (
+                of_name,
+                of_meaning,
+            )
+            specific: Word = of_meaning if of_name == "control?" else of_name
+            return specific if is_vague else ""
+        return of_name or of_meaning
 
     def __str__(self) -> str:
         n = len(self.participants)

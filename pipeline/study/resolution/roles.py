@@ -5,6 +5,7 @@ field. Numbers, letters, names of drugs and diagnoses do not decide: they are li
 counts, and the study file must state their roles.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from circuitshift.pipeline.study.resolution.group_words import (
     is_arm_column,
     is_order_column,
     may_be_arm_column,
+    word_of,
 )
 from circuitshift.pipeline.study.resolution.groups import (
     MAX_GROUPS,
@@ -200,7 +202,7 @@ def _resolve_stated(
         listed = ", ".join(
             str(group) for form, group in groups.items() if form in forms and not is_other
         )
-        answer = listed or f"{', '.join(lists[role])} of data set {other}"
+        answer = listed or ", ".join(lists[role]) + (f" of data set {other}" if is_other else "")
         out.decisions.append(Decision(role, answer, "stated", "The study file states it."))
     rest = {form: group for form, group in groups.items() if form not in used}
     _complete(stated, rest, out)
@@ -303,11 +305,11 @@ def _resolve_unstated(stated: Mapping[str, Any], observed: Observed, out: Roles)
         ]
     is_crossover = bool(stated.get("control_baseline"))
     if not stated.get("group_column"):
-        orders = [column for column in candidates if is_order_column(column)]
-        if orders and not is_crossover:
-            out.refusals.append(_refusal_of_order(orders[0], observed))
+        problem = _problem_of_columns(candidates, stated, observed)
+        if problem is not None:
+            out.refusals.append(problem)
             return
-        candidates = [column for column in candidates if column not in orders]
+        candidates = [column for column in candidates if not is_order_column(column)]
     divided = [column for column in candidates if len(groups_of(column, observed)) > 1]
     candidates = divided or candidates
     if not candidates:
@@ -328,6 +330,65 @@ def _resolve_unstated(stated: Mapping[str, Any], observed: Observed, out: Roles)
         out.decisions.append(Decision("treated", str(group), "counted", reason))
         return
     _recognise(groups, stated, out)
+
+
+def _problem_of_columns(
+    candidates: Sequence[str], stated: Mapping[str, Any], observed: Observed
+) -> InputProblem | None:
+    """Return why columns that may name arms must not be used; None if there is no reason."""
+    if varying := _varying(candidates, observed):
+        return InputProblem(
+            "participants.tsv",
+            f"columns {', '.join(varying)} may name the arms and differ between the visits",
+            "write one column with the arm of each participant, and name it under [groups]",
+        )
+    if stated.get("control_baseline"):  # each participant has both conditions, in some order
+        return None
+    orders = [column for column in candidates if is_order_column(column)]
+    if orders:
+        return _refusal_of_order(orders[0], observed)
+    return None if candidates else _problem_of_covariates(stated, observed)
+
+
+def _problem_of_covariates(stated: Mapping[str, Any], observed: Observed) -> InputProblem | None:
+    """Refuse a covariate that names the arms, which no other column does."""
+    for column in stated.get("covariates", ()):
+        groups = groups_of(column, observed)
+        if len(groups) > 1 and is_arm_column(column) and may_name_arms(column, observed):
+            listed = ", ".join(map(str, groups.values()))
+            by_role = {r: [g.name for g in groups.values() if g.word == r] for r in ROLES}
+            return InputProblem(
+                "study file",
+                f"covariate {column!r} may name the arms ({listed}), and no other column does, so "
+                "that all participants would be treated",
+                "remove it from [model] covariates, or state the roles under [groups] (in a study "
+                "with one arm, all groups are treated):\n" + groups_table(column, by_role),
+            )
+    return None
+
+
+def _varying(candidates: Sequence[str], observed: Observed) -> list[str]:
+    """Return columns of one name for several visits (group_ses-pre) whose cells differ."""
+    by_name: dict[str, list[str]] = {}
+    for column in candidates:
+        name, separator, _ = column.partition("_ses-")
+        if separator:
+            by_name.setdefault(name, []).append(column)
+    for columns in by_name.values():
+        cells = {
+            tuple(normal_form(observed.columns[c].get(p, "")) for p in observed.sessions)
+            for c in columns
+        }
+        if len(cells) > 1:
+            return columns
+    return []
+
+
+def _labels_name_groups(observed: Observed) -> list[str]:
+    """Return the first letters of the labels of participants, if they name several groups."""
+    starts = sorted({re.match(r"[A-Za-z]*", p)[0] for p in observed.sessions})  # type: ignore[index]
+    is_group = any(word_of(start) for start in starts)
+    return starts if 1 < len(starts) <= MAX_GROUPS and is_group else []
 
 
 def _one_arm(
@@ -370,6 +431,31 @@ def _one_arm(
                 f"column {column!r} may name the arms or something else: {listed}{more}",
                 "give each group its role in the study file (in a study with one arm, all groups "
                 "are treated):\n" + groups_table(column, {role: [] for role in ROLES}),
+            )
+        )
+        return
+    elsewhere = () if is_crossover else tuple(observed.arms_elsewhere)
+    if elsewhere:
+        out.refusals.append(
+            InputProblem(
+                "participants.tsv",
+                f"no column names arms, but {elsewhere[0]!r} of sessions.tsv or a phenotype table "
+                "does, with different values in different participants",
+                "write the arm of each participant into a column of participants.tsv, or of a "
+                "table given by --participants; for a crossover, state control_baseline and "
+                "control_followup under [sessions]",
+            )
+        )
+        return
+    starts = [] if is_crossover else _labels_name_groups(observed)
+    if starts:
+        listed = ", ".join(f"sub-{start}..." for start in starts)
+        out.refusals.append(
+            InputProblem(
+                "participants.tsv",
+                f"no column names arms, but the labels of participants name groups ({listed})",
+                "add a column group with the group of each participant, and state the roles:\n"
+                + groups_table("group", {role: [] for role in ROLES}),
             )
         )
         return

@@ -4,8 +4,10 @@ import pytest
 
 from circuitshift.pipeline.study.resolution.group_words import (
     is_arm_column,
+    is_arm_name,
     is_code,
     is_diagnosis_column,
+    is_exclusion_column,
     is_order_column,
     may_be_arm_column,
     mentions_role,
@@ -54,6 +56,7 @@ def test_other_names_state_no_role(text):
         "healthy sibling",
         "patients, compared with healthy controls",
         "placebo then drug",
+        "placebo?",
         "drug_placebo",
         "MBCT + TAU",
         "drug (sham-controlled)",
@@ -83,3 +86,10 @@ def test_names_of_columns():
     assert all(map(is_code, ["0", "1.0", "A", "Yes", "FALSE", "-1"]))
     assert not any(map(is_code, ["MDD", "drug", "n/a", "AB"]))
     assert not any(map(is_arm_column, ["diagnosis", "sex", "site", "farm", "age", "drugs"]))
+
+
+def test_names_that_are_words_for_arms_only_and_columns_of_exclusions():
+    assert all(map(is_arm_name, ["group", "study_arm", "TreatmentGroup", "treatment_code"]))
+    assert not any(map(is_arm_name, ["drug_level", "treatment_satisfaction", "id", "BDI"]))
+    assert all(map(is_exclusion_column, ["exclude", "Included", "reason_excluded", "dropout"]))
+    assert not any(map(is_exclusion_column, ["exclusive", "group"]))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from circuitshift.pipeline.study.resolution.records import Observed
 from circuitshift.pipeline.study.resolution.roles import resolve_roles
 
 HALF = ["drug", "drug", "placebo", "placebo"]
@@ -222,3 +223,42 @@ def test_an_arm_column_with_very_many_names_is_refused_and_doses_are_not(observe
     assert "and more" in only_refusal(resolve_roles({}, names)).what
     doses = observed({"dose_mg": [f"{k * 5}" for k in range(13)]})
     assert not resolve_roles({}, doses).refusals
+
+
+def test_a_covariate_that_names_the_arms_is_refused(observed):
+    seen = observed({"group": HALF, "age": ["20", "30", "40", "50"]})
+    refusal = only_refusal(resolve_roles({"covariates": ("age", "group")}, seen))
+    assert "covariate 'group' may name the arms" in refusal.what
+    assert 'treated = ["drug"]\ncontrol = ["placebo"]' in refusal.fix
+    stated = {"covariates": ("group",), "treated": ("drug",), "control": ("placebo",)}
+    assert not resolve_roles(stated, seen).refusals
+
+
+def test_arms_that_differ_between_visits_are_refused(observed):
+    columns = {"group_ses-pre": ["drug"] * 4, "group_ses-post": HALF}
+    refusal = only_refusal(resolve_roles({}, observed(columns)))
+    assert "group_ses-pre, group_ses-post may name the arms and differ" in refusal.what
+    columns["group_ses-pre"] = HALF
+    assert not resolve_roles({}, observed(columns)).refusals
+
+
+def test_labels_of_participants_that_name_groups_are_not_one_arm():
+    labels = ("HC01", "HC02", "PT01", "PT02")
+    seen = Observed(sessions=dict.fromkeys(labels, ("pre", "post")))
+    refusal = only_refusal(resolve_roles({}, seen))
+    assert "the labels of participants name groups (sub-HC..., sub-PT...)" in refusal.what
+    sites = Observed(sessions=dict.fromkeys(("BN01", "KL01"), ("pre", "post")))
+    assert not resolve_roles({}, sites).refusals
+
+
+def test_an_absent_stated_group_is_named_without_a_data_set(observed):
+    roles = resolve_roles({"treated": ("x",), "control": ("placebo",)}, observed({"group": HALF}))
+    assert roles.decisions[0].answer == "x"
+
+
+def test_arms_in_another_table_are_not_one_arm(observed):
+    seen = observed({"age": ["20"] * 4}, arms_elsewhere=("treatment",))
+    assert "'treatment' of sessions.tsv" in only_refusal(resolve_roles({}, seen)).what
+    assert not resolve_roles({"control_baseline": "a"}, seen).refusals
+    named = observed({"arm": HALF}, arms_elsewhere=("treatment",))
+    assert resolve_roles({}, named).column == "arm"
