@@ -4,6 +4,7 @@ What the study file omits is resolved from the data by `circuitshift.pipeline.st
 """
 
 import difflib
+import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -290,10 +291,12 @@ class Design:
             raise DesignError(
                 f"alpha = {self.alpha:g} is not a valid error rate; use for example 0.05"
             )
-        if not self.sesoi_z > 0:
+        if not 0 < self.sesoi_z < math.inf:
             raise DesignError(
                 f"sesoi_z = {self.sesoi_z:g}: the smallest effect size of interest must be above 0"
             )
+        if self.seed < 0:
+            raise DesignError(f"seed = {self.seed} is negative; use for example 20260101")
         if self.n_permutations < 20:
             raise DesignError(
                 f"n_permutations = {self.n_permutations} cannot reach p = .05; use 1000 or more"
@@ -393,10 +396,8 @@ def _wrong_value(path: Path, table: str, key: str, value: object) -> InputProble
         return InputProblem(str(path), f"[{table}] {key} = {value!r}", f"give {names}: {meaning}")
     if key in _ROLES:
         return _wrong_groups(path, key, value)
-    if isinstance(value, list) and not all(isinstance(item, str) for item in value):
-        return InputProblem(
-            str(path), f"[{table}] {key} = {value!r}", "specify a list of names in quotes"
-        )
+    if isinstance(value, list):
+        return _wrong_list(path, f"[{table}] {key}", value)
     if key in _ALLOWED:
         given = dict(value).items() if isinstance(value, dict) else [(key, value)]
         bad = {name: item for name, item in given if not _ALLOWED[key][0](item)}
@@ -404,6 +405,16 @@ def _wrong_value(path: Path, table: str, key: str, value: object) -> InputProble
             bad |= {name: item for name, item in given if name not in _ROLES}
         if bad:
             return InputProblem(str(path), f"{key} = {bad}", f"give {_ALLOWED[key][1]}")
+    return None
+
+
+def _wrong_list(path: Path, key: str, value: list[object]) -> InputProblem | None:
+    """Check a list of names, each of which may occur once."""
+    if not all(isinstance(item, str) for item in value):
+        return InputProblem(str(path), f"{key} = {value!r}", "specify a list of names in quotes")
+    twice = sorted({str(item) for item in value if value.count(item) > 1})
+    if twice:
+        return InputProblem(str(path), f"{key} names {', '.join(twice)} twice", "name each once")
     return None
 
 

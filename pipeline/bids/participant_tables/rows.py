@@ -295,8 +295,12 @@ def find_column(rows: Rows, names: Sequence[str], log: Log) -> str:
         available = ", ".join(rows.header[:10]) + (" and others" if len(rows.header) > 10 else "")
         log.problem(
             rows.path,
-            f"it has no column {names[0]} (its columns are {available}); use this name for the "
-            "column of labels",
+            f"it has no column {names[0]} (its columns are {available}); "
+            + (
+                "use this name for the column of labels"
+                if len(rows.header) > 1
+                else "the first line must have the names of the columns, separated by tabs"
+            ),
         )
     elif found != names[0]:
         log.notes.append(f"{rows.path}: its column {found!r} is used as {names[0]}.")

@@ -12,6 +12,7 @@ from circuitshift.pipeline.study.resolution.group_words import (
     is_arm_column,
     is_code,
     is_diagnosis_column,
+    mentions_role,
     word_of,
 )
 from circuitshift.pipeline.study.resolution.records import Decision, Observed, normal_form
@@ -75,8 +76,16 @@ class Group:
 
     @property
     def word(self) -> Word:
-        """The role that the name, or its meaning in participants.json, states."""
-        return word_of(self.name) or (word_of(self.meaning) if self.meaning else "")
+        """The role that the name or its meaning in participants.json states, if they agree."""
+        of_name, of_meaning = word_of(self.name), word_of(self.meaning) if self.meaning else ""
+        if of_name and of_meaning and of_name.rstrip("?") != of_meaning.rstrip("?"):
+            is_vague = "control?" in (of_name, of_meaning) and "treated" not in (
+                of_name,
+                of_meaning,
+            )
+            specific: Word = of_meaning if of_name == "control?" else of_name
+            return specific if is_vague else ""
+        return of_name or of_meaning
 
     def __str__(self) -> str:
         n = len(self.participants)
@@ -117,12 +126,14 @@ def may_name_arms(column: str, observed: Observed) -> bool:
     if len(groups) == 1:
         return is_arm_column(column)
     words = [group.word for group in groups.values()]
+    has_mention = any(mentions_role(group.name) for group in groups.values() if not group.word)
     # Codes in a column of diagnoses may separate healthy participants from patients.
     if is_diagnosis_column(column) and any(is_code(group.name) for group in groups.values()):
         return True
     return (
         is_arm_column(column)
         or all(words)
+        or has_mention
         or bool({"control", "reference", "control?"} & set(words))
     )
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from circuitshift.pipeline.bids.participants import ParticipantTable
 from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.study.resolution.records import Columns, Observed
+from circuitshift.pipeline.study.resolution.group_words import is_arm_name
+from circuitshift.pipeline.study.resolution.records import Columns, Observed, normal_form
 
 __all__ = ["acquisition_days", "observe"]
 
@@ -41,8 +42,19 @@ def observe(
         doubtful=main.doubtful,
         doubtful_scores=main.doubtful_scores,
         dates=acquisition_days(main, sessions),
+        arms_elsewhere=tuple(
+            name for name, values in main.visits.items() if is_arm_name(name) and _divides(values)
+        ),
         refusals=tuple(problem for table in participants.values() for problem in table.refusals),
     )
+
+
+def _divides(values: Mapping[tuple[str, str], str]) -> bool:
+    """Return whether the values of a score by session divide the participants."""
+    visits: dict[str, set[str]] = {}
+    for (_, session), text in values.items():
+        visits.setdefault(session, set()).add(normal_form(text))
+    return any(len(texts) > 1 for texts in visits.values())
 
 
 def _columns(table: ParticipantTable) -> Columns:

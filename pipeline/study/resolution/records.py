@@ -41,6 +41,8 @@ class Observed:
         Columns that must not be used as covariates, with the reason and what to do.
     doubtful_scores : mapping of str to str
         The same for scores by session. A column may vary between visits and be a valid score.
+    arms_elsewhere : collection of str
+        Columns of sessions.tsv or phenotype tables that name arms and divide the participants.
     """
 
     sessions: Mapping[str, Sequence[str]]
@@ -52,6 +54,7 @@ class Observed:
     refusals: Sequence[InputProblem] = ()
     doubtful: Mapping[str, str] = field(default_factory=dict)
     doubtful_scores: Mapping[str, str] = field(default_factory=dict)
+    arms_elsewhere: Collection[str] = ()
 
     def participants_by_session(self) -> dict[str, int]:
         """Count the participants with data of each session, sorted by label."""

@@ -6,8 +6,9 @@ from typing import Any
 
 from circuitshift.pipeline.errors import DesignError, InputProblem, InputProblemsError
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE
-from circuitshift.pipeline.study.resolution.groups import Roles
-from circuitshift.pipeline.study.resolution.records import Decision, Observed, Resolution
+from circuitshift.pipeline.study.resolution.group_words import is_exclusion_column
+from circuitshift.pipeline.study.resolution.groups import MAX_GROUPS, Roles, groups_of
+from circuitshift.pipeline.study.resolution.records import Observed, Resolution
 from circuitshift.pipeline.study.resolution.roles import resolve_roles
 from circuitshift.pipeline.study.resolution.stated import (
     check_sessions,
@@ -51,12 +52,18 @@ def resolve(study: StudyFile, observed: Observed) -> Resolution:
     pair = (visits.baseline, visits.followup)
     if all(pair):
         refusals += check_variables(stated, observed, pair)
-    decisions = (*visits.decisions, *roles.decisions, *describe_variables(stated, observed, pair))
-    notes = (*visits.notes, *roles.notes)
+    of_roles = () if observed.refusals else roles.decisions
+    decisions = (*visits.decisions, *of_roles, *describe_variables(stated, observed, pair))
+    notes = (*visits.notes, *roles.notes, *_unused_exclusions(stated, observed))
     if refusals:
         return Resolution(None, decisions, tuple(visits.warnings), notes, tuple(refusals))
     try:
-        design = _design(stated, visits, roles, decisions)
+        inferred = [
+            f"{d.question.capitalize()}: {d.answer}. {d.reason}"
+            for d in decisions
+            if d.source != "stated"
+        ]
+        design = _design(stated, visits, roles, (*inferred, *notes))
         assigned = _assigned(design, observed)
     except DesignError as error:
         what, _, fix = str(error).rpartition("; ")
@@ -90,7 +97,10 @@ def require(resolution: Resolution) -> Design:
 
 
 def _design(
-    stated: Mapping[str, Any], visits: Visits, roles: Roles, decisions: tuple[Decision, ...]
+    stated: Mapping[str, Any],
+    visits: Visits,
+    roles: Roles,
+    inferred: tuple[str, ...],
 ) -> Design:
     """Build the design from the decisions."""
     keys = {key: value for key, value in stated.items() if key not in ("criteria", "group_column")}
@@ -101,15 +111,10 @@ def _design(
         group_column=roles.column,
         criteria=roles.criteria,
     )
-    inferred = [
-        f"{d.question.capitalize()}: {d.answer}. {d.reason}"
-        for d in decisions
-        if d.source != "stated"
-    ]
     return replace(
         design,
         reference_dataset=roles.reference_dataset,
-        inferred=(*inferred, *visits.notes, *roles.notes),
+        inferred=inferred,
     )
 
 
@@ -125,14 +130,28 @@ def _assigned(design: Design, observed: Observed) -> dict[str, str]:
     return out
 
 
+def _unused_exclusions(stated: Mapping[str, Any], observed: Observed) -> list[str]:
+    """Report columns that mark participants to leave out, which only criteria can use."""
+    used = {column for _, column, _ in stated.get("criteria", ())} | {stated.get("group_column")}
+    out = []
+    for column in observed.columns:
+        groups = list(groups_of(column, observed).values())
+        if column not in used and is_exclusion_column(column) and 1 < len(groups) <= MAX_GROUPS:
+            out.append(
+                f"Column {column} may mark participants to leave out, but is not used: "
+                f"{', '.join(map(str, groups))}. Criteria under [groups] can use it."
+            )
+    return out
+
+
 def _without_role(assigned: Mapping[str, str], design: Design, observed: Observed) -> list[str]:
     """Warn if many participants with data have no role."""
     without = sorted(p for p, role in assigned.items() if role == "none")
     share = len(without) / max(len(assigned), 1)
     if len(without) <= _MAX_WITHOUT_ROLE and share <= _MAX_SHARE_WITHOUT_ROLE:
         return []
-    cells = observed.columns.get(design.group_column, {})
-    missing = sum(cells.get(p, NOT_AVAILABLE) == NOT_AVAILABLE for p in without)
+    cells = observed.columns.get(design.group_column)
+    missing = sum(cells.get(p, NOT_AVAILABLE) == NOT_AVAILABLE for p in without) if cells else 0
     named = ", ".join(f"sub-{p}" for p in without[:8]) + (" and others" if len(without) > 8 else "")
     more = f"; {missing} of them have no value in column {design.group_column}" if missing else ""
     return [

@@ -5,12 +5,18 @@ field. Numbers, letters, names of drugs and diagnoses do not decide: they are li
 counts, and the study file must state their roles.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from circuitshift.pipeline.errors import InputProblem
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE
-from circuitshift.pipeline.study.resolution.group_words import is_arm_column
+from circuitshift.pipeline.study.resolution.group_words import (
+    is_arm_column,
+    is_order_column,
+    may_be_arm_column,
+    word_of,
+)
 from circuitshift.pipeline.study.resolution.groups import (
     MAX_GROUPS,
     ROLES,
@@ -72,11 +78,41 @@ def resolve_roles(stated: Mapping[str, Any], observed: Observed) -> Roles:
         _resolve_stated(stated, lists, observed, out)
     elif not _has_own_criteria(out):
         _resolve_unstated(stated, observed, out)
+    else:
+        _complete_criteria(observed, out)
     return out
 
 
 def _has_own_criteria(out: Roles) -> bool:
     return any(role != "reference" or not out.reference_dataset for role, _, _ in out.criteria)
+
+
+def _complete_criteria(observed: Observed, out: Roles) -> None:
+    """Find the treated group if the study file states only other roles, by criteria."""
+    if out.refusals or any(role == "treated" for role, _, _ in out.criteria):
+        return
+    own = [c for c in out.criteria if c[0] != "reference" or not out.reference_dataset]
+    columns = list(dict.fromkeys(column for _, column, _ in own))
+    rest: list[Group] = []
+    if len(columns) == 1:
+        values = {normal_form(v) for _, _, items in own for v in items}
+        groups = groups_of(columns[0], observed)
+        rest = [group for form, group in groups.items() if form not in values]
+        n_missing = len(observed.sessions) - sum(len(g.participants) for g in groups.values())
+        if len(rest) == 1 and not n_missing and rest[0].word in ("", "treated"):
+            out.criteria = (*out.criteria, ("treated", columns[0], rest[0].spellings))
+            reason = f"It is the only group in column {columns[0]} without another role."
+            out.decisions.append(Decision("treated", str(rest[0]), "counted", reason))
+            return
+    listed = f", and column {columns[0]} leaves {', '.join(map(str, rest))}" if rest else ""
+    out.refusals.append(
+        InputProblem(
+            "study file",
+            f"the treated group is not stated{listed}",
+            "name it in the study file:\n[groups]\n"
+            f'treated = {{{_key(columns[0] if columns else "...")} = ["..."]}}',
+        )
+    )
 
 
 def _with_values(observed: Observed, column: str, values: Iterable[str]) -> list[str]:
@@ -166,7 +202,7 @@ def _resolve_stated(
         listed = ", ".join(
             str(group) for form, group in groups.items() if form in forms and not is_other
         )
-        answer = listed or f"{', '.join(lists[role])} of data set {other}"
+        answer = listed or ", ".join(lists[role]) + (f" of data set {other}" if is_other else "")
         out.decisions.append(Decision(role, answer, "stated", "The study file states it."))
     rest = {form: group for form, group in groups.items() if form not in used}
     _complete(stated, rest, out)
@@ -220,7 +256,7 @@ def _complete(stated: Mapping[str, Any], rest: dict[str, Group], out: Roles) -> 
             rest = {form: group for form, group in rest.items() if form not in found}
     if "treated" in empty:
         found = {form: group for form, group in rest.items() if group.word == "treated"}
-        if not found and len(rest) == 1:
+        if len(rest) == 1 and not next(iter(rest.values())).word:
             _assign("treated", rest.values(), "counted", out)
         elif found and len(found) == len(rest):
             _assign("treated", found.values(), "recognised", out)
@@ -267,10 +303,17 @@ def _resolve_unstated(stated: Mapping[str, Any], observed: Observed, out: Roles)
         candidates = [
             c for c in observed.columns if c not in modelled and may_name_arms(c, observed)
         ]
+    is_crossover = bool(stated.get("control_baseline"))
+    if not stated.get("group_column"):
+        problem = _problem_of_columns(candidates, stated, observed)
+        if problem is not None:
+            out.refusals.append(problem)
+            return
+        candidates = [column for column in candidates if not is_order_column(column)]
     divided = [column for column in candidates if len(groups_of(column, observed)) > 1]
     candidates = divided or candidates
     if not candidates:
-        _one_arm(observed, out, is_crossover=bool(stated.get("control_baseline")))
+        _one_arm(observed, out, modelled, is_crossover=is_crossover)
         return
     if not _are_equivalent(candidates, observed):
         out.refusals.append(_refusal_of_columns(candidates, observed))
@@ -280,14 +323,78 @@ def _resolve_unstated(stated: Mapping[str, Any], observed: Observed, out: Roles)
     groups = groups_of(out.column, observed)
     if len(groups) == 1 and next(iter(groups.values())).word in ("", "treated", "reference"):
         group = next(iter(groups.values()))
+        if len(group.participants) < len(observed.sessions):
+            out.refusals.append(_refusal_of_missing(out.column, group, observed))
+            return
         reason = f"Column {out.column} has one group, so the study has one arm."
         out.decisions.append(Decision("treated", str(group), "counted", reason))
         return
     _recognise(groups, stated, out)
 
 
-def _one_arm(observed: Observed, out: Roles, *, is_crossover: bool) -> None:
-    """Take the study as one arm, unless a column that may name arms cannot be used.
+def _problem_of_columns(
+    candidates: Sequence[str], stated: Mapping[str, Any], observed: Observed
+) -> InputProblem | None:
+    """Return why columns that may name arms must not be used; None if there is no reason."""
+    if varying := _varying(candidates, observed):
+        return InputProblem(
+            "participants.tsv",
+            f"columns {', '.join(varying)} may name the arms and differ between the visits",
+            "write one column with the arm of each participant, and name it under [groups]",
+        )
+    if stated.get("control_baseline"):  # each participant has both conditions, in some order
+        return None
+    orders = [column for column in candidates if is_order_column(column)]
+    if orders:
+        return _refusal_of_order(orders[0], observed)
+    return None if candidates else _problem_of_covariates(stated, observed)
+
+
+def _problem_of_covariates(stated: Mapping[str, Any], observed: Observed) -> InputProblem | None:
+    """Refuse a covariate that names the arms, which no other column does."""
+    for column in stated.get("covariates", ()):
+        groups = groups_of(column, observed)
+        if len(groups) > 1 and is_arm_column(column) and may_name_arms(column, observed):
+            listed = ", ".join(map(str, groups.values()))
+            by_role = {r: [g.name for g in groups.values() if g.word == r] for r in ROLES}
+            return InputProblem(
+                "study file",
+                f"covariate {column!r} may name the arms ({listed}), and no other column does, so "
+                "that all participants would be treated",
+                "remove it from [model] covariates, or state the roles under [groups] (in a study "
+                "with one arm, all groups are treated):\n" + groups_table(column, by_role),
+            )
+    return None
+
+
+def _varying(candidates: Sequence[str], observed: Observed) -> list[str]:
+    """Return columns of one name for several visits (group_ses-pre) whose cells differ."""
+    by_name: dict[str, list[str]] = {}
+    for column in candidates:
+        name, separator, _ = column.partition("_ses-")
+        if separator:
+            by_name.setdefault(name, []).append(column)
+    for columns in by_name.values():
+        cells = {
+            tuple(normal_form(observed.columns[c].get(p, "")) for p in observed.sessions)
+            for c in columns
+        }
+        if len(cells) > 1:
+            return columns
+    return []
+
+
+def _labels_name_groups(observed: Observed) -> list[str]:
+    """Return the first letters of the labels of participants, if they name several groups."""
+    starts = sorted({re.match(r"[A-Za-z]*", p)[0] for p in observed.sessions})  # type: ignore[index]
+    is_group = any(word_of(start) for start in starts)
+    return starts if 1 < len(starts) <= MAX_GROUPS and is_group else []
+
+
+def _one_arm(
+    observed: Observed, out: Roles, modelled: Iterable[str], *, is_crossover: bool
+) -> None:
+    """Take the study as one arm, unless a column may name arms.
 
     In a crossover the sessions state the treatment, which varies between the visits of a row.
     """
@@ -312,9 +419,65 @@ def _one_arm(observed: Observed, out: Roles, *, is_crossover: bool) -> None:
             )
         )
         return
+    columns = {c: groups_of(c, observed) for c in observed.columns if c not in {*modelled}}
+    unclear = [] if is_crossover else [c for c in columns if _may_hide_arms(c, columns[c])]
+    if unclear:
+        column, groups = unclear[0], columns[unclear[0]]
+        listed = ", ".join(map(str, list(groups.values())[:MAX_GROUPS]))
+        more = " and more" if len(groups) > MAX_GROUPS else ""
+        out.refusals.append(
+            InputProblem(
+                "participants.tsv",
+                f"column {column!r} may name the arms or something else: {listed}{more}",
+                "give each group its role in the study file (in a study with one arm, all groups "
+                "are treated):\n" + groups_table(column, {role: [] for role in ROLES}),
+            )
+        )
+        return
+    elsewhere = () if is_crossover else tuple(observed.arms_elsewhere)
+    if elsewhere:
+        out.refusals.append(
+            InputProblem(
+                "participants.tsv",
+                f"no column names arms, but {elsewhere[0]!r} of sessions.tsv or a phenotype table "
+                "does, with different values in different participants",
+                "write the arm of each participant into a column of participants.tsv, or of a "
+                "table given by --participants; for a crossover, state control_baseline and "
+                "control_followup under [sessions]",
+            )
+        )
+        return
+    starts = [] if is_crossover else _labels_name_groups(observed)
+    if starts:
+        listed = ", ".join(f"sub-{start}..." for start in starts)
+        out.refusals.append(
+            InputProblem(
+                "participants.tsv",
+                f"no column names arms, but the labels of participants name groups ({listed})",
+                "add a column group with the group of each participant, and state the roles:\n"
+                + groups_table("group", {role: [] for role in ROLES}),
+            )
+        )
+        return
     total = count_of(tuple(observed.sessions))
     reason = "No column of participants.tsv names arms, so the study has one arm."
     out.decisions.append(Decision("treated", f"all {total}", "counted", reason))
+
+
+def _may_hide_arms(column: str, groups: Mapping[str, Group]) -> bool:
+    """Return whether a column may contain arms although neither name nor values state it."""
+    if len(groups) > MAX_GROUPS:  # names of groups that occur once are comments or labels
+        is_text = not all(_is_number(form) for form in groups)
+        return is_arm_column(column) and is_text
+    return len(groups) > 1 and may_be_arm_column(column)
+
+
+def _is_number(form: str) -> bool:
+    try:
+        float(form)
+    except ValueError:
+        return False
+    return True
 
 
 def _are_equivalent(columns: Sequence[str], observed: Observed) -> bool:
@@ -352,7 +515,23 @@ def _recognise(groups: Mapping[str, Group], stated: Mapping[str, Any], out: Role
         )
         by_role["reference"] = []
     if stated.get("control_baseline") and by_role["control"]:
-        out.refusals.append(_refusal_of_groups(out.column, groups, by_role, by_role["control"]))
+        out.refusals.append(
+            InputProblem(
+                "participants.tsv",
+                f"column {out.column!r} has control groups "
+                f"({', '.join(map(str, by_role['control']))}), but the study file states a "
+                "crossover, in which each participant has both conditions",
+                "remove control_baseline and control_followup, or name all groups as treated:\n"
+                + groups_table(
+                    out.column,
+                    {
+                        "treated": [g.name for g in (*by_role["treated"], *by_role["control"])],
+                        "control": [],
+                        "reference": [g.name for g in by_role["reference"]],
+                    },
+                ),
+            )
+        )
         return
     for role in ROLES:
         if by_role[role]:
@@ -377,6 +556,33 @@ def _refusal_of_groups(
         f"column {column!r} has the groups {listed}; {what}",
         "give each group its role in the study file (in a study with one arm, all groups are "
         "treated):\n" + groups_table(column, {r: [g.name for g in by_role[r]] for r in ROLES}),
+    )
+
+
+def _refusal_of_missing(column: str, group: Group, observed: Observed) -> InputProblem:
+    """Refuse to call everybody treated if only some participants have a value."""
+    n = len(observed.sessions) - len(group.participants)
+    return InputProblem(
+        "participants.tsv",
+        f"column {column!r} has the group {group} only, and {n} of {len(observed.sessions)} "
+        "participants with data have no value, who may be untreated",
+        "fill the column for all participants, or state the role of this group in the study file, "
+        "which leaves participants without a value out:\n"
+        + groups_table(column, {r: [group.name] if r == "treated" else [] for r in ROLES}),
+    )
+
+
+def _refusal_of_order(column: str, observed: Observed) -> InputProblem:
+    """Refuse to take an order of treatments for arms."""
+    listed = ", ".join(map(str, groups_of(column, observed).values()))
+    return InputProblem(
+        "participants.tsv",
+        f"column {column!r} states by its name an order of treatments, as in a crossover, and not "
+        f"arms: {listed}",
+        "for a crossover, rename the sessions by condition and name all four in the study file:\n"
+        '[sessions]\nbaseline = "..."\nfollowup = "..."\ncontrol_baseline = "..."\n'
+        'control_followup = "..."\nIf the column does name the arms:\n[groups]\n'
+        f'column = "{column}"',
     )
 
 

@@ -1,6 +1,7 @@
 """Compare what the study file states with the data, and refuse what the data do not contain."""
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 from circuitshift.pipeline.errors import InputProblem
@@ -39,6 +40,17 @@ def check_sessions(stated: Mapping[str, Any], observed: Observed) -> list[InputP
         if label not in labels
     ]
     without = sorted(set(visits) - set(days))
+    ordered = [days[label] for label in visits if label in days]
+    pair = [days[stated[k]] for k in ("baseline", "followup") if stated.get(k) in days]
+    if any(first >= second for values in (ordered, pair) for first, second in pairwise(values)):
+        listed = ", ".join(f"{label} = {day:g}" for label, day in days.items())
+        problems.append(
+            InputProblem(
+                _FILE,
+                f"the days ({listed}) contradict the order of the visits",
+                "give each visit a later day than the visit before it",
+            )
+        )
     if days and without:
         listed = ", ".join(without)
         problems.append(
@@ -83,7 +95,7 @@ def check_variables(
     if symptom and symptom in observed.doubtful_scores:
         problems.append(_doubtful("symptom", symptom, observed.doubtful_scores[symptom]))
     elif symptom and symptom not in observed.scores:
-        problems.append(_absent("symptom", symptom, observed.scores))
+        problems.append(_absent_symptom(symptom, observed, visits))
     elif symptom and not _n_pairs(symptom, observed, visits):
         sessions = sorted({session for _, session in observed.scores[symptom]})
         listed = ", ".join(f"ses-{s}" if s else "no session" for s in sessions[:8]) or "no value"
@@ -98,6 +110,19 @@ def check_variables(
     return problems + _check_factor(stated, observed)
 
 
+def _absent_symptom(symptom: str, observed: Observed, visits: tuple[str, str]) -> InputProblem:
+    """Report a score that is absent, and columns of participants.tsv that may be this score."""
+    problem = _absent("symptom", symptom, observed.scores)
+    wide = [c for c in observed.columns if c.lower().startswith(symptom.lower())]
+    if not wide:
+        return problem
+    return InputProblem(
+        _FILE,
+        f"{problem.what}; participants.tsv has the columns {', '.join(wide[:8])}",
+        f"rename the columns {symptom}_ses-<session>, for example {symptom}_ses-{visits[0]}",
+    )
+
+
 def _check_factor(stated: Mapping[str, Any], observed: Observed) -> list[InputProblem]:
     factor = str(stated.get("factor", ""))
     if not factor:
@@ -106,7 +131,7 @@ def _check_factor(stated: Mapping[str, Any], observed: Observed) -> list[InputPr
         return [_absent("factor", factor, observed.columns)]
     available = sorted(set(observed.columns[factor].values()) - {NOT_AVAILABLE})
     levels = stated.get("factor_levels", ())
-    if len(levels) == 2 and set(levels) <= set(available):
+    if len(set(levels)) == len(levels) == 2 and set(levels) <= set(available):
         return []
     return [
         InputProblem(

@@ -148,7 +148,9 @@ def _days(tokens: list[str], kinds: list[str]) -> tuple[float | None, set[int]]:
         if kind != "unit":
             continue
         unit = tokens[k].rstrip("s") if tokens[k] not in _UNITS else tokens[k]
-        for place in (k - 1, k + 1):
+        # In V2W8 and arm1week4, the number before the unit belongs to the word before it.
+        is_taken = k >= 2 and (kinds[k - 2] == "ordinal" or tokens[k - 2] == "arm")
+        for place in (k + 1, k - 1) if is_taken else (k - 1, k + 1):
             if 0 <= place < len(tokens) and kinds[place] == "number":
                 return int(tokens[place]) * _UNITS[unit], {place}
     return None, set()

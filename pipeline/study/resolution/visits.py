@@ -4,16 +4,24 @@ The sources are, in this order, the study file, words and numbers in the session
 of acquisition. Alphabetical order is never used.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from circuitshift.pipeline.errors import InputProblem
+from circuitshift.pipeline.study.resolution.group_words import mentions_role
 from circuitshift.pipeline.study.resolution.records import Decision, Observed, Source
 from circuitshift.pipeline.study.resolution.visit_labels import LabelTime, read_label
 
 __all__ = ["Visits", "resolve_visits"]
 
 _MAX_LISTED = 12
+# Labels of a first visit that are clear only beside one that is after treatment.
+_FIRST_LABELS = ("acute", "first", "initial", "intake", "start", "entry", "admission", "inclusion")
+# Places between the words of a label: preplacebo, shamPre.
+_WORD_BREAK = re.compile(
+    r"(?<=[a-z0-9])(?=[A-Z])|(?<=pre)|(?<=post)|(?=pre)|(?=post)|(?<=\d)|(?=\d)"
+)
 
 
 class Visits:
@@ -61,16 +69,34 @@ class Visits:
     def refuse(self, what: str) -> None:
         """Refuse to decide, with the lines for the study file."""
         available = ", ".join(self.describe(label) for label in list(self.counts)[:_MAX_LISTED])
+        available += ", and others" if len(self.counts) > _MAX_LISTED else ""
         baseline = self.baseline or "..."
         followup = self.followup or "..."
         self.refusals.append(
             InputProblem(
                 "sessions",
                 f"{what}. Sessions with data: {available or 'none'}",
-                "name them in the study file:\n"
+                f"{self._renaming()}name them in the study file:\n"
                 f'[sessions]\nbaseline = "{baseline}"\nfollowup = "{followup}"',
             )
         )
+
+    def _renaming(self) -> str:
+        """Say which folders must be renamed, because the study file cannot join sessions."""
+        forms: dict[str, list[str]] = {}
+        for label in self.counts:
+            forms.setdefault(str(int(label)) if label.isdecimal() else label.lower(), []).append(
+                label
+            )
+        alike = [" and ".join(f"ses-{s}" for s in same) for same in forms.values() if same[1:]]
+        if alike:
+            return f"rename the folders of {'; '.join(alike)}, which may be one session, or "
+        if len(self.counts) > _MAX_LISTED:
+            return (
+                "give the same visit the same session label in all participants (dates are not "
+                "labels of visits), and "
+            )
+        return ""
 
 
 def resolve_visits(stated: Mapping[str, Any], observed: Observed) -> Visits:
@@ -127,14 +153,25 @@ def _by_labels(visits: Visits) -> None:
     if visits.followup:
         return
     after = [label for label in rest if _phase(visits, label) == "after"]
-    if len(rest) == 1:
-        if _phase(visits, rest[0]) == "after":
-            reason = f"Its label has a word for a visit after treatment ({rest[0]})."
-            visits.decide("follow-up", rest[0], "recognised", reason)
-        else:
-            reason = f"It is the only session other than the baseline, ses-{visits.baseline}."
-            visits.decide("follow-up", rest[0], "counted", reason)
-    elif len(after) == 1:
+    timed = [label for label in rest if _states_other_time(visits, label)]
+    placebo = [label for label in rest if mentions_role(_WORD_BREAK.sub(" ", label))]
+    if placebo and len(rest) > 1:
+        listed = ", ".join(f"ses-{label}" for label in placebo)
+        visits.refuse(
+            f"{listed} may be the control condition of a crossover, which the study file must "
+            "state (control_baseline and control_followup under [sessions])"
+        )
+    elif len(rest) == 1 and _phase(visits, rest[0]) == "before":
+        visits.refuse(
+            f"ses-{visits.baseline} and ses-{rest[0]} are both before treatment by their labels"
+        )
+    elif len(rest) == 1 and _phase(visits, rest[0]) == "after":
+        reason = f"Its label has a word for a visit after treatment ({rest[0]})."
+        visits.decide("follow-up", rest[0], "recognised", reason)
+    elif len(rest) == 1:
+        reason = f"It is the only session other than the baseline, ses-{visits.baseline}."
+        visits.decide("follow-up", rest[0], "counted", reason)
+    elif len(after) == 1 and not timed:
         reason = f"It is the only label with a word for a visit after treatment ({after[0]})."
         visits.decide("follow-up", after[0], "recognised", reason)
     else:
@@ -147,6 +184,12 @@ def _by_labels(visits: Visits) -> None:
 def _phase(visits: Visits, label: str) -> str:
     time = visits.times[label]
     return time.phase if time is not None else ""
+
+
+def _states_other_time(visits: Visits, label: str) -> bool:
+    """Return whether a label states a time that is not described as before or after treatment."""
+    time = visits.times[label]
+    return time is not None and not time.phase
 
 
 def _earliest(visits: Visits) -> tuple[str, str] | None:
@@ -167,13 +210,23 @@ def _earliest(visits: Visits) -> tuple[str, str] | None:
     if len(zero) == 1:
         return zero[0], "Its label states time 0."
     others = [label for label in labels if _phase(visits, label) != "after"]
-    if len(labels) == 2 and len(others) == 1:
+    if len(labels) == 2 and len(others) == 1 and _may_be_first(visits, others[0]):
         return others[0], "The label of the other session has a word for a visit after treatment."
     return None
 
 
+def _may_be_first(visits: Visits, label: str) -> bool:
+    """Return whether a label beside a follow-up is a start: a number, day 0 or 1, or ``acute``."""
+    time = visits.times[label]
+    if time is None:
+        return label.lower() in _FIRST_LABELS
+    return time.number is not None or (time.days is not None and time.days <= 1)
+
+
 def _first_of_ordered(visits: Visits) -> tuple[str, str] | None:
     """Find the first session if all labels state a time, or all a number after one word."""
+    if all(_phase(visits, label) == "after" for label in visits.counts):
+        return None
     times = [time for time in visits.times.values() if time is not None]
     if len(times) < len(visits.times):
         return None
@@ -203,7 +256,7 @@ def _by_dates(visits: Visits) -> None:
     orders: dict[tuple[str, ...], list[str]] = {}
     for participant in visits.observed.sessions:
         dated = [label for label in labels if (participant, label) in dates]
-        if len(dated) == len(labels):
+        if len({dates[participant, label] for label in dated}) == len(labels):
             order = tuple(sorted(dated, key=lambda label: dates[participant, label]))
             orders.setdefault(order, []).append(participant)
     if not orders:
@@ -220,11 +273,20 @@ def _by_dates(visits: Visits) -> None:
         return
     order = next(iter(orders))
     n = len(orders[order])
+    complete = [p for p, own in visits.observed.sessions.items() if {*labels} <= {*own}]
+    if 2 * n < len(complete):
+        visits.refuse(
+            f"only {n} of {len(complete)} participants have different dates of acquisition for "
+            "all sessions, which is too few to order them"
+        )
+        return
     if len(order) > 2:
         listed = ", ".join(f"ses-{label}" for label in order)
         visits.refuse(f"by the dates of acquisition the sessions are, in order, {listed}")
         return
-    reason = f"By the dates of acquisition it is the {{}} session of all {n} participants."
+    reason = (
+        f"By the dates of acquisition it is the {{}} session of all {n} participants with dates."
+    )
     visits.decide("baseline", order[0], "recognised", reason.format("first"))
     visits.decide("follow-up", order[1], "recognised", reason.format("second"))
 

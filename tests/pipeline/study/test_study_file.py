@@ -99,6 +99,8 @@ def test_a_file_that_is_not_toml(tmp_path):
         ({"harmonise": True}, "requires \\[model\\] site"),
         ({"alpha": 2.0}, "alpha = 2 is not a valid error rate"),
         ({"sesoi_z": -0.1}, "must be above 0"),
+        ({"sesoi_z": float("inf")}, "must be above 0"),
+        ({"seed": -1}, "seed = -1 is negative"),
         ({"n_permutations": 5}, "cannot reach p = .05"),
     ],
 )
@@ -152,3 +154,9 @@ def test_every_key_is_documented():
     for table, keys in STUDY_KEYS.items():
         for key, (_, meaning) in keys.items():
             assert f"| `[{table}]` | `{key}` | {meaning} |" in page
+
+
+def test_a_name_that_is_listed_twice_is_refused(tmp_path):
+    path = write(tmp_path, '[model]\ncovariates = ["age", "sex", "age"]\n')
+    with pytest.raises(InputProblemsError, match=r"\[model\] covariates names age twice"):
+        read_study_file(path)

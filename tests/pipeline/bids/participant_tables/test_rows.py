@@ -38,6 +38,13 @@ def test_the_same_cells_in_many_forms(tmp_path, content):
     assert log.problems == []
 
 
+def test_a_first_line_that_is_no_header_is_named(tmp_path):
+    for content in ("Participants of study X\nparticipant_id\tage\n", "participant_id    age\n"):
+        rows, log = read(tmp_path, content)
+        assert find_column(rows, ("participant_id",), log) == ""
+        assert "names of the columns, separated by tabs" in str(log.problems[-1])
+
+
 def test_quotes_within_a_cell_are_kept(tmp_path):
     rows, _ = read(tmp_path, 'a\tb\n"say ""so"""\t6" tall\n')
     assert rows.rows[0][1] == {"a": 'say "so"', "b": '6" tall'}

@@ -45,3 +45,20 @@ def test_lines_to_paste():
     table = groups_table("arm", {"treated": ["a", "b"], "control": [], "reference": []})
     assert table == '[groups]\ncolumn = "arm"\ntreated = ["a", "b"]\ncontrol = []\nreference = []'
     assert (count_of(["01"]), count_of([])) == ("1 participant", "0 participants")
+
+
+@pytest.mark.parametrize(
+    ("name", "meaning", "word"),
+    [
+        ("drug", "placebo", ""),
+        ("drug", "healthy controls", ""),
+        ("drug", "escitalopram 10 mg", "treated"),
+        ("control", "healthy", "reference"),
+        ("sham", "controls", "control"),
+        ("control", "treatment", ""),
+        ("1", "drug", "treated"),
+    ],
+)
+def test_a_name_and_its_meaning_must_agree(observed, name, meaning, word):
+    seen = observed({"arm": [name] * 4}, levels={"arm": {name: meaning}})
+    assert next(iter(groups_of("arm", seen).values())).word == word

@@ -64,3 +64,16 @@ def test_a_score_of_a_table_with_a_row_per_visit_is_doubtful_as_a_column_only(tm
     assert (list(seen.columns), list(seen.doubtful)) == (["arm"], ["MADRS"])
     assert (dict(seen.doubtful_scores), len(seen.scores["MADRS"])) == ({}, 4)
     assert list(seen.dates) == [("01", "A")]
+
+
+def test_arms_of_other_tables_are_noticed_if_they_divide_participants(tmp_path):
+    for k, (participant, labels) in enumerate(SESSIONS.items()):
+        for label in labels:
+            (tmp_path / f"sub-{participant}" / f"ses-{label}").mkdir(parents=True)
+        lines = [
+            (f"ses-{label}", ("none", "xy"[k])[n], ("off", "on")[n], "1")
+            for n, label in enumerate(labels)
+        ]
+        header = ("session_id", "group", "condition", "drug_level")
+        write(tmp_path / f"sub-{participant}/sub-{participant}_sessions.tsv", header, *lines)
+    assert observe(SESSIONS, {"": read_participants(tmp_path)}).arms_elsewhere == ("group",)

@@ -37,7 +37,9 @@ def test_all_refusals_are_reported_at_once(observed, stated):
 def test_groups_of_a_table_that_cannot_be_read_are_not_a_further_refusal(observed, stated):
     unreadable = InputProblem("participants.tsv", "it cannot be read", "save it as UTF-8")
     seen = observed({"arm": ["n/a"] * 4}, refusals=(unreadable,))
-    assert resolve(stated(), seen).refusals == (unreadable,)
+    resolution = resolve(stated(), seen)
+    assert resolution.refusals == (unreadable,)
+    assert [d.question for d in resolution.decisions] == ["baseline", "follow-up"]
 
 
 def test_two_roles_of_one_participant_are_refused(observed, stated):
@@ -62,3 +64,19 @@ def test_many_participants_without_a_role_are_a_warning(observed, stated, n_with
 def test_a_share_of_a_small_sample_without_a_role_is_a_warning(observed, stated):
     resolution = resolve(stated(), observed({"arm": ["n/a", "drug", "placebo", "drug"]}))
     assert "1 of 4 participants" in resolution.warnings[0]
+
+
+def test_the_warning_counts_missing_values_only_in_a_column_of_groups(observed, stated):
+    criteria = (("treated", "arm", ("drug",)),)
+    seen = observed({"arm": ["drug", "drug", "placebo", "placebo"]})
+    resolution = resolve(stated(criteria=criteria), seen)
+    assert "(sub-03, sub-04)." in resolution.warnings[0]
+
+
+def test_columns_that_mark_participants_to_leave_out_are_a_note(observed, stated):
+    columns = {"arm": ["drug", "drug", "placebo", "placebo"], "exclude": ["0", "0", "0", "1"]}
+    resolution = resolve(stated(), observed(columns))
+    assert "Column exclude may mark participants to leave out" in resolution.notes[0]
+    assert resolution.notes[0] in resolution.design.inferred
+    criteria = (("treated", "arm", ("drug",)), ("treated", "exclude", ("0",)))
+    assert not resolve(stated(criteria=criteria), observed(columns)).notes

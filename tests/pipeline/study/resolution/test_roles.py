@@ -2,6 +2,7 @@
 
 import pytest
 
+from circuitshift.pipeline.study.resolution.records import Observed
 from circuitshift.pipeline.study.resolution.roles import resolve_roles
 
 HALF = ["drug", "drug", "placebo", "placebo"]
@@ -161,3 +162,103 @@ def test_groups_that_the_study_file_omits(observed):
 )
 def test_stated_names_that_are_absent(observed, keys, columns, sentence):
     assert sentence in resolve_roles(keys, observed(columns)).refusals[0].what
+
+
+@pytest.mark.parametrize("column", ["drug", "group"])
+def test_one_group_and_missing_values_are_not_one_arm(observed, column):
+    cells = ["escitalopram", "escitalopram", "n/a", "n/a"]
+    refusal = only_refusal(resolve_roles({}, observed({column: cells})))
+    assert "2 of 4 participants with data have no value, who may be untreated" in refusal.what
+    assert 'treated = ["escitalopram"]' in refusal.fix
+
+
+@pytest.mark.parametrize("other", ["waitlist", "control", "sham"])
+def test_an_untreated_group_is_never_the_treated_group_that_is_left(observed, other):
+    cells = ["placebo", "placebo", other, other]
+    roles = resolve_roles({"control": ("placebo",)}, observed({"group": cells}))
+    assert "the treated group is not stated" in only_refusal(roles).what
+
+
+def test_criteria_without_a_treated_group_are_completed_by_counting_only(observed):
+    healthy = (("reference", "diagnosis", ("HC",)),)
+    seen = observed({"diagnosis": ["HC", "MDD", "MDD", "hc"]})
+    roles = resolve_roles({"criteria": healthy}, seen)
+    assert roles.criteria[-1] == ("treated", "diagnosis", ("MDD",))
+    assert roles.decisions[-1].source == "counted"
+    for cells in (["HC", "MDD", "BD", "HC"], ["HC", "MDD", "n/a", "HC"]):
+        refusal = only_refusal(resolve_roles({"criteria": healthy}, observed({"diagnosis": cells})))
+        assert "the treated group is not stated" in refusal.what
+        assert 'treated = {diagnosis = ["..."]}' in refusal.fix
+
+
+def test_an_order_of_treatments_is_no_column_of_arms(observed):
+    refusal = only_refusal(resolve_roles({}, observed({"treatment_order": HALF})))
+    assert "an order of treatments, as in a crossover" in refusal.what
+    assert "control_baseline" in refusal.fix
+    crossover = {"control_baseline": "a", "control_followup": "b"}
+    assert not resolve_roles(crossover, observed({"treatment_order": HALF})).refusals
+    named = resolve_roles({"group_column": "order"}, observed({"order": HALF}))
+    assert named.groups["treated"] == ("drug",)
+
+
+def test_a_control_group_in_a_crossover_is_refused_with_all_groups_treated(observed):
+    crossover = {"control_baseline": "a", "control_followup": "b"}
+    refusal = only_refusal(resolve_roles(crossover, observed({"arm": HALF})))
+    assert "each participant has both conditions" in refusal.what
+    assert 'treated = ["drug", "placebo"]\ncontrol = []' in refusal.fix
+
+
+@pytest.mark.parametrize("column", ["cohort", "medication", "stimulation"])
+def test_a_column_that_may_hide_arms_is_refused_unless_it_is_modelled(observed, column):
+    seen = observed({column: ["ketamine", "midazolam", "ketamine", "midazolam"]})
+    refusal = only_refusal(resolve_roles({}, seen))
+    assert f"column {column!r} may name the arms or something else" in refusal.what
+    assert not resolve_roles({"covariates": (column,)}, seen).refusals
+    both = observed({"arm": HALF, column: ["x", "y", "y", "x"]})
+    assert resolve_roles({}, both).column == "arm"
+
+
+def test_an_arm_column_with_very_many_names_is_refused_and_doses_are_not(observed):
+    names = observed({"group": [f"drug {k}" for k in range(13)]})
+    assert "and more" in only_refusal(resolve_roles({}, names)).what
+    doses = observed({"dose_mg": [f"{k * 5}" for k in range(13)]})
+    assert not resolve_roles({}, doses).refusals
+
+
+def test_a_covariate_that_names_the_arms_is_refused(observed):
+    seen = observed({"group": HALF, "age": ["20", "30", "40", "50"]})
+    refusal = only_refusal(resolve_roles({"covariates": ("age", "group")}, seen))
+    assert "covariate 'group' may name the arms" in refusal.what
+    assert 'treated = ["drug"]\ncontrol = ["placebo"]' in refusal.fix
+    stated = {"covariates": ("group",), "treated": ("drug",), "control": ("placebo",)}
+    assert not resolve_roles(stated, seen).refusals
+
+
+def test_arms_that_differ_between_visits_are_refused(observed):
+    columns = {"group_ses-pre": ["drug"] * 4, "group_ses-post": HALF}
+    refusal = only_refusal(resolve_roles({}, observed(columns)))
+    assert "group_ses-pre, group_ses-post may name the arms and differ" in refusal.what
+    columns["group_ses-pre"] = HALF
+    assert not resolve_roles({}, observed(columns)).refusals
+
+
+def test_labels_of_participants_that_name_groups_are_not_one_arm():
+    labels = ("HC01", "HC02", "PT01", "PT02")
+    seen = Observed(sessions=dict.fromkeys(labels, ("pre", "post")))
+    refusal = only_refusal(resolve_roles({}, seen))
+    assert "the labels of participants name groups (sub-HC..., sub-PT...)" in refusal.what
+    sites = Observed(sessions=dict.fromkeys(("BN01", "KL01"), ("pre", "post")))
+    assert not resolve_roles({}, sites).refusals
+
+
+def test_an_absent_stated_group_is_named_without_a_data_set(observed):
+    roles = resolve_roles({"treated": ("x",), "control": ("placebo",)}, observed({"group": HALF}))
+    assert roles.decisions[0].answer == "x"
+
+
+def test_arms_in_another_table_are_not_one_arm(observed):
+    seen = observed({"age": ["20"] * 4}, arms_elsewhere=("treatment",))
+    assert "'treatment' of sessions.tsv" in only_refusal(resolve_roles({}, seen)).what
+    assert not resolve_roles({"control_baseline": "a"}, seen).refusals
+    named = observed({"arm": HALF}, arms_elsewhere=("treatment",))
+    assert resolve_roles({}, named).column == "arm"

@@ -38,6 +38,7 @@ def test_sessions(observed, keys, sentence):
         ({"symptom": "BDI"}, "has values for ses-1, ses-2, and no participant with data"),
         ({"factor": "cbt"}, "factor 'cbt' is not in the data"),
         ({"factor": "sex"}, "has the levels F"),
+        ({"factor": "sex", "factor_levels": ("F", "F")}, "state which two are compared"),
     ],
 )
 def test_variables(observed, keys, sentence):
@@ -66,3 +67,21 @@ def test_values_are_counted(observed):
         "age (values for 3 of 4 participants)",
         "MADRS (both visits of 1 of 4 participants)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("days", "ok"), [((0, 14), True), ((14, 0), False), ((3, 3), False), ((-7, 0), True)]
+)
+@pytest.mark.parametrize("keys", [{"visits": PAIR}, {"baseline": PAIR[0], "followup": PAIR[1]}])
+def test_days_follow_the_order_of_the_visits(observed, keys, days, ok):
+    problems = check_sessions(
+        {**keys, "days": tuple(zip(PAIR, days, strict=True))}, observed(sessions=PAIR)
+    )
+    assert [("contradict the order of the visits" in p.what) for p in problems] == [True] * (not ok)
+
+
+def test_columns_of_a_score_that_need_another_name_are_named(observed):
+    seen = observed({"HAMD_pre": ["20"] * 4, "HAMD_post": ["10"] * 4})
+    problem = check_variables({"symptom": "HAMD"}, seen, PAIR)[0]
+    assert "participants.tsv has the columns HAMD_pre, HAMD_post" in problem.what
+    assert f"HAMD_ses-{PAIR[0]}" in problem.fix

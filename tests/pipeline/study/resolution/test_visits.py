@@ -21,6 +21,8 @@ from circuitshift.pipeline.study.resolution.visits import resolve_visits
         (("post", "mid", "pre"), ("pre", "post")),
         (("baseline", "post", "screening"), ("baseline", "post")),
         (("acute", "post"), ("acute", "post")),
+        (("post", "01"), ("01", "post")),
+        (("V2W8", "V1W0"), ("V1W0", "V2W8")),
     ],
 )
 def test_labels_decide(observed, labels, expected):
@@ -42,6 +44,14 @@ def test_labels_decide(observed, labels, expected):
         (("01", "02", "03"), "2 other sessions could be the follow-up"),
         (("pre", "post", "followup"), "2 other sessions could be the follow-up"),
         (("pre",), "the data have 1"),
+        (("baseline", "screening"), "both before treatment by their labels"),
+        (("post1", "post2"), "alphabetical order is not used"),
+        (("EOT", "FU"), "alphabetical order is not used"),
+        (("followup", "week8"), "alphabetical order is not used"),
+        (("followup", "treatment"), "alphabetical order is not used"),
+        (("followup", "pre", "week8"), "2 other sessions could be the follow-up"),
+        (("postdrug", "postplacebo", "predrug", "preplacebo"), "control condition of a crossover"),
+        (("placebo", "postdrug", "pre"), "ses-placebo may be the control condition"),
     ],
 )
 def test_labels_do_not_decide(observed, labels, sentence):
@@ -50,6 +60,20 @@ def test_labels_do_not_decide(observed, labels, sentence):
     assert sentence in visits.refusals[0].what
     assert "[sessions]\nbaseline = " in visits.refusals[0].fix
     assert f"ses-{labels[0]} (4 participants)" in visits.refusals[0].what
+
+
+@pytest.mark.parametrize(
+    ("labels", "advice"),
+    [
+        (("Pre", "post", "pre"), "rename the folders of ses-Pre and ses-pre, which may be one"),
+        (("01", "02", "1", "2"), "ses-01 and ses-1; ses-02 and ses-2, which may be one session"),
+        (tuple(f"201901{k}" for k in range(10, 30)), "dates are not labels of visits"),
+    ],
+)
+def test_sessions_that_must_be_renamed_are_named(observed, labels, advice):
+    refusal = resolve_visits({}, observed(sessions=labels)).refusals[0]
+    assert advice in refusal.fix
+    assert ("and others" in refusal.what) is (len(labels) > 12)
 
 
 def dates(order, n=4):
@@ -64,6 +88,16 @@ def test_dates_decide_where_labels_do_not(observed):
     visits = resolve_visits({}, observed(sessions=("A", "B"), dates=dates("BA")))
     assert (visits.baseline, visits.followup) == ("B", "A")
     assert "first session of all 4 participants" in visits.decisions[0].reason
+
+
+def test_equal_dates_and_dates_of_a_few_do_not_order_visits(observed):
+    equal = dict.fromkeys(dates("AB"), 3.0)
+    visits = resolve_visits({}, observed(sessions=("A", "B"), dates=equal))
+    assert "alphabetical order is not used" in visits.refusals[0].what
+    one = {key: day for key, day in dates("BA").items() if key[0] == "01"}
+    visits = resolve_visits({}, observed(sessions=("A", "B"), dates=one))
+    assert "only 1 of 4 participants have different dates" in visits.refusals[0].what
+    assert not visits.decisions
 
 
 def test_dates_in_different_orders_are_a_crossover(observed):
