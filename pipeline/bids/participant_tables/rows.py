@@ -298,7 +298,7 @@ def find_column(rows: Rows, names: Sequence[str], log: Log) -> str:
             f"it has no column {names[0]} (its columns are {available}); "
             + (
                 "use this name for the column of labels"
-                if len(rows.header) > 1
+                if len(rows.header) > 1 or " " not in "".join(rows.header)
                 else "the first line must have the names of the columns, separated by tabs"
             ),
         )

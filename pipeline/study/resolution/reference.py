@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from circuitshift.pipeline.errors import InputProblem
-from circuitshift.pipeline.study.resolution.groups import Roles, groups_of, may_name_arms
+from circuitshift.pipeline.study.resolution.group_words import is_diagnosis_column
+from circuitshift.pipeline.study.resolution.groups import (
+    MAX_GROUPS,
+    Roles,
+    groups_of,
+    may_name_arms,
+)
 from circuitshift.pipeline.study.resolution.records import Decision, Observed
 
 __all__ = ["resolve_reference_dataset"]
@@ -47,6 +53,8 @@ def _recognise_reference(
     seen = Observed(sessions={p: () for texts in columns.values() for p in texts}, columns=columns)
     wanted = str(stated.get("group_column", ""))
     candidates = [wanted] if wanted in columns else [c for c in columns if may_name_arms(c, seen)]
+    # Without a column of groups, a column of diagnoses must not name patients.
+    candidates = candidates or [c for c in columns if _names_diagnoses(c, seen)]
     name = out.reference_dataset
     if not candidates:
         reason = "Its table names no groups."
@@ -80,3 +88,10 @@ def _recognise_reference(
     reason = f"Names in column {column} of its table."
     answer = f"{', '.join(map(str, groups))} of data set {name}"
     out.decisions.append(Decision("reference", answer, "recognised", reason))
+
+
+def _names_diagnoses(column: str, seen: Observed) -> bool:
+    """Return whether a column contains diagnoses, rather than a label of each participant."""
+    groups = groups_of(column, seen).values()
+    is_shared = any(len(group.participants) > 1 for group in groups)
+    return is_diagnosis_column(column) and is_shared and len(groups) <= MAX_GROUPS

@@ -461,6 +461,9 @@ def _one_arm(
         return
     total = count_of(tuple(observed.sessions))
     reason = "No column of participants.tsv names arms, so the study has one arm."
+    divided = [c for c in columns if 1 < len(columns[c]) <= MAX_GROUPS]
+    if divided:
+        reason += f" Columns with several groups that are not taken for arms: {', '.join(divided)}."
     out.decisions.append(Decision("treated", f"all {total}", "counted", reason))
 
 

@@ -71,6 +71,9 @@ def _sessions(resolution: Resolution, observed: Observed) -> list[str]:
             lines.append(f"{key} = {_quoted(label)}")
         else:
             lines.append(f'# {key} = "..."  # OPEN')
+    lines += [
+        line for line in _open_lines(resolution, "[sessions]") if line.startswith("# control_")
+    ]
     design = resolution.design
     if design is not None and design.control_baseline:
         lines.append(f"control_baseline = {_quoted(design.control_baseline)}")

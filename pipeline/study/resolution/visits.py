@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from circuitshift.pipeline.errors import InputProblem
-from circuitshift.pipeline.study.resolution.group_words import mentions_role
+from circuitshift.pipeline.study.resolution.group_words import mentions_role, word_of
 from circuitshift.pipeline.study.resolution.records import Decision, Observed, Source
 from circuitshift.pipeline.study.resolution.visit_labels import LabelTime, read_label
 
@@ -66,8 +66,8 @@ class Visits:
             self.followup = label
         self.decisions.append(Decision(question, self.describe(label), source, reason))
 
-    def refuse(self, what: str) -> None:
-        """Refuse to decide, with the lines for the study file."""
+    def refuse(self, what: str, more: str = "") -> None:
+        """Refuse to decide, with the lines for the study file and `more` lines."""
         available = ", ".join(self.describe(label) for label in list(self.counts)[:_MAX_LISTED])
         available += ", and others" if len(self.counts) > _MAX_LISTED else ""
         baseline = self.baseline or "..."
@@ -77,7 +77,7 @@ class Visits:
                 "sessions",
                 f"{what}. Sessions with data: {available or 'none'}",
                 f"{self._renaming()}name them in the study file:\n"
-                f'[sessions]\nbaseline = "{baseline}"\nfollowup = "{followup}"',
+                f'[sessions]\nbaseline = "{baseline}"\nfollowup = "{followup}"{more}',
             )
         )
 
@@ -91,7 +91,8 @@ class Visits:
         alike = [" and ".join(f"ses-{s}" for s in same) for same in forms.values() if same[1:]]
         if alike:
             return f"rename the folders of {'; '.join(alike)}, which may be one session, or "
-        if len(self.counts) > _MAX_LISTED:
+        own = len(self.counts) > 2 and max(self.counts.values()) == 1 < len(self.observed.sessions)
+        if own or len(self.counts) > _MAX_LISTED:
             return (
                 "give the same visit the same session label in all participants (dates are not "
                 "labels of visits), and "
@@ -154,12 +155,13 @@ def _by_labels(visits: Visits) -> None:
         return
     after = [label for label in rest if _phase(visits, label) == "after"]
     timed = [label for label in rest if _states_other_time(visits, label)]
-    placebo = [label for label in rest if mentions_role(_WORD_BREAK.sub(" ", label))]
+    placebo = [label for label in rest if _names_control(label)]
     if placebo and len(rest) > 1:
         listed = ", ".join(f"ses-{label}" for label in placebo)
         visits.refuse(
             f"{listed} may be the control condition of a crossover, which the study file must "
-            "state (control_baseline and control_followup under [sessions])"
+            "state (control_baseline and control_followup under [sessions])",
+            '\ncontrol_baseline = "..."\ncontrol_followup = "..."',
         )
     elif len(rest) == 1 and _phase(visits, rest[0]) == "before":
         visits.refuse(
@@ -184,6 +186,12 @@ def _by_labels(visits: Visits) -> None:
 def _phase(visits: Visits, label: str) -> str:
     time = visits.times[label]
     return time.phase if time is not None else ""
+
+
+def _names_control(label: str) -> bool:
+    """Return whether a label has a word for a control condition, such as ``preplacebo``."""
+    words = _WORD_BREAK.sub(" ", label)
+    return mentions_role(words) and word_of(words) != "treated"
 
 
 def _states_other_time(visits: Visits, label: str) -> bool:

@@ -27,3 +27,12 @@ def test_what_is_not_clear_is_refused(observed):
     assert "its healthy group is not clear" in roles.refusals[0].what
     roles = resolved(observed, {"a": {}, "b": {}})
     assert "2 reference data sets are given" in roles.refusals[0].what
+
+
+def test_patients_are_never_the_reference(observed):
+    roles = resolved(observed, {"ds2": {"diagnosis": {"01": "MDD", "02": "MDD", "03": "n/a"}}})
+    assert '"MDD" (2 participants)' in roles.refusals[0].what
+    healthy = resolved(observed, {"ds2": {"diagnosis": {"01": "HC", "02": "HC"}}})
+    assert healthy.criteria == (("reference", "diagnosis", ("HC",)),)
+    labels = resolved(observed, {"ds2": {"patient_id": {"01": "p1", "02": "p2"}}})
+    assert (labels.criteria, labels.refusals) == ((), [])

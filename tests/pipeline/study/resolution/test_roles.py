@@ -54,6 +54,7 @@ def test_a_column_without_words_of_arms_is_no_arm(observed):
     assert not roles.refusals
     assert roles.decisions[0].answer == "all 4 participants"
     assert roles.decisions[0].source == "counted"
+    assert roles.decisions[0].reason.endswith("that are not taken for arms: sex, age.")
 
 
 def test_an_arm_column_without_values_is_refused(observed):

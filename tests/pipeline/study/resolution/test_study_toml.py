@@ -46,3 +46,11 @@ def test_open_questions_are_comments_with_the_lines_to_paste(observed, stated):
     assert '# baseline = "..."  # OPEN' in text
     assert '# column = "arm"  # OPEN' in text
     assert '"0" (2 participants)' in text
+
+
+def test_lines_of_a_crossover_are_open(observed, stated):
+    seen = observed(sessions=("predrug", "postdrug", "preplacebo", "postplacebo"))
+    lines = study_toml(resolve(stated(), seen), seen).splitlines()
+    assert 'baseline = "predrug"' in lines
+    for key in ("followup", "control_baseline", "control_followup"):
+        assert f'# {key} = "..."  # OPEN' in lines

@@ -2,6 +2,7 @@
 
 import pytest
 
+from circuitshift.pipeline.study.resolution.records import Observed
 from circuitshift.pipeline.study.resolution.visits import resolve_visits
 
 
@@ -140,3 +141,17 @@ def test_one_stated_session_is_completed(observed):
     assert (visits.baseline, visits.followup) == ("pre", "week8")
     assert [d.source for d in visits.decisions] == ["stated", "recognised"]
     assert visits.notes == ["Sessions that are not part of the change: ses-week4 (4 participants)."]
+
+
+def test_labels_of_single_participants_are_no_visits():
+    labels = {"01": ("20190101", "20190201"), "02": ("20200101", "20200201")}
+    refusal = resolve_visits({}, Observed(sessions=labels)).refusals[0]
+    assert "give the same visit the same session label" in refusal.fix
+
+
+def test_a_crossover_is_refused_with_all_lines_for_the_study_file(observed):
+    visits = resolve_visits({}, observed(sessions=("baseline", "drug", "placebo")))
+    assert "ses-placebo may be the control condition" in visits.refusals[0].what
+    assert 'control_baseline = "..."\ncontrol_followup = "..."' in visits.refusals[0].fix
+    stated = {"baseline": "baseline", "followup": "drug"}
+    assert not resolve_visits(stated, observed(sessions=("baseline", "drug", "placebo"))).refusals
