@@ -117,6 +117,6 @@ def test_all_29_patients_of_a_trial_with_the_controls_of_another_data_set(tmp_pa
     assert len(healthy | others) == 72
     assert not healthy & others
     page = (out / "group/report.html").read_text()
-    assert any("those of data set ds002748" in text for text in content["warnings"])
+    assert any("data set ds002748" in text for text in content["warnings"])
     for text in ("sub-03", "sub-07", "never fetched", "no usable follow-up"):
         assert text in page

@@ -121,7 +121,9 @@ def record_selection(plan: StudyPlan, request: Request) -> None:
         return
     for data_set in plan.data_sets:
         notes = [note for name, note in plan.selection if name == data_set.name]
-        tables.write_json(data_set.outputs / SELECTION_FILE, {"notes": notes})
+        path, content = data_set.outputs / SELECTION_FILE, {"notes": notes}
+        if not path.exists() or tables.read_json(path) != content:
+            tables.write_json(path, content)
 
 
 def check_writable(name: str, folder: Path) -> None:

@@ -190,7 +190,8 @@ def _stopping_at_once(notify: Notify) -> Iterator[None]:
     def stop(*_: object) -> None:
         if os.getpid() != own:  # a worker, which inherits the signal handler
             os._exit(130)
-        notify("interrupted; run the same command again to continue")
+        with suppress(RuntimeError):  # the signal may arrive while a line is being printed
+            notify("interrupted; run the same command again to continue")
         for child in multiprocessing.active_children():
             child.terminate()
         os._exit(130)

@@ -293,7 +293,7 @@ def test_the_derivatives_are_read_as_anybody_s(made: Made, tmp_path: Path) -> No
 
 def test_the_report_shows_it(made: Made) -> None:
     page = (made.out / "sub-01.html").read_text()
-    assert "simpler than fMRIPrep" in page
+    assert "simpler than that of fMRIPrep" in page
     quality = json.loads((made.out / "preproc/sub-01/log/sub-01_anatomy.json").read_text())
     assert quality["quality"]["n_t1w"] == 2
     for session in SESSIONS:

@@ -99,6 +99,22 @@ def test_every_option_of_a_tool_reaches_its_request():
                 pending += [value] if dataclasses.is_dataclass(value) else []
         renamed = {"participant_label": "participants", "session_label": "sessions",
                    "task_id": "tasks", "space": "spaces", "n": "sizes"}  # fmt: skip
+        if tool == "init":  # its data sets are folders, and its selection is a query
+            continue
         options = {action.dest for action in parser._actions} - {"help"}
         missing = {renamed.get(name, name) if tool != "simulate" else name for name in options}
         assert missing <= fields, tool
+
+
+def test_init(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("--study", "s.toml", "-o", "out.toml", "--participants", "p.tsv", "--task-id", "rest")
+    words += ("--derivatives", "prep", "--reference-dataset", "norms=other", "--space", "S")
+    request = request_of("init", "ds", *words, "--input-type", "bold")
+    main, other = request.folders
+    assert (main.participants, main.files) == (tmp_path / "ds", tmp_path / "prep")
+    assert main.table == tmp_path / "p.tsv"
+    assert (other.name, other.files) == ("norms", tmp_path / "other")
+    assert (request.query.tasks, request.query.spaces) == (("rest",), ("S",))
+    assert request.query.input_types == ("bold",)
+    assert (request.output, request.study) == (tmp_path / "out.toml", tmp_path / "s.toml")

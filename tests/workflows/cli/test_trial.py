@@ -125,7 +125,7 @@ def test_from_init_to_the_verdict_without_editing_the_table(trial, capsys):
     assert verdict["n"]["reference"] == 6
     dmn = verdict["circuits"]["dmn"]
     assert dmn["estimate"] < -0.2
-    assert dmn["p_fwe"] < 0.05
+    assert dmn["p_corrected"] < 0.05
     design = tables.read_json(out / "group/design.json")
     assert design["participants_by_role"] == {"control": 10, "reference": 6, "treated": 10}
     assert design["decisions"][2]["answer"] == "arm = 1 (10 participants)"

@@ -36,7 +36,7 @@ Traceback:
         ("\tcircuitshift.atlases.errors.InputError: x: empty", "x: empty", True),
         (
             "\tcircuitshift.atlases.errors.InputError: two problems\n\t  - a\n\t  - b\n\tmore",
-            "two problems\n  - a\n  - b",
+            "two problems\n  - a\n  - b\nmore",
             True,
         ),
     ],
