@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from configparser import Interpolation
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
