@@ -67,7 +67,8 @@ def jobs(node):
 def simulate(folder, **changes):
     spec = SimulationSpec(**{n: getattr(SPEC, n) for n in SPEC.__dataclass_fields__} | changes)
     write_simulated_data_set(folder, PlantedTruth("shift"), spec=spec, rng=np.random.default_rng(3))
-    (folder.parent / "study.toml").write_text(STUDY)
+    study = STUDY if spec.n_control else STUDY.replace('control = ["control"]\n', "")
+    (folder.parent / "study.toml").write_text(study)
 
 
 def contents(out):
