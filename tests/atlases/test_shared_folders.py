@@ -1,4 +1,4 @@
-"""Caches and work folders of other users are refused where everybody may write."""
+"""Caches and work folders of other users are refused in folders that all users may write to."""
 
 import os
 from pathlib import Path

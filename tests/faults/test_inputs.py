@@ -95,7 +95,7 @@ SERIES = [
     InputProblem(
         "series: a folder", replaced(Path.mkdir), "it is a folder, not a file; replace it"
     ),
-    InputProblem("series: a pipe that nobody fills", replaced(os.mkfifo), "it is empty|not a file"),
+    InputProblem("series: a pipe without a writer", replaced(os.mkfifo), "it is empty|not a file"),
     InputProblem("series: a column twice", first_line_twice, "occurs more than once"),
     InputProblem("series: a word among numbers", edited("0.", "zero "), "is not a number"),
     InputProblem("series: 300 MB of nothing", sparse, "more than the limit of 256 MB"),

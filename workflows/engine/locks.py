@@ -246,7 +246,7 @@ def scratch(work_dir: Path, *, empty: bool, stays: bool = False) -> Iterator[Pat
     Raises
     ------
     OutputError
-        If the folder cannot be created, or belongs to another user in a folder that everybody may
+        If the folder cannot be created, or belongs to another user in a folder that all users may
         write to.
     """
     part = foreign_part(work_dir)

@@ -563,7 +563,7 @@ def _refusal_of_groups(
 
 
 def _refusal_of_missing(column: str, group: Group, observed: Observed) -> InputProblem:
-    """Refuse to call everybody treated if only some participants have a value."""
+    """Refuse to call all participants treated if only some of them have a value."""
     n = len(observed.sessions) - len(group.participants)
     return InputProblem(
         "participants.tsv",
