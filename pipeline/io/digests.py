@@ -84,10 +84,11 @@ class Digests:
             return digest
         if not self._read:
             return UNREAD
+        # The state is the one before reading, so that a change while reading makes it outdated.
         digest = tables.checksum(path)
         # outputs are written by one process at a time, which holds a lock (workflows.engine.locks)
         is_settled = name.startswith(self._outputs) or time.time_ns() - state[2] > _SETTLED_NS
-        if is_settled and _state(path) == state:
+        if is_settled:
             self._new[name] = state, digest
         return digest
 

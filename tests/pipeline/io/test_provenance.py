@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,11 @@ from circuitshift.pipeline.io.provenance import code_hash, data_files, hash_of, 
 from circuitshift.pipeline.study.preregistration import installed_code
 
 ROOT = Path(__file__).resolve().parents[3]
-PACKAGES = {f"circuitshift.{name}": ROOT / name for name in ("pipeline", "atlases")}
+#: Folder of each package that is imported, which is not below ROOT when mutants are tested.
+PACKAGES = {
+    f"circuitshift.{name}": Path(str(find_spec(f"circuitshift.{name}").origin)).resolve().parent
+    for name in ("pipeline", "atlases")
+}
 MEASURING = "circuitshift.pipeline.measure.run"
 #: What is made, the module that makes it, and whether its data files count with the code.
 PRODUCTS = {
@@ -48,7 +53,7 @@ def tree(tmp_path, monkeypatch):
     """A copy of the source, which the hashes are then of."""
     for name in ("pipeline", "atlases"):
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+        shutil.copytree(PACKAGES[f"circuitshift.{name}"], tmp_path / name, ignore=ignored)
     copy = {package: tmp_path / folder.name for package, folder in PACKAGES.items()}
     monkeypatch.setattr(provenance, "_PACKAGES", copy)
     forget()
@@ -286,7 +291,8 @@ def test_every_data_file_is_named_by_the_module_that_reads_it():
     packaged = set()
     for package, patterns in settings["package-data"].items():
         if package.startswith(tuple(PACKAGES)):
-            folder = ROOT.joinpath(*package.split(".")[1:])
+            _, top, *parts = package.split(".")
+            folder = PACKAGES[f"circuitshift.{top}"].joinpath(*parts)
             packaged |= {p for pattern in patterns for p in folder.glob(pattern)}
     assert named == {path for path in packaged if path.name != "py.typed"}
 

@@ -44,6 +44,13 @@ def test_random_permutations_stay_within_blocks():
     assert len(np.unique(rows, axis=0)) == 50
 
 
+def test_random_signs_are_one_and_minus_one():
+    rows, exact = Exchange(np.zeros(60, int), flips=True).draw(200, np.random.default_rng(0))
+    assert not exact
+    assert set(np.unique(rows)) == {-1, 1}
+    assert abs(rows.mean()) < 4 / np.sqrt(rows.size)
+
+
 def test_whole_blocks_flip_together():
     blocks = np.array([0, 1, 0, 1, 2])
     exchange = Exchange(np.zeros(5, int), flips=True, blocks=blocks, whole_blocks=True)

@@ -51,10 +51,10 @@ def measured(tmp_path, settings):
     return row, tables.read_matrix(path)[1], tables.read_json(path.with_suffix(".json"))
 
 
-def write_xcpd(func, values, bad, *, seg="Tiny"):
+def write_xcpd(func, values, bad, *, seg="Tiny", labels=LABELS):
     stem = f"{STEM}_{SPACE}_seg-{seg}_stat-mean_timeseries"
     about = {"RepetitionTime": 2.0, "NuisanceParameters": "36P"}
-    tables.write_series(func / f"{stem}.tsv", LABELS, values, sidecar=about)
+    tables.write_series(func / f"{stem}.tsv", labels, values, sidecar=about)
     tables.write_table(func / f"{STEM}_outliers.tsv", {"framewise_displacement": bad})
     fd = np.where(bad == 1, 0.9, 0.1)
     fd[0] = np.nan
@@ -96,6 +96,15 @@ def test_censored_series_of_xcp_d_are_used_as_they_are(tmp_path, func, atlas):
     row, matrix, _ = measured(tmp_path, atlas)
     np.testing.assert_allclose(matrix, np.corrcoef(values[bad == 0].T), atol=1e-6)
     assert (row["n_volumes"], row["n_retained"], row["mean_fd_mm"]) == ("100", "70", "0.1")
+
+
+def test_columns_in_another_order_are_matched_by_name(tmp_path, func, atlas):
+    values = draw()
+    order = np.random.default_rng(1).permutation(N)
+    labels = tuple(LABELS[k] for k in order)
+    write_xcpd(func, values[:, order], np.zeros(100, int), labels=labels)
+    _, matrix, _ = measured(tmp_path, atlas)
+    np.testing.assert_allclose(matrix, np.corrcoef(values.T), atol=1e-6)
 
 
 def test_a_series_of_another_length_fails_by_name(tmp_path, func, atlas):
