@@ -20,7 +20,14 @@ import numpy as np
 from circuitshift.atlases.errors import CircuitError
 from circuitshift.atlases.records import Atlas, Circuit, Direction, Region
 
-__all__ = ["CircuitSet", "check_circuit_files", "circuit_names", "load_circuits"]
+__all__ = [
+    "CircuitSet",
+    "check_circuit_files",
+    "circuit_names",
+    "describe_located",
+    "load_circuits",
+    "none_located",
+]
 
 #: Data files that this module reads, relative to its folder (`io.provenance.code_hash`).
 PACKAGE_DATA = ("circuits/*.toml",)
@@ -133,6 +140,52 @@ def load_circuits(
                 raise CircuitError(f"{error}; {_nearest_labels(error.options, atlas)}") from None
             skipped.append(f"{error}.")
     return CircuitSet(tuple(circuits), tuple(skipped))
+
+
+def none_located(atlas: Atlas, found: CircuitSet) -> str:
+    """Explain that no circuit has regions on an atlas, and what can be done.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Atlas that was searched.
+    found : CircuitSet
+        Result of `load_circuits` without circuits.
+
+    Returns
+    -------
+    str
+        Text of an error or a warning, without a full stop at its end.
+    """
+    n = len(found.skipped)
+    more = f" ({n - 1} more circuits are not located either)" if n > 1 else ""
+    return (
+        f"none of the {n} circuits can be located on atlas {atlas.name}. For example, "
+        f"{found.skipped[0].removesuffix('.')}{more}. Circuits are located by the networks, names "
+        "or MNI coordinates of regions: add a column network (such as Default or Frontoparietal) "
+        f"or x, y and z to the table of regions (atlas-{atlas.name}_dseg.tsv in the data set; "
+        "docs/atlases.md), specify another atlas by --atlas, or define circuits by --circuits"
+    )
+
+
+def describe_located(atlas: Atlas, found: CircuitSet) -> str:
+    """Return the line that lists which circuits were located on an atlas.
+
+    Parameters
+    ----------
+    atlas : Atlas
+        Atlas that was searched.
+    found : CircuitSet
+        Result of `load_circuits` for all circuits.
+
+    Returns
+    -------
+    str
+        One line.
+    """
+    names = ", ".join(circuit.name for circuit in found.circuits) or "none"
+    total = len(found.circuits) + len(found.skipped)
+    return f"circuits located on atlas {atlas.name}: {len(found.circuits)} of {total} ({names})"
 
 
 def circuit_names(files: Sequence[Path] = ()) -> tuple[str, ...]:

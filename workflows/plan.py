@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from circuitshift.pipeline.bids import select_runs as bids
-from circuitshift.pipeline.bids.input_types import is_image
+from circuitshift.pipeline.bids.input_types import input_type_of, is_image
 from circuitshift.pipeline.bids.participants import ParticipantTable, read_participants
 from circuitshift.pipeline.bids.raw import RawFound, find_raw, is_raw
 from circuitshift.pipeline.bids.raw_records import RawBold, RawParticipant
@@ -390,7 +390,7 @@ def describe(plan: StudyPlan, settings: AnalysisSettings, *, level: str) -> str:
     plan : StudyPlan
         Plan of all data sets.
     settings : AnalysisSettings
-        Strategies, atlases and estimator.
+        Atlases and estimator.
     level : {"participant", "group"}
         Level of the analysis; ``"group"`` adds the outputs of the group level.
 
@@ -404,7 +404,6 @@ def describe(plan: StudyPlan, settings: AnalysisSettings, *, level: str) -> str:
     lines = [
         f"{count_participants(len(plan.participants))}, {runs} {'run' if runs == 1 else 'runs'}, "
         f"{count_participants(pairs)} with two or more sessions",
-        f"strategies: {', '.join(settings.strategies)}; atlases: {', '.join(settings.atlases)}",
         "",
     ]
     for participant in plan.participants:
@@ -477,4 +476,9 @@ def _example_outputs(run: Run, settings: AnalysisSettings) -> list[Path]:
         atlas = run.atlas if not is_image(run) else atlas_for(settings.atlases[0], run.space).name
     except CircuitshiftError as error:
         return [Path(f"(the atlas cannot be loaded: {error})")]
-    return sorted(outputs_of(run, atlas, estimator=settings.estimator).values())
+    outputs = outputs_of(run, atlas, estimator=settings.estimator)
+    if is_image(run):
+        return sorted(outputs.values())
+    # other tables are written only if the input contains their values
+    kept = ("relmat",) if input_type_of(run).content == "matrix" else ("relmat", "timeseries")
+    return sorted(outputs[name] for name in kept)

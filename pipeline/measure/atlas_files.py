@@ -16,7 +16,14 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.number_tables import NumberTable
 from circuitshift.pipeline.records import AnalysisSettings, Run
 
-__all__ = ["NamedColumns", "atlas_for", "name_columns", "prepare_atlases", "read_atlas"]
+__all__ = [
+    "NamedColumns",
+    "atlas_for",
+    "find_atlases",
+    "name_columns",
+    "prepare_atlases",
+    "read_atlas",
+]
 
 
 class NamedColumns(NamedTuple):
@@ -59,15 +66,49 @@ def _atlas_table(out_dir: Path, name: str) -> Path:
     return out_dir / "sourcedata" / "atlases" / f"atlas-{name}_dseg.tsv"
 
 
-def prepare_atlases(
-    runs: Sequence[Run], settings: AnalysisSettings, out_dir: Path
-) -> tuple[str, ...]:
-    """Load each atlas that the runs need, and write its regions to the output folder.
+def find_atlases(runs: Sequence[Run], settings: AnalysisSettings) -> dict[str, Atlas]:
+    """Load each atlas that the runs need.
 
     Images are measured with the atlases of `settings` in the space of the image. The regions of
     series and matrices are those of an atlas of `settings` that contains all column names; without
     such an atlas, those of ``atlas-<A>_dseg.tsv`` in the data set; without this file, the column
     names.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Runs of all participants.
+    settings : AnalysisSettings
+        Settings with the names or paths of atlases.
+
+    Returns
+    -------
+    dict of str to Atlas
+        Atlases by name; the primary atlas is first.
+
+    Raises
+    ------
+    AtlasError
+        If an atlas cannot be loaded, or does not contain the regions of a run.
+    """
+    atlas_for.cache_clear()  # files may have changed since the last run of this process
+    atlases: dict[str, Atlas] = {}
+    for space in sorted({run.space for run in runs if is_image(run)}):
+        for source in settings.atlases:
+            atlas = atlas_for(source, space)
+            atlases.setdefault(atlas.name, atlas)
+    for name in sorted({run.atlas for run in runs if not is_image(run)}):
+        series_atlas = _atlas_of_series([run for run in runs if run.atlas == name], settings)
+        if series_atlas is not None:
+            regions, reference = series_atlas.regions, series_atlas.reference
+            atlases.setdefault(name, Atlas(name, regions, "table", reference=reference))
+    return atlases
+
+
+def prepare_atlases(
+    runs: Sequence[Run], settings: AnalysisSettings, out_dir: Path
+) -> tuple[str, ...]:
+    """Load each atlas that the runs need, and write its regions to the output folder.
 
     Parameters
     ----------
@@ -86,19 +127,9 @@ def prepare_atlases(
     Raises
     ------
     AtlasError
-        If an atlas cannot be loaded, or does not contain the regions of a run.
+        If an atlas cannot be loaded, or does not contain the regions of a run (`find_atlases`).
     """
-    atlas_for.cache_clear()  # files may have changed since the last run of this process
-    atlases: dict[str, Atlas] = {}
-    for space in sorted({run.space for run in runs if is_image(run)}):
-        for source in settings.atlases:
-            atlas = atlas_for(source, space)
-            atlases.setdefault(atlas.name, atlas)
-    for name in sorted({run.atlas for run in runs if not is_image(run)}):
-        series_atlas = _atlas_of_series([run for run in runs if run.atlas == name], settings)
-        if series_atlas is not None:
-            regions, reference = series_atlas.regions, series_atlas.reference
-            atlases.setdefault(name, Atlas(name, regions, "table", reference=reference))
+    atlases = find_atlases(runs, settings)
     for name, atlas in atlases.items():
         _write_atlas(atlas, _atlas_table(out_dir, name))
     read_atlas.cache_clear()

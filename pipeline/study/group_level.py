@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from circuitshift.atlases.records import Atlas, Circuit
-from circuitshift.atlases.resolve import load_circuits
+from circuitshift.atlases.resolve import load_circuits, none_located
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids.participants import ParticipantTable, read_participants
 from circuitshift.pipeline.errors import CircuitshiftError, DesignError, InputError
@@ -418,10 +418,7 @@ def _study(
     atlas = _primary_atlas(measurements, data_sets[0].outputs)
     circuits = load_circuits(atlas, design.circuits, files=tuple(map(Path, settings.circuits)))
     if not circuits.circuits:
-        raise DesignError(
-            f"no circuit can be resolved on atlas {atlas.name}: {' '.join(circuits.skipped[:3])} "
-            "Specify an atlas with networks by --atlas, or other circuits by --circuits"
-        )
+        raise DesignError(none_located(atlas, circuits))
     _check_directions(design, circuits.circuits)
     features = FeatureSpace.of_edges(atlas.labels, centres_mm=atlas.centres_mm())
     context = Context(

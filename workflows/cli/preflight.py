@@ -11,12 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from circuitshift.atlases.records import Atlas
-from circuitshift.atlases.resolve import check_circuit_files, circuit_names, load_circuits
+from circuitshift.atlases.resolve import (
+    check_circuit_files,
+    circuit_names,
+    describe_located,
+    load_circuits,
+    none_located,
+)
 from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.bids.convert.description import read_inputs
-from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.bids.input_types import is_image
+from circuitshift.pipeline.errors import AtlasError, CircuitError, InputError
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.measure.atlas_files import prepare_atlases, read_atlas
+from circuitshift.pipeline.measure.atlas_files import find_atlases, prepare_atlases, read_atlas
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study.members import SELECTION_FILE, DataSet
@@ -34,6 +41,7 @@ __all__ = [
     "check_folders",
     "check_writable",
     "converted_input",
+    "describe_atlases",
     "prepare_outputs",
     "record_selection",
     "validate_input",
@@ -217,16 +225,67 @@ def _stated_circuits(stated: StudyFile) -> tuple[str, ...]:
 
 
 def _check_circuits(atlas: Atlas, settings: AnalysisSettings, stated: StudyFile) -> None:
-    """Refuse circuits of the study file without regions on the atlas; note those of files."""
+    """Refuse circuits of the study file without regions on the atlas; note those of files.
+
+    Without a study file, an atlas without any circuit is only warned of, because the participant
+    level needs no circuits.
+    """
     files = tuple(map(Path, settings.circuits))
     names = _stated_circuits(stated)
     if names:
         load_circuits(atlas, names, files=files)
-    if files:
-        own = set(circuit_names(files)) - set(circuit_names())
-        for reason in load_circuits(atlas, files=files).skipped:
-            if any(reason.startswith(f"circuit {name}:") for name in own):
-                notify(f"warning: {reason} It will not be analysed.")
+    found = load_circuits(atlas, files=files)
+    if not found.circuits:
+        if stated.stated:
+            raise CircuitError(none_located(atlas, found))
+        notify(f"warning: {none_located(atlas, found)}. The group level needs a circuit.")
+        return
+    own = set(circuit_names(files)) - set(circuit_names())
+    for reason in found.skipped:
+        if any(reason.startswith(f"circuit {name}:") for name in own):
+            notify(f"warning: {reason} It will not be analysed.")
+
+
+def describe_atlases(plan: StudyPlan, settings: AnalysisSettings, stated: StudyFile) -> list[str]:
+    """Describe the strategies, atlases and circuits of a planned analysis.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+        Plan of all data sets.
+    settings : AnalysisSettings
+        Strategies and atlases for images, and files of circuits.
+    stated : StudyFile
+        The study file, whose circuits must have regions on the first atlas.
+
+    Returns
+    -------
+    list of str
+        Lines for ``--dry-run``. An atlas that cannot be loaded is stated, not raised, since it
+        may be installed on the machine that runs the analysis.
+
+    Raises
+    ------
+    CircuitError
+        If a circuit of the study file has no regions on the atlas, or no circuit has.
+    """
+    participants = [p for p in plan.participants if not p.data_set]
+    runs = [*(r for p in participants for r in p.runs), *_future_runs(participants, settings)]
+    if not runs:
+        return []
+    denoised = any(is_image(run) for run in runs)
+    strategies = ", ".join(settings.strategies) if denoised else "as given (no denoising)"
+    try:
+        atlases = find_atlases(runs, settings)
+    except AtlasError as error:
+        return [f"strategies: {strategies}", f"atlas: it cannot be loaded: {error}"]
+    lines = [f"strategies: {strategies}; atlases: {', '.join(atlases) or 'none'}"]
+    if atlases:
+        primary = next(iter(atlases.values()))
+        _check_circuits(primary, settings, stated)
+        found = load_circuits(primary, files=tuple(map(Path, settings.circuits)))
+        lines.append(describe_located(primary, found))
+    return lines
 
 
 def prepare_outputs(
@@ -254,7 +313,7 @@ def prepare_outputs(
     InputError
         If raw images are to be preprocessed and ANTs is not installed.
     CircuitError
-        If a circuit of the study file has no regions on the atlas.
+        If a circuit of the study file has no regions on the atlas, or no circuit has.
     """
     for data_set in plan.data_sets:
         participants = [p for p in plan.participants if p.data_set == data_set.name]

@@ -4,10 +4,14 @@ import json
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from circuitshift.pipeline.errors import CircuitshiftError, InputError
+from circuitshift.pipeline.errors import AtlasError, CircuitshiftError, InputError
+from circuitshift.pipeline.io import tables
+from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli import preflight
+from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
 from circuitshift.workflows.cli.request import app_request
 from circuitshift.workflows.plan import InputFolder
 
@@ -157,3 +161,77 @@ def test_valid_circuits_and_study_files_are_accepted(tmp_path, request_of):
     )
     assert dict(preflight.check_definitions(request).stated)["circuits"]
     assert preflight.check_definitions(request_of()).stated == ()
+
+
+def write_series(root, labels, network=()):
+    """Write two participants with two sessions each, and a table of networks if there are any."""
+    rng = np.random.default_rng(0)
+    for label in ("01", "02"):
+        for session in ("pre", "post"):
+            path = root / f"sub-{label}/ses-{session}/func"
+            path /= f"sub-{label}_ses-{session}_task-rest_atlas-mine_timeseries.tsv"
+            values = rng.standard_normal((100, len(labels)))
+            tables.write_series(path, labels, values, sidecar={"RepetitionTime": 2.0})
+    (root / "participants.tsv").write_text("participant_id\nsub-01\nsub-02\n")
+    if network:
+        rows = [f"{k}\t{a}\t{b}" for k, (a, b) in enumerate(zip(labels, network, strict=True), 1)]
+        table = "\n".join(["index\tlabel\tnetwork", *rows]) + "\n"
+        (root / "atlas-mine_dseg.tsv").write_text(table)
+    return root
+
+
+def run(capsys, *words):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in words])
+    shown = capsys.readouterr()
+    return ended.value.code, shown.out + shown.err
+
+
+UNNAMED = [f"Region{k}" for k in range(12)]
+STUDY = '[sessions]\nbaseline = "pre"\nfollowup = "post"\n'
+
+
+def test_regions_without_a_circuit_stop_before_participants_are_measured(tmp_path, capsys):
+    data = write_series(tmp_path / "data", UNNAMED)
+    study = tmp_path / "study.toml"
+    study.write_text(STUDY)
+    for level in (("participant",), ("group",), ("participant", "--dry-run")):
+        code, text = run(capsys, data, tmp_path / "out", *level, "--study", study)
+        assert code == EXIT_FAILED
+        assert "none of the 14 circuits can be located on atlas mine" in text
+        assert "13 more circuits" in text
+        assert "add a column network" in text
+        assert not list((tmp_path / "out").glob("sub-*"))
+
+
+def test_without_a_study_file_regions_without_a_circuit_are_measured_with_a_warning(
+    tmp_path, capsys
+):
+    data = write_series(tmp_path / "data", UNNAMED)
+    code, text = run(capsys, data, tmp_path / "out", "participant", "--nprocs", 1)
+    assert code == EXIT_OK
+    assert "warning: none of the 14 circuits can be located on atlas mine" in text
+    assert len(list((tmp_path / "out").rglob("*_relmat.tsv"))) == 4
+
+
+def test_a_dry_run_describes_series_as_given_and_counts_circuits(tmp_path, capsys):
+    networks = ["Default"] * 6 + ["FrontoParietal"] * 6
+    data = write_series(tmp_path / "data", UNNAMED, networks)
+    code, text = run(capsys, data, tmp_path / "out", "group", "--dry-run")
+    assert code == EXIT_OK
+    assert "strategies: as given (no denoising); atlases: mine\n" in text
+    assert "circuits located on atlas mine: 3 of 14 (dmn, dmn_tpn, tpn)" in text
+    assert "_relmat.tsv" in text
+    assert "_motion.tsv" not in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_atlas_that_cannot_be_loaded_is_stated_in_a_dry_run(tmp_path, capsys, monkeypatch):
+    def broken(*_):
+        raise AtlasError("no network")
+
+    monkeypatch.setattr(preflight, "find_atlases", broken)
+    data = write_series(tmp_path / "data", UNNAMED)
+    code, text = run(capsys, data, tmp_path / "out", "participant", "--dry-run")
+    assert code == EXIT_OK
+    assert "atlas: it cannot be loaded: no network" in text
