@@ -255,6 +255,11 @@ def _participants_without_runs(
         reasons = Counter(reason for _, reason in participants.values() if reason != NO_RUN)
         reason = f" ({reasons.most_common(1)[0][0]})" if reasons else ""
         hint = "give the folder with the output of fMRIPrep"
+        if next(root.rglob("ROI_Subject*_Condition*.mat"), None) is not None:
+            hint = (
+                "it contains files of CONN, which a table [input] of the study file must describe "
+                "(docs/tutorial-conn.md); give the study file with --study"
+            )
         return [*problems, InputProblem(str(root), f"no participant has a {kinds}{reason}", hint)]
     with_other_types = {file.participant for scan in scans for file in scan.files} - with_runs
     for label in sorted(set(participants) - with_runs - with_problems):

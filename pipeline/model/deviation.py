@@ -87,10 +87,14 @@ def identify_deviation(
     strength = float(signal[0] / spread) if spread > 0 else np.inf
     half = float(np.clip(signal[0] / max(signal[0] + 2 * noise[0], 1e-300), 0.0, 1.0))
     if p > 0.01 or half < 0.2:
+        failed = (
+            f"p = {p:.3f}, above .01"
+            if p > 0.01
+            else f"expected split-half r = {half:.2f}, below .2"
+        )
         reason = (
-            "the deviation from the reference is not reliable (expected split-half "
-            f"r = {half:.2f}, p = {p:.3f}), so that normalisation cannot be distinguished from "
-            "regression to the mean"
+            f"the deviation from the reference is not reliable ({failed}), so that normalisation "
+            "cannot be distinguished from regression to the mean"
         )
         return Deviation(False, reason, half, p, strength)
     reason = f"the deviation from the reference is reliable (expected split-half r = {half:.2f})"

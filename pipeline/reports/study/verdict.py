@@ -152,6 +152,23 @@ def scale_figure(report: StudyReport) -> Figure | None:
     )
 
 
+def _global_signal_limit(status: Row) -> list[str]:
+    """State how it is known whether the global signal was regressed out of given data."""
+    if status.get("source") == "unknown":
+        return [
+            "Global signal: whether it was regressed out of the series or matrices is unknown. If "
+            "it was, global terms have no meaning."
+        ]
+    if status.get("source") == "detected":
+        removed = "" if status.get("removed") else "not "
+        return [
+            "Global signal: the files do not state whether it was regressed out. Judged by mean "
+            f"connectivity, it was {removed}regressed out; global_signal_removed in the study file "
+            "states it."
+        ]
+    return []
+
+
 def limits(verdict: Row) -> list[str]:
     """List the limitations of a study with this design.
 
@@ -204,6 +221,7 @@ def limits(verdict: Row) -> list[str]:
             "Benefit: an association of symptoms with change does not show which of them came "
             "first."
         )
+    out += _global_signal_limit(verdict.get("global_signal") or {})
     if not (verdict.get("quality") or {}).get("qcfc_n_participants"):
         out.append(
             "Motion: head motion was not available, so it cannot be excluded as a cause of change."

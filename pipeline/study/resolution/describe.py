@@ -68,7 +68,8 @@ def _counts(resolution: Resolution, observed: Observed) -> list[str]:
             continue
         name = "no role" if role == "none" else design.label_of(role)
         both = sum(p in complete for p in members)
-        lines.append(f"  {name}: {len(members)} with data, {both} with both visits")
+        enough = " (one visit is sufficient)" if role == "reference" else ""
+        lines.append(f"  {name}: {len(members)} with data, {both} with both visits{enough}")
     incomplete = [
         f"sub-{p} (no {' and no '.join(f'ses-{s}' for s in sorted(pair - set(labels)))})"
         for p, labels in observed.sessions.items()

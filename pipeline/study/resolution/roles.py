@@ -550,7 +550,7 @@ def _refusal_of_groups(
     """Refuse to assign roles, with a [groups] table to paste."""
     listed = ", ".join(map(str, groups.values()))
     what = (
-        f"the role of {', '.join(map(str, unclear))} is not clear from the name"
+        f"the role of {', '.join(repr(g.name) for g in unclear)} is not clear from the name"
         if unclear
         else "no group is named as treated"
     )

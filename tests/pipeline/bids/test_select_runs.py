@@ -65,6 +65,13 @@ def test_a_raw_data_set_contains_no_runs(shared_data):
     ]
 
 
+def test_a_folder_of_conn_needs_a_description(tmp_path):
+    (tmp_path / "healthy").mkdir()
+    (tmp_path / "healthy" / "ROI_Subject001_Condition001.mat").write_bytes(b"")
+    (problem,) = find_runs(tmp_path).problems
+    assert "it contains files of CONN, which a table [input]" in str(problem)
+
+
 def test_the_root_may_be_relative(tree, monkeypatch):
     monkeypatch.chdir(tree.parent)
     assert visits(find_runs(Path("fmriprep"))) == VISITS

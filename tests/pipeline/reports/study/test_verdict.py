@@ -88,6 +88,18 @@ def test_absence_of_an_effect_is_reported_only_after_a_test_of_equivalence(full_
             "Motion: head motion was not available",
         ),
         ({}, "Motion: head motion was not available", "which of them came first"),
+        (
+            {"global_signal": {"removed": False, "source": "detected"}},
+            "it was not regressed out",
+            "is unknown",
+        ),
+        (
+            {"global_signal": {"removed": True, "source": "detected"}},
+            "it was regressed out",
+            "is unknown",
+        ),
+        ({"global_signal": {"removed": None, "source": "unknown"}}, "is unknown", "Judged by"),
+        ({"global_signal": {"removed": False, "source": "strategy"}}, "Motion", "Global signal"),
         ({"plan": {"frozen": True}}, "Mechanism", "no plan was frozen"),
         ({"circuits_not_resolved": ["a", "b"]}, "2 circuits could not be found", "Order"),
     ],
