@@ -6,7 +6,7 @@ two thousand participants would not fit into memory.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -17,7 +17,8 @@ from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.records import Background
-from circuitshift.pipeline.stats.missing_values import available_in_all, blocks, column_mean
+from circuitshift.pipeline.stats.missing_values import available_in_all, column_mean
+from circuitshift.pipeline.stats.missing_values import blocks as blocks_of
 
 __all__ = [
     "MIN_AVAILABLE",
@@ -86,7 +87,7 @@ class ResidualisedFeatures:
 
     def blocks(self) -> Iterator[Residuals]:
         """Yield the residuals of all participants in blocks that bound memory."""
-        return (self[block] for block in blocks(len(self)))
+        return (self[block] for block in blocks_of(len(self)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ class CentredFeatures:
         Features to which the global model is fitted; none belongs to a hypothesised circuit.
     circuits : mapping of str to ndarray of int
         Positions of the features of each circuit.
+    blocks : mapping of str to ndarray of int
+        Positions of the background features of each block, such as a pair of networks.
     features : FeatureSpace
         Feature space of the columns.
     fixed : tuple of str
@@ -126,6 +129,7 @@ class CentredFeatures:
     reference: ResidualisedFeatures
     background: Bools
     circuits: Mapping[str, npt.NDArray[np.intp]]
+    blocks: Mapping[str, npt.NDArray[np.intp]]
     features: FeatureSpace
     fixed: tuple[str, ...]
     basis: Floats
@@ -142,6 +146,7 @@ class CentredFeatures:
         reference: Floats | None = None,
         baseline_only: Floats | None = None,
         background: Background = "all",
+        blocks: Mapping[str, npt.NDArray[np.intp]] | None = None,
     ) -> "CentredFeatures":
         """Build the features of the model from measured values.
 
@@ -161,6 +166,9 @@ class CentredFeatures:
             Background features: all features that belong to no circuit; only those that also share
             no region with a circuit; or only those whose strength and length have the distribution
             of the circuits.
+        blocks : mapping of str to ndarray of int, optional
+            Positions of the features of each block. Features outside the background are removed
+            from the blocks, and blocks without a background feature are omitted.
 
         Returns
         -------
@@ -176,6 +184,7 @@ class CentredFeatures:
         n_features = features.n_features
         features.check_shape("baseline", baseline)
         features.check_positions(circuits)
+        features.check_positions(blocks or {})
         pool = baseline if baseline_only is None else np.vstack([baseline, baseline_only])
         healthy = np.empty((0, n_features)) if reference is None else reference
         length = None if features.reason_to_omit("distance") else features.length_mm
@@ -210,11 +219,63 @@ class CentredFeatures:
             reference=remove(healthy),
             background=outside,
             circuits=dict(circuits),
+            blocks=_within_background(blocks or {}, outside),
             features=features,
             fixed=("shift", "distance")[: len(basis)],
             basis=basis,
             remove=remove,
         )
+
+    def within_blocks(self) -> "CentredFeatures":
+        """Restrict the background to the blocks, with a fixed column for each block.
+
+        Returns
+        -------
+        CentredFeatures
+            The same participants. Slopes that are fitted to these features describe differences
+            between features of the same block, so that blocks which change by different amounts
+            do not contribute to them. The first fixed columns are those of the blocks.
+
+        Raises
+        ------
+        DesignError
+            If there are no blocks.
+        """
+        if not self.blocks:
+            raise DesignError("slopes within blocks need blocks; give `blocks` to from_values")
+        indicators = np.zeros((len(self.blocks), self.features.n_features))
+        inside = np.zeros(self.features.n_features, bool)
+        for row, positions in zip(indicators, self.blocks.values(), strict=True):
+            row[positions] = 1.0
+            inside[positions] = True
+        groups = (self.change.values, self.baseline.values, self.reference.values)
+        common = inside & available_in_all(*groups)
+        n_required = max(MIN_FEATURES, MIN_AVAILABLE * inside.sum())
+        basis = np.vstack([indicators, self.basis[1:]])
+        remove = partial(
+            _without_fixed, basis=basis, over=common if common.sum() >= n_required else inside
+        )
+        return replace(
+            self,
+            change=remove(self.change.values),
+            baseline=remove(self.baseline.values),
+            strong=remove(self.strong.values, scale=self.strong.scale),
+            reference=remove(self.reference.values),
+            background=inside,
+            circuits={},
+            blocks={},
+            fixed=(*self.blocks, *self.fixed[1:]),
+            basis=basis,
+            remove=remove,
+        )
+
+
+def _within_background(
+    blocks: Mapping[str, npt.NDArray[np.intp]], background: Bools
+) -> dict[str, npt.NDArray[np.intp]]:
+    """Remove features outside the background from blocks, and blocks that become empty."""
+    inside = {name: positions[background[positions]] for name, positions in blocks.items()}
+    return {name: positions for name, positions in inside.items() if len(positions)}
 
 
 def _background(
@@ -232,7 +293,7 @@ def _background(
     if kind == "disjoint":
         return np.asarray(~features.sharing_regions(inside))
     all_participants = (
-        participants[block] for participants in groups for block in blocks(len(participants))
+        participants[block] for participants in groups for block in blocks_of(len(participants))
     )
     length = None if features.reason_to_omit("distance") else features.length_mm
     return _matched(inside, column_mean(all_participants, unknown=0.0), length)

@@ -46,6 +46,7 @@ from circuitshift.pipeline.stats.missing_values import blocks, column_mean
 
 __all__ = [
     "Response",
+    "baseline_levels",
     "global_response",
     "level_response",
     "term_unit",
@@ -99,7 +100,14 @@ class Response:
         or more of a circuit's features are missing.
     slopes : ndarray, shape (n_participants, 3)
         Coefficients g, q and n of the full model; 0 where a term is absent.
-    own, strong, reference : ndarray, shape (n, n_terms + n_circuits)
+    blocks : tuple of str
+        Names of the blocks of background features.
+    block_values : ndarray, shape (n_participants, n_blocks)
+        Change of each block beyond the prediction of the full model, computed as for circuits.
+    block_gain : ndarray, shape (n_participants,)
+        Gain from differences between features of the same block (one fixed effect for each block);
+        NaN without blocks. Blocks that change by different amounts do not contribute to it.
+    own, strong, reference : ndarray, shape (n, n_terms + n_circuits + n_blocks)
         Influence functions: the estimators applied to the deviation of each patient's baseline
         from m (`own`) and from h (`strong`), and to the deviation of each reference participant
         from the reference mean (`reference`).
@@ -118,6 +126,9 @@ class Response:
     circuits: tuple[str, ...]
     specific: Floats
     slopes: Floats
+    blocks: tuple[str, ...]
+    block_values: Floats
+    block_gain: Floats
     own: Floats
     strong: Floats
     reference: Floats
@@ -138,7 +149,7 @@ class Response:
 
         Returns
         -------
-        ndarray, shape (n_terms + n_circuits,)
+        ndarray, shape (n_terms + n_circuits + n_blocks,)
             Variance to add to that of the contrast, in squared units of each column; 0 where the
             shared noise would reduce the variance.
 
@@ -151,7 +162,7 @@ class Response:
         n; b_j, h_j and r_k are the rows of `own`, `strong` and `reference`.
         """
         gain, curve, share = weights @ self.slopes
-        values = np.hstack([self.coefficients, self.specific])
+        values = np.hstack([self.coefficients, self.specific, self.block_values])
         available = np.isfinite(values)
         mean = np.where(available, values, 0.0).sum(axis=0) / np.maximum(available.sum(axis=0), 1)
         centred = np.where(available, values - mean, 0.0)
@@ -340,7 +351,8 @@ def global_response(
     fit = _ResponseFit(sample, curvature=curvature, node_adjusted=node_adjusted)
     n_participants = len(sample.change)
     coefficients = np.full((n_participants, len(fit.terms(pooled))), np.nan)
-    specific = np.full((n_participants, len(sample.circuits)), np.nan)
+    n_circuits = len(sample.circuits)
+    beyond = np.full((n_participants, n_circuits + len(sample.blocks)), np.nan)
     slopes = np.zeros((n_participants, 3))
     n_required = max(MIN_FEATURES, MIN_AVAILABLE * sample.background.sum())
     for i in range(n_participants):
@@ -349,13 +361,16 @@ def global_response(
         if x.used.sum() < n_required:
             continue
         coefficients[i] = fit.global_terms(x, change)[0]
-        slopes[i], specific[i] = (part[0] for part in fit.beyond(x, change))
+        slopes[i], beyond[i] = (part[0] for part in fit.beyond(x, change))
     return Response(
         terms=fit.terms(pooled),
         coefficients=coefficients,
         circuits=tuple(sample.circuits),
-        specific=specific,
+        specific=beyond[:, :n_circuits],
         slopes=slopes,
+        blocks=tuple(sample.blocks),
+        block_values=beyond[:, n_circuits:],
+        block_gain=_gain_within_blocks(sample, with_deviation=with_deviation),
         own=fit.influence(pooled, sample.baseline),
         strong=fit.influence(pooled, sample.strong),
         reference=fit.influence(pooled, sample.reference),
@@ -408,9 +423,39 @@ def level_response(
         others = sums if participant < 0 else sums.without(sample, participant)
         x = _regressors(sample, others, healthy, np.isfinite(visit.residual[0]))
         if x.used.sum() >= max(MIN_FEATURES, MIN_AVAILABLE * sample.background.sum()):
-            beyond = fit.beyond(x, visit)[1]
+            beyond = fit.beyond(x, visit)[1][:, : len(sample.circuits)]
             out[row] = np.hstack([fit.global_terms(x, visit), beyond])[0]
     return names, out
+
+
+def baseline_levels(sample: CentredFeatures, *, with_deviation: bool) -> Floats:
+    """Compute the level of each global term and circuit at baseline.
+
+    Parameters
+    ----------
+    sample : CentredFeatures
+        Changes, baselines and reference of the study.
+    with_deviation : bool
+        Whether the deviation from the reference is a regressor, as in `global_response`.
+
+    Returns
+    -------
+    ndarray, shape (n_participants, n_terms + n_circuits)
+        The estimators of `global_response`, applied to the baseline of the participants with a
+        change (`level_response`). The columns are those of `Response.coefficients`, followed by
+        those of `Response.specific`. They serve as covariates in an analysis of covariance.
+    """
+    owner = np.arange(len(sample.change))
+    return level_response(sample, sample.baseline, owner, with_deviation=with_deviation)[1]
+
+
+def _gain_within_blocks(sample: CentredFeatures, *, with_deviation: bool) -> Floats:
+    """Estimate each participant's gain with one fixed effect for each block."""
+    if not sample.blocks:
+        return np.full(len(sample.change), np.nan)
+    within = sample.within_blocks()
+    response = global_response(within, with_deviation=with_deviation)
+    return response.coefficients[:, response.terms.index("gain")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,7 +468,8 @@ class _ResponseFit:
 
     def terms(self, x: _Regressors) -> tuple[str, ...]:
         slopes = tuple({"m": "gain", "d": "normalisation"}[n] for n in x.names if n != "h")
-        return self.sample.fixed[:1] + slopes + self.sample.fixed[1:]
+        n_intercepts = len(self.sample.fixed) - ("distance" in self.sample.fixed)
+        return self.sample.fixed[:n_intercepts] + slopes + self.sample.fixed[n_intercepts:]
 
     def global_terms(self, x: _Regressors, values: Residuals) -> Floats:
         """Estimate the global terms; the shift is that at average background strength."""
@@ -433,12 +479,13 @@ class _ResponseFit:
         offsets = x.fixed.copy()
         offsets[x.names.index("m"), :1] = 0.0
         fixed = values.fixed + rest - beta @ offsets
-        return np.hstack([fixed[:, :1], beta, fixed[:, 1:]])
+        n_intercepts = len(self.sample.fixed) - ("distance" in self.sample.fixed)
+        return np.hstack([fixed[:, :n_intercepts], beta, fixed[:, n_intercepts:]])
 
     def beyond(
         self, x: _Regressors, values: Residuals, *, alternations: int = _ALTERNATIONS
     ) -> tuple[Floats, Floats]:
-        """Estimate the slopes (g, q, n), and the mean residual change of each circuit."""
+        """Estimate the slopes (g, q, n), and the mean residual change of circuits and blocks."""
         names = tuple(name for name in x.names if name != "h" or self.curvature)
         x = x.take(names)
         beta, rest = x.solve(np.nan_to_num(values.residual))
@@ -449,8 +496,9 @@ class _ResponseFit:
             )
         slopes = np.zeros((len(beta), 3))
         slopes[:, [("m", "h", "d").index(name) for name in names]] = beta
-        out = np.full((len(beta), len(self.sample.circuits)), np.nan)
-        for k, positions in enumerate(self.sample.circuits.values()):
+        parts = [*self.sample.circuits.values(), *self.sample.blocks.values()]
+        out = np.full((len(beta), len(parts)), np.nan)
+        for k, positions in enumerate(parts):
             predicted = beta @ x.columns[:, positions] + rest @ x.basis[:, positions]
             part = values.residual[:, positions] - predicted
             if regional is not None:
@@ -487,7 +535,8 @@ class _ResponseFit:
         """Apply the estimators to each participant's deviation from the mean of the group."""
         mean = column_mean((block.residual for block in participants.blocks()), unknown=0.0)
         centre = participants.fixed.mean(axis=0) if len(participants) else 0.0
-        out = [np.empty((0, len(self.terms(x)) + len(self.sample.circuits)))]
+        n_parts = len(self.sample.circuits) + len(self.sample.blocks)
+        out = [np.empty((0, len(self.terms(x)) + n_parts))]
         for values, fixed in participants.blocks():
             part = np.where(np.isfinite(values), values - mean, 0.0)
             deviations = Residuals(part, fixed - centre)

@@ -132,3 +132,32 @@ def test_too_few_participants_or_features_are_refused() -> None:
             circuits={"c": everything},
             features=study.features,
         )
+
+
+def test_blocks_contain_background_features_only() -> None:
+    sample = CentredFeatures.from_values(
+        change=np.random.default_rng(0).normal(size=(6, N_EDGES)),
+        baseline=np.random.default_rng(1).normal(size=(6, N_EDGES)),
+        circuits={"c": np.arange(4)},
+        features=FeatureSpace.of_edges(N_REGIONS),
+        blocks={"a": np.arange(2, 30), "b": np.arange(30, N_EDGES), "in circuit": np.arange(3)},
+    )
+    assert list(sample.blocks) == ["a", "b"]
+    np.testing.assert_array_equal(sample.blocks["a"], np.arange(4, 30))
+    within = sample.within_blocks()
+    for values, block in zip(within.change[:].residual[:, 4:30].T, range(26), strict=True):
+        expected = sample.change.values[:, 4 + block] - sample.change.values[:, 4:30].mean(axis=1)
+        np.testing.assert_allclose(values, expected, atol=1e-12)
+
+
+def test_positions_of_blocks_are_checked_and_needed() -> None:
+    with pytest.raises(DesignError, match="positions from 60 to 70"):
+        CentredFeatures.from_values(
+            change=np.zeros((6, N_EDGES)),
+            baseline=np.zeros((6, N_EDGES)),
+            circuits={},
+            features=FeatureSpace.of_edges(N_REGIONS),
+            blocks={"a": np.arange(60, 71)},
+        )
+    with pytest.raises(DesignError, match="need blocks"):
+        features_of().within_blocks()

@@ -11,7 +11,9 @@ from circuitshift.pipeline.model.analyse import Rules, Visits, analyse
 from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import (
     Response,
+    baseline_levels,
     global_response,
+    level_response,
     term_unit,
 )
 from circuitshift.pipeline.validation.simulate.edges import (
@@ -286,6 +288,77 @@ def test_shared_noise_equals_moving_one_participant_at_a_time() -> None:
     expected = ((direct + pool) ** 2 - direct**2).sum() + np.square(others).sum()
     assert expected > 0
     assert response.excess_variance(weights)[-1] == pytest.approx(expected, rel=0.1)
+
+
+def blocks_of(study: EdgeStudy, n_networks: int = 5) -> dict[str, np.ndarray]:
+    """Return the edges of each pair of networks of equal size."""
+    network = np.arange(study.features.n_regions) * n_networks // study.features.n_regions
+    i, j = study.features.ends
+    pair = network[i] * n_networks + network[j]
+    return {str(k): np.flatnonzero(pair == k) for k in np.unique(pair)}
+
+
+def test_blocks_are_computed_as_circuits_are(study: EdgeStudy) -> None:
+    sample = sample_of(study, blocks=blocks_of(study))
+    response = global_response(sample, with_deviation=True)
+    n_compared = 0
+    for k, positions in enumerate(sample.blocks.values()):
+        assert not np.isin(positions, study.circuit).any()
+        both = replace(sample, circuits={**sample.circuits, "block": positions}, blocks={})
+        expected = global_response(both, with_deviation=True)
+        if expected.curvature != response.curvature:  # a strong block needs it, as a circuit does
+            continue
+        n_compared += 1
+        np.testing.assert_allclose(response.block_values[:, k], expected.specific[:, 1])
+        column = response.own.shape[1] - len(sample.blocks) + k
+        np.testing.assert_allclose(response.own[:, column], expected.own[:, -1], atol=1e-12)
+    assert n_compared > 10
+    without = global_response(sample_of(study), with_deviation=True)
+    np.testing.assert_allclose(response.specific, without.specific)
+    np.testing.assert_allclose(response.coefficients, without.coefficients)
+    assert np.isnan(without.block_gain).all()
+    assert len(response.excess_variance(np.full(12, 1 / 12))) == 4 + 1 + len(sample.blocks)
+
+
+def test_gain_within_blocks_ignores_changes_of_whole_blocks() -> None:
+    """Blocks that change in proportion to their mean appear as a gain across blocks only."""
+    study = simulate_edges(Truth(gain=0.3), NOISELESS, np.random.default_rng(2))
+    blocks = blocks_of(study)
+    only_blocks = study.baseline.copy()
+    for positions in blocks.values():
+        only_blocks[:, positions] += study.baseline[:, positions].mean(axis=1, keepdims=True)
+    for followup, expected in ((study.followup, 0.3), (only_blocks, 0.0)):
+        sample = CentredFeatures.from_values(
+            change=followup - study.baseline,
+            baseline=study.baseline,
+            circuits={},
+            blocks=blocks,
+            features=FeatureSpace.of_edges(40),
+        )
+        response = global_response(sample, with_deviation=False)
+        np.testing.assert_allclose(response.block_gain, expected, atol=1e-9)
+        assert (response.coefficients[:, response.terms.index("gain")] > 0.05).all()
+
+
+def test_gain_within_blocks_is_not_attenuated_by_noise() -> None:
+    spec = EdgeSpec(n_regions=60, n_circuit=8, n_treated=12)
+    found = []
+    for seed in range(20):
+        study = simulate_edges(Truth(gain=0.3), spec, np.random.default_rng(seed))
+        sample = sample_of(study, blocks=blocks_of(study))
+        found.append(global_response(sample, with_deviation=False).block_gain.mean())
+    error = np.std(found, ddof=1) / np.sqrt(len(found))
+    assert error < 0.03
+    assert np.mean(found) == pytest.approx(0.3, abs=3 * error)
+
+
+def test_baseline_levels_and_changes_sum_to_the_levels_at_follow_up(study: EdgeStudy) -> None:
+    sample = sample_of(study)
+    response = global_response(sample, with_deviation=True)
+    followup = sample.remove(study.followup)
+    _, later = level_response(sample, followup, np.arange(12), with_deviation=True)
+    change = np.hstack([response.coefficients, response.specific])
+    np.testing.assert_allclose(baseline_levels(sample, with_deviation=True) + change, later)
 
 
 @pytest.mark.parametrize(
