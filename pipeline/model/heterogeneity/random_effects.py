@@ -16,13 +16,8 @@ import numpy as np
 from circuitshift.pipeline.arrays import Floats, Reals
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.model.heterogeneity.variance import BlockErrors, moment_tau
-from circuitshift.pipeline.stats.permutation import (
-    Contrast,
-    PermutationResult,
-    Side,
-    permutation_test,
-    t_statistics,
-)
+from circuitshift.pipeline.stats.linear_contrast import Contrast, normalised
+from circuitshift.pipeline.stats.permutation import PermutationResult, Side, permutation_test
 
 __all__ = ["MIN_BLOCKS", "Background", "RandomEffects", "random_effects_test"]
 
@@ -70,7 +65,7 @@ class RandomEffects(NamedTuple):
 def random_effects_test(
     circuits: Floats,
     background: Background,
-    contrast: Contrast,
+    contrast: Contrast | Sequence[Contrast],
     *,
     rng: np.random.Generator,
     n_permutations: int = 5000,
@@ -86,8 +81,9 @@ def random_effects_test(
         Residual change of each circuit in each participant, without NaN.
     background : Background
         Blocks of the same participants; at least `MIN_BLOCKS`.
-    contrast : Contrast
-        Linear model and its relabellings.
+    contrast : Contrast or sequence of Contrast
+        Linear model and its relabellings; or one model for each block and then for each circuit,
+        with the same relabellings.
     rng : numpy.random.Generator
         Source of the relabellings.
     n_permutations : int
@@ -135,22 +131,26 @@ def random_effects_test(
         excess_variance=extra,
         watch=lambda rows: relabelled.append(rows.copy()),
     )
-    df = float(_residual_df(contrast))
+    models = [contrast] if isinstance(contrast, Contrast) else list(contrast)
+    is_welch = np.unique(models[0].group).size > 1
+    df = float(len(y) - models[0].design.shape[1])
     errors = BlockErrors.of(
-        _residuals(background.values, contrast),
+        _residuals(background.values, models),
         float(np.median(plain.df[:n_blocks])),
         retained=background.retained,
     )
     many = np.ones(n_circuits) if multiple is None else multiple
-    variance = np.maximum(plain.se**2, _smallest(y))
+    smallest = _smallest(y)
+    variance, own_variance = (np.maximum(v, smallest) for v in (plain.se**2, plain.se**2 - extra))
     found = _Model(errors, n_blocks, many, plain.df[n_blocks:]).test(plain.estimate, variance)
     # the same function of the same kind of statistic for the observed and all other labellings
     compared = _Model(replace(errors, df=df), n_blocks, many, np.full(n_circuits, df))
-    is_welch = np.unique(contrast.group).size > 1
-    statistic = _normal_score(plain.statistic, plain.df) if is_welch else plain.statistic
+    statistic, bare = plain.statistic, plain.estimate / np.sqrt(own_variance)
+    if is_welch:
+        statistic = np.asarray(normalised(statistic, plain.df))
+        bare = normalised(bare, plain.df / (1 + extra / own_variance) ** 2)
     score = compared.test(statistic * np.sqrt(variance), variance).score
-    own_variance = np.maximum(plain.se**2 - extra, _smallest(y))
-    scale = _Scale(own_variance, df, t_statistics(y, contrast))
+    scale = _Scale(own_variance, df, np.asarray(bare))
     null = np.vstack([compared.test(*scale.moments(rows)).score for rows in relabelled])
     observed, null = _directed(score, null, sides)
     result = _result(plain, found, slice(n_blocks, None))
@@ -172,15 +172,15 @@ def _smallest(y: Floats) -> Floats:
     return np.asarray(1e-12 * np.maximum((y**2).mean(axis=0), (y**2).mean()) + 1e-300)
 
 
-def _residual_df(contrast: Contrast) -> int:
-    n, columns = contrast.design.shape
-    return n - columns
-
-
-def _residuals(y: Floats, contrast: Contrast) -> Floats:
-    scaled = contrast.scaled(y)
-    design = contrast.design
-    return np.asarray(scaled - design @ (np.linalg.pinv(design) @ scaled))
+def _residuals(y: Floats, models: Sequence[Contrast]) -> Floats:
+    """Return the residuals of each variable under the model of all or under its own model."""
+    y = models[0].scaled(y)
+    out = np.empty_like(y)
+    for k, model in enumerate(models[: y.shape[1]]):
+        columns = slice(None) if len(models) == 1 else slice(k, k + 1)
+        design, values = model.design, y[:, columns]
+        out[:, columns] = values - design @ (np.linalg.pinv(design) @ values)
+    return out
 
 
 class _Tested(NamedTuple):
@@ -213,7 +213,7 @@ class _Model:
         uncertain = np.where(tau.value > 0, tau.variance, 0.0)[..., None]
         df = total**2 / (own**2 / self.df + self.multiple**2 * uncertain / 2)
         statistic = estimate[..., self.n_blocks :] / np.sqrt(total)
-        return _Tested(_normal_score(statistic, df), statistic, total, df, tau.value)
+        return _Tested(np.asarray(normalised(statistic, df)), statistic, total, df, tau.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,15 +236,6 @@ class _Scale:
         return t * np.sqrt(variance), variance
 
 
-def _normal_score(t: Floats, df: Floats) -> Floats:
-    """Transform each t to the normal score with approximately the same p value.
-
-    The transformation is that of Wallace (1959, Annals of Mathematical Statistics 30:1121-1130).
-    """
-    scale = (8 * df + 1) / (8 * df + 3)
-    return np.asarray(np.sign(t) * scale * np.sqrt(df * np.log1p(t * t / df)))
-
-
 def _directed(
     observed: Floats, null: Floats, sides: Sequence[Side] | None
 ) -> tuple[Floats, Floats]:
@@ -264,16 +255,13 @@ def _result(plain: PermutationResult, found: _Tested, columns: slice) -> Permuta
 
     estimate, se = plain.estimate[columns], np.sqrt(found.variance)
     half = stdtrit(found.df, 0.975) * se
-    return PermutationResult(
+    return replace(
+        plain,
         estimate=estimate,
         se=se,
         df=found.df,
         ci_low=estimate - half,
         ci_high=estimate + half,
         statistic=found.statistic,
-        p=plain.p[columns],
-        p_corrected=plain.p_corrected[columns],
-        n_permutations=plain.n_permutations,
-        exact=plain.exact,
-        maxima=plain.maxima,
+        smallest_p=plain.smallest_p[columns],
     )

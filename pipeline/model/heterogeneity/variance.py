@@ -111,7 +111,7 @@ def moment_tau(estimate: Floats, variance: Floats, errors: BlockErrors) -> TauSq
     The estimator is sum w_b (s_b^2 - v_b) / sum w_b k_b, with weights 1 / v_b in a first and
     1 / (v_b + k_b tau^2) in a second step (DerSimonian & Kacker 2007,
     doi:10.1016/j.cct.2006.04.004), for a known mean of 0. It is unbiased when errors are
-    correlated. The weights depend on the estimated v_b; the bias that follows from their covariance,
+    correlated. The weights depend on the estimated v_b; the bias that follows from this,
     about 2 w^2 v^2 / (df - 2), is subtracted (exact for tau = 0, where s^2 / v has the mean
     df / (df - 2) of an F distribution).
     """
