@@ -9,7 +9,7 @@ the prediction. A circuit stands out only if it changed more than blocks do.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
@@ -19,9 +19,37 @@ from circuitshift.pipeline.model.heterogeneity.variance import BlockErrors, mome
 from circuitshift.pipeline.stats.linear_contrast import Contrast, normalised
 from circuitshift.pipeline.stats.permutation import PermutationResult, Side, permutation_test
 
-__all__ = ["MIN_BLOCKS", "Background", "RandomEffects", "random_effects_test"]
+__all__ = [
+    "MIN_BLOCKS",
+    "Background",
+    "RandomEffects",
+    "TestOptions",
+    "random_effects_test",
+    "residuals_of",
+]
 
 MIN_BLOCKS = 6  # blocks needed for an estimate of tau^2
+
+
+class TestOptions(TypedDict):
+    """Name the arguments that tests of circuits share with and without random effects.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the relabellings.
+    n_permutations : int
+        Number of random relabellings.
+    excess_variance : ndarray, shape (n_circuits,), or None
+        Variance of each circuit's estimate due to shared regressors.
+    sides : list of {"two-sided", "increase", "decrease"}, or None
+        Direction of the test of each circuit.
+    """
+
+    rng: np.random.Generator
+    n_permutations: int
+    excess_variance: Floats | None
+    sides: Sequence[Side] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +163,7 @@ def random_effects_test(
     is_welch = np.unique(models[0].group).size > 1
     df = float(len(y) - models[0].design.shape[1])
     errors = BlockErrors.of(
-        _residuals(background.values, models),
+        residuals_of(background.values, models),
         float(np.median(plain.df[:n_blocks])),
         retained=background.retained,
     )
@@ -172,8 +200,20 @@ def _smallest(y: Floats) -> Floats:
     return np.asarray(1e-12 * np.maximum((y**2).mean(axis=0), (y**2).mean()) + 1e-300)
 
 
-def _residuals(y: Floats, models: Sequence[Contrast]) -> Floats:
-    """Return the residuals of each variable under the model of all or under its own model."""
+def residuals_of(y: Floats, models: Sequence[Contrast]) -> Floats:
+    """Return the residuals of variables under the linear model of participants.
+
+    Parameters
+    ----------
+    y : ndarray, shape (n_participants, n_variables)
+        Values without NaN.
+    models : sequence of Contrast
+        One model for all variables, or one for each (further models are ignored).
+
+    Returns
+    -------
+    ndarray, shape (n_participants, n_variables)
+    """
     y = models[0].scaled(y)
     out = np.empty_like(y)
     for k, model in enumerate(models[: y.shape[1]]):
