@@ -247,7 +247,7 @@ def decide(
     Verdict
         The category, with its sentence, its reason and its warnings.
     """
-    variation = heterogeneity or Heterogeneity.unknown("no blocks were defined")
+    variation = heterogeneity or Heterogeneity.unknown("")
     found = _Grounds.of(estimates, alpha, variation)
     name = found.verdict()
     tests = [*found.of_global, *found.of_circuits]

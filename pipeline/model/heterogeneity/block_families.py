@@ -167,7 +167,8 @@ def rival_families(
     list of Estimate
         For each explanation two families: ``specific, NAME part`` is the change that the
         explanation predicts and ``specific, NAME rest`` the change that is left. Names are
-        ``regional``, ``graded`` and ``quality``.
+        ``regional``, ``graded`` and ``quality``. The rest of the regional explanation is the
+        family ``specific, node-adjusted``, which is not repeated here.
     """
     rivals = []
     if adjusted is not None:
@@ -185,6 +186,8 @@ def rival_families(
             ("part", rival.part, None),
             ("rest", response.specific - rival.part, Shared(response, columns)),
         ):
+            if rival.name == "regional" and kind == "rest":
+                continue
             labels = Labels(
                 family=f"specific, {rival.name} {kind}",
                 terms=names,

@@ -160,7 +160,8 @@ def explanations_of(
     for circuit in circuits:
         for kind in kinds:
             part = rows.get((f"specific, {kind} part", circuit.term))
-            rest = rows.get((f"specific, {kind} rest", circuit.term))
+            remaining = "node-adjusted" if kind == "regional" else f"{kind} rest"
+            rest = rows.get((f"specific, {remaining}", circuit.term))
             if part is None or rest is None or not np.isfinite([part.se, rest.se]).all():
                 continue
             explains = (
