@@ -53,7 +53,7 @@ def block_families(
     """
     response = variation.response
     nan = float("nan")
-    gain = response.terms.index("gain")
+    has_gain = "gain" in response.terms
     one = Labels(
         family=WITHIN,
         terms=("gain",),
@@ -74,10 +74,11 @@ def block_families(
         sided=False,
     )
     shared = Shared(response, variation.columns)
-    return [
-        *test.family(one, response.block_gain[:, None], Shared(response, np.array([gain]))),
-        *test.family(each, response.block_values, shared, baseline=variation.levels),
-    ]
+    rows = test.family(each, response.block_values, shared, baseline=variation.levels)
+    if has_gain:
+        column = np.array([response.terms.index("gain")])
+        rows += test.family(one, response.block_gain[:, None], Shared(response, column))
+    return rows
 
 
 def heterogeneity_of(

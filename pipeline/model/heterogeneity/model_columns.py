@@ -26,12 +26,10 @@ def pooled_columns(sample: CentredFeatures, response: Response) -> Floats:
     Returns
     -------
     ndarray, shape (n_columns, n_features)
-        The fixed columns and m, then h and d if the model contains them; NaN where unknown.
+        The fixed columns, then those of m, h, w and d that the model contains; NaN where unknown.
     """
-    mean = _mean(sample.baseline)
-    strong = _mean(sample.strong) if response.curvature else None
-    healthy = _mean(sample.reference) if "normalisation" in response.terms else None
-    return _stack(sample.basis, mean, strong, healthy)
+    means = {name: _mean(source) for name, source in _sources(sample, response).items()}
+    return _stack(sample, response, means)
 
 
 def columns_of_others(sample: CentredFeatures, response: Response) -> Iterator[tuple[Floats, int]]:
@@ -51,19 +49,32 @@ def columns_of_others(sample: CentredFeatures, response: Response) -> Iterator[t
     participant : int
         Row of the participant in ``sample.change``.
     """
-    m = _LeaveOneOut(sample.baseline)
-    h = _LeaveOneOut(sample.strong) if response.curvature else None
-    healthy = _mean(sample.reference) if "normalisation" in response.terms else None
+    sources = _sources(sample, response)
+    patients = {k: _LeaveOneOut(source) for k, source in sources.items() if k != "reference"}
+    reference = {k: _mean(source) for k, source in sources.items() if k == "reference"}
     for i in range(len(sample.change)):
-        strong = None if h is None else h.without(i)
-        yield _stack(sample.basis, m.without(i), strong, healthy), i
+        means = {name: others.without(i) for name, others in patients.items()}
+        yield _stack(sample, response, means | reference), i
 
 
-def _stack(basis: Floats, m: Floats, h: Floats | None, healthy: Floats | None) -> Floats:
-    parts = [*basis, m]
-    parts += [h] if h is not None else []
-    parts += [healthy - m] if healthy is not None else []
-    return np.array(parts)
+def _sources(sample: CentredFeatures, response: Response) -> dict[str, ResidualisedFeatures]:
+    """Return the participants whose means are columns of the model."""
+    sources = {"m": sample.baseline}
+    if response.curvature:
+        sources["h"] = sample.strong
+    if "global_signal" in response.terms and sample.signal is not None:
+        sources["w"] = sample.signal
+    if "normalisation" in response.terms:
+        sources["reference"] = sample.reference
+    return sources
+
+
+def _stack(sample: CentredFeatures, response: Response, means: dict[str, Floats]) -> Floats:
+    columns = [*sample.basis]
+    columns += [means["m"]] if "gain" in response.terms else []
+    columns += [means[name] for name in ("h", "w") if name in means]
+    columns += [means["reference"] - means["m"]] if "reference" in means else []
+    return np.array(columns)
 
 
 def _mean(participants: ResidualisedFeatures) -> Floats:

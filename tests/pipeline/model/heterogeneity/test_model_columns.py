@@ -55,7 +55,8 @@ def test_the_columns_of_a_participant_exclude_that_participant():
         healthy = sample.reference[slice(None)].residual.mean(axis=0)
         assert rows[i][-1] == pytest.approx(healthy - rows[i][at])
     assert pooled_columns(sample, response)[at] == pytest.approx(np.nanmean(z, axis=0))
-    assert len(rows[0]) == len(sample.basis) + 2 + response.curvature
+    has_signal = "global_signal" in response.terms
+    assert len(rows[0]) == len(sample.basis) + 2 + response.curvature + has_signal
 
 
 def test_reach_is_the_residual_of_a_least_squares_fit():
