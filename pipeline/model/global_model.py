@@ -40,7 +40,7 @@ from circuitshift.pipeline.model.centred_features import (
     CentredFeatures,
     ResidualisedFeatures,
 )
-from circuitshift.pipeline.model.regression.fit import SLOPES, Fit
+from circuitshift.pipeline.model.regression.fit import AVERAGE, SLOPES, Fit
 
 __all__ = [
     "Response",
@@ -84,10 +84,13 @@ class Response:
     ----------
     terms : tuple of str
         Global terms: ``shift`` and, where they exist and are not withheld, ``gain``,
-        ``normalisation``, ``global_signal`` and ``distance``.
+        ``normalisation``, ``global_signal``, ``average_change`` (with ``global_signal`` only) and
+        ``distance``.
     coefficients : ndarray, shape (n_participants, n_terms)
         Coefficients of the model without h. The shift is the change at average background
-        strength. NaN for participants with too few background features.
+        strength that the other terms do not explain, and the average change is that of all
+        background features, whatever its law. NaN for participants with too few background
+        features.
     circuits : tuple of str
         Names of the circuits.
     specific : ndarray, shape (n_participants, n_circuits)
@@ -342,6 +345,8 @@ def _units(fit: Fit) -> dict[str, float]:
     """Return the size of one unit of each term, in the unit of the features."""
     pooled, sample, n = fit.pooled, fit.sample, fit.group.used.sum()
     units = {"shift": 1.0}
+    if fit.has_average:
+        units[AVERAGE] = 1.0
     groups = {"m": (), "w": (sample.signal,), "d": (sample.baseline, sample.reference)}
     for term, name in (("gain", "m"), ("normalisation", "d"), ("global_signal", "w")):
         if term not in fit.terms:
