@@ -105,7 +105,8 @@ class Response:
         Change of each block beyond the prediction of the full model, computed as for circuits.
     block_gain : ndarray, shape (n_participants,)
         Gain from differences between features of the same block (one fixed effect for each block);
-        NaN without blocks. Blocks that change by different amounts do not contribute to it.
+        NaN without blocks, and where regional terms are removed. Blocks that change by different
+        amounts do not contribute to it.
     own, strong, signal, reference : ndarray, shape (n, n_terms + n_circuits + n_blocks)
         Influence functions: the estimators applied to the deviation of each patient's baseline
         from m (`own`), from h (`strong`) and of its effect of the global signal from w
@@ -231,7 +232,9 @@ def global_response(
         slopes=found.slopes,
         blocks=tuple(sample.blocks),
         block_values=found.parts[:, n_circuits:],
-        block_gain=_gain_within_blocks(sample, with_deviation=with_deviation),
+        block_gain=np.full(len(sample.change), np.nan)
+        if node_adjusted  # regional terms are no part of it
+        else _gain_within_blocks(sample, with_deviation=with_deviation),
         own=fit.influence(sample.baseline),
         strong=_influence(fit, sample.strong if "h" in names else None, len(sample.baseline)),
         signal=_influence(fit, sample.signal if "w" in names else None, len(sample.baseline)),

@@ -245,8 +245,21 @@ class Fit:
             offsets = offsets.copy()
             offsets[:, names.index("m"), 0] = 0.0
         fixed = equations.fixed + rest - (beta[:, None, :] @ offsets)[:, 0]
-        n, average = int(self.has_shift), equations.fixed[:, : int(self.has_average)]
+        n = int(self.has_shift)
+        average = self._average(equations, group)
         return np.hstack([fixed[:, :n], beta, average, fixed[:, n:]])
+
+    def _average(self, equations: Equations, group: Group) -> Floats:
+        """Return the change at average background strength, whatever its law.
+
+        Where all features are available, it is the mean change of the background. Otherwise, the
+        slope on m corrects it for the strength of the features that are missing.
+        """
+        if not self.has_average:
+            return np.empty((len(equations.fixed), 0))
+        names = tuple(name for name in ("m",) if name in self.columns.for_terms)
+        _, rest = self._solve(equations, names, group)
+        return equations.fixed[:, :1] + rest[:, :1]
 
 
 @dataclass(frozen=True, slots=True)
