@@ -333,11 +333,12 @@ class _Builder:
         group, frame = self.group, self.group.frame
         used, basis = group.used, frame.basis * group.used
         available = group.available.astype(float)
-        counts = np.maximum(frame.parts.sums(available), 1e-300)
+        n_available = frame.parts.sums(available)
+        counts = np.maximum(n_available, 1.0)
         means = self.linear_parts(available) / counts
         d = self.values.residual
         value_means = frame.parts.sums(d * available) / counts
-        value_means[:, counts * 2 <= frame.parts.sizes] = np.nan
+        value_means[:, ~(n_available * 2 > frame.parts.sizes)] = np.nan
         moments, cross, rhs = self.moments(), self.linear(basis), self.products(d)
         pooled, offsets = self.pooled(), self.offsets()
         if frame.healthy is not None:
