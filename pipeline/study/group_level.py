@@ -534,7 +534,8 @@ def _fit(context: Context, strategy: str) -> Fitted:
         background=design.background,
     )
     rng = np.random.default_rng(design.seed)
-    analysis = model.analyse(visits, context.positions(), rng=rng, rules=rules)
+    networks = [region.network for region in atlas.regions]
+    analysis = model.analyse(visits, context.positions(), rng=rng, rules=rules, networks=networks)
     return Fitted(strategy, cohort, sessions, visits, rules, analysis, global_signal)
 
 
