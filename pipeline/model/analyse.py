@@ -1,7 +1,7 @@
 """The analysis of one study on arrays: from visits to tests and a verdict."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,12 @@ from circuitshift.pipeline.model.change_size import log_displacement
 from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
 from circuitshift.pipeline.model.deviation import Deviation, identify_deviation
 from circuitshift.pipeline.model.families import FamilyTest, Labels, Shared
-from circuitshift.pipeline.model.global_model import Response, global_response, term_unit
+from circuitshift.pipeline.model.global_model import (
+    Response,
+    baseline_levels,
+    global_response,
+    term_unit,
+)
 from circuitshift.pipeline.model.normalisation import naive_share
 from circuitshift.pipeline.model.verdict import Estimate, Verdict, decide
 from circuitshift.pipeline.stats.missing_values import circuit_means, nan_mean
@@ -42,6 +47,9 @@ class Analysis:
         Features to which the model was fitted.
     omitted : tuple of str
         Sentences that name the parts of the analysis that the features do not allow, with reasons.
+    levels : ndarray, shape (n_participants, n_terms + n_circuits), optional
+        Level of each global term and circuit at baseline, for which arms are adjusted; None if
+        changes are compared.
     """
 
     estimates: tuple[Estimate, ...]
@@ -50,6 +58,7 @@ class Analysis:
     deviation: Deviation
     sample: CentredFeatures
     omitted: tuple[str, ...] = ()
+    levels: Floats | None = None
 
 
 def analyse(
@@ -109,20 +118,32 @@ def analyse(
         background=rules.background,
     )
     deviation = identify_deviation(sample, rng)
-    response = global_response(sample, with_deviation=deviation.identified)
-    adjusted = None
+    has_deviation = deviation.identified
+    response = global_response(sample, with_deviation=has_deviation)
+    levels = None
+    if visits.adjusts_baseline:
+        levels = baseline_levels(sample, with_deviation=has_deviation)
+    adjusted = adjusted_levels = None
     if not visits.features.reason_to_omit("node-adjusted"):
-        adjusted = global_response(sample, with_deviation=deviation.identified, node_adjusted=True)
+        adjusted = global_response(sample, with_deviation=has_deviation, node_adjusted=True)
+        if levels is not None:
+            adjusted_levels = baseline_levels(
+                sample, with_deviation=has_deviation, node_adjusted=True
+            )
     n_reference = 0 if visits.reference is None else len(visits.reference)
     estimates: list[Estimate] = []
     for question in questions_of(visits):
         test = FamilyTest(question, rules, rng, n_reference, unit=visits.features.unit)
-        estimates += _global(test, response, visits)
-        estimates += _specific(test, response, "specific", visits.features)
+        estimates += _global(test, response, visits, levels)
+        estimates += _specific(test, response, visits.features, levels)
         if adjusted is not None:
-            estimates += _specific(test, adjusted, "specific, node-adjusted", visits.features)
+            estimates += _specific(
+                test, adjusted, visits.features, adjusted_levels, adjustment=", node-adjusted"
+            )
         if question.name:
             continue
+        if levels is not None:
+            estimates += _change_scores(test, response, visits)
         estimates += _naive(test, visits, change, sample)
         estimates += _size(test, change, sample)
     verdict = decide(
@@ -134,17 +155,17 @@ def analyse(
         kind=visits.features.kind,
     )
     omitted = _omitted(visits.features, rules)
-    return Analysis(tuple(estimates), verdict, response, deviation, sample, omitted)
+    return Analysis(tuple(estimates), verdict, response, deviation, sample, omitted, levels)
 
 
 def _omitted(features: FeatureSpace, rules: Rules) -> tuple[str, ...]:
     """Name the parts of the analysis that the features do not allow, with reasons."""
     parts: tuple[OptionalPart, ...] = ("distance", "curvature", "node-adjusted")
     reasons = [features.reason_to_omit(part) for part in parts]
-    if np.isnan(rules.smallest_effect(features)):
+    if np.isnan(rules.smallest_effect("shift", features)):
         reasons.append(
-            "Equivalence: not tested, because no smallest effect of interest is defined in "
-            f"{features.unit} (sesoi of Rules)."
+            "Equivalence of the shift: not tested, because no smallest effect of interest is "
+            f"defined in {features.unit} (sesoi of Rules)."
         )
     return tuple(filter(None, reasons))
 
@@ -164,13 +185,14 @@ def _check_reference(visits: Visits) -> None:
         )
 
 
-def _global(test: FamilyTest, response: Response, visits: Visits) -> list[Estimate]:
+def _global(
+    test: FamilyTest, response: Response, visits: Visits, levels: Floats | None
+) -> list[Estimate]:
     """Test the global terms, and distance as a nuisance."""
     terms = response.terms
     tested = tuple(
         name for name in terms if name != "distance" and not visits.global_signal_removed
     )
-    bound = test.rules.smallest_effect(visits.features)
     out = []
     for family, names in (("global", tested), ("nuisance", ("distance",))):
         if not names or names[0] not in terms:
@@ -181,22 +203,47 @@ def _global(test: FamilyTest, response: Response, visits: Visits) -> list[Estima
             terms=names,
             tests=tuple(n if family == "nuisance" else f"global {n}" for n in names),
             units=tuple(term_unit(n, visits.features) for n in names),
-            bounds=tuple(bound / response.units.get(n, np.nan) for n in names),
+            bounds=tuple(test.rules.smallest_effect(n, visits.features) for n in names),
             sided=False,
         )
         y = response.coefficients[:, columns]
-        out += test.family(labels, y, Shared(response, columns))
+        baseline = None if levels is None else levels[:, columns]
+        out += test.family(labels, y, Shared(response, columns), baseline=baseline)
     return out
 
 
 def _specific(
-    test: FamilyTest, response: Response, family: str, features: FeatureSpace
+    test: FamilyTest,
+    response: Response,
+    features: FeatureSpace,
+    levels: Floats | None,
+    *,
+    adjustment: str = "",
 ) -> list[Estimate]:
-    """Test the change of circuits beyond the global model."""
-    columns = len(response.terms) + np.arange(len(response.circuits))
-    description = (family, "residual change (beyond the global model)")
-    labels = _circuit_labels(description, response.circuits, features, test.rules)
-    return test.family(labels, response.specific, Shared(response, columns))
+    """Test the change of primary and of secondary circuits beyond the global model."""
+    names = response.circuits
+    primary, secondary = test.rules.split(names)
+    out = []
+    for family, chosen in (("specific", primary), ("secondary", secondary)):
+        if not chosen:
+            continue
+        at = np.array([names.index(name) for name in chosen])
+        columns = len(response.terms) + at
+        description = (family + adjustment, "residual change (beyond the global model)")
+        labels = _circuit_labels(description, chosen, features, test.rules)
+        baseline = None if levels is None else levels[:, columns]
+        y = response.specific[:, at]
+        out += test.family(labels, y, Shared(response, columns), baseline=baseline)
+    return out
+
+
+def _change_scores(test: FamilyTest, response: Response, visits: Visits) -> list[Estimate]:
+    """Repeat the tests of the verdict on changes, without adjustment for the baseline."""
+    changes = replace(test, question=replace(test.question, adjusts=False))
+    rows = _global(changes, response, visits, None)
+    rows += _specific(changes, response, visits.features, None)
+    kept = ("global", "specific")
+    return [replace(e, family=f"change scores: {e.family}") for e in rows if e.family in kept]
 
 
 def _circuit_labels(
@@ -213,7 +260,8 @@ def _circuit_labels(
         terms=names,
         tests=tuple(f"{name} {quantity}" for name in names),
         units=(features.unit,) * k,
-        bounds=(rules.smallest_effect(features),) * k,
+        bounds=(np.nan if rules.sesoi is None else rules.sesoi,) * k,
+        bound_d=rules.sesoi_d,
     )
 
 

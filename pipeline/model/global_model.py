@@ -386,6 +386,7 @@ def level_response(
     owner: npt.NDArray[np.intp],
     *,
     with_deviation: bool,
+    node_adjusted: bool = False,
 ) -> tuple[tuple[str, ...], Floats]:
     """Apply the estimators of the global model to single visits instead of changes.
 
@@ -404,6 +405,8 @@ def level_response(
         regressors; -1 for participants without a baseline.
     with_deviation : bool
         Whether the deviation from the reference is a regressor.
+    node_adjusted : bool
+        Whether regional terms are also removed from circuits, as in `global_response`.
 
     Returns
     -------
@@ -415,7 +418,8 @@ def level_response(
     sums = _PatientSums.of(sample)
     healthy = _Healthy.of(sample.reference) if with_deviation else None
     pooled = _regressors(sample, sums, healthy, np.ones(sums.count.size, bool))
-    fit = _ResponseFit(sample, curvature=_needs_curvature(pooled, sample))
+    curvature = _needs_curvature(pooled, sample)
+    fit = _ResponseFit(sample, curvature=curvature, node_adjusted=node_adjusted)
     names = (*fit.terms(pooled), *sample.circuits)
     out = np.full((len(owner), len(names)), np.nan)
     for row, participant in enumerate(owner.tolist()):
@@ -428,7 +432,9 @@ def level_response(
     return names, out
 
 
-def baseline_levels(sample: CentredFeatures, *, with_deviation: bool) -> Floats:
+def baseline_levels(
+    sample: CentredFeatures, *, with_deviation: bool, node_adjusted: bool = False
+) -> Floats:
     """Compute the level of each global term and circuit at baseline.
 
     Parameters
@@ -437,6 +443,8 @@ def baseline_levels(sample: CentredFeatures, *, with_deviation: bool) -> Floats:
         Changes, baselines and reference of the study.
     with_deviation : bool
         Whether the deviation from the reference is a regressor, as in `global_response`.
+    node_adjusted : bool
+        Whether regional terms are also removed from circuits, as in `global_response`.
 
     Returns
     -------
@@ -446,7 +454,9 @@ def baseline_levels(sample: CentredFeatures, *, with_deviation: bool) -> Floats:
         those of `Response.specific`. They serve as covariates in an analysis of covariance.
     """
     owner = np.arange(len(sample.change))
-    return level_response(sample, sample.baseline, owner, with_deviation=with_deviation)[1]
+    return level_response(
+        sample, sample.baseline, owner, with_deviation=with_deviation, node_adjusted=node_adjusted
+    )[1]
 
 
 def _gain_within_blocks(sample: CentredFeatures, *, with_deviation: bool) -> Floats:

@@ -13,6 +13,8 @@ __all__ = ["Estimate", "Verdict", "VerdictName", "decide"]
 
 VerdictName = Literal["global", "circuit-specific", "both", "neither", "undetermined"]
 
+_REQUIRED_POWER = 0.8  # at the smallest effect of interest, before it can be ruled out
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
@@ -55,6 +57,13 @@ class Estimate:
         Statistic and permutation scheme.
     note : str
         Remark on missing data, or the reason why the test was not performed.
+    sd : float
+        Standard deviation of change between participants of one arm.
+    smallest_p : float
+        Smallest corrected p value that the relabellings allow, however large the effect.
+    power : float
+        Power of a t test at `bound`, with the standard error of this study and the significance
+        level divided by the number of tests of the family.
     """
 
     test: str
@@ -79,6 +88,31 @@ class Estimate:
     n_reference: int
     method: str
     note: str = ""
+    sd: float = np.nan
+    smallest_p: float = np.nan
+    power: float = np.nan
+
+    def rules_out(self, alpha: float) -> bool:
+        """Return whether an effect as large as the smallest effect of interest is ruled out.
+
+        Parameters
+        ----------
+        alpha : float
+            Significance level of the test of equivalence.
+
+        Returns
+        -------
+        bool
+            True if the test of equivalence is significant, the confidence interval contains 0, and
+            the test could have found such an effect: relabelling allows a corrected p value of
+            `alpha`, and the power at the smallest effect of interest is at least .8.
+        """
+        return bool(
+            self.equivalence_p < alpha
+            and self.ci_low <= 0 <= self.ci_high
+            and self.smallest_p <= alpha
+            and self.power >= _REQUIRED_POWER
+        )
 
     @classmethod
     def unknown(cls, family: str, term: str, note: str = "", *, unit: str = FISHER_Z) -> "Estimate":
@@ -163,8 +197,8 @@ def decide(
     """Apply the decision rule to the tests of a study.
 
     A family is significant when at least one of its tests has a corrected p value below `alpha`.
-    The verdict ``neither`` needs evidence of absence: every equivalence test of both families must
-    have a p value below `alpha`.
+    The verdict ``neither`` needs evidence of absence: every test of both families must rule out
+    an effect as large as the smallest effect of interest (`Estimate.rules_out`).
 
     Parameters
     ----------
@@ -193,7 +227,7 @@ def decide(
     untested = [e for e in [*of_global, *of_circuits] if not np.isfinite(e.p)]
     hits = [e for e in of_global if e.p_corrected < alpha]
     circuit_hits = [e for e in of_circuits if e.p_corrected < alpha]
-    nil = all(e.equivalence_p < alpha for e in [*of_global, *of_circuits])
+    nil = all(e.rules_out(alpha) for e in [*of_global, *of_circuits])
     name: VerdictName
     if hits and circuit_hits:
         name = "both"
@@ -282,7 +316,7 @@ def _not_found(what: str, tests: Sequence[Estimate], alpha: float) -> str:
     if not any(np.isfinite(e.p) for e in tests):
         return f"A {what} was not tested."
     text = f"There is no evidence of a {what}"
-    if all(e.equivalence_p < alpha for e in tests):
+    if all(e.rules_out(alpha) for e in tests):
         return f"{text}; one as large as the smallest effect of interest can be excluded."
     return f"{text}, but one as large as the smallest effect of interest cannot be excluded."
 
@@ -312,14 +346,14 @@ def _reason(
     if nil:
         return (
             "every effect is smaller than the smallest effect of interest (all equivalence tests "
-            f"p < {alpha:g})"
+            f"p < {alpha:g}, with a power of at least {_REQUIRED_POWER:.0%} to find such an effect)"
         )
     if not any(np.isfinite(e.bound) for e in tests):
         return (
             f"no corrected p below {alpha:g}; effects cannot be excluded without a smallest effect "
             "of interest"
         )
-    open_terms = [e.term for e in tests if not e.equivalence_p < alpha]
+    open_terms = [e.term for e in tests if not e.rules_out(alpha)]
     return (
         f"no corrected p below {alpha:g}, and an effect as large as the smallest effect of "
         f"interest cannot be excluded for {', '.join(open_terms[:6])}"

@@ -86,17 +86,28 @@ def test_an_interaction_of_drug_and_therapy_is_found() -> None:
     assert rows(analysis, "interaction: specific")["dmn"].p > 0.05
 
 
-def test_effects_of_a_factor_equal_least_squares() -> None:
+@pytest.mark.parametrize("randomised", [False, True])
+def test_effects_of_a_factor_equal_least_squares(randomised: bool) -> None:
     study = simulate_edges(Truth(shift=0.1), SPEC, np.random.default_rng(4))
     factor = np.random.default_rng(0).random(48) < 0.4
     analysis = run(
-        Visits(study.baseline, study.followup, EDGES, treated=study.treated, factor=factor),
+        Visits(
+            study.baseline,
+            study.followup,
+            EDGES,
+            treated=study.treated,
+            factor=factor,
+            randomised=randomised,
+        ),
         study.circuit,
     )
     y = analysis.response.coefficients[:, 0]
     t, f = study.treated - 0.5, factor - 0.5
-    beta = np.linalg.lstsq(np.column_stack([np.ones(48), t, f, t * f]), y, rcond=None)[0]
-    for name, expected in zip(("", "factor: ", "interaction: "), beta[1:], strict=True):
+    columns = [np.ones(48), t, f, t * f]
+    if randomised:
+        columns.append(analysis.levels[:, 0])
+    beta = np.linalg.lstsq(np.column_stack(columns), y, rcond=None)[0]
+    for name, expected in zip(("", "factor: ", "interaction: "), beta[1:4], strict=True):
         assert rows(analysis, f"{name}global")["shift"].estimate == pytest.approx(expected)
 
 
@@ -261,7 +272,7 @@ def test_weights_give_weighted_least_squares(n_control: int) -> None:
     row = rows(analysis, "global")["shift"]
     columns = [np.ones(n), age - age.mean()]
     if n_control:
-        columns.insert(0, study.treated.astype(float))
+        columns = [study.treated.astype(float), *columns, analysis.levels[:, 0]]
     fit = sm.WLS(analysis.response.coefficients[:, 0], np.column_stack(columns), weights).fit()
     assert row.estimate == pytest.approx(fit.params[0])
     if not n_control:  # with two arms, the variance is that of Welch
