@@ -97,6 +97,8 @@ def test_the_families_are_those_of_the_documentation(rows: dict) -> None:
         "size of change",
         "ranks: global",
         "ranks: specific",
+        "change scores: global",
+        "change scores: specific",
         "normalisation, split-half instrument",
     }
     assert families(rows) == base | asked | others
@@ -201,7 +203,8 @@ def test_p_equals_a_slow_loop() -> None:
     study = draw(6)
     rules = Rules(n_permutations=100_000)
     arm = np.arange(10) < 4
-    plain = Visits(study.baseline[:10], study.followup[:10], FeatureSpace.of_edges(N), treated=arm)
+    edges = FeatureSpace.of_edges(N)
+    plain = Visits(study.baseline[:10], study.followup[:10], edges, treated=arm, randomised=False)
     analysis = analyse(plain, CIRCUITS, rng=np.random.default_rng(0), rules=rules)
     y = analysis.response.coefficients[:, :2]
 
