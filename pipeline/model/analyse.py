@@ -1,6 +1,6 @@
 """The analysis of one study on arrays: from visits to tests and a verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,9 +20,17 @@ from circuitshift.pipeline.model.global_model import (
     global_response,
     term_unit,
 )
+from circuitshift.pipeline.model.heterogeneity.block_families import (
+    block_families,
+    heterogeneity_of,
+    rival_families,
+)
+from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
+from circuitshift.pipeline.model.heterogeneity.network_blocks import NetworkBlocks, network_blocks
+from circuitshift.pipeline.model.heterogeneity.summary import Heterogeneity
 from circuitshift.pipeline.model.normalisation import naive_share
 from circuitshift.pipeline.model.verdict import Estimate, Verdict, decide
-from circuitshift.pipeline.stats.missing_values import circuit_means, nan_mean
+from circuitshift.pipeline.stats.missing_values import circuit_means, column_mean, nan_mean
 
 __all__ = ["Analysis", "Rules", "Visits", "analyse"]
 
@@ -62,7 +70,12 @@ class Analysis:
 
 
 def analyse(
-    visits: Visits, circuits: Circuits, *, rng: np.random.Generator, rules: Rules | None = None
+    visits: Visits,
+    circuits: Circuits,
+    *,
+    rng: np.random.Generator,
+    rules: Rules | None = None,
+    networks: Sequence[str] | None = None,
 ) -> Analysis:
     """Test for global and circuit-specific change.
 
@@ -77,6 +90,10 @@ def analyse(
         Only source of randomness.
     rules : Rules, optional
         Settings of the tests and of the decision.
+    networks : sequence of str, optional
+        Network of each region; an empty string for a region without a network. Pairs of networks
+        are the blocks over which the heterogeneity of change is estimated. Without networks,
+        clusters of the mean baseline connectivity replace them.
 
     Returns
     -------
@@ -108,6 +125,7 @@ def analyse(
     rules = rules or Rules()
     _check_reference(visits)
     change = visits.change
+    blocks = _blocks(visits, circuits, networks)
     sample = CentredFeatures.from_values(
         change=change,
         baseline=visits.before,
@@ -116,6 +134,7 @@ def analyse(
         reference=visits.reference,
         baseline_only=visits.baseline_only,
         background=rules.background,
+        blocks=blocks.positions,
     )
     deviation = identify_deviation(sample, rng)
     has_deviation = deviation.identified
@@ -130,12 +149,13 @@ def analyse(
             adjusted_levels = baseline_levels(
                 sample, with_deviation=has_deviation, node_adjusted=True
             )
+    variation = _variation(visits, sample, response)
     n_reference = 0 if visits.reference is None else len(visits.reference)
     estimates: list[Estimate] = []
     for question in questions_of(visits):
         test = FamilyTest(question, rules, rng, n_reference, unit=visits.features.unit)
         estimates += _global(test, response, visits, levels)
-        estimates += _specific(test, response, visits.features, levels)
+        estimates += _specific(test, response, visits.features, levels, against=variation)
         if adjusted is not None:
             estimates += _specific(
                 test, adjusted, visits.features, adjusted_levels, adjustment=", node-adjusted"
@@ -146,6 +166,14 @@ def analyse(
             estimates += _change_scores(test, response, visits)
         estimates += _naive(test, visits, change, sample)
         estimates += _size(test, change, sample)
+        rows, heterogeneity = _heterogeneity(test, variation, visits.features, blocks)
+        estimates += rows
+        if variation is not None:
+            from_zero = _specific(test, response, visits.features, levels)
+            estimates += [replace(e, family=f"{e.family}, from zero") for e in from_zero]
+        estimates += rival_families(
+            test, sample, response, adjusted=adjusted, signal_quality=visits.signal_quality
+        )
     verdict = decide(
         estimates,
         alpha=rules.alpha,
@@ -153,9 +181,48 @@ def analyse(
         controlled=visits.controlled,
         global_signal_removed=visits.global_signal_removed,
         kind=visits.features.kind,
+        heterogeneity=heterogeneity,
     )
     omitted = _omitted(visits.features, rules)
     return Analysis(tuple(estimates), verdict, response, deviation, sample, omitted, levels)
+
+
+def _blocks(visits: Visits, circuits: Circuits, networks: Sequence[str] | None) -> NetworkBlocks:
+    """Divide the features outside the circuits into blocks."""
+    features = visits.features
+    features.check_positions(circuits)
+    background = np.ones(features.n_features, bool)
+    for positions in circuits.values():
+        background[positions] = False
+    return network_blocks(networks, background, features, column_mean(visits.before))
+
+
+def _variation(
+    visits: Visits, sample: CentredFeatures, response: Response
+) -> BlockVariation | None:
+    """Prepare the tests of circuits against the variation over blocks."""
+    if not visits.adjusts_baseline or not response.blocks:
+        return BlockVariation.of(sample, response)
+    parts = {**sample.circuits, **{f"block {k}": v for k, v in sample.blocks.items()}}
+    as_circuits = replace(sample, circuits=parts, blocks={})
+    with_deviation = "normalisation" in response.terms
+    levels = baseline_levels(as_circuits, with_deviation=with_deviation)
+    return BlockVariation.of(sample, response, levels[:, -len(response.blocks) :])
+
+
+def _heterogeneity(
+    test: FamilyTest,
+    variation: BlockVariation | None,
+    features: FeatureSpace,
+    blocks: NetworkBlocks,
+) -> tuple[list[Estimate], Heterogeneity]:
+    """Test blocks of the background, and summarise their variation."""
+    if variation is None:
+        reason = blocks.source if not blocks.positions else "the background has too few blocks"
+        smallest = test.rules.smallest_heterogeneity(features.unit)
+        return [], Heterogeneity.unknown(reason, smallest=smallest)
+    rows = block_families(test, variation, features)
+    return rows, heterogeneity_of(test, variation, rows, blocks.source)
 
 
 def _omitted(features: FeatureSpace, rules: Rules) -> tuple[str, ...]:
@@ -219,6 +286,7 @@ def _specific(
     levels: Floats | None,
     *,
     adjustment: str = "",
+    against: BlockVariation | None = None,
 ) -> list[Estimate]:
     """Test the change of primary and of secondary circuits beyond the global model."""
     names = response.circuits
@@ -233,7 +301,8 @@ def _specific(
         labels = _circuit_labels(description, chosen, features, test.rules)
         baseline = None if levels is None else levels[:, columns]
         y = response.specific[:, at]
-        out += test.family(labels, y, Shared(response, columns), baseline=baseline)
+        shared = Shared(response, columns)
+        out += test.family(labels, y, shared, baseline=baseline, against=against)
     return out
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.features import FeatureSpace
+from circuitshift.pipeline.features import FISHER_Z, FeatureSpace
 from circuitshift.pipeline.records import Background
 from circuitshift.pipeline.stats.permutation import Contrast, contrast_of
 
@@ -20,6 +20,7 @@ Side = Literal["two-sided", "increase", "decrease"]
 
 
 _SESOI_SHIFT_Z = 0.05  # default smallest shift of interest, Fisher z
+_SESOI_TAU_Z = 0.02  # default smallest heterogeneity of interest, Fisher z
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,10 @@ class Visits:
         a second visit.
     weights : ndarray, shape (n_participants,), optional
         Weights above 0, in proportion to the precision of each participant's change.
+    signal_quality : ndarray, shape (n_participants, n_regions), optional
+        Change of the logarithm of each region's signal fraction k, with r' = k_u k_v r, from
+        measured temporal signal-to-noise ratios; NaN where it is unknown. It serves a sensitivity
+        analysis.
     randomised : bool
         Whether participants were assigned to the arms at random. If so, arms are compared by
         analysis of covariance with the baseline; otherwise, their changes are compared, because
@@ -90,6 +95,7 @@ class Visits:
     reference_again: Floats | None = None
     weights: Floats | None = None
     randomised: bool = True
+    signal_quality: Floats | None = None
 
     def __post_init__(self) -> None:
         shape = self.baseline.shape
@@ -252,6 +258,10 @@ class Rules:
     primary : tuple of str
         Circuits that determine the verdict and are corrected together. Other circuits form
         families of their own. If empty, all circuits are primary.
+    sesoi_tau : float, optional
+        Smallest heterogeneity of interest: standard deviation over blocks of the background of
+        their change beyond the global model, in the unit of the features. By default, .02 Fisher z;
+        in other units, any significant heterogeneity is of interest.
     sides : mapping of str to {"increase", "decrease"}
         Circuits with a predefined direction of change; other circuits are tested two-sided.
     background : {"all", "disjoint", "matched"}
@@ -269,6 +279,24 @@ class Rules:
     sesoi_gain: float = 0.15
     sesoi_share: float = 0.25
     primary: tuple[str, ...] = ()
+    sesoi_tau: float | None = None
+
+    def smallest_heterogeneity(self, unit: str) -> float:
+        """Return the smallest heterogeneity of interest, in the unit of the features.
+
+        Parameters
+        ----------
+        unit : str
+            Unit of the features.
+
+        Returns
+        -------
+        float
+            Standard deviation over blocks; NaN when none is defined.
+        """
+        if self.sesoi_tau is not None:
+            return self.sesoi_tau
+        return _SESOI_TAU_Z if unit == FISHER_Z else math.nan
 
     def smallest_effect(self, term: str, features: FeatureSpace) -> float:
         """Return the smallest effect of interest of a global term.

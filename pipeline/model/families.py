@@ -11,6 +11,8 @@ from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FISHER_Z
 from circuitshift.pipeline.model.contrasts import Question, Rules, Side
 from circuitshift.pipeline.model.global_model import Response
+from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
+from circuitshift.pipeline.model.heterogeneity.random_effects import TestOptions
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.bayes_factor import bayes_factor
 from circuitshift.pipeline.stats.detectable import power_of_t
@@ -107,6 +109,7 @@ class FamilyTest:
         shared: Shared | None = None,
         *,
         baseline: Floats | None = None,
+        against: BlockVariation | None = None,
     ) -> list[Estimate]:
         """Test variables as one family.
 
@@ -127,6 +130,9 @@ class FamilyTest:
         baseline : ndarray, shape (n_participants, n_variables), optional
             Baseline of each variable, for which questions that adjust for the baseline
             (`Question.adjusts`) adjust it; NaN where missing.
+        against : BlockVariation, optional
+            Variation over blocks of the background that is added to the sampling variance, so that
+            a circuit must have changed more than blocks do. By default, the tested value is 0.
 
         Returns
         -------
@@ -169,13 +175,29 @@ class FamilyTest:
                 before = None if before is None else normal_scores(before, contrast)
             models, reason = _models(contrast, len(columns), before)
             adjusts = baseline is not None and not reason
-            tested = permutation_test(
+            terms = [labels.terms[k] for k in columns.tolist()]
+            options: TestOptions = {
+                "rng": self.rng,
+                "n_permutations": self.rules.n_permutations,
+                "excess_variance": _excess(shared, models, participants, columns),
+                "sides": self._sides(terms, labels),
+            }
+            random = against and against.test(
                 values,
-                models if adjusts else contrast,
-                rng=self.rng,
-                n_permutations=self.rules.n_permutations,
-                excess_variance=_excess(shared, models, participants, columns),
-                sides=self._sides([labels.terms[k] for k in columns.tolist()], labels),
+                terms,
+                contrast,
+                participants,
+                models=models if adjusts else None,
+                **options,
+            )
+            tested = (
+                random.circuits
+                if random
+                else permutation_test(
+                    values,
+                    models if adjusts else contrast,
+                    **options,
+                )
             )
             spread = _spread(values, contrast.group)
             correction = len(labels.terms) / len(columns)
@@ -189,6 +211,7 @@ class FamilyTest:
                     float(spread[place]),
                     adjusts=adjusts,
                     reason=reason,
+                    random_effects=bool(random),
                 )
                 rows[k] = self._estimate(labels, k, cell)
         return [
@@ -268,6 +291,8 @@ class FamilyTest:
             statistic += " of normal scores"
         if cell.adjusts:
             statistic += " adjusted for the baseline"
+        if cell.random_effects:
+            statistic += " with random effects over blocks"
         drawn = tested.n_permutations - (not tested.exact)
         sided = "" if side == "two-sided" else f", one-sided ({side})"
         exact = "all" if tested.exact else "random"
@@ -286,6 +311,7 @@ class _Cell:
     sd: float  # standard deviation between participants of one arm
     adjusts: bool  # for the baseline
     reason: str  # why an intended adjustment was not possible
+    random_effects: bool  # whether the variance over blocks is included
 
 
 def _models(
