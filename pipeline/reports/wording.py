@@ -120,6 +120,7 @@ _HEADLINES = {
     "global": "The change is global",
     "circuit-specific": "The change is circuit-specific",
     "both": "The change is both global and circuit-specific",
+    "widespread": "The change is widespread and follows no single global law",
     "neither": "Neither a global nor a circuit-specific change",
     "undetermined": "The result is undetermined",
 }
@@ -174,14 +175,20 @@ def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
     control = dict((verdict.get("design") or {}).get("labels") or ()).get("control")
     versus += f" ({control})" if versus and control else ""
     terms, circuits = verdict.get("global") or {}, verdict.get("circuits") or {}
+    other = set(verdict.get("not_claimed") or ())  # significant, but explained otherwise
     out = [
         f"{_global_words(term, row)}{versus} ({_evidence(row)})."
         for term, row in terms.items()
-        if is_below(row, alpha)
+        if is_below(row, alpha) and term not in other
     ]
-    hits = {name: row for name, row in circuits.items() if is_below(row, alpha)}
+    hits = {
+        name: row for name, row in circuits.items() if is_below(row, alpha) and name not in other
+    }
     out += [_circuit_words(name, row, versus) for name, row in hits.items()]
-    out += _absent_words(terms, circuits, hits, alpha)
+    claimable = [
+        {name: row for name, row in rows.items() if name not in other} for rows in (terms, circuits)
+    ]
+    out += _absent_words(*claimable, hits, alpha)
     return out
 
 
@@ -238,6 +245,12 @@ def _global_words(term: str, row: Mapping[str, Any]) -> str:
     if term == "normalisation":
         share = show(100 * value, 0)
         return f"{share} % of the difference to the reference group was closed throughout the brain"
+    if term == "global_signal":
+        share = show(100 * math.expm1(value), 0, sign=True)
+        return (
+            "Connections changed in the pattern expected from another amplitude of the global "
+            f"signal (by {share} %), as after a change of drowsiness, breathing or sedation"
+        )
     return f"Global {term}: {show(value, sign=True)} {row.get('unit') or ''}".rstrip()
 
 

@@ -539,7 +539,8 @@ def _fit(context: Context, strategy: str) -> Fitted:
         primary=context.primary(),
     )
     rng = np.random.default_rng(design.seed)
-    analysis = model.analyse(visits, context.positions(), rng=rng, rules=rules)
+    networks = [region.network for region in atlas.regions]
+    analysis = model.analyse(visits, context.positions(), rng=rng, rules=rules, networks=networks)
     return Fitted(strategy, cohort, sessions, visits, rules, analysis, global_signal)
 
 

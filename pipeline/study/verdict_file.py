@@ -37,6 +37,7 @@ from circuitshift.pipeline.study.quality import compare_exclusion, qcfc, qcfc_ed
 from circuitshift.pipeline.study.study_file import Design
 
 __all__ = [
+    "SCHEMA_VERSION",
     "Context",
     "Fitted",
     "baseline_halves",
@@ -45,6 +46,11 @@ __all__ = [
     "is_gsr",
     "verdict_content",
 ]
+
+
+#: Version of the keys of verdict.json (docs/verdict-json.md). The first number changes when a key
+#: is removed or changes its meaning, the second when keys are added.
+SCHEMA_VERSION = "2.0"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -319,6 +325,7 @@ def verdict_content(
         row["tested"] = fixed.get(name, "two-sided")
         row |= dict(zip(("title", "predicted", "why", "reference"), about[name], strict=True))
     return {
+        "schema_version": SCHEMA_VERSION,
         "verdict": verdict.verdict,
         "sentence": verdict.sentence,
         "reason": verdict.reason,
@@ -334,6 +341,11 @@ def verdict_content(
             "known": len(context.members),
         },
         "deviation": asdict(deviation),
+        "heterogeneity": asdict(verdict.heterogeneity),
+        "blocks": _rows(analysis, "blocks", alpha),
+        "gain_within_blocks": _rows(analysis, "global, within blocks", alpha).get("gain"),
+        "explanations": [asdict(explanation) for explanation in verdict.explanations],
+        "not_claimed": list(verdict.not_claimed),
         "further": _further(analysis, alpha),
         "size_of_change": _rows(analysis, "size of change", alpha),
         "identifiability": _identifiability(cohort),
