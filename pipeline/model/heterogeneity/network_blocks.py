@@ -14,7 +14,6 @@ __all__ = ["MIN_BLOCK_FEATURES", "NetworkBlocks", "cluster_regions", "network_bl
 
 MIN_BLOCK_FEATURES = 10  # background features of a block
 N_CLUSTERS = 7  # as many as networks in the atlas of Yeo (2011)
-SEED = 17  # of the clusters, so that the same data have the same blocks in every study
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +37,7 @@ def network_blocks(
     networks: Sequence[str] | None,
     background: Bools,
     features: FeatureSpace,
-    baseline: Floats,
-    *,
-    seed: int = SEED,
+    typical: Floats,
 ) -> NetworkBlocks:
     """Divide the background into blocks.
 
@@ -53,11 +50,9 @@ def network_blocks(
         Features that belong to no hypothesised circuit.
     features : FeatureSpace
         Feature space of the study.
-    baseline : ndarray, shape (n_features,)
-        Mean baseline of the patients, from which clusters are formed if the networks give fewer
+    typical : ndarray, shape (n_features,)
+        Mean of all visits, from which clusters are formed if the networks give fewer
         than six blocks; NaN where it is unknown.
-    seed : int
-        Seed of the clusters.
 
     Returns
     -------
@@ -72,11 +67,11 @@ def network_blocks(
         return NetworkBlocks(found, f"{kind} of the atlas")
     if features.kind == "region":
         return NetworkBlocks({}, f"the atlas has fewer than {MIN_BLOCKS} networks of regions")
-    clusters = cluster_regions(baseline, features, seed=seed)
+    clusters = cluster_regions(typical, features)
     found = _pairs(clusters, background, features)
     n = len({name for name in clusters if name})
     if len(found) >= MIN_BLOCKS:
-        text = f"pairs of {n} clusters of the mean baseline connectivity (k-means, seed {seed})"
+        text = f"pairs of {n} clusters of the mean connectivity of all visits (Ward)"
         return NetworkBlocks(found, f"{text}, because the atlas has too few networks")
     return NetworkBlocks(
         {},
@@ -108,20 +103,19 @@ def _pairs(
 
 
 def cluster_regions(
-    baseline: Floats, features: FeatureSpace, *, n_clusters: int = N_CLUSTERS, seed: int = SEED
+    typical: Floats, features: FeatureSpace, *, n_clusters: int = N_CLUSTERS
 ) -> tuple[str, ...]:
-    """Assign regions to clusters with similar baseline connectivity.
+    """Assign regions to clusters with similar connectivity.
 
     Parameters
     ----------
-    baseline : ndarray, shape (n_edges,)
-        Mean baseline of each edge; NaN where it is unknown.
+    typical : ndarray, shape (n_edges,)
+        Mean of each edge; NaN where it is unknown. The mean of the baseline alone would collect
+        edges that are strong at baseline by chance.
     features : FeatureSpace
         Edges of the study.
     n_clusters : int
         Largest number of clusters; fewer if there are fewer than five regions for each.
-    seed : int
-        Seed of the initial assignment.
 
     Returns
     -------
@@ -132,16 +126,16 @@ def cluster_regions(
     Notes
     -----
     The rows of the matrix of mean connectivity, with unknown edges at the mean of their row and
-    each row centred and scaled to unit length, are clustered by k-means, which maximises the
-    correlation of connectivity profiles within clusters (as in Yeo 2011,
-    doi:10.1152/jn.00338.2011).
+    each row centred and scaled to unit length, are clustered by Ward's method (1963,
+    doi:10.1080/01621459.1963.10500845), which groups regions with correlated connectivity profiles.
+    It needs no random start, so that the clusters depend on the data alone.
     """
-    from sklearn.cluster import KMeans  # noqa: PLC0415 - a second of import
+    from sklearn.cluster import AgglomerativeClustering  # noqa: PLC0415 - a second of import
 
     n = features.n_regions
     matrix = np.full((n, n), np.nan)
     first, second = features.ends
-    matrix[first, second] = matrix[second, first] = baseline
+    matrix[first, second] = matrix[second, first] = typical
     known = np.isfinite(matrix)
     usable = known.any(axis=1)
     k = min(n_clusters, int(usable.sum()) // 5)
@@ -152,7 +146,7 @@ def cluster_regions(
     profile /= np.maximum(np.linalg.norm(profile, axis=1, keepdims=True), 1e-12)
     if len(np.unique(profile.round(9), axis=0)) < k:  # too few different profiles
         return ("",) * n
-    labels = KMeans(k, n_init=10, random_state=seed).fit(profile).labels_
+    labels = AgglomerativeClustering(k, linkage="ward").fit(profile).labels_
     order = np.argsort(-np.bincount(labels, minlength=k), kind="stable")
     rank = np.empty(k, int)
     rank[order] = np.arange(1, k + 1)
