@@ -78,7 +78,8 @@ def test_two_balanced_visits_equal_the_difference_test(arms):
         assert row.statistic == pytest.approx(expected.statistic[k], rel=1e-6)
         assert row.p == pytest.approx(expected.pvalue[k], rel=1e-5)
     assert sum(not row.note for row in rows) >= 2
-    assert [row.term for row in rows] == [f"{t} at ses-w2" for t in ("shift", "gain", "circuit")]
+    terms = ("shift", "gain", "global_signal", "average_change", "circuit")
+    assert [row.term for row in rows] == [f"{t} at ses-w2" for t in terms]
 
 
 def test_a_covariate_of_change_equals_that_of_the_difference_test():
