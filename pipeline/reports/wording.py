@@ -185,10 +185,10 @@ def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
         name: row for name, row in circuits.items() if is_below(row, alpha) and name not in other
     }
     out += [_circuit_words(name, row, versus) for name, row in hits.items()]
-    claimable = [
+    open_terms, open_circuits = (
         {name: row for name, row in rows.items() if name not in other} for rows in (terms, circuits)
-    ]
-    out += _absent_words(*claimable, hits, alpha)
+    )
+    out += _absent_words(open_terms, open_circuits, hits, alpha)
     return out
 
 
