@@ -419,10 +419,13 @@ def _global_change(hits: Sequence[Estimate], kind: FeatureKind) -> str:
     features = "connections" if kind == "edge" else "regions"
     size = "their typical strength" if kind == "edge" else "their typical value"
     changes = []
-    for e in hits:
+    laws = [e for e in hits if e.term != "average_change"]
+    for e in laws or hits:  # the average change is named only if its law is not known
         upwards = e.estimate > 0
         phrases = {
             "shift": f"{'an increase' if upwards else 'a decrease'} by a common amount (shift)",
+            "average_change": f"{'an increase' if upwards else 'a decrease'} on average, which a "
+            "common amount (shift) and the amplitude of the global signal may both explain",
             "gain": f"{'an increase' if upwards else 'a decrease'} in proportion to {size} (gain)",
             "normalisation": f"a change {'toward' if upwards else 'away from'} the reference group "
             "in proportion to their deviation from it (normalisation)",

@@ -174,21 +174,19 @@ def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
     versus = " relative to the control arm" if (verdict.get("n") or {}).get("control") else ""
     control = dict((verdict.get("design") or {}).get("labels") or ()).get("control")
     versus += f" ({control})" if versus and control else ""
-    terms, circuits = verdict.get("global") or {}, verdict.get("circuits") or {}
     other = set(verdict.get("not_claimed") or ())  # significant, but explained otherwise
+    terms, circuits = (
+        {name: row for name, row in (verdict.get(key) or {}).items() if name not in other}
+        for key in ("global", "circuits")
+    )
     out = [
         f"{_global_words(term, row)}{versus} ({_evidence(row)})."
         for term, row in terms.items()
-        if is_below(row, alpha) and term not in other
+        if is_below(row, alpha)
     ]
-    hits = {
-        name: row for name, row in circuits.items() if is_below(row, alpha) and name not in other
-    }
+    hits = {name: row for name, row in circuits.items() if is_below(row, alpha)}
     out += [_circuit_words(name, row, versus) for name, row in hits.items()]
-    open_terms, open_circuits = (
-        {name: row for name, row in rows.items() if name not in other} for rows in (terms, circuits)
-    )
-    out += _absent_words(open_terms, open_circuits, hits, alpha)
+    out += _absent_words(terms, circuits, hits, alpha)
     return out
 
 
