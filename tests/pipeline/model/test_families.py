@@ -119,12 +119,6 @@ def test_the_families_are_those_of_the_documentation(rows: dict) -> None:
         "specific, graded rest",
         "specific, regional part",
         "normalisation, split-half instrument",
-        "blocks",
-        "global, within blocks",
-        "specific, from zero",
-        "specific, regional part",
-        "specific, graded part",
-        "specific, graded rest",
     }
     assert families(rows) == base | asked | others
 
