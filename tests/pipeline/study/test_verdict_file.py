@@ -8,6 +8,7 @@ import pytest
 from circuitshift.pipeline import edges
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.model.analyse import Analysis
+from circuitshift.pipeline.model.heterogeneity.summary import Heterogeneity
 from circuitshift.pipeline.model.verdict import Verdict
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
 from circuitshift.pipeline.study.pairing import Measured, Member, assemble
@@ -27,7 +28,7 @@ from circuitshift.pipeline.study.verdict_file import (
 
 def analysis(name):
     """Return an analysis that contains only a verdict."""
-    return Analysis((), Verdict(name, "", "", ()), None, None, None)
+    return Analysis((), Verdict(name, "", "", (), Heterogeneity.unknown("")), None, None, None)
 
 
 def test_strategies_with_global_signal_regression_are_recognised():
