@@ -35,7 +35,7 @@ def test_large_effects_are_found(n_control):
     assert "global_signal" not in families["global"]
     assert {"shift", "gain"} <= set(families["global"])
     values = {e.term: e.estimate for e in result.estimates}
-    assert values["shift"] == pytest.approx(0.15, abs=0.05)
+    assert values["shift"] == pytest.approx(0.15, abs=0.09)
     assert values["dmn"] == pytest.approx(-0.3, abs=0.1)
 
 
