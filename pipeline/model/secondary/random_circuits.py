@@ -211,7 +211,7 @@ def compare_with_random(data: SecondaryData) -> SecondaryResult:
         sample.circuits,
         n_regions=features.n_regions,
         strength=np.nan_to_num(column_mean(data.visits.before)),
-        length=None if features.reason_to_omit("distance") else features.length_mm,
+        length=features.known_length_mm,
         rng=data.rng,
     )
     return SecondaryResult(
