@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from circuitshift.pipeline.model.heterogeneity.summary import Explanation
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.validation.outside.rows import Row
 
@@ -18,6 +19,7 @@ __all__ = [
     "found",
     "naive_claims",
     "precision_of",
+    "se_ratio",
 ]
 
 #: Kinds of false claim: a global law, a circuit, heterogeneous change, and the absence of change.
@@ -57,17 +59,17 @@ class Precision:
         Whether each 95 % interval contains the true value.
     errors : tuple of float
         Estimate minus true value, in the same order.
-    se : tuple of float
-        Standard errors, in the same order.
     """
 
     covered: tuple[bool, ...] = ()
     errors: tuple[float, ...] = ()
-    se: tuple[float, ...] = ()
 
 
 def claims_of(
-    verdict: str, estimates: Sequence[Estimate], alpha: float, *, family: str = "specific"
+    verdict: str,
+    estimates: Sequence[Estimate],
+    alpha: float,
+    explanations: Sequence[Explanation] = (),
 ) -> Claims:
     """Read the claims of a verdict from its tests.
 
@@ -79,15 +81,25 @@ def claims_of(
         All tests of the study.
     alpha : float
         Family-wise error rate.
-    family : str
-        Family of tests that decides which circuits stand out.
+    explanations : sequence of Explanation
+        Rival explanations of circuits. A circuit whose regions explain its change is not claimed.
 
     Returns
     -------
     Claims
+        The terms that the sentence of the verdict names. A gain that does not hold within blocks
+        is not among them.
     """
     laws = _significant(estimates, "global", alpha) if verdict in _GLOBAL else {}
-    circuits = _significant(estimates, family, alpha) if verdict in _CIRCUITS else {}
+    for within in estimates:
+        if within.family == "global, within blocks" and np.isfinite(within.p):
+            confirms = within.p < alpha and within.estimate * laws.get("gain", 0) > 0
+            if not confirms:
+                laws.pop("gain", None)
+    circuits = _significant(estimates, "specific", alpha) if verdict in _CIRCUITS else {}
+    for e in explanations:
+        if e.explains and e.kind != "graded":
+            circuits.pop(e.circuit, None)
     return Claims(verdict, frozenset(laws), circuits)
 
 
@@ -197,5 +209,27 @@ def precision_of(
     return Precision(
         tuple(e.ci_low <= true[e.term] <= e.ci_high for e in rows),
         tuple(e.estimate - true[e.term] for e in rows),
-        tuple(e.se for e in rows),
     )
+
+
+def se_ratio(estimates: Sequence[Estimate]) -> float:
+    """Compare the standard errors of circuits with and without adjustment for the baseline.
+
+    Parameters
+    ----------
+    estimates : sequence of Estimate
+        All tests of a study with two randomised arms.
+
+    Returns
+    -------
+    float
+        Mean standard error of the analysis of covariance divided by that of change scores; NaN if
+        arms were not adjusted.
+    """
+    changes = {e.term: e.se for e in estimates if e.family == "change scores: specific"}
+    families = {e.family for e in estimates}
+    family = "specific, from zero" if "specific, from zero" in families else "specific"
+    levels = {e.term: e.se for e in estimates if e.family == family and e.term in changes}
+    if not levels:
+        return float("nan")
+    return float(np.mean(list(levels.values())) / np.mean([changes[k] for k in levels]))

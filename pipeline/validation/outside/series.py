@@ -84,10 +84,13 @@ class OutsideStudy:
         Study in the form in which it is analysed.
     world : World
         Regions, networks and circuits.
+    networks : tuple of str or None
+        Network of each region, where the atlas of the study has networks.
     """
 
     visits: Visits
     world: World
+    networks: tuple[str, ...] | None = None
 
 
 def simulate_series(effect: Effect, design: Design, rng: np.random.Generator) -> OutsideStudy:
@@ -139,7 +142,7 @@ def _draw(effect: Effect, design: Design, world: World, rng: np.random.Generator
             control_baseline=_measured(first, design.volumes[0], rng),
             control_followup=_measured(second, design.volumes[1], rng),
         )
-    return OutsideStudy(visits, world)
+    return OutsideStudy(visits, world, tuple(world.names[k] for k in world.network))
 
 
 @dataclass(frozen=True, slots=True)

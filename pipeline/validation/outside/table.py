@@ -20,6 +20,7 @@ from circuitshift.pipeline.validation.outside.claims import (
     found,
     naive_claims,
     precision_of,
+    se_ratio,
 )
 from circuitshift.pipeline.validation.outside.first_version import first_version
 from circuitshift.pipeline.validation.outside.rows import ROWS, Row, circuit_changes
@@ -93,6 +94,9 @@ class Judgement:
         Planted effects that are named.
     circuits, terms : Precision
         Agreement of the estimates of circuits and of global terms with their true values.
+    se_ratio : float
+        Mean standard error of circuits with adjustment for the baseline divided by that without
+        (`circuitshift.pipeline.validation.outside.claims.se_ratio`); NaN if there is none.
     """
 
     verdict: str
@@ -101,6 +105,7 @@ class Judgement:
     found: Mapping[Kind, float]
     circuits: Precision
     terms: Precision
+    se_ratio: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +127,9 @@ class MethodSummary:
         values are defined.
     bias : mapping of str to float
         Mean error of the estimates of circuits and of global terms.
-    se : float
-        Mean standard error of circuits, Fisher z; NaN where their true values are not defined.
+    se_ratio : float
+        Mean standard error of circuits with adjustment for the baseline divided by that without;
+        NaN with one arm.
     """
 
     verdicts: Mapping[str, float]
@@ -133,7 +139,7 @@ class MethodSummary:
     found: Mapping[Kind, float]
     coverage: Mapping[str, float]
     bias: Mapping[str, float]
-    se: float
+    se_ratio: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +230,12 @@ def judge(
     study = source(row, rng)
     true = circuit_changes(row.effect, study.world) if row.is_exact else {}
     circuits = study.world.circuits
-    present = analyse(study.visits, circuits, rng=rng, rules=rules)
+    present = analyse(study.visits, circuits, rng=rng, rules=rules, networks=study.networks)
     first = first_version(study.visits, circuits, rng, rules)
 
-    def judged(claims: Claims, circuit: Precision, terms: Precision) -> Judgement:
+    def judged(
+        claims: Claims, circuit: Precision, terms: Precision, ratio: float = float("nan")
+    ) -> Judgement:
         return Judgement(
             claims.verdict,
             claims.laws,
@@ -235,14 +243,18 @@ def judge(
             found(claims, row),
             circuit,
             terms,
+            ratio,
         )
 
     estimates = present.estimates
     return {
         "present": judged(
-            claims_of(present.verdict.verdict, estimates, rules.alpha),
+            claims_of(
+                present.verdict.verdict, estimates, rules.alpha, present.verdict.explanations
+            ),
             precision_of(estimates, "specific", true),
             precision_of(estimates, "global", row.values),
+            se_ratio(estimates),
         ),
         "first version": judged(
             claims_of(first.verdict, first.estimates, rules.alpha),
@@ -288,7 +300,7 @@ def _summary(studies: Sequence[Judgement]) -> MethodSummary:
         found={kind: float(np.mean([s.found[kind] for s in studies])) for kind in planted},
         coverage={k: _mean(c for p in v for c in p.covered) for k, v in precision.items() if v},
         bias={k: _mean(e for p in v for e in p.errors) for k, v in precision.items() if v},
-        se=_mean(e for p in precision["circuits"] for e in p.se),
+        se_ratio=_mean(s.se_ratio for s in studies if np.isfinite(s.se_ratio)),
     )
 
 
@@ -301,7 +313,7 @@ def _mean(values: Iterable[float]) -> float:
 #: First two lines of the table.
 HEAD = (
     "| truth | verdicts | global terms named | false claims (95 % interval) | of which | found "
-    "| coverage: circuits, global terms | bias: circuits | standard error / first version "
+    "| coverage: circuits, global terms | bias: circuits | SE: adjusted / change scores "
     "| first version: false; found | naive: false; found |\n"
     "|---|---|---|---|---|---|---|---|---|---|---|\n"
 )
@@ -335,7 +347,7 @@ def markdown_row(row: OutsideRow) -> str:
         _shares(present.found),
         ", ".join(coverage),
         f"{present.bias['circuits']:+.3f}" if "circuits" in present.bias else "-",
-        f"{present.se / first.se:.2f}" if np.isfinite(present.se / first.se) else "-",
+        f"{present.se_ratio:.2f}" if np.isfinite(present.se_ratio) else "-",
         f"{first.false:.2f}; {_shares(first.found)}",
         f"{naive.false:.2f}; {_shares(_of_circuits(naive.found))}",
     ]

@@ -1,7 +1,9 @@
 """Claims of a verdict, and which of them are false."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from circuitshift.pipeline.model.verdict import Estimate
@@ -12,6 +14,7 @@ from circuitshift.pipeline.validation.outside.claims import (
     found,
     naive_claims,
     precision_of,
+    se_ratio,
 )
 from circuitshift.pipeline.validation.outside.rows import ROWS
 
@@ -24,6 +27,7 @@ def estimate(family, term, value, p, half=0.05):
         ci_low=value - half,
         ci_high=value + half,
         se=half / 2,
+        p=p,
     )
 
 
@@ -49,6 +53,32 @@ ESTIMATES = (
 )
 def test_a_verdict_claims_what_it_names(verdict, laws, circuits):
     assert claims_of(verdict, ESTIMATES, 0.05) == Claims(verdict, frozenset(laws), circuits)
+
+
+def test_a_gain_is_claimed_only_if_it_holds_within_blocks():
+    gain = estimate("global", "gain", 0.2, 0.01)
+    cases = {(0.2, 0.01): {"gain"}, (0.2, 0.3): set(), (-0.2, 0.01): set()}
+    for (value, p), laws in cases.items():
+        within = estimate("global, within blocks", "gain", value, p)
+        assert claims_of("global", (gain, within), 0.05).laws == laws
+
+
+@pytest.mark.parametrize(
+    ("kind", "explains", "claimed"),
+    [("regional", True, {}), ("graded", True, {"dmn": -1}), ("regional", False, {"dmn": -1})],
+)
+def test_a_circuit_that_its_regions_explain_is_not_claimed(kind, explains, claimed):
+    rival = SimpleNamespace(circuit="dmn", kind=kind, explains=explains)
+    assert claims_of("circuit-specific", ESTIMATES, 0.05, [rival]).circuits == claimed
+
+
+def test_standard_errors_are_compared_with_those_of_change_scores():
+    levels = [estimate("specific, from zero", n, 0, 1, half=0.06) for n in ("dmn", "tpn")]
+    inflated = [estimate("specific", "dmn", 0, 1, half=0.9)]
+    changes = [estimate("change scores: specific", n, 0, 1, half=0.1) for n in ("dmn", "tpn")]
+    assert se_ratio((*levels, *inflated, *changes)) == pytest.approx(0.6)
+    assert se_ratio((*inflated, changes[0])) == pytest.approx(9)
+    assert np.isnan(se_ratio(levels))
 
 
 def test_the_usual_contrast_claims_circuits_only():
@@ -106,7 +136,6 @@ def test_precision_compares_intervals_with_true_values():
     result = precision_of(ESTIMATES, "specific", {"dmn": -0.12, "tpn": 0.0, "absent": 0.0})
     assert result.covered == (True, False)
     assert result.errors == pytest.approx((0.02, 0.1))
-    assert result.se == pytest.approx((0.025, 0.025))
     assert precision_of(ESTIMATES, "global", {"gain": 0.3}).covered == (False,)
     assert (
         precision_of((Estimate.unknown("global", "gain"),), "global", {"gain": 0.3}).covered == ()

@@ -24,10 +24,10 @@ TINY = Design(n_treated=6, n_reference=0, volumes=(60, 60))
 SMALL_ROWS = {name: replace(ROWS[name], design=TINY) for name in ("shift", "gain + specific")}
 
 
-def judgement(verdict, *, laws=(), false=(), found=None, covered=(), errors=(), se=()):
-    precision = Precision(tuple(covered), tuple(errors), tuple(se))
+def judgement(verdict, *, laws=(), false=(), found=None, covered=(), errors=(), ratio=np.nan):
+    precision = Precision(tuple(covered), tuple(errors))
     return Judgement(
-        verdict, frozenset(laws), frozenset(false), found or {}, precision, Precision()
+        verdict, frozenset(laws), frozenset(false), found or {}, precision, Precision(), ratio
     )
 
 
@@ -38,7 +38,7 @@ def test_shares_are_counted_over_studies():
         found={"law": 1.0},
         covered=(True, True),
         errors=(0.1, 0.0),
-        se=(1,),
+        ratio=0.7,
     )
     wrong = judgement(
         "both",
@@ -47,7 +47,7 @@ def test_shares_are_counted_over_studies():
         found={"law": 1.0},
         covered=(True, False),
         errors=(0.3, 0.0),
-        se=(3,),
+        ratio=0.9,
     )
     missed = judgement("neither", false=("absence",), found={"law": 0.0})
     naive = judgement("undetermined", found={"law": 0.0})
@@ -65,7 +65,7 @@ def test_shares_are_counted_over_studies():
     assert present.found == {"law": 0.5}
     assert present.coverage == {"circuits": 0.75}
     assert present.bias["circuits"] == pytest.approx(0.1)
-    assert (present.se, row.methods["first version"].se) == (2, 1)
+    assert present.se_ratio == pytest.approx(0.8)
     cells = [cell.strip() for cell in markdown_row(row).strip().strip("|").split("|")]
     assert cells == [
         "a gain",
@@ -76,7 +76,7 @@ def test_shares_are_counted_over_studies():
         "law 0.50",
         "0.75, -",
         "+0.100",
-        "2.00",
+        "0.80",
         "0.00; law 1.00",
         "0.00; -",
     ]
