@@ -342,7 +342,7 @@ def markdown_row(row: OutsideRow) -> str:
         row.name,
         _shares(present.verdicts),
         _shares(present.laws),
-        f"{present.false:.2f} ({low:.2f}-{high:.2f})",
+        f"{present.false:.2f} ({max(low, 0.0):.2f}-{high:.2f})",
         _shares({kind: share for kind, share in present.kinds.items() if share}),
         _shares(present.found),
         ", ".join(coverage),
