@@ -136,6 +136,7 @@ def analyse(
         background=rules.background,
         blocks=blocks.positions,
     )
+    sample = _excluding(sample, visits, rules)
     deviation = identify_deviation(sample, rng)
     has_deviation = deviation.identified
     response = global_response(sample, with_deviation=has_deviation)
@@ -183,7 +184,7 @@ def analyse(
         kind=visits.features.kind,
         heterogeneity=heterogeneity,
     )
-    omitted = _omitted(visits.features, rules)
+    omitted = _omitted(visits.features, rules, sample)
     return Analysis(tuple(estimates), verdict, response, deviation, sample, omitted, levels)
 
 
@@ -194,7 +195,19 @@ def _blocks(visits: Visits, circuits: Circuits, networks: Sequence[str] | None) 
     background = np.ones(features.n_features, bool)
     for positions in circuits.values():
         background[positions] = False
-    return network_blocks(networks, background, features, column_mean(visits.before))
+    return network_blocks(networks, background, features, _typical(visits))
+
+
+def _typical(visits: Visits) -> Floats:
+    """Average each feature over all visits of all participants, NaN where it is missing.
+
+    Clusters of the baseline alone would collect features that are large at baseline by chance,
+    which decrease afterwards (regression to the mean). The mean of all visits is not correlated
+    with the change between visits of equal noise (Oldham 1962, doi:10.1016/0021-9681(62)90128-9).
+    """
+    parts = (visits.baseline, visits.followup, visits.control_baseline, visits.control_followup)
+    means = [column_mean(part) for part in parts if part is not None]
+    return np.asarray(np.mean(means, axis=0))
 
 
 def _variation(
@@ -225,10 +238,23 @@ def _heterogeneity(
     return rows, heterogeneity_of(test, variation, rows, blocks.source)
 
 
-def _omitted(features: FeatureSpace, rules: Rules) -> tuple[str, ...]:
+def _excluding(sample: CentredFeatures, visits: Visits, rules: Rules) -> CentredFeatures:
+    """Exclude the terms that the rules name, and the global signal where it was removed."""
+    without = dict(rules.without)
+    if visits.global_signal_removed:
+        without.setdefault("global_signal", "the global signal was regressed out")
+    return sample.excluding(without)
+
+
+def _omitted(features: FeatureSpace, rules: Rules, sample: CentredFeatures) -> tuple[str, ...]:
     """Name the parts of the analysis that the features do not allow, with reasons."""
-    parts: tuple[OptionalPart, ...] = ("distance", "curvature", "node-adjusted")
+    parts: tuple[OptionalPart, ...] = ("distance", "curvature", "global signal", "node-adjusted")
     reasons = [features.reason_to_omit(part) for part in parts]
+    reasons.append(features.remark_on_lengths)
+    reasons += [
+        f"{term.replace('_', ' ').capitalize()}: not part of the global model, because {reason}."
+        for term, reason in sample.without.items()
+    ]
     if np.isnan(rules.smallest_effect("shift", features)):
         reasons.append(
             "Equivalence of the shift: not tested, because no smallest effect of interest is "
@@ -276,6 +302,13 @@ def _global(
         y = response.coefficients[:, columns]
         baseline = None if levels is None else levels[:, columns]
         out += test.family(labels, y, Shared(response, columns), baseline=baseline)
+    if tested:
+        prefix = f"{test.question.name}: " if test.question.name else ""
+        out += [
+            Estimate.unknown(f"{prefix}global", term, reason, unit=term_unit(term, visits.features))
+            for term, reason in response.withheld.items()
+            if term not in response.circuits
+        ]
     return out
 
 
@@ -302,7 +335,11 @@ def _specific(
         baseline = None if levels is None else levels[:, columns]
         y = response.specific[:, at]
         shared = Shared(response, columns)
-        out += test.family(labels, y, shared, baseline=baseline, against=against)
+        rows = test.family(labels, y, shared, baseline=baseline, against=against)
+        out += [
+            replace(e, note=response.withheld[e.term]) if e.term in response.withheld else e
+            for e in rows
+        ]
     return out
 
 

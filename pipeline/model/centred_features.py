@@ -301,11 +301,11 @@ class CentredFeatures:
         Returns
         -------
         dict of str to ResidualisedFeatures
-            ``m``: baseline; ``h``: sinh(2z)/2, for Fisher z only; ``w``: effect of a larger global
-            signal, unless it is withheld.
+            ``m``: baseline; ``h``: sinh(2z)/2, for Fisher z only and not within blocks; ``w``:
+            effect of a larger global signal, unless it is withheld.
         """
         columns = {"m": self.baseline}
-        if not self.features.reason_to_omit("curvature"):
+        if not self.features.reason_to_omit("curvature") and "curvature" not in self.without:
             columns["h"] = self.strong
         if self.signal is not None:
             columns["w"] = self.signal
@@ -319,7 +319,7 @@ class CentredFeatures:
         CentredFeatures
             The same participants. Slopes that are fitted to these features describe differences
             between features of the same block, so that blocks which change by different amounts
-            do not contribute to them. There is no fixed column for the shift.
+            do not contribute to them. There is no fixed column for the shift, and no curvature.
 
         Raises
         ------
@@ -350,7 +350,7 @@ class CentredFeatures:
             self,
             change=centred(self.change),
             baseline=centred(self.baseline),
-            strong=centred(self.strong),
+            strong=self.strong,
             signal=None if self.signal is None else centred(self.signal),
             reference=centred(self.reference),
             background=inside,
@@ -359,6 +359,7 @@ class CentredFeatures:
             fixed=self.fixed[1:],
             basis=basis,
             remove=remove,
+            without={**self.without, "curvature": "it serves the prediction of circuits only"},
         )
 
 
@@ -368,15 +369,21 @@ def _centred_by_block(
     block: npt.NDArray[np.intp],
     first: Callable[[Floats], Floats] | None = None,
 ) -> Floats:
-    """Subtract the mean of each row's available features of each block; -1 is in no block."""
+    """Subtract the mean of each row's available features of each block; 0 outside the blocks."""
     values = values if first is None else first(values)
-    used = np.isfinite(values) & (block >= 0)
-    n_blocks = int(block.max(initial=-1)) + 1
-    cell = np.maximum(block, 0) + n_blocks * np.arange(len(values))[:, None]
-    n_cells = n_blocks * len(values)
-    count = np.bincount(cell[used], minlength=n_cells)
-    mean = np.bincount(cell[used], values[used], minlength=n_cells) / np.maximum(count, 1)
-    return np.asarray(values - mean.reshape(len(values), n_blocks)[:, np.maximum(block, 0)])
+    order = np.argsort(block, kind="stable")
+    order = order[block[order] >= 0]
+    starts = np.flatnonzero(np.r_[True, np.diff(block[order]) > 0]) if len(order) else order
+    sorted_values = values[:, order]
+    available = np.isfinite(sorted_values)
+    if len(order):
+        filled = np.where(available, sorted_values, 0.0)
+        count = np.add.reduceat(available, starts, axis=1, dtype=float)
+        mean = np.add.reduceat(filled, starts, axis=1) / np.maximum(count, 1.0)
+        sorted_values -= np.repeat(mean, np.diff(np.r_[starts, len(order)]), axis=1)
+    out = np.zeros_like(values)
+    out[:, order] = sorted_values
+    return out
 
 
 def _no_signal(pool: Floats, features: FeatureSpace) -> dict[str, str]:
@@ -483,7 +490,8 @@ def _without_fixed(
         if held is not None:
             held[block] = scaled
         available = np.isfinite(scaled)
-        rhs = np.where(available, scaled, 0.0) @ inside.T
+        filled = scaled if available.all() else np.where(available, scaled, 0.0)
+        rhs = filled @ inside.T
         complete = available[:, over].all(axis=1)
         if complete.any():
             coefficients[block][complete] = rhs[complete] @ np.linalg.pinv(inside @ basis.T)

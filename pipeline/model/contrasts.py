@@ -262,6 +262,9 @@ class Rules:
         Smallest heterogeneity of interest: standard deviation over blocks of the background of
         their change beyond the global model, in the unit of the features. By default, .02 Fisher z;
         in other units, any significant heterogeneity is of interest.
+    without : mapping of str to str
+        Terms to exclude from the global model, ``gain`` or ``global_signal``, with the reason.
+        Without ``global_signal``, the model is that of the first version.
     sides : mapping of str to {"increase", "decrease"}
         Circuits with a predefined direction of change; other circuits are tested two-sided.
     background : {"all", "disjoint", "matched"}
@@ -280,6 +283,7 @@ class Rules:
     sesoi_share: float = 0.25
     primary: tuple[str, ...] = ()
     sesoi_tau: float | None = None
+    without: Mapping[str, str] = field(default_factory=dict)
 
     def smallest_heterogeneity(self, unit: str) -> float:
         """Return the smallest heterogeneity of interest, in the unit of the features.
@@ -316,6 +320,7 @@ class Rules:
         default = _SESOI_SHIFT_Z if features.is_fisher_z else math.nan
         bounds = {
             "shift": default if self.sesoi is None else self.sesoi,
+            "average_change": default if self.sesoi is None else self.sesoi,
             "gain": self.sesoi_gain,
             "global_signal": math.log1p(self.sesoi_gain),
             "normalisation": self.sesoi_share,

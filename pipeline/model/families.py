@@ -169,11 +169,12 @@ class FamilyTest:
                 notes |= dict.fromkeys(columns.tolist(), str(error))
                 continue
             at = np.ix_(participants, columns)
-            models, reason = _models(
-                contrast, len(columns), None if baseline is None else baseline[at]
-            )
+            values, before = y[at], None if baseline is None else baseline[at]
+            if self.ranks:  # ranks of both (Conover & Iman 1982, doi:10.2307/2530051)
+                values = normal_scores(values, contrast)
+                before = None if before is None else normal_scores(before, contrast)
+            models, reason = _models(contrast, len(columns), before)
             adjusts = baseline is not None and not reason
-            values = y[at]
             terms = [labels.terms[k] for k in columns.tolist()]
             options: TestOptions = {
                 "rng": self.rng,
@@ -193,7 +194,7 @@ class FamilyTest:
                 random.circuits
                 if random
                 else permutation_test(
-                    _scores(values, models) if self.ranks else values,
+                    values,
                     models if adjusts else contrast,
                     **options,
                 )
@@ -323,12 +324,6 @@ def _models(
         return contrast.with_own_columns(baseline), ""
     except DesignError as error:
         return (contrast,) * n_variables, f"{error}; changes are compared instead"
-
-
-def _scores(values: Floats, models: Sequence[Contrast]) -> Floats:
-    """Return normal scores of the residuals of each variable under its own model."""
-    columns = [normal_scores(y[:, None], model) for y, model in zip(values.T, models, strict=True)]
-    return np.hstack(columns)
 
 
 def _spread(values: Floats, group: npt.NDArray[np.intp]) -> Floats:

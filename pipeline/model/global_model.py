@@ -40,7 +40,7 @@ from circuitshift.pipeline.model.centred_features import (
     CentredFeatures,
     ResidualisedFeatures,
 )
-from circuitshift.pipeline.model.regression.fit import SLOPES, Fit
+from circuitshift.pipeline.model.regression.fit import AVERAGE, SLOPES, Fit
 
 __all__ = [
     "Response",
@@ -84,10 +84,13 @@ class Response:
     ----------
     terms : tuple of str
         Global terms: ``shift`` and, where they exist and are not withheld, ``gain``,
-        ``normalisation``, ``global_signal`` and ``distance``.
+        ``normalisation``, ``global_signal``, ``average_change`` (with ``global_signal`` only) and
+        ``distance``.
     coefficients : ndarray, shape (n_participants, n_terms)
         Coefficients of the model without h. The shift is the change at average background
-        strength. NaN for participants with too few background features.
+        strength that the other terms do not explain, and the average change is that of all
+        background features, whatever its law. NaN for participants with too few background
+        features.
     circuits : tuple of str
         Names of the circuits.
     specific : ndarray, shape (n_participants, n_circuits)
@@ -102,7 +105,8 @@ class Response:
         Change of each block beyond the prediction of the full model, computed as for circuits.
     block_gain : ndarray, shape (n_participants,)
         Gain from differences between features of the same block (one fixed effect for each block);
-        NaN without blocks. Blocks that change by different amounts do not contribute to it.
+        NaN without blocks, and where regional terms are removed. Blocks that change by different
+        amounts do not contribute to it.
     own, strong, signal, reference : ndarray, shape (n, n_terms + n_circuits + n_blocks)
         Influence functions: the estimators applied to the deviation of each patient's baseline
         from m (`own`), from h (`strong`) and of its effect of the global signal from w
@@ -228,7 +232,9 @@ def global_response(
         slopes=found.slopes,
         blocks=tuple(sample.blocks),
         block_values=found.parts[:, n_circuits:],
-        block_gain=_gain_within_blocks(sample, with_deviation=with_deviation),
+        block_gain=np.full(len(sample.change), np.nan)
+        if node_adjusted  # regional terms are no part of it
+        else _gain_within_blocks(sample, with_deviation=with_deviation),
         own=fit.influence(sample.baseline),
         strong=_influence(fit, sample.strong if "h" in names else None, len(sample.baseline)),
         signal=_influence(fit, sample.signal if "w" in names else None, len(sample.baseline)),
@@ -342,6 +348,8 @@ def _units(fit: Fit) -> dict[str, float]:
     """Return the size of one unit of each term, in the unit of the features."""
     pooled, sample, n = fit.pooled, fit.sample, fit.group.used.sum()
     units = {"shift": 1.0}
+    if fit.has_average:
+        units[AVERAGE] = 1.0
     groups = {"m": (), "w": (sample.signal,), "d": (sample.baseline, sample.reference)}
     for term, name in (("gain", "m"), ("normalisation", "d"), ("global_signal", "w")):
         if term not in fit.terms:

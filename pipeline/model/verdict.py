@@ -193,6 +193,9 @@ class Verdict:
         Variation of change over blocks of the background.
     explanations : tuple of Explanation
         Rival explanations of the circuits that changed, with their estimates.
+    not_claimed : tuple of str
+        Global terms and circuits with a significant test that the verdict does not claim; the
+        warnings state why.
     """
 
     verdict: VerdictName
@@ -201,6 +204,7 @@ class Verdict:
     warnings: tuple[str, ...]
     heterogeneity: Heterogeneity
     explanations: tuple[Explanation, ...] = ()
+    not_claimed: tuple[str, ...] = ()
 
 
 def decide(
@@ -265,6 +269,7 @@ def decide(
         ),
         variation,
         found.explanations,
+        found.not_claimed(),
     )
 
 
@@ -336,6 +341,11 @@ class _Grounds:
         uniform = not self.heterogeneity.n_blocks or self.heterogeneity.is_excluded()
         tests = [*self.of_global, *self.of_circuits]
         return uniform and not open_gain and all(e.rules_out(self.alpha) for e in tests)
+
+    def not_claimed(self) -> tuple[str, ...]:
+        """Name the significant terms and circuits that are explained otherwise."""
+        gain = () if self.gain is None else (self.gain[0].term,)
+        return (*gain, *sorted({e.circuit for e in self.explained}))
 
     def remarks(self) -> list[str]:
         """Report what limits the claims about global terms and circuits."""
@@ -409,10 +419,13 @@ def _global_change(hits: Sequence[Estimate], kind: FeatureKind) -> str:
     features = "connections" if kind == "edge" else "regions"
     size = "their typical strength" if kind == "edge" else "their typical value"
     changes = []
-    for e in hits:
+    laws = [e for e in hits if e.term != "average_change"]
+    for e in laws or hits:  # the average change is named only if its law is not known
         upwards = e.estimate > 0
         phrases = {
             "shift": f"{'an increase' if upwards else 'a decrease'} by a common amount (shift)",
+            "average_change": f"{'an increase' if upwards else 'a decrease'} on average, which a "
+            "common amount (shift) and the amplitude of the global signal may both explain",
             "gain": f"{'an increase' if upwards else 'a decrease'} in proportion to {size} (gain)",
             "normalisation": f"a change {'toward' if upwards else 'away from'} the reference group "
             "in proportion to their deviation from it (normalisation)",

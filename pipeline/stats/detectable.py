@@ -95,11 +95,13 @@ def power_of_t(
     effect, se, df, alpha = given
     valid = np.isfinite(effect) & np.isfinite(se) & (se > 0) & (df > 0) & np.isfinite(alpha)
     safe_df = np.where(valid, df, 1.0)
-    # beyond 30 the power is 1 to machine precision, and nctdtr loses accuracy
-    noncentrality = np.clip(np.abs(np.where(valid, effect / np.where(valid, se, 1.0), 0.0)), 0, 30)
+    noncentrality = np.abs(np.where(valid, effect / np.where(valid, se, 1.0), 0.0))
+    noncentrality = np.minimum(noncentrality, 1e3)
     limit = stdtrit(safe_df, 1 - np.where(valid, alpha, 0.05) / 2)
-    missed = nctdtr(safe_df, noncentrality, limit) - nctdtr(safe_df, noncentrality, -limit)
-    return np.where(valid, 1 - missed, np.nan)
+    # scipy returns NaN for probabilities that are smaller than its accuracy
+    lower = np.nan_to_num(nctdtr(safe_df, noncentrality, -limit))
+    missed = np.nan_to_num(nctdtr(safe_df, noncentrality, limit))
+    return np.where(valid, 1 - missed + lower, np.nan)
 
 
 def power_beforehand(

@@ -14,7 +14,6 @@ __all__ = ["MIN_BLOCK_FEATURES", "NetworkBlocks", "cluster_regions", "network_bl
 
 MIN_BLOCK_FEATURES = 10  # background features of a block
 N_CLUSTERS = 7  # as many as networks in the atlas of Yeo (2011)
-SEED = 17  # of the clusters, so that the same data have the same blocks in every study
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,6 @@ def network_blocks(
     background: Bools,
     features: FeatureSpace,
     baseline: Floats,
-    *,
-    seed: int = SEED,
 ) -> NetworkBlocks:
     """Divide the background into blocks.
 
@@ -56,8 +53,6 @@ def network_blocks(
     baseline : ndarray, shape (n_features,)
         Mean baseline of the patients, from which clusters are formed if the networks give fewer
         than six blocks; NaN where it is unknown.
-    seed : int
-        Seed of the clusters.
 
     Returns
     -------
@@ -72,11 +67,11 @@ def network_blocks(
         return NetworkBlocks(found, f"{kind} of the atlas")
     if features.kind == "region":
         return NetworkBlocks({}, f"the atlas has fewer than {MIN_BLOCKS} networks of regions")
-    clusters = cluster_regions(baseline, features, seed=seed)
+    clusters = cluster_regions(baseline, features)
     found = _pairs(clusters, background, features)
     n = len({name for name in clusters if name})
     if len(found) >= MIN_BLOCKS:
-        text = f"pairs of {n} clusters of the mean baseline connectivity (k-means, seed {seed})"
+        text = f"pairs of {n} clusters of the mean baseline connectivity (Ward)"
         return NetworkBlocks(found, f"{text}, because the atlas has too few networks")
     return NetworkBlocks(
         {},
@@ -108,7 +103,7 @@ def _pairs(
 
 
 def cluster_regions(
-    baseline: Floats, features: FeatureSpace, *, n_clusters: int = N_CLUSTERS, seed: int = SEED
+    baseline: Floats, features: FeatureSpace, *, n_clusters: int = N_CLUSTERS
 ) -> tuple[str, ...]:
     """Assign regions to clusters with similar baseline connectivity.
 
@@ -120,8 +115,6 @@ def cluster_regions(
         Edges of the study.
     n_clusters : int
         Largest number of clusters; fewer if there are fewer than five regions for each.
-    seed : int
-        Seed of the initial assignment.
 
     Returns
     -------
@@ -132,11 +125,11 @@ def cluster_regions(
     Notes
     -----
     The rows of the matrix of mean connectivity, with unknown edges at the mean of their row and
-    each row centred and scaled to unit length, are clustered by k-means, which maximises the
-    correlation of connectivity profiles within clusters (as in Yeo 2011,
-    doi:10.1152/jn.00338.2011).
+    each row centred and scaled to unit length, are clustered by Ward's method (1963,
+    doi:10.1080/01621459.1963.10500845), which groups regions with correlated connectivity profiles.
+    It needs no random start, so that the clusters depend on the data alone.
     """
-    from sklearn.cluster import KMeans  # noqa: PLC0415 - a second of import
+    from sklearn.cluster import AgglomerativeClustering  # noqa: PLC0415 - a second of import
 
     n = features.n_regions
     matrix = np.full((n, n), np.nan)
@@ -150,7 +143,7 @@ def cluster_regions(
     mean = np.where(known, matrix, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     profile = np.where(known, matrix - mean[:, None], 0.0)[usable]
     profile /= np.maximum(np.linalg.norm(profile, axis=1, keepdims=True), 1e-12)
-    labels = KMeans(k, n_init=10, random_state=seed).fit(profile).labels_
+    labels = AgglomerativeClustering(k, linkage="ward").fit(profile).labels_
     order = np.argsort(-np.bincount(labels, minlength=k), kind="stable")
     rank = np.empty(k, int)
     rank[order] = np.arange(1, k + 1)

@@ -27,7 +27,10 @@ from circuitshift.pipeline.model.regression.sums import (
 )
 from circuitshift.pipeline.stats.missing_values import column_mean
 
-__all__ = ["SLOPES", "Fit", "Responses"]
+__all__ = ["AVERAGE", "SLOPES", "Fit", "Responses"]
+
+#: Name of the average change of the background, as a term.
+AVERAGE = "average_change"
 
 #: Order of the slopes of the full model.
 SLOPES = ("m", "h", "d", "w")
@@ -127,9 +130,19 @@ class Fit:
     @property
     def terms(self) -> tuple[str, ...]:
         """Global terms, in the order of the coefficients."""
-        fixed = self.sample.fixed
-        n = int(self.has_shift)
-        return (*fixed[:n], *(_TERM[name] for name in self._ordered), *fixed[n:])
+        fixed, n = self.sample.fixed, int(self.has_shift)
+        slopes = tuple(_TERM[name] for name in self._ordered)
+        return (*fixed[:n], *slopes, *(AVERAGE,) * self.has_average, *fixed[n:])
+
+    @property
+    def has_average(self) -> bool:
+        """Whether the average change is a term of its own.
+
+        Where w is a column, the shift is the change at w = 0. The average change of the background
+        contains both, and is known more precisely than the shift and the amplitude of the global
+        signal are distinguished.
+        """
+        return self.has_shift and "w" in self.columns.for_terms
 
     @property
     def _ordered(self) -> tuple[str, ...]:
@@ -197,6 +210,8 @@ class Fit:
             part = np.where(np.isfinite(values), values - mean, 0.0)
             found = self._estimate(self.group, Residuals(part, fixed - centre), None)
             out[rows] = np.hstack([found.terms, np.nan_to_num(found.parts)])
+        if self.has_average:  # no column of the regression enters it
+            out[:, self.terms.index(AVERAGE)] = 0.0
         return out
 
     def _estimate(self, group: Group, values: Residuals, own: Own | None) -> Responses:
@@ -231,7 +246,20 @@ class Fit:
             offsets[:, names.index("m"), 0] = 0.0
         fixed = equations.fixed + rest - (beta[:, None, :] @ offsets)[:, 0]
         n = int(self.has_shift)
-        return np.hstack([fixed[:, :n], beta, fixed[:, n:]])
+        average = self._average(equations, group)
+        return np.hstack([fixed[:, :n], beta, average, fixed[:, n:]])
+
+    def _average(self, equations: Equations, group: Group) -> Floats:
+        """Return the change at average background strength, whatever its law.
+
+        Where all features are available, it is the mean change of the background. Otherwise, the
+        slope on m corrects it for the strength of the features that are missing.
+        """
+        if not self.has_average:
+            return np.empty((len(equations.fixed), 0))
+        names = tuple(name for name in ("m",) if name in self.columns.for_terms)
+        _, rest = self._solve(equations, names, group)
+        return equations.fixed[:, :1] + rest[:, :1]
 
 
 @dataclass(frozen=True, slots=True)

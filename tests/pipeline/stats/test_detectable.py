@@ -71,4 +71,7 @@ def test_power_without_an_arm_or_a_standard_error_is_unknown():
     assert np.isnan(power_beforehand([0.3, 0.5], 1, 5)).all()
     assert np.isnan(power_of_t([0.1, np.nan, 0.1], [np.nan, 0.1, 0.0], 10, 0.05)).all()
     assert power_of_t(5.0, 0.001, 10, 0.05) == pytest.approx(1)
+    large = power_of_t(np.linspace(0, 60, 200)[:, None], 1.0, [1.5, 4.0, 37.4, 900.0], 0.01)
+    assert (np.diff(large, axis=0) > -1e-9).all()  # increases, and is never NaN
+    np.testing.assert_allclose(large[-1], 1, atol=0.01)
     assert power_of_t(0.0, 0.1, 10, 0.05) == pytest.approx(0.05)
