@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from circuitshift.pipeline.model.heterogeneity.summary import Explanation
+from circuitshift.pipeline.model.regression.fit import AVERAGE
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.validation.outside.rows import Row
 
@@ -96,6 +97,8 @@ def claims_of(
             confirms = within.p < alpha and within.estimate * laws.get("gain", 0) > 0
             if not confirms:
                 laws.pop("gain", None)
+    if len(laws) > 1:  # the average change is named only if its law is not known
+        laws.pop(AVERAGE, None)
     circuits = _significant(estimates, "specific", alpha) if verdict in _CIRCUITS else {}
     for e in explanations:
         if e.explains and e.kind != "graded":

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.model.regression.fit import AVERAGE
 from circuitshift.pipeline.validation.outside.effects import (
     AmplitudesOfNetworks,
     Attenuation,
@@ -101,8 +102,10 @@ def circuit_changes(effect: Effect, world: World) -> dict[str, float]:
     return out
 
 
-_NONE = {"shift": 0.0, "gain": 0.0, "normalisation": 0.0, "global_signal": 0.0}
-_STRENGTH = frozenset({"shift", "gain"})  # a gain also shifts an edge of average strength
+_NONE = dict.fromkeys(("shift", "gain", "normalisation", "global_signal", AVERAGE), 0.0)
+_GAIN = {"gain": 0.2, "normalisation": 0.0, "global_signal": 0.0}
+_STRENGTH = frozenset({"shift", "gain", AVERAGE})  # a gain also shifts an edge of average strength
+_SIGNAL = frozenset({"global_signal", AVERAGE})
 
 
 def _null(design: Design | None = None, effect: Effect | None = None, *, real: bool = False) -> Row:
@@ -127,7 +130,7 @@ _INSIDE: dict[str, Row] = {
     "gain": Row(
         Gain(),
         laws=_STRENGTH,
-        values={"gain": 0.2, "normalisation": 0.0, "global_signal": 0.0},
+        values=_GAIN,
         is_exact=True,
     ),
     "r' = .8 r": Row(Attenuation(), laws=_STRENGTH, is_exact=True),
@@ -135,8 +138,8 @@ _INSIDE: dict[str, Row] = {
     "step": Row(Step(), laws=_STRENGTH, widespread="allowed"),
     "normalisation": Row(
         Normalisation(),
-        laws=frozenset({"normalisation"}),
-        values=_NONE | {"normalisation": 0.5},
+        laws=frozenset({"normalisation", AVERAGE}),  # the deviation has a mean
+        values={"shift": 0.0, "gain": 0.0, "normalisation": 0.5, "global_signal": 0.0},
         is_exact=True,
         in_real_series=False,
     ),
@@ -144,7 +147,7 @@ _INSIDE: dict[str, Row] = {
         Sum((Gain(), Specific())),
         laws=_STRENGTH,
         circuits={"dmn": -1},
-        values={"gain": 0.2, "normalisation": 0.0, "global_signal": 0.0},
+        values=_GAIN,
         is_exact=True,
     ),
     "gain in half of the participants": Row(Responders(Gain(0.3)), laws=_STRENGTH, is_exact=True),
@@ -164,8 +167,8 @@ _OUTSIDE: dict[str, Row] = {
     "pairs of networks, N(0, .05)": Row(Blocks(), widespread="yes"),
     "amplitudes of networks": Row(AmplitudesOfNetworks(), widespread="yes"),
     "regional, N(0, .03)": Row(Regional(), widespread="allowed"),
-    "global signal +35 %": Row(GlobalSignal(1.35), laws=frozenset({"global_signal"})),
-    "global signal -25 %": Row(GlobalSignal(0.75), laws=frozenset({"global_signal"})),
+    "global signal +35 %": Row(GlobalSignal(1.35), laws=_SIGNAL),
+    "global signal -25 %": Row(GlobalSignal(0.75), laws=_SIGNAL),
     "gain along the hierarchy": Row(HierarchyGain(), laws=_STRENGTH, widespread="allowed"),
     "hubs": Row(Hub(), widespread="allowed"),
     "signal lost in four DMN regions": Row(SignalLoss(), widespread="allowed"),

@@ -63,6 +63,12 @@ def test_a_gain_is_claimed_only_if_it_holds_within_blocks():
         assert claims_of("global", (gain, within), 0.05).laws == laws
 
 
+def test_the_average_change_is_claimed_only_without_a_law():
+    average = estimate("global", "average_change", 0.1, 0.01)
+    assert claims_of("global", (average, *ESTIMATES), 0.05).laws == {"shift"}
+    assert claims_of("global", (average, *ESTIMATES[1:]), 0.05).laws == {"average_change"}
+
+
 @pytest.mark.parametrize(
     ("kind", "explains", "claimed"),
     [("regional", True, {}), ("graded", True, {"dmn": -1}), ("regional", False, {"dmn": -1})],
@@ -115,6 +121,8 @@ def claims(verdict, *laws, **circuits):
         ("hubs", claims("undetermined"), set()),
         ("global signal +35 %", claims("global", "global_signal"), set()),
         ("global signal +35 %", claims("global", "shift"), {"law"}),
+        ("global signal +35 %", claims("global", "average_change"), set()),
+        ("two unnamed networks", claims("global", "average_change"), {"law"}),
         ("distance", claims("neither"), set()),
     ],
 )
