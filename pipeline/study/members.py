@@ -214,6 +214,7 @@ def _design_variables(participants: ParticipantTable, design: Design) -> dict[st
     sites = participants.visits.get(design.site, {})
     fixed = {} if sites else _column(participants, design.site)
     visits = (design.baseline, design.followup)
+    moderators = _moderators(participants, design)
     out: dict[str, dict[str, Any]] = {}
     for label in participants.labels:
         site = [sites.get((label, session), fixed.get(label, "")) for session in visits]
@@ -222,8 +223,26 @@ def _design_variables(participants: ParticipantTable, design: Design) -> dict[st
         out[label] = {
             "factor": level == with_ if design.factor and level in (without, with_) else None,
             "symptom": after - before,
+            "moderators": tuple((name, values[label]) for name, values in moderators.items()),
             "site": site[0] if site[0] == site[1] else f"{site[0]} to {site[1]}",
         }
+    return out
+
+
+def _moderators(participants: ParticipantTable, design: Design) -> dict[str, dict[str, float]]:
+    """Return the moderators of each participant; of a score by session, its change."""
+    out: dict[str, dict[str, float]] = {}
+    for name in design.moderators:
+        if name not in participants.columns and name in participants.visits:
+            scores = participants.scores(name)
+            out[f"change of {name}"] = {
+                label: scores.get((label, design.followup), np.nan)
+                - scores.get((label, design.baseline), np.nan)
+                for label in participants.labels
+            }
+        else:
+            values = map(float, participants.numbers(name))
+            out[name] = dict(zip(participants.labels, values, strict=True))
     return out
 
 

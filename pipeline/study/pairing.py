@@ -99,6 +99,8 @@ class Member:
         Change of the symptom score; NaN if unavailable.
     site : str
         Site of the scanner; ``A to B`` if it changed between visits.
+    moderators : tuple of (str, float)
+        Name and value of each moderator of the change; NaN if unavailable.
     """
 
     participant: str
@@ -108,6 +110,7 @@ class Member:
     factor: bool | None = None
     symptom: float = np.nan
     site: str = ""
+    moderators: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +186,13 @@ class Cohort:
         """Change of the symptom score of each of `pairs`; None if unavailable for all."""
         values = np.array([member.symptom for member in self.pairs])
         return values if np.isfinite(values).any() else None
+
+    @property
+    def moderators(self) -> dict[str, Floats]:
+        """Values of each moderator, in the order of `pairs`; NaN if unavailable."""
+        values = [dict(member.moderators) for member in self.pairs]
+        names = dict.fromkeys(name for own in values for name in own)
+        return {name: np.array([own.get(name, np.nan) for own in values]) for name in names}
 
     @property
     def site(self) -> npt.NDArray[np.intp] | None:

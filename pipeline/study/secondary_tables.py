@@ -45,6 +45,7 @@ def write_secondary(context: Context, fitted: Fitted, folder: Path) -> Secondary
         rng=np.random.default_rng([context.design.seed, 1]),
         levels=_levels(context, fitted),
         baseline_halves=baseline_halves(context, fitted),
+        moderators=fitted.cohort.moderators,
     )
     found = secondary_analyses(data)
     for analysis in ANALYSES:

@@ -47,6 +47,10 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
         "factor": (str, "column with a second treatment, crossed with the first"),
         "factor_levels": (list, "its two levels: without, with"),
         "symptom": (str, "score by session whose change is related to that of connectivity"),
+        "moderators": (
+            list,
+            "columns of participants.tsv (dose), or scores by session whose change is taken (BDNF)",
+        ),
         "weighted": (bool, "weight participants by the degrees of freedom of their visits"),
         "background": (str, "edges to which the global model is fitted: all, disjoint or matched"),
         "global_signal_removed": (
@@ -99,6 +103,9 @@ class Design:
         Whether edges are harmonised across sites (`circuitshift.pipeline.stats.combat`).
     symptom : str
         Score by session whose change is related to the change of connectivity.
+    moderators : tuple of str
+        Continuous moderators of the change: columns of ``participants.tsv``, or scores by session,
+        of which the change is taken.
     weighted : bool
         Whether participants are weighted by the precision of their change
         (`circuitshift.pipeline.study.pairing.precision_weights`).
@@ -147,6 +154,7 @@ class Design:
     site: str = ""
     harmonise: bool = False
     symptom: str = ""
+    moderators: tuple[str, ...] = ()
     weighted: bool = False
     background: Background = "all"
     covariates: tuple[str, ...] = ()

@@ -48,6 +48,8 @@ class SecondaryData:
     baseline_halves : tuple of two ndarray, shape (n_participants, n_features), optional
         Features of the first and the second half of the baseline runs; None if the regional
         series of a participant are not available.
+    moderators : mapping of str to ndarray, shape (n_participants,)
+        Moderators of the change that the study file names; NaN for participants without a value.
     """
 
     analysis: Analysis
@@ -58,6 +60,7 @@ class SecondaryData:
     rng: np.random.Generator
     levels: Levels | None = None
     baseline_halves: tuple[Floats, Floats] | None = None
+    moderators: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def features(self) -> FeatureSpace:

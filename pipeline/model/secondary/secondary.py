@@ -26,6 +26,7 @@ from circuitshift.pipeline.model.secondary.record import (
     SecondaryResult,
     SecondaryTable,
 )
+from circuitshift.pipeline.model.secondary.rivals.moderators import MODERATORS
 from circuitshift.pipeline.model.secondary.specification import SPECIFICATION
 from circuitshift.pipeline.model.secondary.trajectories import TRAJECTORIES
 from circuitshift.pipeline.model.verdict import Estimate
@@ -44,6 +45,7 @@ ANALYSES: tuple[SecondaryAnalysis, ...] = (
     RANDOM_CIRCUITS,
     CHANGE_MAPS,
     SPECIFICATION,
+    MODERATORS,
 )
 #: Streams of random numbers of the earliest analyses, whose results must not change. Analyses with
 #: the same number draw from one stream in turn. Each other analysis has its own stream.

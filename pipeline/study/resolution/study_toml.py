@@ -144,4 +144,6 @@ def _model(resolution: Resolution, observed: Observed) -> list[str]:
     elif observed.scores:
         lines.append(f"# scores by session: {', '.join(sorted(observed.scores)[:12])}")
         lines.append('# symptom = "..."')
+    if design is not None and design.moderators:
+        lines.append(f"moderators = {_list(design.moderators)}")
     return lines

@@ -58,6 +58,14 @@ def test_symptom_change_is_follow_up_minus_baseline():
     assert np.isnan(found["02"].symptom)
 
 
+def test_moderators_are_columns_or_changes_of_scores():
+    design = Design("pre", "post", moderators=("dose", "MADRS"))
+    found = members_of(design, group=GROUPS, dose=("10", "20", "n/a", "30"))
+    assert found["01"].moderators == (("dose", 10.0), ("change of MADRS", -18.0))
+    assert found["03"].moderators[0][0] == "dose"
+    assert np.isnan([found["03"].moderators[0][1], found["02"].moderators[1][1]]).all()
+
+
 def test_the_second_level_of_a_factor_is_the_second_treatment():
     design = Design("pre", "post", factor="therapy", factor_levels=("none", "weekly"))
     found = members_of(design, group=GROUPS, therapy=("weekly", "none", "n/a", "daily"))

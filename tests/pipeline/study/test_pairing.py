@@ -1,5 +1,7 @@
 """Averaging of runs, pairing of sessions, roles, covariates, and reported exclusions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -163,6 +165,17 @@ def test_one_baseline_may_serve_both_conditions_of_a_crossover():
     reasons = {e.participant: e.reason for e in cohort.exclusions}
     assert reasons["c"] == "no usable baseline"
     assert "no usable control follow-up" in reasons["d"]
+
+
+def test_moderators_follow_the_order_of_the_pairs():
+    sessions, members = study()
+    values = {"a": 10.0, "b": np.nan}
+    members = [replace(m, moderators=(("dose", values.get(m.participant, 5.0)),)) for m in members]
+    cohort = assemble(sessions, members, Design("pre", "post", covariates=("age",)))
+    expected = [values.get(m.participant, 5.0) for m in cohort.pairs]
+    np.testing.assert_array_equal(cohort.moderators["dose"], expected)
+    plain = assemble(*study(), Design("pre", "post", covariates=("age",)))
+    assert plain.moderators == {}
 
 
 def test_factor_symptom_and_site():

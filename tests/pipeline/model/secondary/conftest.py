@@ -68,6 +68,7 @@ def study_of() -> Callable[..., SecondaryData]:
             rng=np.random.default_rng(seed),
             levels=levels_of(visits),
             baseline_halves=(visits.baseline, visits.followup),
+            moderators={"dose": np.random.default_rng(seed).normal(20, 5, len(visits.baseline))},
         )
 
     return make
