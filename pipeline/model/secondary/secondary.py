@@ -27,6 +27,7 @@ from circuitshift.pipeline.model.secondary.record import (
     SecondaryTable,
 )
 from circuitshift.pipeline.model.secondary.rivals.moderators import MODERATORS
+from circuitshift.pipeline.model.secondary.rivals.motion import MOTION
 from circuitshift.pipeline.model.secondary.specification import SPECIFICATION
 from circuitshift.pipeline.model.secondary.trajectories import TRAJECTORIES
 from circuitshift.pipeline.model.verdict import Estimate
@@ -46,6 +47,7 @@ ANALYSES: tuple[SecondaryAnalysis, ...] = (
     CHANGE_MAPS,
     SPECIFICATION,
     MODERATORS,
+    MOTION,
 )
 #: Streams of random numbers of the earliest analyses, whose results must not change. Analyses with
 #: the same number draw from one stream in turn. Each other analysis has its own stream.

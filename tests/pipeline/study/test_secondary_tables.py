@@ -35,7 +35,7 @@ def study(*, visits, days=(), fd=0.2):
     }
     design = Design("pre", "post", visits=visits, days=days)
     cohort = assemble(sessions, MEMBERS, Design("pre", "post"))
-    context = SimpleNamespace(design=design, members=MEMBERS)
+    context = SimpleNamespace(design=design, members=MEMBERS, measurements=SimpleNamespace(rows=[]))
     return context, SimpleNamespace(cohort=cohort, sessions=sessions)
 
 
