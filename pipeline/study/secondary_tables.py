@@ -13,6 +13,7 @@ from circuitshift.pipeline.model.secondary.secondary import (
 )
 from circuitshift.pipeline.study import pairing
 from circuitshift.pipeline.study import tables as group_tables
+from circuitshift.pipeline.study.signals.amplitude import log_amplitude
 from circuitshift.pipeline.study.signals.motion import visit_motion
 from circuitshift.pipeline.study.verdict_file import Context, Fitted, baseline_halves
 
@@ -48,6 +49,7 @@ def write_secondary(context: Context, fitted: Fitted, folder: Path) -> Secondary
         baseline_halves=baseline_halves(context, fitted),
         moderators=fitted.cohort.moderators,
         motion=visit_motion(context, fitted),
+        log_sd=log_amplitude(context, fitted),
     )
     found = secondary_analyses(data)
     for analysis in ANALYSES:

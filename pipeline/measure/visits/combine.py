@@ -214,7 +214,13 @@ def cut_output(
     minutes = _volume_min(output) * n_used
     retained = replace(before, n_retained=n_used, minutes=minutes, residual_dof=dof, mean_fd_mm=fd)
     return replace(
-        output, matrix=matrix, retained=retained, series=series, keep=keep, cut_at_min=minutes
+        output,
+        matrix=matrix,
+        retained=retained,
+        series=series,
+        keep=keep,
+        cut_at_min=minutes,
+        amplitude_percent=None,  # that of the complete run
     )
 
 
@@ -270,6 +276,7 @@ def concatenate_series(
         views=(),
         notes=(),
         cut_at_min=None,
+        amplitude_percent=None,
         sources=tuple(runs[k].path.name for k in usable),
     )
     # minutes and motion of the parts were already compared with their thresholds

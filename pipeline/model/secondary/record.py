@@ -76,6 +76,9 @@ class SecondaryData:
         Moderators of the change that the study file names; NaN for participants without a value.
     motion : VisitMotion, optional
         Head motion at each visit.
+    log_sd : ndarray, shape (n_participants, n_visits, n_regions), optional
+        Natural logarithm of the standard deviation of each region's denoised series, at the visits
+        of `VisitMotion.mean_fd_mm`; NaN where unavailable.
     """
 
     analysis: Analysis
@@ -88,6 +91,7 @@ class SecondaryData:
     baseline_halves: tuple[Floats, Floats] | None = None
     moderators: Mapping[str, Floats] = field(default_factory=dict)
     motion: VisitMotion | None = None
+    log_sd: Floats | None = None
 
     @property
     def features(self) -> FeatureSpace:

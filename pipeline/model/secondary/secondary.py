@@ -26,6 +26,7 @@ from circuitshift.pipeline.model.secondary.record import (
     SecondaryResult,
     SecondaryTable,
 )
+from circuitshift.pipeline.model.secondary.rivals.amplitude import AMPLITUDE
 from circuitshift.pipeline.model.secondary.rivals.moderators import MODERATORS
 from circuitshift.pipeline.model.secondary.rivals.motion import MOTION
 from circuitshift.pipeline.model.secondary.specification import SPECIFICATION
@@ -48,6 +49,7 @@ ANALYSES: tuple[SecondaryAnalysis, ...] = (
     SPECIFICATION,
     MODERATORS,
     MOTION,
+    AMPLITUDE,
 )
 #: Streams of random numbers of the earliest analyses, whose results must not change. Analyses with
 #: the same number draw from one stream in turn. Each other analysis has its own stream.

@@ -95,7 +95,7 @@ def test_each_declared_table_is_written_with_descriptions(tmp_path, monkeypatch)
 
     monkeypatch.setattr(secondary_tables, "SecondaryData", Data)
     context, fitted = study(visits=())
-    context.atlas = SimpleNamespace(regions=[SimpleNamespace(network="Default")])
+    context.atlas = SimpleNamespace(regions=[SimpleNamespace(network="Default")], labels=("a",))
     fitted.analysis, fitted.visits, fitted.rules = "analysis", "visits", "rules"
     assert secondary_tables.write_secondary(context, fitted, tmp_path) is results
     written = tables.read_table(tmp_path / "curves.tsv")

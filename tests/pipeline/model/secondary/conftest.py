@@ -76,6 +76,7 @@ def study_of() -> Callable[..., SecondaryData]:
             rng=np.random.default_rng(seed),
             levels=levels_of(visits),
             baseline_halves=(visits.baseline, visits.followup),
+            log_sd=np.random.default_rng(seed).normal(0, 0.1, (len(visits.baseline), 2, N_REGIONS)),
             motion=motion_of(visits, seed),
             moderators={"dose": np.random.default_rng(seed).normal(20, 5, len(visits.baseline))},
         )
