@@ -101,6 +101,8 @@ class Member:
         Site of the scanner; ``A to B`` if it changed between visits.
     moderators : tuple of (str, float)
         Name and value of each moderator of the change; NaN if unavailable.
+    treatment_first : bool, optional
+        In a crossover, whether the treatment came before the control condition; None if unknown.
     """
 
     participant: str
@@ -111,6 +113,7 @@ class Member:
     symptom: float = np.nan
     site: str = ""
     moderators: tuple[tuple[str, float], ...] = ()
+    treatment_first: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,14 @@ class Cohort:
         values = [dict(member.moderators) for member in self.pairs]
         names = dict.fromkeys(name for own in values for name in own)
         return {name: np.array([own.get(name, np.nan) for own in values]) for name in names}
+
+    @property
+    def treatment_first(self) -> Floats | None:
+        """Order of the conditions of each of `pairs`, NaN if unknown; None without a crossover."""
+        if self.control_baseline is None:
+            return None
+        order = [member.treatment_first for member in self.pairs]
+        return np.array([np.nan if first is None else float(first) for first in order])
 
     @property
     def site(self) -> npt.NDArray[np.intp] | None:

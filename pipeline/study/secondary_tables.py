@@ -50,6 +50,7 @@ def write_secondary(context: Context, fitted: Fitted, folder: Path) -> Secondary
         moderators=fitted.cohort.moderators,
         motion=visit_motion(context, fitted),
         log_sd=log_amplitude(context, fitted),
+        treatment_first=fitted.cohort.treatment_first,
     )
     found = secondary_analyses(data)
     for analysis in ANALYSES:

@@ -79,6 +79,9 @@ class SecondaryData:
     log_sd : ndarray, shape (n_participants, n_visits, n_regions), optional
         Natural logarithm of the standard deviation of each region's denoised series, at the visits
         of `VisitMotion.mean_fd_mm`; NaN where unavailable.
+    treatment_first : ndarray, shape (n_participants,), optional
+        In a crossover, 1 if the treatment came before the control condition, 0 if after it, and NaN
+        if this is unknown.
     """
 
     analysis: Analysis
@@ -92,6 +95,7 @@ class SecondaryData:
     moderators: Mapping[str, Floats] = field(default_factory=dict)
     motion: VisitMotion | None = None
     log_sd: Floats | None = None
+    treatment_first: Floats | None = None
 
     @property
     def features(self) -> FeatureSpace:

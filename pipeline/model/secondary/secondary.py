@@ -27,8 +27,10 @@ from circuitshift.pipeline.model.secondary.record import (
     SecondaryTable,
 )
 from circuitshift.pipeline.model.secondary.rivals.amplitude import AMPLITUDE
+from circuitshift.pipeline.model.secondary.rivals.baseline_selection import BASELINE_SELECTION
 from circuitshift.pipeline.model.secondary.rivals.moderators import MODERATORS
 from circuitshift.pipeline.model.secondary.rivals.motion import MOTION
+from circuitshift.pipeline.model.secondary.rivals.order import ORDER
 from circuitshift.pipeline.model.secondary.specification import SPECIFICATION
 from circuitshift.pipeline.model.secondary.trajectories import TRAJECTORIES
 from circuitshift.pipeline.model.verdict import Estimate
@@ -50,6 +52,8 @@ ANALYSES: tuple[SecondaryAnalysis, ...] = (
     MODERATORS,
     MOTION,
     AMPLITUDE,
+    ORDER,
+    BASELINE_SELECTION,
 )
 #: Streams of random numbers of the earliest analyses, whose results must not change. Analyses with
 #: the same number draw from one stream in turn. Each other analysis has its own stream.

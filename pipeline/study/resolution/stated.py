@@ -108,7 +108,28 @@ def check_variables(
             )
         )
     problems += _check_moderators(stated, observed, visits)
+    problems += _check_order(stated, observed)
     return problems + _check_factor(stated, observed)
+
+
+def _check_order(stated: Mapping[str, Any], observed: Observed) -> list[InputProblem]:
+    """Report an order of conditions whose column or values are not in the data."""
+    order = str(stated.get("order", ""))
+    if not order:
+        return []
+    if order not in observed.columns:
+        return [_absent("order", order, observed.columns)]
+    available = {text for text in observed.columns[order].values() if text != NOT_AVAILABLE}
+    unknown = [value for value in stated.get("treatment_first", ()) if value not in available]
+    if not unknown:
+        return []
+    return [
+        InputProblem(
+            _FILE,
+            f"treatment_first = {unknown} is not a value of column {order!r}",
+            f"choose from {', '.join(sorted(available)) or 'none'}",
+        )
+    ]
 
 
 def _check_moderators(

@@ -78,6 +78,9 @@ def _sessions(resolution: Resolution, observed: Observed) -> list[str]:
     if design is not None and design.control_baseline:
         lines.append(f"control_baseline = {_quoted(design.control_baseline)}")
         lines.append(f"control_followup = {_quoted(design.control_followup)}")
+    if design is not None and design.order:
+        lines.append(f"order = {_quoted(design.order)}")
+        lines.append(f"treatment_first = {_list(design.treatment_first)}")
     return lines
 
 

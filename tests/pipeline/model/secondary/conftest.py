@@ -77,6 +77,7 @@ def study_of() -> Callable[..., SecondaryData]:
             levels=levels_of(visits),
             baseline_halves=(visits.baseline, visits.followup),
             log_sd=np.random.default_rng(seed).normal(0, 0.1, (len(visits.baseline), 2, N_REGIONS)),
+            treatment_first=(np.arange(len(visits.baseline)) % 2).astype(float),
             motion=motion_of(visits, seed),
             moderators={"dose": np.random.default_rng(seed).normal(20, 5, len(visits.baseline))},
         )

@@ -40,6 +40,8 @@ def test_sessions(observed, keys, sentence):
         ({"moderators": ("empty",)}, "moderator 'empty' is n/a for every participant with data"),
         ({"moderators": ("BDI",)}, "moderator 'BDI' is n/a for every participant with data at"),
         ({"moderators": ("PHQ",)}, "moderator 'PHQ' cannot be used: it has thousands"),
+        ({"order": "seq"}, "order 'seq' is not in the data; available are empty, sex"),
+        ({"order": "sex", "treatment_first": ("M",)}, "treatment_first = ['M'] is not a value of"),
         ({"factor": "cbt"}, "factor 'cbt' is not in the data"),
         ({"factor": "sex"}, "has the levels F"),
         ({"factor": "sex", "factor_levels": ("F", "F")}, "state which two are compared"),
