@@ -24,6 +24,7 @@ from circuitshift.pipeline.measure.given.runs import matrix_output, series_outpu
 from circuitshift.pipeline.measure.outputs import (
     RunOutput,
     desc_of,
+    global_amplitude,
     percent_of_mean,
     stem_of,
     write_product,
@@ -278,6 +279,7 @@ def _from_bold(
                     float("nan") if blocks is None else blocks.median_tsnr,
                     tuple(view_files),
                     global_signal_removed=strategy.gsr,
+                    global_signal_percent=global_amplitude(series, regressors.keep),
                     amplitude_percent=percent_of_mean(deviation, series, regressors.keep),
                 )
         except CircuitshiftError as error:

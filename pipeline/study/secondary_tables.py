@@ -14,6 +14,7 @@ from circuitshift.pipeline.model.secondary.secondary import (
 from circuitshift.pipeline.study import pairing
 from circuitshift.pipeline.study import tables as group_tables
 from circuitshift.pipeline.study.signals.amplitude import log_amplitude
+from circuitshift.pipeline.study.signals.arousal import arousal_of_visits
 from circuitshift.pipeline.study.signals.motion import visit_motion
 from circuitshift.pipeline.study.verdict_file import Context, Fitted, baseline_halves
 
@@ -50,6 +51,7 @@ def write_secondary(context: Context, fitted: Fitted, folder: Path) -> Secondary
         moderators=fitted.cohort.moderators,
         motion=visit_motion(context, fitted),
         log_sd=log_amplitude(context, fitted),
+        arousal=arousal_of_visits(context, fitted),
         treatment_first=fitted.cohort.treatment_first,
     )
     found = secondary_analyses(data)

@@ -221,6 +221,7 @@ def cut_output(
         keep=keep,
         cut_at_min=minutes,
         amplitude_percent=None,  # that of the complete run
+        global_signal_percent=float("nan"),
     )
 
 
@@ -277,6 +278,7 @@ def concatenate_series(
         notes=(),
         cut_at_min=None,
         amplitude_percent=None,
+        global_signal_percent=float("nan"),
         sources=tuple(runs[k].path.name for k in usable),
     )
     # minutes and motion of the parts were already compared with their thresholds

@@ -82,6 +82,8 @@ class SecondaryData:
     treatment_first : ndarray, shape (n_participants,), optional
         In a crossover, 1 if the treatment came before the control condition, 0 if after it, and NaN
         if this is unknown.
+    arousal : mapping of str to ndarray, shape (n_participants, n_visits)
+        Measures of arousal at the visits of `VisitMotion.mean_fd_mm`; NaN where unavailable.
     """
 
     analysis: Analysis
@@ -96,6 +98,7 @@ class SecondaryData:
     motion: VisitMotion | None = None
     log_sd: Floats | None = None
     treatment_first: Floats | None = None
+    arousal: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def features(self) -> FeatureSpace:

@@ -27,6 +27,7 @@ from circuitshift.pipeline.model.secondary.record import (
     SecondaryTable,
 )
 from circuitshift.pipeline.model.secondary.rivals.amplitude import AMPLITUDE
+from circuitshift.pipeline.model.secondary.rivals.arousal import AROUSAL
 from circuitshift.pipeline.model.secondary.rivals.baseline_selection import BASELINE_SELECTION
 from circuitshift.pipeline.model.secondary.rivals.moderators import MODERATORS
 from circuitshift.pipeline.model.secondary.rivals.motion import MOTION
@@ -54,6 +55,7 @@ ANALYSES: tuple[SecondaryAnalysis, ...] = (
     AMPLITUDE,
     ORDER,
     BASELINE_SELECTION,
+    AROUSAL,
 )
 #: Streams of random numbers of the earliest analyses, whose results must not change. Analyses with
 #: the same number draw from one stream in turn. Each other analysis has its own stream.

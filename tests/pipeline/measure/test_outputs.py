@@ -13,6 +13,7 @@ from circuitshift.pipeline.measure.outputs import (
     command_record,
     desc_of,
     estimator_of,
+    global_amplitude,
     outputs_of,
     percent_of_mean,
     runs_table,
@@ -68,6 +69,21 @@ def test_the_amplitude_is_relative_to_the_mean_of_retained_volumes():
     assert percent_of_mean(np.full(3, np.nan), series) is None
 
 
+def test_the_amplitude_of_the_global_signal_is_that_of_the_mean_over_regions():
+    rng = np.random.default_rng(3)
+    common = rng.normal(0, 0.5, 400)  # percent
+    drift = np.linspace(0, 5, 400)
+    own = rng.normal(0, 0.3, (400, 50))
+    mean = rng.uniform(500, 2000, 50)
+    series = mean * (1 + (common[:, None] + drift[:, None] + own) / 100)
+    keep = np.arange(400) >= 10
+    found = global_amplitude(series, keep)
+    assert found == pytest.approx(common[keep].std(), rel=0.05)
+    with_missing = np.column_stack([series, np.full(400, np.nan), np.zeros(400)])
+    assert global_amplitude(with_missing, keep) == pytest.approx(found)
+    assert np.isnan(global_amplitude(series - series.mean(axis=0), keep))
+
+
 def test_the_primary_strategy_has_no_description():
     settings, strategies = AnalysisSettings(), load_strategies()
     assert desc_of(strategies["24p+acompcor"], settings) == ""
@@ -88,6 +104,7 @@ def test_row_and_json_file_describe_the_run(tmp_path):
     output = output_of(
         series=series, keep=keep, fd_mm=np.full(60, 0.1),
         median_tsnr=42.0, amplitude_percent=np.array([0.5, 0.25, np.nan]),
+        global_signal_percent=0.4,
     )  # fmt: skip
     settings = AnalysisSettings(circuits=("mine.toml",), min_minutes=1.0)
     row = write_product(output, run_of(), settings, out_dir=tmp_path, sidecar={"CodeHash": "x"})
@@ -108,6 +125,7 @@ def test_row_and_json_file_describe_the_run(tmp_path):
     assert sorted(name.rpartition("_")[2] for name in content["Files"]) == sorted(ends)
     (about,) = tmp_path.rglob("*_timeseries.json")
     amplitude = tables.read_json(about)["StandardDeviationPercent"]
+    assert tables.read_json(about)["GlobalSignalStandardDeviationPercent"] == 0.4
     assert amplitude == {"a": 0.5, "b": 0.25, "c": None}
     (outliers,) = tmp_path.rglob("*_outliers.tsv")
     marked = tables.read_table(outliers).numbers("framewise_displacement")

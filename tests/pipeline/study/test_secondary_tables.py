@@ -35,7 +35,9 @@ def study(*, visits, days=(), fd=0.2):
     }
     design = Design("pre", "post", visits=visits, days=days)
     cohort = assemble(sessions, MEMBERS, Design("pre", "post"))
-    context = SimpleNamespace(design=design, members=MEMBERS, measurements=SimpleNamespace(rows=[]))
+    context = SimpleNamespace(
+        design=design, members=MEMBERS, measurements=SimpleNamespace(rows=[], participants={})
+    )
     return context, SimpleNamespace(cohort=cohort, sessions=sessions)
 
 

@@ -6,9 +6,9 @@ treatment. With the reliability rho of the measurement, mean X of the selected p
 mu of the population, the expected change is -(1 - rho) (X - mu) (Galton 1886; Davis 1976,
 American Journal of Epidemiology 104:493-498). With two randomised arms it is the same in both arms
 and cancels. With one arm it is part of the change, and sign flips do not account for it. Selection
-also restricts the range at baseline, so that participants vary less at baseline than at follow-up; the
-variances of the two visits are compared by the test of Pitman (1939, Biometrika 31:9-12)
-and Morgan.
+also restricts the range at baseline, so that participants vary less at baseline than at follow-up;
+the variances of the two visits are compared by the test of Pitman (1939, Biometrika 31:9-12) and
+Morgan.
 """
 
 from typing import NamedTuple

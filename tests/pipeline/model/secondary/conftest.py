@@ -78,6 +78,9 @@ def study_of() -> Callable[..., SecondaryData]:
             baseline_halves=(visits.baseline, visits.followup),
             log_sd=np.random.default_rng(seed).normal(0, 0.1, (len(visits.baseline), 2, N_REGIONS)),
             treatment_first=(np.arange(len(visits.baseline)) % 2).astype(float),
+            arousal={
+                "heart rate": np.random.default_rng(seed).normal(70, 8, (len(visits.baseline), 2))
+            },
             motion=motion_of(visits, seed),
             moderators={"dose": np.random.default_rng(seed).normal(20, 5, len(visits.baseline))},
         )
