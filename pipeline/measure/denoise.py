@@ -475,6 +475,39 @@ def clean(
     TooLittleDataError
         If fewer than `MIN_DOF` degrees of freedom remain.
 
+    See Also
+    --------
+    clean_and_scale : The same, with the standard deviations before standardisation.
+    """
+    cleaned, _, retained = clean_and_scale(series, regressors, strategy, t_r_s)
+    return cleaned, retained
+
+
+def clean_and_scale(
+    series: Floats, regressors: Regressors, strategy: Strategy, t_r_s: float
+) -> tuple[Floats, Floats, RetainedData]:
+    """Denoise and standardise series like `clean`, and return their standard deviations as well.
+
+    Parameters
+    ----------
+    series, regressors, strategy, t_r_s
+        As in `clean`.
+
+    Returns
+    -------
+    cleaned : ndarray, shape (n_retained, n_regions)
+        Denoised series with mean 0 and sample variance 1.
+    deviation : ndarray, shape (n_regions,)
+        Standard deviation of the denoised series before standardisation, in the unit of `series`;
+        NaN for missing and constant regions.
+    retained : RetainedData
+        Numbers of volumes, minutes, degrees of freedom and motion.
+
+    Raises
+    ------
+    TooLittleDataError
+        If fewer than `MIN_DOF` degrees of freedom remain.
+
     Notes
     -----
     Values equal those of `nilearn.signal.clean`. The residual degrees of freedom are the number of
@@ -505,22 +538,28 @@ def clean(
     signals = signals - basis @ (basis.T @ signals)
     signals = signals - signals.mean(axis=0)
     spread = signals.std(axis=0, ddof=1)
+    deviation = np.full(series.shape[1], np.nan)
+    deviation[available] = np.where(spread < np.finfo(float).eps, np.nan, spread)
     spread[spread < np.finfo(float).eps] = 1.0
     cleaned = np.full((n, series.shape[1]), np.nan)
     cleaned[:, available] = signals / spread
     remaining = signals.var(axis=0)[variance > 0] / variance[variance > 0]
     retained_fd = fd[keep & np.isfinite(fd)]
     n_dummy = min(regressors.n_dummy, keep.size)
-    return cleaned, RetainedData(
-        n_volumes=keep.size,
-        n_dummy=n_dummy,
-        n_censored=int(keep.size - n - n_dummy),
-        n_retained=n,
-        minutes=minutes,
-        n_regressors=rank,
-        residual_dof=float(dof),
-        mean_fd_mm=float(retained_fd.mean()) if retained_fd.size else float("nan"),
-        variance_removed=1 - float(np.median(remaining)) if remaining.size else float("nan"),
+    return (
+        cleaned,
+        deviation,
+        RetainedData(
+            n_volumes=keep.size,
+            n_dummy=n_dummy,
+            n_censored=int(keep.size - n - n_dummy),
+            n_retained=n,
+            minutes=minutes,
+            n_regressors=rank,
+            residual_dof=float(dof),
+            mean_fd_mm=float(retained_fd.mean()) if retained_fd.size else float("nan"),
+            variance_removed=1 - float(np.median(remaining)) if remaining.size else float("nan"),
+        ),
     )
 
 

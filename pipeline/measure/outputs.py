@@ -82,6 +82,12 @@ class RunOutput:
         Name of the visit in whose concatenated series this run is contained; empty otherwise.
     sources : tuple of str
         File names of the runs of which these are the concatenated series; empty for a run.
+    amplitude_percent : ndarray, shape (n_regions,), optional
+        Standard deviation of each denoised series before standardisation, in percent of the mean
+        signal of the region (`percent_of_mean`); None if it is unknown for `series`.
+    global_signal_percent : float
+        Standard deviation of the mean over regions before denoising, in percent of the mean signal
+        (`global_amplitude`); NaN if it is unknown.
     """
 
     atlas: Atlas
@@ -104,6 +110,67 @@ class RunOutput:
     cut_at_min: float | None = None
     part_of: str = ""
     sources: tuple[str, ...] = ()
+    amplitude_percent: Floats | None = None
+    global_signal_percent: float = float("nan")
+
+
+def global_amplitude(series: Floats, keep: npt.NDArray[np.bool_]) -> float:
+    """Compute the amplitude of the global signal before denoising.
+
+    Parameters
+    ----------
+    series : ndarray, shape (n_volumes, n_regions)
+        Regional series before denoising; NaN for missing regions.
+    keep : ndarray of bool, shape (n_volumes,)
+        Retained volumes.
+
+    Returns
+    -------
+    float
+        Standard deviation over the retained volumes of the mean over regions, each in percent of
+        its temporal mean, after removal of a linear trend. NaN if no region has a positive mean
+        that exceeds five standard deviations.
+    """
+    used = series[keep][:, np.isfinite(series[keep]).all(axis=0)]
+    mean, deviation = used.mean(axis=0), used.std(axis=0)
+    used, mean = used[:, mean > 5 * deviation], mean[mean > 5 * deviation]
+    if not used.size or keep.sum() < 4:
+        return float("nan")
+    whole = 100 * (used / mean).mean(axis=1)
+    time = np.flatnonzero(keep)
+    trend = np.column_stack([np.ones(len(time)), time])
+    left = whole - trend @ np.linalg.lstsq(trend, whole, rcond=None)[0]
+    return float(left.std(ddof=2))
+
+
+def percent_of_mean(
+    deviation: Floats, series: Floats, keep: npt.NDArray[np.bool_] | None = None
+) -> Floats | None:
+    """Divide standard deviations by the temporal mean of each region, which removes scanner gain.
+
+    Parameters
+    ----------
+    deviation : ndarray, shape (n_regions,)
+        Standard deviations, in the unit of `series`.
+    series : ndarray, shape (n_volumes, n_regions)
+        Series from which the mean was not removed.
+    keep : ndarray of bool, shape (n_volumes,), optional
+        Volumes of which the mean is computed; all by default.
+
+    Returns
+    -------
+    ndarray, shape (n_regions,), or None
+        Percent of the mean; NaN for missing regions. None if the mean of most regions is less than
+        five standard deviations, as in series whose mean was removed.
+    """
+    used = series if keep is None else series[keep]
+    mean = used.mean(axis=0)
+    with np.errstate(invalid="ignore"):
+        has_mean = mean > 5 * deviation
+    available = np.isfinite(deviation)
+    if not available.any() or has_mean[available].mean() < 0.5:
+        return None
+    return np.where(has_mean, 100 * deviation / np.where(has_mean, mean, 1.0), np.nan)
 
 
 def stem_of(run: Run) -> str:
@@ -205,6 +272,12 @@ def write_product(
     }
     if output.series is not None:
         about = common | {"SamplingFrequency": None if not run.t_r_s else 1 / run.t_r_s}
+        if np.isfinite(output.global_signal_percent):
+            about["GlobalSignalStandardDeviationPercent"] = round(output.global_signal_percent, 6)
+        if output.amplitude_percent is not None:
+            about["StandardDeviationPercent"] = dict(
+                zip(labels, output.amplitude_percent.round(6).tolist(), strict=True)
+            )
         tables.write_series(out_dir / files["timeseries"], labels, output.series, sidecar=about)
     if output.coverage is not None and output.parcels is not None:
         tables.write_table(

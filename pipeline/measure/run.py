@@ -21,7 +21,14 @@ from circuitshift.pipeline.measure import quality_images as views
 from circuitshift.pipeline.measure import voxelwise as voxels
 from circuitshift.pipeline.measure.atlas_files import atlas_for
 from circuitshift.pipeline.measure.given.runs import matrix_output, series_output
-from circuitshift.pipeline.measure.outputs import RunOutput, desc_of, stem_of, write_product
+from circuitshift.pipeline.measure.outputs import (
+    RunOutput,
+    desc_of,
+    global_amplitude,
+    percent_of_mean,
+    stem_of,
+    write_product,
+)
 from circuitshift.pipeline.measure.visits import combine
 from circuitshift.pipeline.records import AnalysisSettings, Run, Strategy
 
@@ -254,7 +261,9 @@ def _from_bold(
                 parts, extraction.series, extraction.coverage, strict=False
             ):
                 series = np.where(coverage >= settings.min_coverage, raw, np.nan)
-                cleaned, retained = denoise.clean(series, regressors, strategy, run.t_r_s)
+                cleaned, deviation, retained = denoise.clean_and_scale(
+                    series, regressors, strategy, run.t_r_s
+                )
                 yield RunOutput(
                     part.atlas,
                     strategy.name,
@@ -270,6 +279,8 @@ def _from_bold(
                     float("nan") if blocks is None else blocks.median_tsnr,
                     tuple(view_files),
                     global_signal_removed=strategy.gsr,
+                    global_signal_percent=global_amplitude(series, regressors.keep),
+                    amplitude_percent=percent_of_mean(deviation, series, regressors.keep),
                 )
         except CircuitshiftError as error:
             row = failed_row(stem_of(run), run.session, error_code(error), str(error))

@@ -13,6 +13,8 @@ from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.stats.combat import harmonise_sites
 from circuitshift.pipeline.study import pairing
+from circuitshift.pipeline.study.protocol.condition_order import treatment_first
+from circuitshift.pipeline.study.resolution.observe import acquisition_days
 from circuitshift.pipeline.study.study_file import Design
 
 __all__ = [
@@ -127,6 +129,7 @@ def study_members(
     coded, notes = _code_covariates(main, design.covariates)
     members: list[pairing.Member] = []
     of_design = _design_variables(main, design)
+    order = _order_of_conditions(measurements, design)
     for name, labels in measurements.labels.items():
         table = measurements.participants[name]
         sites = _column(measurements.participants[name], design.site) if name else {}
@@ -136,6 +139,7 @@ def study_members(
             values = tuple(column.get(label, np.nan) for column in coded.values())
             role = design.role_of(row, label=f"sub-{label}", data_set=name)
             variables = {"covariates": values} | of_design.get(label, {})
+            variables |= {"treatment_first": order.get(label)}
             variables = {"site": sites.get(label, "")} if name else variables
             members.append(pairing.Member(key, design.group_of(row), role, **variables))
     return tuple(members), replace(design, covariates=tuple(coded)), notes
@@ -214,6 +218,7 @@ def _design_variables(participants: ParticipantTable, design: Design) -> dict[st
     sites = participants.visits.get(design.site, {})
     fixed = {} if sites else _column(participants, design.site)
     visits = (design.baseline, design.followup)
+    moderators = _moderators(participants, design)
     out: dict[str, dict[str, Any]] = {}
     for label in participants.labels:
         site = [sites.get((label, session), fixed.get(label, "")) for session in visits]
@@ -222,8 +227,37 @@ def _design_variables(participants: ParticipantTable, design: Design) -> dict[st
         out[label] = {
             "factor": level == with_ if design.factor and level in (without, with_) else None,
             "symptom": after - before,
+            "moderators": tuple((name, values[label]) for name, values in moderators.items()),
             "site": site[0] if site[0] == site[1] else f"{site[0]} to {site[1]}",
         }
+    return out
+
+
+def _order_of_conditions(measurements: GroupInput, design: Design) -> dict[str, bool]:
+    """Return whether the treatment came first, for participants of the main data set."""
+    if not design.control_baseline:
+        return {}
+    main = measurements.participants[""]
+    columns = {design.order: _column(main, design.order)}
+    visits = [design.followup, design.control_followup]
+    dates = {} if design.order else acquisition_days(main, dict.fromkeys(main.labels, visits))
+    return treatment_first(design, columns, dates, main.labels)
+
+
+def _moderators(participants: ParticipantTable, design: Design) -> dict[str, dict[str, float]]:
+    """Return the moderators of each participant; of a score by session, its change."""
+    out: dict[str, dict[str, float]] = {}
+    for name in design.moderators:
+        if name not in participants.columns and name in participants.visits:
+            scores = participants.scores(name)
+            out[f"change of {name}"] = {
+                label: scores.get((label, design.followup), np.nan)
+                - scores.get((label, design.baseline), np.nan)
+                for label in participants.labels
+            }
+        else:
+            values = map(float, participants.numbers(name))
+            out[name] = dict(zip(participants.labels, values, strict=True))
     return out
 
 

@@ -99,6 +99,10 @@ class Member:
         Change of the symptom score; NaN if unavailable.
     site : str
         Site of the scanner; ``A to B`` if it changed between visits.
+    moderators : tuple of (str, float)
+        Name and value of each moderator of the change; NaN if unavailable.
+    treatment_first : bool, optional
+        In a crossover, whether the treatment came before the control condition; None if unknown.
     """
 
     participant: str
@@ -108,6 +112,8 @@ class Member:
     factor: bool | None = None
     symptom: float = np.nan
     site: str = ""
+    moderators: tuple[tuple[str, float], ...] = ()
+    treatment_first: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +189,21 @@ class Cohort:
         """Change of the symptom score of each of `pairs`; None if unavailable for all."""
         values = np.array([member.symptom for member in self.pairs])
         return values if np.isfinite(values).any() else None
+
+    @property
+    def moderators(self) -> dict[str, Floats]:
+        """Values of each moderator, in the order of `pairs`; NaN if unavailable."""
+        values = [dict(member.moderators) for member in self.pairs]
+        names = dict.fromkeys(name for own in values for name in own)
+        return {name: np.array([own.get(name, np.nan) for own in values]) for name in names}
+
+    @property
+    def treatment_first(self) -> Floats | None:
+        """Order of the conditions of each of `pairs`, NaN if unknown; None without a crossover."""
+        if self.control_baseline is None:
+            return None
+        order = [member.treatment_first for member in self.pairs]
+        return np.array([np.nan if first is None else float(first) for first in order])
 
     @property
     def site(self) -> npt.NDArray[np.intp] | None:

@@ -13,6 +13,9 @@ from circuitshift.pipeline.model.secondary.secondary import (
 )
 from circuitshift.pipeline.study import pairing
 from circuitshift.pipeline.study import tables as group_tables
+from circuitshift.pipeline.study.signals.amplitude import log_amplitude
+from circuitshift.pipeline.study.signals.arousal import arousal_of_visits
+from circuitshift.pipeline.study.signals.motion import visit_motion
 from circuitshift.pipeline.study.verdict_file import Context, Fitted, baseline_halves
 
 __all__ = ["write_secondary"]
@@ -45,6 +48,11 @@ def write_secondary(context: Context, fitted: Fitted, folder: Path) -> Secondary
         rng=np.random.default_rng([context.design.seed, 1]),
         levels=_levels(context, fitted),
         baseline_halves=baseline_halves(context, fitted),
+        moderators=fitted.cohort.moderators,
+        motion=visit_motion(context, fitted),
+        log_sd=log_amplitude(context, fitted),
+        arousal=arousal_of_visits(context, fitted),
+        treatment_first=fitted.cohort.treatment_first,
     )
     found = secondary_analyses(data)
     for analysis in ANALYSES:

@@ -29,6 +29,8 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
         "followup": (str, "label of the session after treatment"),
         "control_baseline": (str, "crossover: session before the control condition"),
         "control_followup": (str, "crossover: session after the control condition"),
+        "order": (str, "crossover: column of participants.tsv with the order of the conditions"),
+        "treatment_first": (list, "its values in which the treatment came first"),
         "visits": (list, "all sessions in temporal order, for trajectories"),
         "days": (dict, "days since baseline of each session: {pre = 0, week2 = 14}"),
     },
@@ -51,6 +53,10 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
         "factor": (str, "column with a second treatment, crossed with the first"),
         "factor_levels": (list, "its two levels: without, with"),
         "symptom": (str, "score by session whose change is related to that of connectivity"),
+        "moderators": (
+            list,
+            "columns of participants.tsv (dose), or scores by session whose change is taken (BDNF)",
+        ),
         "weighted": (bool, "weight participants by the degrees of freedom of their visits"),
         "background": (str, "edges to which the global model is fitted: all, disjoint or matched"),
         "global_signal_removed": (
@@ -101,6 +107,11 @@ class Design:
         Name of the data set that contains the reference group; empty for the main data set.
     control_baseline, control_followup : str
         In a crossover, the sessions before and after the control condition; otherwise empty.
+    order : str
+        In a crossover, column of ``participants.tsv`` with the order of the conditions. If empty,
+        the order follows from the dates of acquisition, where these are available.
+    treatment_first : tuple of str
+        Values of this column in which the treatment came first.
     visits : tuple of str
         All sessions in temporal order, for the analysis of trajectories; may be empty.
     days : tuple of (str, float)
@@ -116,6 +127,9 @@ class Design:
         Whether edges are harmonised across sites (`circuitshift.pipeline.stats.combat`).
     symptom : str
         Score by session whose change is related to the change of connectivity.
+    moderators : tuple of str
+        Continuous moderators of the change: columns of ``participants.tsv``, or scores by session,
+        of which the change is taken.
     weighted : bool
         Whether participants are weighted by the precision of their change
         (`circuitshift.pipeline.study.pairing.precision_weights`).
@@ -172,6 +186,8 @@ class Design:
     reference_dataset: str = ""
     control_baseline: str = ""
     control_followup: str = ""
+    order: str = ""
+    treatment_first: tuple[str, ...] = ()
     visits: tuple[str, ...] = ()
     days: tuple[tuple[str, float], ...] = ()
     factor: str = ""
@@ -179,6 +195,7 @@ class Design:
     site: str = ""
     harmonise: bool = False
     symptom: str = ""
+    moderators: tuple[str, ...] = ()
     weighted: bool = False
     background: Background = "all"
     covariates: tuple[str, ...] = ()
@@ -209,6 +226,17 @@ class Design:
             raise DesignError(
                 "a crossover needs control_baseline and control_followup under [sessions] of the "
                 "study file; one of them is missing"
+            )
+        if bool(self.order) != bool(self.treatment_first):
+            raise DesignError(
+                "the order of the conditions needs order, a column of participants.tsv, and "
+                "treatment_first, its values in which the treatment came first; give both under "
+                "[sessions] of the study file"
+            )
+        if self.order and not self.control_baseline:
+            raise DesignError(
+                "order applies to a crossover; remove it from [sessions] of the study file, or "
+                "give control_baseline and control_followup"
             )
         if self.control_baseline and self.control:
             raise DesignError(

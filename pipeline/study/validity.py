@@ -58,6 +58,8 @@ def origins_of(
         Hash by input.
     """
     scans = [path for d in data_sets for path in sorted(d.participants.glob("**/*_scans.tsv"))]
+    found = (sorted(d.participants.glob("**/*_physio.*")) for d in data_sets)
+    recordings = [path for paths in found for path in paths]
     by_name = tuple(Path(file).name for file in settings.circuits)
     files = [Path(file) for file in (*settings.circuits, *settings.strategy_files)]
     plan = out_dir / "group" / "plan.json"
@@ -65,6 +67,7 @@ def origins_of(
         "results": results_hash(data_sets, digests),
         "participants": hash_of([_participants_of(d) for d in data_sets]),
         "dates": hash_of([_digest(path, digests) for path in scans]),
+        "recordings": hash_of([_digest(path, digests) for path in recordings]),
         "selection": hash_of(recorded_selection(data_sets)),
         "ratings": ratings_hash(ratings),
         "study file": hash_of(stated.stated),

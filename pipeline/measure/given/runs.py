@@ -21,7 +21,7 @@ from circuitshift.pipeline.measure.given.companions import (
 from circuitshift.pipeline.measure.given.declared import declared_about
 from circuitshift.pipeline.measure.given.matrix_values import list_regions, to_correlations
 from circuitshift.pipeline.measure.given.retained import retained_volumes
-from circuitshift.pipeline.measure.outputs import RunOutput
+from circuitshift.pipeline.measure.outputs import RunOutput, percent_of_mean
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, Run
 
 __all__ = ["matrix_output", "series_output"]
@@ -82,6 +82,7 @@ def series_output(run: Run, settings: AnalysisSettings, out_dir: Path) -> RunOut
         notes=tuple(notes),
         global_signal_removed=declared.global_signal_removed,
         given={"GlobalSignalDeclaredBy": declared.source, "TakenFor": "series"},
+        amplitude_percent=percent_of_mean(series.std(axis=0, ddof=1), series),
     )
 
 

@@ -214,7 +214,14 @@ def cut_output(
     minutes = _volume_min(output) * n_used
     retained = replace(before, n_retained=n_used, minutes=minutes, residual_dof=dof, mean_fd_mm=fd)
     return replace(
-        output, matrix=matrix, retained=retained, series=series, keep=keep, cut_at_min=minutes
+        output,
+        matrix=matrix,
+        retained=retained,
+        series=series,
+        keep=keep,
+        cut_at_min=minutes,
+        amplitude_percent=None,  # that of the complete run
+        global_signal_percent=float("nan"),
     )
 
 
@@ -270,6 +277,8 @@ def concatenate_series(
         views=(),
         notes=(),
         cut_at_min=None,
+        amplitude_percent=None,
+        global_signal_percent=float("nan"),
         sources=tuple(runs[k].path.name for k in usable),
     )
     # minutes and motion of the parts were already compared with their thresholds

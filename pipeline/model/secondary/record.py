@@ -20,9 +20,33 @@ __all__ = [
     "SecondaryResult",
     "SecondaryRow",
     "SecondaryTable",
+    "VisitMotion",
 ]
 
 SecondaryRow = Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VisitMotion:
+    """Head motion at each visit, and edges of the volumes with less and with more motion.
+
+    Parameters
+    ----------
+    mean_fd_mm : ndarray, shape (n_participants, n_visits)
+        Mean framewise displacement of baseline and follow-up and, in a crossover, of baseline and
+        follow-up of the control condition, mm; NaN where unavailable.
+    lone_fd_mm : ndarray, shape (n_baseline_only,)
+        Mean framewise displacement of the participants with a baseline only, mm.
+    low_change, high_change : ndarray, shape (n_participants, n_features), optional
+        Change of the features, estimated at each visit from the half of the retained volumes with
+        less, and with more motion; NaN for participants without series. None if no series are at
+        hand.
+    """
+
+    mean_fd_mm: Floats
+    lone_fd_mm: Floats
+    low_change: Floats | None = None
+    high_change: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +72,18 @@ class SecondaryData:
     baseline_halves : tuple of two ndarray, shape (n_participants, n_features), optional
         Features of the first and the second half of the baseline runs; None if the regional
         series of a participant are not available.
+    moderators : mapping of str to ndarray, shape (n_participants,)
+        Moderators of the change that the study file names; NaN for participants without a value.
+    motion : VisitMotion, optional
+        Head motion at each visit.
+    log_sd : ndarray, shape (n_participants, n_visits, n_regions), optional
+        Natural logarithm of the standard deviation of each region's denoised series, at the visits
+        of `VisitMotion.mean_fd_mm`; NaN where unavailable.
+    treatment_first : ndarray, shape (n_participants,), optional
+        In a crossover, 1 if the treatment came before the control condition, 0 if after it, and NaN
+        if this is unknown.
+    arousal : mapping of str to ndarray, shape (n_participants, n_visits)
+        Measures of arousal at the visits of `VisitMotion.mean_fd_mm`; NaN where unavailable.
     """
 
     analysis: Analysis
@@ -58,6 +94,11 @@ class SecondaryData:
     rng: np.random.Generator
     levels: Levels | None = None
     baseline_halves: tuple[Floats, Floats] | None = None
+    moderators: Mapping[str, Floats] = field(default_factory=dict)
+    motion: VisitMotion | None = None
+    log_sd: Floats | None = None
+    treatment_first: Floats | None = None
+    arousal: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def features(self) -> FeatureSpace:

@@ -26,6 +26,12 @@ from circuitshift.pipeline.model.secondary.record import (
     SecondaryResult,
     SecondaryTable,
 )
+from circuitshift.pipeline.model.secondary.rivals.amplitude import AMPLITUDE
+from circuitshift.pipeline.model.secondary.rivals.arousal import AROUSAL
+from circuitshift.pipeline.model.secondary.rivals.baseline_selection import BASELINE_SELECTION
+from circuitshift.pipeline.model.secondary.rivals.moderators import MODERATORS
+from circuitshift.pipeline.model.secondary.rivals.motion import MOTION
+from circuitshift.pipeline.model.secondary.rivals.order import ORDER
 from circuitshift.pipeline.model.secondary.specification import SPECIFICATION
 from circuitshift.pipeline.model.secondary.trajectories import TRAJECTORIES
 from circuitshift.pipeline.model.verdict import Estimate
@@ -44,6 +50,12 @@ ANALYSES: tuple[SecondaryAnalysis, ...] = (
     RANDOM_CIRCUITS,
     CHANGE_MAPS,
     SPECIFICATION,
+    MODERATORS,
+    MOTION,
+    AMPLITUDE,
+    ORDER,
+    BASELINE_SELECTION,
+    AROUSAL,
 )
 #: Streams of random numbers of the earliest analyses, whose results must not change. Analyses with
 #: the same number draw from one stream in turn. Each other analysis has its own stream.

@@ -321,8 +321,9 @@ def symptom_by_change(
     across: str,
     key: str,
     alt: str,
+    lines: bool = False,
 ) -> str:
-    """Draw the change of connectivity against the change of a symptom, one panel per term.
+    """Draw the change of connectivity against a symptom or a moderator, one panel per term.
 
     Parameters
     ----------
@@ -333,6 +334,8 @@ def symptom_by_change(
         Label of the axis of the symptom.
     key, alt : str
         Prefix of ids, and description.
+    lines : bool
+        Whether the least-squares line of each arm is drawn with its 95 % confidence band.
 
     Returns
     -------
@@ -351,6 +354,11 @@ def symptom_by_change(
         for arm, (symptom, change) in arms.items():
             colour, marker = ARM_LOOKS.get(arm, (SOFT, "o"))
             ax.plot(symptom, change, marker, color=colour, markersize=4, alpha=0.8)
+            band = confidence_band(symptom, change) if lines else None
+            if band is not None:
+                at, fitted, half = band
+                ax.plot(at, fitted, color=colour, linewidth=1.4)
+                ax.fill_between(at, fitted - half, fitted + half, color=colour, alpha=0.15, lw=0)
         ax.set_title(short_name(title, 30), fontsize=8.5)
         ax.tick_params(labelsize=7)
     for ax in axes[:, 0]:
@@ -364,6 +372,36 @@ def symptom_by_change(
     ]
     figure.legend(handles=handles, loc="upper left", ncols=2)
     return to_svg(figure, key=key, alt=alt)
+
+
+def confidence_band(x: Floats, y: Floats) -> tuple[Floats, Floats, Floats] | None:
+    """Fit a line, and compute the confidence band of its height within the range of the data.
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (n_participants,)
+        Values of participants; participants with missing values are omitted.
+
+    Returns
+    -------
+    tuple of three ndarray, shape (50,), or None
+        Positions, height of the line, and half of the 95 % interval (t distribution). None with
+        fewer than three participants or constant `x`.
+    """
+    from scipy.special import stdtrit  # noqa: PLC0415 - half a second of import
+
+    available = np.isfinite(x) & np.isfinite(y)
+    x, y = x[available], y[available]
+    if len(x) < 3 or np.ptp(x) == 0:
+        return None
+    centred = x - x.mean()
+    square = centred @ centred
+    slope = centred @ y / square
+    residual = y - y.mean() - slope * centred
+    sigma = np.sqrt(residual @ residual / (len(x) - 2))
+    at = np.linspace(x.min(), x.max(), 50)
+    half = stdtrit(len(x) - 2, 0.975) * sigma * np.sqrt(1 / len(x) + (at - x.mean()) ** 2 / square)
+    return at, y.mean() + slope * (at - x.mean()), half
 
 
 @styled

@@ -16,6 +16,7 @@ from circuitshift.pipeline.reports.study.methods import methods_section
 from circuitshift.pipeline.reports.study.participants import participants_section, quality_section
 from circuitshift.pipeline.reports.study.secondary import (
     detectable_section,
+    moderator_section,
     secondary_section,
     symptom_section,
 )
@@ -36,6 +37,7 @@ SECTIONS: tuple[Section[StudyReport], ...] = (
     Section("sensitivity", "Sensitivity analyses", sensitivity_section),
     Section("quality", "Data quality", quality_section),
     Section("symptoms", "Symptoms", symptom_section),
+    Section("moderators", "Moderators", moderator_section),
     Section("detectable", "Smallest detectable effects", detectable_section),
     Section("secondary", "Secondary analyses", secondary_section),
     Section("methods", "Methods", methods_section),

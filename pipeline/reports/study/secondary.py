@@ -1,4 +1,4 @@
-"""Sections of the study report: symptoms, detectable effects, and secondary analyses."""
+"""Sections of the study report: symptoms, moderators, detectable effects, secondary analyses."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,6 +7,7 @@ import numpy as np
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.model.secondary.record import SecondaryTable
+from circuitshift.pipeline.model.secondary.rivals.moderators import SLOPE_DIFFERENCE
 from circuitshift.pipeline.model.secondary.secondary import secondary_tables
 from circuitshift.pipeline.reports import wording
 from circuitshift.pipeline.reports.blocks import Block, Details, Figure, PageTable, Prose
@@ -18,6 +19,8 @@ from circuitshift.pipeline.stats.detectable import power_of_t
 __all__ = [
     "detectable_section",
     "detectable_tables",
+    "moderator_figure",
+    "moderator_section",
     "power_table",
     "secondary_section",
     "symptom_figure",
@@ -127,6 +130,105 @@ def symptom_figure(report: StudyReport) -> Figure | None:
 
 def _values(participants: Sequence[Row], arm: str, column: str) -> Floats:
     return np.array([wording.number(r.get(column)) for r in participants if r.get("arm") == arm])
+
+
+# -- moderators -----------------------------------------------------------------------------------
+
+
+def moderator_section(report: StudyReport) -> Iterator[Block | None]:
+    """Show how the change of connectivity depends on each moderator.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Yields
+    ------
+    Block or None
+        Nothing if the study file names no moderator.
+    """
+    rows = report.secondary.get("moderators") or ()
+    if not rows:
+        return
+    has_arms = any(row.get("effect") == SLOPE_DIFFERENCE for row in rows)
+    yield Prose(
+        "Slopes within arms are associations: participants with a larger value of the moderator "
+        "may differ in other ways, such as severity at baseline, and a value that was measured "
+        "after treatment may be a result of the change."
+        + " The difference between the slopes of the arms tests whether the effect of treatment "
+        "depends on the moderator." * has_arms
+    )
+    for number, name in enumerate(dict.fromkeys(str(row.get("moderator")) for row in rows)):
+        hits = [
+            str(row.get("term"))
+            for row in rows
+            if row.get("moderator") == name and wording.is_below(row, report.alpha)
+        ]
+        listed = ", ".join(dict.fromkeys(map(report.title, hits)))
+        yield Prose(
+            f"The change of {listed} is associated with {name}."
+            if hits
+            else f"No association between the change of connectivity and {name} was found."
+        )
+        yield moderator_figure(report, name, key=f"moderator{number}")
+
+
+def moderator_figure(report: StudyReport, name: str, *, key: str) -> Figure | None:
+    """Draw the change of connectivity against a moderator, strongest terms first.
+
+    Parameters
+    ----------
+    report : StudyReport
+    name : str
+        Name of the moderator.
+    key : str
+        Prefix of ids of the figure.
+
+    Returns
+    -------
+    Figure or None
+        None if no participant has a value.
+    """
+    from circuitshift.pipeline.reports import figures  # noqa: PLC0415
+
+    own = [row for row in report.secondary.get("moderators", ()) if row.get("moderator") == name]
+    ranked = sorted(own, key=lambda row: -abs(wording.number(row.get("statistic")) or 0))
+    values = {
+        row.get("participant_id"): wording.number(row.get("value"))
+        for row in report.secondary.get("moderator_values", ())
+        if row.get("moderator") == name
+    }
+    shown = [p for p in report.change if math.isfinite(values.get(p.get("participant_id"), np.nan))]
+    panels: dict[str, dict[str, tuple[Floats, Floats]]] = {}
+    for row in ranked:
+        term = str(row.get("term"))
+        column = f"{'global' if row.get('kind') == 'global' else 'specific'}_{term}"
+        if len(panels) < _MAX_SYMPTOM_PANELS and shown and column in shown[0]:
+            panels.setdefault(
+                report.short_title(term, 30),
+                {
+                    arm: (
+                        np.array([values[p.get("participant_id")] for p in own_arm]),
+                        _values(own_arm, arm, column),
+                    )
+                    for arm in ("treated", "control")
+                    if (own_arm := [p for p in shown if p.get("arm") == arm])
+                },
+            )
+    if not panels:
+        return None
+    return Figure(
+        figures.symptom_by_change(
+            list(panels.items()),
+            across=name,
+            key=key,
+            alt=alt_text(f"Change of connectivity against {name}", ranked),
+            lines=True,
+        ),
+        f"Change of connectivity against {name}. Each mark is a participant. Lines are "
+        "least-squares fits to each arm with 95 % confidence bands, without covariates. For "
+        "circuits, the residual change (beyond the global model) is shown, Fisher z.",
+    )
 
 
 # -- detectable effects ---------------------------------------------------------------------------

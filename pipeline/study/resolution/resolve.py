@@ -6,6 +6,10 @@ from typing import Any
 
 from circuitshift.pipeline.errors import DesignError, InputProblem, InputProblemsError
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE
+from circuitshift.pipeline.study.protocol.condition_order import (
+    order_sentences,
+    treatment_first,
+)
 from circuitshift.pipeline.study.resolution.group_words import is_exclusion_column
 from circuitshift.pipeline.study.resolution.groups import MAX_GROUPS, Roles, groups_of
 from circuitshift.pipeline.study.resolution.records import Observed, Resolution
@@ -70,7 +74,10 @@ def resolve(study: StudyFile, observed: Observed) -> Resolution:
         what, _, fix = str(error).rpartition("; ")
         refused = InputProblem("study file", what or fix, fix if what else "correct it")
         return Resolution(None, decisions, tuple(visits.warnings), notes, (refused,))
-    warnings = [*visits.warnings, *_without_role(assigned, design, observed)]
+    known = treatment_first(design, observed.columns, observed.dates, list(observed.sessions))
+    of_order, order_notes = order_sentences(design, known, len(observed.sessions))
+    notes = (*notes, *order_notes)
+    warnings = [*visits.warnings, *of_order, *_without_role(assigned, design, observed)]
     return Resolution(
         design, decisions, tuple(warnings), notes, roles=tuple(sorted(assigned.items()))
     )

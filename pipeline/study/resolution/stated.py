@@ -107,7 +107,49 @@ def check_variables(
                 "use the session labels of the folders in the table of the score",
             )
         )
+    problems += _check_moderators(stated, observed, visits)
+    problems += _check_order(stated, observed)
     return problems + _check_factor(stated, observed)
+
+
+def _check_order(stated: Mapping[str, Any], observed: Observed) -> list[InputProblem]:
+    """Report an order of conditions whose column or values are not in the data."""
+    order = str(stated.get("order", ""))
+    if not order:
+        return []
+    if order not in observed.columns:
+        return [_absent("order", order, observed.columns)]
+    available = {text for text in observed.columns[order].values() if text != NOT_AVAILABLE}
+    unknown = [value for value in stated.get("treatment_first", ()) if value not in available]
+    if not unknown:
+        return []
+    return [
+        InputProblem(
+            _FILE,
+            f"treatment_first = {unknown} is not a value of column {order!r}",
+            f"choose from {', '.join(sorted(available)) or 'none'}",
+        )
+    ]
+
+
+def _check_moderators(
+    stated: Mapping[str, Any], observed: Observed, visits: tuple[str, str]
+) -> list[InputProblem]:
+    """Report stated moderators that are neither a column nor a score with values."""
+    problems = []
+    for name in stated.get("moderators", ()):
+        doubts = observed.doubtful if name in observed.columns else observed.doubtful_scores
+        if name in doubts:
+            problems.append(_doubtful("moderator", name, doubts[name]))
+        elif name in observed.columns:
+            if not _n_values(observed.columns[name], observed):
+                problems.append(_meets_none("moderator", name, "participant with data"))
+        elif name not in observed.scores:
+            available = (*observed.columns, *observed.scores)
+            problems.append(_absent("moderator", name, available))
+        elif not _n_pairs(name, observed, visits):
+            problems.append(_meets_none("moderator", name, "participant with data at both visits"))
+    return problems
 
 
 def _absent_symptom(symptom: str, observed: Observed, visits: tuple[str, str]) -> InputProblem:
@@ -170,6 +212,14 @@ def describe_variables(
         n = _n_pairs(symptom, observed, visits)
         answer = f"{symptom} (both visits of {n} of {total} participants)"
         out.append(Decision("symptom", answer, "stated", "The study file states it."))
+    for name in stated.get("moderators", ()):
+        column = observed.columns.get(name)
+        if column is None:
+            n = _n_pairs(name, observed, visits)
+            answer = f"change of {name} (both visits of {n} of {total} participants)"
+        else:
+            answer = f"{name} (values for {_n_values(column, observed)} of {total} participants)"
+        out.append(Decision("moderator", answer, "stated", "The study file states it."))
     return out
 
 

@@ -78,6 +78,9 @@ def _sessions(resolution: Resolution, observed: Observed) -> list[str]:
     if design is not None and design.control_baseline:
         lines.append(f"control_baseline = {_quoted(design.control_baseline)}")
         lines.append(f"control_followup = {_quoted(design.control_followup)}")
+    if design is not None and design.order:
+        lines.append(f"order = {_quoted(design.order)}")
+        lines.append(f"treatment_first = {_list(design.treatment_first)}")
     return lines
 
 
@@ -148,4 +151,6 @@ def _model(resolution: Resolution, observed: Observed) -> list[str]:
     elif observed.scores:
         lines.append(f"# scores by session: {', '.join(sorted(observed.scores)[:12])}")
         lines.append('# symptom = "..."')
+    if design is not None and design.moderators:
+        lines.append(f"moderators = {_list(design.moderators)}")
     return lines

@@ -60,6 +60,20 @@ def test_clean_equals_nilearn(band, k):
     np.testing.assert_allclose(cleaned, nilearn_clean(series, given, strategy, 2.0), atol=1e-8)
 
 
+def test_the_deviation_is_that_before_standardisation():
+    rng = np.random.default_rng(2)
+    given = regressors(120, 3, rng)
+    series = rng.standard_normal((120, 4)) * [1, 2, 3, 0] + 1000
+    series[:, 2] = np.nan
+    strategy = STRATEGIES["24p"]
+    cleaned, deviation, _ = denoise.clean_and_scale(series, given, strategy, 2.0)
+    np.testing.assert_array_equal(cleaned, denoise.clean(series, given, strategy, 2.0)[0])
+    both = np.column_stack([np.ones(120), np.arange(120), given.values])  # detrended as well
+    left = series[:, :2] - both @ np.linalg.lstsq(both, series[:, :2], rcond=None)[0]
+    np.testing.assert_allclose(deviation[:2], left.std(axis=0, ddof=1), rtol=0.02)
+    assert np.isnan(deviation[2:]).all()
+
+
 def test_clean_equals_nilearn_after_dummies_without_a_filter():
     rng = np.random.default_rng(2)
     given = regressors(120, 8, rng, keep=np.arange(120) >= 4, n_dummy=4)

@@ -13,7 +13,9 @@ from circuitshift.pipeline.measure.outputs import (
     command_record,
     desc_of,
     estimator_of,
+    global_amplitude,
     outputs_of,
+    percent_of_mean,
     runs_table,
     stem_of,
     write_product,
@@ -55,6 +57,33 @@ def test_names_of_outputs_follow_bids():
     assert {path.parent for path in paths.values()} == {Path("sub-01/ses-pre/func")}
 
 
+def test_the_amplitude_is_relative_to_the_mean_of_retained_volumes():
+    series = np.column_stack([np.r_[9000.0, np.full(9, 1000.0)], np.full((10, 2), 200.0)])
+    keep = np.arange(10) > 0
+    deviation = np.array([10.0, 1.0, np.nan])
+    np.testing.assert_allclose(percent_of_mean(deviation, series, keep), [1.0, 0.5, np.nan])
+    assert percent_of_mean(deviation, series)[0] == pytest.approx(100 * 10 / 1800)
+    low = series * [1, 0.01, 1]
+    np.testing.assert_allclose(percent_of_mean(deviation, low, keep), [1.0, np.nan, np.nan])
+    assert percent_of_mean(deviation, series - series.mean(axis=0)) is None  # no mean is left
+    assert percent_of_mean(np.full(3, np.nan), series) is None
+
+
+def test_the_amplitude_of_the_global_signal_is_that_of_the_mean_over_regions():
+    rng = np.random.default_rng(3)
+    common = rng.normal(0, 0.5, 400)  # percent
+    drift = np.linspace(0, 5, 400)
+    own = rng.normal(0, 0.3, (400, 50))
+    mean = rng.uniform(500, 2000, 50)
+    series = mean * (1 + (common[:, None] + drift[:, None] + own) / 100)
+    keep = np.arange(400) >= 10
+    found = global_amplitude(series, keep)
+    assert found == pytest.approx(common[keep].std(), rel=0.05)
+    with_missing = np.column_stack([series, np.full(400, np.nan), np.zeros(400)])
+    assert global_amplitude(with_missing, keep) == pytest.approx(found)
+    assert np.isnan(global_amplitude(series - series.mean(axis=0), keep))
+
+
 def test_the_primary_strategy_has_no_description():
     settings, strategies = AnalysisSettings(), load_strategies()
     assert desc_of(strategies["24p+acompcor"], settings) == ""
@@ -74,7 +103,8 @@ def test_row_and_json_file_describe_the_run(tmp_path):
     keep = np.arange(60) >= 5
     output = output_of(
         series=series, keep=keep, fd_mm=np.full(60, 0.1),
-        median_tsnr=42.0,
+        median_tsnr=42.0, amplitude_percent=np.array([0.5, 0.25, np.nan]),
+        global_signal_percent=0.4,
     )  # fmt: skip
     settings = AnalysisSettings(circuits=("mine.toml",), min_minutes=1.0)
     row = write_product(output, run_of(), settings, out_dir=tmp_path, sidecar={"CodeHash": "x"})
@@ -93,6 +123,10 @@ def test_row_and_json_file_describe_the_run(tmp_path):
     ends = ("timeseries.tsv", "timeseries.json", "motion.tsv", "motion.json", "outliers.tsv",
             "outliers.json", "relmat.tsv")  # fmt: skip
     assert sorted(name.rpartition("_")[2] for name in content["Files"]) == sorted(ends)
+    (about,) = tmp_path.rglob("*_timeseries.json")
+    amplitude = tables.read_json(about)["StandardDeviationPercent"]
+    assert tables.read_json(about)["GlobalSignalStandardDeviationPercent"] == 0.4
+    assert amplitude == {"a": 0.5, "b": 0.25, "c": None}
     (outliers,) = tmp_path.rglob("*_outliers.tsv")
     marked = tables.read_table(outliers).numbers("framewise_displacement")
     np.testing.assert_array_equal(marked, ~keep)

@@ -58,6 +58,29 @@ def test_symptom_change_is_follow_up_minus_baseline():
     assert np.isnan(found["02"].symptom)
 
 
+def test_the_order_of_a_crossover_follows_from_a_column_or_from_dates():
+    visits = {"control_baseline": "pre2", "control_followup": "post2"}
+    stated = Design("pre", "post", order="seq", treatment_first=("AB",), **visits)
+    found = members_of(stated, group=GROUPS, seq=("AB", "BA", "n/a", "AB"))
+    assert [m.treatment_first for m in found.values()] == [True, False, None, True]
+    dates = {("01", "post"): "2020-01-02", ("01", "post2"): "2020-03-01",
+             ("02", "post"): "2020-03-02", ("02", "post2"): "2020-01-01"}  # fmt: skip
+    main = ParticipantTable(("01", "02", "03"), {}, visits={"acq_time": dates})
+    measured = GroupInput((), {"": main}, {"": main.labels}, ())
+    members, *_ = study_members(measured, Design("pre", "post", **visits))
+    assert [m.treatment_first for m in members] == [True, False, None]
+    parallel, *_ = study_members(measured, Design("pre", "post"))
+    assert {m.treatment_first for m in parallel} == {None}
+
+
+def test_moderators_are_columns_or_changes_of_scores():
+    design = Design("pre", "post", moderators=("dose", "MADRS"))
+    found = members_of(design, group=GROUPS, dose=("10", "20", "n/a", "30"))
+    assert found["01"].moderators == (("dose", 10.0), ("change of MADRS", -18.0))
+    assert found["03"].moderators[0][0] == "dose"
+    assert np.isnan([found["03"].moderators[0][1], found["02"].moderators[1][1]]).all()
+
+
 def test_the_second_level_of_a_factor_is_the_second_treatment():
     design = Design("pre", "post", factor="therapy", factor_levels=("none", "weekly"))
     found = members_of(design, group=GROUPS, therapy=("weekly", "none", "n/a", "daily"))

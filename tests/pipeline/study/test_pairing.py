@@ -1,5 +1,7 @@
 """Averaging of runs, pairing of sessions, roles, covariates, and reported exclusions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -148,7 +150,8 @@ def test_a_crossover_needs_four_visits():
 
 def test_one_baseline_may_serve_both_conditions_of_a_crossover():
     design = Design("b0", "d2", control_baseline="b0", control_followup="p2", weighted=True)
-    members = [Member(p, "n/a", "treated", ()) for p in "abcd"]
+    first = {"a": True, "c": False, "d": True}
+    members = [Member(p, "n/a", "treated", (), treatment_first=first.get(p)) for p in "abcd"]
     sessions = {
         (p, s): measured(p, s, [0.1 * k, 0.2], weight=10.0 + 5 * k * (p == "a"), fd=0.1 * k)
         for p in "abcd"
@@ -158,11 +161,24 @@ def test_one_baseline_may_serve_both_conditions_of_a_crossover():
     cohort = assemble(sessions, members, design)
     assert [m.participant for m in cohort.pairs] == ["a", "b"]
     np.testing.assert_array_equal(cohort.control_baseline, cohort.baseline)
+    np.testing.assert_array_equal(cohort.treatment_first, [1, np.nan])
+    assert assemble(*study(), PRE_POST).treatment_first is None
     dof = np.array([[15.0, 20.0], [10.0, 10.0]])  # of the follow-ups: the baseline cancels
     np.testing.assert_array_equal(cohort.weights, precision_weights(dof))
     reasons = {e.participant: e.reason for e in cohort.exclusions}
     assert reasons["c"] == "no usable baseline"
     assert "no usable control follow-up" in reasons["d"]
+
+
+def test_moderators_follow_the_order_of_the_pairs():
+    sessions, members = study()
+    values = {"a": 10.0, "b": np.nan}
+    members = [replace(m, moderators=(("dose", values.get(m.participant, 5.0)),)) for m in members]
+    cohort = assemble(sessions, members, Design("pre", "post", covariates=("age",)))
+    expected = [values.get(m.participant, 5.0) for m in cohort.pairs]
+    np.testing.assert_array_equal(cohort.moderators["dose"], expected)
+    plain = assemble(*study(), Design("pre", "post", covariates=("age",)))
+    assert plain.moderators == {}
 
 
 def test_factor_symptom_and_site():

@@ -35,7 +35,9 @@ def study(*, visits, days=(), fd=0.2):
     }
     design = Design("pre", "post", visits=visits, days=days)
     cohort = assemble(sessions, MEMBERS, Design("pre", "post"))
-    context = SimpleNamespace(design=design, members=MEMBERS)
+    context = SimpleNamespace(
+        design=design, members=MEMBERS, measurements=SimpleNamespace(rows=[], participants={})
+    )
     return context, SimpleNamespace(cohort=cohort, sessions=sessions)
 
 
@@ -95,7 +97,7 @@ def test_each_declared_table_is_written_with_descriptions(tmp_path, monkeypatch)
 
     monkeypatch.setattr(secondary_tables, "SecondaryData", Data)
     context, fitted = study(visits=())
-    context.atlas = SimpleNamespace(regions=[SimpleNamespace(network="Default")])
+    context.atlas = SimpleNamespace(regions=[SimpleNamespace(network="Default")], labels=("a",))
     fitted.analysis, fitted.visits, fitted.rules = "analysis", "visits", "rules"
     assert secondary_tables.write_secondary(context, fitted, tmp_path) is results
     written = tables.read_table(tmp_path / "curves.tsv")

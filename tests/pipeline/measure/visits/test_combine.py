@@ -162,6 +162,11 @@ def test_a_run_of_images_is_cut_after_denoising_of_the_complete_run(images, tmp_
     outliers = tables.read_table(next(tmp_path.glob("sub-01/**/*_run-2*_outliers.tsv")))
     kept = np.flatnonzero(outliers.numbers("framewise_displacement") == 0)
     np.testing.assert_array_equal(kept, used)
+    has_amplitude = {
+        path.name.split("_")[3]: "StandardDeviationPercent" in tables.read_json(path)
+        for path in tmp_path.glob("sub-01/**/*_timeseries.json")
+    }
+    assert has_amplitude == {"run-1": True, "run-2": False}  # known for complete runs only
     weighted = np.average([np.arctanh(m[0, 1]) for m in map(found.edges, (0, 1))], weights=dof[0])
     assert found.visit_z()[0] == pytest.approx(weighted, abs=1e-6)
 

@@ -8,7 +8,7 @@ import pytest
 
 from circuitshift.pipeline.model.analyse import analyse
 from circuitshift.pipeline.model.contrasts import Levels, Rules, Visits
-from circuitshift.pipeline.model.secondary.record import SecondaryData
+from circuitshift.pipeline.model.secondary.record import SecondaryData, VisitMotion
 from circuitshift.pipeline.validation.simulate.edges import EdgeSpec, Truth, simulate_edges
 
 N_REGIONS = 20
@@ -46,6 +46,14 @@ def levels_of(visits: Visits) -> Levels:
     )
 
 
+def motion_of(visits: Visits, seed: int) -> VisitMotion:
+    """Return random motion at both visits, and halves of the volumes that differ by noise."""
+    rng = np.random.default_rng(seed)
+    fd = rng.gamma(4, 0.05, (len(visits.baseline), 2))
+    noise = rng.normal(0, 0.1, visits.change.shape)
+    return VisitMotion(fd, np.empty(0), visits.change - noise, visits.change + noise)
+
+
 @pytest.fixture(scope="session")
 def study_of() -> Callable[..., SecondaryData]:
     """Return a function that simulates a study with a given truth, size and visits."""
@@ -68,6 +76,13 @@ def study_of() -> Callable[..., SecondaryData]:
             rng=np.random.default_rng(seed),
             levels=levels_of(visits),
             baseline_halves=(visits.baseline, visits.followup),
+            log_sd=np.random.default_rng(seed).normal(0, 0.1, (len(visits.baseline), 2, N_REGIONS)),
+            treatment_first=(np.arange(len(visits.baseline)) % 2).astype(float),
+            arousal={
+                "heart rate": np.random.default_rng(seed).normal(70, 8, (len(visits.baseline), 2))
+            },
+            motion=motion_of(visits, seed),
+            moderators={"dose": np.random.default_rng(seed).normal(20, 5, len(visits.baseline))},
         )
 
     return make

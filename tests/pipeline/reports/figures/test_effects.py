@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy import stats
 
 from circuitshift.pipeline.reports import figures
@@ -17,6 +18,18 @@ ROW = figures.ForestRow("dmn", 0.2, 0.1, 0.3, 0.1, "0.20 [0.10, 0.30]")
 def texts(svg):
     """Return the texts of a figure."""
     return re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+
+
+def test_the_band_of_a_line_is_that_of_statsmodels():
+    rng = np.random.default_rng(1)
+    x, y = rng.normal(20, 5, 12), rng.normal(0, 1, 12)
+    at, fitted, half = effects.confidence_band(np.r_[x, NAN, 1.0], np.r_[y, 1.0, NAN])
+    expected = sm.OLS(y, sm.add_constant(x)).fit().get_prediction(sm.add_constant(at))
+    np.testing.assert_allclose(fitted, expected.predicted_mean)
+    np.testing.assert_allclose(np.c_[fitted - half, fitted + half], expected.conf_int())
+    assert (at[0], at[-1]) == (x.min(), x.max())
+    assert effects.confidence_band(np.ones(5), y[:5]) is None
+    assert effects.confidence_band(x[:2], y[:2]) is None
 
 
 def test_error_bars_of_individual_values_are_t_intervals_of_the_mean():

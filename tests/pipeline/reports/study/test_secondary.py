@@ -47,6 +47,35 @@ def test_symptoms_are_drawn_for_participants_with_the_score_only(estimate, small
     assert list(section.symptom_section(small_study(tests=tests))) == []
 
 
+def test_moderators_are_drawn_against_the_change_of_both_arms(small_study):
+    change = [
+        {"participant_id": f"sub-{k}", "arm": "control" if k % 2 else "treated",
+         "specific_dmn": 0.1 * k, "global_shift": 0.0}
+        for k in range(8)
+    ]  # fmt: skip
+    values = [
+        {"moderator": "dose", "participant_id": f"sub-{k}", "value": "n/a" if k == 2 else k}
+        for k in range(8)
+    ]
+    rows = [
+        {"moderator": "dose", "kind": "circuit", "term": "dmn", "statistic": 5.0,
+         "effect": effect, "p_corrected": p}
+        for effect, p in (("slope within arms", 0.2), (section.SLOPE_DIFFERENCE, 0.01))
+    ]  # fmt: skip
+    report = small_study(change=change, secondary={"moderators": rows, "moderator_values": values})
+    words, result, figure = section.moderator_section(report)
+    assert "tests whether the effect of treatment depends on the moderator" in words.words
+    assert result.words == "The change of dmn is associated with dose."
+    assert figure.svg.count("<use") >= 7
+    assert "dose" in figure.svg
+    one_arm = small_study(secondary={"moderators": [rows[0] | {"p_corrected": 0.9}]})
+    words, result, figure = section.moderator_section(one_arm)
+    assert "difference between the slopes" not in words.words
+    assert result.words == "No association between the change of connectivity and dose was found."
+    assert figure is None
+    assert list(section.moderator_section(small_study())) == []
+
+
 def test_secondary_analyses_are_shown_as_described_in_their_records(small_study):
     rows = {table.name: [{"circuit": "dmn", "n/a": "n/a"}] for table in secondary_tables()}
     verdict = {"secondary": {"findings": ["One finding.", "Another."]}}

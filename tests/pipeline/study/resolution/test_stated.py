@@ -36,6 +36,12 @@ def test_sessions(observed, keys, sentence):
         ({"symptom": "HAMD"}, "symptom 'HAMD' is not in the data; available are BDI, MADRS, PHQ"),
         ({"symptom": "PHQ"}, "symptom 'PHQ' cannot be used: it has thousands; write numbers"),
         ({"symptom": "BDI"}, "has values for ses-1, ses-2, and no participant with data"),
+        ({"moderators": ("mg",)}, "moderator 'mg' is not in the data; available are BDI, MADRS"),
+        ({"moderators": ("empty",)}, "moderator 'empty' is n/a for every participant with data"),
+        ({"moderators": ("BDI",)}, "moderator 'BDI' is n/a for every participant with data at"),
+        ({"moderators": ("PHQ",)}, "moderator 'PHQ' cannot be used: it has thousands"),
+        ({"order": "seq"}, "order 'seq' is not in the data; available are empty, sex"),
+        ({"order": "sex", "treatment_first": ("M",)}, "treatment_first = ['M'] is not a value of"),
         ({"factor": "cbt"}, "factor 'cbt' is not in the data"),
         ({"factor": "sex"}, "has the levels F"),
         ({"factor": "sex", "factor_levels": ("F", "F")}, "state which two are compared"),
@@ -60,12 +66,14 @@ def test_values_are_counted(observed):
     scores = {"MADRS": {("01", "pre"), ("01", "post"), ("02", "pre")}}
     seen = observed({"age": ["20", "30", "n/a", "40"]}, scores=scores)
     seen = replace(seen, doubtful={"MADRS": "it varies between visits"})
-    keys = {"symptom": "MADRS", "covariates": ("age",)}
+    keys = {"symptom": "MADRS", "covariates": ("age",), "moderators": ("age", "MADRS")}
     assert check_variables(keys, seen, PAIR) == []
     answers = [d.answer for d in describe_variables(keys, seen, PAIR)]
     assert answers == [
         "age (values for 3 of 4 participants)",
         "MADRS (both visits of 1 of 4 participants)",
+        "age (values for 3 of 4 participants)",
+        "change of MADRS (both visits of 1 of 4 participants)",
     ]
 
 

@@ -23,7 +23,12 @@ STUDIES = [
         {"arm": ["drug", "placebo", "drug", "placebo"]},
     ),
     (
-        {"symptom": "MADRS", "covariates": ("age",), "labels": (("treated", "escitalopram"),)},
+        {
+            "symptom": "MADRS",
+            "covariates": ("age",),
+            "moderators": ("age", "MADRS"),
+            "labels": (("treated", "escitalopram"),),
+        },
         {"arm": ["drug", "placebo", "drug", "placebo"], "age": ["1", "2", "3", "4"]},
     ),
 ]
@@ -38,17 +43,24 @@ def test_the_same_design(observed, stated, tmp_path, keys, columns):
     path.write_text(study_toml(first, seen))
     again = resolve(read_study_file(path), seen)
     assert again.roles == first.roles
-    for name in (
-        "baseline",
-        "followup",
-        "symptom",
-        "covariates",
-        "labels",
-        "criteria",
-        "randomised",
-    ):
+    variables = ("symptom", "covariates", "moderators")
+    for name in ("baseline", "followup", *variables, "labels", "criteria", "randomised"):
         assert getattr(again.design, name) == getattr(first.design, name)
     assert {d.source for d in again.decisions if d.question == "baseline"} == {"stated"}
+
+
+def test_the_order_of_a_crossover_is_kept(observed, stated, tmp_path):
+    seen = observed({"seq": ["AB", "BA", "AB", "BA"]}, sessions=("a1", "a2", "b1", "b2"))
+    keys = {"baseline": "a1", "followup": "a2", "control_baseline": "b1", "control_followup": "b2"}
+    first = resolve(stated(**keys, order="seq", treatment_first=("AB",)), seen)
+    path = tmp_path / "study.toml"
+    path.write_text(study_toml(first, seen))
+    again = resolve(read_study_file(path), seen)
+    assert (again.design.order, again.design.treatment_first) == ("seq", ("AB",))
+    assert "came first in 2 and second in 2 of 4" in " ".join(again.notes)
+    assert not again.warnings
+    (warning,) = resolve(stated(**keys), seen).warnings
+    assert "order of the conditions of the crossover is unknown" in warning
 
 
 def test_open_questions_are_comments_with_the_lines_to_paste(observed, stated):

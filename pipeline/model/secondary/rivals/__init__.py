@@ -1,0 +1,1 @@
+"""Moderators of a change, and explanations of a change other than treatment."""

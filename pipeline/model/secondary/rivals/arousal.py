@@ -1,0 +1,216 @@
+"""Measures of arousal as rival explanations: each result with and without each of them.
+
+Vigilance, breathing and heart rate change the global signal and the connectivity of many regions,
+and differ between visits for reasons that have nothing to do with treatment, such as the time of
+day. The change of each available measure is added to the question of the verdict as a covariate
+with a meaningful zero, one at a time: with one arm, the estimate is then the change at unchanged
+arousal. A treatment may act on arousal itself. A result that disappears with such a covariate is
+therefore not shown to be an artefact; it is associated with the change of this measure.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.model.contrasts import Question
+from circuitshift.pipeline.model.families import MIN_PARTICIPANTS, Labels
+from circuitshift.pipeline.model.global_model import term_unit
+from circuitshift.pipeline.model.secondary.record import (
+    SecondaryAnalysis,
+    SecondaryData,
+    SecondaryResult,
+    SecondaryRow,
+    SecondaryTable,
+)
+from circuitshift.pipeline.model.verdict import Estimate
+
+__all__ = ["AROUSAL", "arousal_change", "with_and_without_arousal"]
+
+
+def with_and_without_arousal(data: SecondaryData) -> SecondaryResult:
+    """Repeat the question of the verdict with each measure of arousal as a covariate.
+
+    Parameters
+    ----------
+    data : SecondaryData
+        Data of the study; `SecondaryData.arousal` holds the measures at each visit.
+
+    Returns
+    -------
+    SecondaryResult
+        Table ``arousal``; empty if no measure is available. Both estimates of a row are from the
+        participants in whom the measure is available at all visits.
+
+    Notes
+    -----
+    p values are those of the question of the verdict on change scores, corrected over the global
+    terms and over the circuits, without the variance of shared regressors.
+    """
+    if not data.arousal:
+        return SecondaryResult()
+    question = data.question
+    rows: list[SecondaryRow] = []
+    remarks: list[str] = []
+    for name, values in data.arousal.items():
+        change = arousal_change(values, circular=name.startswith("time of day"))
+        available = np.isfinite(change) & question.asked
+        if available.sum() < MIN_PARTICIPANTS or np.ptp(change[available]) == 0:
+            remarks.append(
+                f"Arousal: the change of {name} is known in {int(available.sum())} participants, "
+                "or does not vary, so that it is not used as a covariate."
+            )
+            continue
+        rows += _rows(data, name, change)
+    return SecondaryResult(
+        tables={"arousal": rows}, remarks=remarks, finding=_finding(rows, data.rules.alpha)
+    )
+
+
+def arousal_change(values: Floats, *, circular: bool = False) -> Floats:
+    """Return the change of a measure, in a crossover minus that of the control condition.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n_participants, n_visits)
+        Measure at baseline and follow-up and, in a crossover, those of the control condition.
+    circular : bool
+        Whether the values are hours of a day, of which differences lie between -12 and 12.
+
+    Returns
+    -------
+    ndarray, shape (n_participants,)
+    """
+
+    def difference(after: int, before: int) -> Floats:
+        out = values[:, after] - values[:, before]
+        return (out + 12) % 24 - 12 if circular else np.asarray(out)
+
+    change = difference(1, 0)
+    return change if values.shape[1] == 2 else np.asarray(change - difference(3, 2))
+
+
+def _rows(data: SecondaryData, name: str, change: Floats) -> list[SecondaryRow]:
+    """Return the rows of one measure."""
+    base = data.question
+    known = np.isfinite(change)
+    asked = replace(base, interest=np.where(known, base.interest, np.nan), name="arousal")
+    column = np.nan_to_num(change)[:, None]
+    with_it = replace(asked, anchored=np.hstack([base.anchored, column]))
+    arms = data.visits.treated
+    nuisance = base.nuisance if arms is None else np.column_stack([base.nuisance, arms])
+    slope = replace(
+        base,
+        name="arousal",
+        what="slope",
+        interest=change,
+        nuisance=nuisance,
+        flips=False,
+        blocks=data.visits.blocks,
+    )
+    response = data.analysis.response
+    names = (*response.terms, *response.circuits)
+    y = np.hstack([response.coefficients, response.specific])
+    moved = _tests(data, asked, ("change",), change[:, None])[0]
+    found = zip(
+        names,
+        _tests(data, asked, names, y),
+        _tests(data, with_it, names, y),
+        _tests(data, slope, names, y),
+        strict=True,
+    )
+    removed = data.visits.global_signal_removed
+    return [
+        {
+            "measure": name,
+            "measure_change": moved.estimate,
+            "measure_change_p": moved.p,
+            "kind": "circuit" if term in response.circuits else "global",
+            "term": term,
+            "unit": term_unit(term, data.features),
+            "estimate_without": without.estimate,
+            "se_without": without.se,
+            "p_without": without.p_corrected,
+            "estimate_with": adjusted.estimate,
+            "se_with": adjusted.se,
+            "p_with": adjusted.p_corrected,
+            "slope": slope_of.estimate,
+            "slope_p": slope_of.p_corrected,
+            "n": without.n + without.n_control,
+            "note": adjusted.note,
+        }
+        for term, without, adjusted, slope_of in found
+        if term != "distance" and (term in response.circuits or not removed)
+    ]
+
+
+def _tests(
+    data: SecondaryData, question: Question, names: tuple[str, ...], y: Floats
+) -> list[Estimate]:
+    """Test global terms and circuits as two families, and other variables as one."""
+    n_terms = len(data.analysis.response.terms)
+    parts = (slice(0, n_terms), slice(n_terms, None)) if len(names) > n_terms else (slice(None),)
+    out: list[Estimate] = []
+    for part in parts:
+        chosen = names[part]
+        k = len(chosen)
+        labels = Labels("arousal", chosen, chosen, ("",) * k, (np.nan,) * k, sided=False)
+        out += replace(data.tester(), question=question).family(labels, y[:, part])
+    return out
+
+
+def _finding(rows: list[SecondaryRow], alpha: float) -> str:
+    """Name the results that depend on a measure of arousal."""
+
+    def number(row: SecondaryRow, key: str) -> float:
+        value = row[key]
+        return float(value) if isinstance(value, int | float) else float("nan")
+
+    parts = []
+    for name in dict.fromkeys(str(row["measure"]) for row in rows):
+        own = [row for row in rows if row["measure"] == name]
+        lost = [
+            str(row["term"])
+            for row in own
+            if number(row, "p_without") <= alpha < number(row, "p_with")
+        ]
+        related = [str(row["term"]) for row in own if number(row, "slope_p") <= alpha]
+        if related:
+            parts.append(f"The change of {', '.join(related)} is associated with that of {name}.")
+        if lost:
+            parts.append(
+                f"With the change of {name} as a covariate, {', '.join(lost)} is no longer "
+                "significant."
+            )
+    return " ".join(parts)
+
+
+AROUSAL = SecondaryAnalysis(
+    name="arousal",
+    title="Arousal as an explanation of the change",
+    compute=with_and_without_arousal,
+    tables=(
+        SecondaryTable(
+            name="arousal",
+            caption="Each result with and without each measure of arousal as a covariate",
+            columns={
+                "measure": "Measure whose change is the covariate",
+                "measure_change": "Its change; treated minus control with two arms",
+                "measure_change_p": "Permutation p of its change",
+                "kind": "global or circuit",
+                "term": "Global term or circuit",
+                "unit": "Unit of the estimates",
+                "estimate_without": "Change without the covariate, in the same participants",
+                "se_without": "Its standard error",
+                "p_without": "Its permutation p, corrected over its kind",
+                "estimate_with": "Change with the covariate, at unchanged arousal",
+                "se_with": "Its standard error",
+                "p_with": "Its permutation p, corrected over its kind",
+                "slope": "Change of the term per unit of change of the measure, within arms",
+                "slope_p": "Its permutation p, corrected over its kind",
+                "n": "Participants with the measure at all visits",
+                "note": "Reason why there is no estimate",
+            },
+        ),
+    ),
+)

@@ -1,0 +1,34 @@
+"""Amplitude of the series at each visit, from the JSON files of runs."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+
+from circuitshift.pipeline.study.signals.amplitude import AMPLITUDE_KEY, log_amplitude
+
+
+def test_amplitudes_are_averaged_over_runs_on_the_log_scale(write_run, study, tmp_path):
+    series = np.random.default_rng(0).normal(size=(30, 2))
+    rows = []
+    stated = {
+        ("01", "pre"): [{"a": 1.0, "b": 2.0}],
+        ("01", "post"): [{"a": 4.0, "b": None}],
+        ("02", "pre"): [{"a": 1.0}],
+    }
+    for (person, session), values in stated.items():
+        rows.append(write_run(person, session, series=series))
+        (path,) = tmp_path.glob(f"sub-{person}/*ses-{session}*timeseries.json")
+        path.write_text(json.dumps({AMPLITUDE_KEY: values[0]}))
+    context, fitted = study(rows)
+    context.atlas = SimpleNamespace(name="A", labels=("a", "b"))
+    nan = np.nan
+    expected = [[[0, np.log(2)], [np.log(4), nan]], [[0, nan], [nan, nan]]]
+    np.testing.assert_allclose(log_amplitude(context, fitted), expected)
+    twice, _ = study([*rows, rows[1] | {"run": "again"}, rows[0]])
+    twice.atlas = context.atlas
+    np.testing.assert_allclose(log_amplitude(twice, fitted), expected)  # the mean of equal runs
+    path.write_text("{}")
+    only, _ = study(rows[2:])
+    only.atlas = context.atlas
+    assert log_amplitude(only, fitted) is None
