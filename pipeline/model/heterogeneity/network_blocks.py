@@ -144,6 +144,8 @@ def cluster_regions(
     mean = np.where(known, matrix, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     profile = np.where(known, matrix - mean[:, None], 0.0)[usable]
     profile /= np.maximum(np.linalg.norm(profile, axis=1, keepdims=True), 1e-12)
+    if len(np.unique(profile.round(9), axis=0)) < k:  # too few different profiles
+        return ("",) * n
     labels = AgglomerativeClustering(k, linkage="ward").fit(profile).labels_
     order = np.argsort(-np.bincount(labels, minlength=k), kind="stable")
     rank = np.empty(k, int)
