@@ -347,8 +347,10 @@ class _Grounds:
 
     def not_claimed(self) -> tuple[str, ...]:
         """Name the significant terms and circuits that are explained otherwise."""
-        gain = () if self.gain is None else (self.gain[0].term,)
-        return (*gain, *sorted({e.circuit for e in self.explained}))
+        terms = [
+            e.term for e in self.of_global if e.p_corrected < self.alpha and e not in self.hits
+        ]
+        return (*terms, *sorted({e.circuit for e in self.explained}))
 
     def remarks(self) -> list[str]:
         """Report what limits the claims about global terms and circuits."""
