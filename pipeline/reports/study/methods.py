@@ -162,6 +162,7 @@ def methods_group(verdict: Row, atlas: Atlas) -> StudyMethods:
         _measured(verdict, atlas),
         _participants_list(verdict),
         _model(verdict),
+        _heterogeneity(verdict),
         _inference(verdict),
     )
     text = " ".join(part for part in parts if part)
@@ -245,6 +246,22 @@ def _model(verdict: Row) -> str:
     return (
         f"{model} The response of each of {wording.count(len(circuits), 'circuit')} "
         f"({', '.join(circuits)}) was its mean residual change (beyond the global model)."
+    )
+
+
+def _heterogeneity(verdict: Row) -> str:
+    """Describe how circuits were compared with the variation of change over networks."""
+    found = verdict.get("heterogeneity") or {}
+    if not found.get("n_blocks"):
+        return "Circuits were tested against 0." if found else ""
+    return (
+        f"Circuits were tested against the variation of change over {found['n_blocks']} blocks of "
+        f"background edges ({found['source']}): the variance of true change over blocks, estimated "
+        "by the method of moments (doi:10.1016/j.cct.2006.04.004), was added to the sampling "
+        "variance of each circuit. One global law for all blocks was tested by the maximum "
+        "statistic over blocks, and a gain was claimed only if it also held within blocks. "
+        "Heterogeneity was of interest from a standard deviation of "
+        f"{wording.show(found.get('smallest'), 3)} Fisher z."
     )
 
 

@@ -1,6 +1,7 @@
 """Methods of a study: the COBIDAS checklist."""
 
-from circuitshift.pipeline.reports.study.methods import checklist
+from circuitshift.pipeline.reports.references import cited, listed
+from circuitshift.pipeline.reports.study.methods import _heterogeneity, checklist
 
 DESIGN = {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1}
 
@@ -25,3 +26,18 @@ def test_the_checklist_leaves_items_open_that_the_files_do_not_contain(estimate)
     as_given = dict(verdict, strategy="as given")
     open_ = {item for _, item, answer in checklist(as_given, []) if not answer}
     assert {"Denoising", "Exclusion of data", "Sample size and its justification"} <= open_
+
+
+def test_the_methods_state_how_circuits_were_compared_with_networks():
+    found = {
+        "n_blocks": 21,
+        "source": "pairs of networks of the atlas",
+        "smallest": 0.02,
+    }
+    text = _heterogeneity({"heterogeneity": found})
+    assert "against the variation of change over 21 blocks of background edges (pairs of" in text
+    assert "standard deviation of 0.020 Fisher z" in text
+    assert listed(cited([text]))[0].startswith("DerSimonian, Rebecca and Kacker, Raghu (2007)")
+    unknown = {"n_blocks": 0, "reason": "too few networks"}
+    assert _heterogeneity({"heterogeneity": unknown}) == "Circuits were tested against 0."
+    assert _heterogeneity({}) == ""
