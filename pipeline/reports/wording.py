@@ -116,6 +116,8 @@ def estimate_text(row: Mapping[str, Any]) -> str:
     return f"{show(row.get('estimate'), sign=True)} {interval}{tail}"
 
 
+_MAX_BLOCKS = 6  # pairs of networks that are named; the figure and the table have all
+
 _HEADLINES = {
     "global": "The change is global",
     "circuit-specific": "The change is circuit-specific",
@@ -179,14 +181,35 @@ def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
         {name: row for name, row in (verdict.get(key) or {}).items() if name not in other}
         for key in ("global", "circuits")
     )
-    out = [
-        f"{_global_words(term, row)}{versus} ({_evidence(row)})."
-        for term, row in terms.items()
-        if is_below(row, alpha)
-    ]
+    is_widespread = verdict.get("verdict") == "widespread"
+    # where no global law holds, networks are named instead of the coefficients of such a law
+    out = (
+        _block_words(verdict.get("blocks") or {}, versus, alpha)
+        if is_widespread
+        else [
+            f"{_global_words(term, row)}{versus} ({_evidence(row)})."
+            for term, row in terms.items()
+            if is_below(row, alpha)
+        ]
+    )
     hits = {name: row for name, row in circuits.items() if is_below(row, alpha)}
     out += [_circuit_words(name, row, versus) for name, row in hits.items()]
-    out += _absent_words(terms, circuits, hits, alpha)
+    out += _absent_words({} if is_widespread else terms, circuits, hits, alpha)
+    return out
+
+
+def _block_words(blocks: Mapping[str, Any], versus: str, alpha: float) -> list[str]:
+    """Name the networks that changed beyond the global model, largest first."""
+    below = {name: row for name, row in blocks.items() if is_below(row, alpha)}
+    ordered = sorted(below.items(), key=lambda item: -abs(number(item[1].get("estimate"))))
+    out = [
+        f"{name}: connections {'increased' if number(row.get('estimate')) > 0 else 'decreased'} "
+        f"by {show(abs(number(row.get('estimate'))))} Fisher z beyond the global model{versus} "
+        f"({_evidence(row)})."
+        for name, row in ordered[:_MAX_BLOCKS]
+    ]
+    if len(ordered) > _MAX_BLOCKS:
+        out.append(f"{len(ordered) - _MAX_BLOCKS} more pairs of networks changed beyond it.")
     return out
 
 
