@@ -536,6 +536,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
         sesoi_d=design.sesoi_d,
         sesoi_gain=design.sesoi_gain,
         sesoi_share=design.sesoi_share,
+        sesoi_tau=design.sesoi_tau,
         primary=context.primary(),
     )
     rng = np.random.default_rng(design.seed)

@@ -216,7 +216,7 @@ class Fit:
 
     def _estimate(self, group: Group, values: Residuals, own: Own | None) -> Responses:
         equations = group.equations(values, own)
-        beta, rest = self._solve(equations, self.columns.for_parts, group)
+        beta, rest = equations.take(self.columns.for_parts).solve()
         names = self.columns.for_parts
         if self.node_adjusted:
             adjusted = _Adjusted(self, group, equations.take(names), values)
@@ -225,20 +225,12 @@ class Fit:
             parts = equations.take(names).beyond(beta, rest)
         slopes = np.zeros((len(beta), len(SLOPES)))
         slopes[:, [SLOPES.index(name) for name in names]] = beta
-        return Responses(self._terms(equations, group), slopes, parts)
+        return Responses(self._terms(equations), slopes, parts)
 
-    def _solve(
-        self, equations: Equations, names: tuple[str, ...], group: Group
-    ) -> tuple[Floats, Floats]:
-        """Solve the equations for some columns."""
-        pooled = self.pooled.take(names).moments[0]
-        share = group.used.sum() / max(self.group.used.sum(), 1)
-        return equations.take(names).solve(pooled * share)
-
-    def _terms(self, equations: Equations, group: Group) -> Floats:
+    def _terms(self, equations: Equations) -> Floats:
         """Estimate the global terms; the shift is that at average background strength."""
         names = self._ordered
-        beta, rest = self._solve(equations, names, group)
+        beta, rest = equations.take(names).solve()
         offsets = equations.take(names).offsets
         if "m" in names and self.has_shift:
             # m is centred and the others are not, so that only their means change the shift
@@ -246,10 +238,10 @@ class Fit:
             offsets[:, names.index("m"), 0] = 0.0
         fixed = equations.fixed + rest - (beta[:, None, :] @ offsets)[:, 0]
         n = int(self.has_shift)
-        average = self._average(equations, group)
+        average = self._average(equations)
         return np.hstack([fixed[:, :n], beta, average, fixed[:, n:]])
 
-    def _average(self, equations: Equations, group: Group) -> Floats:
+    def _average(self, equations: Equations) -> Floats:
         """Return the change at average background strength, whatever its law.
 
         Where all features are available, it is the mean change of the background. Otherwise, the
@@ -258,7 +250,7 @@ class Fit:
         if not self.has_average:
             return np.empty((len(equations.fixed), 0))
         names = tuple(name for name in ("m",) if name in self.columns.for_terms)
-        _, rest = self._solve(equations, names, group)
+        _, rest = equations.take(names).solve()
         return equations.fixed[:, :1] + rest[:, :1]
 
 

@@ -178,9 +178,11 @@ def residual_map(sample: CentredFeatures, response: Response, question: Question
         column_mean(block.residual for block in part.blocks())
         for part in (sample.baseline, sample.strong)
     )
-    columns = [m, h, np.zeros_like(m)]
+    columns = [m, h, np.zeros_like(m), np.zeros_like(m)]
     if len(sample.reference):
         columns[2] = column_mean(block.residual for block in sample.reference.blocks()) - m
+    if sample.signal is not None:
+        columns[3] = column_mean(block.residual for block in sample.signal.blocks())
     slopes = weights @ response.slopes
     predicted = np.nansum([s * c for s, c in zip(slopes, columns, strict=True)], axis=0)
     change = np.zeros_like(m)

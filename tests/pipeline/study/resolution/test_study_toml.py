@@ -19,6 +19,10 @@ STUDIES = [
     ({}, {"group": ["MDD"] * 4}),
     ({"criteria": CRITERIA}, {"arm": ["1", "0", "1", "n/a"], "diag nosis": ["x", "x", "x", 'H"C']}),
     (
+        {"randomised": False},
+        {"arm": ["drug", "placebo", "drug", "placebo"]},
+    ),
+    (
         {"symptom": "MADRS", "covariates": ("age",), "labels": (("treated", "escitalopram"),)},
         {"arm": ["drug", "placebo", "drug", "placebo"], "age": ["1", "2", "3", "4"]},
     ),
@@ -34,7 +38,15 @@ def test_the_same_design(observed, stated, tmp_path, keys, columns):
     path.write_text(study_toml(first, seen))
     again = resolve(read_study_file(path), seen)
     assert again.roles == first.roles
-    for name in ("baseline", "followup", "symptom", "covariates", "labels", "criteria"):
+    for name in (
+        "baseline",
+        "followup",
+        "symptom",
+        "covariates",
+        "labels",
+        "criteria",
+        "randomised",
+    ):
         assert getattr(again.design, name) == getattr(first.design, name)
     assert {d.source for d in again.decisions if d.question == "baseline"} == {"stated"}
 
