@@ -24,13 +24,20 @@ __all__ = ["FISHER_Z", "FeatureKind", "FeatureSpace", "OptionalPart"]
 
 FeatureKind = Literal["edge", "region"]
 OptionalPart = Literal[
-    "curvature", "distance", "network-based statistics", "node-adjusted", "random circuits"
+    "curvature",
+    "distance",
+    "global signal",
+    "network-based statistics",
+    "node-adjusted",
+    "random circuits",
 ]
 
 FISHER_Z = "Fisher z"
 
 _EDGES_ONLY: dict[OptionalPart, str] = {
     "distance": "Distance term: not fitted, because a region has no length.",
+    "global signal": "Amplitude of the global signal: not estimated, because it needs the "
+    "correlations between all regions.",
     "network-based statistics": "Network-based statistics: not computed, because they join edges "
     "that share a region.",
     "node-adjusted": "Region-adjusted tests: not computed, because they adjust each edge for "
@@ -307,18 +314,35 @@ class FeatureSpace:
         if self.kind == "region":
             return _EDGES_ONLY[part]
         if part == "distance":
-            return self._unknown_lengths()
+            return "" if self.known_length_mm is not None else _NO_LENGTH
+        if part == "global signal":
+            return "" if self.is_fisher_z else _NO_CORRELATION
         return ""
 
-    def _unknown_lengths(self) -> str:
+    @property
+    def known_length_mm(self) -> Floats | None:
+        """Lengths of the edges in mm, with unknown lengths replaced by the mean of the others.
+
+        An edge at the mean length is predicted without a distance term. None if no length is known.
+        """
         if self.length_mm is None:
-            return "Distance term: not fitted, because the centres of the regions are unknown."
+            return None
+        known = np.isfinite(self.length_mm)
+        if not known.any():
+            return None
+        return np.where(known, self.length_mm, self.length_mm[known].mean())
+
+    @property
+    def remark_on_lengths(self) -> str:
+        """Sentence that states how many edges have no distance term; empty if all have one."""
+        if self.known_length_mm is None or self.length_mm is None:
+            return ""
         unknown = int((~np.isfinite(self.length_mm)).sum())
         if not unknown:
             return ""
         return (
-            f"Distance term: not fitted, because the length of {unknown} of {self.n_features} "
-            "edges is unknown."
+            f"Distance term: not applied to {unknown} of {self.n_features} edges, because their "
+            "length is unknown; they are treated as edges of average length."
         )
 
     def check_shape(self, what: str, values: Floats) -> None:
@@ -399,6 +423,11 @@ class FeatureSpace:
                 )
 
 
+_NO_LENGTH = "Distance term: not fitted, because the centres of the regions are unknown."
+_NO_CORRELATION = (
+    "Amplitude of the global signal: not estimated, because its effect is known for the Fisher z "
+    "of correlations only."
+)
 _NO_ATTENUATION = (
     "Curvature: not fitted, because the effect of a change in signal-to-noise ratio is known for "
     "Fisher z only."

@@ -1,7 +1,7 @@
 """The analysis of one study on arrays: from visits to tests and a verdict."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,23 @@ from circuitshift.pipeline.model.change_size import log_displacement
 from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
 from circuitshift.pipeline.model.deviation import Deviation, identify_deviation
 from circuitshift.pipeline.model.families import FamilyTest, Labels, Shared
-from circuitshift.pipeline.model.global_model import Response, global_response, term_unit
+from circuitshift.pipeline.model.global_model import (
+    Response,
+    baseline_levels,
+    global_response,
+    term_unit,
+)
+from circuitshift.pipeline.model.heterogeneity.block_families import (
+    block_families,
+    heterogeneity_of,
+    rival_families,
+)
+from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
+from circuitshift.pipeline.model.heterogeneity.network_blocks import NetworkBlocks, network_blocks
+from circuitshift.pipeline.model.heterogeneity.summary import Heterogeneity
 from circuitshift.pipeline.model.normalisation import naive_share
 from circuitshift.pipeline.model.verdict import Estimate, Verdict, decide
-from circuitshift.pipeline.stats.missing_values import circuit_means, nan_mean
+from circuitshift.pipeline.stats.missing_values import circuit_means, column_mean, nan_mean
 
 __all__ = ["Analysis", "Rules", "Visits", "analyse"]
 
@@ -42,6 +55,9 @@ class Analysis:
         Features to which the model was fitted.
     omitted : tuple of str
         Sentences that name the parts of the analysis that the features do not allow, with reasons.
+    levels : ndarray, shape (n_participants, n_terms + n_circuits), optional
+        Level of each global term and circuit at baseline, for which arms are adjusted; None if
+        changes are compared.
     """
 
     estimates: tuple[Estimate, ...]
@@ -50,10 +66,16 @@ class Analysis:
     deviation: Deviation
     sample: CentredFeatures
     omitted: tuple[str, ...] = ()
+    levels: Floats | None = None
 
 
 def analyse(
-    visits: Visits, circuits: Circuits, *, rng: np.random.Generator, rules: Rules | None = None
+    visits: Visits,
+    circuits: Circuits,
+    *,
+    rng: np.random.Generator,
+    rules: Rules | None = None,
+    networks: Sequence[str] | None = None,
 ) -> Analysis:
     """Test for global and circuit-specific change.
 
@@ -68,6 +90,10 @@ def analyse(
         Only source of randomness.
     rules : Rules, optional
         Settings of the tests and of the decision.
+    networks : sequence of str, optional
+        Network of each region; an empty string for a region without a network. Pairs of networks
+        are the blocks over which the heterogeneity of change is estimated. Without networks,
+        clusters of the mean baseline connectivity replace them.
 
     Returns
     -------
@@ -99,6 +125,7 @@ def analyse(
     rules = rules or Rules()
     _check_reference(visits)
     change = visits.change
+    blocks = _blocks(visits, circuits, networks)
     sample = CentredFeatures.from_values(
         change=change,
         baseline=visits.before,
@@ -107,24 +134,47 @@ def analyse(
         reference=visits.reference,
         baseline_only=visits.baseline_only,
         background=rules.background,
+        blocks=blocks.positions,
     )
+    sample = _excluding(sample, visits, rules)
     deviation = identify_deviation(sample, rng)
-    response = global_response(sample, with_deviation=deviation.identified)
-    adjusted = None
+    has_deviation = deviation.identified
+    response = global_response(sample, with_deviation=has_deviation)
+    levels = None
+    if visits.adjusts_baseline:
+        levels = baseline_levels(sample, with_deviation=has_deviation)
+    adjusted = adjusted_levels = None
     if not visits.features.reason_to_omit("node-adjusted"):
-        adjusted = global_response(sample, with_deviation=deviation.identified, node_adjusted=True)
+        adjusted = global_response(sample, with_deviation=has_deviation, node_adjusted=True)
+        if levels is not None:
+            adjusted_levels = baseline_levels(
+                sample, with_deviation=has_deviation, node_adjusted=True
+            )
+    variation = _variation(visits, sample, response)
     n_reference = 0 if visits.reference is None else len(visits.reference)
     estimates: list[Estimate] = []
     for question in questions_of(visits):
         test = FamilyTest(question, rules, rng, n_reference, unit=visits.features.unit)
-        estimates += _global(test, response, visits)
-        estimates += _specific(test, response, "specific", visits.features)
+        estimates += _global(test, response, visits, levels)
+        estimates += _specific(test, response, visits.features, levels, against=variation)
         if adjusted is not None:
-            estimates += _specific(test, adjusted, "specific, node-adjusted", visits.features)
+            estimates += _specific(
+                test, adjusted, visits.features, adjusted_levels, adjustment=", node-adjusted"
+            )
         if question.name:
             continue
+        if levels is not None:
+            estimates += _change_scores(test, response, visits)
         estimates += _naive(test, visits, change, sample)
         estimates += _size(test, change, sample)
+        rows, heterogeneity = _heterogeneity(test, variation, visits.features, blocks)
+        estimates += rows
+        if variation is not None:
+            from_zero = _specific(test, response, visits.features, levels)
+            estimates += [replace(e, family=f"{e.family}, from zero") for e in from_zero]
+        estimates += rival_families(
+            test, sample, response, adjusted=adjusted, signal_quality=visits.signal_quality
+        )
     verdict = decide(
         estimates,
         alpha=rules.alpha,
@@ -132,19 +182,83 @@ def analyse(
         controlled=visits.controlled,
         global_signal_removed=visits.global_signal_removed,
         kind=visits.features.kind,
+        heterogeneity=heterogeneity,
     )
-    omitted = _omitted(visits.features, rules)
-    return Analysis(tuple(estimates), verdict, response, deviation, sample, omitted)
+    omitted = _omitted(visits.features, rules, sample)
+    return Analysis(tuple(estimates), verdict, response, deviation, sample, omitted, levels)
 
 
-def _omitted(features: FeatureSpace, rules: Rules) -> tuple[str, ...]:
+def _blocks(visits: Visits, circuits: Circuits, networks: Sequence[str] | None) -> NetworkBlocks:
+    """Divide the features outside the circuits into blocks."""
+    features = visits.features
+    features.check_positions(circuits)
+    background = np.ones(features.n_features, bool)
+    for positions in circuits.values():
+        background[positions] = False
+    return network_blocks(networks, background, features, _typical(visits))
+
+
+def _typical(visits: Visits) -> Floats:
+    """Average each feature over all visits of all participants, NaN where it is missing.
+
+    Clusters of the baseline alone would collect features that are large at baseline by chance,
+    which decrease afterwards (regression to the mean). The mean of all visits is not correlated
+    with the change between visits of equal noise (Oldham 1962, doi:10.1016/0021-9681(62)90128-9).
+    """
+    parts = (visits.baseline, visits.followup, visits.control_baseline, visits.control_followup)
+    means = [column_mean(part) for part in parts if part is not None]
+    return np.asarray(np.mean(means, axis=0))
+
+
+def _variation(
+    visits: Visits, sample: CentredFeatures, response: Response
+) -> BlockVariation | None:
+    """Prepare the tests of circuits against the variation over blocks."""
+    if not visits.adjusts_baseline or not response.blocks:
+        return BlockVariation.of(sample, response)
+    parts = {**sample.circuits, **{f"block {k}": v for k, v in sample.blocks.items()}}
+    as_circuits = replace(sample, circuits=parts, blocks={})
+    with_deviation = "normalisation" in response.terms
+    levels = baseline_levels(as_circuits, with_deviation=with_deviation)
+    return BlockVariation.of(sample, response, levels[:, -len(response.blocks) :])
+
+
+def _heterogeneity(
+    test: FamilyTest,
+    variation: BlockVariation | None,
+    features: FeatureSpace,
+    blocks: NetworkBlocks,
+) -> tuple[list[Estimate], Heterogeneity]:
+    """Test blocks of the background, and summarise their variation."""
+    if variation is None:
+        reason = blocks.source if not blocks.positions else "the background has too few blocks"
+        smallest = test.rules.smallest_heterogeneity(features.unit)
+        return [], Heterogeneity.unknown(reason, smallest=smallest)
+    rows = block_families(test, variation, features)
+    return rows, heterogeneity_of(test, variation, rows, blocks.source)
+
+
+def _excluding(sample: CentredFeatures, visits: Visits, rules: Rules) -> CentredFeatures:
+    """Exclude the terms that the rules name, and the global signal where it was removed."""
+    without = dict(rules.without)
+    if visits.global_signal_removed:
+        without.setdefault("global_signal", "the global signal was regressed out")
+    return sample.excluding(without)
+
+
+def _omitted(features: FeatureSpace, rules: Rules, sample: CentredFeatures) -> tuple[str, ...]:
     """Name the parts of the analysis that the features do not allow, with reasons."""
-    parts: tuple[OptionalPart, ...] = ("distance", "curvature", "node-adjusted")
+    parts: tuple[OptionalPart, ...] = ("distance", "curvature", "global signal", "node-adjusted")
     reasons = [features.reason_to_omit(part) for part in parts]
-    if np.isnan(rules.smallest_effect(features)):
+    reasons.append(features.remark_on_lengths)
+    reasons += [
+        f"{term.replace('_', ' ').capitalize()}: not part of the global model, because {reason}."
+        for term, reason in sample.without.items()
+    ]
+    if np.isnan(rules.smallest_effect("shift", features)):
         reasons.append(
-            "Equivalence: not tested, because no smallest effect of interest is defined in "
-            f"{features.unit} (sesoi of Rules)."
+            "Equivalence of the shift: not tested, because no smallest effect of interest is "
+            f"defined in {features.unit} (sesoi of Rules)."
         )
     return tuple(filter(None, reasons))
 
@@ -164,13 +278,14 @@ def _check_reference(visits: Visits) -> None:
         )
 
 
-def _global(test: FamilyTest, response: Response, visits: Visits) -> list[Estimate]:
+def _global(
+    test: FamilyTest, response: Response, visits: Visits, levels: Floats | None
+) -> list[Estimate]:
     """Test the global terms, and distance as a nuisance."""
     terms = response.terms
     tested = tuple(
         name for name in terms if name != "distance" and not visits.global_signal_removed
     )
-    bound = test.rules.smallest_effect(visits.features)
     out = []
     for family, names in (("global", tested), ("nuisance", ("distance",))):
         if not names or names[0] not in terms:
@@ -181,22 +296,60 @@ def _global(test: FamilyTest, response: Response, visits: Visits) -> list[Estima
             terms=names,
             tests=tuple(n if family == "nuisance" else f"global {n}" for n in names),
             units=tuple(term_unit(n, visits.features) for n in names),
-            bounds=tuple(bound / response.units.get(n, np.nan) for n in names),
+            bounds=tuple(test.rules.smallest_effect(n, visits.features) for n in names),
             sided=False,
         )
         y = response.coefficients[:, columns]
-        out += test.family(labels, y, Shared(response, columns))
+        baseline = None if levels is None else levels[:, columns]
+        out += test.family(labels, y, Shared(response, columns), baseline=baseline)
+    if tested:
+        prefix = f"{test.question.name}: " if test.question.name else ""
+        out += [
+            Estimate.unknown(f"{prefix}global", term, reason, unit=term_unit(term, visits.features))
+            for term, reason in response.withheld.items()
+            if term not in response.circuits
+        ]
     return out
 
 
 def _specific(
-    test: FamilyTest, response: Response, family: str, features: FeatureSpace
+    test: FamilyTest,
+    response: Response,
+    features: FeatureSpace,
+    levels: Floats | None,
+    *,
+    adjustment: str = "",
+    against: BlockVariation | None = None,
 ) -> list[Estimate]:
-    """Test the change of circuits beyond the global model."""
-    columns = len(response.terms) + np.arange(len(response.circuits))
-    description = (family, "residual change (beyond the global model)")
-    labels = _circuit_labels(description, response.circuits, features, test.rules)
-    return test.family(labels, response.specific, Shared(response, columns))
+    """Test the change of primary and of secondary circuits beyond the global model."""
+    names = response.circuits
+    primary, secondary = test.rules.split(names)
+    out = []
+    for family, chosen in (("specific", primary), ("secondary", secondary)):
+        if not chosen:
+            continue
+        at = np.array([names.index(name) for name in chosen])
+        columns = len(response.terms) + at
+        description = (family + adjustment, "residual change (beyond the global model)")
+        labels = _circuit_labels(description, chosen, features, test.rules)
+        baseline = None if levels is None else levels[:, columns]
+        y = response.specific[:, at]
+        shared = Shared(response, columns)
+        rows = test.family(labels, y, shared, baseline=baseline, against=against)
+        out += [
+            replace(e, note=response.withheld[e.term]) if e.term in response.withheld else e
+            for e in rows
+        ]
+    return out
+
+
+def _change_scores(test: FamilyTest, response: Response, visits: Visits) -> list[Estimate]:
+    """Repeat the tests of the verdict on changes, without adjustment for the baseline."""
+    changes = replace(test, question=replace(test.question, adjusts=False))
+    rows = _global(changes, response, visits, None)
+    rows += _specific(changes, response, visits.features, None)
+    kept = ("global", "specific")
+    return [replace(e, family=f"change scores: {e.family}") for e in rows if e.family in kept]
 
 
 def _circuit_labels(
@@ -213,7 +366,8 @@ def _circuit_labels(
         terms=names,
         tests=tuple(f"{name} {quantity}" for name in names),
         units=(features.unit,) * k,
-        bounds=(rules.smallest_effect(features),) * k,
+        bounds=(np.nan if rules.sesoi is None else rules.sesoi,) * k,
+        bound_d=rules.sesoi_d,
     )
 
 

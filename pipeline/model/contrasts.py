@@ -1,6 +1,7 @@
 """The data and the design of one study as arrays, and the contrasts that the design allows."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -9,7 +10,7 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.features import FeatureSpace
+from circuitshift.pipeline.features import FISHER_Z, FeatureSpace
 from circuitshift.pipeline.records import Background
 from circuitshift.pipeline.stats.permutation import Contrast, contrast_of
 
@@ -18,7 +19,8 @@ __all__ = ["Levels", "Question", "Rules", "Side", "Visits", "questions_of"]
 Side = Literal["two-sided", "increase", "decrease"]
 
 
-_SESOI_Z = 0.1  # default smallest effect of interest, Fisher z
+_SESOI_SHIFT_Z = 0.05  # default smallest shift of interest, Fisher z
+_SESOI_TAU_Z = 0.02  # default smallest heterogeneity of interest, Fisher z
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,15 @@ class Visits:
         a second visit.
     weights : ndarray, shape (n_participants,), optional
         Weights above 0, in proportion to the precision of each participant's change.
+    signal_quality : ndarray, shape (n_participants, n_regions), optional
+        Change of the logarithm of each region's signal fraction k, with r' = k_u k_v r, from
+        measured temporal signal-to-noise ratios; NaN where it is unknown. It serves a sensitivity
+        analysis.
+    randomised : bool
+        Whether participants were assigned to the arms at random. If so, arms are compared by
+        analysis of covariance with the baseline; otherwise, their changes are compared, because
+        adjustment for the baseline is biased if the arms differ at baseline in the population
+        (Lord 1967, doi:10.1037/h0025105).
 
     Raises
     ------
@@ -83,6 +94,8 @@ class Visits:
     global_signal_removed: bool = False
     reference_again: Floats | None = None
     weights: Floats | None = None
+    randomised: bool = True
+    signal_quality: Floats | None = None
 
     def __post_init__(self) -> None:
         shape = self.baseline.shape
@@ -156,6 +169,11 @@ class Visits:
         return self.treated is not None or self.is_crossover
 
     @property
+    def adjusts_baseline(self) -> bool:
+        """Whether arms are compared by analysis of covariance with the baseline."""
+        return self.treated is not None and self.randomised
+
+    @property
     def before(self) -> Floats:
         """Baseline; in a crossover, the mean of the available baselines of both conditions."""
         if self.control_baseline is None:
@@ -225,9 +243,28 @@ class Rules:
     alpha : float
         Family-wise error rate.
     sesoi : float, optional
-        Smallest effect of interest, in the unit of the features: the change of a typical background
-        feature for global terms, and of the mean of a circuit for specific responses. The default
-        is .1 for Fisher z; for other units, equivalence is tested only if it is given.
+        Smallest effect of interest for the shift and for circuits, in the unit of the features. By
+        default, `sesoi_d` applies to circuits, and .05 Fisher z to the shift; the equivalence of
+        a shift in other units is tested only if this value is given.
+    sesoi_d : float
+        Smallest effect of interest for circuits, in standard deviations of change between
+        participants of one arm.
+    sesoi_gain : float
+        Smallest gain of interest, as a proportion: .15 is a change of all connections by 15 % of
+        their typical strength. It also applies to the amplitude of the global signal.
+    sesoi_share : float
+        Smallest normalisation of interest: share of the deviation from the reference group that is
+        closed.
+    primary : tuple of str
+        Circuits that determine the verdict and are corrected together. Other circuits form
+        families of their own. If empty, all circuits are primary.
+    sesoi_tau : float, optional
+        Smallest heterogeneity of interest: standard deviation over blocks of the background of
+        their change beyond the global model, in the unit of the features. By default, .02 Fisher z;
+        in other units, any significant heterogeneity is of interest.
+    without : mapping of str to str
+        Terms to exclude from the global model, ``gain`` or ``global_signal``, with the reason.
+        Without ``global_signal``, the model is that of the first version.
     sides : mapping of str to {"increase", "decrease"}
         Circuits with a predefined direction of change; other circuits are tested two-sided.
     background : {"all", "disjoint", "matched"}
@@ -241,23 +278,81 @@ class Rules:
     sesoi: float | None = None
     sides: Mapping[str, Side] = field(default_factory=dict)
     background: Background = "all"
+    sesoi_d: float = 0.3
+    sesoi_gain: float = 0.15
+    sesoi_share: float = 0.25
+    primary: tuple[str, ...] = ()
+    sesoi_tau: float | None = None
+    without: Mapping[str, str] = field(default_factory=dict)
 
-    def smallest_effect(self, features: FeatureSpace) -> float:
-        """Return the smallest effect of interest in the unit of the features.
+    def smallest_heterogeneity(self, unit: str) -> float:
+        """Return the smallest heterogeneity of interest, in the unit of the features.
 
         Parameters
         ----------
+        unit : str
+            Unit of the features.
+
+        Returns
+        -------
+        float
+            Standard deviation over blocks; NaN when none is defined.
+        """
+        if self.sesoi_tau is not None:
+            return self.sesoi_tau
+        return _SESOI_TAU_Z if unit == FISHER_Z else math.nan
+
+    def smallest_effect(self, term: str, features: FeatureSpace) -> float:
+        """Return the smallest effect of interest of a global term.
+
+        Parameters
+        ----------
+        term : str
+            Name of the global term.
         features : FeatureSpace
             Feature space of the study.
 
         Returns
         -------
         float
-            Smallest effect of interest; NaN when none is defined for a unit other than Fisher z.
+            Smallest effect of interest, in the unit of the term; NaN when none is defined.
         """
-        if self.sesoi is not None:
-            return self.sesoi
-        return _SESOI_Z if features.is_fisher_z else float("nan")
+        default = _SESOI_SHIFT_Z if features.is_fisher_z else math.nan
+        bounds = {
+            "shift": default if self.sesoi is None else self.sesoi,
+            "average_change": default if self.sesoi is None else self.sesoi,
+            "gain": self.sesoi_gain,
+            "global_signal": math.log1p(self.sesoi_gain),
+            "normalisation": self.sesoi_share,
+        }
+        return bounds.get(term, math.nan)
+
+    def split(self, circuits: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Divide circuits into primary and secondary circuits.
+
+        Parameters
+        ----------
+        circuits : sequence of str
+            Names of the circuits of the study.
+
+        Returns
+        -------
+        primary, secondary : tuple of str
+            Names, in the order of `circuits`.
+
+        Raises
+        ------
+        DesignError
+            If a primary circuit is not among the circuits.
+        """
+        missing = [name for name in self.primary if name not in circuits]
+        if missing:
+            raise DesignError(
+                f"{', '.join(missing)} is a primary circuit, but not a circuit of this analysis; "
+                f"choose from {', '.join(circuits)} for [hypotheses] primary of the study file"
+            )
+        primary = tuple(name for name in circuits if name in self.primary or not self.primary)
+        return primary, tuple(name for name in circuits if name not in primary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +380,8 @@ class Question:
         Blocks within which labels are exchanged; None for unrestricted exchange.
     weights : ndarray, shape (n_participants,), or None
         Weights of participants; None for equal weights.
+    adjusts : bool
+        Whether each variable is adjusted for its own baseline (analysis of covariance).
     """
 
     name: str
@@ -296,6 +393,7 @@ class Question:
     flips: bool
     blocks: npt.NDArray[np.intp] | None
     weights: Floats | None = None
+    adjusts: bool = False
 
     def contrast(self, participants: Bools) -> Contrast:
         """Return the contrast over a subset of participants.
@@ -381,7 +479,9 @@ def questions_of(visits: Visits) -> tuple[Question, ...]:
         treated minus control with two arms, and treatment minus control condition in a crossover.
         A factor adds its main effect and its interaction with the treatment; both are
         effect-coded, so that the first question is the average over the levels of the factor. A
-        symptom score adds the slope of change on the change of the score, within arms.
+        symptom score adds the slope of change on the change of the score, within arms. If
+        participants were randomised to two arms, all questions except that of the symptom score
+        adjust each variable for its baseline.
     """
     n = len(visits.baseline)
     covariates = _filled(visits.covariates, n)
@@ -422,7 +522,14 @@ def questions_of(visits: Visits) -> tuple[Question, ...]:
             out.append(ask("interaction", what, arms * factor, "interaction"))
     if visits.symptom is not None:
         out.append(ask("symptom", "per unit of symptom change", visits.symptom.astype(float)))
-    return tuple(replace(question, weights=visits.weights) for question in out)
+    return tuple(
+        replace(
+            question,
+            weights=visits.weights,
+            adjusts=visits.adjusts_baseline and question.name != "symptom",
+        )
+        for question in out
+    )
 
 
 def _filled(covariates: Floats | None, n: int) -> Floats:

@@ -11,8 +11,11 @@ from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FISHER_Z
 from circuitshift.pipeline.model.contrasts import Question, Rules, Side
 from circuitshift.pipeline.model.global_model import Response
+from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
+from circuitshift.pipeline.model.heterogeneity.random_effects import TestOptions
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.bayes_factor import bayes_factor
+from circuitshift.pipeline.stats.detectable import power_of_t
 from circuitshift.pipeline.stats.influence import normal_scores
 from circuitshift.pipeline.stats.permutation import Contrast, PermutationResult, permutation_test
 
@@ -38,7 +41,10 @@ class Labels:
     units : tuple of str
         Unit of each variable.
     bounds : tuple of float
-        Smallest effect of interest of each variable; NaN where none is defined.
+        Smallest effect of interest of each variable, in its unit; NaN where none is defined.
+    bound_d : float
+        Smallest effect of interest in standard deviations between participants of one arm, for
+        variables whose `bounds` are NaN; NaN if none is defined.
     sided : bool
         Whether the predefined directions of `Rules.sides` apply to these variables.
     """
@@ -49,6 +55,7 @@ class Labels:
     units: tuple[str, ...]
     bounds: tuple[float, ...]
     sided: bool = True
+    bound_d: float = np.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +102,15 @@ class FamilyTest:
     ranks: bool = False
     unit: str = FISHER_Z
 
-    def family(self, labels: Labels, y: Floats, shared: Shared | None = None) -> list[Estimate]:
+    def family(
+        self,
+        labels: Labels,
+        y: Floats,
+        shared: Shared | None = None,
+        *,
+        baseline: Floats | None = None,
+        against: BlockVariation | None = None,
+    ) -> list[Estimate]:
         """Test variables as one family.
 
         Variables that are available in all participants are tested together and corrected by the
@@ -112,6 +127,12 @@ class FamilyTest:
         shared : Shared, optional
             Source of the variance due to shared regressors, which is added to that of the
             estimates.
+        baseline : ndarray, shape (n_participants, n_variables), optional
+            Baseline of each variable, for which questions that adjust for the baseline
+            (`Question.adjusts`) adjust it; NaN where missing.
+        against : BlockVariation, optional
+            Variation over blocks of the background that is added to the sampling variance, so that
+            a circuit must have changed more than blocks do. By default, the tested value is 0.
 
         Returns
         -------
@@ -125,7 +146,11 @@ class FamilyTest:
             If the contrast of the verdict cannot be estimated in the complete sample.
         """
         asked = self.question.asked
+        if not self.question.adjusts:
+            baseline = None
         available = np.isfinite(y) & asked[:, None]
+        if baseline is not None:
+            available &= np.isfinite(baseline)
         complete = (available == asked[:, None]).all(axis=0)
         batches = [np.flatnonzero(complete)] if complete.any() else []
         batches += [np.array([k]) for k in np.flatnonzero(~complete)]
@@ -143,20 +168,52 @@ class FamilyTest:
                     raise
                 notes |= dict.fromkeys(columns.tolist(), str(error))
                 continue
-            values = y[np.ix_(participants, columns)]
-            tested = permutation_test(
-                normal_scores(values, contrast) if self.ranks else values,
+            at = np.ix_(participants, columns)
+            values, before = y[at], None if baseline is None else baseline[at]
+            if self.ranks:  # ranks of both (Conover & Iman 1982, doi:10.2307/2530051)
+                values = normal_scores(values, contrast)
+                before = None if before is None else normal_scores(before, contrast)
+            models, reason = _models(contrast, len(columns), before)
+            adjusts = baseline is not None and not reason
+            terms = [labels.terms[k] for k in columns.tolist()]
+            options: TestOptions = {
+                "rng": self.rng,
+                "n_permutations": self.rules.n_permutations,
+                "excess_variance": _excess(shared, models, participants, columns),
+                "sides": self._sides(terms, labels),
+            }
+            random = against and against.test(
+                values,
+                terms,
                 contrast,
-                rng=self.rng,
-                n_permutations=self.rules.n_permutations,
-                excess_variance=_excess(shared, contrast, participants, columns),
-                sides=self._sides([labels.terms[k] for k in columns.tolist()], labels),
+                participants,
+                models=models if adjusts else None,
+                **options,
             )
+            tested = (
+                random.circuits
+                if random
+                else permutation_test(
+                    values,
+                    models if adjusts else contrast,
+                    **options,
+                )
+            )
+            spread = _spread(values, contrast.group)
             correction = len(labels.terms) / len(columns)
             for place, k in enumerate(columns.tolist()):
-                rows[k] = self._estimate(
-                    labels, k, _Cell(tested, place, correction, participants, contrast.weights)
+                cell = _Cell(
+                    tested,
+                    place,
+                    correction,
+                    participants,
+                    models[place].weights,
+                    float(spread[place]),
+                    adjusts=adjusts,
+                    reason=reason,
+                    random_effects=bool(random),
                 )
+                rows[k] = self._estimate(labels, k, cell)
         return [
             rows.get(k)
             or Estimate.unknown(
@@ -179,8 +236,9 @@ class FamilyTest:
         n, n_control = self.question.counts(cell.participants)
         # effective sample size: n with one arm, n1 n2 / (n1 + n2) with two arms
         effective = 1 / float((cell.weights**2).sum())
-        missing = int(self.question.asked.sum() - cell.participants.sum())
-        bound = labels.bounds[k] if self.question.name != "symptom" else np.nan
+        bound = labels.bounds[k] if np.isfinite(labels.bounds[k]) else labels.bound_d * cell.sd
+        bound = bound if self.question.name != "symptom" else np.nan
+        level = self.rules.alpha / len(labels.terms)
         equivalence = t.equivalence_p(np.full(len(t.estimate), bound))[at]
         low, high = (float(part[at]) for part in t.p_interval())
         unit = labels.units[k] + " per point" * (self.question.name == "symptom")
@@ -205,23 +263,36 @@ class FamilyTest:
             n=n,
             n_control=n_control,
             n_reference=self.n_reference,
-            method=self._method(t, *(self._sides([labels.terms[k]], labels) or ())),
-            note="" if not missing else f"missing in {missing} participant{'s' * (missing > 1)}",
+            method=self._method(cell, *(self._sides([labels.terms[k]], labels) or ())),
+            note=self._note(cell),
+            sd=cell.sd,
+            smallest_p=float(min(1.0, t.smallest_p[at] * cell.correction)),
+            power=float(power_of_t(bound, t.se[at], t.df[at], level)),
         )
 
-    def _method(self, tested: PermutationResult, side: Side = "two-sided") -> str:
+    def _note(self, cell: "_Cell") -> str:
+        """Remark on missing values, and on an adjustment that was not possible."""
+        missing = int(self.question.asked.sum() - cell.participants.sum())
+        notes = [f"missing in {missing} participant{'s' * (missing > 1)}"] if missing else []
+        return "; ".join([*notes, *filter(None, [cell.reason])])
+
+    def _method(self, cell: "_Cell", side: Side = "two-sided") -> str:
         """Describe the statistic and the permutation scheme."""
-        question = self.question
+        question, tested = self.question, cell.tested
         kind = "sign flips" if question.flips else "label permutation"
         if question.blocks is not None and not question.flips:
             kind += " within blocks"
-        if question.nuisance.shape[1] + question.anchored.shape[1]:
+        if question.nuisance.shape[1] + question.anchored.shape[1] or cell.adjusts:
             kind = f"Freedman-Lane {kind}"
         if question.weights is not None and not self.ranks:
             kind = f"weighted {kind}"
         statistic = "Welch t" if np.unique(question.group).size > 1 else "t"
         if self.ranks:
             statistic += " of normal scores"
+        if cell.adjusts:
+            statistic += " adjusted for the baseline"
+        if cell.random_effects:
+            statistic += " with random effects over blocks"
         drawn = tested.n_permutations - (not tested.exact)
         sided = "" if side == "two-sided" else f", one-sided ({side})"
         exact = "all" if tested.exact else "random"
@@ -237,17 +308,48 @@ class _Cell:
     correction: float  # Bonferroni factor of the test
     participants: npt.NDArray[np.bool_]
     weights: Floats  # of the contrast
+    sd: float  # standard deviation between participants of one arm
+    adjusts: bool  # for the baseline
+    reason: str  # why an intended adjustment was not possible
+    random_effects: bool  # whether the variance over blocks is included
+
+
+def _models(
+    contrast: Contrast, n_variables: int, baseline: Floats | None
+) -> tuple[tuple[Contrast, ...], str]:
+    """Return the model of each variable, and the reason if an adjustment is not possible."""
+    if baseline is None:
+        return (contrast,) * n_variables, ""
+    try:
+        return contrast.with_own_columns(baseline), ""
+    except DesignError as error:
+        return (contrast,) * n_variables, f"{error}; changes are compared instead"
+
+
+def _spread(values: Floats, group: npt.NDArray[np.intp]) -> Floats:
+    """Return the standard deviation of each variable between participants of one arm."""
+    numbers = np.unique(group)
+    squares = sum(
+        ((values[group == g] - values[group == g].mean(axis=0)) ** 2).sum(axis=0) for g in numbers
+    )
+    return np.asarray(np.sqrt(squares / max(1, len(values) - len(numbers))))
 
 
 def _excess(
     shared: Shared | None,
-    contrast: Contrast,
+    models: Sequence[Contrast],
     participants: npt.NDArray[np.bool_],
     columns: npt.NDArray[np.intp],
 ) -> Floats | None:
     """Return the variance due to shared regressors, for the variables of a test."""
     if shared is None:
         return None
-    weights = np.zeros(len(participants))
-    weights[participants] = contrast.weights * contrast.scale
-    return shared.response.excess_variance(weights)[shared.columns[columns]]
+    out = np.empty(len(columns))
+    found: dict[int, Floats] = {}  # variables may share one model
+    for place, (model, column) in enumerate(zip(models, columns.tolist(), strict=True)):
+        if id(model) not in found:
+            weights = np.zeros(len(participants))
+            weights[participants] = model.weights * model.scale
+            found[id(model)] = shared.response.excess_variance(weights)
+        out[place] = found[id(model)][shared.columns[column]]
+    return out

@@ -2,17 +2,14 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from math import isqrt
 
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.arrays import Floats, Ints
 from circuitshift.pipeline.edges import edge_ends
 from circuitshift.pipeline.features import FeatureSpace
-
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
 
 __all__ = ["RegionalTerms"]
 
@@ -34,8 +31,8 @@ class RegionalTerms:
         Typical strength m of each edge.
     used : ndarray of bool, shape (n_edges,)
         Edges of the fit, on which values and strength must be available.
-    inverse : ndarray, shape (2 n_regions, 2 n_regions)
-        Inverse of the normal equations.
+    factor : ndarray, shape (2 n_regions, 2 n_regions)
+        Cholesky factor of the normal equations, in the lower triangle.
 
     Notes
     -----
@@ -46,7 +43,7 @@ class RegionalTerms:
 
     strength: Floats
     used: npt.NDArray[np.bool_]
-    inverse: Floats
+    factor: Floats
 
     @classmethod
     def of(
@@ -68,21 +65,28 @@ class RegionalTerms:
         RegionalTerms
             The prepared fit, for any number of rows of values.
         """
+        from scipy.linalg import cho_factor  # noqa: PLC0415 - half a second of import
+
         n_regions = features.n_regions
-        first, second = (ends[used] for ends in features.ends)
-        m = strength[used]
+        place = _place(n_regions)
+        m = np.where(used, strength, 0.0)
 
         def normal(weights: Floats) -> Floats:
-            matrix = np.zeros((n_regions, n_regions))
-            matrix[first, second] = weights
-            matrix += matrix.T
-            matrix[np.diag_indices(n_regions)] = matrix.sum(axis=0)
-            return matrix
+            matrix = np.zeros(n_regions * n_regions)
+            matrix[place] = weights
+            square = matrix.reshape(n_regions, n_regions)
+            square += square.T
+            square[np.diag_indices(n_regions)] = square.sum(axis=0)
+            return square
 
-        cross = normal(m)
-        gram = np.block([[normal(np.ones_like(m)), cross], [cross, normal(m**2)]])
+        # the lower triangle alone is read
+        gram = np.empty((2 * n_regions, 2 * n_regions))
+        gram[:n_regions, :n_regions] = normal(used.astype(float))
+        gram[n_regions:, :n_regions] = normal(m)
+        gram[n_regions:, n_regions:] = normal(m**2)
         gram[np.diag_indices(2 * n_regions)] += _RIDGE * np.trace(gram) / len(gram)
-        return cls(strength, used, np.linalg.inv(gram))
+        factor, _ = cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+        return cls(strength, used, factor)
 
     def part(self, values: Floats) -> Floats:
         """Return the fitted regional effects on all edges.
@@ -97,21 +101,29 @@ class RegionalTerms:
         ndarray, shape (n_rows, n_edges)
             Fitted values; NaN where the strength is missing.
         """
-        n_regions = len(self.inverse) // 2
-        ends = _ends(n_regions)
-        inner, m = values[:, self.used], self.strength[self.used]
-        own = ends[self.used]
-        terms = np.hstack([inner @ own, (inner * m) @ own]) @ self.inverse
+        from scipy.linalg import cho_solve  # noqa: PLC0415 - half a second of import
+
+        n_regions = len(self.factor) // 2
+        i, j = edge_ends(n_regions)
+        inner = np.where(self.used, values, 0.0)
+        sums = _by_region(np.vstack([inner, inner * np.where(self.used, self.strength, 0.0)]))
+        level, gain = np.split(sums, 2)
+        terms = cho_solve((self.factor, True), np.hstack([level, gain]).T, check_finite=False).T
         b, g = terms[:, :n_regions], terms[:, n_regions:]
-        return np.asarray((ends @ b.T).T + (ends @ g.T).T * self.strength)
+        return np.asarray(b[:, i] + b[:, j] + (g[:, i] + g[:, j]) * self.strength)
+
+
+def _by_region(values: Floats) -> Floats:
+    """Sum edges over the edges of each region, shape (n_rows, n_regions)."""
+    n_regions = (1 + isqrt(1 + 8 * values.shape[1])) // 2
+    flat = np.zeros((len(values), n_regions * n_regions))
+    flat[:, _place(n_regions)] = values
+    square = flat.reshape(-1, n_regions, n_regions)
+    return np.asarray(square.sum(axis=1) + square.sum(axis=2))
 
 
 @lru_cache(maxsize=2)
-def _ends(n_regions: int) -> "csr_array":
-    """Return the incidence matrix of edges and regions, shape (n_edges, n_regions)."""
-    from scipy.sparse import csr_array  # noqa: PLC0415 - half a second of import
-
-    ends = np.transpose(edge_ends(n_regions))
-    n_edges = len(ends)
-    parts = (np.ones(2 * n_edges), ends.ravel(), np.arange(0, 2 * n_edges + 1, 2))
-    return csr_array(parts, shape=(n_edges, n_regions))
+def _place(n_regions: int) -> Ints:
+    """Return the position of each edge in a flattened matrix, shape (n_edges,)."""
+    i, j = edge_ends(n_regions)
+    return np.asarray(i * n_regions + j)

@@ -8,10 +8,24 @@ import numpy as np
 
 from circuitshift.pipeline.features import FISHER_Z, FeatureKind
 from circuitshift.pipeline.model.deviation import Deviation
+from circuitshift.pipeline.model.heterogeneity.sentences import (
+    explanation_sentence,
+    gain_sentence,
+    one_law_sentence,
+    widespread_sentence,
+)
+from circuitshift.pipeline.model.heterogeneity.summary import (
+    Explanation,
+    Heterogeneity,
+    explanations_of,
+)
 
 __all__ = ["Estimate", "Verdict", "VerdictName", "decide"]
 
-VerdictName = Literal["global", "circuit-specific", "both", "neither", "undetermined"]
+VerdictName = Literal["global", "circuit-specific", "both", "widespread", "neither", "undetermined"]
+
+_MAX_BLOCKS = 4  # blocks that the reason names
+_REQUIRED_POWER = 0.8  # at the smallest effect of interest, before it can be ruled out
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +69,13 @@ class Estimate:
         Statistic and permutation scheme.
     note : str
         Remark on missing data, or the reason why the test was not performed.
+    sd : float
+        Standard deviation of change between participants of one arm.
+    smallest_p : float
+        Smallest corrected p value that the relabellings allow, however large the effect.
+    power : float
+        Power of a t test at `bound`, with the standard error of this study and the significance
+        level divided by the number of tests of the family.
     """
 
     test: str
@@ -79,6 +100,31 @@ class Estimate:
     n_reference: int
     method: str
     note: str = ""
+    sd: float = np.nan
+    smallest_p: float = np.nan
+    power: float = np.nan
+
+    def rules_out(self, alpha: float) -> bool:
+        """Return whether an effect as large as the smallest effect of interest is ruled out.
+
+        Parameters
+        ----------
+        alpha : float
+            Significance level of the test of equivalence.
+
+        Returns
+        -------
+        bool
+            True if the test of equivalence is significant, the confidence interval contains 0, and
+            the test could have found such an effect: relabelling allows a corrected p value of
+            `alpha`, and the power at the smallest effect of interest is at least .8.
+        """
+        return bool(
+            self.equivalence_p < alpha
+            and self.ci_low <= 0 <= self.ci_high
+            and self.smallest_p <= alpha
+            and self.power >= _REQUIRED_POWER
+        )
 
     @classmethod
     def unknown(cls, family: str, term: str, note: str = "", *, unit: str = FISHER_Z) -> "Estimate":
@@ -135,7 +181,7 @@ class Verdict:
 
     Parameters
     ----------
-    verdict : {"global", "circuit-specific", "both", "neither", "undetermined"}
+    verdict : {"global", "circuit-specific", "both", "widespread", "neither", "undetermined"}
         Category of the answer.
     sentence : str
         Summary for the reader. It claims only what was tested.
@@ -143,12 +189,22 @@ class Verdict:
         The tests that determined the verdict, with estimates; a clause without a full stop.
     warnings : tuple of str
         Limitations of the design and of the data, one or more sentences each.
+    heterogeneity : Heterogeneity
+        Variation of change over blocks of the background.
+    explanations : tuple of Explanation
+        Rival explanations of the circuits that changed, with their estimates.
+    not_claimed : tuple of str
+        Global terms and circuits with a significant test that the verdict does not claim; the
+        warnings state why.
     """
 
     verdict: VerdictName
     sentence: str
     reason: str
     warnings: tuple[str, ...]
+    heterogeneity: Heterogeneity
+    explanations: tuple[Explanation, ...] = ()
+    not_claimed: tuple[str, ...] = ()
 
 
 def decide(
@@ -159,18 +215,23 @@ def decide(
     controlled: bool,
     global_signal_removed: bool = False,
     kind: FeatureKind = "edge",
+    heterogeneity: Heterogeneity | None = None,
 ) -> Verdict:
     """Apply the decision rule to the tests of a study.
 
     A family is significant when at least one of its tests has a corrected p value below `alpha`.
-    The verdict ``neither`` needs evidence of absence: every equivalence test of both families must
-    have a p value below `alpha`.
+    If the omnibus test over blocks rejects one global law, and blocks differ by as much as is of
+    interest, the change is ``widespread``. A gain counts only if it also holds within blocks, and a
+    circuit only if a change of its regions in all their connections does not explain its change.
+    The verdict ``neither`` needs evidence of absence: every test of both families must rule out
+    an effect as large as the smallest effect of interest (`Estimate.rules_out`), and heterogeneity
+    of interest must be excluded.
 
     Parameters
     ----------
     estimates : sequence of Estimate
-        All tests of the study. Families other than ``global`` and ``specific`` do not influence
-        the verdict.
+        All tests of the study. The families ``global``, ``global, within blocks``, ``blocks``,
+        ``specific`` and the rival explanations of circuits determine the verdict.
     alpha : float
         Significance level of each family.
     deviation : Deviation
@@ -182,72 +243,175 @@ def decide(
         tested.
     kind : {"edge", "region"}
         Kind of the features: connections or regions.
+    heterogeneity : Heterogeneity, optional
+        Variation over blocks; None if it was not tested.
 
     Returns
     -------
     Verdict
         The category, with its sentence, its reason and its warnings.
     """
-    of_global = [e for e in estimates if e.family == "global"]
-    of_circuits = [e for e in estimates if e.family == "specific"]
-    untested = [e for e in [*of_global, *of_circuits] if not np.isfinite(e.p)]
-    hits = [e for e in of_global if e.p_corrected < alpha]
-    circuit_hits = [e for e in of_circuits if e.p_corrected < alpha]
-    nil = all(e.equivalence_p < alpha for e in [*of_global, *of_circuits])
-    name: VerdictName
-    if hits and circuit_hits:
-        name = "both"
-    elif hits:
-        name = "global"
-    elif circuit_hits:
-        name = "circuit-specific"
-    elif nil and of_global and of_circuits:
-        name = "neither"
-    else:
-        name = "undetermined"
+    variation = heterogeneity or Heterogeneity.unknown("")
+    found = _Grounds.of(estimates, alpha, variation)
+    name = found.verdict()
+    tests = [*found.of_global, *found.of_circuits]
     adjusted = {e.term: e for e in estimates if e.family == "specific, node-adjusted"}
+    named = [adjusted[e.term] for e in found.circuits if e.term in adjusted]
     return Verdict(
         name,
-        _sentence(name, of_global, of_circuits, alpha=alpha, kind=kind),
-        _reason(hits, circuit_hits, [*of_global, *of_circuits], nil=nil, alpha=alpha),
+        _sentence(name, found, kind),
+        _reason(found, tests),
         (
             *_warnings(deviation, controlled=controlled, gsr=global_signal_removed),
-            *_regional([adjusted[e.term] for e in circuit_hits if e.term in adjusted], alpha),
-            *(f"Not tested: {e.term} ({e.note})." for e in untested),
+            *_regional(named, alpha),
+            *found.remarks(),
+            *(f"Not tested: {e.term} ({e.note})." for e in tests if not np.isfinite(e.p)),
         ),
+        variation,
+        found.explanations,
+        found.not_claimed(),
     )
 
 
-def _sentence(
-    name: VerdictName,
-    of_global: Sequence[Estimate],
-    of_circuits: Sequence[Estimate],
-    *,
-    alpha: float,
-    kind: FeatureKind,
-) -> str:
+@dataclass(frozen=True, slots=True)
+class _Grounds:
+    """The tests on which a verdict rests."""
+
+    alpha: float
+    of_global: list[Estimate]
+    of_circuits: list[Estimate]
+    hits: list[Estimate]  # significant global terms that may be claimed
+    gain: tuple[Estimate, Estimate] | None  # significant gain that does not hold within blocks
+    circuits: list[Estimate]  # circuits that stand out and are not explained by their regions
+    explained: list[Explanation]  # circuits that are explained by their regions
+    explanations: tuple[Explanation, ...]
+    blocks: list[Estimate]  # significant blocks
+    heterogeneity: Heterogeneity
+
+    @classmethod
+    def of(
+        cls, estimates: Sequence[Estimate], alpha: float, heterogeneity: Heterogeneity
+    ) -> "_Grounds":
+        of_global = [e for e in estimates if e.family == "global"]
+        of_circuits = [e for e in estimates if e.family == "specific"]
+        within = [e for e in estimates if e.family == "global, within blocks" and np.isfinite(e.p)]
+        hits = [e for e in of_global if e.p_corrected < alpha]
+        gain = None
+        for e in hits:
+            if e.term == "gain" and within and not _confirms(within[0], e, alpha):
+                gain = (e, within[0])
+        standing = [e for e in of_circuits if e.p_corrected < alpha]
+        explanations = explanations_of(estimates, standing)
+        by_regions = {e.circuit: e for e in explanations if e.explains and e.kind != "graded"}
+        return cls(
+            alpha=alpha,
+            of_global=of_global,
+            of_circuits=of_circuits,
+            hits=[e for e in hits if gain is None or e is not gain[0]],
+            gain=gain,
+            circuits=[e for e in standing if e.term not in by_regions],
+            explained=list(by_regions.values()),
+            explanations=explanations,
+            blocks=[e for e in estimates if e.family == "blocks" and e.p_corrected < alpha],
+            heterogeneity=heterogeneity,
+        )
+
+    def verdict(self) -> VerdictName:
+        if self.is_widespread:
+            return "widespread"
+        if self.hits and self.circuits:
+            return "both"
+        if self.hits:
+            return "global"
+        if self.circuits:
+            return "circuit-specific"
+        return "neither" if self.nil and self.of_global and self.of_circuits else "undetermined"
+
+    @property
+    def is_widespread(self) -> bool:
+        """Whether blocks changed by their own amounts, as much as is of interest."""
+        largest = max((abs(e.estimate) for e in self.blocks), default=0.0)
+        rejects = bool(self.blocks) and self.heterogeneity.rejects_one_law(self.alpha)
+        return rejects and self.heterogeneity.is_of_interest(largest)
+
+    @property
+    def nil(self) -> bool:
+        """Whether all effects of interest are excluded."""
+        open_gain = self.gain is not None or bool(self.explained)
+        uniform = not self.heterogeneity.n_blocks or self.heterogeneity.is_excluded()
+        tests = [*self.of_global, *self.of_circuits]
+        return uniform and not open_gain and all(e.rules_out(self.alpha) for e in tests)
+
+    def not_claimed(self) -> tuple[str, ...]:
+        """Name the significant terms and circuits that are explained otherwise."""
+        gain = () if self.gain is None else (self.gain[0].term,)
+        return (*gain, *sorted({e.circuit for e in self.explained}))
+
+    def remarks(self) -> list[str]:
+        """Report what limits the claims about global terms and circuits."""
+        out = [] if self.gain is None else [gain_sentence(*self.gain)]
+        unit = self.of_circuits[0].unit if self.of_circuits else ""
+        claimed = {e.term for e in self.circuits}
+        graded = [e for e in self.explanations if e.explains and e.circuit in claimed]
+        out += [explanation_sentence(e, unit) for e in [*self.explained, *graded]]
+        if self.heterogeneity.reason:
+            out.append(
+                "Heterogeneity over networks was not tested: "
+                f"{self.heterogeneity.reason}. Circuits were compared with 0, not with the "
+                "variation of change over networks."
+            )
+        return out
+
+
+def _confirms(within: Estimate, over_all: Estimate, alpha: float) -> bool:
+    """Return whether the gain within blocks is significant and has the same direction."""
+    return within.p < alpha and within.estimate * over_all.estimate > 0
+
+
+def _sentence(name: VerdictName, found: _Grounds, kind: FeatureKind) -> str:
     """Summarise the verdict; absence is claimed only where an equivalence test supports it."""
     if name == "neither":
         return (
             "No global and no circuit-specific change was found, and changes as large as the "
             "smallest effect of interest can be excluded."
         )
-    if name == "undetermined":
-        return "The data do not distinguish between the hypotheses."
-    global_part = _global_change([e for e in of_global if e.p_corrected < alpha], kind)
-    circuit_part = _circuit_changes([e for e in of_circuits if e.p_corrected < alpha])
-    if name == "both":
-        return (
+    global_part, circuit_part = _global_change(found.hits, kind), _circuit_changes(found.circuits)
+    if name == "widespread":
+        return widespread_sentence(found.blocks, found.heterogeneity, circuit_part)
+    unit = found.of_circuits[0].unit if found.of_circuits else FISHER_Z
+    law = one_law_sentence(found.heterogeneity, unit, found.alpha)
+    parts = {
+        "undetermined": ["The data do not distinguish between the hypotheses.", *_open(found)],
+        "both": [
             f"{global_part} In addition, {circuit_part} relative to the prediction of the global "
-            "model."
+            "model.",
+            law,
+        ],
+        "global": [
+            global_part,
+            law,
+            _not_found("change of a circuit beyond the global model", found.of_circuits, found),
+        ],
+        "circuit-specific": [
+            f"Relative to the prediction of the global model, {circuit_part}.",
+            _not_found("global change", found.of_global, found),
+        ],
+    }
+    return " ".join(filter(None, parts[name]))
+
+
+def _open(found: _Grounds) -> list[str]:
+    """Name changes that were found but fit more than one hypothesis."""
+    out = []
+    if found.explained:
+        circuits = _list(sorted({e.circuit for e in found.explained}))
+        out.append(
+            f"A change of {circuits} is not distinguishable from a change of its regions in all "
+            "their connections."
         )
-    if name == "global":
-        what = "change of a circuit beyond the global model"
-        return f"{global_part} {_not_found(what, of_circuits, alpha)}"
-    return (
-        f"Relative to the prediction of the global model, {circuit_part}. "
-        f"{_not_found('global change', of_global, alpha)}"
-    )
+    if found.gain is not None:
+        out.append("A gain over all connections does not hold within networks.")
+    return out
 
 
 def _global_change(hits: Sequence[Estimate], kind: FeatureKind) -> str:
@@ -255,13 +419,21 @@ def _global_change(hits: Sequence[Estimate], kind: FeatureKind) -> str:
     features = "connections" if kind == "edge" else "regions"
     size = "their typical strength" if kind == "edge" else "their typical value"
     changes = []
-    for e in hits:
+    laws = [e for e in hits if e.term != "average_change"]
+    for e in laws or hits:  # the average change is named only if its law is not known
         upwards = e.estimate > 0
         phrases = {
             "shift": f"{'an increase' if upwards else 'a decrease'} by a common amount (shift)",
+            "average_change": f"{'an increase' if upwards else 'a decrease'} on average, which a "
+            "common amount (shift) and the amplitude of the global signal may both explain",
             "gain": f"{'an increase' if upwards else 'a decrease'} in proportion to {size} (gain)",
             "normalisation": f"a change {'toward' if upwards else 'away from'} the reference group "
             "in proportion to their deviation from it (normalisation)",
+            "global_signal": f"a change in the pattern expected from a "
+            f"{'larger' if upwards else 'smaller'} global signal (amplitude "
+            f"{np.expm1(e.estimate):+.0%}, 95 % CI {np.expm1(e.ci_low):.0%} to "
+            f"{np.expm1(e.ci_high):.0%}; drowsiness, breathing, caffeine or sedation also change "
+            "it)",
         }
         changes.append(phrases.get(e.term, e.term))
     return f"The {features} outside the predefined circuits changed globally: {_list(changes)}."
@@ -277,12 +449,14 @@ def _circuit_changes(hits: Sequence[Estimate]) -> str:
     return ", and ".join(parts)
 
 
-def _not_found(what: str, tests: Sequence[Estimate], alpha: float) -> str:
-    """Report a family without a significant test, no more strongly than its tests allow."""
+def _not_found(what: str, tests: Sequence[Estimate], found: _Grounds) -> str:
+    """Report a family without a claimed change, no more strongly than its tests allow."""
     if not any(np.isfinite(e.p) for e in tests):
         return f"A {what} was not tested."
+    if any(e.p_corrected < found.alpha for e in tests):  # found, but explained otherwise
+        return " ".join(_open(found))
     text = f"There is no evidence of a {what}"
-    if all(e.equivalence_p < alpha for e in tests):
+    if all(e.rules_out(found.alpha) for e in tests):
         return f"{text}; one as large as the smallest effect of interest can be excluded."
     return f"{text}, but one as large as the smallest effect of interest cannot be excluded."
 
@@ -291,35 +465,33 @@ def _list(items: Sequence[str]) -> str:
     return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
-def _reason(
-    hits: list[Estimate],
-    circuit_hits: list[Estimate],
-    tests: list[Estimate],
-    *,
-    nil: bool,
-    alpha: float,
-) -> str:
+def _reason(found: _Grounds, tests: list[Estimate]) -> str:
     """Name the tests that determined the verdict, with their estimates."""
     if not tests:
         return "no test could be performed"
+    alpha = found.alpha
+    blocks = sorted(found.blocks, key=lambda e: -abs(e.estimate)) if found.is_widespread else []
+    families = (
+        ("blocks", blocks[:_MAX_BLOCKS]),
+        ("global", found.hits),
+        ("beyond the global model", found.circuits),
+    )
     parts = [
-        f"{label}: " + ", ".join(_evidence(e) for e in rows)
-        for label, rows in (("global", hits), ("beyond the global model", circuit_hits))
-        if rows
+        f"{label}: " + ", ".join(_evidence(e) for e in rows) for label, rows in families if rows
     ]
     if parts:
         return "; ".join(parts)
-    if nil:
+    if found.nil:
         return (
             "every effect is smaller than the smallest effect of interest (all equivalence tests "
-            f"p < {alpha:g})"
+            f"p < {alpha:g}, with a power of at least {_REQUIRED_POWER:.0%} to find such an effect)"
         )
     if not any(np.isfinite(e.bound) for e in tests):
         return (
             f"no corrected p below {alpha:g}; effects cannot be excluded without a smallest effect "
             "of interest"
         )
-    open_terms = [e.term for e in tests if not e.equivalence_p < alpha]
+    open_terms = [e.term for e in tests if not e.rules_out(alpha)]
     return (
         f"no corrected p below {alpha:g}, and an effect as large as the smallest effect of "
         f"interest cannot be excluded for {', '.join(open_terms[:6])}"

@@ -120,6 +120,7 @@ _HEADLINES = {
     "global": "The change is global",
     "circuit-specific": "The change is circuit-specific",
     "both": "The change is both global and circuit-specific",
+    "widespread": "The change is widespread and follows no single global law",
     "neither": "Neither a global nor a circuit-specific change",
     "undetermined": "The result is undetermined",
 }
@@ -173,7 +174,11 @@ def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
     versus = " relative to the control arm" if (verdict.get("n") or {}).get("control") else ""
     control = dict((verdict.get("design") or {}).get("labels") or ()).get("control")
     versus += f" ({control})" if versus and control else ""
-    terms, circuits = verdict.get("global") or {}, verdict.get("circuits") or {}
+    other = set(verdict.get("not_claimed") or ())  # significant, but explained otherwise
+    terms, circuits = (
+        {name: row for name, row in (verdict.get(key) or {}).items() if name not in other}
+        for key in ("global", "circuits")
+    )
     out = [
         f"{_global_words(term, row)}{versus} ({_evidence(row)})."
         for term, row in terms.items()
@@ -183,6 +188,34 @@ def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
     out += [_circuit_words(name, row, versus) for name, row in hits.items()]
     out += _absent_words(terms, circuits, hits, alpha)
     return out
+
+
+def smallest_effects(design: Mapping[str, Any]) -> str:
+    """List the smallest effects of interest of a study.
+
+    Parameters
+    ----------
+    design : mapping
+        Design that verdict.json records.
+
+    Returns
+    -------
+    str
+        For example ``"shift 0.05 Fisher z, gain 15 %, normalisation 25 % of the deviation,
+        circuits 0.3 standard deviations of change"``.
+    """
+    z = design.get("sesoi_z")
+    circuits = (
+        f"{show(design.get('sesoi_d', 0.3))} standard deviations of change between participants"
+        if z is None
+        else f"{show(z)} Fisher z"
+    )
+    return (
+        f"shift {show(0.05 if z is None else z)} Fisher z, "
+        f"gain {show(100 * number(design.get('sesoi_gain', 0.15)), 0)} %, "
+        f"normalisation {show(100 * number(design.get('sesoi_share', 0.25)), 0)} % of the "
+        f"deviation, circuits {circuits}"
+    )
 
 
 def _evidence(row: Mapping[str, Any]) -> str:
@@ -210,6 +243,12 @@ def _global_words(term: str, row: Mapping[str, Any]) -> str:
     if term == "normalisation":
         share = show(100 * value, 0)
         return f"{share} % of the difference to the reference group was closed throughout the brain"
+    if term == "global_signal":
+        share = show(100 * math.expm1(value), 0, sign=True)
+        return (
+            "Connections changed in the pattern expected from another amplitude of the global "
+            f"signal (by {share} %), as after a change of drowsiness, breathing or sedation"
+        )
     return f"Global {term}: {show(value, sign=True)} {row.get('unit') or ''}".rstrip()
 
 
@@ -237,7 +276,7 @@ def _absent_words(
     """Describe effects that were not found, and whether a relevant effect can be ruled out."""
     out = []
     if terms and not any(is_below(row, alpha) for row in terms.values()):
-        out.append(_not_found("global change", terms, alpha))
+        out.append(_not_found("global change", terms))
     rest = {
         str(row.get("title") or name): row
         for name, row in circuits.items()
@@ -245,7 +284,7 @@ def _absent_words(
     }
     if rest:
         kind = "circuit-specific change" if not hits else "change of another circuit"
-        out.append(_not_found(kind, rest, alpha))
+        out.append(_not_found(kind, rest))
     opposite = [name for name, row in rest.items() if _is_opposite(row)]
     if opposite:
         out.append(
@@ -270,8 +309,8 @@ def _is_opposite(row: Mapping[str, Any]) -> bool:
     return (stated == "decrease" and low > 0) or (stated == "increase" and high < 0)
 
 
-def _not_found(kind: str, rows: Mapping[str, Any], alpha: float) -> str:
-    names = [name for name, row in rows.items() if not number(row.get("equivalence_p")) < alpha]
+def _not_found(kind: str, rows: Mapping[str, Any]) -> str:
+    names = [name for name, row in rows.items() if not row.get("ruled_out")]
     start = f"No {kind} was found"
     if not names:
         return f"{start}, and one as large as the smallest effect of interest is ruled out."

@@ -85,6 +85,22 @@ class Exchange:
                 left -= size
         return total
 
+    def has_opposite(self) -> bool:
+        """Return whether one relabelling reverses the sign of every effect.
+
+        Returns
+        -------
+        bool
+            True for sign flips, and for two kinds of participants that are equally frequent in
+            each block, which can be exchanged completely.
+        """
+        if self.flips:
+            return True
+        kinds = np.unique(self.kinds)
+        return kinds.size == 2 and all(
+            (np.asarray(units) == kinds[0]).sum() * 2 == len(units) for units in self._units()
+        )
+
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Ints, bool]:
         """Draw or enumerate relabellings.
 

@@ -8,15 +8,19 @@ participants differ.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import Literal
 
 import numpy as np
 
-from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.arrays import Floats, Ints
+from circuitshift.pipeline.edges import edge_ends
 
 __all__ = [
     "GlobalSignalDetection",
     "GlobalSignalStatus",
+    "global_signal_effect",
+    "global_signal_share",
     "global_signal_status",
     "global_signal_was_removed",
 ]
@@ -166,3 +170,99 @@ def global_signal_status(
     if detection.removed is not None:
         return GlobalSignalStatus(detection.removed, "detected")
     return GlobalSignalStatus(None, "unknown")
+
+
+_LARGEST_Z = 3.0  # r = .995; derivatives of Fisher z grow without bound as r approaches 1
+
+
+def global_signal_effect(z: Floats) -> Floats:
+    """Compute the change in Fisher z expected from a larger global signal.
+
+    The global signal is the mean of the standardised series of all regions. If its amplitude
+    increases, the correlation of two regions increases in proportion to how strongly both follow
+    it. This function returns the derivative of each edge's Fisher z with respect to the log
+    amplitude.
+
+    Parameters
+    ----------
+    z : ndarray, shape (..., n_edges)
+        Fisher z of the Pearson correlations of all pairs of regions, in the order of
+        ``numpy.triu_indices``; NaN where missing.
+
+    Returns
+    -------
+    ndarray, shape (..., n_edges)
+        Fisher z per unit of log amplitude; NaN where the edge is missing.
+
+    Notes
+    -----
+    With rho_u the correlation of region u with the global signal, a common signal that is larger
+    by the factor 1 + a changes r(u, v) by a [2 rho_u rho_v - r(u, v) (rho_u^2 + rho_v^2)] to first
+    order, and dz/dr = 1 / (1 - r^2). rho_u is the sum of row u of the correlation matrix divided by
+    the root of the sum of the matrix. The correlations of the regions of the matrix determine it,
+    so that all edges are needed, also those that belong to circuits. Regions without any edge are
+    omitted. Where single edges of a region are missing, their mean is taken to be that of the
+    region's other edges. The sum of the matrix is taken to be at least that of independent regions,
+    which bounds rho after regression of the global signal.
+    """
+    r = np.tanh(np.clip(z, -_LARGEST_Z, _LARGEST_Z))
+    rows, total, n_regions = _row_sums(r)
+    rho = rows / np.sqrt(np.maximum(total, n_regions))[..., None]
+    i, j = edge_ends(rows.shape[-1])
+    out = rho[..., i]
+    out *= rho[..., j]
+    out *= 2.0
+    squared = rho**2
+    lost = squared[..., i]
+    lost += squared[..., j]
+    lost *= r
+    out -= lost
+    r *= r
+    out /= np.subtract(1.0, r, out=r)
+    return np.asarray(out)
+
+
+def global_signal_share(z: Floats) -> Floats:
+    """Compute the variance of the global signal relative to that of independent regions.
+
+    Parameters
+    ----------
+    z : ndarray, shape (n_participants, n_edges)
+        Fisher z of the correlations of all pairs of regions; NaN where missing.
+
+    Returns
+    -------
+    ndarray, shape (n_participants,)
+        Variance of the mean of the standardised series, multiplied by the number of regions. It
+        is 1 for independent regions, larger where correlations are positive on average, and near
+        0 after regression of the global signal; NaN without edges.
+    """
+    _, total, n_regions = _row_sums(np.tanh(np.clip(z, -_LARGEST_Z, _LARGEST_Z)))
+    out = np.full(total.shape, np.nan)
+    np.divide(total, n_regions, out=out, where=n_regions > 0)
+    return out
+
+
+def _row_sums(r: Floats) -> tuple[Floats, Floats, Floats]:
+    """Sum correlation matrices over rows; also return their sums and numbers of regions."""
+    n_edges = r.shape[-1]
+    n = (1 + isqrt(1 + 8 * n_edges)) // 2
+    i, j = edge_ends(n)
+    available = np.isfinite(r)
+    complete = bool(available.all())
+    sums = _sum_by_region(r if complete else np.where(available, r, 0.0), i, j, n)
+    count = np.full(sums.shape, n - 1.0)
+    if not complete:
+        count = _sum_by_region(available.astype(float), i, j, n)
+    present = count > 0
+    n_regions = present.sum(axis=-1).astype(float)
+    mean = np.divide(sums, count, out=np.zeros_like(sums), where=present)
+    rows = np.where(present, 1.0 + (n_regions[..., None] - 1.0) * mean, 0.0)
+    return rows, rows.sum(axis=-1), n_regions
+
+
+def _sum_by_region(values: Floats, i: Ints, j: Ints, n: int) -> Floats:
+    """Sum edges over the edges of each region, shape (..., n_regions)."""
+    square = np.zeros((*values.shape[:-1], n, n))
+    square[..., i, j] = values
+    return np.asarray(square.sum(axis=-1) + square.sum(axis=-2))

@@ -16,6 +16,11 @@ P r - Q a over the rows of the group,
     sum over g of (P r)^2 - 2 a' (Q_g' P r) + a' (Q_g' Q_g) a,
 
 where Q_g holds the rows of group g. A block of relabellings thus needs a few matrix products.
+
+If each variable has a covariate of its own, as in an analysis of covariance with the baseline of
+each variable, each variable has its own design. The relabelled data of one variable are then
+fitted at a time. All variables use the same relabellings, so that the maximum statistic is that of
+one permutation of participants.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +31,17 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats, Reals
-from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.stats.exchangeability import Exchange
+from circuitshift.pipeline.stats.linear_contrast import (
+    Contrast,
+    contrast_of,
+    group_shares,
+    mean_contrast,
+    normalised,
+    ratio,
+    t_statistics,
+    variable_blocks,
+    variance_of_estimate,
+)
 
 __all__ = [
     "Contrast",
@@ -42,49 +56,8 @@ __all__ = [
 Side = Literal["two-sided", "increase", "decrease"]
 
 _BLOCK = 1_000_000  # statistics per block, so that a block fits into the processor caches
+_OWN_BLOCK = 32_000  # values per block if each variable has a design of its own
 _LARGE = 20_000_000  # total number of statistics above which single precision is used
-_VARIABLE_BLOCK = 4096  # variables that are copied at a time
-
-
-@dataclass(frozen=True, slots=True)
-class Contrast:
-    """Define a linear model with one coefficient of interest.
-
-    Parameters
-    ----------
-    design : ndarray, shape (n_participants, n_columns)
-        Design matrix. The first column is the column of interest (a constant, an arm or a score);
-        the other columns are nuisance.
-    group : ndarray of int, shape (n_participants,)
-        Variance group of each participant.
-    exchange : Exchange
-        Relabellings that the null hypothesis allows.
-    weights : ndarray, shape (n_participants,)
-        Weights of the estimate, which is ``weights @ scaled(y)``.
-    scale : ndarray, shape (n_participants,)
-        Square root of the weight of each participant, by which `design` is already multiplied.
-    """
-
-    design: Floats
-    group: npt.NDArray[np.intp]
-    exchange: Exchange
-    weights: Floats
-    scale: Floats
-
-    def scaled(self, y: Floats) -> Floats:
-        """Scale values like the design.
-
-        Parameters
-        ----------
-        y : ndarray, shape (n_participants, ...)
-            Values of participants.
-
-        Returns
-        -------
-        ndarray, shape (n_participants, ...)
-            Values times the square root of the weight of each participant.
-        """
-        return np.asarray(y * self.scale.reshape(-1, *[1] * (y.ndim - 1)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +86,8 @@ class PermutationResult:
         Whether all relabellings were enumerated.
     maxima : tuple of ndarray, shape (n_relabellings,)
         Sorted maximum statistics of the relabellings, for each family.
+    smallest_p : ndarray, shape (n_variables,)
+        Smallest p value that the relabellings allow, however large the effect.
     """
 
     estimate: Floats
@@ -126,6 +101,7 @@ class PermutationResult:
     n_permutations: int
     exact: bool
     maxima: tuple[Floats, ...]
+    smallest_p: Floats
 
     def equivalence_p(self, bound: npt.ArrayLike) -> Floats:
         """Test whether the absolute effect is smaller than a bound.
@@ -172,132 +148,9 @@ class PermutationResult:
         return np.asarray(low, float), np.asarray(high, float)
 
 
-def mean_contrast(
-    n_participants: int,
-    *,
-    treated: npt.NDArray[np.bool_] | None = None,
-    covariates: Floats | None = None,
-    blocks: npt.NDArray[np.intp] | None = None,
-) -> Contrast:
-    """Build the contrast of the mean of one group, or of treated minus control.
-
-    Parameters
-    ----------
-    n_participants : int
-        Number of participants.
-    treated : ndarray of bool, shape (n_participants,), optional
-        Whether each participant was treated; None for the mean of all participants.
-    covariates : ndarray, shape (n_participants, n_covariates), optional
-        Nuisance covariates. They are centred, and constant covariates are dropped.
-    blocks : ndarray of int, shape (n_participants,), optional
-        Blocks (sites) within which labels are exchanged; not used by sign flips.
-
-    Returns
-    -------
-    Contrast
-        Linear model and its relabellings.
-
-    Raises
-    ------
-    DesignError
-        If an arm has fewer than two participants, or if the covariates determine the arm or leave
-        fewer than two degrees of freedom.
-    """
-    if treated is None:
-        group = np.zeros(n_participants, np.intp)
-        return contrast_of(np.ones(n_participants), nuisance=covariates, group=group, flips=True)
-    arms = np.array([treated.sum(), (~treated).sum()])
-    if arms.min() < 2:
-        raise DesignError(
-            f"{arms[0]} treated and {arms[1]} control participants have both visits; each arm "
-            "needs at least two"
-        )
-    return contrast_of(
-        treated.astype(float), nuisance=covariates, group=treated.astype(np.intp), blocks=blocks
-    )
-
-
-def contrast_of(
-    interest: Floats,
-    *,
-    nuisance: Floats | None = None,
-    anchored: Floats | None = None,
-    group: npt.NDArray[np.intp] | None = None,
-    blocks: npt.NDArray[np.intp] | None = None,
-    flips: bool = False,
-    weights: Floats | None = None,
-) -> Contrast:
-    """Build the contrast of any column: a score, an interaction or an arm.
-
-    Parameters
-    ----------
-    interest : ndarray, shape (n_participants,)
-        Column whose coefficient is tested. With sign flips, a column of ones, or weights with a
-        common sign.
-    nuisance : ndarray, shape (n_participants, n_columns), optional
-        Nuisance columns. They are centred, and constant columns are dropped. The model always
-        contains a constant.
-    anchored : ndarray, shape (n_participants, n_columns), optional
-        Nuisance columns with a meaningful zero, which are not centred. With sign flips, the
-        estimate is the mean where these columns are 0; for change in motion, that is the change at
-        unchanged motion.
-    group : ndarray of int, shape (n_participants,), optional
-        Variance group of each participant; by default, all participants form one group.
-    blocks : ndarray of int, shape (n_participants,), optional
-        Blocks within which labels are exchanged (`Exchange`).
-    flips : bool
-        Whether signs are flipped instead of permuting participants.
-    weights : ndarray, shape (n_participants,), optional
-        Weights above 0 for weighted least squares. The test is exact with sign flips; permutations
-        assume that weighted residuals are exchangeable.
-
-    Returns
-    -------
-    Contrast
-        Linear model and its relabellings.
-
-    Raises
-    ------
-    DesignError
-        If the column is constant or collinear with the nuisance columns, or if fewer than two
-        degrees of freedom are left.
-    """
-    n = len(interest)
-    more = np.empty((n, 0)) if nuisance is None else np.asarray(nuisance, float)
-    zeros = np.zeros(more.shape[1])
-    if anchored is not None:
-        zeros = np.r_[zeros, np.ones(anchored.shape[1])]
-        more = np.hstack([more, anchored])
-    spread = more.std(axis=0)
-    more = more - np.where(zeros, 0.0, more.mean(axis=0))
-    more = more[:, spread > 0] / spread[spread > 0]
-    parts = (
-        [interest[:, None].astype(float), more]
-        if flips
-        else [interest[:, None], np.ones((n, 1)), more]
-    )
-    design = np.hstack(parts).astype(float)
-    if np.linalg.matrix_rank(design) < design.shape[1]:
-        raise DesignError(
-            "the covariates are collinear with each other or with the arm; remove one of them from "
-            "[model] covariates of the study file"
-        )
-    if n - design.shape[1] < 2:
-        raise DesignError(
-            f"{n} participants are too few for {design.shape[1]} model columns; remove covariates "
-            "from [model] covariates of the study file"
-        )
-    scale = np.ones(n) if weights is None else np.sqrt(weights / np.mean(weights))
-    design = design * scale[:, None]
-    kinds = np.unique(design, axis=0, return_inverse=True)[1].reshape(-1)
-    groups = np.zeros(n, np.intp) if group is None else group
-    exchange = Exchange(kinds, flips, blocks)
-    return Contrast(design, groups, exchange, np.linalg.pinv(design)[0], scale)
-
-
 def permutation_test(
     y: Floats,
-    contrast: Contrast,
+    contrast: Contrast | Sequence[Contrast],
     *,
     rng: np.random.Generator,
     n_permutations: int = 5000,
@@ -312,8 +165,9 @@ def permutation_test(
     ----------
     y : ndarray, shape (n_participants, n_variables)
         Values without NaN.
-    contrast : Contrast
-        Linear model and its relabellings.
+    contrast : Contrast or sequence of Contrast
+        Linear model and its relabellings; or one model for each variable, with the same
+        relabellings (`Contrast.with_own_columns`).
     rng : numpy.random.Generator
         Source of the relabellings.
     n_permutations : int
@@ -342,26 +196,27 @@ def permutation_test(
     With b relabelled statistics at least as large as the observed one among m random relabellings,
     p = (b + 1) / (m + 1) (Phipson & Smyth 2010, doi:10.2202/1544-6115.1585).
     """
-    y = contrast.scaled(np.asarray(y, float))
+    models = [contrast] if isinstance(contrast, Contrast) else list(contrast)
+    shared = models[0]
+    y = shared.scaled(np.asarray(y, float))
     extra = np.zeros(y.shape[1]) if excess_variance is None else excess_variance
     sign = {"two-sided": 0.0, "increase": 1.0, "decrease": -1.0}
     direction = np.array([sign[s] for s in sides or ["two-sided"] * y.shape[1]])
     groups = families if families is not None else [np.arange(y.shape[1])]
-    estimate = contrast.weights @ y
-    variance, df = _variance(y, contrast)
+    estimate, variance, df = _observed(y, models)
     with np.errstate(divide="ignore", invalid="ignore"):
         # Welch-Satterthwaite formula, with the excess variance as a constant
         df_total = df * (1 + extra / variance) ** 2
     df_total = np.where(np.isfinite(df_total), df_total, df)
     se = np.sqrt(variance + extra)
-    observed = _ratio(estimate, se)
-    several = np.unique(contrast.group).size > 1
-    compared = _normalised(observed, df_total) if several else observed
+    observed = ratio(estimate, se)
+    several = np.unique(shared.group).size > 1
+    compared = normalised(observed, df_total) if several else observed
     target = np.abs(compared) if not direction.any() else _one_sided(compared, direction)
-    relabel, exact = contrast.exchange.draw(n_permutations, rng)
+    relabel, exact = shared.exchange.draw(n_permutations, rng)
     above = np.zeros(y.shape[1])
     above_max = np.zeros(y.shape[1])
-    kernel = _Kernel.of(y, contrast, n_statistics=len(relabel) * y.shape[1])
+    kernel = _kernel(y, models, n_statistics=len(relabel) * y.shape[1])
     if bare := kernel.is_bare and watch is None:
         target = target / np.sqrt(kernel.share[0] + target**2)  # t as a correlation
     # statistics of equivalent relabellings may differ by rounding, and must count as reaching it
@@ -397,52 +252,35 @@ def permutation_test(
         n_permutations=total,
         exact=exact,
         maxima=tuple(np.asarray(largest, float) for largest in maxima),
+        smallest_p=_smallest_p(shared, direction, total, exact=exact),
     )
 
 
-def t_statistics(y: Floats, contrast: Contrast) -> Floats:
-    """Compute the observed statistics on the scale of the relabelled statistics.
+def _observed(y: Floats, models: Sequence[Contrast]) -> tuple[Floats, Floats, Floats]:
+    """Return estimate, variance and degrees of freedom of each variable, with y scaled."""
+    if len(models) == 1:
+        return np.asarray(models[0].weights @ y), *variance_of_estimate(y, models[0])
+    columns = list(zip(models, y.T, strict=True))
+    estimate = np.array([own.weights @ values for own, values in columns])
+    found = [variance_of_estimate(values[:, None], own) for own, values in columns]
+    variance, df = np.array(found)[:, :, 0].T
+    return estimate, variance, df
 
-    Parameters
-    ----------
-    y : ndarray, shape (n_participants, n_variables)
-        Values without NaN.
-    contrast : Contrast
-        Linear model and its coefficient of interest.
 
-    Returns
-    -------
-    ndarray, shape (n_variables,)
-        t with one variance group, and the normal score of Welch's t with several.
+def _smallest_p(contrast: Contrast, direction: Floats, total: int, *, exact: bool) -> Floats:
+    """Return the smallest p value that the relabellings allow, for each variable.
+
+    If all relabellings are enumerated, a two-sided statistic is reached by the observed
+    relabelling, and also by the opposite one if it exists: all signs flipped, or two groups of
+    equal size exchanged.
     """
-    y = contrast.scaled(y)
-    variance, df = _variance(y, contrast)
-    t = _ratio(contrast.weights @ y, np.sqrt(variance))
-    return t if np.unique(contrast.group).size == 1 else np.asarray(_normalised(t, df))
-
-
-def _ratio(estimate: Reals, se: Reals) -> Floats:
-    """Divide, with 0 where the divisor is 0."""
-    out = np.zeros_like(estimate)
-    np.divide(estimate, se, out=out, where=se > 0)
-    return np.asarray(out)
+    has_opposite = exact and contrast.exchange.has_opposite()
+    return np.asarray(np.where(has_opposite & (direction == 0), 2.0, 1.0) / total)
 
 
 def _column_counts(hits: npt.NDArray[np.bool_]) -> npt.NDArray[np.integer]:
     kind = np.uint8 if len(hits) < 256 else np.uint32  # 8 bits are eight times as fast
     return np.asarray(np.add.reduce(hits.view(np.uint8), axis=0, dtype=kind))
-
-
-def _normalised(t: Reals, df: Reals) -> Reals:
-    """Transform each t to the normal score with approximately the same p value.
-
-    The transformation is that of Wallace (1959, Annals of Mathematical Statistics 30:1121-1130).
-    Relabelling mixes the variances of the groups, so that Welch's t of relabelled data has other
-    degrees of freedom than that of the observed data. Normal scores can nevertheless be compared,
-    and maximised over variables.
-    """
-    scale = (8 * df + 1) / (8 * df + 3)
-    return np.asarray(np.sign(t) * scale * np.sqrt(df * np.log1p(t * t / df)))
 
 
 def _one_sided(statistic: Reals, direction: Floats) -> Reals:
@@ -451,39 +289,10 @@ def _one_sided(statistic: Reals, direction: Floats) -> Reals:
     return np.where(direction == 0, np.abs(statistic), signed)
 
 
-def _variance(y: Floats, contrast: Contrast) -> tuple[Floats, Floats]:
-    """Estimate the variance of the observed estimate and its degrees of freedom.
-
-    The degrees of freedom are those of Welch and Satterthwaite (Satterthwaite 1946,
-    doi:10.2307/3002019).
-    """
-    design, inverse = contrast.design, np.linalg.pinv(contrast.design)
-    share, squares = _shares(contrast)
-    numbers = np.unique(contrast.group)
-    parts = np.empty((len(numbers), y.shape[1]))
-    for block in _variable_blocks(y):
-        residual = y[:, block] - design @ (inverse @ y[:, block])
-        for k, (g, df, w) in enumerate(zip(numbers, share, squares, strict=True)):
-            own = (residual[contrast.group == g] ** 2).sum(axis=0)
-            parts[k, block] = w * own / max(df, 1e-12)
-    total = parts.sum(axis=0)
-    spread = (parts**2 / np.maximum(share, 1e-12)[:, None]).sum(axis=0)
-    df = np.full_like(total, float(share.sum()))
-    np.divide(total**2, spread, out=df, where=spread > 0)
-    return total, df
-
-
-def _variable_blocks(y: Floats) -> Iterator[slice]:
-    """Divide variables into blocks whose copies are small relative to all edges of a study."""
-    return (slice(k, k + _VARIABLE_BLOCK) for k in range(0, y.shape[1], _VARIABLE_BLOCK))
-
-
-def _shares(contrast: Contrast) -> tuple[Floats, Floats]:
-    """Return residual degrees of freedom and summed squared weights of each variance group."""
-    q = np.linalg.qr(contrast.design)[0]
-    one_minus_leverage = 1 - (q**2).sum(axis=1)
-    groups = np.array([contrast.group == g for g in np.unique(contrast.group)], float)
-    return groups @ one_minus_leverage, groups @ contrast.weights**2
+def _kernel(y: Floats, models: Sequence[Contrast], *, n_statistics: int) -> "_Kernel | _OwnKernel":
+    if len(models) == 1:
+        return _Kernel.of(y, models[0], n_statistics=n_statistics)
+    return _OwnKernel.of(y, models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,12 +313,12 @@ class _Kernel:
         dtype = np.float32 if n_statistics > _LARGE else np.float64
         nuisance, inverse = contrast.design[:, 1:], np.linalg.pinv(contrast.design[:, 1:])
         residual, empty = np.empty(y.shape, dtype), np.empty(y.shape[1], bool)
-        for block in _variable_blocks(y):
+        for block in variable_blocks(y):
             part = y[:, block]
             left = part - nuisance @ (inverse @ part) if nuisance.size else part
             square = (left**2).sum(axis=0)
             # t does not depend on the scale
-            residual[:, block] = _ratio(left, np.broadcast_to(np.sqrt(square), left.shape))
+            residual[:, block] = ratio(left, np.broadcast_to(np.sqrt(square), left.shape))
             # residuals of a constant variable are rounding errors
             empty[block] = square <= 1e-24 * (part**2).sum(axis=0)
         # The weights lie in the span of the design and are orthogonal to nuisance, so that the
@@ -517,7 +326,7 @@ class _Kernel:
         length = float(np.linalg.norm(contrast.weights))
         first = contrast.weights[:, None] / length
         basis = np.hstack([first, np.linalg.qr(nuisance)[0]]) if nuisance.size else first
-        share, squares = _shares(contrast)
+        share, squares = group_shares(contrast)
         numbers = np.unique(contrast.group)
         return cls(
             residual=residual,
@@ -564,7 +373,7 @@ class _Kernel:
         estimate /= variance
         if self.empty.any():
             estimate[:, self.empty] = 0.0
-        return estimate if df is None else _normalised(estimate, df)
+        return estimate if df is None else normalised(estimate, df)
 
     def _variance(
         self, rest: Reals, a: list[Reals], relabel: npt.NDArray[np.int_]
@@ -630,3 +439,57 @@ class _Kernel:
                 np.put_along_axis(weights[k], relabel, spread, axis=1)
         products = weights.reshape(-1, shape[2]) @ values
         return list(products.reshape(*shape[:2], -1))
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnKernel:
+    """Compute Welch's t of relabelled data, for variables with a design of their own."""
+
+    residual: Floats  # (n, n_variables), residuals under the null model of each variable
+    designs: list[Contrast]
+    empty: npt.NDArray[np.bool_]  # variables without variance
+    share: Floats  # (n_groups,), residual degrees of freedom of the first design
+    is_bare = False
+    slack = 1e-9
+
+    @classmethod
+    def of(cls, y: Floats, designs: Sequence[Contrast]) -> "_OwnKernel":
+        kernels = [
+            _Kernel.of(y[:, k : k + 1], own, n_statistics=1) for k, own in enumerate(designs)
+        ]
+        residual = np.hstack([np.asarray(kernel.residual, float) for kernel in kernels])
+        empty = np.array([kernel.empty[0] for kernel in kernels])
+        return cls(residual, list(designs), empty, kernels[0].share)
+
+    def blocks(self, relabel: npt.NDArray[np.int_], *, bare: bool) -> Iterator[Reals]:
+        """Yield blocks of relabelled statistics; they are t also if `bare`."""
+        del bare
+        step = max(1, _OWN_BLOCK // len(self.residual))
+        parts = [relabel[start : start + step] for start in range(0, len(relabel), step)]
+        columns = [self._t(parts, k) for k in range(len(self.designs))]
+        yield np.array(columns).T
+
+    def _t(self, parts: Sequence[npt.NDArray[np.int_]], k: int) -> Reals:
+        """Compute the statistics of one variable: t, or normal scores with several groups."""
+        if self.empty[k]:
+            return np.zeros(sum(map(len, parts)))
+        own, r = self.designs[k], self.residual[:, k]
+        basis = np.linalg.qr(own.design)[0]
+        numbers = np.unique(own.group)
+        groups = np.array([own.group == g for g in numbers], float).T
+        share, squares = group_shares(own)
+        inner, within = [], []
+        for part in parts:
+            moved = part * r if own.exchange.flips else r[part]
+            inner.append(moved @ own.weights)
+            moved -= (moved @ basis) @ basis.T
+            moved *= moved
+            within.append(moved @ groups)
+        variances = np.concatenate(within) * (squares / np.maximum(share, 1e-12))
+        variance = np.maximum(variances.sum(axis=1), np.finfo(float).tiny)
+        t = np.concatenate(inner) / np.sqrt(variance)
+        if len(numbers) == 1:
+            return np.asarray(t)
+        spread = (variances**2 / np.maximum(share, 1e-12)).sum(axis=1)
+        df = variance**2 / np.maximum(spread, np.finfo(float).tiny)
+        return normalised(t, df)

@@ -525,6 +525,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
         blocks=cohort.site,
         weights=cohort.weights,
         global_signal_removed=bool(global_signal.removed),
+        randomised=design.randomised is not False,
     )
     rules = model.Rules(
         n_permutations=design.n_permutations,
@@ -532,9 +533,14 @@ def _fit(context: Context, strategy: str) -> Fitted:
         sesoi=design.sesoi_z,
         sides=dict(design.directions),  # type: ignore[arg-type]
         background=design.background,
+        sesoi_d=design.sesoi_d,
+        sesoi_gain=design.sesoi_gain,
+        sesoi_share=design.sesoi_share,
+        primary=context.primary(),
     )
     rng = np.random.default_rng(design.seed)
-    analysis = model.analyse(visits, context.positions(), rng=rng, rules=rules)
+    networks = [region.network for region in atlas.regions]
+    analysis = model.analyse(visits, context.positions(), rng=rng, rules=rules, networks=networks)
     return Fitted(strategy, cohort, sessions, visits, rules, analysis, global_signal)
 
 

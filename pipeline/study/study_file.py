@@ -6,7 +6,7 @@ What the study file omits is resolved from the data by `circuitshift.pipeline.st
 import difflib
 import math
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -15,9 +15,12 @@ from circuitshift.pipeline.errors import DesignError, InputProblem, InputProblem
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE, read_text
 from circuitshift.pipeline.records import Background
 
-__all__ = ["STUDY_KEYS", "Design", "Role", "StudyFile", "read_study_file"]
+__all__ = ["DEFAULT_PRIMARY", "STUDY_KEYS", "Design", "Role", "StudyFile", "read_study_file"]
 
 Role = Literal["treated", "control", "reference", "none"]
+
+#: Packaged circuits that determine the verdict if the study file names none.
+DEFAULT_PRIMARY = ("dmn", "tpn", "dmn_tpn", "dlpfc_amygdala")
 
 #: Tables of the study file, their keys, and type and meaning of each value.
 STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
@@ -41,6 +44,7 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
         "reference": ((list, dict), "healthy groups; one visit is sufficient"),
         "labels": (dict, 'names for display: {treated = "escitalopram", control = "placebo"}'),
         "reference_dataset": (str, "name of the data set that contains the reference group"),
+        "randomised": (bool, "whether participants were assigned to the arms at random"),
     },
     "model": {
         "covariates": (list, "columns of participants.tsv to regress out"),
@@ -61,9 +65,16 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
         ),
     },
     "hypotheses": {
-        "circuits": (list, "circuits that are hypotheses"),
+        "circuits": (list, "circuits that are analysed"),
+        "primary": (list, "circuits that determine the verdict"),
         "directions": (dict, "circuits whose direction is fixed in advance: increase or decrease"),
-        "sesoi_z": ((int, float), "smallest effect of interest, Fisher z"),
+        "sesoi_z": ((int, float), "smallest effect of interest of shift and circuits, Fisher z"),
+        "sesoi_d": (
+            (int, float),
+            "smallest effect of interest of circuits, standard deviations of change",
+        ),
+        "sesoi_gain": ((int, float), "smallest gain of interest, proportion"),
+        "sesoi_share": ((int, float), "smallest normalisation of interest, share"),
     },
     "tests": {
         "n_permutations": (int, "number of permutations"),
@@ -71,6 +82,8 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
         "alpha": ((int, float), "family-wise error rate"),
     },
 }
+
+_SESOI_D = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +137,23 @@ class Design:
         such as sex, which are coded as indicators. The change in mean framewise displacement is
         added where it is available.
     circuits : tuple of str
-        Circuits that are hypotheses; if empty, all circuits that resolve on the atlas.
+        Circuits that are analysed; if empty, all circuits that resolve on the atlas.
+    primary : tuple of str
+        Circuits that determine the verdict; if empty, see `primary_of`.
     directions : tuple of (str, str)
         Circuits whose direction is fixed in advance, for example ``("dmn", "decrease")``.
-    sesoi_z : float
-        Smallest effect size of interest, in Fisher z.
+    randomised : bool or None
+        Whether participants were assigned to the arms at random; None if it is not stated, which
+        is treated as random.
+    sesoi_z : float or None
+        Smallest effect size of interest of shift and circuits, in Fisher z. If it is None, the
+        smallest shift of interest is .05, and `sesoi_d` applies to circuits.
+    sesoi_d : float
+        Smallest effect size of interest of circuits, in standard deviations of change between
+        participants of one arm.
+    sesoi_gain, sesoi_share : float
+        Smallest gain of interest, as a proportion of typical connectivity, and smallest
+        normalisation of interest, as a share of the deviation from the reference group.
     n_permutations, seed : int
         Number of permutations, and seed of their random number generator.
     alpha : float
@@ -169,7 +194,12 @@ class Design:
     covariates: tuple[str, ...] = ()
     circuits: tuple[str, ...] = ()
     directions: tuple[tuple[str, str], ...] = ()
-    sesoi_z: float = 0.1
+    primary: tuple[str, ...] = ()
+    randomised: bool | None = None
+    sesoi_z: float | None = None
+    sesoi_d: float = _SESOI_D
+    sesoi_gain: float = 0.15
+    sesoi_share: float = 0.25
     n_permutations: int = 5000
     seed: int = 20260101
     alpha: float = 0.05
@@ -272,6 +302,27 @@ class Design:
         groups = {"treated": self.treated, "control": self.control, "reference": self.reference}
         return row.get(self.group_column) in groups.get(role, ())
 
+    def primary_of(self, circuits: Sequence[str]) -> tuple[str, ...]:
+        """Return the circuits that determine the verdict.
+
+        Parameters
+        ----------
+        circuits : sequence of str
+            Names of the circuits that the atlas resolves, with those of the user's own files.
+
+        Returns
+        -------
+        tuple of str
+            The stated primary circuits; otherwise, all circuits that the study file names;
+            otherwise, those of `DEFAULT_PRIMARY` that the atlas resolves, or all circuits if it
+            resolves none of them.
+        """
+        if self.primary:
+            return self.primary
+        if self.circuits:
+            return tuple(circuits)
+        return tuple(name for name in DEFAULT_PRIMARY if name in circuits) or tuple(circuits)
+
     def group_of(self, row: Mapping[str, str]) -> str:
         """Return the text that names the group of a participant in tables.
 
@@ -319,9 +370,16 @@ class Design:
             raise DesignError(
                 f"alpha = {self.alpha:g} is not a valid error rate; use for example 0.05"
             )
-        if not 0 < self.sesoi_z < math.inf:
+        for name in ("sesoi_z", "sesoi_d", "sesoi_gain", "sesoi_share"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise DesignError(
+                    f"{name} = {value:g}: the smallest effect size of interest must be above 0"
+                )
+        if self.sesoi_z is not None and self.sesoi_d != _SESOI_D:
             raise DesignError(
-                f"sesoi_z = {self.sesoi_z:g}: the smallest effect size of interest must be above 0"
+                "sesoi_z and sesoi_d both state the smallest effect of interest of circuits; "
+                "remove one of them from [hypotheses] of the study file"
             )
         if self.seed < 0:
             raise DesignError(f"seed = {self.seed} is negative; use for example 20260101")

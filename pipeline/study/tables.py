@@ -121,7 +121,7 @@ def participant_id_of(person: str) -> str:
 _TEST_COLUMNS = {
     "test": "Tested quantity",
     "family": "Family of tests that are corrected together; the families global and specific "
-    "determine the verdict",
+    "(primary circuits) determine the verdict",
     "term": "Global term or circuit",
     "estimate": "Estimate, in `unit`; treated minus control if there is a control arm; adjusted "
     "for covariates and change in motion",
@@ -143,6 +143,10 @@ _TEST_COLUMNS = {
     "n_reference": "Number of participants in the reference group",
     "method": "Statistic, kind and number of permutations, correction",
     "note": "Remarks",
+    "sd": "Standard deviation of change between participants of one arm, in `unit`",
+    "smallest_p": "Smallest corrected p that the permutations allow, however large the effect",
+    "power": "Power of a t test at `bound`, at this standard error and at alpha divided by the "
+    "number of tests of the family",
     "detectable": "Smallest effect that is detected with 80 % power at this standard error, in "
     "`unit`: (t(1 - alpha / 2, df) + t(.8, df)) se; Bloom 1995, "
     "doi:10.1177/0193841X9501900504",

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.atlases.records import Atlas, Circuit
+from circuitshift.atlases.resolve import circuit_names
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.features import FeatureSpace
@@ -36,6 +37,7 @@ from circuitshift.pipeline.study.quality import compare_exclusion, qcfc, qcfc_ed
 from circuitshift.pipeline.study.study_file import Design
 
 __all__ = [
+    "SCHEMA_VERSION",
     "Context",
     "Fitted",
     "baseline_halves",
@@ -44,6 +46,11 @@ __all__ = [
     "is_gsr",
     "verdict_content",
 ]
+
+
+#: Version of the keys of verdict.json (docs/verdict-json.md). The first number changes when a key
+#: is removed or changes its meaning, the second when keys are added.
+SCHEMA_VERSION = "2.0"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +85,22 @@ class Context:
     settings: AnalysisSettings
     features: FeatureSpace
     skipped: tuple[str, ...] = ()
+
+    def primary(self) -> tuple[str, ...]:
+        """Return the names of the circuits that determine the verdict.
+
+        Returns
+        -------
+        tuple of str
+            Those of `Design.primary_of`. Circuits that the user's own files define are primary
+            unless the study file names other circuits.
+        """
+        names = [c.name for c in self.circuits]
+        chosen = self.design.primary_of(names)
+        if self.design.primary or self.design.circuits or not self.settings.circuits:
+            return chosen
+        packaged = circuit_names()
+        return tuple(name for name in names if name in chosen or name not in packaged)
 
     def positions(self) -> dict[str, npt.NDArray[np.intp]]:
         """Return the positions of the features of each circuit, by name of the circuit."""
@@ -241,7 +264,7 @@ def _other_data_warning(context: Context, cohort: pairing.Cohort) -> list[str]:
     return [warning]
 
 
-def _rows(analysis: model.Analysis, family: str) -> dict[str, dict[str, Any]]:
+def _rows(analysis: model.Analysis, family: str, alpha: float) -> dict[str, dict[str, Any]]:
     names = (
         "estimate",
         "unit",
@@ -252,9 +275,11 @@ def _rows(analysis: model.Analysis, family: str) -> dict[str, dict[str, Any]]:
         "bound",
         "equivalence_p",
         "bf10",
+        "sd",
+        "power",
     )
     return {
-        e.term: {name: getattr(e, name) for name in names}
+        e.term: {name: getattr(e, name) for name in names} | {"ruled_out": e.rules_out(alpha)}
         for e in analysis.estimates
         if e.family == family
     }
@@ -293,18 +318,21 @@ def verdict_content(
             f"p = {excluded['p']:.3f}): the arms may no longer be comparable."
         )
     about = {c.name: (c.title, c.direction, c.why, c.reference) for c in context.circuits}
-    specific = _rows(analysis, "specific")
+    alpha = context.design.alpha
+    specific, secondary = (_rows(analysis, family, alpha) for family in ("specific", "secondary"))
     fixed = dict(context.design.directions)
-    for name, row in specific.items():
+    for name, row in (*specific.items(), *secondary.items()):
         row["tested"] = fixed.get(name, "two-sided")
         row |= dict(zip(("title", "predicted", "why", "reference"), about[name], strict=True))
     return {
+        "schema_version": SCHEMA_VERSION,
         "verdict": verdict.verdict,
         "sentence": verdict.sentence,
         "reason": verdict.reason,
         "warnings": warnings,
-        "global": _rows(analysis, "global"),
+        "global": _rows(analysis, "global", alpha),
         "circuits": specific,
+        "secondary_circuits": secondary,
         "n": {
             "treated": roles.count("treated"),
             "control": roles.count("control"),
@@ -313,8 +341,13 @@ def verdict_content(
             "known": len(context.members),
         },
         "deviation": asdict(deviation),
-        "further": _further(analysis),
-        "size_of_change": _rows(analysis, "size of change"),
+        "heterogeneity": asdict(verdict.heterogeneity),
+        "blocks": _rows(analysis, "blocks", alpha),
+        "gain_within_blocks": _rows(analysis, "global, within blocks", alpha).get("gain"),
+        "explanations": [asdict(explanation) for explanation in verdict.explanations],
+        "not_claimed": list(verdict.not_claimed),
+        "further": _further(analysis, alpha),
+        "size_of_change": _rows(analysis, "size of change", alpha),
         "identifiability": _identifiability(cohort),
         "quality": _motion_confound(context, fitted),
         "sensitivity": [
@@ -338,14 +371,14 @@ def verdict_content(
     }
 
 
-def _further(analysis: model.Analysis) -> dict[str, dict[str, object]]:
+def _further(analysis: model.Analysis, alpha: float) -> dict[str, dict[str, object]]:
     """Collect the results of further questions: second treatment, interaction, symptoms."""
     families = sorted({e.family for e in analysis.estimates if e.family.endswith(": global")})
     names = [family.removesuffix(": global") for family in families]
     return {
         name: {
-            "global": _rows(analysis, f"{name}: global"),
-            "circuits": _rows(analysis, f"{name}: specific"),
+            "global": _rows(analysis, f"{name}: global", alpha),
+            "circuits": _rows(analysis, f"{name}: specific", alpha),
         }
         for name in names
     }

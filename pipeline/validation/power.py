@@ -13,6 +13,8 @@ import numpy as np
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.io.tables import write_table, write_text
 from circuitshift.pipeline.model.analyse import Rules
+from circuitshift.pipeline.stats.detectable import EXPECTED_CORRELATION, power_beforehand
+from circuitshift.pipeline.study.study_file import DEFAULT_PRIMARY
 from circuitshift.pipeline.validation.calibration import (
     CalibrationRow,
     calibration_table,
@@ -26,9 +28,13 @@ __all__ = [
     "PowerRow",
     "circuit_reliability",
     "power_table",
+    "standard_power",
     "write_power",
 ]
 
+
+#: Effects for which the power is always reported, in standard deviations of change.
+STANDARD_EFFECTS = {"power_d3": 0.3, "power_d4": 0.4, "power_d5": 0.5}
 
 #: Minutes per visit that the default noise of `EdgeSpec` corresponds to.
 STANDARD_MINUTES = 8.0
@@ -212,12 +218,53 @@ def _share_correct(row: CalibrationRow) -> float:
     return sum(row.verdicts.get(name, 0.0) for name in right)
 
 
+def standard_power(
+    sizes: Sequence[int], arms: int, *, n_tests: int, alpha: float = 0.05
+) -> list[dict[str, float]]:
+    """Compute the power for effects of .3, .4 and .5 standard deviations of change.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Numbers of participants per arm.
+    arms : {1, 2}
+        Number of arms. Two arms are compared by analysis of covariance, with a correlation of
+        baseline and follow-up of `EXPECTED_CORRELATION`.
+    n_tests : int
+        Number of primary circuits, for which the significance level is corrected.
+    alpha : float
+        Family-wise error rate.
+
+    Returns
+    -------
+    list of dict
+        One row per size: ``n``, and the power of one test for each effect by the formula of
+        `power_beforehand`, without simulation.
+    """
+    out = []
+    for n in sizes:
+        power = power_beforehand(
+            list(STANDARD_EFFECTS.values()),
+            n,
+            n if arms == 2 else 0,
+            alpha=alpha,
+            n_tests=n_tests,
+            correlation=EXPECTED_CORRELATION if arms == 2 else None,
+        )
+        out.append({"n": n} | dict(zip(STANDARD_EFFECTS, power.tolist(), strict=True)))
+    return out
+
+
 _COLUMNS = {
     "n": "Number of participants per arm, and in the reference group",
     "n_studies": "Number of simulated studies",
     "global_found": "Share of studies with a significant global term (corrected p < .05)",
     "specific_found": "Share of studies in which the circuit is significant (corrected p < .05)",
     "right_verdict": "Share of studies whose verdict corresponds to the planted effects",
+} | {
+    name: f"Power for a change of a circuit by d = {d:g} standard deviations of change between "
+    f"participants, corrected for {len(DEFAULT_PRIMARY)} primary circuits, by formula"
+    for name, d in STANDARD_EFFECTS.items()
 }
 
 
@@ -243,7 +290,14 @@ def write_power(
     table, figure = folder / "power.tsv", folder / "power.svg"
     sidecar: dict[str, object] = {k: {"Description": v} for k, v in _COLUMNS.items()}
     question_fields = {name: getattr(question, name) for name in question.__slots__}
-    columns = {name: [getattr(row, name) for row in rows] for name in _COLUMNS}
+    columns: dict[str, list[object]] = {
+        name: [getattr(row, name) for row in rows]
+        for name in _COLUMNS
+        if name not in STANDARD_EFFECTS
+    }
+    sizes = [row.n for row in rows]
+    standard = standard_power(sizes, question.arms, n_tests=len(DEFAULT_PRIMARY))
+    columns |= {name: [round(row[name], 4) for row in standard] for name in STANDARD_EFFECTS}
     write_table(table, columns, sidecar=sidecar | {"Question": question_fields})
     write_text(figure, _figure(question, rows))
     return table, figure

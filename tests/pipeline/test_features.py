@@ -86,15 +86,30 @@ def test_a_feature_space_says_what_it_has_no_meaning_for() -> None:
         ("network-based statistics", "edges that share a region"),
         ("random circuits", "spatial autocorrelation"),
         ("curvature", "known for Fisher z only"),
+        ("global signal", "correlations between all regions"),
     ):
         assert edges.reason_to_omit(part) == ""
         assert reason in regions.reason_to_omit(part)
     unknown = CENTRES.copy()
     unknown[1] = np.nan
     partly = FeatureSpace.of_edges(LABELS, centres_mm=unknown)
-    assert "the length of 3 of 6 edges is unknown" in partly.reason_to_omit("distance")
+    assert partly.reason_to_omit("distance") == ""
+    assert "not applied to 3 of 6 edges" in partly.remark_on_lengths
+    assert edges.remark_on_lengths == ""
+    assert FeatureSpace.of_edges(4).known_length_mm is None
+    unknown[:] = np.nan
+    nothing = FeatureSpace.of_edges(LABELS, centres_mm=unknown)
+    assert "regions are unknown" in nothing.reason_to_omit("distance")
+    assert nothing.remark_on_lengths == ""
     assert "regions are unknown" in FeatureSpace.of_edges(4).reason_to_omit("distance")
-    assert FeatureSpace.of_edges(4, unit="log ratio").reason_to_omit("curvature")
+    for part in ("curvature", "global signal"):
+        assert FeatureSpace.of_edges(4, unit="log ratio").reason_to_omit(part)
+
+
+def test_unknown_lengths_are_replaced_by_the_mean_of_the_others() -> None:
+    lengths = np.array([10.0, np.nan, 30.0, 20.0, 20.0, 20.0])
+    space = FeatureSpace.of_edges(4, length_mm=lengths)
+    np.testing.assert_array_equal(space.known_length_mm, [10, 20, 30, 20, 20, 20])
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,8 @@ def _stated_circuits(stated: StudyFile) -> tuple[str, ...]:
     """Return the circuits that are named in a study file."""
     values = dict(stated.stated)
     directions = values.get("directions") or {}
-    return tuple(dict.fromkeys((*(values.get("circuits") or ()), *dict(directions))))
+    named = (*(values.get("circuits") or ()), *(values.get("primary") or ()), *dict(directions))
+    return tuple(dict.fromkeys(named))
 
 
 def _check_circuits(atlas: Atlas, settings: AnalysisSettings, stated: StudyFile) -> None:

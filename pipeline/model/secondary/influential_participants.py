@@ -1,11 +1,11 @@
 """Influence of single participants on each result."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 
-from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.arrays import Bools
+from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.model.secondary.record import (
     SecondaryAnalysis,
     SecondaryData,
@@ -13,6 +13,7 @@ from circuitshift.pipeline.model.secondary.record import (
     SecondaryTable,
 )
 from circuitshift.pipeline.stats.influence import influence
+from circuitshift.pipeline.stats.permutation import Contrast
 
 __all__ = ["INFLUENCE", "influence_on_tests"]
 
@@ -32,22 +33,35 @@ def influence_on_tests(data: SecondaryData) -> SecondaryResult:
         One row per global term and circuit that is available in at least six participants.
     """
     response, question = data.analysis.response, data.question
-    families: Sequence[tuple[str, Sequence[str], Floats]] = (
-        ("global", response.terms, response.coefficients),
-        ("specific", response.circuits, response.specific),
-    )
+    secondary = data.rules.split(response.circuits)[1]
+    names = [*response.terms, *response.circuits]
+    values = np.hstack([response.coefficients, response.specific])
     rows = []
-    for family, names, values in families:
-        for k, name in enumerate(names):
-            asked = question.asked & np.isfinite(values[:, k])
-            if name == "distance" or asked.sum() < _MIN_PARTICIPANTS:
-                continue
-            numbers = asdict(influence(values[asked, k], question.contrast(asked)))
-            row = int(np.flatnonzero(asked)[numbers.pop("person")])
-            participant = data.participants[row]
-            about = {"family": family, "term": name, "participant_id": participant}
-            rows.append(about | numbers)
+    for k, name in enumerate(names):
+        asked = question.asked & np.isfinite(values[:, k])
+        if name == "distance" or asked.sum() < _MIN_PARTICIPANTS:
+            continue
+        numbers = asdict(influence(values[asked, k], _contrast(data, asked, k)))
+        row = int(np.flatnonzero(asked)[numbers.pop("person")])
+        family = "global" if k < len(response.terms) else "specific"
+        about = {
+            "family": "secondary" if name in secondary else family,
+            "term": name,
+            "participant_id": data.participants[row],
+        }
+        rows.append(about | numbers)
     return SecondaryResult(tables={"influence": rows})
+
+
+def _contrast(data: SecondaryData, asked: Bools, column: int) -> Contrast:
+    """Return the contrast of the verdict, adjusted for the baseline if the verdict is."""
+    contrast, levels = data.question.contrast(asked), data.analysis.levels
+    if levels is None:
+        return contrast
+    try:
+        return contrast.with_own_columns(levels[asked][:, [column]])[0]
+    except DesignError:  # too few participants; the verdict compares changes in this case as well
+        return contrast
 
 
 INFLUENCE = SecondaryAnalysis(

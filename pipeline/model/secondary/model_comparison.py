@@ -143,7 +143,9 @@ def predictions(data: SecondaryData) -> SecondaryResult:
         If there are too few participants.
     """
     response = data.analysis.response
-    terms = [k for k, name in enumerate(response.terms) if name != "distance"]
+    # the average change is a sum of other terms
+    left_out = ("distance", "average_change")
+    terms = [k for k, name in enumerate(response.terms) if name not in left_out]
     compared = compare_models(
         response.coefficients[:, terms], response.specific, treated=data.visits.treated
     )

@@ -178,9 +178,11 @@ def residual_map(sample: CentredFeatures, response: Response, question: Question
         column_mean(block.residual for block in part.blocks())
         for part in (sample.baseline, sample.strong)
     )
-    columns = [m, h, np.zeros_like(m)]
+    columns = [m, h, np.zeros_like(m), np.zeros_like(m)]  # those of `Response.slopes`
     if len(sample.reference):
         columns[2] = column_mean(block.residual for block in sample.reference.blocks()) - m
+    if sample.signal is not None:
+        columns[3] = column_mean(block.residual for block in sample.signal.blocks())
     slopes = weights @ response.slopes
     predicted = np.nansum([s * c for s, c in zip(slopes, columns, strict=True)], axis=0)
     change = np.zeros_like(m)
@@ -211,7 +213,7 @@ def compare_with_random(data: SecondaryData) -> SecondaryResult:
         sample.circuits,
         n_regions=features.n_regions,
         strength=np.nan_to_num(column_mean(data.visits.before)),
-        length=None if features.reason_to_omit("distance") else features.length_mm,
+        length=features.known_length_mm,
         rng=data.rng,
     )
     return SecondaryResult(

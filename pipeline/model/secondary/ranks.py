@@ -30,18 +30,25 @@ def rank_tests(data: SecondaryData) -> SecondaryResult:
     response = data.analysis.response
     removed = data.visits.global_signal_removed
     tester = replace(data.tester(), ranks=True)
-    terms = [name for name in response.terms if name != "distance" and not removed]
-    at = [response.terms.index(name) for name in terms]
+    terms = tuple(name for name in response.terms if name != "distance" and not removed)
+    primary = data.rules.split(response.circuits)[0]
+    values = np.hstack([response.coefficients, response.specific])
+    levels = data.analysis.levels
     out: list[Estimate] = []
-    for family, names, y in (
-        ("ranks: global", tuple(terms), response.coefficients[:, at]),
-        ("ranks: specific", response.circuits, response.specific),
+    for family, names, start, columns in (
+        ("ranks: global", terms, 0, response.terms),
+        ("ranks: specific", primary, len(response.terms), response.circuits),
     ):
         if names:
+            at = [start + columns.index(name) for name in names]
             k = len(names)
             tests = tuple(f"{name}, by ranks" for name in names)
             labels = Labels(family, names, tests, ("normal scores",) * k, (np.nan,) * k)
-            out += tester.family(replace(labels, sided="specific" in family), y)
+            out += tester.family(
+                replace(labels, sided="specific" in family),
+                values[:, at],
+                baseline=None if levels is None else levels[:, at],
+            )
     return SecondaryResult(estimates=out)
 
 

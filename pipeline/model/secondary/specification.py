@@ -49,7 +49,9 @@ def specification_curve(data: SecondaryData) -> SecondaryResult:
             rules = replace(data.rules, background=background, n_permutations=n_permutations)
             choice = {"background": background, "covariates": covariates}
             try:
-                analysis = analyse(chosen, data.circuits, rng=data.rng, rules=rules)
+                analysis = analyse(
+                    chosen, data.circuits, rng=data.rng, rules=rules, networks=data.networks
+                )
             except DesignError as error:
                 empty = {"family": None, "term": None, "estimate": None, "p_corrected": None}
                 out.append({**choice, **empty, "verdict": f"could not be analysed: {error}"})

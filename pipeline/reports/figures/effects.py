@@ -144,7 +144,7 @@ def circuit_forest(rows: Sequence[ForestRow], *, key: str, alt: str) -> str:
     Parameters
     ----------
     rows : sequence of ForestRow
-        Circuits, at least one. The equivalence bounds are those of the first circuit.
+        Circuits, at least one, each with its own equivalence bounds.
     key, alt : str
         Prefix of ids, and description.
 
@@ -157,11 +157,11 @@ def circuit_forest(rows: Sequence[ForestRow], *, key: str, alt: str) -> str:
     ax = figure.add_subplot()
     ends = [v for r in rows for v in (r.low, r.high, r.second, r.bound) if np.isfinite(v)]
     reach = 1.1 * max([abs(v) for v in ends] or [1.0]) or 1.0
-    if np.isfinite(rows[0].bound):
-        ax.axvspan(-rows[0].bound, rows[0].bound, color=SOFT, alpha=0.2, linewidth=0)
     ax.axvline(0, color=SOFT, linewidth=0.8)
     across = ax.get_yaxis_transform()
     for y, row in enumerate(rows):
+        if np.isfinite(row.bound):
+            ax.barh(y, 2 * row.bound, 1.0, -row.bound, color=SOFT, alpha=0.2, linewidth=0)
         if np.isfinite(row.second):
             ax.plot([row.second], [y + 0.02], "|", color=INK, markersize=9, markeredgewidth=1.4)
         _mark(ax, row, y)

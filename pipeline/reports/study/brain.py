@@ -18,6 +18,7 @@ from circuitshift.pipeline.reports.blocks import (
     Widget,
 )
 from circuitshift.pipeline.reports.study.content import StudyReport
+from circuitshift.pipeline.reports.study.heterogeneity import heterogeneity_blocks
 
 __all__ = [
     "connectome_data",
@@ -51,6 +52,7 @@ def evidence_section(report: StudyReport) -> Iterator[Block | None]:
     """
     yield strength_figure(report) or Prose("Group means of edges are not available.")
     yield deviation_figure(report)
+    yield from heterogeneity_blocks(report)
 
 
 def strength_figure(report: StudyReport) -> Figure | None:

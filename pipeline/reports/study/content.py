@@ -118,7 +118,10 @@ class StudyReport:
         circuit : str
             Name of the circuit.
         """
-        circuits = self.verdict.get("circuits") or {}
+        circuits = {
+            **(self.verdict.get("secondary_circuits") or {}),
+            **(self.verdict.get("circuits") or {}),
+        }
         return str((circuits.get(circuit) or {}).get("title") or circuit)
 
     def short_title(self, circuit: str, max_length: int = _MAX_TITLE) -> str:

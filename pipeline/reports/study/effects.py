@@ -114,6 +114,18 @@ def circuits_section(report: StudyReport) -> Iterator[Block | None]:
         )
     else:
         yield Prose("No circuit was tested.")
+    secondary = circuit_table(report, "secondary")
+    if secondary.rows:
+        yield Details(
+            f"Secondary circuits ({len(secondary.rows)})",
+            (
+                Prose(
+                    "These circuits do not influence the verdict. Their p values are corrected "
+                    "within this table."
+                ),
+                secondary,
+            ),
+        )
     yield Heading("Individual values before and after treatment")
     yield _individual_figure(report)
     values = values_table(report)
@@ -163,25 +175,27 @@ def _forest_figure(report: StudyReport) -> Figure:
     )
 
 
-def circuit_table(report: StudyReport) -> PageTable:
+def circuit_table(report: StudyReport, family: str = "specific") -> PageTable:
     """Tabulate the unadjusted and the residual change of each circuit.
 
     Parameters
     ----------
     report : StudyReport
+    family : {"specific", "secondary"}
+        Primary or secondary circuits.
 
     Returns
     -------
     PageTable
         One row per circuit.
     """
-    families = ("specific", "specific, node-adjusted", "circuit change")
+    families = (family, f"{family}, node-adjusted", "circuit change")
     tests = {f: {row.get("term"): row for row in report.family(f)} for f in families}
     closed = {row.get("circuit"): row for row in report.secondary.get("normalisation") or ()}
     rows = []
-    for term, row in tests["specific"].items():
+    for term, row in tests[family].items():
         unadjusted = tests["circuit change"].get(term) or {}
-        by_region = tests["specific, node-adjusted"].get(term) or {}
+        by_region = tests[f"{family}, node-adjusted"].get(term) or {}
         title = report.title(str(term))
         rows.append(
             (
@@ -213,7 +227,8 @@ def circuit_table(report: StudyReport) -> PageTable:
         "Region-adjusted",
         "p corrected, region-adjusted",
     )
-    return PageTable("Circuits, Fisher z", head, rows)
+    caption = "Circuits, Fisher z" if family == "specific" else "Secondary circuits, Fisher z"
+    return PageTable(caption, head, rows)
 
 
 def _share(row: Row) -> str:

@@ -215,7 +215,19 @@ def _participants_list(verdict: Row) -> str:
         )
     if design.get("weighted"):
         more.append("Participants were weighted by the precision of their change.")
+    if n["control"]:
+        more.append(_arms_prose(design))
     return " ".join([f"{out}{reference} was analysed. {covariates}", *more])
+
+
+def _arms_prose(design: Row) -> str:
+    """Say how arms were compared."""
+    if design.get("randomised") is False:
+        return "Arms were not randomised; their changes from baseline were compared."
+    return (
+        "Arms were compared by analysis of covariance, in which each global coefficient and each "
+        "circuit was adjusted for its own baseline (doi:10.1136/bmj.323.7321.1123)."
+    )
 
 
 def _model(verdict: Row) -> str:
@@ -249,8 +261,10 @@ def _inference(verdict: Row) -> str:
         f"{verdict['seed']}; doi:10.2307/1391660, doi:10.1016/j.neuroimage.2014.01.060) with "
         "family-wise correction by the maximum statistic, over global terms and over circuits, at "
         f"alpha = {design['alpha']:g}. {sides} Equivalence was tested by two one-sided tests "
-        f"(doi:10.1007/BF01068419) against a change of {design['sesoi_z']:g} Fisher z of a typical "
-        f"edge. Bayes factors are JZS, with a Cauchy prior of scale {R_MEDIUM:.3f} "
+        "(doi:10.1007/BF01068419) against the smallest effects of interest: "
+        f"{wording.smallest_effects(design)}. An effect was ruled out only if its 95 % interval "
+        "contained 0 and the power to find it was at least 80 %. Bayes factors are JZS, with a "
+        f"Cauchy prior of scale {R_MEDIUM:.3f} "
         "(doi:10.3758/PBR.16.2.225). "
         "Edges were correlated with motion over participants (QC-FC, "
         "doi:10.1016/j.neuroimage.2017.03.020), and these correlations were correlated with the "
@@ -313,12 +327,13 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
             EDGE_WORDS.get(str(settings.get("estimator")), "").split(" (")[0],
         ),
         ("Modelling", "Hypotheses stated as circuits", ", ".join(verdict.get("circuits") or {})),
+        ("Modelling", "Comparison of the arms", _arms(verdict)),
         ("Modelling", "Covariates", ", ".join(verdict.get("covariates") or ()) or "none"),
         ("Inference", "Test and correction", _method(of_circuits)),
         (
             "Inference",
             "Smallest effect of interest",
-            f"{wording.show(design.get('sesoi_z'))} Fisher z",
+            wording.smallest_effects(design),
         ),
         ("Inference", "Plan frozen in advance", str(plan.get("sentence") or "")),
         ("Results", "Estimates with intervals for every test", "tests.tsv" if tests else ""),
@@ -346,6 +361,14 @@ def _visits(design: Row) -> str:
     if design.get("control_baseline"):
         words += f"; control: ses-{design['control_baseline']}, ses-{design['control_followup']}"
     return words
+
+
+def _arms(verdict: Row) -> str:
+    if not (verdict.get("n") or {}).get("control"):
+        return ""
+    if (verdict.get("design") or {}).get("randomised") is False:
+        return "changes from baseline (arms not randomised)"
+    return "analysis of covariance with the baseline"
 
 
 def _power(rows: Sequence[Row]) -> str:

@@ -14,18 +14,21 @@ from circuitshift.pipeline.reports.blocks import Block, Details, Figure, PageTab
 from circuitshift.pipeline.reports.page import Row
 from circuitshift.pipeline.reports.study.content import StudyReport
 from circuitshift.pipeline.reports.study.estimates import alt_text, tests_table
+from circuitshift.pipeline.stats.detectable import power_of_t
 
 __all__ = [
     "detectable_section",
     "detectable_tables",
     "moderator_figure",
     "moderator_section",
+    "power_table",
     "secondary_section",
     "symptom_figure",
     "symptom_section",
 ]
 
 _MAX_SYMPTOM_PANELS = 6
+_EFFECTS = (0.3, 0.4, 0.5)  # standard deviations of change
 
 
 # -- symptoms -------------------------------------------------------------------------------------
@@ -255,6 +258,16 @@ def detectable_section(report: StudyReport) -> Iterator[Block | None]:
         "stricter than the correction in use). Smaller effects would probably have been missed."
     )
     yield from tables
+    power = power_table(report)
+    if power.rows:
+        yield Prose(
+            "The power below is the probability that this study finds a true effect of d standard "
+            "deviations of change between participants (of one arm), with the standard errors of "
+            "this study and corrected for all tests of the family. The last column is the power at "
+            "the smallest effect of interest. An effect of this size is ruled out only if this "
+            "power is at least 80 %."
+        )
+        yield power
 
 
 def detectable_tables(report: StudyReport) -> list[PageTable]:
@@ -296,6 +309,53 @@ def detectable_tables(report: StudyReport) -> list[PageTable]:
         if rows:
             out.append(PageTable(f"Smallest detectable effects of {caption}", head, rows))
     return out
+
+
+def power_table(report: StudyReport) -> PageTable:
+    """Tabulate the power of each test on which the verdict rests, for effects of several sizes.
+
+    Parameters
+    ----------
+    report : StudyReport
+
+    Returns
+    -------
+    PageTable
+        One row per global term and primary circuit with a standard error.
+    """
+    rows = []
+    for family in ("global", "specific"):
+        tests = [
+            row
+            for row in report.family(family)
+            if wording.number(row.get("se")) > 0 and wording.number(row.get("sd")) > 0
+        ]
+        for row in tests:
+            sd, se, df = (wording.number(row.get(name)) for name in ("sd", "se", "df"))
+            power = power_of_t(np.array(_EFFECTS) * sd, se, df, report.alpha / len(tests))
+            rows.append(
+                (
+                    report.title(str(row.get("term"))),
+                    str(row.get("unit") or ""),
+                    wording.show(sd, 3),
+                    *(_percent(value) for value in power.tolist()),
+                    wording.show(row.get("bound"), 3),
+                    _percent(wording.number(row.get("power"))),
+                )
+            )
+    head = (
+        "Test",
+        "Unit",
+        "Standard deviation of change",
+        *(f"Power at d = {d:g}" for d in _EFFECTS),
+        "Smallest effect of interest",
+        "Power at the smallest effect of interest",
+    )
+    return PageTable("Power of this study", head, rows)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if math.isfinite(share) else wording.MISSING
 
 
 def _would_detect(row: Row) -> str:

@@ -22,13 +22,13 @@ def verdict_section(report: StudyReport) -> Iterator[Block | None]:
     ------
     Block or None
     """
-    verdict, design = report.verdict, report.design
+    verdict = report.verdict
     yield Box("answer", tuple(_answer(report)))
     yield scale_figure(report)
     yield Prose(
         "Fisher z is a correlation on an unbounded scale: a change of 0.1 is a change in "
-        "correlation of about 0.1 for weak and 0.08 for strong connections. Smallest effect of "
-        f"interest: {wording.show(design.get('sesoi_z'))} Fisher z. Family-wise error rate: "
+        "correlation of about 0.1 for weak and 0.08 for strong connections. Smallest effects of "
+        f"interest: {wording.smallest_effects(report.design)}. Family-wise error rate: "
         f"{report.alpha:g}.",
         "soft",
     )
@@ -148,7 +148,8 @@ def scale_figure(report: StudyReport) -> Figure | None:
         "intervals are not corrected for multiple tests and may exclude 0 although the corrected p "
         "is not significant. A relevant effect is ruled out if the "
         f"{100 - 200 * alpha:g} % interval, which is somewhat shorter than the bar, lies within "
-        "the shaded zone.",
+        "the shaded zone, if the bar contains 0, and if the study had a power of at least 80 % to "
+        "find an effect of this size.",
     )
 
 

@@ -5,15 +5,18 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from circuitshift.pipeline.stats.detectable import EXPECTED_CORRELATION, power_beforehand
 from circuitshift.pipeline.study.resolution.records import Observed, Resolution
+from circuitshift.pipeline.study.study_file import DEFAULT_PRIMARY, Design
 
-__all__ = ["DESIGN_FILE", "SCHEMA", "design_record", "format_resolution"]
+__all__ = ["DESIGN_FILE", "SCHEMA", "design_record", "format_resolution", "power_sentence"]
 
 #: File of the folder group/ that contains the resolution.
 DESIGN_FILE = "design.json"
 #: Version of the content of group/design.json.
 SCHEMA = 1
 _MAX_LISTED = 12
+_EFFECTS = (0.3, 0.4, 0.5)  # standard deviations of change, for the power of the study
 
 
 def format_resolution(
@@ -61,13 +64,13 @@ def _counts(resolution: Resolution, observed: Observed) -> list[str]:
     roles = dict(resolution.roles)
     pair = {design.baseline, design.followup}
     complete = {p for p, labels in observed.sessions.items() if pair <= set(labels)}
-    lines = []
+    lines, complete_of = [], {}
     for role in ("treated", "control", "reference", "none"):
         members = [p for p in roles if roles[p] == role]
         if not members:
             continue
         name = "no role" if role == "none" else design.label_of(role)
-        both = sum(p in complete for p in members)
+        both = complete_of[role] = sum(p in complete for p in members)
         lines.append(f"  {name}: {len(members)} with data, {both} with both visits")
     incomplete = [
         f"sub-{p} (no {' and no '.join(f'ses-{s}' for s in sorted(pair - set(labels)))})"
@@ -77,7 +80,54 @@ def _counts(resolution: Resolution, observed: Observed) -> list[str]:
     if incomplete:
         more = f" and {len(incomplete) - _MAX_LISTED} more" if len(incomplete) > _MAX_LISTED else ""
         lines.append(f"  without both visits: {', '.join(incomplete[:_MAX_LISTED])}{more}")
-    return lines
+    power = power_sentence(design, complete_of.get("treated", 0), complete_of.get("control", 0))
+    return [*lines, *([f"  {power}"] if power else [])]
+
+
+def power_sentence(design: Design, n_treated: int, n_control: int) -> str:
+    """State the power of a study for effects of .3, .4 and .5 standard deviations.
+
+    Parameters
+    ----------
+    design : Design
+        Design of the study.
+    n_treated, n_control : int
+        Participants with both visits; `n_control` is 0 without a control arm.
+
+    Returns
+    -------
+    str
+        One sentence; empty if an arm has fewer than two participants.
+
+    Notes
+    -----
+    The power is that of `power_beforehand` for one primary circuit, corrected for the number of
+    primary circuits, or of one global term. With randomised arms, the correlation of baseline and
+    follow-up is assumed to be `EXPECTED_CORRELATION`.
+    """
+    n_tests = len(design.primary or design.circuits or DEFAULT_PRIMARY)
+    adjusts = bool(n_control) and design.randomised is not False
+    power = power_beforehand(
+        _EFFECTS,
+        n_treated,
+        n_control,
+        alpha=design.alpha,
+        n_tests=n_tests,
+        correlation=EXPECTED_CORRELATION if adjusts else None,
+    )
+    if not power.size or power[0] != power[0]:
+        return ""
+    listed = ", ".join(f"d = {d:g}: {p:.0%}" for d, p in zip(_EFFECTS, power, strict=True))
+    corrected = f", corrected for {n_tests} primary circuits" if n_tests > 1 else ""
+    assumed = (
+        f"; assumes that baseline and follow-up correlate by {EXPECTED_CORRELATION:g}"
+        if adjusts
+        else ""
+    )
+    return (
+        f"power for a change of one circuit of d standard deviations of change{corrected}: "
+        f"{listed}{assumed}"
+    )
 
 
 def _scores(observed: Observed) -> str:

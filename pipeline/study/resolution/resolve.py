@@ -69,6 +69,7 @@ def resolve(study: StudyFile, observed: Observed) -> Resolution:
         ]
         design = _design(stated, visits, roles, (*inferred, *notes))
         assigned = _assigned(design, observed)
+        notes = (*notes, *_assignment(design, assigned))
     except DesignError as error:
         what, _, fix = str(error).rpartition("; ")
         refused = InputProblem("study file", what or fix, fix if what else "correct it")
@@ -135,6 +136,17 @@ def _assigned(design: Design, observed: Observed) -> dict[str, str]:
         }
         out[participant] = design.role_of(row, label=f"sub-{participant}")
     return out
+
+
+def _assignment(design: Design, assigned: Mapping[str, str]) -> list[str]:
+    """Say how arms are compared if the study file does not state how they were assigned."""
+    if design.randomised is not None or not {"treated", "control"} <= set(assigned.values()):
+        return []
+    return [
+        "Arms are compared after adjustment for the baseline, which assumes that participants were "
+        "assigned to the arms at random. State randomised = true or false under [groups] of the "
+        "study file."
+    ]
 
 
 def _unused_exclusions(stated: Mapping[str, Any], observed: Observed) -> list[str]:

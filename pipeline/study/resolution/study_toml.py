@@ -112,6 +112,10 @@ def _groups(resolution: Resolution) -> list[str]:
         lines += _role(design, role, _reason(resolution, role))
     if design.reference_dataset:
         lines.append(f"reference_dataset = {_quoted(design.reference_dataset)}")
+    if design.randomised is not None:
+        lines.append(f"randomised = {str(design.randomised).lower()}")
+    elif "control" in dict(resolution.roles).values():
+        lines.append("# randomised = true  # whether participants were assigned to arms at random")
     if design.labels:
         pairs = ", ".join(f"{role} = {_quoted(name)}" for role, name in design.labels)
         lines.append(f"labels = {{{pairs}}}")

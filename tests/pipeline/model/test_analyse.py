@@ -258,10 +258,12 @@ def test_parts_of_the_analysis_that_need_edges_are_named() -> None:
         assert sum(text.startswith(word) for text in found.omitted) == 1
     assert "defined in mm" in found.omitted[-1]
     assert not found.response.curvature
-    assert not np.isfinite([e.bound for e in rows.values()]).any()
-    assert "without a smallest effect of interest" in found.verdict.reason
-    stated, rows = run_thickness(visits, sesoi=0.3)
-    assert stated.verdict.verdict == "neither"
+    assert np.isnan(rows["global", "shift"].bound)
+    assert rows["global", "gain"].bound == 0.15
+    assert rows["specific", "frontal"].bound == 0.3 * rows["specific", "frontal"].sd
+    assert "shift" in found.verdict.reason
+    stated, rows = run_thickness(visits, sesoi=0.3, sesoi_gain=0.5, sesoi_share=0.9)
+    assert stated.verdict.verdict == "neither", stated.verdict.reason
     assert rows["specific", "frontal"].bound == 0.3
     assert not any(text.startswith("Equivalence") for text in stated.omitted)
     edges = run(simulate_edges(Truth(), QUIET, np.random.default_rng(1)))

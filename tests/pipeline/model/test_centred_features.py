@@ -5,10 +5,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from circuitshift.pipeline.edges import edges
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import global_response
+from circuitshift.pipeline.stats.global_signal import global_signal_effect
 from circuitshift.pipeline.validation.simulate.edges import EdgeSpec, Truth, simulate_edges
 
 N_REGIONS = 12
@@ -114,6 +116,39 @@ def test_values_of_all_participants_are_not_copied() -> None:
     assert at_fit < 0.5 * change.nbytes
 
 
+def test_the_effect_of_the_global_signal_is_part_of_the_columns_or_withheld() -> None:
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(6, 200, 1))
+    series = rng.normal(size=(6, 200, N_REGIONS)) + common
+    z = np.array([edges(one) for one in series])
+    sample = features_of(baseline=z)
+    assert list(sample.columns()) == ["m", "h", "w"]
+    expected = np.array([global_signal_effect(row) for row in z])
+    residual = expected - expected[:, 4:].mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(sample.columns()["w"][:].residual, residual, atol=1e-12)
+    without = sample.excluding({"global_signal": "of interest is the first version"})
+    assert list(without.columns()) == ["m", "h"]
+    assert without.withheld == {}
+    with pytest.raises(DesignError, match="shift cannot be excluded"):
+        sample.excluding({"shift": "no reason"})
+    regressed = series - common * ((series * common).sum(1) / (common**2).sum(1))[:, None]
+    regressed -= regressed.mean(axis=2, keepdims=True)
+    removed = features_of(baseline=np.array([edges(one) for one in regressed]))
+    assert removed.signal is None
+    assert "after regression of the global signal" in removed.withheld["global_signal"]
+
+
+def test_edges_of_unknown_length_keep_the_distance_term_of_the_others() -> None:
+    length = np.random.default_rng(1).uniform(10, 120, N_EDGES)
+    unknown = length.copy()
+    unknown[[7, 9]] = np.nan
+    sample = features_of(unknown)
+    assert sample.fixed == ("shift", "distance")
+    np.testing.assert_allclose(sample.basis[1, 7], sample.basis[1, 9])
+    np.testing.assert_allclose(np.diff(sample.basis[1, 10:]), np.diff(length[10:]))
+    assert features_of(np.full(N_EDGES, 30.0)).fixed == ("shift",)
+
+
 def test_too_few_participants_or_features_are_refused() -> None:
     spec = EdgeSpec(n_regions=40, n_circuit=8, n_treated=12, n_reference=10)
     study = simulate_edges(Truth(), spec, np.random.default_rng(7))
@@ -132,3 +167,32 @@ def test_too_few_participants_or_features_are_refused() -> None:
             circuits={"c": everything},
             features=study.features,
         )
+
+
+def test_blocks_contain_background_features_only() -> None:
+    sample = CentredFeatures.from_values(
+        change=np.random.default_rng(0).normal(size=(6, N_EDGES)),
+        baseline=np.random.default_rng(1).normal(size=(6, N_EDGES)),
+        circuits={"c": np.arange(4)},
+        features=FeatureSpace.of_edges(N_REGIONS),
+        blocks={"a": np.arange(2, 30), "b": np.arange(30, N_EDGES), "in circuit": np.arange(3)},
+    )
+    assert list(sample.blocks) == ["a", "b"]
+    np.testing.assert_array_equal(sample.blocks["a"], np.arange(4, 30))
+    within = sample.within_blocks()
+    for values, block in zip(within.change[:].residual[:, 4:30].T, range(26), strict=True):
+        expected = sample.change.values[:, 4 + block] - sample.change.values[:, 4:30].mean(axis=1)
+        np.testing.assert_allclose(values, expected, atol=1e-12)
+
+
+def test_positions_of_blocks_are_checked_and_needed() -> None:
+    with pytest.raises(DesignError, match="positions from 60 to 70"):
+        CentredFeatures.from_values(
+            change=np.zeros((6, N_EDGES)),
+            baseline=np.zeros((6, N_EDGES)),
+            circuits={},
+            features=FeatureSpace.of_edges(N_REGIONS),
+            blocks={"a": np.arange(60, 71)},
+        )
+    with pytest.raises(DesignError, match="need blocks"):
+        features_of().within_blocks()

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import statsmodels.api as sm
+from scipy import stats
 
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Analysis, analyse
 from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
+from circuitshift.pipeline.model.families import FamilyTest, Labels
 from circuitshift.pipeline.stats.permutation import contrast_of, permutation_test
 from circuitshift.pipeline.validation.simulate.edges import EdgeSpec, Truth, simulate_edges
 
@@ -86,17 +88,28 @@ def test_an_interaction_of_drug_and_therapy_is_found() -> None:
     assert rows(analysis, "interaction: specific")["dmn"].p > 0.05
 
 
-def test_effects_of_a_factor_equal_least_squares() -> None:
+@pytest.mark.parametrize("randomised", [False, True])
+def test_effects_of_a_factor_equal_least_squares(randomised: bool) -> None:
     study = simulate_edges(Truth(shift=0.1), SPEC, np.random.default_rng(4))
     factor = np.random.default_rng(0).random(48) < 0.4
     analysis = run(
-        Visits(study.baseline, study.followup, EDGES, treated=study.treated, factor=factor),
+        Visits(
+            study.baseline,
+            study.followup,
+            EDGES,
+            treated=study.treated,
+            factor=factor,
+            randomised=randomised,
+        ),
         study.circuit,
     )
     y = analysis.response.coefficients[:, 0]
     t, f = study.treated - 0.5, factor - 0.5
-    beta = np.linalg.lstsq(np.column_stack([np.ones(48), t, f, t * f]), y, rcond=None)[0]
-    for name, expected in zip(("", "factor: ", "interaction: "), beta[1:], strict=True):
+    columns = [np.ones(48), t, f, t * f]
+    if randomised:
+        columns.append(analysis.levels[:, 0])
+    beta = np.linalg.lstsq(np.column_stack(columns), y, rcond=None)[0]
+    for name, expected in zip(("", "factor: ", "interaction: "), beta[1:4], strict=True):
         assert rows(analysis, f"{name}global")["shift"].estimate == pytest.approx(expected)
 
 
@@ -261,7 +274,7 @@ def test_weights_give_weighted_least_squares(n_control: int) -> None:
     row = rows(analysis, "global")["shift"]
     columns = [np.ones(n), age - age.mean()]
     if n_control:
-        columns.insert(0, study.treated.astype(float))
+        columns = [study.treated.astype(float), *columns, analysis.levels[:, 0]]
     fit = sm.WLS(analysis.response.coefficients[:, 0], np.column_stack(columns), weights).fit()
     assert row.estimate == pytest.approx(fit.params[0])
     if not n_control:  # with two arms, the variance is that of Welch
@@ -290,3 +303,234 @@ def test_weights_keep_the_error_rate_and_increase_power() -> None:
                 )
     assert (hits[0] <= 21).all()  # 99.9 % bound
     assert hits[1, 1] > hits[1, 0] + 20
+
+
+# --- adjustment for the baseline -----------------------------------------------------------------
+
+
+def _labels(n: int, **more: object) -> Labels:
+    names = tuple(f"v{k}" for k in range(n))
+    return Labels("f", names, names, ("z",) * n, (np.nan,) * n, **more)
+
+
+def _random_trial(n: int = 28, **more: object) -> tuple[Visits, np.ndarray, np.ndarray]:
+    """Return visits with a design, and random baselines and changes of two variables."""
+    rng = np.random.default_rng(21)
+    treated = np.arange(n) % 2 == 0
+    z = np.zeros((n, 3))
+    before = rng.normal(size=(n, 2))
+    change = -0.5 * before + 0.6 * treated[:, None] + rng.normal(size=(n, 2))
+    return Visits(z, z + 0.1, THREE, treated=treated, **more), before, change
+
+
+COLUMNS = {
+    "covariates": np.random.default_rng(22).normal(size=(28, 2)),
+    "motion_mm": np.random.default_rng(23).normal(0.1, 1, 28),
+    "factor": np.random.default_rng(24).random(28) < 0.5,
+    "weights": np.random.default_rng(25).uniform(0.5, 2, 28),
+    "symptom": np.random.default_rng(26).normal(size=28),
+}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (),
+        ("covariates",),
+        ("motion_mm",),
+        ("covariates", "motion_mm"),
+        ("factor",),
+        ("factor", "covariates"),
+        ("weights",),
+        ("weights", "factor", "motion_mm"),
+        ("symptom", "covariates"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("randomised", [True, False])
+def test_t_and_df_of_each_design_equal_statsmodels(given: tuple, randomised: bool) -> None:
+    design = {name: COLUMNS[name] for name in given}
+    visits, before, change = _random_trial(randomised=randomised, **design)
+    n = len(change)
+    arm = visits.treated - 0.5
+    factor = COLUMNS["factor"] - 0.5
+    of_interest = {"": arm}
+    if "factor" in given:
+        of_interest |= {"factor": factor, "interaction": arm * factor}
+    if "symptom" in given:
+        of_interest["symptom"] = COLUMNS["symptom"]
+    more = [np.ones(n), *(COLUMNS[k] for k in ("covariates", "motion_mm") if k in given)]
+    for question in questions_of(visits):
+        # one variance group, as statsmodels assumes
+        pooled = replace(question, group=np.zeros(n, np.intp))
+        tests = FamilyTest(pooled, RULES, np.random.default_rng(0)).family(
+            _labels(2), change, baseline=before
+        )
+        for k, e in enumerate(tests):
+            others = [c for name, c in of_interest.items() if name != question.name]
+            if question.name != "symptom":  # it is a covariate of no other question
+                others = others[: len(others) - ("symptom" in given)]
+            x = [of_interest[question.name], *others, *more]
+            if randomised and question.name != "symptom":
+                x.append(before[:, k])
+            weights = COLUMNS["weights"] if "weights" in given else np.ones(n)
+            fit = sm.WLS(change[:, k], np.column_stack(x), weights=weights).fit()
+            assert e.estimate == pytest.approx(fit.params[0])
+            assert e.statistic == pytest.approx(fit.tvalues[0])
+            assert e.se == pytest.approx(fit.bse[0])
+            assert e.df == pytest.approx(fit.df_resid)
+            assert e.ci_low == pytest.approx(fit.conf_int()[0][0])
+            assert ("adjusted for the baseline" in e.method) == (
+                randomised and question.name != "symptom"
+            )
+
+
+def test_p_of_two_adjusted_arms_with_sites_equals_a_slow_loop() -> None:
+    sites = np.arange(28) // 14
+    visits, before, change = _random_trial(blocks=sites, covariates=sites[:, None].astype(float))
+    (question,) = questions_of(visits)
+    rules = Rules(n_permutations=199)
+    tests = FamilyTest(question, rules, np.random.default_rng(3)).family(
+        _labels(2), change, baseline=before
+    )
+    rng = np.random.default_rng(3)
+    orders = np.tile(np.arange(28), (199, 1))
+    for site in (0, 1):
+        orders[:, sites == site] = rng.permuted(orders[:, sites == site], axis=1)
+    arms = visits.treated
+    null, observed = np.zeros((199, 2)), np.zeros(2)
+    for k in range(2):
+        z = np.column_stack([np.ones(28), sites, before[:, k]])
+        fitted = z @ np.linalg.lstsq(z, change[:, k], rcond=None)[0]
+        x = np.column_stack([arms, z])
+        observed[k] = _welch_score(change[:, k], x, arms)
+        null[:, k] = [
+            _welch_score(fitted + (change[:, k] - fitted)[order], x, arms) for order in orders
+        ]
+    for k, e in enumerate(tests):
+        assert e.p == pytest.approx((1 + (null[:, k] >= observed[k] - 1e-9).sum()) / 200)
+        largest = null.max(axis=1)
+        assert e.p_corrected == pytest.approx((1 + (largest >= observed[k] - 1e-9).sum()) / 200)
+
+
+def _welch_score(y: np.ndarray, x: np.ndarray, arms: np.ndarray) -> float:
+    """Return the absolute normal score (Wallace) of a generalised Welch t."""
+    inverse = np.linalg.inv(x.T @ x)
+    beta = inverse @ x.T @ y
+    left, free = y - x @ beta, 1 - np.einsum("ij,jk,ik->i", x, inverse, x)
+    weight = (inverse @ x.T)[0] ** 2
+    parts = [(weight[g].sum() * (left[g] ** 2).sum() / free[g].sum()) for g in (arms, ~arms)]
+    spread = sum(v**2 / free[g].sum() for v, g in zip(parts, (arms, ~arms), strict=True))
+    t, df = beta[0] / np.sqrt(sum(parts)), sum(parts) ** 2 / spread
+    return float((8 * df + 1) / (8 * df + 3) * np.sqrt(df * np.log1p(t * t / df)))
+
+
+def test_a_variable_without_baseline_is_tested_in_the_other_participants() -> None:
+    visits, before, change = _random_trial()
+    before[3, 1] = np.nan
+    (question,) = questions_of(visits)
+    first, second = FamilyTest(question, RULES, np.random.default_rng(0)).family(
+        _labels(2), change, baseline=before
+    )
+    assert (first.n + first.n_control, second.n + second.n_control) == (28, 27)
+    rest = np.arange(28) != 3
+    x = np.column_stack([visits.treated, np.ones(28), before[:, 1]])[rest]
+    expected = np.linalg.lstsq(x, change[rest, 1], rcond=None)[0][0]
+    assert second.estimate == pytest.approx(expected)
+
+
+def test_too_few_participants_are_compared_by_their_changes() -> None:
+    visits, before, change = _random_trial(n=4)
+    (question,) = questions_of(visits)
+    tests = FamilyTest(question, RULES, np.random.default_rng(0)).family(
+        _labels(2), change, baseline=before
+    )
+    for k, e in enumerate(tests):
+        assert e.estimate == pytest.approx(change[::2, k].mean() - change[1::2, k].mean())
+        assert "changes are compared instead" in e.note
+        assert "adjusted" not in e.method
+        assert e.smallest_p == pytest.approx(2 / 6)
+
+
+def test_arms_that_differ_at_baseline_need_change_scores() -> None:
+    """Nothing happens in arms that differ at baseline (Lord's paradox)."""
+    rng = np.random.default_rng(31)
+    n = 400
+    treated = np.arange(n) < n // 2
+    trait = 1.5 * treated + rng.normal(size=n)
+    before, after = (trait + rng.normal(size=n) for _ in range(2))
+    z = np.zeros((n, 3))
+    estimates = {}
+    for randomised in (True, False):
+        visits = Visits(z, z, THREE, treated=treated, randomised=randomised)
+        test = FamilyTest(questions_of(visits)[0], RULES, np.random.default_rng(0))
+        (e,) = test.family(_labels(1), (after - before)[:, None], baseline=before[:, None])
+        estimates[randomised] = e
+    assert estimates[False].p > 0.05
+    assert estimates[True].p < 0.01
+    assert estimates[True].estimate == pytest.approx(0.75, abs=0.3)
+
+
+def test_bounds_in_standard_deviations_and_power() -> None:
+    visits, before, change = _random_trial()
+    (question,) = questions_of(visits)
+    tests = FamilyTest(question, RULES, np.random.default_rng(0)).family(
+        _labels(2, bound_d=0.3), change, baseline=before
+    )
+    for k, e in enumerate(tests):
+        groups = change[::2, k], change[1::2, k]
+        sd = np.sqrt(np.mean([g.var(ddof=1) for g in groups]))  # arms of equal size
+        assert e.sd == pytest.approx(sd)
+        assert e.bound == pytest.approx(0.3 * sd)
+        limit = stats.t.isf(0.05 / 2 / 2, e.df)
+        expected = stats.nct.sf(limit, e.df, e.bound / e.se) + stats.nct.cdf(
+            -limit, e.df, e.bound / e.se
+        )
+        assert e.power == pytest.approx(expected, abs=1e-6)
+
+
+def test_primary_circuits_determine_the_verdict_and_are_corrected_alone() -> None:
+    study = simulate_edges(Truth(specific=0.2), SPEC, np.random.default_rng(7))
+    visits = Visits(study.baseline, study.followup, EDGES, treated=study.treated)
+    i, j = EDGES.ends
+    circuits = {"dmn": study.circuit} | {
+        f"c{k}": np.flatnonzero((i >= 10 + 5 * k) & (i < 15 + 5 * k) & (j < 15 + 5 * k))
+        for k in range(3)
+    }
+    found = {}
+    for primary in ((), ("dmn",), ("c1", "c0")):
+        rules = Rules(n_permutations=200, primary=primary)
+        found[primary] = analyse(visits, circuits, rng=np.random.default_rng(0), rules=rules)
+    families = {
+        key: [e.term for e in a.estimates if e.family == "specific"] for key, a in found.items()
+    }
+    assert families == {
+        (): ["dmn", "c0", "c1", "c2"],
+        ("dmn",): ["dmn"],
+        ("c1", "c0"): ["c0", "c1"],
+    }
+    assert set(rows(found["dmn",], "secondary")) == {"c0", "c1", "c2"}
+    assert set(rows(found["dmn",], "secondary, node-adjusted")) == {"c0", "c1", "c2"}
+    assert not rows(found[()], "secondary")
+    assert found["dmn",].verdict.verdict == "circuit-specific"
+    assert found["c1", "c0"].verdict.verdict != "circuit-specific"
+    alone = rows(found["dmn",], "specific")["dmn"]
+    assert alone.p_corrected == alone.p
+    with pytest.raises(DesignError, match=r"\[hypotheses\] primary"):
+        analyse(visits, circuits, rng=np.random.default_rng(0), rules=Rules(primary=("dnm",)))
+
+
+@pytest.mark.parametrize(
+    ("term", "expected"),
+    [
+        ("shift", 0.05),
+        ("gain", 0.15),
+        ("global_signal", np.log(1.15)),
+        ("normalisation", 0.25),
+        ("distance", np.nan),
+    ],
+)
+def test_smallest_effects_of_interest_of_global_terms(term: str, expected: float) -> None:
+    assert Rules().smallest_effect(term, THREE) == pytest.approx(expected, nan_ok=True)
+    stated = Rules(sesoi=0.08).smallest_effect(term, THREE)
+    assert stated == (0.08 if term == "shift" else pytest.approx(expected, nan_ok=True))

@@ -4,6 +4,7 @@ Families come from `analyse` and from the secondary analyses that add rows to te
 new one is under the contract without being named here.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -37,6 +38,7 @@ SPEC = EdgeSpec(
 )
 RULES = Rules(n_permutations=199)
 CIRCUITS = {"c": np.flatnonzero((np.triu_indices(N, 1)[0] < 6) & (np.triu_indices(N, 1)[1] < 6))}
+NETWORKS = [f"net {k}" for k in np.arange(N) // 4]
 CIRCUITS["d"] = np.flatnonzero(np.triu_indices(N, 1)[0] >= 14)
 
 
@@ -56,22 +58,33 @@ def visits_of(study: EdgeStudy, **more: object) -> Visits:
     return Visits(study.baseline, study.followup, study.features, **(arguments | more))
 
 
-def by_term(visits: Visits, *, circuits: dict | None = None, seed: int = 1) -> dict:
-    found = everything(visits, circuits=circuits, seed=seed)[1]
+def by_term(
+    visits: Visits,
+    *,
+    circuits: dict | None = None,
+    seed: int = 1,
+    networks: Sequence[str] = NETWORKS,
+) -> dict:
+    found = everything(visits, circuits=circuits, seed=seed, networks=networks)[1]
     return {(e.family, e.term): e for e in found}
 
 
 def everything(
-    visits: Visits, *, circuits: dict | None = None, seed: int = 1, rules: Rules = RULES
+    visits: Visits,
+    *,
+    circuits: dict | None = None,
+    seed: int = 1,
+    rules: Rules = RULES,
+    networks: Sequence[str] = NETWORKS,
 ) -> tuple[Analysis, list[Estimate]]:
     rng = np.random.default_rng(seed)
-    analysis = analyse(visits, circuits or CIRCUITS, rng=rng, rules=rules)
+    analysis = analyse(visits, circuits or CIRCUITS, rng=rng, rules=rules, networks=networks)
     data = SecondaryData(
         analysis,
         visits,
         rules,
         participants=[f"sub-{k}" for k in range(len(visits.baseline))],
-        networks=[""] * N,
+        networks=networks,
         rng=np.random.default_rng(seed),
     )
     tests = [one for one in ANALYSES if one.families]
@@ -97,6 +110,14 @@ def test_the_families_are_those_of_the_documentation(rows: dict) -> None:
         "size of change",
         "ranks: global",
         "ranks: specific",
+        "change scores: global",
+        "change scores: specific",
+        "blocks",
+        "global, within blocks",
+        "specific, from zero",
+        "specific, graded part",
+        "specific, graded rest",
+        "specific, regional part",
         "normalisation, split-half instrument",
     }
     assert families(rows) == base | asked | others
@@ -166,8 +187,9 @@ def test_the_order_of_regions_has_no_effect(rows: dict) -> None:
         **{k: getattr(plain, k)[:, move] for k in ("baseline", "followup", "reference")},
         features=FeatureSpace.of_edges(N, length_mm=plain.features.length_mm[move]),
     )
+    networks = [NETWORKS[k] for k in order]
     circuits = {name: np.sort(back[edges]) for name, edges in CIRCUITS.items()}
-    for key, e in by_term(reordered, circuits=circuits).items():
+    for key, e in by_term(reordered, circuits=circuits, networks=networks).items():
         assert e.estimate == pytest.approx(rows[key].estimate, abs=1e-7), key
         assert e.p == pytest.approx(rows[key].p, abs=0.011), key
 
@@ -201,9 +223,11 @@ def test_p_equals_a_slow_loop() -> None:
     study = draw(6)
     rules = Rules(n_permutations=100_000)
     arm = np.arange(10) < 4
-    plain = Visits(study.baseline[:10], study.followup[:10], FeatureSpace.of_edges(N), treated=arm)
+    edges = FeatureSpace.of_edges(N)
+    plain = Visits(study.baseline[:10], study.followup[:10], edges, treated=arm, randomised=False)
     analysis = analyse(plain, CIRCUITS, rng=np.random.default_rng(0), rules=rules)
-    y = analysis.response.coefficients[:, :2]
+    terms = [name for name in analysis.response.terms if name != "distance"]
+    y = analysis.response.coefficients[:, [analysis.response.terms.index(t) for t in terms]]
 
     def score(who: np.ndarray) -> np.ndarray:
         found = stats.ttest_ind(y[who], y[~who], equal_var=False)
@@ -213,9 +237,9 @@ def test_p_equals_a_slow_loop() -> None:
         [score(np.isin(np.arange(10), chosen)) for chosen in combinations(range(10), 4)]
     )
     rows = {e.term: e for e in analysis.estimates if e.family == "global"}
-    extra = analysis.response.excess_variance(np.where(arm, 1 / 4, -1 / 6))[:2]
-    for k, term in enumerate(("shift", "gain")):
-        if extra[k] > 0:
+    extra = analysis.response.excess_variance(np.where(arm, 1 / 4, -1 / 6))
+    for k, term in enumerate(terms):
+        if extra[analysis.response.terms.index(term)] > 0:
             continue  # the noise of shared regressors reduces the observed statistic
         own = score(arm)[k]
         assert rows[term].p == pytest.approx(np.mean(null[:, k] >= own - 1e-3), abs=0.01)

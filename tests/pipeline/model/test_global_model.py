@@ -6,12 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from circuitshift.pipeline.edges import fisher_z
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Rules, Visits, analyse
 from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import (
     Response,
+    baseline_levels,
     global_response,
+    level_response,
     term_unit,
 )
 from circuitshift.pipeline.validation.simulate.edges import (
@@ -21,6 +24,7 @@ from circuitshift.pipeline.validation.simulate.edges import (
     simulate_edges,
 )
 
+NO_SIGNAL = {"global_signal": "compared with a model of three terms"}
 SMALL = EdgeSpec(n_regions=40, n_circuit=8, n_treated=12, n_reference=10)
 
 
@@ -35,13 +39,32 @@ def sample_of(study: EdgeStudy, **more: object) -> CentredFeatures:
     )
 
 
+def signal_effect(z: np.ndarray) -> np.ndarray:
+    """Return the effect of a larger global signal, with loops over regions."""
+    n = (1 + int(np.sqrt(1 + 8 * z.size))) // 2
+    r = np.eye(n)
+    pairs = [(u, v) for u in range(n) for v in range(u + 1, n)]
+    for (u, v), value in zip(pairs, z, strict=True):
+        r[u, v] = r[v, u] = np.tanh(value)
+    total = max(r.sum(), n)  # at least that of independent regions
+    rho = [r[u].sum() / np.sqrt(total) for u in range(n)]
+    return np.array(
+        [
+            (2 * rho[u] * rho[v] - r[u, v] * (rho[u] ** 2 + rho[v] ** 2)) / (1 - r[u, v] ** 2)
+            for u, v in pairs
+        ]
+    )
+
+
 @pytest.fixture(scope="module")
 def study() -> EdgeStudy:
     return simulate_edges(Truth(shift=0.1, gain=0.1), SMALL, np.random.default_rng(0))
 
 
-def test_moments_equal_a_loop_over_pairs_of_different_people(study: EdgeStudy) -> None:
+def test_moments_equal_a_loop_over_pairs_of_different_people() -> None:
     """Slow loop over all pairs j != k."""
+    spec = replace(SMALL, n_treated=24)
+    study = simulate_edges(Truth(shift=0.1, gain=0.1), spec, np.random.default_rng(0))
     sample = sample_of(study)
     response = global_response(sample, with_deviation=True)
     background = sample.background
@@ -56,20 +79,32 @@ def test_moments_equal_a_loop_over_pairs_of_different_people(study: EdgeStudy) -
     change, change_fixed = clear(study.followup[i] - study.baseline[i])
     others = [clear(z)[0][background] for k, z in enumerate(study.baseline) if k != i]
     healthy = [clear(z)[0][background] for z in study.reference]
+    signals = [
+        clear(signal_effect(z))[0][background] for k, z in enumerate(study.baseline) if k != i
+    ]
     pairs = [(a, b) for a in range(len(others)) for b in range(len(others)) if a != b]
     mm = np.mean([others[a] @ others[b] for a, b in pairs])
+    ww = np.mean([signals[a] @ signals[b] for a, b in pairs])
+    mw = np.mean([others[a] @ signals[b] for a, b in pairs])
+    rw = np.mean([x @ y for x in signals for y in healthy])
     rr = np.mean([x @ y for a, x in enumerate(healthy) for b, y in enumerate(healthy) if a != b])
     mr = np.mean([x @ y for x in others for y in healthy])
-    moments = np.array([[mm, mr - mm], [mr - mm, rr - 2 * mr + mm]])
-    m, r = np.mean(others, axis=0), np.mean(healthy, axis=0)
-    rhs = np.array([m @ change[background], (r - m) @ change[background]])
-    gain, share = np.linalg.solve(moments, rhs)
+    dm, dd, dw = mr - mm, rr - 2 * mr + mm, rw - mw
+    moments = np.array([[mm, dm, mw], [dm, dd, dw], [mw, dw, ww]])
+    m, r, w = (np.mean(rows, axis=0) for rows in (others, healthy, signals))
+    rhs = np.array([m, r - m, w]) @ change[background]
+    gain, share, amplitude = np.linalg.solve(moments, rhs)
     row = dict(zip(response.terms, response.coefficients[i], strict=True))
     assert row["gain"] == pytest.approx(gain, rel=1e-9)
     assert row["normalisation"] == pytest.approx(share, rel=1e-9)
+    assert row["global_signal"] == pytest.approx(amplitude, rel=1e-9)
     means = [clear(z)[1] for k, z in enumerate(study.baseline) if k != i]
     away = np.mean([clear(z)[1] for z in study.reference], axis=0) - np.mean(means, axis=0)
-    assert row["shift"] == pytest.approx(change_fixed[0] - share * away[0], rel=1e-9)
+    with_signal = np.mean(
+        [clear(signal_effect(z))[1] for k, z in enumerate(study.baseline) if k != i], axis=0
+    )
+    shift = change_fixed[0] - share * away[0] - amplitude * with_signal[0]
+    assert row["shift"] == pytest.approx(shift, rel=1e-9)
 
 
 def test_split_half_instruments_average_to_the_closed_form() -> None:
@@ -89,7 +124,7 @@ def test_split_half_instruments_average_to_the_closed_form() -> None:
         z = np.array([others[b].mean(0), healthy[d].mean(0) - others[b].mean(0)])
         moments += z @ x.T + x @ z.T
         rhs += (z + x) @ sample.change[:].residual[i, background]
-    response = global_response(sample, with_deviation=True)
+    response = global_response(sample.excluding(NO_SIGNAL), with_deviation=True)
     np.testing.assert_allclose(
         np.linalg.solve(moments, rhs), response.coefficients[i, 1:3], rtol=0.03
     )
@@ -227,6 +262,86 @@ def test_the_share_closed_is_unbiased_and_the_naive_share_is_biased() -> None:
     assert np.polyfit(d, change, 1)[0] > 0.1  # regression to the mean
 
 
+def series_study(
+    rng: np.random.Generator, *, amplitude: float, n: int = 12, noise: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return Fisher z of both visits, from covariances of networks and a global signal.
+
+    With `noise`, the correlations are those of sampled series of this many volumes.
+    """
+    n_regions = 60
+    network = np.arange(n_regions) // 10
+    loading = rng.uniform(0.3, 1.0, n_regions)
+    within = 0.4 * (network[:, None] == network) * np.outer(loading, loading)
+
+    def visit(factor: float, person: np.ndarray) -> np.ndarray:
+        common = factor * person
+        covariance = np.outer(common, common) + within + np.diag(np.full(n_regions, 0.5))
+        if noise:
+            series = rng.multivariate_normal(np.zeros(n_regions), covariance, int(noise))
+            covariance = np.cov(series, rowvar=False)
+        sd = np.sqrt(np.diag(covariance))
+        return fisher_z((covariance / np.outer(sd, sd))[np.triu_indices(n_regions, 1)])
+
+    shape = rng.uniform(0.2, 0.9, n_regions)
+    people = [np.clip(shape + rng.normal(0, 0.05, n_regions), 0, None) for _ in range(n)]
+    return (
+        np.array([visit(1.0, person) for person in people]),
+        np.array([visit(amplitude, person) for person in people]),
+    )
+
+
+@pytest.mark.parametrize("amplitude", [0.9, 1.1])
+def test_the_amplitude_of_the_global_signal_is_recovered(amplitude: float) -> None:
+    """Exact covariances: the log amplitude, with shift and gain near 0 and no specific change."""
+    before, after = series_study(np.random.default_rng(0), amplitude=amplitude)
+    sample = CentredFeatures.from_values(
+        change=after - before,
+        baseline=before,
+        circuits={"strong": np.flatnonzero(block_of(60, 10) == 0)},
+        features=FeatureSpace.of_edges(60),
+    )
+    response = global_response(sample, with_deviation=False)
+    assert response.terms == ("shift", "gain", "global_signal", "average_change")
+    shift, gain, signal, average = response.coefficients.mean(axis=0)
+    assert average == pytest.approx((after - before)[:, sample.background].mean())
+    # the global signal of the model also contains the networks, so that its amplitude grows less
+    assert 0.6 < signal / np.log(amplitude) < 1.1
+    mean_change = abs((after - before).mean())
+    assert abs(shift) < 0.25 * mean_change
+    assert abs(response.specific.mean()) < 0.25 * mean_change
+    without = global_response(sample.excluding(NO_SIGNAL), with_deviation=False)
+    assert abs(without.coefficients[:, 0].mean()) > 0.9 * mean_change
+    assert abs(gain) < 0.1
+
+
+def test_the_amplitude_is_not_attenuated_by_noise_of_its_pattern() -> None:
+    """The estimate of few volumes and few participants equals that of exact covariances."""
+    found = {}
+    for volumes in (0, 120):
+        one = []
+        for seed in range(30):
+            rng = np.random.default_rng([volumes, seed])
+            before, after = series_study(rng, amplitude=1.2, n=8, noise=volumes)
+            sample = CentredFeatures.from_values(
+                change=after - before,
+                baseline=before,
+                circuits={},
+                features=FeatureSpace.of_edges(60),
+            )
+            response = global_response(sample, with_deviation=False)
+            one.append(response.coefficients[:, response.terms.index("global_signal")].mean())
+        found[volumes] = (np.mean(one), np.std(one, ddof=1) / np.sqrt(len(one)))
+    error = np.hypot(found[0][1], found[120][1])
+    assert found[120][0] == pytest.approx(found[0][0], abs=3 * error + 0.01)
+
+
+def block_of(n_regions: int, size: int) -> np.ndarray:
+    """Return the network of edges within a network, and -1 for other edges."""
+    i, j = np.triu_indices(n_regions, 1)
+    return np.where(i // size == j // size, i // size, -1)
+
+
 def test_shared_noise_is_in_the_standard_error() -> None:
     """With a small reference, the spread between participants underestimates the standard error."""
     spec = EdgeSpec(n_regions=60, n_circuit=8, n_treated=40, n_reference=8)
@@ -288,6 +403,77 @@ def test_shared_noise_equals_moving_one_participant_at_a_time() -> None:
     assert response.excess_variance(weights)[-1] == pytest.approx(expected, rel=0.1)
 
 
+def blocks_of(study: EdgeStudy, n_networks: int = 5) -> dict[str, np.ndarray]:
+    """Return the edges of each pair of networks of equal size."""
+    network = np.arange(study.features.n_regions) * n_networks // study.features.n_regions
+    i, j = study.features.ends
+    pair = network[i] * n_networks + network[j]
+    return {str(k): np.flatnonzero(pair == k) for k in np.unique(pair)}
+
+
+def test_blocks_are_computed_as_circuits_are(study: EdgeStudy) -> None:
+    sample = sample_of(study, blocks=blocks_of(study))
+    response = global_response(sample, with_deviation=True)
+    n_compared = 0
+    for k, positions in enumerate(sample.blocks.values()):
+        assert not np.isin(positions, study.circuit).any()
+        both = replace(sample, circuits={**sample.circuits, "block": positions}, blocks={})
+        expected = global_response(both, with_deviation=True)
+        if expected.curvature != response.curvature:  # a strong block needs it, as a circuit does
+            continue
+        n_compared += 1
+        np.testing.assert_allclose(response.block_values[:, k], expected.specific[:, 1])
+        column = response.own.shape[1] - len(sample.blocks) + k
+        np.testing.assert_allclose(response.own[:, column], expected.own[:, -1], atol=1e-12)
+    assert n_compared > 10
+    without = global_response(sample_of(study), with_deviation=True)
+    np.testing.assert_allclose(response.specific, without.specific)
+    np.testing.assert_allclose(response.coefficients, without.coefficients)
+    assert np.isnan(without.block_gain).all()
+    assert len(response.excess_variance(np.full(12, 1 / 12))) == 6 + 1 + len(sample.blocks)
+
+
+def test_gain_within_blocks_ignores_changes_of_whole_blocks() -> None:
+    """Blocks that change in proportion to their mean appear as a gain across blocks only."""
+    study = simulate_edges(Truth(gain=0.3), NOISELESS, np.random.default_rng(2))
+    blocks = blocks_of(study)
+    only_blocks = study.baseline.copy()
+    for positions in blocks.values():
+        only_blocks[:, positions] += study.baseline[:, positions].mean(axis=1, keepdims=True)
+    for followup, expected in ((study.followup, 0.3), (only_blocks, 0.0)):
+        sample = CentredFeatures.from_values(
+            change=followup - study.baseline,
+            baseline=study.baseline,
+            circuits={},
+            blocks=blocks,
+            features=FeatureSpace.of_edges(40),
+        )
+        response = global_response(sample, with_deviation=False)
+        np.testing.assert_allclose(response.block_gain, expected, atol=1e-9)
+        assert (response.coefficients[:, response.terms.index("gain")] > 0.05).all()
+
+
+def test_gain_within_blocks_is_not_attenuated_by_noise() -> None:
+    spec = EdgeSpec(n_regions=60, n_circuit=8, n_treated=12)
+    found = []
+    for seed in range(20):
+        study = simulate_edges(Truth(gain=0.3), spec, np.random.default_rng(seed))
+        sample = sample_of(study, blocks=blocks_of(study))
+        found.append(global_response(sample, with_deviation=False).block_gain.mean())
+    error = np.std(found, ddof=1) / np.sqrt(len(found))
+    assert error < 0.03
+    assert np.mean(found) == pytest.approx(0.3, abs=3 * error)
+
+
+def test_baseline_levels_and_changes_sum_to_the_levels_at_follow_up(study: EdgeStudy) -> None:
+    sample = sample_of(study)
+    response = global_response(sample, with_deviation=True)
+    followup = sample.remove(study.followup)
+    _, later = level_response(sample, followup, np.arange(12), with_deviation=True)
+    change = np.hstack([response.coefficients, response.specific])
+    np.testing.assert_allclose(baseline_levels(sample, with_deviation=True) + change, later)
+
+
 @pytest.mark.parametrize(
     ("n_missing", "is_tested"), [(0, True), (13, True), (14, False), (27, False)]
 )
@@ -309,6 +495,11 @@ def test_a_circuit_needs_more_than_half_of_its_edges(n_missing: int, is_tested: 
         ("gain", "proportion of typical strength", "proportion of the typical value"),
         ("normalisation", "share of the deviation closed", "share of the deviation closed"),
         ("distance", "Fisher z per mm", "mm per mm"),
+        (
+            "global_signal",
+            "log amplitude of the global signal",
+            "log amplitude of the global signal",
+        ),
         ("dmn", "Fisher z", "mm"),
     ],
 )

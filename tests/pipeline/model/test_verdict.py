@@ -18,6 +18,7 @@ def verdict_of(*rows: Estimate, **more: object) -> Verdict:
 
 def estimate(family: str, p: float, equivalence: float, **more: object) -> Estimate:
     values = {"estimate": 0.1, "p": p, "p_corrected": p, "equivalence_p": equivalence}
+    values |= {"ci_low": -0.1, "ci_high": 0.3, "smallest_p": 0.001, "power": 0.9}
     return replace(Estimate.unknown(family, family), **(values | more))
 
 
@@ -129,6 +130,27 @@ def test_absence_is_claimed_only_with_an_equivalence_test(
     result = verdict_of(estimate(significant, 0.01, 0.5), estimate(other, 0.5, equivalence))
     assert "There is no evidence of a" in result.sentence
     assert expected in result.sentence
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ci_low": 0.001},
+        {"ci_high": -0.001},
+        {"smallest_p": 0.06},
+        {"power": 0.79},
+        {"power": np.nan},
+        {"equivalence_p": np.nan},
+    ],
+)
+def test_nothing_is_ruled_out_that_the_test_could_not_find(change: dict) -> None:
+    rows = [estimate("global", 0.5, 0.01), estimate("specific", 0.5, 0.01)]
+    assert all(row.rules_out(0.05) for row in rows)
+    rows[1] = replace(rows[1], **change)
+    assert not rows[1].rules_out(0.05)
+    result = verdict_of(*rows)
+    assert result.verdict == "undetermined"
+    assert "cannot be excluded for specific" in result.reason or "without a" in result.reason
 
 
 def test_a_family_that_was_not_tested_is_not_reported_as_absent() -> None:

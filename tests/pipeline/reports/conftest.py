@@ -170,6 +170,9 @@ def _estimate(term: str, family: str, value: float = 0.02, p: float = 0.4, **mor
         "note": "",
         "detectable": 0.06,
         "detectable_family": 0.12,
+        "sd": 0.08,
+        "smallest_p": 0.002,
+        "power": 0.95,
     }
     return row | more
 
@@ -207,7 +210,11 @@ def _full_study(circuits=("dmn", "tpn"), *, arms=("treated", "control", "referen
     }
     short = ("estimate", "unit", "ci_low", "ci_high", "p", "p_corrected", "bound", "equivalence_p")
     by_family = {
-        family: {t["term"]: {k: t[k] for k in short} for t in tests if t["family"] == family}
+        family: {
+            t["term"]: {k: t[k] for k in short} | {"ruled_out": True}
+            for t in tests
+            if t["family"] == family
+        }
         for family in ("global", "specific")
     }
     for name, row in by_family["specific"].items():

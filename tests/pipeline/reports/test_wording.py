@@ -60,7 +60,7 @@ def test_text_in_cells_is_unchanged(value, text):
 def row(estimate, p, p_corrected, **more):
     return {
         "estimate": estimate, "p": p, "p_corrected": p_corrected, "ci_low": estimate - 0.1,
-        "ci_high": estimate + 0.1, "equivalence_p": 0.5, "tested": "two-sided",
+        "ci_high": estimate + 0.1, "ruled_out": False, "tested": "two-sided",
     } | more  # fmt: skip
 
 
@@ -116,12 +116,12 @@ def test_a_prediction_is_met_or_not(value, predicted, tested, words):
 
 
 def test_no_significant_change_is_no_evidence_of_absence():
-    quiet = {"dmn": row(0.0, 0.5, 0.9), "tpn": row(0.0, 0.5, 0.9, equivalence_p=0.01)}
-    both = answer({k: v | {"equivalence_p": 0.01} for k, v in quiet.items()})
+    quiet = {"dmn": row(0.0, 0.5, 0.9), "tpn": row(0.0, 0.5, 0.9, ruled_out=True)}
+    both = answer({k: v | {"ruled_out": True} for k, v in quiet.items()})
     assert "is ruled out" in both
     assert "not ruled out" not in both
     assert "is not ruled out for dmn" in answer(quiet)
-    none = answer({"dmn": quiet["dmn"] | {"equivalence_p": math.nan}})
+    none = answer({"dmn": {k: v for k, v in quiet["dmn"].items() if k != "ruled_out"}})
     assert "not evidence of absence" in none
 
 

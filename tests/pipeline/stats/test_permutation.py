@@ -221,3 +221,142 @@ def test_single_precision_of_large_problems_does_not_change_p():
     some = permutation_test(y[:, :50], contrast, rng=np.random.default_rng(1), n_permutations=5000)
     np.testing.assert_allclose(large.p[:50], some.p, atol=2 / 5000)
     np.testing.assert_allclose(large.statistic[:50], some.statistic, rtol=1e-12)
+
+
+# --- a covariate for each variable ---------------------------------------------------------------
+
+
+def _trial(seed: int, n: int = 18) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return arm, a covariate, baselines and changes of three variables."""
+    treated = np.arange(n) < n // 3
+    before = rng(seed).normal(size=(n, 3))
+    change = -0.5 * before + treated[:, None] * 0.7 + rng(seed + 1).normal(size=(n, 3))
+    return treated, rng(seed + 2).normal(size=(n, 1)), before, change
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_own_covariates_equal_a_slow_loop(groups: int) -> None:
+    n = 18
+    treated, covariate, before, y = _trial(31)
+    group = treated.astype(np.intp) if groups == 2 else None
+    contrast = contrast_of(treated.astype(float), nuisance=covariate, group=group)
+    own = contrast.with_own_columns(before)
+    result = permutation_test(y, own, rng=rng(7), n_permutations=149)
+    shuffled = rng(7).permuted(np.tile(np.arange(n), (149, 1)), axis=1)
+    single, maxima = np.ones(3), np.ones(3)
+    null = np.zeros((149, 3))
+    observed = np.zeros(3)
+    for k in range(3):
+        x = np.column_stack([treated, np.ones(n), covariate, before[:, k]])
+        z = x[:, 1:]
+        fitted = z @ np.linalg.lstsq(z, y[:, k], rcond=None)[0]
+        observed[k] = abs(_score(y[:, [k]], x, contrast.group))
+        for row, order in enumerate(shuffled):
+            again = fitted + (y[:, k] - fitted)[order]
+            null[row, k] = abs(_score(again[:, None], x, contrast.group))
+    single += (null >= observed - 1e-9).sum(axis=0)
+    maxima += (null.max(axis=1)[:, None] >= observed - 1e-9).sum(axis=0)
+    np.testing.assert_allclose(result.p, single / 150)
+    np.testing.assert_allclose(result.p_corrected, maxima / 150)
+
+
+def _score(y: np.ndarray, x: np.ndarray, group: np.ndarray) -> float:
+    """Return t, or with two groups the normal score of Welch's t, by plain formulas."""
+    inverse = np.linalg.inv(x.T @ x)
+    beta = inverse @ x.T @ y
+    left = (y - x @ beta)[:, 0]
+    free = 1 - np.einsum("ij,jk,ik->i", x, inverse, x)
+    weight = (inverse @ x.T)[0] ** 2
+    parts, dfs = [], []
+    for g in np.unique(group):
+        inside = group == g
+        dfs.append(free[inside].sum())
+        parts.append(weight[inside].sum() * (left[inside] ** 2).sum() / dfs[-1])
+    t = float(beta[0, 0] / np.sqrt(sum(parts)))
+    if len(parts) == 1:
+        return t
+    df = sum(parts) ** 2 / sum(v**2 / f for v, f in zip(parts, dfs, strict=True))
+    return float(np.sign(t) * (8 * df + 1) / (8 * df + 3) * np.sqrt(df * np.log1p(t * t / df)))
+
+
+@pytest.mark.parametrize("arms", [True, False])
+def test_the_same_covariate_for_all_variables_equals_a_shared_covariate(arms: bool) -> None:
+    treated, covariate, _, y = _trial(41)
+    interest = treated.astype(float) if arms else rng(3).normal(size=18)
+    group = treated.astype(np.intp)
+    shared = contrast_of(interest, nuisance=covariate, group=group)
+    own = contrast_of(interest, group=group).with_own_columns(np.repeat(covariate, 3, axis=1))
+    first = permutation_test(y, shared, rng=rng(1), n_permutations=300, sides=["increase"] * 3)
+    second = permutation_test(y, own, rng=rng(1), n_permutations=300, sides=["increase"] * 3)
+    for name in ("estimate", "se", "df", "ci_low", "ci_high", "statistic", "p", "p_corrected"):
+        np.testing.assert_allclose(getattr(first, name), getattr(second, name), rtol=1e-9)
+    np.testing.assert_allclose(first.maxima[0], second.maxima[0], rtol=1e-9)
+
+
+def test_sign_flips_with_own_covariates_equal_a_shared_covariate() -> None:
+    _, covariate, _, y = _trial(43)
+    shared = contrast_of(np.ones(18), nuisance=covariate, flips=True)
+    own = contrast_of(np.ones(18), flips=True).with_own_columns(np.repeat(covariate, 3, axis=1))
+    first = permutation_test(y, shared, rng=rng(1), n_permutations=300)
+    second = permutation_test(y, own, rng=rng(1), n_permutations=300)
+    np.testing.assert_allclose(first.p_corrected, second.p_corrected)
+    np.testing.assert_allclose(first.statistic, second.statistic)
+
+
+def test_own_covariates_with_sites_move_participants_within_sites_only() -> None:
+    treated, _, before, y = _trial(47)
+    sites = np.arange(18) % 2
+    shared = contrast_of(treated.astype(float), nuisance=before[:, :1], blocks=sites)
+    own = contrast_of(treated.astype(float), blocks=sites).with_own_columns(before[:, [0, 0]])
+    first = permutation_test(y[:, :2], shared, rng=rng(1), n_permutations=200)
+    second = permutation_test(y[:, :2], own, rng=rng(1), n_permutations=200)
+    np.testing.assert_allclose(first.p, second.p)
+
+
+def test_a_variable_that_its_covariate_explains_completely_has_no_p_below_one() -> None:
+    treated, _, before, y = _trial(53)
+    y[:, 1] = 2 * before[:, 1]
+    own = contrast_of(treated.astype(float)).with_own_columns(before)
+    result = permutation_test(y, own, rng=rng(1), n_permutations=99)
+    assert np.isfinite(result.p).all()
+    assert result.p_corrected[1] > 0.05
+
+
+@pytest.mark.parametrize("n_arm", [5, 15])
+def test_false_positive_rate_with_own_covariates_is_nominal(n_arm: int) -> None:
+    generator, hits, any_hits = rng(59), 0, 0
+    treated = np.arange(2 * n_arm) < n_arm
+    for _ in range(400):
+        before = generator.normal(size=(2 * n_arm, 4))
+        change = -0.6 * before + generator.normal(size=before.shape) * (1 + treated[:, None])
+        own = mean_contrast(2 * n_arm, treated=treated).with_own_columns(before)
+        result = permutation_test(change, own, rng=generator, n_permutations=99)
+        hits += result.p[0] <= 0.05
+        any_hits += (result.p_corrected <= 0.05).any()
+    low, high = stats.binom.ppf([0.0005, 0.9995], 400, 0.05)
+    assert low <= hits <= high
+    assert low <= any_hits <= high
+
+
+@pytest.mark.parametrize(
+    ("contrast", "sides", "expected"),
+    [
+        (mean_contrast(5), None, 2 / 32),
+        (mean_contrast(5), ["increase"], 1 / 32),
+        (mean_contrast(6, treated=np.arange(6) < 3), None, 2 / 20),
+        (mean_contrast(7, treated=np.arange(7) < 3), None, 1 / 35),
+        (
+            mean_contrast(8, treated=np.arange(8) % 2 == 0, blocks=np.arange(8) // 4),
+            None,
+            2 / 36,
+        ),
+        (mean_contrast(40), None, 1 / 200),
+    ],
+)
+def test_smallest_p_is_that_of_the_largest_effect(contrast, sides, expected: float) -> None:
+    n = len(contrast.design)
+    large = 10 * (contrast.design[:, [0]] if not contrast.exchange.flips else np.ones((n, 1)))
+    y = large + rng(61).normal(size=(n, 1)) * 0.1
+    result = permutation_test(y, contrast, rng=rng(1), n_permutations=199, sides=sides)
+    assert result.smallest_p[0] == pytest.approx(expected)
+    assert result.p[0] == pytest.approx(expected)

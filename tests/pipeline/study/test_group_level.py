@@ -1,7 +1,9 @@
 """The group level from files: included runs, settings, notes, and results of failed runs."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from circuitshift.pipeline.study.group_level import (
 from circuitshift.pipeline.study.ratings import Rating
 from circuitshift.pipeline.study.resolution.resolve import require
 from circuitshift.pipeline.study.study_file import StudyFile
+from circuitshift.pipeline.study.verdict_file import SCHEMA_VERSION
 
 REGIONS = tuple(
     f"7Networks_{side}H_{network}_{k}"
@@ -270,3 +273,17 @@ def test_the_design_is_inferred_from_measured_sessions_and_groups(study):
     design = require(resolve_study(read_input([study]), stated)[0])
     assert (design.baseline, design.followup) == ("pre", "post")
     assert (design.treated, design.control) == (("active",), ("sham",))
+
+
+def test_every_key_of_the_verdict_is_documented(study):
+    written = tables.read_json(
+        run_group([study], stated(), settings=SETTINGS, out_dir=study.outputs).verdict
+    )
+    text = (Path(__file__).parents[3] / "docs/verdict-json.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert documented == set(written)
+    assert written["schema_version"] == SCHEMA_VERSION
+    assert f"`schema_version` is `{SCHEMA_VERSION}`" in text
+    assert written["heterogeneity"]["source"] == "pairs of networks of the atlas"
+    assert written["heterogeneity"]["n_blocks"] == len(written["blocks"]) > 5

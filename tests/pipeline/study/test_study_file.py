@@ -100,6 +100,10 @@ def test_a_file_that_is_not_toml(tmp_path):
         ({"alpha": 2.0}, "alpha = 2 is not a valid error rate"),
         ({"sesoi_z": -0.1}, "must be above 0"),
         ({"sesoi_z": float("inf")}, "must be above 0"),
+        ({"sesoi_d": 0.0}, "sesoi_d = 0: the smallest"),
+        ({"sesoi_gain": -1.0}, "sesoi_gain = -1: the smallest"),
+        ({"sesoi_share": float("nan")}, "sesoi_share = nan: the smallest"),
+        ({"sesoi_z": 0.1, "sesoi_d": 0.4}, "remove one of them"),
         ({"seed": -1}, "seed = -1 is negative"),
         ({"n_permutations": 5}, "cannot reach p = .05"),
     ],
@@ -111,6 +115,20 @@ def test_designs_that_contradict_themselves(keys, sentence):
 
 def design(**keys):
     return Design("pre", "post", **keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "available", "expected"),
+    [
+        ({}, ("dmn", "salience", "tpn"), ("dmn", "tpn")),
+        ({}, ("salience", "mine"), ("salience", "mine")),
+        ({"circuits": ("salience", "dmn")}, ("salience", "dmn"), ("salience", "dmn")),
+        ({"circuits": ("salience", "dmn"), "primary": ("dmn",)}, ("salience", "dmn"), ("dmn",)),
+        ({"primary": ("salience",)}, ("dmn", "salience"), ("salience",)),
+    ],
+)
+def test_primary_circuits(keys, available, expected):
+    assert design(**keys).primary_of(available) == expected
 
 
 def test_roles_by_groups():

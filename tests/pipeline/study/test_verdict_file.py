@@ -8,11 +8,13 @@ import pytest
 from circuitshift.pipeline import edges
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.model.analyse import Analysis
+from circuitshift.pipeline.model.heterogeneity.summary import Heterogeneity
 from circuitshift.pipeline.model.verdict import Verdict
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings
 from circuitshift.pipeline.study.pairing import Measured, Member, assemble
 from circuitshift.pipeline.study.study_file import Design
 from circuitshift.pipeline.study.verdict_file import (
+    Context,
     _exclusion_by_arm,
     _flow,
     _gsr_warning,
@@ -26,7 +28,7 @@ from circuitshift.pipeline.study.verdict_file import (
 
 def analysis(name):
     """Return an analysis that contains only a verdict."""
-    return Analysis((), Verdict(name, "", "", ()), None, None, None)
+    return Analysis((), Verdict(name, "", "", (), Heterogeneity.unknown("")), None, None, None)
 
 
 def test_strategies_with_global_signal_regression_are_recognised():
@@ -222,3 +224,26 @@ def test_strategies_need_no_detection():
 def test_a_mean_that_changes_is_no_sign_of_global_signal_regression():
     status = global_signal_of(AS_GIVEN, context_of(), (edges_of(0.0, 0.0), edges_of(0.15, 0.0)))
     assert (status.removed, status.source) == (False, "detected")
+
+
+@pytest.mark.parametrize(
+    ("keys", "files", "expected"),
+    [
+        ({}, (), ("dmn", "tpn")),
+        ({}, ("own.toml",), ("dmn", "mine", "tpn")),
+        ({"circuits": ("dmn", "salience")}, (), ("dmn", "mine", "salience", "tpn")),
+        ({"primary": ("salience",)}, ("own.toml",), ("salience",)),
+    ],
+)
+def test_circuits_of_own_files_are_primary(keys, files, expected):
+    names = ("dmn", "mine", "salience", "tpn")
+    context = Context(
+        measurements=None,
+        members=(),
+        design=Design("pre", "post", **keys),
+        atlas=None,
+        circuits=tuple(SimpleNamespace(name=name) for name in names),
+        settings=AnalysisSettings(circuits=files),
+        features=None,
+    )
+    assert context.primary() == expected

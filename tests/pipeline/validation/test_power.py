@@ -10,13 +10,16 @@ import pytest
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.model.contrasts import Rules
+from circuitshift.pipeline.stats.detectable import power_beforehand
 from circuitshift.pipeline.validation.calibration import CalibrationRow
 from circuitshift.pipeline.validation.power import (
     PowerQuestion,
+    PowerRow,
     _share_correct,
     _spec,
     circuit_reliability,
     power_table,
+    standard_power,
     write_power,
 )
 from circuitshift.pipeline.validation.simulate.edges import EdgeSpec, Truth, simulate_edges
@@ -98,3 +101,15 @@ def test_impossible_questions_are_refused():
         next(power_table(PowerQuestion(minutes=0), [10]))
     with pytest.raises(DesignError, match="reliability must lie between 0 and 1"):
         next(power_table(PowerQuestion(reliability=1.0), [10]))
+
+
+def test_standard_power_is_that_of_the_formula(tmp_path):
+    one, two = (standard_power([20, 60], arms, n_tests=4) for arms in (1, 2))
+    assert [row["n"] for row in one] == [20, 60]
+    assert one[1]["power_d5"] == pytest.approx(power_beforehand(0.5, 60, n_tests=4))
+    expected = power_beforehand(0.4, 20, 20, n_tests=4, correlation=0.5)
+    assert two[0]["power_d4"] == pytest.approx(expected)
+    rows = [PowerRow(n, 10, 0.1, 0.2, 0.3) for n in (20, 60)]
+    table, _ = write_power(tmp_path, PowerQuestion(arms=2), rows)
+    written = tables.read_table(table).numbers("power_d4")
+    np.testing.assert_allclose(written, [row["power_d4"] for row in two], atol=1e-4)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from circuitshift.pipeline.model.secondary.influential_participants import influence_on_tests
@@ -15,12 +16,17 @@ def test_a_participant_with_an_extreme_value_is_named(study_of):
     extreme = replace(data.analysis, response=replace(response, specific=specific))
     rows = influence_on_tests(replace(data, analysis=extreme)).tables["influence"]
     assert {row["term"] for row in rows} == {"shift", "gain", "dmn", "tpn"} | (
-        {"normalisation"} & set(response.terms)
+        {"normalisation", "global_signal"} & set(response.terms)
     )
     (tpn,) = [row for row in rows if row["term"] == "tpn"]
     assert (tpn["family"], tpn["participant_id"]) == ("specific", "sub-13")
     treated = data.visits.treated
-    y = specific[:, 1]
+    y, n_terms = specific[:, 1], len(response.terms)
+    level = data.analysis.levels[:, n_terms + 1]
+    x = np.column_stack([treated, np.ones(len(y)), level])
+    assert tpn["estimate"] == pytest.approx(np.linalg.lstsq(x, y, rcond=None)[0][0])
+    changes = replace(data, analysis=replace(extreme, levels=None))
+    (tpn,) = [r for r in influence_on_tests(changes).tables["influence"] if r["term"] == "tpn"]
     assert tpn["estimate"] == pytest.approx(y[treated].mean() - y[~treated].mean())
     assert abs(tpn["without"]) < abs(tpn["estimate"])
 

@@ -1,6 +1,7 @@
 """Sections on symptoms, detectable effects and secondary analyses."""
 
 import pytest
+from scipy import stats
 
 from circuitshift.pipeline.model.secondary.secondary import secondary_tables
 from circuitshift.pipeline.reports.study import secondary as section
@@ -89,3 +90,20 @@ def test_secondary_analyses_are_shown_as_described_in_their_records(small_study)
         assert block.blocks[0].rows == [("dmn", "\N{EN DASH}")]
     (_, nothing) = section.secondary_section(small_study())
     assert nothing.words == "No secondary analysis produced a table."
+
+
+def test_power_is_that_of_each_test_with_its_standard_error(estimate, small_study):
+    rows = [
+        estimate("dmn", "specific", se=0.02, df=40, sd=0.1, bound=0.03, power=0.21),
+        estimate("tpn", "specific", se=0.03, df=40, sd=0.1),
+        estimate("gain", "global", se=NAN),
+    ]
+    table = section.power_table(small_study(tests=rows))
+    assert [row[0] for row in table.rows] == ["dmn", "tpn"]
+    limit = stats.t.isf(0.05 / 4, 40)  # two-sided, two circuits
+    for row, se in zip(table.rows, (0.02, 0.03), strict=True):
+        for cell, d in zip(row[3:6], (0.3, 0.4, 0.5), strict=True):
+            nc = d * 0.1 / se
+            assert cell == f"{stats.nct.sf(limit, 40, nc) + stats.nct.cdf(-limit, 40, nc):.0%}"
+    assert table.rows[0][-1] == "21%"
+    assert len(section.power_table(small_study()).rows) == 0

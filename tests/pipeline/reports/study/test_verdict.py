@@ -53,10 +53,10 @@ def test_absence_of_an_effect_is_reported_only_after_a_test_of_equivalence(full_
     report = full_study(hit="")
     page = write(report)
     assert "No circuit-specific change was found, and one as large as" in page.text
-    report.verdict["circuits"]["tpn"]["equivalence_p"] = 0.3
+    report.verdict["circuits"]["tpn"]["ruled_out"] = False
     page = write(report)
     assert "is not ruled out for Title of tpn." in page.text
-    report.verdict["circuits"]["dmn"]["equivalence_p"] = None
+    report.verdict["circuits"]["dmn"]["ruled_out"] = False
     page = write(report)
     assert "this is not evidence of absence" in page.text
 

@@ -2,8 +2,16 @@
 
 import json
 
-from circuitshift.pipeline.study.resolution.describe import design_record, format_resolution
+import pytest
+
+from circuitshift.pipeline.stats.detectable import power_beforehand
+from circuitshift.pipeline.study.resolution.describe import (
+    design_record,
+    format_resolution,
+    power_sentence,
+)
 from circuitshift.pipeline.study.resolution.resolve import resolve
+from circuitshift.pipeline.study.study_file import Design
 
 
 def test_text_names_counts_and_missing_visits(observed, stated):
@@ -17,6 +25,37 @@ def test_text_names_counts_and_missing_visits(observed, stated):
     assert "control: 2 with data, 1 with both visits" in text
     assert "without both visits: sub-03 (no ses-post)" in text
     assert "Task rest is used." in text
+
+
+def test_text_states_the_power_beforehand(observed, stated):
+    seen = observed({"arm": ["drug"] * 25 + ["placebo"] * 20})
+    text = format_resolution(resolve(stated(), seen), seen)
+    expected = power_beforehand([0.3, 0.4, 0.5], 25, 20, n_tests=4, correlation=0.5)
+    assert f"d = 0.3: {expected[0]:.0%}, d = 0.4: {expected[1]:.0%}" in text
+    assert "corrected for 4 primary circuits" in text
+    few = observed({"arm": ["drug", "placebo"]})
+    assert "power" not in format_resolution(resolve(stated(), few), few)
+
+
+@pytest.mark.parametrize(
+    ("more", "n_tests", "adjusts"),
+    [
+        ({}, 4, True),
+        ({"primary": ("dmn",)}, 1, True),
+        ({"circuits": ("dmn", "tpn")}, 2, True),
+        ({"randomised": False}, 4, False),
+    ],
+)
+def test_power_is_that_of_the_primary_circuits(more, n_tests, adjusts):
+    design = Design("pre", "post", **more)
+    sentence = power_sentence(design, 30, 28)
+    expected = power_beforehand(0.5, 30, 28, n_tests=n_tests, correlation=0.5 if adjusts else None)
+    assert f"d = 0.5: {expected:.0%}" in sentence
+    assert ("corrected for" in sentence) == (n_tests > 1)
+    assert ("correlate by 0.5" in sentence) == adjusts
+    one_arm = power_sentence(design, 30, 0)
+    assert f"d = 0.5: {power_beforehand(0.5, 30, n_tests=n_tests):.0%}" in one_arm
+    assert "correlate" not in one_arm
 
 
 def test_text_of_a_refusal_has_the_lines_to_paste(observed, stated):

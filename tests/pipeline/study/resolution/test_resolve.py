@@ -80,3 +80,17 @@ def test_columns_that_mark_participants_to_leave_out_are_a_note(observed, stated
     assert resolution.notes[0] in resolution.design.inferred
     criteria = (("treated", "arm", ("drug",)), ("treated", "exclude", ("0",)))
     assert not resolve(stated(criteria=criteria), observed(columns)).notes
+
+
+@pytest.mark.parametrize(
+    ("keys", "arms", "is_noted"),
+    [
+        ({}, ["drug", "placebo"], True),
+        ({"randomised": True}, ["drug", "placebo"], False),
+        ({"randomised": False}, ["drug", "placebo"], False),
+        ({}, ["drug", "drug"], False),
+    ],
+)
+def test_the_assignment_of_arms_is_asked_for(observed, stated, keys, arms, is_noted):
+    notes = resolve(stated(**keys), observed({"arm": arms * 2})).notes
+    assert any("assigned to the arms at random" in note for note in notes) == is_noted

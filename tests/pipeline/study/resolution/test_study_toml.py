@@ -19,6 +19,10 @@ STUDIES = [
     ({}, {"group": ["MDD"] * 4}),
     ({"criteria": CRITERIA}, {"arm": ["1", "0", "1", "n/a"], "diag nosis": ["x", "x", "x", 'H"C']}),
     (
+        {"randomised": False},
+        {"arm": ["drug", "placebo", "drug", "placebo"]},
+    ),
+    (
         {
             "symptom": "MADRS",
             "covariates": ("age",),
@@ -39,7 +43,7 @@ def test_the_same_design(observed, stated, tmp_path, keys, columns):
     path.write_text(study_toml(first, seen))
     again = resolve(read_study_file(path), seen)
     assert again.roles == first.roles
-    variables = ("symptom", "covariates", "moderators")
+    variables = ("symptom", "covariates", "moderators", "randomised")
     for name in ("baseline", "followup", *variables, "labels", "criteria"):
         assert getattr(again.design, name) == getattr(first.design, name)
     assert {d.source for d in again.decisions if d.question == "baseline"} == {"stated"}

@@ -1,0 +1,200 @@
+"""Families of tests over blocks, and of rival explanations of circuits' changes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.features import FeatureSpace
+from circuitshift.pipeline.model.centred_features import CentredFeatures
+from circuitshift.pipeline.model.families import FamilyTest, Labels, Shared
+from circuitshift.pipeline.model.global_model import Response, term_unit
+from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
+from circuitshift.pipeline.model.heterogeneity.random_effects import MIN_BLOCKS, residuals_of
+from circuitshift.pipeline.model.heterogeneity.rival_explanations import (
+    graded_gain,
+    measured_signal_quality,
+)
+from circuitshift.pipeline.model.heterogeneity.summary import Heterogeneity
+from circuitshift.pipeline.model.heterogeneity.variance import (
+    BlockErrors,
+    moment_tau,
+    reml_tau,
+    tau_interval,
+)
+from circuitshift.pipeline.model.verdict import Estimate
+
+__all__ = ["BLOCKS", "WITHIN", "block_families", "heterogeneity_of", "rival_families"]
+
+BLOCKS = "blocks"
+WITHIN = "global, within blocks"
+
+
+def block_families(
+    test: FamilyTest, variation: BlockVariation, features: FeatureSpace
+) -> list[Estimate]:
+    """Test the gain within blocks, and the residual change of each block.
+
+    Parameters
+    ----------
+    test : FamilyTest
+        Question and settings of the tests.
+    variation : BlockVariation
+        Blocks of the fitted model.
+    features : FeatureSpace
+        Feature space of the study.
+
+    Returns
+    -------
+    list of Estimate
+        The family ``global, within blocks`` with one row, the gain; and the family ``blocks``,
+        whose smallest corrected p value is that of the omnibus test of one global law.
+    """
+    response = variation.response
+    nan = float("nan")
+    has_gain = "gain" in response.terms
+    one = Labels(
+        family=WITHIN,
+        terms=("gain",),
+        tests=("global gain, from differences within blocks",),
+        units=(term_unit("gain", features),),
+        bounds=(nan,),
+        sided=False,
+    )
+    k = len(response.blocks)
+    each = Labels(
+        family=BLOCKS,
+        terms=response.blocks,
+        tests=tuple(
+            f"{name} residual change (beyond the global model)" for name in response.blocks
+        ),
+        units=(features.unit,) * k,
+        bounds=(nan,) * k,
+        sided=False,
+    )
+    shared = Shared(response, variation.columns)
+    rows = test.family(each, response.block_values, shared, baseline=variation.levels)
+    if has_gain:
+        column = np.array([response.terms.index("gain")])
+        rows += test.family(one, response.block_gain[:, None], Shared(response, column))
+    return rows
+
+
+def heterogeneity_of(
+    test: FamilyTest, variation: BlockVariation, rows: Sequence[Estimate], source: str
+) -> Heterogeneity:
+    """Summarise the variation over blocks.
+
+    Parameters
+    ----------
+    test : FamilyTest
+        Question and settings of the tests.
+    variation : BlockVariation
+        Blocks of the fitted model.
+    rows : sequence of Estimate
+        Rows of `block_families`.
+    source : str
+        Where the blocks come from.
+
+    Returns
+    -------
+    Heterogeneity
+        Estimates from the blocks that are available in all participants of the question.
+    """
+    tests = [row for row in rows if row.family.endswith(BLOCKS) and row.family != WITHIN]
+    asked = test.question.asked
+    values = variation.response.block_values[asked]
+    usable = np.flatnonzero(np.isfinite(values).all(axis=0))
+    smallest = test.rules.smallest_heterogeneity(test.unit)
+    if len(usable) < MIN_BLOCKS:
+        reason = f"fewer than {MIN_BLOCKS} blocks are available in all participants"
+        return Heterogeneity.unknown(reason, smallest=smallest, source=source)
+    chosen = [tests[k] for k in usable.tolist()]
+    estimate, se, df = (np.array([getattr(e, n) for e in chosen]) for n in ("estimate", "se", "df"))
+    variance = np.maximum(se**2, 1e-12 * float(np.mean(estimate**2)) + 1e-300)
+    contrast = test.question.contrast(asked)
+    rest = residuals_of(values[:, usable], [contrast])
+    errors = BlockErrors.of(rest, float(np.median(df)), variation.retained[usable])
+    low, high = tau_interval(estimate, variance, errors)
+    upper = tau_interval(estimate, variance, errors, level=1 - 2 * test.rules.alpha)[1]
+    tau2 = float(moment_tau(estimate, variance, errors).value)
+    return Heterogeneity(
+        source=source,
+        n_blocks=len(usable),
+        tau=float(np.sqrt(tau2)),
+        ci_low=low,
+        ci_high=high,
+        upper=upper,
+        tau_reml=reml_tau(estimate, variance),
+        p=min((e.p_corrected for e in tests if np.isfinite(e.p_corrected)), default=float("nan")),
+        smallest=smallest,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """The part of circuits' change that one explanation predicts."""
+
+    name: str
+    part: Floats
+
+
+def rival_families(
+    test: FamilyTest,
+    sample: CentredFeatures,
+    response: Response,
+    *,
+    adjusted: Response | None,
+    signal_quality: Floats | None,
+) -> list[Estimate]:
+    """Test what rival explanations predict for circuits, and what they leave.
+
+    Parameters
+    ----------
+    test : FamilyTest
+        Question and settings of the tests.
+    sample : CentredFeatures
+        Features of the study.
+    response : Response
+        Fitted global model.
+    adjusted : Response, optional
+        The same model with regional terms.
+    signal_quality : ndarray, shape (n_participants, n_regions), optional
+        Change of the logarithm of each region's signal fraction.
+
+    Returns
+    -------
+    list of Estimate
+        For each explanation two families: ``specific, NAME part`` is the change that the
+        explanation predicts and ``specific, NAME rest`` the change that is left. Names are
+        ``regional``, ``graded`` and ``quality``. The rest of the regional explanation is the
+        family ``specific, node-adjusted``, which is not repeated here.
+    """
+    rivals = []
+    if adjusted is not None:
+        rivals.append(_Rival("regional", response.specific - adjusted.specific))
+    if sample.features.kind == "edge":
+        rivals.append(_Rival("graded", graded_gain(sample, response).part))
+        if signal_quality is not None and sample.features.is_fisher_z:
+            found = measured_signal_quality(sample, response, signal_quality)
+            rivals.append(_Rival("quality", found.part))
+    names, unit = response.circuits, sample.features.unit
+    columns = len(response.terms) + np.arange(len(names))
+    rows = []
+    for rival in rivals:
+        for kind, y, shared in (
+            ("part", rival.part, None),
+            ("rest", response.specific - rival.part, Shared(response, columns)),
+        ):
+            if rival.name == "regional" and kind == "rest":
+                continue
+            labels = Labels(
+                family=f"specific, {rival.name} {kind}",
+                terms=names,
+                tests=tuple(f"{name} residual change, {rival.name} {kind}" for name in names),
+                units=(unit,) * len(names),
+                bounds=(float("nan"),) * len(names),
+            )
+            rows += test.family(labels, y, shared)
+    return rows

@@ -1,0 +1,196 @@
+"""Rival explanations of a circuit's change: a graded gain, and measured loss of signal.
+
+Each explanation is one further column of the global model. Its coefficient is estimated on the
+background, and the part of each circuit's change that the column predicts is removed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.features import FeatureSpace
+from circuitshift.pipeline.model.centred_features import CentredFeatures
+from circuitshift.pipeline.model.global_model import Response
+from circuitshift.pipeline.model.heterogeneity.model_columns import columns_of_others
+from circuitshift.pipeline.stats.missing_values import column_mean
+
+__all__ = ["Explained", "graded_gain", "measured_signal_quality", "principal_gradient"]
+
+_KEPT = 0.1  # share of the strongest edges of each region that define the gradient
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Hold the part of the circuits' change that a further column explains.
+
+    Parameters
+    ----------
+    part : ndarray, shape (n_participants, n_circuits)
+        Change of each circuit that the column predicts, in the unit of the features; NaN where the
+        column could not be fitted.
+    coefficient : ndarray, shape (n_participants,)
+        Coefficient of the column in each participant, or the common one.
+    """
+
+    part: Floats
+    coefficient: Floats
+
+
+def graded_gain(sample: CentredFeatures, response: Response) -> Explained:
+    """Estimate the part of circuits' change that belongs to a gain graded over the cortex.
+
+    Parameters
+    ----------
+    sample : CentredFeatures
+        Features of the study; edges.
+    response : Response
+        Fitted global model.
+
+    Returns
+    -------
+    Explained
+        One coefficient for each participant. The column is m(e) (G_u + G_v), with G the first
+        principal gradient of the mean baseline connectivity (`principal_gradient`) and m the mean
+        baseline of the other participants.
+    """
+    baseline = sample.baseline
+    mean = column_mean(baseline.values)
+    gradient = principal_gradient(mean, sample.features)
+    first, second = sample.features.ends
+    slope = gradient[first] + gradient[second]
+    n = len(baseline)
+
+    def column(i: int) -> Floats:
+        own = baseline.values[i]
+        return np.asarray(slope * (n * mean - own) / (n - 1))
+
+    return _explained(sample, response, column, common=False)
+
+
+def measured_signal_quality(
+    sample: CentredFeatures, response: Response, log_change: Floats
+) -> Explained:
+    """Estimate the part of circuits' change that measured changes of signal quality explain.
+
+    Parameters
+    ----------
+    sample : CentredFeatures
+        Features of the study; edges in Fisher z.
+    response : Response
+        Fitted global model.
+    log_change : ndarray, shape (n_participants, n_regions)
+        Change of the natural logarithm of each region's signal fraction k, for example of the
+        square root of its reliability or, in proportion, of its temporal signal-to-noise ratio; NaN
+        where it is unknown.
+
+    Returns
+    -------
+    Explained
+        One coefficient common to all participants.
+
+    Notes
+    -----
+    From r' = k_u k_v r follows the expected change of Fisher z, (dln k_u + dln k_v) r / (1 - r^2).
+    Unknown values are replaced by the participant's mean.
+    """
+    available = np.isfinite(log_change)
+    count = np.maximum(available.sum(axis=1, keepdims=True), 1)
+    mean = np.where(available, log_change, 0.0).sum(axis=1, keepdims=True) / count
+    quality = np.where(available, log_change, mean)
+    first, second = sample.features.ends
+    strength = column_mean(np.sinh(2 * np.clip(sample.baseline.values, -3, 3)) / 2)
+
+    def column(i: int) -> Floats:
+        return np.asarray((quality[i, first] + quality[i, second]) * strength)
+
+    return _explained(sample, response, column, common=True)
+
+
+def _explained(
+    sample: CentredFeatures,
+    response: Response,
+    column: Callable[[int], Floats],
+    *,
+    common: bool,
+) -> Explained:
+    """Add one column to the model of each participant by partial regression.
+
+    The coefficient is that of the residual change on the residual column (Frisch & Waugh 1933,
+    doi:10.2307/1907330), and the part of a circuit is the coefficient times the mean residual of
+    the column over the circuit's features.
+    """
+    n, circuits = len(sample.change), list(sample.circuits.values())
+    cross, square = np.zeros(n), np.zeros(n)
+    reach = np.full((n, len(circuits)), np.nan)
+    for columns, i in columns_of_others(sample, response):
+        extra = column(i)
+        change = sample.change[i : i + 1].residual[0]
+        known = np.isfinite(columns).all(axis=0) & np.isfinite(extra)
+        used = known & sample.background & np.isfinite(change)
+        if used.sum() <= len(columns) + 1 or not np.isfinite(response.coefficients[i, 0]):
+            continue
+        x = columns[:, used].T
+        both = np.column_stack([extra[used], change[used]])
+        beta = np.linalg.lstsq(x, both, rcond=None)[0]
+        rest = both - x @ beta
+        cross[i], square[i] = rest[:, 0] @ rest[:, 1], rest[:, 0] @ rest[:, 0]
+        for k, positions in enumerate(circuits):
+            inside = positions[known[positions]]
+            if len(inside) * 2 > len(positions):
+                predicted = beta[:, 0] @ columns[:, inside]
+                reach[i, k] = (extra[inside] - predicted).mean()
+    fitted = square > 1e-12 * max(square.max(initial=0.0), 1e-300)
+    slope = np.full(n, np.nan)
+    if common:
+        slope[fitted] = cross[fitted].sum() / square[fitted].sum() if fitted.any() else 0.0
+    else:
+        np.divide(cross, square, out=slope, where=fitted)
+    return Explained(reach * slope[:, None], slope)
+
+
+def principal_gradient(mean: Floats, features: FeatureSpace) -> Floats:
+    """Compute the first principal gradient of connectivity.
+
+    Parameters
+    ----------
+    mean : ndarray, shape (n_edges,)
+        Mean connectivity of each edge; NaN where it is unknown.
+    features : FeatureSpace
+        Edges of the study.
+
+    Returns
+    -------
+    ndarray, shape (n_regions,)
+        Gradient with mean 0 and standard deviation 1; its sign is arbitrary. 0 for regions without
+        a known edge.
+
+    Notes
+    -----
+    The strongest tenth of the edges of each region is kept, rows are compared by their cosine, and
+    the similarities are embedded by diffusion maps with alpha = .5 (Margulies 2016,
+    doi:10.1073/pnas.1608282113; Coifman & Lafon 2006, doi:10.1016/j.acha.2006.04.006).
+    """
+    n = features.n_regions
+    matrix = np.zeros((n, n))
+    first, second = features.ends
+    matrix[first, second] = matrix[second, first] = np.nan_to_num(mean)
+    cut = np.quantile(matrix, 1 - _KEPT, axis=1, keepdims=True)
+    profile = np.where(matrix >= cut, np.maximum(matrix, 0.0), 0.0)
+    length = np.linalg.norm(profile, axis=1)
+    usable = length > 0
+    out = np.zeros(n)
+    if usable.sum() < 3:
+        return out
+    unit = profile[usable] / length[usable, None]
+    similarity = unit @ unit.T
+    degree = similarity.sum(axis=1)
+    kernel = similarity / np.sqrt(np.outer(degree, degree))
+    degree = kernel.sum(axis=1)
+    symmetric = kernel / np.sqrt(np.outer(degree, degree))
+    vectors = np.linalg.eigh(symmetric)[1]
+    gradient = vectors[:, -2] / np.sqrt(degree)
+    spread = gradient.std()
+    out[usable] = (gradient - gradient.mean()) / (spread if spread > 0 else 1.0)
+    return out

@@ -1,0 +1,147 @@
+"""Sentences of the verdict about heterogeneity and rival explanations."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from circuitshift.pipeline.model.heterogeneity.summary import Explanation, Heterogeneity
+
+if TYPE_CHECKING:
+    from circuitshift.pipeline.model.verdict import Estimate
+
+__all__ = ["explanation_sentence", "gain_sentence", "one_law_sentence", "widespread_sentence"]
+
+_MAX_NAMED = 4  # blocks that a sentence names
+
+
+def widespread_sentence(
+    blocks: Sequence["Estimate"], heterogeneity: Heterogeneity, standing: str
+) -> str:
+    """Describe a change that differs between blocks.
+
+    Parameters
+    ----------
+    blocks : sequence of Estimate
+        Blocks with a significant residual change; at least one.
+    heterogeneity : Heterogeneity
+        Variation over blocks.
+    standing : str
+        Clause that names the circuits that changed more than blocks do; empty if none did.
+
+    Returns
+    -------
+    str
+    """
+    ordered = sorted(blocks, key=lambda e: -abs(e.estimate))
+    unit = ordered[0].unit
+    named = ", ".join(f"{e.term} {e.estimate:+.2f} {unit}" for e in ordered[:_MAX_NAMED])
+    more = f" and {len(ordered) - _MAX_NAMED} more" if len(ordered) > _MAX_NAMED else ""
+    what = (
+        "Connectivity changed in several networks"
+        if len(ordered) > 1
+        else "Connectivity outside the predefined circuits changed"
+    )
+    largest = "largest: " if len(ordered) > 1 else ""
+    sentence = (
+        f"{what}, but not according to one global law (p = {heterogeneity.p:.3g}; {largest}{named}"
+        f"{more}). {_tau(heterogeneity, unit, start='Beyond such a law, blocks')}"
+    )
+    if standing:
+        return f"{sentence} On this heterogeneous ground, {standing} more than blocks do."
+    return (
+        f"{sentence} This pattern is neither a uniform brain-wide effect nor specific to the "
+        "predefined circuits."
+    )
+
+
+def one_law_sentence(heterogeneity: Heterogeneity, unit: str, alpha: float) -> str:
+    """State how well one global law describes the background.
+
+    Parameters
+    ----------
+    heterogeneity : Heterogeneity
+        Variation over blocks.
+    unit : str
+        Unit of its standard deviation.
+    alpha : float
+        Significance level.
+
+    Returns
+    -------
+    str
+        Empty if heterogeneity was not tested.
+    """
+    if not heterogeneity.n_blocks:
+        return ""
+    if heterogeneity.rejects_one_law(alpha):
+        return (
+            f"One global law does not hold exactly (p = {heterogeneity.p:.3g}), but the deviations "
+            f"are smaller than those of interest ({heterogeneity.smallest:g} {unit}). "
+            f"{_tau(heterogeneity, unit)}"
+        )
+    if heterogeneity.is_excluded():
+        return (
+            f"Differences between blocks beyond the global model as large as a standard deviation "
+            f"of {heterogeneity.smallest:g} {unit} can be excluded."
+        )
+    return (
+        "There is no evidence that blocks of the background deviate from one global law. "
+        f"{_tau(heterogeneity, unit)}"
+    )
+
+
+def _tau(heterogeneity: Heterogeneity, unit: str, *, start: str = "Blocks") -> str:
+    return (
+        f"{start} differ by a standard deviation of {heterogeneity.tau:.3f} {unit} "
+        f"(95 % CI {heterogeneity.ci_low:.3f} to {heterogeneity.ci_high:.3f})."
+    )
+
+
+def gain_sentence(over_all: "Estimate", within: "Estimate") -> str:
+    """Explain why a significant gain is not claimed.
+
+    Parameters
+    ----------
+    over_all : Estimate
+        Gain over all background features.
+    within : Estimate
+        Gain from differences within blocks.
+
+    Returns
+    -------
+    str
+    """
+    return (
+        f"A gain is not claimed: it is {over_all.estimate:+.2f} over all background features, but "
+        f"{within.estimate:+.2f} (95 % CI {within.ci_low:.2f} to {within.ci_high:.2f}, "
+        f"p = {within.p:.3g}) within blocks, so that it may reflect networks that change by "
+        "different amounts."
+    )
+
+
+_CAUSES = {
+    "regional": "its regions changed in all their connections, as after a loss of signal",
+    "graded": "a gain that is graded along the principal gradient of connectivity",
+    "quality": "the measured change of its regions' signal quality",
+}
+
+
+def explanation_sentence(explanation: Explanation, unit: str) -> str:
+    """Report a rival explanation with its own estimate.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        Explanation that accounts for the change of a circuit.
+    unit : str
+        Unit of the change.
+
+    Returns
+    -------
+    str
+    """
+    e = explanation
+    return (
+        f"The change of {e.circuit} can be explained otherwise: {_CAUSES[e.kind]}. This predicts "
+        f"{e.part:+.2f} {unit} (95 % CI {e.part_low:.2f} to {e.part_high:.2f}) and leaves "
+        f"{e.rest:+.2f} (95 % CI {e.rest_low:.2f} to {e.rest_high:.2f})."
+    )

@@ -1,0 +1,265 @@
+"""The variance of true change over blocks of features, beyond the sampling variance.
+
+Each block b has an estimate s_b = delta_b + error, where delta_b is drawn with variance tau^2 and
+the error has an estimated sampling variance v_b. Errors of different blocks are correlated, because
+they come from the same participants. The global model is fitted to the same features, so that it
+absorbs a part of the true differences: the expectation of s_b^2 is v_b + k_b tau^2, where k_b is
+the retained share of the variance (`retained_variance`).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from circuitshift.pipeline.arrays import Floats
+
+__all__ = [
+    "BlockErrors",
+    "TauSquared",
+    "moment_tau",
+    "reml_tau",
+    "retained_variance",
+    "tau_interval",
+]
+
+_LARGEST = 1e6  # upper end of the search for a limit, relative to the mean square of the estimates
+
+
+@dataclass(frozen=True, slots=True)
+class BlockErrors:
+    """Describe the sampling errors of block estimates.
+
+    Parameters
+    ----------
+    squared_correlation : ndarray, shape (n_blocks, n_blocks)
+        Squared correlations of the errors, corrected for their number of degrees of freedom
+        (`BlockErrors.of`).
+    df : float
+        Degrees of freedom of the estimated sampling variances.
+    retained : ndarray, shape (n_blocks,)
+        Share k_b of tau^2 that the global model leaves in each block.
+    """
+
+    squared_correlation: Floats
+    df: float
+    retained: Floats
+
+    @classmethod
+    def of(cls, residuals: Floats, df: float, retained: Floats | None = None) -> "BlockErrors":
+        """Estimate the correlations of the errors from residuals of participants.
+
+        Parameters
+        ----------
+        residuals : ndarray, shape (n_participants, n_blocks)
+            Residuals of the block values under the linear model of participants.
+        df : float
+            Residual degrees of freedom.
+        retained : ndarray, shape (n_blocks,), optional
+            Share of tau^2 that the global model leaves in each block; 1 by default.
+
+        Returns
+        -------
+        BlockErrors
+
+        Notes
+        -----
+        The expectation of a squared sample correlation is about rho^2 + (1 - rho^2) / df. The
+        correction is that of the adjusted coefficient of determination (Ezekiel 1930).
+        """
+        length = np.sqrt((residuals**2).sum(axis=0))
+        unit = residuals / np.where(length > 0, length, 1.0)
+        square = (unit.T @ unit) ** 2
+        corrected = 1 - (1 - square) * df / max(df - 1, 1.0)
+        np.fill_diagonal(corrected, 1.0)
+        n_blocks = residuals.shape[1]
+        return cls(corrected, float(df), np.ones(n_blocks) if retained is None else retained)
+
+
+class TauSquared(NamedTuple):
+    """Hold estimates of tau^2 for one or several sets of block estimates.
+
+    Parameters
+    ----------
+    value : ndarray, shape (...)
+        tau^2, at least 0, in squared units of the estimates.
+    variance : ndarray, shape (...)
+        Sampling variance of `value` without its truncation at 0.
+    """
+
+    value: Floats
+    variance: Floats
+
+
+def moment_tau(estimate: Floats, variance: Floats, errors: BlockErrors) -> TauSquared:
+    """Estimate tau^2 by the method of moments.
+
+    Parameters
+    ----------
+    estimate, variance : ndarray, shape (..., n_blocks)
+        Estimates of the blocks and their estimated sampling variances, above 0.
+    errors : BlockErrors
+        Correlations and degrees of freedom of the sampling errors.
+
+    Returns
+    -------
+    TauSquared
+        Estimates of shape (...).
+
+    Notes
+    -----
+    The estimator is sum w_b (s_b^2 - v_b) / sum w_b k_b, with weights 1 / v_b in a first and
+    1 / (v_b + k_b tau^2) in a second step (DerSimonian & Kacker 2007,
+    doi:10.1016/j.cct.2006.04.004), for a known mean of 0. It is unbiased when errors are
+    correlated. The weights depend on the estimated v_b; the bias that follows from this,
+    about 2 w^2 v^2 / (df - 2), is subtracted (exact for tau = 0, where s^2 / v has the mean
+    df / (df - 2) of an F distribution).
+    """
+    s2, v = np.square(estimate), np.asarray(variance, float)
+    k = errors.retained
+
+    def solve(weight: Floats) -> Floats:
+        excess = weight * (s2 - v) - _covariance(weight * v, errors)
+        return np.asarray(np.maximum(excess.sum(axis=-1) / (weight * k).sum(axis=-1), 0.0))
+
+    first = solve(1 / v)
+    value = solve(1 / (v + first[..., None] * k))
+    weight = 1 / (v + value[..., None] * k)
+    spread = _spread(weight, v, value, errors) / (weight * k).sum(axis=-1) ** 2
+    return TauSquared(value, np.asarray(spread))
+
+
+def _spread(weight: Floats, v: Floats, tau2: Floats, errors: BlockErrors) -> Floats:
+    """Return the variance of sum w (s^2 - v): 2 tr(W S W S) + 2 tr(W V W V) / (df - 4).
+
+    S = V + tau^2 K is the covariance of the estimates, and V that of their errors. The second term
+    is due to the estimated V; 4 is subtracted from df because V enters the weights.
+    """
+    a = weight * v
+    own = (a**2).sum(axis=-1)
+    errors_only = np.maximum(((a @ errors.squared_correlation) * a).sum(axis=-1), own)
+    k, t = errors.retained, tau2[..., None]
+    with_tau = (2 * t * weight**2 * v * k + (t * weight * k) ** 2).sum(axis=-1)
+    return np.asarray(2 * (errors_only + with_tau) + 2 * errors_only / max(errors.df - 4, 1.0))
+
+
+def _covariance(relative: Floats, errors: BlockErrors) -> Floats:
+    """Return the bias of w (s^2 - v) for weights that depend on v; `relative` is w v."""
+    return np.asarray(2 * relative**2 / max(errors.df - 2, 1.0))
+
+
+def tau_interval(
+    estimate: Floats, variance: Floats, errors: BlockErrors, *, level: float = 0.95
+) -> tuple[float, float]:
+    """Compute a confidence interval of tau.
+
+    Parameters
+    ----------
+    estimate, variance : ndarray, shape (n_blocks,)
+        Estimates of the blocks and their sampling variances.
+    errors : BlockErrors
+        Correlations and degrees of freedom of the sampling errors.
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    low, high : float
+        Limits of tau, at least 0, in the unit of the estimates.
+
+    Notes
+    -----
+    The limits are the values of tau for which the weighted sum of squares sum w_b s_b^2, with
+    w_b = 1 / (v_b + k_b tau^2), lies at a quantile of its distribution (the Q profile method:
+    Viechtbauer 2007, doi:10.1002/sim.2514). Since errors are correlated, the distribution is
+    approximated by a multiple of chi-squared with the same mean and variance (Box 1954,
+    doi:10.1214/aoms/1177728786).
+    """
+    from scipy.optimize import brentq  # noqa: PLC0415 - half a second of import
+    from scipy.special import chdtr  # noqa: PLC0415
+
+    s2, v, k = np.square(estimate), np.asarray(variance, float), errors.retained
+
+    def below(tau2: float) -> float:
+        """Return the probability of a smaller sum of squares than the observed one."""
+        total = v + k * tau2
+        weight = 1 / total
+        mean = float(len(total) + _covariance(weight * v, errors).sum())
+        spread = float(_spread(weight, v, np.asarray(tau2), errors))
+        ratio = spread / (2 * mean)
+        return float(chdtr(mean / ratio, (s2 * weight).sum() / ratio))
+
+    largest = float(s2.mean()) * _LARGEST
+    tail = (1 - level) / 2
+    limits = []
+    for wanted in (1 - tail, tail):  # the probability decreases with tau
+        if below(0.0) <= wanted or largest == 0:
+            limits.append(0.0)
+        else:
+            root = brentq(lambda t, p=wanted: below(t) - p, 0.0, largest, xtol=1e-14, rtol=1e-10)
+            limits.append(float(np.sqrt(root)))
+    return limits[0], limits[1]
+
+
+def reml_tau(estimate: Floats, variance: Floats, design: Floats | None = None) -> float:
+    """Estimate tau by restricted maximum likelihood, as a check of `moment_tau`.
+
+    Errors of different blocks are treated as independent.
+
+    Parameters
+    ----------
+    estimate, variance : ndarray, shape (n_blocks,)
+        Estimates of the blocks and their sampling variances, above 0.
+    design : ndarray, shape (n_blocks, n_columns), optional
+        Columns whose coefficients are fitted; by default, the mean of the true values is 0.
+
+    Returns
+    -------
+    float
+        tau, in the unit of the estimates.
+
+    Notes
+    -----
+    The restricted log likelihood is -(sum ln u_b + ln det X' U^-1 X + r' U^-1 r) / 2 with
+    u_b = v_b + tau^2 and r the residuals of weighted least squares (Viechtbauer 2005,
+    doi:10.3102/10769986030003261).
+    """
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415 - half a second of import
+
+    x = np.empty((len(estimate), 0)) if design is None else design
+
+    def deviance(tau2: float) -> float:
+        u = variance + tau2
+        information = (x / u[:, None]).T @ x
+        beta = np.linalg.solve(information, x.T @ (estimate / u)) if x.shape[1] else np.zeros(0)
+        rest = estimate - x @ beta
+        log_det = np.linalg.slogdet(information)[1] if x.shape[1] else 0.0
+        return float(np.log(u).sum() + log_det + (rest**2 / u).sum())
+
+    largest = 10 * float(np.mean(estimate**2)) + 1e-300
+    # the deviance may have two minima, of which the search finds one
+    grid = np.r_[0.0, np.geomspace(1e-6, 1.0, 200) * largest]
+    at = int(np.argmin([deviance(value) for value in grid]))
+    bounds = (grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)])
+    options = {"xatol": 1e-12 * largest}
+    found = minimize_scalar(deviance, bounds=bounds, method="bounded", options=options)
+    best = found.x if found.fun < deviance(grid[at]) else grid[at]
+    return float(np.sqrt(best))
+
+
+def retained_variance(reach: Floats) -> Floats:
+    """Return the variance of residual changes per unit of tau^2.
+
+    Parameters
+    ----------
+    reach : ndarray, shape (n_blocks, n_variables)
+        Residual change of each variable when one block changes by 1 and nothing else changes, after
+        the fit of the global model.
+
+    Returns
+    -------
+    ndarray, shape (n_variables,)
+        Sum of squares over blocks: the variance of each variable when the true changes of blocks
+        are independent with variance 1.
+    """
+    return np.asarray((reach**2).sum(axis=0))

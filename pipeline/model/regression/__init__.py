@@ -1,0 +1,1 @@
+"""The regression of one participant's features on columns that other participants estimate."""
