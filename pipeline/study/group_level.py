@@ -43,6 +43,7 @@ from circuitshift.pipeline.study.resolution.observe import observe
 from circuitshift.pipeline.study.resolution.records import Observed, Resolution
 from circuitshift.pipeline.study.resolution.resolve import require, resolve
 from circuitshift.pipeline.study.secondary_tables import write_secondary
+from circuitshift.pipeline.study.signals.amplitude import signal_quality
 from circuitshift.pipeline.study.study_file import Design, StudyFile
 from circuitshift.pipeline.study.validity import group_files, is_current, origins_of
 from circuitshift.pipeline.study.verdict_file import (
@@ -524,6 +525,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
         blocks=cohort.site,
         weights=cohort.weights,
         global_signal_removed=bool(global_signal.removed),
+        signal_quality=signal_quality(context, cohort, strategy),
         randomised=design.randomised is not False,
     )
     rules = model.Rules(

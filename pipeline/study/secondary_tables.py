@@ -50,7 +50,7 @@ def write_secondary(context: Context, fitted: Fitted, folder: Path) -> Secondary
         baseline_halves=baseline_halves(context, fitted),
         moderators=fitted.cohort.moderators,
         motion=visit_motion(context, fitted),
-        log_sd=log_amplitude(context, fitted),
+        log_sd=log_amplitude(context, fitted.cohort, fitted.strategy),
         arousal=arousal_of_visits(context, fitted),
         treatment_first=fitted.cohort.treatment_first,
     )

@@ -111,6 +111,27 @@ class SecondaryData:
         return self.analysis.sample.circuits
 
     @property
+    def with_deviation(self) -> bool:
+        """Whether the deviation from the reference group is a regressor of the global model."""
+        return "normalisation" in self.analysis.response.terms
+
+    def baseline_of(self, columns: npt.ArrayLike) -> Floats | None:
+        """Return the baseline of variables, for questions that adjust for it.
+
+        Parameters
+        ----------
+        columns : array_like of int
+            Positions among the global terms, followed by the circuits.
+
+        Returns
+        -------
+        ndarray, shape (n_participants, n_variables), or None
+            None if the verdict is not adjusted for the baseline.
+        """
+        levels = self.analysis.levels
+        return None if levels is None else levels[:, np.asarray(columns, np.intp)]
+
+    @property
     def question(self) -> Question:
         """The question of the verdict, with equal weights for all participants."""
         return replace(questions_of(self.visits)[0], weights=None)

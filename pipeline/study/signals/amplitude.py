@@ -3,24 +3,27 @@
 import numpy as np
 
 from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.study.pairing import Cohort
 from circuitshift.pipeline.study.signals.visit_runs import runs_of_visits, visits_of
-from circuitshift.pipeline.study.verdict_file import Context, Fitted
+from circuitshift.pipeline.study.verdict_file import Context
 
-__all__ = ["AMPLITUDE_KEY", "log_amplitude"]
+__all__ = ["AMPLITUDE_KEY", "log_amplitude", "signal_quality"]
 
 #: Key of the JSON file of a series: standard deviation of each region, in percent of its mean.
 AMPLITUDE_KEY = "StandardDeviationPercent"
 
 
-def log_amplitude(context: Context, fitted: Fitted) -> Floats | None:
+def log_amplitude(context: Context, cohort: Cohort, strategy: str) -> Floats | None:
     """Return the log standard deviation of each region's series at the visits of the comparison.
 
     Parameters
     ----------
     context : Context
         Data and design of the study.
-    fitted : Fitted
-        Primary analysis.
+    cohort : Cohort
+        Participants with all visits.
+    strategy : str
+        Name of the denoising strategy.
 
     Returns
     -------
@@ -28,11 +31,11 @@ def log_amplitude(context: Context, fitted: Fitted) -> Floats | None:
         Natural logarithm, averaged over the runs of a visit; NaN for visits with a run of unknown
         amplitude. None if no visit has one.
     """
-    participants = [member.participant for member in fitted.cohort.pairs]
+    participants = [member.participant for member in cohort.pairs]
     visits = visits_of(context)
     labels = context.atlas.labels
     found: dict[tuple[str, str], list[Floats]] = {}
-    for run in runs_of_visits(context, fitted):
+    for run in runs_of_visits(context, cohort, strategy):
         stated = run.about.get(AMPLITUDE_KEY) or {}
         values = np.array([_number(stated.get(label)) for label in labels])
         found.setdefault((run.person, run.session), []).append(np.log(values))
@@ -41,6 +44,34 @@ def log_amplitude(context: Context, fitted: Fitted) -> Floats | None:
         [[np.mean(found.get((p, v), unknown), axis=0) for v in visits] for p in participants]
     )
     return out if np.isfinite(out).any() else None
+
+
+def signal_quality(context: Context, cohort: Cohort, strategy: str) -> Floats | None:
+    """Return the change of each region's temporal signal-to-noise ratio, on the log scale.
+
+    Parameters
+    ----------
+    context : Context
+        Data and design of the study.
+    cohort : Cohort
+        Participants with all visits.
+    strategy : str
+        Name of the denoising strategy.
+
+    Returns
+    -------
+    ndarray, shape (n_participants, n_regions), or None
+        Change of the natural logarithm of mean over standard deviation, where the standard
+        deviation is that of the denoised series; in a crossover minus that of the control
+        condition. NaN where it is unknown; None if it is unknown for all.
+    """
+    log_sd = log_amplitude(context, cohort, strategy)
+    if log_sd is None:
+        return None
+    change = log_sd[:, 0] - log_sd[:, 1]
+    if log_sd.shape[1] == 4:
+        change = change - (log_sd[:, 2] - log_sd[:, 3])
+    return change if np.isfinite(change).any() else None
 
 
 def _number(value: object) -> float:

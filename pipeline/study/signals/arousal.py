@@ -50,7 +50,7 @@ def arousal_of_visits(context: Context, fitted: Fitted) -> dict[str, Floats]:
         for key, hour in _hours(table, participants, visits).items():
             add(_TIME, key, hour)
     recordings = _recordings(table)
-    for run in runs_of_visits(context, fitted):
+    for run in runs_of_visits(context, fitted.cohort, fitted.strategy):
         key = run.person, run.session
         amplitude = run.about.get(GLOBAL_SIGNAL_KEY)
         if isinstance(amplitude, int | float) and amplitude > 0:

@@ -45,7 +45,9 @@ def visit_motion(context: Context, fitted: Fitted) -> VisitMotion:
             [[fitted.sessions[p, visit].mean_fd_mm for visit in visits] for p in people]
         ).reshape(len(people), len(visits))
 
-    low, high = _halves(context, participants, runs_of_visits(context, fitted))
+    low, high = _halves(
+        context, participants, runs_of_visits(context, fitted.cohort, fitted.strategy)
+    )
     return VisitMotion(
         mean_fd_mm=fd(participants, visits_of(context)),
         lone_fd_mm=fd(lone, (context.design.baseline,))[:, 0],

@@ -9,7 +9,8 @@ import numpy as np
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.study.verdict_file import Context, Fitted
+from circuitshift.pipeline.study.pairing import Cohort
+from circuitshift.pipeline.study.verdict_file import Context
 
 __all__ = ["VisitRun", "change_of_visits", "runs_of_visits", "visits_of"]
 
@@ -72,27 +73,29 @@ def visits_of(context: Context) -> tuple[str, ...]:
     return (*pair, design.control_baseline, design.control_followup)
 
 
-def runs_of_visits(context: Context, fitted: Fitted) -> list[VisitRun]:
+def runs_of_visits(context: Context, cohort: Cohort, strategy: str) -> list[VisitRun]:
     """Return the runs with series of the participants with all visits of the comparison.
 
     Parameters
     ----------
     context : Context
         Data and design of the study.
-    fitted : Fitted
-        Primary analysis.
+    cohort : Cohort
+        Participants with all visits.
+    strategy : str
+        Name of the denoising strategy.
 
     Returns
     -------
     list of VisitRun
         In the order of the measurements; runs without series, such as matrices, are omitted.
     """
-    participants = {member.participant for member in fitted.cohort.pairs}
+    participants = {member.participant for member in cohort.pairs}
     sessions = set(visits_of(context))
     out = []
     for row in context.measurements.rows:
         ours = row["person"] in participants and row["session"] in sessions
-        same = row["strategy"] == fitted.strategy and row["atlas"] == context.atlas.name
+        same = row["strategy"] == strategy and row["atlas"] == context.atlas.name
         if ours and same and row["status"] == "included":
             run = _run_of(row["person"], row["session"], Path(row["root"]), row["relmat"])
             out += [run] if run is not None else []

@@ -99,6 +99,7 @@ def test_each_declared_table_is_written_with_descriptions(tmp_path, monkeypatch)
     context, fitted = study(visits=())
     context.atlas = SimpleNamespace(regions=[SimpleNamespace(network="Default")], labels=("a",))
     fitted.analysis, fitted.visits, fitted.rules = "analysis", "visits", "rules"
+    fitted.strategy = "main"
     assert secondary_tables.write_secondary(context, fitted, tmp_path) is results
     written = tables.read_table(tmp_path / "curves.tsv")
     assert written.column("visit") == ["pre"]

@@ -79,7 +79,7 @@ def amplitude_and_coupling(data: SecondaryData) -> SecondaryResult:
         sample,
         sample.remove(predicted),
         np.arange(len(predicted)),
-        with_deviation=data.analysis.deviation.identified,
+        with_deviation=data.with_deviation,
     )
     if found != names:
         raise DesignError("the terms of changes and of levels differ")

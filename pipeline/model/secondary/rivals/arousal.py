@@ -44,7 +44,8 @@ def with_and_without_arousal(data: SecondaryData) -> SecondaryResult:
 
     Notes
     -----
-    p values are those of the question of the verdict on change scores, corrected over the global
+    p values are those of the question of the verdict, with adjustment for the baseline where the
+    verdict has it, corrected over the global
     terms and over the circuits, without the variance of shared regressors.
     """
     if not data.arousal:
@@ -114,8 +115,8 @@ def _rows(data: SecondaryData, name: str, change: Floats) -> list[SecondaryRow]:
     moved = _tests(data, asked, ("change",), change[:, None])[0]
     found = zip(
         names,
-        _tests(data, asked, names, y),
-        _tests(data, with_it, names, y),
+        _tests(data, asked, names, y, adjusts=True),
+        _tests(data, with_it, names, y, adjusts=True),
         _tests(data, slope, names, y),
         strict=True,
     )
@@ -145,9 +146,17 @@ def _rows(data: SecondaryData, name: str, change: Floats) -> list[SecondaryRow]:
 
 
 def _tests(
-    data: SecondaryData, question: Question, names: tuple[str, ...], y: Floats
+    data: SecondaryData,
+    question: Question,
+    names: tuple[str, ...],
+    y: Floats,
+    *,
+    adjusts: bool = False,
 ) -> list[Estimate]:
-    """Test global terms and circuits as two families, and other variables as one."""
+    """Test global terms and circuits as two families, and other variables as one.
+
+    `adjusts` states whether variables are adjusted for their baselines if the verdict is.
+    """
     n_terms = len(data.analysis.response.terms)
     parts = (slice(0, n_terms), slice(n_terms, None)) if len(names) > n_terms else (slice(None),)
     out: list[Estimate] = []
@@ -155,7 +164,9 @@ def _tests(
         chosen = names[part]
         k = len(chosen)
         labels = Labels("arousal", chosen, chosen, ("",) * k, (np.nan,) * k, sided=False)
-        out += replace(data.tester(), question=question).family(labels, y[:, part])
+        levels = data.baseline_of(np.arange(len(names))[part]) if adjusts else None
+        tester = replace(data.tester(), question=question)
+        out += tester.family(labels, y[:, part], baseline=levels)
     return out
 
 

@@ -58,9 +58,11 @@ def moderators(data: SecondaryData) -> SecondaryResult:
     Notes
     -----
     p values are from permutations of the moderator (Freedman & Lane 1983, doi:10.2307/1391660),
-    within sites if there are several. The family-wise error is controlled for each effect (slope,
-    difference between slopes) and each kind of variable (global terms, circuits): by the maximum
-    statistic over the variables, and by Bonferroni's correction over the moderators.
+    within sites if there are several. If the arms of the verdict are compared by analysis of
+    covariance, each variable is adjusted for its baseline here as well. The family-wise error is
+    controlled for each effect (slope, difference between slopes) and each kind of variable (global
+    terms, circuits): by the maximum statistic over the variables, and by Bonferroni's correction
+    over the moderators.
     """
     if not data.moderators:
         return SecondaryResult()
@@ -69,7 +71,12 @@ def moderators(data: SecondaryData) -> SecondaryResult:
         for question in moderator_questions(data, name, values):
             tester = replace(data.tester(), question=question)
             for variables in _variables(data):
-                found = tester.family(variables.labels, variables.values, variables.shared)
+                found = tester.family(
+                    variables.labels,
+                    variables.values,
+                    variables.shared,
+                    baseline=data.baseline_of(variables.shared.columns),
+                )
                 spread = _mean_and_sd(values)
                 rows += [
                     _row(name, question.what, variables.kind, spread)

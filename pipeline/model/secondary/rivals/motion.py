@@ -164,7 +164,7 @@ _Rows = tuple[tuple[str, ...], Floats, Floats, npt.NDArray[np.intp], npt.NDArray
 def _visit_rows(data: SecondaryData, motion: VisitMotion) -> _Rows | None:
     """Return names, levels, motion, participant, and cell (visit and arm) of each visit."""
     sample, levels = data.analysis.sample, data.levels
-    identified = data.analysis.deviation.identified
+    identified = data.with_deviation
     if levels is not None and levels.motion_mm is not None:
         names, y = level_response(
             sample, sample.remove(levels.z), levels.owner, with_deviation=identified
@@ -202,9 +202,17 @@ def _without_motion(question: Question, data: SecondaryData) -> Floats:
 
 
 def _tests(
-    data: SecondaryData, question: Question, names: tuple[str, ...], y: Floats
+    data: SecondaryData,
+    question: Question,
+    names: tuple[str, ...],
+    y: Floats,
+    *,
+    adjusts: bool = True,
 ) -> list[Estimate]:
-    """Test all variables under a question; numbers without the variance of shared regressors."""
+    """Test all variables under a question, without the variance of shared regressors.
+
+    `adjusts` states whether variables are adjusted for their baselines if the verdict is.
+    """
     n_terms = len(names) - len(data.analysis.response.circuits)
     out: list[Estimate] = []
     for kind, part in (("global", slice(0, n_terms)), ("circuit", slice(n_terms, None))):
@@ -212,7 +220,9 @@ def _tests(
         if chosen:
             units = tuple(term_unit(name, data.features) for name in chosen)
             labels = Labels(kind, chosen, chosen, units, (np.nan,) * len(chosen))
-            out += replace(data.tester(), question=question).family(labels, y[:, part])
+            levels = data.baseline_of(np.arange(len(names))[part]) if adjusts else None
+            tester = replace(data.tester(), question=question)
+            out += tester.family(labels, y[:, part], baseline=levels)
     return out
 
 
@@ -268,9 +278,9 @@ def _impact(
         sample,
         sample.remove(difference),
         np.arange(len(difference)),
-        with_deviation=data.analysis.deviation.identified,
+        with_deviation=data.with_deviation,
     )
-    return _tests(data, question, names, y) if found == names else None
+    return _tests(data, question, names, y, adjusts=False) if found == names else None
 
 
 def _identity(name: str, data: SecondaryData) -> dict[str, object]:

@@ -120,7 +120,7 @@ def _sum_of_changes(data: SecondaryData, names: tuple[str, ...]) -> Floats:
         sample,
         sample.remove(total),
         np.arange(len(total)),
-        with_deviation=data.analysis.deviation.identified,
+        with_deviation=data.with_deviation,
     )
     return y if found == names else np.full((len(total), len(names)), np.nan)
 

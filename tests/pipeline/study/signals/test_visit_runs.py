@@ -11,6 +11,10 @@ from circuitshift.pipeline.study.signals.visit_runs import (
 )
 
 
+def found(context, fitted):
+    return runs_of_visits(context, fitted.cohort, fitted.strategy)
+
+
 def test_runs_of_other_visits_strategies_and_participants_are_not_used(write_run, study):
     series = np.random.default_rng(0).normal(size=(60, 2))
     rows = [
@@ -21,14 +25,14 @@ def test_runs_of_other_visits_strategies_and_participants_are_not_used(write_run
         write_run("03", "pre", series=series),
         write_run("02", "pre"),  # a matrix
     ]
-    (run,) = runs_of_visits(*study(rows))
+    (run,) = found(*study(rows))
     assert (run.person, run.session) == ("01", "pre")
     np.testing.assert_allclose(tables.read_series(run.series)[1], series, atol=1e-5)
     np.testing.assert_allclose(run.retained_fd_mm(), np.linspace(0.1, 0.5, 60), atol=1e-5)
     assert run.about["Atlas"] == "A"
     without = write_run("02", "pre", series=series, motion=False)
-    assert runs_of_visits(*study([without]))[0].retained_fd_mm() is None
-    assert runs_of_visits(*study([without | {"relmat": "sub-02/none.tsv"}])) == []
+    assert found(*study([without]))[0].retained_fd_mm() is None
+    assert found(*study([without | {"relmat": "sub-02/none.tsv"}])) == []
 
 
 def test_the_change_is_averaged_over_runs_and_missing_where_a_visit_is(study):
