@@ -18,7 +18,7 @@ from stat import S_ISREG
 from circuitshift.pipeline.errors import InputError, OutputError, TableError
 from circuitshift.pipeline.io import tables
 
-__all__ = ["UNREAD", "Digests", "digest_record", "recorded_digests"]
+__all__ = ["UNREAD", "Digests", "content_digest", "digest_record", "recorded_digests"]
 
 #: Returned instead of a digest for a file that would have to be read; differs from all digests.
 UNREAD = "unread"
@@ -27,6 +27,35 @@ UNREAD = "unread"
 # recorded until this interval has passed.
 _SETTLED_NS = 2_500_000_000
 _State = tuple[int, int, int, int]
+
+
+_CHUNK = 1 << 20  # bytes
+
+
+def content_digest(path: Path) -> str:
+    """Compute a digest that changes with the content of a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits: the beginning of the SHA-256 or, for compressed files, the CRC-32
+        and the Adler-32 of their bytes. Both detect changes, and for images of several hundred
+        megabytes their computation takes a third of the time of the SHA-256.
+    """
+    if path.suffix != ".gz":
+        return tables.checksum(path)
+    from isal import isal_zlib  # noqa: PLC0415 - not needed for tables
+
+    crc, adler = 0, 1
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            crc, adler = isal_zlib.crc32(chunk, crc), isal_zlib.adler32(chunk, adler)
+    return f"{crc:08x}{adler:08x}"
 
 
 class Digests:
@@ -85,7 +114,7 @@ class Digests:
         if not self._read:
             return UNREAD
         # The state is the one before reading, so that a change while reading makes it outdated.
-        digest = tables.checksum(path)
+        digest = content_digest(path)
         # outputs are written by one process at a time, which holds a lock (workflows.engine.locks)
         is_settled = name.startswith(self._outputs) or time.time_ns() - state[2] > _SETTLED_NS
         if is_settled:

@@ -1,29 +1,38 @@
 """Digests of files: read once for each state, and never trusted on the word of a clock."""
 
+import hashlib
 import json
 import os
 import shutil
 import time
+import zlib
 
+import numpy as np
 import pytest
 
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import digests as module
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.io.digests import UNREAD, Digests, digest_record, recorded_digests
+from circuitshift.pipeline.io.digests import (
+    UNREAD,
+    Digests,
+    content_digest,
+    digest_record,
+    recorded_digests,
+)
 
 
 @pytest.fixture
 def reads(monkeypatch):
     """Names of the files whose content was read."""
     seen = []
-    original = tables.checksum
+    original = module.content_digest
 
     def counted(path):
         seen.append(path.name)
         return original(path)
 
-    monkeypatch.setattr(tables, "checksum", counted)
+    monkeypatch.setattr(module, "content_digest", counted)
     return seen
 
 
@@ -50,9 +59,35 @@ def digest(path, out, **more):
         digests.save()
 
 
+def test_digests_are_those_of_zlib_and_of_hashlib(tmp_path):
+    content = np.random.default_rng(0).bytes(3_000_001)  # more than one chunk
+    for name, expected in (
+        ("image.nii.gz", f"{zlib.crc32(content):08x}{zlib.adler32(content):08x}"),
+        ("table.tsv", hashlib.sha256(content).hexdigest()[:16]),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert content_digest(tmp_path / name) == expected
+
+
+@pytest.mark.parametrize("name", ["image.nii.gz", "image.nii"])
+def test_every_changed_byte_changes_the_digest(tmp_path, name):
+    path, content = tmp_path / name, bytearray(2000)
+    path.write_bytes(content)
+    seen = {content_digest(path)}
+    for at in (0, 1, 999, 1998, 1999):
+        for value in (1, 128, 255):
+            changed = bytearray(content)
+            changed[at] = value
+            path.write_bytes(changed)
+            seen.add(content_digest(path))
+    path.write_bytes(content[:-1])
+    seen.add(content_digest(path))
+    assert len(seen) == 17
+
+
 def test_an_unchanged_file_is_read_once(file, tmp_path, reads):
     first = digest(file, tmp_path / "out")
-    assert first == tables.checksum(file)
+    assert first == content_digest(file)
     reads.clear()
     assert digest(file, tmp_path / "out") == first
     assert digest(file, tmp_path / "out", read=False) == first
@@ -125,14 +160,14 @@ def test_an_output_is_trusted_at_once(tmp_path, reads):
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_recorded(file, tmp_path, monkeypatch):
-    original = tables.checksum
+    original = module.content_digest
 
     def changing(path):
         found = original(path)
         path.write_bytes(b"longer content")
         return found
 
-    monkeypatch.setattr(tables, "checksum", changing)
+    monkeypatch.setattr(module, "content_digest", changing)
     digest(file, tmp_path / "out")
     assert digest(file, tmp_path / "out", read=False) == UNREAD
 
