@@ -273,6 +273,9 @@ def decide(
     )
 
 
+_GAINS = ("gain", "proportional_change")  # terms that must also hold within blocks
+
+
 @dataclass(frozen=True, slots=True)
 class _Grounds:
     """The tests on which a verdict rests."""
@@ -296,10 +299,10 @@ class _Grounds:
         of_circuits = [e for e in estimates if e.family == "specific"]
         within = [e for e in estimates if e.family == "global, within blocks" and np.isfinite(e.p)]
         hits = [e for e in of_global if e.p_corrected < alpha]
-        gain = None
-        for e in hits:
-            if e.term == "gain" and within and not _confirms(within[0], e, alpha):
-                gain = (e, within[0])
+        unconfirmed = [
+            e for e in hits if e.term in _GAINS and within and not _confirms(within[0], e, alpha)
+        ]
+        gain = (unconfirmed[0], within[0]) if unconfirmed else None
         standing = [e for e in of_circuits if e.p_corrected < alpha]
         explanations = explanations_of(estimates, standing)
         by_regions = {e.circuit: e for e in explanations if e.explains and e.kind != "graded"}
@@ -307,7 +310,7 @@ class _Grounds:
             alpha=alpha,
             of_global=of_global,
             of_circuits=of_circuits,
-            hits=[e for e in hits if gain is None or e is not gain[0]],
+            hits=[e for e in hits if e not in unconfirmed],
             gain=gain,
             circuits=[e for e in standing if e.term not in by_regions],
             explained=list(by_regions.values()),
@@ -344,8 +347,10 @@ class _Grounds:
 
     def not_claimed(self) -> tuple[str, ...]:
         """Name the significant terms and circuits that are explained otherwise."""
-        gain = () if self.gain is None else (self.gain[0].term,)
-        return (*gain, *sorted({e.circuit for e in self.explained}))
+        terms = [
+            e.term for e in self.of_global if e.p_corrected < self.alpha and e not in self.hits
+        ]
+        return (*terms, *sorted({e.circuit for e in self.explained}))
 
     def remarks(self) -> list[str]:
         """Report what limits the claims about global terms and circuits."""
@@ -419,13 +424,15 @@ def _global_change(hits: Sequence[Estimate], kind: FeatureKind) -> str:
     features = "connections" if kind == "edge" else "regions"
     size = "their typical strength" if kind == "edge" else "their typical value"
     changes = []
-    laws = [e for e in hits if e.term != "average_change"]
-    for e in laws or hits:  # the average change is named only if its law is not known
+    laws = [e for e in hits if e.term not in ("average_change", "proportional_change")]
+    for e in laws or hits:  # a change is named only if its law is not known
         upwards = e.estimate > 0
         phrases = {
             "shift": f"{'an increase' if upwards else 'a decrease'} by a common amount (shift)",
             "average_change": f"{'an increase' if upwards else 'a decrease'} on average, which a "
             "common amount (shift) and the amplitude of the global signal may both explain",
+            "proportional_change": f"{'an increase' if upwards else 'a decrease'} in proportion to "
+            f"{size}, which a gain and the amplitude of the global signal may both explain",
             "gain": f"{'an increase' if upwards else 'a decrease'} in proportion to {size} (gain)",
             "normalisation": f"a change {'toward' if upwards else 'away from'} the reference group "
             "in proportion to their deviation from it (normalisation)",

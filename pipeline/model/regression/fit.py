@@ -27,10 +27,10 @@ from circuitshift.pipeline.model.regression.sums import (
 )
 from circuitshift.pipeline.stats.missing_values import column_mean
 
-__all__ = ["AVERAGE", "SLOPES", "Fit", "Responses"]
+__all__ = ["AVERAGE", "PROPORTIONAL", "SLOPES", "Fit", "Responses"]
 
-#: Name of the average change of the background, as a term.
-AVERAGE = "average_change"
+#: Terms of the model without w: the average change of the background, and its slope on m.
+AVERAGE, PROPORTIONAL = "average_change", "proportional_change"
 
 #: Order of the slopes of the full model.
 SLOPES = ("m", "h", "d", "w")
@@ -132,17 +132,20 @@ class Fit:
         """Global terms, in the order of the coefficients."""
         fixed, n = self.sample.fixed, int(self.has_shift)
         slopes = tuple(_TERM[name] for name in self._ordered)
-        return (*fixed[:n], *slopes, *(AVERAGE,) * self.has_average, *fixed[n:])
+        return (*fixed[:n], *slopes, *self.totals, *fixed[n:])
 
     @property
-    def has_average(self) -> bool:
-        """Whether the average change is a term of its own.
+    def totals(self) -> tuple[str, ...]:
+        """Terms of the model without w, if w is a column.
 
-        Where w is a column, the shift is the change at w = 0. The average change of the background
-        contains both, and is known more precisely than the shift and the amplitude of the global
-        signal are distinguished.
+        The columns 1, m and w are similar. The average change contains shift and amplitude of the
+        global signal, and the proportional change contains gain and amplitude. Both are known more
+        precisely than the laws are distinguished.
         """
-        return self.has_shift and "w" in self.columns.for_terms
+        if "w" not in self.columns.for_terms:
+            return ()
+        has_gain = "m" in self.columns.for_terms
+        return (AVERAGE,) * self.has_shift + (PROPORTIONAL,) * has_gain
 
     @property
     def _ordered(self) -> tuple[str, ...]:
@@ -210,7 +213,7 @@ class Fit:
             part = np.where(np.isfinite(values), values - mean, 0.0)
             found = self._estimate(self.group, Residuals(part, fixed - centre), None)
             out[rows] = np.hstack([found.terms, np.nan_to_num(found.parts)])
-        if self.has_average:  # no column of the regression enters it
+        if AVERAGE in self.totals:  # no column of the regression enters it
             out[:, self.terms.index(AVERAGE)] = 0.0
         return out
 
@@ -238,20 +241,20 @@ class Fit:
             offsets[:, names.index("m"), 0] = 0.0
         fixed = equations.fixed + rest - (beta[:, None, :] @ offsets)[:, 0]
         n = int(self.has_shift)
-        average = self._average(equations)
-        return np.hstack([fixed[:, :n], beta, average, fixed[:, n:]])
+        return np.hstack([fixed[:, :n], beta, self._totals(equations), fixed[:, n:]])
 
-    def _average(self, equations: Equations) -> Floats:
-        """Return the change at average background strength, whatever its law.
+    def _totals(self, equations: Equations) -> Floats:
+        """Return the average change, and its slope on m, whatever their law.
 
-        Where all features are available, it is the mean change of the background. Otherwise, the
-        slope on m corrects it for the strength of the features that are missing.
+        Where all features are available, the average is the mean change of the background.
+        Otherwise, the slope on m corrects it for the strength of the features that are missing.
         """
-        if not self.has_average:
+        if not self.totals:
             return np.empty((len(equations.fixed), 0))
         names = tuple(name for name in ("m",) if name in self.columns.for_terms)
-        _, rest = equations.take(names).solve()
-        return equations.fixed[:, :1] + rest[:, :1]
+        beta, rest = equations.take(names).solve()
+        average = equations.fixed[:, : int(self.has_shift)] + rest[:, : int(self.has_shift)]
+        return np.hstack([average, beta])
 
 
 @dataclass(frozen=True, slots=True)

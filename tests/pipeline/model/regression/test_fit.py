@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.model.centred_features import CentredFeatures
-from circuitshift.pipeline.model.regression.fit import AVERAGE, SLOPES, Fit
+from circuitshift.pipeline.model.regression.fit import AVERAGE, PROPORTIONAL, SLOPES, Fit
 from circuitshift.pipeline.validation.simulate.edges import (
     EdgeSpec,
     EdgeStudy,
@@ -54,7 +54,7 @@ def test_participants_fitted_together_equal_participants_fitted_alone(node_adjus
 
 def test_terms_and_slopes_have_names() -> None:
     fit = Fit.of(sample_of(study_of(20)), with_deviation=True)
-    names = ("shift", "gain", "normalisation", "global_signal", AVERAGE, "distance")
+    names = ("shift", "gain", "normalisation", "global_signal", AVERAGE, PROPORTIONAL, "distance")
     assert fit.terms == names
     assert SLOPES == ("m", "h", "d", "w")
     found = fit.respond(fit.sample.change)

@@ -15,7 +15,7 @@ def test_a_participant_with_an_extreme_value_is_named(study_of):
     specific[13, 1] = 5.0  # a control
     extreme = replace(data.analysis, response=replace(response, specific=specific))
     rows = influence_on_tests(replace(data, analysis=extreme)).tables["influence"]
-    law = {"shift", "gain", "global_signal", "average_change"}
+    law = {"shift", "gain", "global_signal", "average_change", "proportional_change"}
     assert {row["term"] for row in rows} == law | {"dmn", "tpn"} | (
         {"normalisation"} & set(response.terms)
     )

@@ -78,7 +78,7 @@ def test_two_balanced_visits_equal_the_difference_test(arms):
         assert row.statistic == pytest.approx(expected.statistic[k], rel=1e-6)
         assert row.p == pytest.approx(expected.pvalue[k], rel=1e-5)
     assert sum(not row.note for row in rows) >= 2
-    terms = ("shift", "gain", "global_signal", "average_change", "circuit")
+    terms = ("shift", "gain", "global_signal", "average_change", "proportional_change", "circuit")
     assert [row.term for row in rows] == [f"{t} at ses-w2" for t in terms]
 
 
@@ -128,7 +128,7 @@ def test_holm():
     )
     group = sorted((r for r in rows if r.family == "trajectory: global"), key=lambda r: r.p)
     assert group[0].p_corrected == pytest.approx(min(1, len(group) * group[0].p))
-    assert len(group) == 4
+    assert len(group) == 5
     second = max((len(group) - 1) * group[1].p, group[0].p_corrected)
     assert group[1].p_corrected == pytest.approx(min(1, second))
 
