@@ -126,7 +126,12 @@ def _specific(effect: Effect, **signs: int) -> Row:
 #: enter the random seeds: renaming a row changes its numbers.
 _INSIDE: dict[str, Row] = {
     "nothing": _null(real=True),
-    "shift": Row(Shift(), laws=frozenset({"shift"}), values=_NONE | {"shift": 0.08}, is_exact=True),
+    "shift": Row(
+        Shift(),
+        laws=frozenset({"shift", AVERAGE}),
+        values=_NONE | {"shift": 0.08, AVERAGE: 0.08},
+        is_exact=True,
+    ),
     "gain": Row(
         Gain(),
         laws=_STRENGTH,
