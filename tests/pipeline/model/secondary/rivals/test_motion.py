@@ -183,6 +183,9 @@ def test_crossovers_subtract_the_control_condition(study_of):
     row = row_of(crossover, "dmn")
     y = analysis.response.specific[:, 0] - motion * row["slope"]
     assert row["estimate_pooled"] == pytest.approx(y.mean())
+    of_slope = motion.mean() * row["slope_se"]
+    assert row["se_pooled"] == pytest.approx(np.hypot(y.std(ddof=1) / np.sqrt(10), of_slope))
+    assert abs(of_slope) > 0.01 * row["se_pooled"]
     assert row["n_visits"] == 40
 
 
