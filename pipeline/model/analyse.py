@@ -164,7 +164,7 @@ def analyse(
         if question.name:
             continue
         if levels is not None:
-            estimates += _change_scores(test, response, visits)
+            estimates += _change_scores(test, response, visits, variation)
         estimates += _naive(test, visits, change, sample)
         estimates += _size(test, change, sample)
         rows, heterogeneity = _heterogeneity(test, variation, visits.features, blocks)
@@ -369,11 +369,13 @@ def _specific(
     return out
 
 
-def _change_scores(test: FamilyTest, response: Response, visits: Visits) -> list[Estimate]:
+def _change_scores(
+    test: FamilyTest, response: Response, visits: Visits, against: BlockVariation | None
+) -> list[Estimate]:
     """Repeat the tests of the verdict on changes, without adjustment for the baseline."""
     changes = replace(test, question=replace(test.question, adjusts=False))
     rows = _global(changes, response, visits, None)
-    rows += _specific(changes, response, visits.features, None)
+    rows += _specific(changes, response, visits.features, None, against=against)
     kept = ("global", "specific")
     return [replace(e, family=f"change scores: {e.family}") for e in rows if e.family in kept]
 

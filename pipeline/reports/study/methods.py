@@ -326,7 +326,8 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
         ),
         ("Participants", "Inclusion and exclusion criteria, consent, demographics, diagnosis", ""),
         ("Design", "Visits compared", _visits(design)),
-        ("Design", "Random assignment and blinding", ""),
+        ("Design", "Random assignment", _randomised(design)),
+        ("Design", "Blinding", ""),
         ("Design", "Sample size and its justification", _power(of_circuits)),
         ("Acquisition", "Scanner, sequence, repetition time, instructions", ""),
         ("Preprocessing", "Software and steps before denoising", ""),
@@ -378,6 +379,11 @@ def _visits(design: Row) -> str:
     if design.get("control_baseline"):
         words += f"; control: ses-{design['control_baseline']}, ses-{design['control_followup']}"
     return words
+
+
+def _randomised(design: Row) -> str:
+    stated = design.get("randomised")
+    return "" if stated is None else ("yes" if stated else "no")
 
 
 def _arms(verdict: Row) -> str:

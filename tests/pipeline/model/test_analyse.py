@@ -433,3 +433,31 @@ def test_shift_and_gain_count_only_if_a_change_is_found_at_all() -> None:
             assert rows[term].p_corrected >= max(gate, rows[term].p)
     assert rows["proportional_change"].p_corrected < 0.05
     assert rows["gain"].p_corrected < 0.05
+
+
+def test_change_scores_are_the_tests_of_the_verdict_without_adjustment() -> None:
+    study = simulate_edges(
+        Truth(specific=0.2), replace(QUIET, n_control=14), np.random.default_rng(5)
+    )
+    visits = Visits(study.baseline, study.followup, study.features, treated=study.treated)
+    found = {}
+    for randomised in (True, False):
+        analysis = analyse(
+            replace(visits, randomised=randomised),
+            {"dmn": study.circuit},
+            rng=np.random.default_rng(1),
+            rules=RULES,
+        )
+        found[randomised] = {(e.family, e.term): e for e in analysis.estimates}
+        assert (analysis.levels is not None) == randomised
+    assert not any(family.startswith("change scores") for family, _ in found[False])
+    for family in ("global", "specific"):
+        terms = [term for name, term in found[True] if name == family]
+        assert terms
+        for term in terms:
+            changes = found[True][f"change scores: {family}", term]
+            same = found[False][family, term]
+            assert changes.method == same.method
+            for name in ("estimate", "se", "df", "statistic", "bound", "sd"):
+                assert getattr(changes, name) == pytest.approx(getattr(same, name), nan_ok=True)
+            assert "adjusted for the baseline" in found[True][family, term].method

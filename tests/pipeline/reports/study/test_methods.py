@@ -1,5 +1,7 @@
 """Methods of a study: the COBIDAS checklist."""
 
+import pytest
+
 from circuitshift.pipeline.reports.references import cited, listed
 from circuitshift.pipeline.reports.study.methods import _heterogeneity, checklist
 
@@ -20,7 +22,7 @@ def test_the_checklist_leaves_items_open_that_the_files_do_not_contain(estimate)
     assert answers["Test and correction"] == "Welch t"
     assert answers["Sample size and its justification"].startswith("detectable with 80 % power")
     assert answers["Code, settings and seed"] == "code hash abc, seed 7"
-    for item in ("Random assignment and blinding", "Scanner, sequence, repetition time, "
+    for item in ("Random assignment", "Blinding", "Scanner, sequence, repetition time, "
                  "instructions", "Availability of data and code"):  # fmt: skip
         assert answers[item] == ""
     as_given = dict(verdict, strategy="as given")
@@ -41,3 +43,21 @@ def test_the_methods_state_how_circuits_were_compared_with_networks():
     unknown = {"n_blocks": 0, "reason": "too few networks"}
     assert _heterogeneity({"heterogeneity": unknown}) == "Circuits were tested against 0."
     assert _heterogeneity({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("randomised", "compared", "answer"),
+    [
+        (None, "analysis of covariance with the baseline", ""),
+        (True, "analysis of covariance with the baseline", "yes"),
+        (False, "changes from baseline (arms not randomised)", "no"),
+    ],
+)
+def test_the_checklist_states_how_arms_were_compared(randomised, compared, answer):
+    design = DESIGN | {"randomised": randomised}
+    rows = checklist({"n": {"treated": 9, "control": 8}, "design": design}, [])
+    answers = {item: given for _, item, given in rows}
+    assert answers["Comparison of the arms"] == compared
+    assert answers["Random assignment"] == answer
+    one_arm = checklist({"n": {"treated": 9, "control": 0}, "design": design}, [])
+    assert {item: given for _, item, given in one_arm}["Comparison of the arms"] == ""
