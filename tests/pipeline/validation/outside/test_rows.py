@@ -63,6 +63,14 @@ def test_claims_of_circuits_agree_with_the_planted_effect(name, world):
         assert not row.circuits
 
 
+@pytest.mark.parametrize("name", list(ROWS))
+def test_global_terms_with_a_value_are_those_that_may_be_claimed(name):
+    row = ROWS[name]
+    assert {term for term, value in row.values.items() if value} <= row.laws
+    if row.values.get("shift"):  # the average change contains the shift
+        assert row.values["average_change"] == row.values["shift"]
+
+
 def test_changes_of_circuits_are_read_from_the_effect(world):
     unchanged = dict.fromkeys(CIRCUITS, 0.0)
     assert circuit_changes(Gain(), world) == unchanged
