@@ -19,6 +19,7 @@ from circuitshift.pipeline.model.heterogeneity.summary import (
     Heterogeneity,
     explanations_of,
 )
+from circuitshift.pipeline.stats.detectable import detectable
 
 __all__ = ["Estimate", "Verdict", "VerdictName", "decide"]
 
@@ -386,7 +387,11 @@ def _sentence(name: VerdictName, found: _Grounds, kind: FeatureKind) -> str:
     unit = found.of_circuits[0].unit if found.of_circuits else FISHER_Z
     law = one_law_sentence(found.heterogeneity, unit, found.alpha)
     parts = {
-        "undetermined": ["The data do not distinguish between the hypotheses.", *_open(found)],
+        "undetermined": [
+            "The data do not distinguish between the hypotheses.",
+            *_open(found),
+            _could_find(found),
+        ],
         "both": [
             f"{global_part} In addition, {circuit_part} relative to the prediction of the global "
             "model.",
@@ -403,6 +408,23 @@ def _sentence(name: VerdictName, found: _Grounds, kind: FeatureKind) -> str:
         ],
     }
     return " ".join(filter(None, parts[name]))
+
+
+def _could_find(found: _Grounds) -> str:
+    """State the smallest change of a circuit for which the study had sufficient power."""
+    tests = [e for e in found.of_circuits if e.se > 0 and e.sd > 0]
+    if not tests:
+        return ""
+    se, df, sd = np.array([(e.se, e.df, e.sd) for e in tests]).T
+    smallest = (detectable(se, df, found.alpha / len(tests), _REQUIRED_POWER) / sd).min()
+    most = max(tests, key=lambda e: e.n + e.n_control)
+    size = f"{most.n} participants"
+    if most.n_control:
+        size = f"{most.n} treated and {most.n_control} control participants"
+    return (
+        f"With {size}, the study had {100 * _REQUIRED_POWER:.0f} % power only for changes of a "
+        f"circuit by d = {smallest:.2f} or more (standard deviations of change between participants)."
+    )
 
 
 def _open(found: _Grounds) -> list[str]:
@@ -491,7 +513,8 @@ def _reason(found: _Grounds, tests: list[Estimate]) -> str:
     if found.nil:
         return (
             "every effect is smaller than the smallest effect of interest (all equivalence tests "
-            f"p < {alpha:g}, with a power of at least {_REQUIRED_POWER:.0%} to find such an effect)"
+            f"p < {alpha:g}, with a power of at least {100 * _REQUIRED_POWER:.0f} % to find such an "
+            "effect)"
         )
     if not any(np.isfinite(e.bound) for e in tests):
         return (
