@@ -27,6 +27,7 @@ VerdictName = Literal["global", "circuit-specific", "both", "widespread", "neith
 
 _MAX_BLOCKS = 4  # blocks that the reason names
 _REQUIRED_POWER = 0.8  # at the smallest effect of interest, before it can be ruled out
+_POWER_TEXT = f"{100 * _REQUIRED_POWER:.0f} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,8 +423,8 @@ def _could_find(found: _Grounds) -> str:
     if most.n_control:
         size = f"{most.n} treated and {most.n_control} control participants"
     return (
-        f"With {size}, the study had {100 * _REQUIRED_POWER:.0f} % power only for changes of a "
-        f"circuit by d = {smallest:.2f} or more (standard deviations of change between participants)."
+        f"With {size}, the study had {_POWER_TEXT} power only for changes of a circuit by "
+        f"d = {smallest:.2f} or more (standard deviations of change between participants)."
     )
 
 
@@ -513,8 +514,7 @@ def _reason(found: _Grounds, tests: list[Estimate]) -> str:
     if found.nil:
         return (
             "every effect is smaller than the smallest effect of interest (all equivalence tests "
-            f"p < {alpha:g}, with a power of at least {100 * _REQUIRED_POWER:.0f} % to find such an "
-            "effect)"
+            f"p < {alpha:g}, with at least {_POWER_TEXT} power to find such an effect)"
         )
     if not any(np.isfinite(e.bound) for e in tests):
         return (
