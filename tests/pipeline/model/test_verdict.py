@@ -204,11 +204,12 @@ def test_heterogeneity_of_interest_is_widespread_whatever_else_is_significant(
 ) -> None:
     rows = [
         estimate("global", p_global, 0.5, term="shift"),
-        estimate("specific", p_circuit, 0.5, term="dmn"),
+        estimate("specific", p_circuit, 0.5, term="dmn", estimate=0.15),
         estimate("blocks", 0.01, 0.5, term="Vis"),
     ]
     result = verdict_of(*rows, heterogeneity=HETEROGENEOUS)
     assert result.verdict == "widespread"
+    assert ("shift" in result.not_claimed) == (p_global < 0.05)
     assert result.reason.startswith("blocks: Vis +0.100")
     assert ("On this heterogeneous ground, dmn increased" in result.sentence) == (p_circuit < 0.05)
 
@@ -306,3 +307,14 @@ def test_an_undetermined_study_states_what_it_could_have_found() -> None:
     assert "80 % power" not in found.sentence
     unknown = verdict_of(rows[0], replace(rows[1], sd=np.nan))
     assert unknown.sentence == "The data do not distinguish between the hypotheses."
+
+
+def test_on_heterogeneous_ground_a_circuit_must_exceed_the_largest_block() -> None:
+    block = estimate("blocks", 0.01, 0.5, term="Vis", estimate=-0.12)
+    for value, claimed in ((0.1, False), (-0.14, True)):
+        circuit = estimate("specific", 0.01, 0.5, term="dmn", estimate=value)
+        result = verdict_of(circuit, block, heterogeneity=HETEROGENEOUS)
+        assert result.verdict == "widespread"
+        assert ("On this heterogeneous ground" in result.sentence) == claimed
+        assert result.not_claimed == (() if claimed else ("dmn",))
+        assert any("no larger than the change" in w for w in result.warnings) != claimed
