@@ -19,6 +19,7 @@ from circuitshift.pipeline.model.heterogeneity.summary import (
     Heterogeneity,
     explanations_of,
 )
+from circuitshift.pipeline.stats.detectable import detectable
 
 __all__ = ["Estimate", "Verdict", "VerdictName", "decide"]
 
@@ -26,6 +27,7 @@ VerdictName = Literal["global", "circuit-specific", "both", "widespread", "neith
 
 _MAX_BLOCKS = 4  # blocks that the reason names
 _REQUIRED_POWER = 0.8  # at the smallest effect of interest, before it can be ruled out
+_POWER_TEXT = f"{100 * _REQUIRED_POWER:.0f} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,7 +409,11 @@ def _sentence(name: VerdictName, found: _Grounds, kind: FeatureKind) -> str:
     unit = found.of_circuits[0].unit if found.of_circuits else FISHER_Z
     law = one_law_sentence(found.heterogeneity, unit, found.alpha)
     parts = {
-        "undetermined": ["The data do not distinguish between the hypotheses.", *_open(found)],
+        "undetermined": [
+            "The data do not distinguish between the hypotheses.",
+            *_open(found),
+            _could_find(found),
+        ],
         "both": [
             f"{global_part} In addition, {circuit_part} relative to the prediction of the global "
             "model.",
@@ -424,6 +430,23 @@ def _sentence(name: VerdictName, found: _Grounds, kind: FeatureKind) -> str:
         ],
     }
     return " ".join(filter(None, parts[name]))
+
+
+def _could_find(found: _Grounds) -> str:
+    """State the smallest change of a circuit for which the study had sufficient power."""
+    tests = [e for e in found.of_circuits if e.se > 0 and e.sd > 0]
+    if not tests:
+        return ""
+    se, df, sd = np.array([(e.se, e.df, e.sd) for e in tests]).T
+    smallest = (detectable(se, df, found.alpha / len(tests), _REQUIRED_POWER) / sd).min()
+    most = max(tests, key=lambda e: e.n + e.n_control)
+    size = f"{most.n} participants"
+    if most.n_control:
+        size = f"{most.n} treated and {most.n_control} control participants"
+    return (
+        f"With {size}, the study had {_POWER_TEXT} power only for changes of a circuit by "
+        f"d = {smallest:.2f} or more (standard deviations of change between participants)."
+    )
 
 
 def _open(found: _Grounds) -> list[str]:
@@ -512,7 +535,7 @@ def _reason(found: _Grounds, tests: list[Estimate]) -> str:
     if found.nil:
         return (
             "every effect is smaller than the smallest effect of interest (all equivalence tests "
-            f"p < {alpha:g}, with a power of at least {_REQUIRED_POWER:.0%} to find such an effect)"
+            f"p < {alpha:g}, with at least {_POWER_TEXT} power to find such an effect)"
         )
     if not any(np.isfinite(e.bound) for e in tests):
         return (

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from circuitshift.pipeline.model.deviation import Deviation
 from circuitshift.pipeline.model.heterogeneity.summary import Heterogeneity
@@ -284,6 +285,28 @@ def test_the_global_signal_is_named_with_its_other_causes() -> None:
     row = estimate("global", 0.01, 0.5, term="global_signal", estimate=0.2, ci_low=0.1, ci_high=0.3)
     sentence = verdict_of(row, estimate("specific", 0.5, 0.5)).sentence
     assert "a larger global signal (amplitude +22%, 95 % CI 11% to 35%; drowsiness" in sentence
+
+
+def test_an_undetermined_study_states_what_it_could_have_found() -> None:
+    shared = {"df": 40.0, "n": 22, "n_control": 20}
+    rows = [
+        estimate("global", 0.5, 0.5, term="shift", se=0.01, sd=0.03, **shared),
+        estimate("specific", 0.5, 0.5, term="dmn", se=0.03, sd=0.09, **shared),
+        estimate("specific", 0.5, 0.5, term="tpn", se=0.05, sd=0.10, **shared),
+    ]
+    expected = (stats.t.isf(0.05 / 4, 40) + stats.t.ppf(0.8, 40)) * 0.03 / 0.09
+    result = verdict_of(*rows)
+    assert result.sentence == (
+        "The data do not distinguish between the hypotheses. With 22 treated and 20 control "
+        "participants, the study had 80 % power only for changes of a circuit by "
+        f"d = {expected:.2f} or more (standard deviations of change between participants)."
+    )
+    one_arm = [replace(row, n=19, n_control=0) for row in rows]
+    assert "With 19 participants, the study had" in verdict_of(*one_arm).sentence
+    found = verdict_of(*rows, estimate("specific", 0.001, 0.5, term="other"))
+    assert "80 % power" not in found.sentence
+    unknown = verdict_of(rows[0], replace(rows[1], sd=np.nan))
+    assert unknown.sentence == "The data do not distinguish between the hypotheses."
 
 
 def test_on_heterogeneous_ground_a_circuit_must_exceed_the_largest_block() -> None:
