@@ -90,8 +90,7 @@ class Response:
         w.
     coefficients : ndarray, shape (n_participants, n_terms)
         Coefficients of the model without h. The shift is the change at average background
-        strength that the other terms do not explain, and the average change is that of all
-        background features, whatever its law. NaN for participants with too few background
+        strength that the other terms do not explain. NaN for participants with too few background
         features.
     circuits : tuple of str
         Names of the circuits.
@@ -169,7 +168,8 @@ class Response:
         6). Patient j contributes -[(G - N) b_j + Q h_j + S w_j] / n_pool, and reference participant
         k contributes -N r_k / n_reference. G, Q, N and S are the same contrast of the slopes g, q,
         n and s; b_j, h_j, w_j and r_k are the rows of `own`, `strong`, `signal` and `reference`.
-        The slopes of global terms are those of the model without h.
+        The slopes of global terms are those of the model without h, and for terms of the model
+        without w, n is taken from the model with w.
         """
         gain, curve, share, amplitude = self._slopes(weights)
         values = np.hstack([self.coefficients, self.specific, self.block_values])
@@ -192,7 +192,7 @@ class Response:
         of_terms = np.array(
             [values.get(k, 0.0) for k in ("gain", "", "normalisation", "global_signal")]
         )
-        totals = np.array([values.get(PROPORTIONAL, 0.0), 0.0, 0.0, 0.0])
+        totals = np.array([values.get(PROPORTIONAL, 0.0), 0.0, of_terms[2], 0.0])
         by_term = [totals if k in (AVERAGE, PROPORTIONAL) else of_terms for k in self.terms]
         of_parts = weights @ self.slopes
         return np.column_stack(by_term + [of_parts] * n_parts)

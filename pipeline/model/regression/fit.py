@@ -213,8 +213,6 @@ class Fit:
             part = np.where(np.isfinite(values), values - mean, 0.0)
             found = self._estimate(self.group, Residuals(part, fixed - centre), None)
             out[rows] = np.hstack([found.terms, np.nan_to_num(found.parts)])
-        if AVERAGE in self.totals:  # no column of the regression enters it
-            out[:, self.terms.index(AVERAGE)] = 0.0
         return out
 
     def _estimate(self, group: Group, values: Residuals, own: Own | None) -> Responses:
@@ -231,30 +229,30 @@ class Fit:
         return Responses(self._terms(equations), slopes, parts)
 
     def _terms(self, equations: Equations) -> Floats:
-        """Estimate the global terms; the shift is that at average background strength."""
-        names = self._ordered
-        beta, rest = equations.take(names).solve()
-        offsets = equations.take(names).offsets
+        """Estimate the global terms."""
+        n = int(self.has_shift)
+        fixed, beta = self._fixed_and_slopes(equations, self._ordered)
+        totals = np.empty((len(fixed), 0))
+        if self.totals:
+            without_w = tuple(name for name in self._ordered if name != "w")
+            other_fixed, other = self._fixed_and_slopes(equations, without_w)
+            slope = other[:, : int(PROPORTIONAL in self.totals)]
+            totals = np.hstack([other_fixed[:, :n], slope])
+        return np.hstack([fixed[:, :n], beta, totals, fixed[:, n:]])
+
+    def _fixed_and_slopes(
+        self, equations: Equations, names: tuple[str, ...]
+    ) -> tuple[Floats, Floats]:
+        """Estimate fixed coefficients and slopes; the shift is that at average strength."""
+        chosen = equations.take(names)
+        beta, rest = chosen.solve()
+        offsets = chosen.offsets
         if "m" in names and self.has_shift:
             # m is centred and the others are not, so that only their means change the shift
             offsets = offsets.copy()
             offsets[:, names.index("m"), 0] = 0.0
         fixed = equations.fixed + rest - (beta[:, None, :] @ offsets)[:, 0]
-        n = int(self.has_shift)
-        return np.hstack([fixed[:, :n], beta, self._totals(equations), fixed[:, n:]])
-
-    def _totals(self, equations: Equations) -> Floats:
-        """Return the average change, and its slope on m, whatever their law.
-
-        Where all features are available, the average is the mean change of the background.
-        Otherwise, the slope on m corrects it for the strength of the features that are missing.
-        """
-        if not self.totals:
-            return np.empty((len(equations.fixed), 0))
-        names = tuple(name for name in ("m",) if name in self.columns.for_terms)
-        beta, rest = equations.take(names).solve()
-        average = equations.fixed[:, : int(self.has_shift)] + rest[:, : int(self.has_shift)]
-        return np.hstack([average, beta])
+        return np.asarray(fixed), beta
 
 
 @dataclass(frozen=True, slots=True)

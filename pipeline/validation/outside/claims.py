@@ -71,6 +71,8 @@ def claims_of(
     estimates: Sequence[Estimate],
     alpha: float,
     explanations: Sequence[Explanation] = (),
+    *,
+    not_claimed: Sequence[str] = (),
 ) -> Claims:
     """Read the claims of a verdict from its tests.
 
@@ -84,6 +86,8 @@ def claims_of(
         Family-wise error rate.
     explanations : sequence of Explanation
         Rival explanations of circuits. A circuit whose regions explain its change is not claimed.
+    not_claimed : sequence of str
+        Significant terms and circuits that the verdict does not claim (`Verdict.not_claimed`).
 
     Returns
     -------
@@ -103,6 +107,9 @@ def claims_of(
     for e in explanations:
         if e.explains and e.kind != "graded":
             circuits.pop(e.circuit, None)
+    for term in not_claimed:
+        laws.pop(term, None)
+        circuits.pop(term, None)
     return Claims(verdict, frozenset(laws), circuits)
 
 

@@ -250,7 +250,11 @@ def judge(
     return {
         "present": judged(
             claims_of(
-                present.verdict.verdict, estimates, rules.alpha, present.verdict.explanations
+                present.verdict.verdict,
+                estimates,
+                rules.alpha,
+                present.verdict.explanations,
+                not_claimed=present.verdict.not_claimed,
             ),
             precision_of(estimates, "specific", true),
             precision_of(estimates, "global", row.values),

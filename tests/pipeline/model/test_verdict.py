@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from circuitshift.pipeline.model.deviation import Deviation
 from circuitshift.pipeline.model.heterogeneity.summary import Heterogeneity
@@ -203,11 +204,12 @@ def test_heterogeneity_of_interest_is_widespread_whatever_else_is_significant(
 ) -> None:
     rows = [
         estimate("global", p_global, 0.5, term="shift"),
-        estimate("specific", p_circuit, 0.5, term="dmn"),
+        estimate("specific", p_circuit, 0.5, term="dmn", estimate=0.15),
         estimate("blocks", 0.01, 0.5, term="Vis"),
     ]
     result = verdict_of(*rows, heterogeneity=HETEROGENEOUS)
     assert result.verdict == "widespread"
+    assert ("shift" in result.not_claimed) == (p_global < 0.05)
     assert result.reason.startswith("blocks: Vis +0.100")
     assert ("On this heterogeneous ground, dmn increased" in result.sentence) == (p_circuit < 0.05)
 
@@ -283,3 +285,36 @@ def test_the_global_signal_is_named_with_its_other_causes() -> None:
     row = estimate("global", 0.01, 0.5, term="global_signal", estimate=0.2, ci_low=0.1, ci_high=0.3)
     sentence = verdict_of(row, estimate("specific", 0.5, 0.5)).sentence
     assert "a larger global signal (amplitude +22%, 95 % CI 11% to 35%; drowsiness" in sentence
+
+
+def test_an_undetermined_study_states_what_it_could_have_found() -> None:
+    shared = {"df": 40.0, "n": 22, "n_control": 20}
+    rows = [
+        estimate("global", 0.5, 0.5, term="shift", se=0.01, sd=0.03, **shared),
+        estimate("specific", 0.5, 0.5, term="dmn", se=0.03, sd=0.09, **shared),
+        estimate("specific", 0.5, 0.5, term="tpn", se=0.05, sd=0.10, **shared),
+    ]
+    expected = (stats.t.isf(0.05 / 4, 40) + stats.t.ppf(0.8, 40)) * 0.03 / 0.09
+    result = verdict_of(*rows)
+    assert result.sentence == (
+        "The data do not distinguish between the hypotheses. With 22 treated and 20 control "
+        "participants, the study had 80 % power only for changes of a circuit by "
+        f"d = {expected:.2f} or more (standard deviations of change between participants)."
+    )
+    one_arm = [replace(row, n=19, n_control=0) for row in rows]
+    assert "With 19 participants, the study had" in verdict_of(*one_arm).sentence
+    found = verdict_of(*rows, estimate("specific", 0.001, 0.5, term="other"))
+    assert "80 % power" not in found.sentence
+    unknown = verdict_of(rows[0], replace(rows[1], sd=np.nan))
+    assert unknown.sentence == "The data do not distinguish between the hypotheses."
+
+
+def test_on_heterogeneous_ground_a_circuit_must_exceed_the_largest_block() -> None:
+    block = estimate("blocks", 0.01, 0.5, term="Vis", estimate=-0.12)
+    for value, claimed in ((0.1, False), (-0.14, True)):
+        circuit = estimate("specific", 0.01, 0.5, term="dmn", estimate=value)
+        result = verdict_of(circuit, block, heterogeneity=HETEROGENEOUS)
+        assert result.verdict == "widespread"
+        assert ("On this heterogeneous ground" in result.sentence) == claimed
+        assert result.not_claimed == (() if claimed else ("dmn",))
+        assert any("no larger than the change" in w for w in result.warnings) != claimed

@@ -59,11 +59,13 @@ def test_terms_and_slopes_have_names() -> None:
     assert SLOPES == ("m", "h", "d", "w")
     found = fit.respond(fit.sample.change)
     assert found.terms.shape == (20, len(names))
-    average = found.terms[:, names.index(AVERAGE)]
-    np.testing.assert_allclose(average, fit.sample.change.fixed[:, 0], atol=1e-12)
+    first = Fit.of(fit.sample.excluding({"global_signal": "first"}), with_deviation=True)
+    of_first = first.respond(fit.sample.change).terms
+    for k, term in enumerate((AVERAGE, PROPORTIONAL)):
+        np.testing.assert_allclose(found.terms[:, names.index(term)], of_first[:, k], atol=1e-12)
     influence = fit.influence(fit.sample.baseline)
     assert influence.shape == (20, len(names) + 1)
-    assert (influence[:, names.index(AVERAGE)] == 0).all()
+    np.testing.assert_allclose(influence[:, 4:6], first.influence(fit.sample.baseline)[:, :2])
     assert (np.abs(influence[:, names.index("gain")]) > 0).all()
     np.testing.assert_allclose(influence.mean(axis=0), 0, atol=1e-10)
     assert fit.influence(None).shape == (0, len(names) + 1)
