@@ -57,8 +57,9 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 	PYTHONPATH=tests/_typing $(BIN)/lint-imports
 
-graph: $(VENV)/.test  ## draw docs/rooms.svg from the imports
+graph: $(VENV)/.test  ## draw docs/rooms.svg from the imports, and docs/verdicts.svg
 	PYTHONPATH=tests/_typing $(BIN)/python tests/rooms.py
+	$(BIN)/python tests/verdicts.py
 
 # Without chromium, `make test` skips the browser tests of the reports and prints the reason.
 browser: $(VENV)/.test  ## install Debian's chromium (needs root for apt-get)

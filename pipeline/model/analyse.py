@@ -164,7 +164,7 @@ def analyse(
         if question.name:
             continue
         if levels is not None:
-            estimates += _change_scores(test, response, visits)
+            estimates += _change_scores(test, response, visits, variation)
         estimates += _naive(test, visits, change, sample)
         estimates += _size(test, change, sample)
         rows, heterogeneity = _heterogeneity(test, variation, visits.features, blocks)
@@ -281,35 +281,61 @@ def _check_reference(visits: Visits) -> None:
 def _global(
     test: FamilyTest, response: Response, visits: Visits, levels: Floats | None
 ) -> list[Estimate]:
-    """Test the global terms, and distance as a nuisance."""
+    """Test the global terms, and distance as a nuisance.
+
+    Shift and gain are compared with the average and the proportional change of the model without w,
+    if these are terms. They then form a second stage: whether anything changed globally is tested
+    first, and shift and gain are significant only if a term of the first stage is.
+    """
     terms = response.terms
     tested = tuple(
         name for name in terms if name != "distance" and not visits.global_signal_removed
     )
-    out = []
-    for family, names in (("global", tested), ("nuisance", ("distance",))):
-        if not names or names[0] not in terms:
-            continue
-        columns = np.array([terms.index(name) for name in names])
-        labels = Labels(
-            family=family,
-            terms=names,
-            tests=tuple(n if family == "nuisance" else f"global {n}" for n in names),
-            units=tuple(term_unit(n, visits.features) for n in names),
-            bounds=tuple(test.rules.smallest_effect(n, visits.features) for n in names),
-            sided=False,
-        )
-        y = response.coefficients[:, columns]
-        baseline = None if levels is None else levels[:, columns]
-        out += test.family(labels, y, Shared(response, columns), baseline=baseline)
+    laws = tuple(n for n in tested if n in ("shift", "gain") and "average_change" in tested)
+    first = tuple(n for n in tested if n not in laws)
+    rows = _terms(test, response, visits.features, levels, names=first)
+    gate = min((e.p_corrected for e in rows if np.isfinite(e.p_corrected)), default=1.0)
+    rows += [
+        replace(e, p_corrected=float(np.maximum(e.p_corrected, gate)))
+        for e in _terms(test, response, visits.features, levels, names=laws)
+    ]
+    rows.sort(key=lambda e: tested.index(e.term))
+    nuisance = tuple(n for n in ("distance",) if n in terms)
+    rows += _terms(test, response, visits.features, levels, names=nuisance, family="nuisance")
     if tested:
         prefix = f"{test.question.name}: " if test.question.name else ""
-        out += [
+        rows += [
             Estimate.unknown(f"{prefix}global", term, reason, unit=term_unit(term, visits.features))
             for term, reason in response.withheld.items()
             if term not in response.circuits
         ]
-    return out
+    return rows
+
+
+def _terms(
+    test: FamilyTest,
+    response: Response,
+    features: FeatureSpace,
+    levels: Floats | None,
+    *,
+    names: tuple[str, ...],
+    family: str = "global",
+) -> list[Estimate]:
+    """Test some terms of the global model together."""
+    if not names:
+        return []
+    columns = np.array([response.terms.index(name) for name in names])
+    labels = Labels(
+        family=family,
+        terms=names,
+        tests=tuple(n if family == "nuisance" else f"global {n}" for n in names),
+        units=tuple(term_unit(n, features) for n in names),
+        bounds=tuple(test.rules.smallest_effect(n, features) for n in names),
+        sided=False,
+    )
+    baseline = None if levels is None else levels[:, columns]
+    y = response.coefficients[:, columns]
+    return test.family(labels, y, Shared(response, columns), baseline=baseline)
 
 
 def _specific(
@@ -343,11 +369,13 @@ def _specific(
     return out
 
 
-def _change_scores(test: FamilyTest, response: Response, visits: Visits) -> list[Estimate]:
+def _change_scores(
+    test: FamilyTest, response: Response, visits: Visits, against: BlockVariation | None
+) -> list[Estimate]:
     """Repeat the tests of the verdict on changes, without adjustment for the baseline."""
     changes = replace(test, question=replace(test.question, adjusts=False))
     rows = _global(changes, response, visits, None)
-    rows += _specific(changes, response, visits.features, None)
+    rows += _specific(changes, response, visits.features, None, against=against)
     kept = ("global", "specific")
     return [replace(e, family=f"change scores: {e.family}") for e in rows if e.family in kept]
 

@@ -89,7 +89,8 @@ class ResidualisedFeatures:
         if self.scale is not None and self.held is None:
             values = self.scale(values)
         fixed = self.fixed[block]
-        return Residuals(values - fixed @ self.basis, fixed)
+        predicted = fixed @ self.basis
+        return Residuals(np.subtract(values, predicted, out=predicted), fixed)
 
     def first(self, n: int) -> "ResidualisedFeatures":
         """Return the first participants.

@@ -322,6 +322,7 @@ class Rules:
             "shift": default if self.sesoi is None else self.sesoi,
             "average_change": default if self.sesoi is None else self.sesoi,
             "gain": self.sesoi_gain,
+            "proportional_change": self.sesoi_gain,
             "global_signal": math.log1p(self.sesoi_gain),
             "normalisation": self.sesoi_share,
         }

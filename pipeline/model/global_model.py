@@ -40,7 +40,7 @@ from circuitshift.pipeline.model.centred_features import (
     CentredFeatures,
     ResidualisedFeatures,
 )
-from circuitshift.pipeline.model.regression.fit import AVERAGE, SLOPES, Fit
+from circuitshift.pipeline.model.regression.fit import AVERAGE, PROPORTIONAL, Fit
 
 __all__ = [
     "Response",
@@ -69,6 +69,7 @@ def term_unit(term: str, features: FeatureSpace) -> str:
     typical = "typical strength" if features.kind == "edge" else "the typical value"
     units = {
         "gain": f"proportion of {typical}",
+        "proportional_change": f"proportion of {typical}",
         "normalisation": "share of the deviation closed",
         "global_signal": "log amplitude of the global signal",
         "distance": f"{features.unit} per mm",
@@ -84,12 +85,12 @@ class Response:
     ----------
     terms : tuple of str
         Global terms: ``shift`` and, where they exist and are not withheld, ``gain``,
-        ``normalisation``, ``global_signal``, ``average_change`` (with ``global_signal`` only) and
-        ``distance``.
+        ``normalisation``, ``global_signal`` and ``distance``. With ``global_signal``, also
+        ``average_change`` and ``proportional_change``, the shift and the gain of the model without
+        w.
     coefficients : ndarray, shape (n_participants, n_terms)
         Coefficients of the model without h. The shift is the change at average background
-        strength that the other terms do not explain, and the average change is that of all
-        background features, whatever its law. NaN for participants with too few background
+        strength that the other terms do not explain. NaN for participants with too few background
         features.
     circuits : tuple of str
         Names of the circuits.
@@ -104,7 +105,8 @@ class Response:
     block_values : ndarray, shape (n_participants, n_blocks)
         Change of each block beyond the prediction of the full model, computed as for circuits.
     block_gain : ndarray, shape (n_participants,)
-        Gain from differences between features of the same block (one fixed effect for each block);
+        Gain from differences between features of the same block (one fixed effect for each block),
+        of the model without w;
         NaN without blocks, and where regional terms are removed. Blocks that change by different
         amounts do not contribute to it.
     own, strong, signal, reference : ndarray, shape (n, n_terms + n_circuits + n_blocks)
@@ -166,7 +168,8 @@ class Response:
         6). Patient j contributes -[(G - N) b_j + Q h_j + S w_j] / n_pool, and reference participant
         k contributes -N r_k / n_reference. G, Q, N and S are the same contrast of the slopes g, q,
         n and s; b_j, h_j, w_j and r_k are the rows of `own`, `strong`, `signal` and `reference`.
-        The slopes of global terms are those of the model without h.
+        The slopes of global terms are those of the model without h, and for terms of the model
+        without w, n is taken from the model with w.
         """
         gain, curve, share, amplitude = self._slopes(weights)
         values = np.hstack([self.coefficients, self.specific, self.block_values])
@@ -184,15 +187,15 @@ class Response:
 
     def _slopes(self, weights: Floats) -> Floats:
         """Return the contrasts of the slopes for each column, shape (4, n_columns)."""
-        n_terms = len(self.terms)
         n_parts = len(self.circuits) + len(self.blocks)
-        of_terms = np.zeros(len(SLOPES))
-        values = weights @ np.nan_to_num(self.coefficients)
-        for k, name in enumerate(("gain", "", "normalisation", "global_signal")):
-            if name in self.terms:
-                of_terms[k] = values[self.terms.index(name)]
+        values = dict(zip(self.terms, weights @ np.nan_to_num(self.coefficients), strict=True))
+        of_terms = np.array(
+            [values.get(k, 0.0) for k in ("gain", "", "normalisation", "global_signal")]
+        )
+        totals = np.array([values.get(PROPORTIONAL, 0.0), 0.0, of_terms[2], 0.0])
+        by_term = [totals if k in (AVERAGE, PROPORTIONAL) else of_terms for k in self.terms]
         of_parts = weights @ self.slopes
-        return np.column_stack([of_terms] * n_terms + [of_parts] * n_parts)
+        return np.column_stack(by_term + [of_parts] * n_parts)
 
 
 def global_response(
@@ -331,11 +334,14 @@ def _influence(fit: Fit, participants: ResidualisedFeatures | None, n: int) -> F
 
 
 def _gain_within_blocks(sample: CentredFeatures, *, with_deviation: bool) -> Floats:
-    """Estimate each participant's gain with one fixed effect for each block."""
+    """Estimate each participant's gain with one fixed effect for each block.
+
+    It serves as a check of a gain over all features, and w is left out to keep it precise.
+    """
     missing = np.full(len(sample.change), np.nan)
     if not sample.blocks:
         return missing
-    within = sample.within_blocks()
+    within = sample.excluding({"global_signal": "it resembles the gain"}).within_blocks()
     if within.background.sum() < MIN_FEATURES:
         return missing
     fit = Fit.of(within, with_deviation=with_deviation)
@@ -348,7 +354,7 @@ def _units(fit: Fit) -> dict[str, float]:
     """Return the size of one unit of each term, in the unit of the features."""
     pooled, sample, n = fit.pooled, fit.sample, fit.group.used.sum()
     units = {"shift": 1.0}
-    if fit.has_average:
+    if AVERAGE in fit.totals:
         units[AVERAGE] = 1.0
     groups = {"m": (), "w": (sample.signal,), "d": (sample.baseline, sample.reference)}
     for term, name in (("gain", "m"), ("normalisation", "d"), ("global_signal", "w")):
@@ -365,4 +371,6 @@ def _units(fit: Fit) -> dict[str, float]:
             )
             square += max(float(pooled.offsets[0, at, 0]) ** 2 - noise, 0.0)
         units[term] = float(np.sqrt(max(square, 1e-12)))
+    if PROPORTIONAL in fit.totals:
+        units[PROPORTIONAL] = units["gain"]
     return units

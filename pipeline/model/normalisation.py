@@ -232,7 +232,7 @@ def naive_share(
     Returns
     -------
     ndarray, shape (n_participants,)
-        Least-squares slope of each participant over the available features.
+        Least-squares slope of each participant over the available features; NaN without any.
     """
     d = column_mean(reference) - column_mean(baseline)
     use = background & np.isfinite(d)
@@ -241,5 +241,8 @@ def naive_share(
     for block in blocks(len(change)):
         part = change[block][:, use]
         available = np.isfinite(part)
-        out[block] = (np.where(available, part, 0.0) @ d) / (available @ d**2)
+        square = available @ d**2
+        slope = np.full(len(square), np.nan)
+        np.divide(np.where(available, part, 0.0) @ d, square, out=slope, where=square > 0)
+        out[block] = slope
     return out

@@ -110,7 +110,12 @@ class RegionalTerms:
         level, gain = np.split(sums, 2)
         terms = cho_solve((self.factor, True), np.hstack([level, gain]).T, check_finite=False).T
         b, g = terms[:, :n_regions], terms[:, n_regions:]
-        return np.asarray(b[:, i] + b[:, j] + (g[:, i] + g[:, j]) * self.strength)
+        fitted = g.take(i, axis=1)
+        fitted += g.take(j, axis=1)
+        fitted *= self.strength
+        fitted += b.take(i, axis=1)
+        fitted += b.take(j, axis=1)
+        return np.asarray(fitted)
 
 
 def _by_region(values: Floats) -> Floats:

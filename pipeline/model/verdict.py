@@ -19,6 +19,7 @@ from circuitshift.pipeline.model.heterogeneity.summary import (
     Heterogeneity,
     explanations_of,
 )
+from circuitshift.pipeline.stats.detectable import detectable
 
 __all__ = ["Estimate", "Verdict", "VerdictName", "decide"]
 
@@ -26,6 +27,7 @@ VerdictName = Literal["global", "circuit-specific", "both", "widespread", "neith
 
 _MAX_BLOCKS = 4  # blocks that the reason names
 _REQUIRED_POWER = 0.8  # at the smallest effect of interest, before it can be ruled out
+_POWER_TEXT = f"{100 * _REQUIRED_POWER:.0f} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +275,9 @@ def decide(
     )
 
 
+_GAINS = ("gain", "proportional_change")  # terms that must also hold within blocks
+
+
 @dataclass(frozen=True, slots=True)
 class _Grounds:
     """The tests on which a verdict rests."""
@@ -282,7 +287,7 @@ class _Grounds:
     of_circuits: list[Estimate]
     hits: list[Estimate]  # significant global terms that may be claimed
     gain: tuple[Estimate, Estimate] | None  # significant gain that does not hold within blocks
-    circuits: list[Estimate]  # circuits that stand out and are not explained by their regions
+    standing: list[Estimate]  # circuits that stand out and are not explained by their regions
     explained: list[Explanation]  # circuits that are explained by their regions
     explanations: tuple[Explanation, ...]
     blocks: list[Estimate]  # significant blocks
@@ -296,10 +301,10 @@ class _Grounds:
         of_circuits = [e for e in estimates if e.family == "specific"]
         within = [e for e in estimates if e.family == "global, within blocks" and np.isfinite(e.p)]
         hits = [e for e in of_global if e.p_corrected < alpha]
-        gain = None
-        for e in hits:
-            if e.term == "gain" and within and not _confirms(within[0], e, alpha):
-                gain = (e, within[0])
+        unconfirmed = [
+            e for e in hits if e.term in _GAINS and within and not _confirms(within[0], e, alpha)
+        ]
+        gain = (unconfirmed[0], within[0]) if unconfirmed else None
         standing = [e for e in of_circuits if e.p_corrected < alpha]
         explanations = explanations_of(estimates, standing)
         by_regions = {e.circuit: e for e in explanations if e.explains and e.kind != "graded"}
@@ -307,9 +312,9 @@ class _Grounds:
             alpha=alpha,
             of_global=of_global,
             of_circuits=of_circuits,
-            hits=[e for e in hits if gain is None or e is not gain[0]],
+            hits=[e for e in hits if e not in unconfirmed],
             gain=gain,
-            circuits=[e for e in standing if e.term not in by_regions],
+            standing=[e for e in standing if e.term not in by_regions],
             explained=list(by_regions.values()),
             explanations=explanations,
             blocks=[e for e in estimates if e.family == "blocks" and e.p_corrected < alpha],
@@ -328,11 +333,26 @@ class _Grounds:
         return "neither" if self.nil and self.of_global and self.of_circuits else "undetermined"
 
     @property
+    def largest_block(self) -> float:
+        """Largest absolute residual change of the significant blocks."""
+        return max((abs(e.estimate) for e in self.blocks), default=0.0)
+
+    @property
     def is_widespread(self) -> bool:
         """Whether blocks changed by their own amounts, as much as is of interest."""
-        largest = max((abs(e.estimate) for e in self.blocks), default=0.0)
         rejects = bool(self.blocks) and self.heterogeneity.rejects_one_law(self.alpha)
-        return rejects and self.heterogeneity.is_of_interest(largest)
+        return rejects and self.heterogeneity.is_of_interest(self.largest_block)
+
+    @property
+    def circuits(self) -> list[Estimate]:
+        """Circuits that are claimed.
+
+        On heterogeneous ground, the few blocks that changed may be far from normally distributed,
+        and a circuit must then have changed more than each of them.
+        """
+        if not self.is_widespread:
+            return self.standing
+        return [e for e in self.standing if abs(e.estimate) > self.largest_block]
 
     @property
     def nil(self) -> bool:
@@ -343,9 +363,10 @@ class _Grounds:
         return uniform and not open_gain and all(e.rules_out(self.alpha) for e in tests)
 
     def not_claimed(self) -> tuple[str, ...]:
-        """Name the significant terms and circuits that are explained otherwise."""
-        gain = () if self.gain is None else (self.gain[0].term,)
-        return (*gain, *sorted({e.circuit for e in self.explained}))
+        """Name the significant terms and circuits that the verdict does not claim."""
+        claimed = [*self.circuits, *(() if self.is_widespread else self.hits)]
+        tests = [*self.of_global, *self.of_circuits]
+        return tuple(e.term for e in tests if e.p_corrected < self.alpha and e not in claimed)
 
     def remarks(self) -> list[str]:
         """Report what limits the claims about global terms and circuits."""
@@ -354,6 +375,13 @@ class _Grounds:
         claimed = {e.term for e in self.circuits}
         graded = [e for e in self.explanations if e.explains and e.circuit in claimed]
         out += [explanation_sentence(e, unit) for e in [*self.explained, *graded]]
+        smaller = [e for e in self.standing if e not in self.circuits]
+        if smaller:
+            rows = ", ".join(f"{e.term} {e.estimate:+.2f} {e.unit}" for e in smaller)
+            out.append(
+                f"Significant, but no larger than the change of the largest block: {rows}. On "
+                "heterogeneous ground such a change is not called circuit-specific."
+            )
         if self.heterogeneity.reason:
             out.append(
                 "Heterogeneity over networks was not tested: "
@@ -381,7 +409,11 @@ def _sentence(name: VerdictName, found: _Grounds, kind: FeatureKind) -> str:
     unit = found.of_circuits[0].unit if found.of_circuits else FISHER_Z
     law = one_law_sentence(found.heterogeneity, unit, found.alpha)
     parts = {
-        "undetermined": ["The data do not distinguish between the hypotheses.", *_open(found)],
+        "undetermined": [
+            "The data do not distinguish between the hypotheses.",
+            *_open(found),
+            _could_find(found),
+        ],
         "both": [
             f"{global_part} In addition, {circuit_part} relative to the prediction of the global "
             "model.",
@@ -398,6 +430,23 @@ def _sentence(name: VerdictName, found: _Grounds, kind: FeatureKind) -> str:
         ],
     }
     return " ".join(filter(None, parts[name]))
+
+
+def _could_find(found: _Grounds) -> str:
+    """State the smallest change of a circuit for which the study had sufficient power."""
+    tests = [e for e in found.of_circuits if e.se > 0 and e.sd > 0]
+    if not tests:
+        return ""
+    se, df, sd = np.array([(e.se, e.df, e.sd) for e in tests]).T
+    smallest = (detectable(se, df, found.alpha / len(tests), _REQUIRED_POWER) / sd).min()
+    most = max(tests, key=lambda e: e.n + e.n_control)
+    size = f"{most.n} participants"
+    if most.n_control:
+        size = f"{most.n} treated and {most.n_control} control participants"
+    return (
+        f"With {size}, the study had {_POWER_TEXT} power only for changes of a circuit by "
+        f"d = {smallest:.2f} or more (standard deviations of change between participants)."
+    )
 
 
 def _open(found: _Grounds) -> list[str]:
@@ -419,13 +468,15 @@ def _global_change(hits: Sequence[Estimate], kind: FeatureKind) -> str:
     features = "connections" if kind == "edge" else "regions"
     size = "their typical strength" if kind == "edge" else "their typical value"
     changes = []
-    laws = [e for e in hits if e.term != "average_change"]
-    for e in laws or hits:  # the average change is named only if its law is not known
+    laws = [e for e in hits if e.term not in ("average_change", "proportional_change")]
+    for e in laws or hits:  # a change is named only if its law is not known
         upwards = e.estimate > 0
         phrases = {
             "shift": f"{'an increase' if upwards else 'a decrease'} by a common amount (shift)",
             "average_change": f"{'an increase' if upwards else 'a decrease'} on average, which a "
             "common amount (shift) and the amplitude of the global signal may both explain",
+            "proportional_change": f"{'an increase' if upwards else 'a decrease'} in proportion to "
+            f"{size}, which a gain and the amplitude of the global signal may both explain",
             "gain": f"{'an increase' if upwards else 'a decrease'} in proportion to {size} (gain)",
             "normalisation": f"a change {'toward' if upwards else 'away from'} the reference group "
             "in proportion to their deviation from it (normalisation)",
@@ -484,7 +535,7 @@ def _reason(found: _Grounds, tests: list[Estimate]) -> str:
     if found.nil:
         return (
             "every effect is smaller than the smallest effect of interest (all equivalence tests "
-            f"p < {alpha:g}, with a power of at least {_REQUIRED_POWER:.0%} to find such an effect)"
+            f"p < {alpha:g}, with at least {_POWER_TEXT} power to find such an effect)"
         )
     if not any(np.isfinite(e.bound) for e in tests):
         return (

@@ -116,6 +116,8 @@ def estimate_text(row: Mapping[str, Any]) -> str:
     return f"{show(row.get('estimate'), sign=True)} {interval}{tail}"
 
 
+_MAX_BLOCKS = 6  # pairs of networks that are named; the figure and the table have all
+
 _HEADLINES = {
     "global": "The change is global",
     "circuit-specific": "The change is circuit-specific",
@@ -179,14 +181,43 @@ def answer(verdict: Mapping[str, Any], *, alpha: float) -> list[str]:
         {name: row for name, row in (verdict.get(key) or {}).items() if name not in other}
         for key in ("global", "circuits")
     )
-    out = [
-        f"{_global_words(term, row)}{versus} ({_evidence(row)})."
-        for term, row in terms.items()
-        if is_below(row, alpha)
-    ]
+    is_widespread = verdict.get("verdict") == "widespread"
+    # where no global law holds, networks are named instead of the coefficients of such a law
+    out = (
+        _block_words(verdict.get("blocks") or {}, versus, alpha)
+        if is_widespread
+        else [
+            f"{_global_words(term, row)}{versus} ({_evidence(row)})."
+            for term, row in _laws(terms, alpha).items()
+        ]
+    )
     hits = {name: row for name, row in circuits.items() if is_below(row, alpha)}
     out += [_circuit_words(name, row, versus) for name, row in hits.items()]
-    out += _absent_words(terms, circuits, hits, alpha)
+    out += _absent_words({} if is_widespread else terms, circuits, hits, alpha)
+    return out
+
+
+_TOTALS = ("average_change", "proportional_change")  # changes whose law is not known
+
+
+def _laws(terms: Mapping[str, Any], alpha: float) -> dict[str, Any]:
+    """Return the significant global terms; a change without a law only if no law is known."""
+    below = {term: row for term, row in terms.items() if is_below(row, alpha)}
+    return {term: row for term, row in below.items() if term not in _TOTALS} or below
+
+
+def _block_words(blocks: Mapping[str, Any], versus: str, alpha: float) -> list[str]:
+    """Name the networks that changed beyond the global model, largest first."""
+    below = {name: row for name, row in blocks.items() if is_below(row, alpha)}
+    ordered = sorted(below.items(), key=lambda item: -abs(number(item[1].get("estimate"))))
+    out = [
+        f"{name}: connections {'increased' if number(row.get('estimate')) > 0 else 'decreased'} "
+        f"by {show(abs(number(row.get('estimate'))))} Fisher z beyond the global model{versus} "
+        f"({_evidence(row)})."
+        for name, row in ordered[:_MAX_BLOCKS]
+    ]
+    if len(ordered) > _MAX_BLOCKS:
+        out.append(f"{len(ordered) - _MAX_BLOCKS} more pairs of networks changed beyond it.")
     return out
 
 
@@ -232,24 +263,26 @@ def _relation(p: object) -> str:
 
 def _global_words(term: str, row: Mapping[str, Any]) -> str:
     value = number(row.get("estimate"))
-    if term == "shift":
-        return (
-            "An average connection outside the predefined circuits changed by "
-            f"{show(value, sign=True)} Fisher z"
-        )
-    if term == "gain":
-        share = show(100 * value, 0, sign=True)
-        return f"Connections changed in proportion to their strength, by {share} %"
-    if term == "normalisation":
-        share = show(100 * value, 0)
-        return f"{share} % of the difference to the reference group was closed throughout the brain"
-    if term == "global_signal":
-        share = show(100 * math.expm1(value), 0, sign=True)
-        return (
-            "Connections changed in the pattern expected from another amplitude of the global "
-            f"signal (by {share} %), as after a change of drowsiness, breathing or sedation"
-        )
-    return f"Global {term}: {show(value, sign=True)} {row.get('unit') or ''}".rstrip()
+    if not math.isfinite(value):
+        return f"Global {term}: {MISSING}"
+    size, percent = show(value, sign=True), show(100 * value, 0, sign=True)
+    amplitude = show(100 * math.expm1(value), 0, sign=True)
+    either = "and the amplitude of the global signal may both explain"
+    words = {
+        "shift": f"An average connection outside the predefined circuits changed by {size} "
+        "Fisher z",
+        "average_change": f"Connections outside the predefined circuits changed by {size} Fisher z "
+        f"on average, which a common amount {either}",
+        "gain": f"Connections changed in proportion to their strength, by {percent} %",
+        "proportional_change": "Connections changed in proportion to their strength, by "
+        f"{percent} %, which a gain {either}",
+        "normalisation": f"{show(100 * value, 0)} % of the difference to the reference group was "
+        "closed throughout the brain",
+        "global_signal": "Connections changed in the pattern expected from another amplitude of "
+        f"the global signal (by {amplitude} %), as after a change of drowsiness, breathing or "
+        "sedation",
+    }
+    return words.get(term, f"Global {term}: {size} {row.get('unit') or ''}".rstrip())
 
 
 _PREDICTED = {"increase": 1, "decrease": -1}

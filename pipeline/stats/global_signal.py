@@ -207,7 +207,7 @@ def global_signal_effect(z: Floats) -> Floats:
     """
     r = np.tanh(np.clip(z, -_LARGEST_Z, _LARGEST_Z))
     rows, total, n_regions = _row_sums(r)
-    rho = rows / np.sqrt(np.maximum(total, n_regions))[..., None]
+    rho = rows / np.sqrt(np.maximum(np.maximum(total, n_regions), 1.0))[..., None]
     i, j = edge_ends(rows.shape[-1])
     out = rho[..., i]
     out *= rho[..., j]

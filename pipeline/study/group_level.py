@@ -64,6 +64,8 @@ __all__ = [
     "run_group",
 ]
 
+_PARTIAL = {"global_signal": "its effect on partial correlations is not known"}
+
 
 class GroupFiles(NamedTuple):
     """Paths of the files that `run_group` writes."""
@@ -538,7 +540,9 @@ def _fit(context: Context, strategy: str) -> Fitted:
         sesoi_d=design.sesoi_d,
         sesoi_gain=design.sesoi_gain,
         sesoi_share=design.sesoi_share,
+        sesoi_tau=design.sesoi_tau,
         primary=context.primary(),
+        without=_PARTIAL if context.settings.estimator == "partial" else {},
     )
     rng = np.random.default_rng(design.seed)
     networks = [region.network for region in atlas.regions]

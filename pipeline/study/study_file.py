@@ -75,6 +75,10 @@ STUDY_KEYS: dict[str, dict[str, tuple[type | tuple[type, ...], str]]] = {
         ),
         "sesoi_gain": ((int, float), "smallest gain of interest, proportion"),
         "sesoi_share": ((int, float), "smallest normalisation of interest, share"),
+        "sesoi_tau": (
+            (int, float),
+            "smallest heterogeneity of interest, standard deviation over networks, Fisher z",
+        ),
     },
     "tests": {
         "n_permutations": (int, "number of permutations"),
@@ -154,6 +158,9 @@ class Design:
     sesoi_gain, sesoi_share : float
         Smallest gain of interest, as a proportion of typical connectivity, and smallest
         normalisation of interest, as a share of the deviation from the reference group.
+    sesoi_tau : float
+        Smallest heterogeneity of interest: standard deviation over pairs of networks of their
+        change beyond the global model, in Fisher z.
     n_permutations, seed : int
         Number of permutations, and seed of their random number generator.
     alpha : float
@@ -200,6 +207,7 @@ class Design:
     sesoi_d: float = _SESOI_D
     sesoi_gain: float = 0.15
     sesoi_share: float = 0.25
+    sesoi_tau: float = 0.02
     n_permutations: int = 5000
     seed: int = 20260101
     alpha: float = 0.05
@@ -370,7 +378,7 @@ class Design:
             raise DesignError(
                 f"alpha = {self.alpha:g} is not a valid error rate; use for example 0.05"
             )
-        for name in ("sesoi_z", "sesoi_d", "sesoi_gain", "sesoi_share"):
+        for name in ("sesoi_z", "sesoi_d", "sesoi_gain", "sesoi_share", "sesoi_tau"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise DesignError(

@@ -73,8 +73,42 @@ def test_a_crossover_of_nine_participants(crossover):
     content = tables.read_json(crossover / "out/group/verdict.json")
     assert content["n"]["treated"] == 9
     assert not any("no control arm" in text for text in content["warnings"])
-    shift = content["global"]["shift"]["estimate"]
-    assert shift == pytest.approx(0.048, abs=0.004)  # background; all edges: .0484 + .0012
+    terms = content["global"]
+    average = terms["average_change"]["estimate"]
+    assert average == pytest.approx(0.048, abs=0.004)  # background; all edges: .0484 + .0012
+    # not the pattern of a larger global signal, so that the shift stays
+    assert terms["shift"]["estimate"] == pytest.approx(0.058, abs=0.015)
+    signal = terms["global_signal"]
+    assert signal["ci_low"] < 0 < signal["ci_high"]
+    assert abs(signal["estimate"]) < 0.1
+
+
+def test_global_terms_are_refused_after_regression_of_the_global_signal(tmp_path):
+    """The mean of all regions is regressed out of the published series; nothing declares it."""
+    data = tmp_path / "series"
+    for source in DATA.rglob("*"):
+        target = data / source.relative_to(DATA)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not source.name.endswith("_timeseries.tsv"):
+            if source.is_file():
+                target.write_bytes(source.read_bytes())
+            continue
+        names, series = tables.read_series(source)
+        series = series - series.mean(axis=0)
+        mean = series.mean(axis=1)
+        series -= np.outer(mean, mean @ series / (mean @ mean))
+        np.savetxt(target, series, delimiter="\t", header="\t".join(names), comments="")
+    (tmp_path / "study.toml").write_text(
+        '[sessions]\nbaseline = "psilocybinpre"\nfollowup = "psilocybinpost"\n'
+    )
+    words = (data, tmp_path / "out", "group", "-w", tmp_path / "work")
+    words = (*words, "--study", tmp_path / "study.toml", "--atlas", data / "atlas-AAL90_dseg.tsv")
+    assert run(*words) == EXIT_OK
+    content = tables.read_json(tmp_path / "out/group/verdict.json")
+    assert content["global_signal"]["removed"] is True
+    assert content["global"] == {}
+    assert content["verdict"] not in ("global", "both", "neither")
+    assert any("Global terms were therefore not tested" in text for text in content["warnings"])
 
 
 def test_split_halves_of_real_runs_give_no_effect_at_the_nominal_rate(crossover, capsys):

@@ -73,9 +73,38 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
     )
     calibrate.add_argument(
         "--table",
-        choices=("truths", "hard", "large"),
+        choices=("truths", "hard", "large", "outside"),
         default="truths",
-        help="scenarios: planted effects; difficult cases; planted effects with 100 participants",
+        help=(
+            "scenarios: planted effects; difficult cases; planted effects with 100 participants; "
+            "effects and designs outside the model, in series of another generator"
+        ),
+    )
+    calibrate.add_argument(
+        "--arms",
+        type=int,
+        choices=(1, 2),
+        default=None,
+        help="with --table outside: only studies with this number of arms; default: both",
+    )
+    calibrate.add_argument(
+        "--rows",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="with --table outside: only these rows, named as in docs/calibration.md",
+    )
+    calibrate.add_argument(
+        "--series",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help=(
+            "with --table outside: plant the effects in these measured regional series, with "
+            "visits exchanged at random (a BIDS derivative, or folders of files of the CONN "
+            "toolbox)"
+        ),
     )
     calibrate.add_argument(
         "--studies",

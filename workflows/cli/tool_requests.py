@@ -1,5 +1,6 @@
 """Frozen requests of the tools, which are all commands except the BIDS App and slurm."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,7 +103,7 @@ class CalibrateRequest:
         Input and output folders of the analysed study; None for simulated studies.
     study : Path or None
         Study file of the analysed study.
-    table : {"truths", "hard", "large"}
+    table : {"truths", "hard", "large", "outside"}
         Scenarios of the simulated studies.
     studies : int
         Number of studies in each row of the table.
@@ -110,6 +111,13 @@ class CalibrateRequest:
         Number of permutations of each test.
     seed : int
         Seed of the random number generator.
+    arms : {1, 2} or None
+        With the table ``outside``, number of arms of the studies; None for both.
+    rows : sequence of str
+        With the table ``outside``, rows to compute; empty for all.
+    series : sequence of Path
+        With the table ``outside``, measured series in which effects are planted; empty for
+        simulated series.
     """
 
     bids_dir: Path | None
@@ -119,6 +127,9 @@ class CalibrateRequest:
     studies: int
     n_permutations: int
     seed: int
+    arms: int | None = None
+    rows: Sequence[str] = ()
+    series: Sequence[Path] = ()
 
 
 @dataclass(frozen=True, slots=True)

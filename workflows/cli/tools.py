@@ -250,7 +250,8 @@ def calibrate(request: CalibrateRequest) -> int:
     Raises
     ------
     InputError
-        If an input folder is named without an output folder.
+        If an input folder is named without an output folder, an option belongs to another table, or
+        measured series cannot be used.
     """
     from circuitshift.pipeline.model.analyse import Rules  # noqa: PLC0415
     from circuitshift.pipeline.validation.calibration import (  # noqa: PLC0415
@@ -260,6 +261,7 @@ def calibrate(request: CalibrateRequest) -> int:
     )
     from circuitshift.pipeline.validation.simulate.scenarios import TABLES  # noqa: PLC0415
 
+    _refuse_options_of_other_tables(request)
     rules = Rules(n_permutations=request.n_permutations)
     options: dict[str, Any] = {
         "n_studies": request.studies,
@@ -267,6 +269,8 @@ def calibrate(request: CalibrateRequest) -> int:
         "rules": rules,
         "n_procs": os.cpu_count() or 1,
     }
+    if request.table == "outside" and request.bids_dir is None:
+        return _calibrate_outside(request, options)
     rows: list[CalibrationRow] = []
     if request.bids_dir is None:
         new_rows = calibration_table(TABLES[request.table], **options)
@@ -283,6 +287,40 @@ def calibrate(request: CalibrateRequest) -> int:
         rows.append(row)
         print(f"{row.name}: done", file=sys.stderr, flush=True)  # noqa: T201 - progress
     notify(markdown_table(rows))
+    return EXIT_OK
+
+
+def _refuse_options_of_other_tables(request: CalibrateRequest) -> None:
+    """Refuse options that would have no effect."""
+    given = {"--arms": request.arms, "--rows": request.rows, "--series": request.series}
+    unused = [name for name, value in given.items() if value]
+    if unused and (request.table != "outside" or request.bids_dir is not None):
+        raise InputError(
+            f"{' and '.join(unused)} can only be used with --table outside; add --table outside, "
+            "or omit the option"
+        )
+    if request.table == "outside" and request.bids_dir is not None:
+        raise InputError(
+            "--table outside cannot be combined with BIDS_DIR, whose study has a table of its own; "
+            "to plant effects in measured series, name them with --series"
+        )
+
+
+def _calibrate_outside(request: CalibrateRequest, options: dict[str, Any]) -> int:
+    """Print the table of effects outside the model, one row as soon as it is available."""
+    from circuitshift.pipeline.validation.outside import table  # noqa: PLC0415 - this tool only
+    from circuitshift.pipeline.validation.outside.rows import select_rows  # noqa: PLC0415
+
+    source: table.Source = table.simulated
+    if request.series:
+        from circuitshift.pipeline.validation.outside.measured import read_pool  # noqa: PLC0415
+        from circuitshift.pipeline.validation.outside.plasmode import Plasmode  # noqa: PLC0415
+
+        source = Plasmode.of(read_pool(request.series))
+    names = select_rows(request.rows, arms=request.arms, measured=bool(request.series))
+    notify(table.HEAD.rstrip())
+    for row in table.outside_table(names, source=source, **options):
+        notify(table.markdown_row(row).rstrip())
     return EXIT_OK
 
 

@@ -37,7 +37,7 @@ def network_blocks(
     networks: Sequence[str] | None,
     background: Bools,
     features: FeatureSpace,
-    baseline: Floats,
+    typical: Floats,
 ) -> NetworkBlocks:
     """Divide the background into blocks.
 
@@ -50,8 +50,8 @@ def network_blocks(
         Features that belong to no hypothesised circuit.
     features : FeatureSpace
         Feature space of the study.
-    baseline : ndarray, shape (n_features,)
-        Mean baseline of the patients, from which clusters are formed if the networks give fewer
+    typical : ndarray, shape (n_features,)
+        Mean of all visits, from which clusters are formed if the networks give fewer
         than six blocks; NaN where it is unknown.
 
     Returns
@@ -67,11 +67,11 @@ def network_blocks(
         return NetworkBlocks(found, f"{kind} of the atlas")
     if features.kind == "region":
         return NetworkBlocks({}, f"the atlas has fewer than {MIN_BLOCKS} networks of regions")
-    clusters = cluster_regions(baseline, features)
+    clusters = cluster_regions(typical, features)
     found = _pairs(clusters, background, features)
     n = len({name for name in clusters if name})
     if len(found) >= MIN_BLOCKS:
-        text = f"pairs of {n} clusters of the mean baseline connectivity (Ward)"
+        text = f"pairs of {n} clusters of the mean connectivity of all visits (Ward)"
         return NetworkBlocks(found, f"{text}, because the atlas has too few networks")
     return NetworkBlocks(
         {},
@@ -103,14 +103,15 @@ def _pairs(
 
 
 def cluster_regions(
-    baseline: Floats, features: FeatureSpace, *, n_clusters: int = N_CLUSTERS
+    typical: Floats, features: FeatureSpace, *, n_clusters: int = N_CLUSTERS
 ) -> tuple[str, ...]:
-    """Assign regions to clusters with similar baseline connectivity.
+    """Assign regions to clusters with similar connectivity.
 
     Parameters
     ----------
-    baseline : ndarray, shape (n_edges,)
-        Mean baseline of each edge; NaN where it is unknown.
+    typical : ndarray, shape (n_edges,)
+        Mean of each edge; NaN where it is unknown. The mean of the baseline alone would collect
+        edges that are strong at baseline by chance.
     features : FeatureSpace
         Edges of the study.
     n_clusters : int
@@ -134,7 +135,7 @@ def cluster_regions(
     n = features.n_regions
     matrix = np.full((n, n), np.nan)
     first, second = features.ends
-    matrix[first, second] = matrix[second, first] = baseline
+    matrix[first, second] = matrix[second, first] = typical
     known = np.isfinite(matrix)
     usable = known.any(axis=1)
     k = min(n_clusters, int(usable.sum()) // 5)
@@ -143,6 +144,8 @@ def cluster_regions(
     mean = np.where(known, matrix, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     profile = np.where(known, matrix - mean[:, None], 0.0)[usable]
     profile /= np.maximum(np.linalg.norm(profile, axis=1, keepdims=True), 1e-12)
+    if len(np.unique(profile.round(9), axis=0)) < k:  # too few different profiles
+        return ("",) * n
     labels = AgglomerativeClustering(k, linkage="ward").fit(profile).labels_
     order = np.argsort(-np.bincount(labels, minlength=k), kind="stable")
     rank = np.empty(k, int)

@@ -247,7 +247,7 @@ class _Model:
         tau = moment_tau(
             estimate[..., : self.n_blocks], variance[..., : self.n_blocks], self.errors
         )
-        own = variance[..., self.n_blocks :]
+        own = np.maximum(variance[..., self.n_blocks :], 1e-100)  # constant values
         total = own + self.multiple * tau.value[..., None]
         # where tau^2 is estimated as 0, T is the t of the circuit alone
         uncertain = np.where(tau.value > 0, tau.variance, 0.0)[..., None]

@@ -1,26 +1,20 @@
 """Sentences of the verdict about heterogeneity and rival explanations."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from circuitshift.pipeline.model.heterogeneity.summary import Explanation, Heterogeneity
-
-if TYPE_CHECKING:
-    from circuitshift.pipeline.model.verdict import Estimate
+from circuitshift.pipeline.model.heterogeneity.summary import Explanation, Heterogeneity, Row
 
 __all__ = ["explanation_sentence", "gain_sentence", "one_law_sentence", "widespread_sentence"]
 
 _MAX_NAMED = 4  # blocks that a sentence names
 
 
-def widespread_sentence(
-    blocks: Sequence["Estimate"], heterogeneity: Heterogeneity, standing: str
-) -> str:
+def widespread_sentence(blocks: Sequence[Row], heterogeneity: Heterogeneity, standing: str) -> str:
     """Describe a change that differs between blocks.
 
     Parameters
     ----------
-    blocks : sequence of Estimate
+    blocks : sequence of Row
         Blocks with a significant residual change; at least one.
     heterogeneity : Heterogeneity
         Variation over blocks.
@@ -96,14 +90,14 @@ def _tau(heterogeneity: Heterogeneity, unit: str, *, start: str = "Blocks") -> s
     )
 
 
-def gain_sentence(over_all: "Estimate", within: "Estimate") -> str:
+def gain_sentence(over_all: Row, within: Row) -> str:
     """Explain why a significant gain is not claimed.
 
     Parameters
     ----------
-    over_all : Estimate
+    over_all : Row
         Gain over all background features.
-    within : Estimate
+    within : Row
         Gain from differences within blocks.
 
     Returns

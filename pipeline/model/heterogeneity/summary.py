@@ -2,18 +2,54 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from circuitshift.pipeline.model.verdict import Estimate
-
-__all__ = ["Explanation", "Heterogeneity", "explanations_of"]
+__all__ = ["Explanation", "Heterogeneity", "Row", "explanations_of"]
 
 ExplanationKind = Literal["regional", "graded", "quality"]
 
 _MIN_SHARE = 0.5  # share of a circuit's change that an explanation must predict
+
+
+class Row(Protocol):
+    """Describe what is read of a row of tests.tsv.
+
+    `circuitshift.pipeline.model.verdict.Estimate` is such a row.
+    """
+
+    @property
+    def family(self) -> str:
+        """Family of the test."""
+
+    @property
+    def term(self) -> str:
+        """Circuit, block or global term."""
+
+    @property
+    def unit(self) -> str:
+        """Unit of the estimate."""
+
+    @property
+    def estimate(self) -> float:
+        """Estimate."""
+
+    @property
+    def se(self) -> float:
+        """Standard error."""
+
+    @property
+    def ci_low(self) -> float:
+        """Lower 95 % limit."""
+
+    @property
+    def ci_high(self) -> float:
+        """Upper 95 % limit."""
+
+    @property
+    def p(self) -> float:
+        """Permutation p of this test alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +173,14 @@ class Explanation:
     explains: bool
 
 
-def explanations_of(
-    estimates: Sequence["Estimate"], circuits: Sequence["Estimate"]
-) -> tuple[Explanation, ...]:
+def explanations_of(estimates: Sequence[Row], circuits: Sequence[Row]) -> tuple[Explanation, ...]:
     """Collect the rival explanations of circuits that changed.
 
     Parameters
     ----------
-    estimates : sequence of Estimate
+    estimates : sequence of Row
         All tests of the study.
-    circuits : sequence of Estimate
+    circuits : sequence of Row
         Tests of the circuits that changed.
 
     Returns

@@ -115,8 +115,10 @@ def moment_tau(estimate: Floats, variance: Floats, errors: BlockErrors) -> TauSq
     about 2 w^2 v^2 / (df - 2), is subtracted (exact for tau = 0, where s^2 / v has the mean
     df / (df - 2) of an F distribution).
     """
-    s2, v = np.square(estimate), np.asarray(variance, float)
-    k = errors.retained
+    # in units of the mean variance, because squares of very small or large variances overflow
+    unit = np.mean(variance, axis=-1, keepdims=True)
+    s2, v = np.square(estimate) / unit, np.asarray(variance, float) / unit
+    k, unit = errors.retained, unit[..., 0]
 
     def solve(weight: Floats) -> Floats:
         excess = weight * (s2 - v) - _covariance(weight * v, errors)
@@ -126,7 +128,7 @@ def moment_tau(estimate: Floats, variance: Floats, errors: BlockErrors) -> TauSq
     value = solve(1 / (v + first[..., None] * k))
     weight = 1 / (v + value[..., None] * k)
     spread = _spread(weight, v, value, errors) / (weight * k).sum(axis=-1) ** 2
-    return TauSquared(value, np.asarray(spread))
+    return TauSquared(np.asarray(value * unit), np.asarray(spread * unit**2))
 
 
 def _spread(weight: Floats, v: Floats, tau2: Floats, errors: BlockErrors) -> Floats:
@@ -178,7 +180,10 @@ def tau_interval(
     from scipy.optimize import brentq  # noqa: PLC0415 - half a second of import
     from scipy.special import chdtr  # noqa: PLC0415
 
-    s2, v, k = np.square(estimate), np.asarray(variance, float), errors.retained
+    # in units of the mean variance, because squares of very small or large variances overflow
+    unit = float(np.mean(variance))
+    s2, v = np.square(estimate) / unit, np.asarray(variance, float) / unit
+    k = errors.retained
 
     def below(tau2: float) -> float:
         """Return the probability of a smaller sum of squares than the observed one."""
@@ -196,8 +201,8 @@ def tau_interval(
         if below(0.0) <= wanted or largest == 0:
             limits.append(0.0)
         else:
-            root = brentq(lambda t, p=wanted: below(t) - p, 0.0, largest, xtol=1e-14, rtol=1e-10)
-            limits.append(float(np.sqrt(root)))
+            root = brentq(lambda t, p=wanted: below(t) - p, 0.0, largest, xtol=1e-12, rtol=1e-10)
+            limits.append(float(np.sqrt(root * unit)))
     return limits[0], limits[1]
 
 

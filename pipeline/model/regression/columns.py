@@ -15,6 +15,11 @@ __all__ = ["Columns", "choose_columns"]
 # Noise per signal in the squared norm of a column: with this much noise, the expected correlation
 # of the columns that two halves of the participants give is .2.
 _MOST_NOISE = 2.0
+_NO_CURVATURE = (
+    "its typical value is outside the central 99 % of the background, where the prediction needs "
+    "the curvature, which cannot be distinguished from noise"
+)
+_ROUNDING = 1e-10  # of the squared norm of a column
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +62,19 @@ def choose_columns(sample: CentredFeatures, group: Group, pooled: Equations) -> 
         this is asked only of the part that w explains.
     """
     withheld = dict(sample.withheld)
-    noisy = group.columns() * group.used
-    with_noise = noisy @ noisy.T
-    names, moments = pooled.names, pooled.moments[0]
+    check = _Reliability.of(group, pooled)
+    names = pooled.names
     chosen: tuple[str, ...] = ()
-
-    def is_reliable(name: str, given: tuple[str, ...]) -> bool:
-        at = [names.index(other) for other in (*given, name)]
-        block = np.ix_(at, at)
-        signal, both = _unexplained(moments[block]), _unexplained(with_noise[block])
-        return bool(signal > 0 and both - signal <= _MOST_NOISE * signal)
-
-    if "gain" in sample.without:
-        pass
-    elif is_reliable("m", chosen):
-        chosen = ("m",)
-    else:
-        withheld["gain"] = (
-            f"the typical values of the background {sample.features.plural} differ by no more than "
-            "noise"
-        )
+    if "gain" not in sample.without:
+        if check.is_reliable("m", chosen):
+            chosen = ("m",)
+        else:
+            withheld["gain"] = (
+                f"the typical values of the background {sample.features.plural} differ by no more "
+                "than noise"
+            )
     if "w" in names:
-        if is_reliable("w", chosen):
+        if check.is_reliable("w", chosen):
             chosen = (*chosen, "w")
         else:
             withheld["global_signal"] = (
@@ -88,18 +84,62 @@ def choose_columns(sample: CentredFeatures, group: Group, pooled: Equations) -> 
     if "d" in names:
         # whether d is reliable given m is the decision of the caller (`identify_deviation`)
         without_w = tuple(name for name in chosen if name != "w")
-        if is_reliable("d", without_w) and not is_reliable("d", chosen):
+        if check.is_reliable("d", without_w) and not check.is_reliable("d", chosen):
             withheld["normalisation"] = (
                 "the deviation from the reference has the pattern of a larger global signal"
             )
         else:
             chosen = (*chosen, "d")
-    for_parts = chosen
-    if "h" in names and "m" in chosen and _needs_curvature(sample, group, pooled, chosen):
-        for_parts = (*chosen, "h")
-    if "m" in chosen:
-        withheld |= _outside(sample, group)
-    return Columns(chosen, for_parts, withheld)
+    for_parts, circuits = _for_parts(sample, group, check, chosen)
+    return Columns(chosen, for_parts, withheld | circuits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reliability:
+    """Signal and noise of each column on the background, beyond other columns."""
+
+    names: tuple[str, ...]
+    unbiased: Floats  # moments without noise
+    with_noise: Floats
+    rounding: Floats  # what remains of equal values by rounding
+
+    @classmethod
+    def of(cls, group: Group, pooled: Equations) -> "_Reliability":
+        columns = group.columns() * group.used
+        with_noise = columns @ columns.T
+        total = np.diag(with_noise) + group.used.sum() * (pooled.offsets[0] ** 2).sum(axis=1)
+        return cls(pooled.names, pooled.moments[0], with_noise, _ROUNDING * total)
+
+    def is_reliable(
+        self, name: str, given: tuple[str, ...], *, most_noise: float = _MOST_NOISE
+    ) -> bool:
+        """Return whether noise is at most a multiple of the signal beyond the given columns."""
+        at = [self.names.index(other) for other in (*given, name)]
+        block = np.ix_(at, at)
+        signal, both = _unexplained(self.unbiased[block]), _unexplained(self.with_noise[block])
+        return bool(signal > self.rounding[at[-1]] and both - signal <= most_noise * signal)
+
+
+def _for_parts(
+    sample: CentredFeatures, group: Group, check: _Reliability, chosen: tuple[str, ...]
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Choose the columns of the prediction for circuits, and the circuits to withhold.
+
+    h is included when, beyond the other columns, it has more signal than noise on the background.
+    Where the strength of a circuit lies outside the central 99 % of the background, a linear
+    prediction would be wrong, and a loss of signal-to-noise would appear as a specific change. h is
+    then included even if it is less reliable; if it is not reliable at all, the circuit is
+    withheld.
+    """
+    if "m" not in chosen:
+        return chosen, {}
+    withheld = _far_outside(sample, group)
+    if "h" not in check.names:
+        return chosen, withheld
+    beyond = _beyond_centre(sample, group, set(withheld))
+    if check.is_reliable("h", chosen, most_noise=_MOST_NOISE if beyond else 1.0):
+        return (*chosen, "h"), withheld
+    return chosen, withheld | dict.fromkeys(beyond, _NO_CURVATURE)
 
 
 def _unexplained(moments: Floats) -> float:
@@ -113,24 +153,15 @@ def _unexplained(moments: Floats) -> float:
     return float(moments[-1, -1] - cross @ np.linalg.pinv(block) @ cross)
 
 
-def _needs_curvature(
-    sample: CentredFeatures, group: Group, pooled: Equations, chosen: tuple[str, ...]
-) -> bool:
-    """Return whether the prediction for circuits includes h.
-
-    h is included when, beyond the other columns, it has more signal than noise on the background.
-    It is also included, however noisy it is there, when the strength of a circuit lies outside the
-    central 99 % of the background: a linear prediction would be wrong for such a circuit, and a
-    loss of signal-to-noise would appear as a specific change.
-    """
-    at = [pooled.names.index(name) for name in (*chosen, "h")]
-    noisy = group.columns()[at] * group.used
-    signal = _unexplained(pooled.moments[0][np.ix_(at, at)])
-    if signal > 0.5 * _unexplained(noisy @ noisy.T) > 0:
-        return True
+def _beyond_centre(sample: CentredFeatures, group: Group, withheld: set[str]) -> list[str]:
+    """Find circuits whose strength lies outside the central 99 % of the background."""
     m = group.columns()[0]
     low, high = np.quantile(m[group.used], [0.005, 0.995])
-    return any(not low <= value <= high for value in _strengths(sample, group).values())
+    return [
+        name
+        for name, value in _strengths(sample, group).items()
+        if not low <= value <= high and name not in withheld
+    ]
 
 
 def _strengths(sample: CentredFeatures, group: Group) -> dict[str, float]:
@@ -140,7 +171,7 @@ def _strengths(sample: CentredFeatures, group: Group) -> dict[str, float]:
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def _outside(sample: CentredFeatures, group: Group) -> dict[str, str]:
+def _far_outside(sample: CentredFeatures, group: Group) -> dict[str, str]:
     """Find circuits whose strength is more than a standard deviation beyond all background."""
     m = group.columns()[0][group.used]
     # the mean coefficient of the fixed column returns m to the unit of the features

@@ -156,6 +156,8 @@ class Equations:
         Columns.
     moments : ndarray, shape (n_rows, n_columns, n_columns)
         Unbiased sums of products of columns over the used features.
+    pooled : ndarray, shape (1, n_columns, n_columns)
+        The same sums over pairs of all participants, without exclusion of anyone.
     cross : ndarray, shape (n_rows, n_columns, n_fixed)
         Sums of products of columns and fixed columns, which have no noise.
     gram : ndarray, shape (n_fixed, n_fixed)
@@ -178,6 +180,7 @@ class Equations:
 
     names: tuple[str, ...]
     moments: Floats
+    pooled: Floats
     cross: Floats
     gram: Floats
     rhs: Floats
@@ -206,20 +209,15 @@ class Equations:
             self,
             names=names,
             moments=self.moments[:, at][:, :, at],
+            pooled=self.pooled[:, at][:, :, at],
             cross=self.cross[:, at],
             rhs=self.rhs[:, at],
             offsets=self.offsets[:, at],
             column_means=self.column_means[:, at],
         )
 
-    def solve(self, fallback: Floats | None = None) -> tuple[Floats, Floats]:
+    def solve(self) -> tuple[Floats, Floats]:
         """Estimate the coefficients of the columns.
-
-        Parameters
-        ----------
-        fallback : ndarray, shape (n_columns, n_columns), optional
-            Moments to use, per feature of the fit, for participants whose own moments are not
-            positive definite, as can happen with few others.
 
         Returns
         -------
@@ -227,18 +225,30 @@ class Equations:
             Coefficients of the columns.
         rest : ndarray, shape (n_participants, n_fixed)
             Coefficients of the fixed columns; zero on the features used to residualise them.
+
+        Notes
+        -----
+        With few others, the moments of a participant can be nearly singular, or not positive
+        definite, by chance. The pooled moments then replace them. They contain the participant's
+        own baseline with a weight of 2 / n, which changes a slope by about that share of its
+        squared coefficient of variation.
         """
         k = len(self.names)
-        upper = np.concatenate([self.moments, self.cross], axis=2)
-        gram = np.broadcast_to(self.gram, (len(upper), *self.gram.shape))
-        lower = np.concatenate([self.cross.transpose(0, 2, 1), gram], axis=2)
-        matrix = np.concatenate([upper, lower], axis=1)
-        second = None
-        if fallback is not None:
-            second = matrix.copy()
-            second[:, :k, :k] = fallback
-        beta = solve(matrix, np.hstack([self.rhs, self.rhs_fixed]), second)
+        beta = solve(
+            self._with_fixed(self.moments),
+            np.hstack([self.rhs, self.rhs_fixed]),
+            self._with_fixed(self.pooled),
+        )
         return beta[:, :k], beta[:, k:]
+
+    def _with_fixed(self, moments: Floats) -> Floats:
+        """Join the moments of the columns and of the fixed columns."""
+        n_rows = len(self.cross)
+        moments = np.broadcast_to(moments, (n_rows, *moments.shape[1:]))
+        gram = np.broadcast_to(self.gram, (n_rows, *self.gram.shape))
+        upper = np.concatenate([moments, self.cross], axis=2)
+        lower = np.concatenate([self.cross.transpose(0, 2, 1), gram], axis=2)
+        return np.concatenate([upper, lower], axis=1)
 
     def beyond(self, slopes: Floats, rest: Floats) -> Floats:
         """Return the mean of each circuit and block beyond the prediction.
@@ -259,8 +269,8 @@ class Equations:
         return np.asarray(self.value_means - predicted - rest @ self.basis_means)
 
 
-def solve(matrix: Floats, rhs: Floats, fallback: Floats | None = None) -> Floats:
-    """Solve symmetric systems of equations by Cholesky factors where they are positive definite.
+def solve(matrix: Floats, rhs: Floats, fallback: Floats) -> Floats:
+    """Solve symmetric systems of equations by Cholesky factors.
 
     Parameters
     ----------
@@ -268,41 +278,47 @@ def solve(matrix: Floats, rhs: Floats, fallback: Floats | None = None) -> Floats
         Symmetric matrices; one row if all systems have the same matrix.
     rhs : ndarray, shape (n_systems, k)
         Right-hand sides.
-    fallback : ndarray, shape (n_rows, k, k), optional
-        Matrices to use in place of those that are not positive definite. Without them, or if they
-        are not positive definite either, the pseudoinverse is used.
+    fallback : ndarray, shape (n_rows, k, k)
+        Matrices to use in place of those that are not positive definite, or in which the part of a
+        column that the previous columns do not explain is less than half of that in `fallback`. If
+        `fallback` is not positive definite either, its pseudoinverse is used.
 
     Returns
     -------
     ndarray, shape (n_systems, k)
         Solutions.
     """
-    scale = 1 / np.sqrt(np.maximum(np.abs(np.einsum("ikk->ik", matrix)), 1e-300))
-    scaled = matrix * scale[:, :, None] * scale[:, None, :]
-    if _is_definite(scaled):
+    scale = 1 / np.sqrt(np.maximum(np.abs(np.einsum("ikk->ik", fallback)), 1e-300))
+    by = scale[:, :, None] * scale[:, None, :]
+    scaled, second = matrix * by, fallback * by
+    if _is_stable(scaled, second):
         return np.asarray(np.linalg.solve(scaled, (rhs * scale)[..., None])[..., 0] * scale)
     out = np.empty(np.broadcast_shapes(rhs.shape, scale.shape))
-    shared = len(matrix) == 1
     for row in range(len(matrix)):
-        at = slice(None) if shared else slice(row, row + 1)
-        one, by = scaled[row : row + 1], scale[row]
-        if fallback is not None and not _is_definite(one):
-            out[at] = solve(fallback[row : row + 1], rhs[at])
-        elif _is_definite(one):
-            out[at] = np.linalg.solve(one[0], (rhs[at] * by).T).T * by
+        at = slice(None) if len(matrix) == 1 else slice(row, row + 1)
+        one, other = scaled[row : row + 1], second[row : row + 1]
+        chosen = one if _is_stable(one, other) else other
+        right = rhs[at] * scale[row]
+        if _pivots(chosen) is None:
+            out[at] = right @ np.linalg.pinv(chosen[0], rcond=_SINGULAR) * scale[row]
         else:
-            out[at] = (rhs[at] * by) @ np.linalg.pinv(one[0], rcond=_SINGULAR) * by
+            out[at] = np.linalg.solve(chosen[0], right.T).T * scale[row]
     return out
 
 
-def _is_definite(matrix: Floats) -> bool:
-    """Return whether all of some matrices with a unit diagonal are safely positive definite."""
+def _is_stable(matrix: Floats, reference: Floats) -> bool:
+    """Return whether all pivots of matrices are at least half of those of reference matrices."""
+    found, expected = _pivots(matrix), _pivots(reference)
+    return found is not None and expected is not None and bool((found > 0.5 * expected).all())
+
+
+def _pivots(matrix: Floats) -> Floats | None:
+    """Return the pivots of matrices, or None if one of them is not safely positive definite."""
     try:
-        factor = np.linalg.cholesky(matrix)
+        pivots = np.einsum("ikk->ik", np.linalg.cholesky(matrix)) ** 2
     except np.linalg.LinAlgError:
-        return False
-    pivots = np.einsum("ikk->ik", factor)
-    return bool((pivots**2 > _SINGULAR).all())
+        return None
+    return pivots if bool((pivots > _SINGULAR).all()) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,16 +333,19 @@ class _Builder:
         group, frame = self.group, self.group.frame
         used, basis = group.used, frame.basis * group.used
         available = group.available.astype(float)
-        counts = np.maximum(frame.parts.sums(available), 1e-300)
+        n_available = frame.parts.sums(available)
+        counts = np.maximum(n_available, 1.0)
         means = self.linear_parts(available) / counts
         d = self.values.residual
         value_means = frame.parts.sums(d * available) / counts
-        value_means[:, counts * 2 <= frame.parts.sizes] = np.nan
+        value_means[:, ~(n_available * 2 > frame.parts.sizes)] = np.nan
         moments, cross, rhs = self.moments(), self.linear(basis), self.products(d)
-        offsets = self.offsets()
+        pooled, offsets = self.pooled(), self.offsets()
         if frame.healthy is not None:
             r = np.where(used, frame.healthy.mean, 0.0)
-            moments = self._with_deviation(moments, r)
+            moments = self._with_deviation(moments, self.linear(r[None])[..., 0])
+            all_columns = frame.sums.totals @ (r / np.maximum(frame.sums.count, 1.0))
+            pooled = self._with_deviation(pooled, all_columns[None])
             rhs = np.hstack([rhs, (d @ r)[:, None] - rhs[:, :1]])
             cross = _append(cross, basis @ r)
             r_means = frame.parts.sums(np.where(group.available, frame.healthy.mean, 0.0)) / counts
@@ -335,6 +354,7 @@ class _Builder:
         return Equations(
             names=frame.names,
             moments=moments,
+            pooled=pooled,
             cross=cross,
             gram=basis @ basis.T,
             rhs=rhs,
@@ -379,12 +399,22 @@ class _Builder:
         out = out + 2 * x @ (x * pairs).transpose(0, 2, 1)
         return np.asarray(out)
 
-    def _with_deviation(self, moments: Floats, r: Floats) -> Floats:
-        """Add the products of d = r - m and the other columns, and of d with itself."""
+    def pooled(self) -> Floats:
+        """Sum products of columns over pairs of all participants."""
+        count = self.group.frame.sums.count
+        pairs = np.zeros(count.size)
+        np.divide(1.0, count * (count - 1), out=pairs, where=self.group.used)
+        sums = self.group.frame.sums
+        return np.asarray(((sums.totals * pairs) @ sums.totals.T - sums.squares @ pairs)[None])
+
+    def _with_deviation(self, moments: Floats, with_reference: Floats) -> Floats:
+        """Add the products of d = r - m and the other columns, and of d with itself.
+
+        `with_reference` holds the sums of products of the columns with r, shape (n_rows, n_kinds).
+        """
         frame = self.group.frame
         if frame.healthy is None:
             return moments
-        with_reference = self.linear(r[None])[..., 0]
         cross = with_reference - moments[:, :, 0]
         square = frame.healthy.square[self.group.used].sum() - with_reference[:, 0] - cross[:, 0]
         upper = np.concatenate([moments, cross[:, :, None]], axis=2)

@@ -27,10 +27,10 @@ from circuitshift.pipeline.model.regression.sums import (
 )
 from circuitshift.pipeline.stats.missing_values import column_mean
 
-__all__ = ["AVERAGE", "SLOPES", "Fit", "Responses"]
+__all__ = ["AVERAGE", "PROPORTIONAL", "SLOPES", "Fit", "Responses"]
 
-#: Name of the average change of the background, as a term.
-AVERAGE = "average_change"
+#: Terms of the model without w: the average change of the background, and its slope on m.
+AVERAGE, PROPORTIONAL = "average_change", "proportional_change"
 
 #: Order of the slopes of the full model.
 SLOPES = ("m", "h", "d", "w")
@@ -132,17 +132,20 @@ class Fit:
         """Global terms, in the order of the coefficients."""
         fixed, n = self.sample.fixed, int(self.has_shift)
         slopes = tuple(_TERM[name] for name in self._ordered)
-        return (*fixed[:n], *slopes, *(AVERAGE,) * self.has_average, *fixed[n:])
+        return (*fixed[:n], *slopes, *self.totals, *fixed[n:])
 
     @property
-    def has_average(self) -> bool:
-        """Whether the average change is a term of its own.
+    def totals(self) -> tuple[str, ...]:
+        """Terms of the model without w, if w is a column.
 
-        Where w is a column, the shift is the change at w = 0. The average change of the background
-        contains both, and is known more precisely than the shift and the amplitude of the global
-        signal are distinguished.
+        The columns 1, m and w are similar. The average change contains shift and amplitude of the
+        global signal, and the proportional change contains gain and amplitude. Both are known more
+        precisely than the laws are distinguished.
         """
-        return self.has_shift and "w" in self.columns.for_terms
+        if "w" not in self.columns.for_terms:
+            return ()
+        has_gain = "m" in self.columns.for_terms
+        return (AVERAGE,) * self.has_shift + (PROPORTIONAL,) * has_gain
 
     @property
     def _ordered(self) -> tuple[str, ...]:
@@ -210,13 +213,11 @@ class Fit:
             part = np.where(np.isfinite(values), values - mean, 0.0)
             found = self._estimate(self.group, Residuals(part, fixed - centre), None)
             out[rows] = np.hstack([found.terms, np.nan_to_num(found.parts)])
-        if self.has_average:  # no column of the regression enters it
-            out[:, self.terms.index(AVERAGE)] = 0.0
         return out
 
     def _estimate(self, group: Group, values: Residuals, own: Own | None) -> Responses:
         equations = group.equations(values, own)
-        beta, rest = self._solve(equations, self.columns.for_parts, group)
+        beta, rest = equations.take(self.columns.for_parts).solve()
         names = self.columns.for_parts
         if self.node_adjusted:
             adjusted = _Adjusted(self, group, equations.take(names), values)
@@ -225,41 +226,33 @@ class Fit:
             parts = equations.take(names).beyond(beta, rest)
         slopes = np.zeros((len(beta), len(SLOPES)))
         slopes[:, [SLOPES.index(name) for name in names]] = beta
-        return Responses(self._terms(equations, group), slopes, parts)
+        return Responses(self._terms(equations), slopes, parts)
 
-    def _solve(
-        self, equations: Equations, names: tuple[str, ...], group: Group
+    def _terms(self, equations: Equations) -> Floats:
+        """Estimate the global terms."""
+        n = int(self.has_shift)
+        fixed, beta = self._fixed_and_slopes(equations, self._ordered)
+        totals = np.empty((len(fixed), 0))
+        if self.totals:
+            without_w = tuple(name for name in self._ordered if name != "w")
+            other_fixed, other = self._fixed_and_slopes(equations, without_w)
+            slope = other[:, : int(PROPORTIONAL in self.totals)]
+            totals = np.hstack([other_fixed[:, :n], slope])
+        return np.hstack([fixed[:, :n], beta, totals, fixed[:, n:]])
+
+    def _fixed_and_slopes(
+        self, equations: Equations, names: tuple[str, ...]
     ) -> tuple[Floats, Floats]:
-        """Solve the equations for some columns."""
-        pooled = self.pooled.take(names).moments[0]
-        share = group.used.sum() / max(self.group.used.sum(), 1)
-        return equations.take(names).solve(pooled * share)
-
-    def _terms(self, equations: Equations, group: Group) -> Floats:
-        """Estimate the global terms; the shift is that at average background strength."""
-        names = self._ordered
-        beta, rest = self._solve(equations, names, group)
-        offsets = equations.take(names).offsets
+        """Estimate fixed coefficients and slopes; the shift is that at average strength."""
+        chosen = equations.take(names)
+        beta, rest = chosen.solve()
+        offsets = chosen.offsets
         if "m" in names and self.has_shift:
             # m is centred and the others are not, so that only their means change the shift
             offsets = offsets.copy()
             offsets[:, names.index("m"), 0] = 0.0
         fixed = equations.fixed + rest - (beta[:, None, :] @ offsets)[:, 0]
-        n = int(self.has_shift)
-        average = self._average(equations, group)
-        return np.hstack([fixed[:, :n], beta, average, fixed[:, n:]])
-
-    def _average(self, equations: Equations, group: Group) -> Floats:
-        """Return the change at average background strength, whatever its law.
-
-        Where all features are available, it is the mean change of the background. Otherwise, the
-        slope on m corrects it for the strength of the features that are missing.
-        """
-        if not self.has_average:
-            return np.empty((len(equations.fixed), 0))
-        names = tuple(name for name in ("m",) if name in self.columns.for_terms)
-        _, rest = self._solve(equations, names, group)
-        return equations.fixed[:, :1] + rest[:, :1]
+        return np.asarray(fixed), beta
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,8 +143,8 @@ def predictions(data: SecondaryData) -> SecondaryResult:
         If there are too few participants.
     """
     response = data.analysis.response
-    # the average change is a sum of other terms
-    left_out = ("distance", "average_change")
+    # the average and the proportional change are sums of other terms
+    left_out = ("distance", "average_change", "proportional_change")
     terms = [k for k, name in enumerate(response.terms) if name not in left_out]
     compared = compare_models(
         response.coefficients[:, terms], response.specific, treated=data.visits.treated

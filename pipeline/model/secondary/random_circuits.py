@@ -178,7 +178,7 @@ def residual_map(sample: CentredFeatures, response: Response, question: Question
         column_mean(block.residual for block in part.blocks())
         for part in (sample.baseline, sample.strong)
     )
-    columns = [m, h, np.zeros_like(m), np.zeros_like(m)]  # those of `Response.slopes`
+    columns = [m, h, np.zeros_like(m), np.zeros_like(m)]
     if len(sample.reference):
         columns[2] = column_mean(block.residual for block in sample.reference.blocks()) - m
     if sample.signal is not None:

@@ -162,6 +162,7 @@ def methods_group(verdict: Row, atlas: Atlas) -> StudyMethods:
         _measured(verdict, atlas),
         _participants_list(verdict),
         _model(verdict),
+        _heterogeneity(verdict),
         _inference(verdict),
     )
     text = " ".join(part for part in parts if part)
@@ -248,6 +249,22 @@ def _model(verdict: Row) -> str:
     )
 
 
+def _heterogeneity(verdict: Row) -> str:
+    """Describe how circuits were compared with the variation of change over networks."""
+    found = verdict.get("heterogeneity") or {}
+    if not found.get("n_blocks"):
+        return "Circuits were tested against 0." if found else ""
+    return (
+        f"Circuits were tested against the variation of change over {found['n_blocks']} blocks of "
+        f"background edges ({found['source']}): the variance of true change over blocks, estimated "
+        "by the method of moments (doi:10.1016/j.cct.2006.04.004), was added to the sampling "
+        "variance of each circuit. One global law for all blocks was tested by the maximum "
+        "statistic over blocks, and a gain was claimed only if it also held within blocks. "
+        "Heterogeneity was of interest from a standard deviation of "
+        f"{wording.show(found.get('smallest'), 3)} Fisher z."
+    )
+
+
 def _inference(verdict: Row) -> str:
     design = verdict["design"]
     directions = [f"{name} ({side})" for name, side in design.get("directions") or ()]
@@ -309,7 +326,8 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
         ),
         ("Participants", "Inclusion and exclusion criteria, consent, demographics, diagnosis", ""),
         ("Design", "Visits compared", _visits(design)),
-        ("Design", "Random assignment and blinding", ""),
+        ("Design", "Random assignment", _randomised(design)),
+        ("Design", "Blinding", ""),
         ("Design", "Sample size and its justification", _power(of_circuits)),
         ("Acquisition", "Scanner, sequence, repetition time, instructions", ""),
         ("Preprocessing", "Software and steps before denoising", ""),
@@ -361,6 +379,11 @@ def _visits(design: Row) -> str:
     if design.get("control_baseline"):
         words += f"; control: ses-{design['control_baseline']}, ses-{design['control_followup']}"
     return words
+
+
+def _randomised(design: Row) -> str:
+    stated = design.get("randomised")
+    return "" if stated is None else ("yes" if stated else "no")
 
 
 def _arms(verdict: Row) -> str:

@@ -179,11 +179,7 @@ def limits(verdict: Row) -> list[str]:
             "expectation and repeated scanning change connectivity as well."
         )
     else:
-        out.append(
-            "Cause: whether participants were assigned to the arms at random, and who was blinded, "
-            "is not recorded in the files. Without random assignment the arms may differ in other "
-            "respects."
-        )
+        out.append(_assignment((verdict.get("design") or {}).get("randomised")))
     if not n.get("reference"):
         out.append(
             "Normalisation: without a reference group it cannot be determined whether connectivity "
@@ -226,3 +222,23 @@ def limits(verdict: Row) -> list[str]:
         "nor cause, and group results do not apply to individual patients."
     )
     return out
+
+
+def _assignment(randomised: object) -> str:
+    """Say what the assignment of participants to the arms allows to conclude."""
+    if randomised is True:
+        return (
+            "Cause: the study file states that participants were assigned to the arms at random; "
+            "who was blinded is not recorded in the files."
+        )
+    if randomised is False:
+        return (
+            "Cause: participants were not assigned to the arms at random, so that the arms may "
+            "differ in other respects than treatment. Their changes were compared, without "
+            "adjustment for the baseline."
+        )
+    return (
+        "Cause: whether participants were assigned to the arms at random, and who was blinded, "
+        "is not recorded in the files. Without random assignment the arms may differ in other "
+        "respects, and adjustment for the baseline may be wrong."
+    )

@@ -1,6 +1,8 @@
 """The analysis of one study: verdicts of simulated truths, missing data, and regional features."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -298,3 +300,164 @@ def test_positions_of_edges_are_refused_for_regions() -> None:
     circuits = {"dmn": np.array([3, 40_000])}
     with pytest.raises(DesignError, match="feature space has 400 regions"):
         analyse(thickness_study(), circuits, rng=np.random.default_rng(0), rules=RULES)
+
+
+README = Path(__file__).resolve().parents[3] / "README.md"
+
+
+def test_the_example_of_the_readme_withholds_what_noise_cannot_show(capsys):
+    """The first version printed a gain of 73,482,165.997 Fisher z for independent noise."""
+    code = next(
+        part
+        for part in re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+        if "load_atlas" in part
+    )
+    names: dict[str, object] = {}
+    exec(code, names)
+    found = names["analysis"]
+    assert isinstance(found, Analysis)
+    rows = {(e.family, e.term): e for e in found.estimates}
+    for term in ("gain", "global_signal"):
+        assert np.isnan(rows["global", term].estimate)
+        assert rows["global", term].note == found.response.withheld[term]
+    estimates = [e for e in found.estimates if np.isfinite(e.estimate)]
+    assert max(abs(e.estimate) for e in estimates if e.unit == "Fisher z") < 0.1
+    assert found.verdict.verdict == "undetermined"
+    assert "Not tested: gain" in " ".join(found.verdict.warnings)
+    assert "undetermined" in capsys.readouterr().out
+
+
+FEW = Rules(n_permutations=99)
+SMALL = EdgeSpec(n_regions=60, n_treated=12, n_reference=0)
+
+
+def _analyse(
+    study: EdgeStudy, *, baseline: np.ndarray | None = None, followup: np.ndarray | None = None
+) -> Analysis:
+    visits = Visits(
+        study.baseline if baseline is None else baseline,
+        study.followup if followup is None else followup,
+        study.features,
+    )
+    return analyse(visits, study.circuits, rng=np.random.default_rng(0), rules=FEW)
+
+
+@pytest.mark.parametrize("n", [4, 5, 6])
+def test_few_participants_give_no_extreme_estimates(n: int) -> None:
+    for seed in range(6):
+        study = simulate_edges(Truth(), replace(SMALL, n_treated=n), np.random.default_rng(seed))
+        found = _analyse(study)
+        assert found.verdict.verdict != "neither"
+        for e in found.estimates:
+            if e.family in ("global", "specific") and e.unit == "Fisher z":
+                assert not abs(e.estimate) > 0.6, e
+    with pytest.raises(DesignError, match="3 participants have both visits"):
+        _analyse(simulate_edges(Truth(), replace(SMALL, n_treated=3), np.random.default_rng(0)))
+
+
+def test_a_circuit_outside_the_background_is_withheld_with_a_reason() -> None:
+    """The first version reported a standard error of 1.7 Fisher z for such a circuit."""
+    study = simulate_edges(Truth(), replace(SMALL, circuit_strength=1.4), np.random.default_rng(1))
+    found = _analyse(study)
+    row = next(e for e in found.estimates if e.family == "specific")
+    assert np.isnan(row.estimate)
+    assert "far outside the range of the background" in row.note
+    assert any(text.startswith("Not tested: circuit") for text in found.verdict.warnings)
+    assert found.verdict.verdict == "undetermined"
+
+
+def test_constant_columns_and_visits_do_not_stop_the_analysis() -> None:
+    study = simulate_edges(Truth(), SMALL, np.random.default_rng(1))
+    baseline, followup = study.baseline.copy(), study.followup.copy()
+    baseline[:, 700:760] = followup[:, 700:760] = 0.0
+    constant = _analyse(study, baseline=baseline, followup=followup)
+    assert constant.response.withheld == {}
+    assert np.isfinite(constant.response.coefficients).all()
+    assert np.isfinite(constant.response.specific).all()
+    same = _analyse(study, followup=study.baseline.copy())
+    assert not any(e.p_corrected < 0.05 for e in same.estimates)
+    moved = _analyse(study, followup=study.baseline + 0.1)
+    rows = {e.term: e.estimate for e in moved.estimates if e.family == "global"}
+    assert rows["shift"] == pytest.approx(0.1)
+    assert rows["gain"] == pytest.approx(0, abs=1e-9)
+    flat = _analyse(study, baseline=np.full_like(baseline, 0.2))
+    assert set(flat.response.withheld) == {"gain", "global_signal"}
+    baseline[0] = np.nan
+    assert np.isfinite(_analyse(study, baseline=baseline).response.specific[1:]).all()
+
+
+def test_regions_without_coordinates_keep_the_distance_term_of_the_others() -> None:
+    study = simulate_edges(Truth(), SMALL, np.random.default_rng(1))
+    centres = np.random.default_rng(0).normal(0, 40, (60, 3))
+    centres[[3, 9]] = np.nan
+    features = FeatureSpace.of_edges(60, centres_mm=centres)
+    visits = Visits(study.baseline, study.followup, features)
+    found = analyse(visits, study.circuits, rng=np.random.default_rng(0), rules=FEW)
+    assert "distance" in found.response.terms
+    assert "Distance term: not applied to 117 of 1770 edges" in " ".join(found.omitted)
+
+
+def test_terms_can_be_left_out_with_a_reason() -> None:
+    study = simulate_edges(Truth(), SMALL, np.random.default_rng(1))
+    visits = Visits(study.baseline, study.followup, study.features)
+    rules = Rules(n_permutations=99, without={"global_signal": "edges are partial correlations"})
+    found = analyse(visits, study.circuits, rng=np.random.default_rng(0), rules=rules)
+    assert found.response.terms == ("shift", "gain", "distance")
+    assert found.omitted[-1] == (
+        "Global signal: not part of the global model, because edges are partial correlations."
+    )
+    assert not any(e.term == "global_signal" for e in found.estimates)
+
+
+def test_blocks_without_networks_do_not_change_in_noise() -> None:
+    """Clusters of the baseline alone decrease afterwards (regression to the mean)."""
+    rng = np.random.default_rng(0)
+    n_rejected = 0
+    for _ in range(20):
+        z = rng.normal(0, 0.1, (2, 12, 1770))
+        visits = Visits(z[0], z[1], FeatureSpace.of_edges(60))
+        circuit = {"c": np.arange(30)}
+        found = analyse(visits, circuit, rng=rng, rules=FEW)
+        n_rejected += any(e.p_corrected < 0.05 for e in found.estimates if e.family == "blocks")
+    assert n_rejected <= 4  # P(X > 4 | 20, .05) < .003
+
+
+def test_change_scores_are_the_tests_of_the_verdict_without_adjustment() -> None:
+    study = simulate_edges(
+        Truth(specific=0.2), replace(QUIET, n_control=14), np.random.default_rng(5)
+    )
+    visits = Visits(study.baseline, study.followup, study.features, treated=study.treated)
+    found = {}
+    for randomised in (True, False):
+        analysis = analyse(
+            replace(visits, randomised=randomised),
+            {"dmn": study.circuit},
+            rng=np.random.default_rng(1),
+            rules=RULES,
+        )
+        found[randomised] = {(e.family, e.term): e for e in analysis.estimates}
+        assert (analysis.levels is not None) == randomised
+    assert not any(family.startswith("change scores") for family, _ in found[False])
+    for family in ("global", "specific"):
+        terms = [term for name, term in found[True] if name == family]
+        assert terms
+        for term in terms:
+            changes = found[True][f"change scores: {family}", term]
+            same = found[False][family, term]
+            assert changes.method == same.method
+            for name in ("estimate", "se", "df", "statistic", "bound", "sd"):
+                assert getattr(changes, name) == pytest.approx(getattr(same, name), nan_ok=True)
+            assert "adjusted for the baseline" in found[True][family, term].method
+
+
+def test_shift_and_gain_count_only_if_a_change_is_found_at_all() -> None:
+    first = ("global_signal", "average_change", "proportional_change")
+    for truth in (Truth(), Truth(shift=0.05), Truth(gain=0.2)):
+        found = _analyse(simulate_edges(truth, SMALL, np.random.default_rng(5)))
+        rows = {e.term: e for e in found.estimates if e.family == "global"}
+        assert tuple(rows) == ("shift", "gain", *first)
+        gate = min(rows[term].p_corrected for term in first)
+        for term in ("shift", "gain"):
+            assert rows[term].p_corrected >= max(gate, rows[term].p)
+    assert rows["proportional_change"].p_corrected < 0.05
+    assert rows["gain"].p_corrected < 0.05

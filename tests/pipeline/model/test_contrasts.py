@@ -534,3 +534,34 @@ def test_smallest_effects_of_interest_of_global_terms(term: str, expected: float
     assert Rules().smallest_effect(term, THREE) == pytest.approx(expected, nan_ok=True)
     stated = Rules(sesoi=0.08).smallest_effect(term, THREE)
     assert stated == (0.08 if term == "shift" else pytest.approx(expected, nan_ok=True))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [(), ("covariates",), ("motion_mm",), ("factor",), ("weights", "covariates", "motion_mm")],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("crossover", [False, True])
+def test_t_and_df_of_one_arm_equal_statsmodels(given: tuple, crossover: bool) -> None:
+    _, before, change = _random_trial()
+    z = np.zeros((28, 3))
+    more = {"control_baseline": z, "control_followup": z} if crossover else {}
+    visits = Visits(z, z, THREE, **{name: COLUMNS[name] for name in given}, **more)
+    question = questions_of(visits)[0]
+    tests = FamilyTest(question, RULES, np.random.default_rng(0)).family(
+        _labels(2), change, baseline=before
+    )
+    x = [np.ones(28)]
+    if "covariates" in given:
+        x += list((COLUMNS["covariates"] - COLUMNS["covariates"].mean(axis=0)).T)
+    if "motion_mm" in given:  # the mean change at unchanged motion
+        x.append(COLUMNS["motion_mm"])
+    if "factor" in given:
+        x.append(COLUMNS["factor"] - 0.5)
+    weights = COLUMNS["weights"] if "weights" in given else np.ones(28)
+    for k, e in enumerate(tests):
+        fit = sm.WLS(change[:, k], np.column_stack(x), weights=weights).fit()
+        assert e.estimate == pytest.approx(fit.params[0])
+        assert e.statistic == pytest.approx(fit.tvalues[0])
+        assert e.df == pytest.approx(fit.df_resid)
+        assert "adjusted for the baseline" not in e.method

@@ -302,8 +302,14 @@ def test_the_amplitude_of_the_global_signal_is_recovered(amplitude: float) -> No
         features=FeatureSpace.of_edges(60),
     )
     response = global_response(sample, with_deviation=False)
-    assert response.terms == ("shift", "gain", "global_signal", "average_change")
-    shift, gain, signal, average = response.coefficients.mean(axis=0)
+    assert response.terms == (
+        "shift",
+        "gain",
+        "global_signal",
+        "average_change",
+        "proportional_change",
+    )
+    shift, gain, signal, average, proportional = response.coefficients.mean(axis=0)
     assert average == pytest.approx((after - before)[:, sample.background].mean())
     # the global signal of the model also contains the networks, so that its amplitude grows less
     assert 0.6 < signal / np.log(amplitude) < 1.1
@@ -311,6 +317,7 @@ def test_the_amplitude_of_the_global_signal_is_recovered(amplitude: float) -> No
     assert abs(shift) < 0.25 * mean_change
     assert abs(response.specific.mean()) < 0.25 * mean_change
     without = global_response(sample.excluding(NO_SIGNAL), with_deviation=False)
+    assert without.coefficients.mean(axis=0) == pytest.approx([average, proportional])
     assert abs(without.coefficients[:, 0].mean()) > 0.9 * mean_change
     assert abs(gain) < 0.1
 
@@ -430,7 +437,7 @@ def test_blocks_are_computed_as_circuits_are(study: EdgeStudy) -> None:
     np.testing.assert_allclose(response.specific, without.specific)
     np.testing.assert_allclose(response.coefficients, without.coefficients)
     assert np.isnan(without.block_gain).all()
-    assert len(response.excess_variance(np.full(12, 1 / 12))) == 6 + 1 + len(sample.blocks)
+    assert len(response.excess_variance(np.full(12, 1 / 12))) == 7 + 1 + len(sample.blocks)
 
 
 def test_gain_within_blocks_ignores_changes_of_whole_blocks() -> None:

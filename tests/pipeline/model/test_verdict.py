@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from circuitshift.pipeline.model.deviation import Deviation
+from circuitshift.pipeline.model.heterogeneity.summary import Heterogeneity
 from circuitshift.pipeline.model.verdict import Estimate, Verdict, decide
 
 IDENTIFIED = Deviation(identified=True, reason="")
@@ -189,3 +191,130 @@ def test_a_deviation_that_is_not_identified_is_explained() -> None:
     deviation = Deviation(identified=False, reason="there is no reference group")
     result = verdict_of(estimate("global", 0.5, 0.5), deviation=deviation)
     assert result.warnings == ("Normalisation was not tested: there is no reference group.",)
+
+
+HETEROGENEOUS = Heterogeneity("pairs of networks", 20, 0.03, 0.02, 0.05, 0.045, 0.03, 0.01, 0.02)
+UNIFORM = replace(HETEROGENEOUS, tau=0.0, ci_low=0.0, ci_high=0.01, upper=0.009, p=0.4)
+
+
+@pytest.mark.parametrize("p_global", [0.01, 0.5])
+@pytest.mark.parametrize("p_circuit", [0.01, 0.5])
+def test_heterogeneity_of_interest_is_widespread_whatever_else_is_significant(
+    p_global: float, p_circuit: float
+) -> None:
+    rows = [
+        estimate("global", p_global, 0.5, term="shift"),
+        estimate("specific", p_circuit, 0.5, term="dmn", estimate=0.15),
+        estimate("blocks", 0.01, 0.5, term="Vis"),
+    ]
+    result = verdict_of(*rows, heterogeneity=HETEROGENEOUS)
+    assert result.verdict == "widespread"
+    assert ("shift" in result.not_claimed) == (p_global < 0.05)
+    assert result.reason.startswith("blocks: Vis +0.100")
+    assert ("On this heterogeneous ground, dmn increased" in result.sentence) == (p_circuit < 0.05)
+
+
+def test_heterogeneity_below_the_bound_leaves_one_law() -> None:
+    rows = [
+        estimate("global", 0.01, 0.5, term="shift"),
+        estimate("specific", 0.5, 0.5, term="dmn"),
+        estimate("blocks", 0.01, 0.5, term="Vis", estimate=0.015),
+    ]
+    small = replace(HETEROGENEOUS, tau=0.008)
+    result = verdict_of(*rows, heterogeneity=small)
+    assert result.verdict == "global"
+    assert "One global law does not hold exactly" in result.sentence
+    rows[2] = replace(rows[2], estimate=0.05)
+    assert verdict_of(*rows, heterogeneity=small).verdict == "widespread"
+
+
+def test_a_gain_must_hold_within_blocks() -> None:
+    gain = estimate("global", 0.01, 0.5, term="gain", estimate=0.2)
+    circuit = estimate("specific", 0.5, 0.5, term="dmn")
+    for p, value, claimed in ((0.01, 0.2, True), (0.3, 0.2, False), (0.01, -0.2, False)):
+        within = estimate("global, within blocks", p, 0.5, term="gain", estimate=value)
+        result = verdict_of(gain, circuit, within, heterogeneity=UNIFORM)
+        assert result.verdict == ("global" if claimed else "undetermined")
+        assert result.not_claimed == (() if claimed else ("gain",))
+        assert any("A gain is not claimed" in w for w in result.warnings) != claimed
+
+
+def test_a_circuit_that_its_regions_explain_is_not_specific() -> None:
+    circuit = estimate("specific", 0.01, 0.5, term="dmn", estimate=-0.1)
+    part, rest = (
+        replace(
+            estimate(family, 0.01, 0.5, term="dmn", estimate=value),
+            se=0.02,
+            ci_low=value - 0.04,
+            ci_high=value + 0.04,
+        )
+        for family, value in (
+            ("specific, regional part", -0.08),
+            ("specific, node-adjusted", -0.02),
+        )
+    )
+    other = estimate("global", 0.5, 0.5, term="shift")
+    result = verdict_of(circuit, part, rest, other, heterogeneity=UNIFORM)
+    assert result.verdict == "undetermined"
+    assert result.not_claimed == ("dmn",)
+    assert "A change of dmn is not distinguishable from a change of its regions" in result.sentence
+    assert any("The change of dmn can be explained otherwise" in w for w in result.warnings)
+    graded = [replace(e, family=e.family.replace("regional", "graded")) for e in (part, rest)]
+    graded[1] = replace(graded[1], family="specific, graded rest")
+    result = verdict_of(circuit, *graded, other, heterogeneity=UNIFORM)
+    assert result.verdict == "circuit-specific"
+    assert any("graded along the principal gradient" in w for w in result.warnings)
+
+
+def test_neither_needs_the_exclusion_of_heterogeneity() -> None:
+    row = {"ci_low": -0.01, "ci_high": 0.01, "smallest_p": 0.001, "power": 0.9}
+    rows = [estimate("global", 0.5, 0.01, **row), estimate("specific", 0.5, 0.01, **row)]
+    assert verdict_of(*rows, heterogeneity=UNIFORM).verdict == "neither"
+    wide = replace(UNIFORM, upper=0.03)
+    assert verdict_of(*rows, heterogeneity=wide).verdict == "undetermined"
+
+
+def test_heterogeneity_that_was_not_tested_is_a_warning() -> None:
+    rows = [estimate("global", 0.5, 0.5), estimate("specific", 0.01, 0.5)]
+    result = verdict_of(*rows, heterogeneity=Heterogeneity.unknown("too few networks"))
+    assert result.verdict == "circuit-specific"
+    assert any("was not tested: too few networks." in w for w in result.warnings)
+
+
+def test_the_global_signal_is_named_with_its_other_causes() -> None:
+    row = estimate("global", 0.01, 0.5, term="global_signal", estimate=0.2, ci_low=0.1, ci_high=0.3)
+    sentence = verdict_of(row, estimate("specific", 0.5, 0.5)).sentence
+    assert "a larger global signal (amplitude +22%, 95 % CI 11% to 35%; drowsiness" in sentence
+
+
+def test_an_undetermined_study_states_what_it_could_have_found() -> None:
+    shared = {"df": 40.0, "n": 22, "n_control": 20}
+    rows = [
+        estimate("global", 0.5, 0.5, term="shift", se=0.01, sd=0.03, **shared),
+        estimate("specific", 0.5, 0.5, term="dmn", se=0.03, sd=0.09, **shared),
+        estimate("specific", 0.5, 0.5, term="tpn", se=0.05, sd=0.10, **shared),
+    ]
+    expected = (stats.t.isf(0.05 / 4, 40) + stats.t.ppf(0.8, 40)) * 0.03 / 0.09
+    result = verdict_of(*rows)
+    assert result.sentence == (
+        "The data do not distinguish between the hypotheses. With 22 treated and 20 control "
+        "participants, the study had 80 % power only for changes of a circuit by "
+        f"d = {expected:.2f} or more (standard deviations of change between participants)."
+    )
+    one_arm = [replace(row, n=19, n_control=0) for row in rows]
+    assert "With 19 participants, the study had" in verdict_of(*one_arm).sentence
+    found = verdict_of(*rows, estimate("specific", 0.001, 0.5, term="other"))
+    assert "80 % power" not in found.sentence
+    unknown = verdict_of(rows[0], replace(rows[1], sd=np.nan))
+    assert unknown.sentence == "The data do not distinguish between the hypotheses."
+
+
+def test_on_heterogeneous_ground_a_circuit_must_exceed_the_largest_block() -> None:
+    block = estimate("blocks", 0.01, 0.5, term="Vis", estimate=-0.12)
+    for value, claimed in ((0.1, False), (-0.14, True)):
+        circuit = estimate("specific", 0.01, 0.5, term="dmn", estimate=value)
+        result = verdict_of(circuit, block, heterogeneity=HETEROGENEOUS)
+        assert result.verdict == "widespread"
+        assert ("On this heterogeneous ground" in result.sentence) == claimed
+        assert result.not_claimed == (() if claimed else ("dmn",))
+        assert any("no larger than the change" in w for w in result.warnings) != claimed

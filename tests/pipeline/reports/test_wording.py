@@ -153,3 +153,55 @@ def test_global_terms_are_stated_in_their_unit():
     assert "by +12 %" in text
     assert "\N{MINUS SIGN}0.08 Fisher z" in text
     assert text.count("relative to the control arm") == 2
+
+
+def test_a_widespread_change_names_networks_instead_of_a_law():
+    blocks = {f"n{k}": row(0.01 * (k + 4), 0.001, 0.01) for k in range(8)}
+    blocks["quiet"] = row(0.3, 0.2, 0.5)
+    verdict = {
+        "verdict": "widespread",
+        "n": {},
+        "global": {"shift": row(0.2, 0.001, 0.01)},
+        "circuits": {"dmn": row(-0.2, 0.001, 0.01)},
+        "blocks": blocks,
+    }
+    text = " ".join(wording.answer(verdict, alpha=0.05))
+    assert text.startswith(
+        "n7: connections increased by 0.11 Fisher z beyond the global model (95 %"
+    )
+    assert "2 more pairs of networks changed" in text
+    assert "quiet" not in text
+    assert "average connection" not in text
+    assert "dmn: correlations decreased by 0.20" in text
+    assert wording.headline("widespread").startswith("The change is widespread")
+
+
+def test_terms_that_are_explained_otherwise_are_no_findings():
+    verdict = {
+        "verdict": "undetermined",
+        "n": {},
+        "not_claimed": ["gain", "dmn"],
+        "global": {"gain": row(0.2, 0.001, 0.01), "shift": row(0.0, 0.5, 0.9)},
+        "circuits": {"dmn": row(-0.2, 0.001, 0.01), "tpn": row(0.0, 0.5, 0.9)},
+    }
+    text = " ".join(wording.answer(verdict, alpha=0.05))
+    assert "proportion to their strength" not in text
+    assert "dmn" not in text
+    assert "No circuit-specific change was found" in text
+
+
+def test_the_amplitude_of_the_global_signal_is_a_percentage():
+    text = answer({}, {"global_signal": row(math.log(1.25), 0.001, 0.01)})
+    assert (
+        "another amplitude of the global signal (by +25 %), as after a change of drowsiness" in text
+    )
+
+
+def test_a_change_without_a_known_law_is_stated_only_if_no_law_is_known():
+    total = {"average_change": row(0.1, 0.001, 0.01), "proportional_change": row(0.2, 0.001, 0.01)}
+    text = answer({}, total)
+    assert "+0.10 Fisher z on average, which a common amount and the amplitude of the" in text
+    assert "by +20 %, which a gain and the amplitude of the global signal may both" in text
+    with_law = answer({}, total | {"gain": row(0.2, 0.001, 0.01)})
+    assert "may both explain" not in with_law
+    assert "Connections changed in proportion to their strength, by +20 %" in with_law

@@ -6,6 +6,8 @@ import pytest
 from circuitshift.pipeline.edges import edges
 from circuitshift.pipeline.stats.global_signal import (
     GlobalSignalDetection,
+    global_signal_effect,
+    global_signal_share,
     global_signal_status,
     global_signal_was_removed,
 )
@@ -125,3 +127,57 @@ def test_declarations_come_before_detection(declared, seen, removed, source, n_w
     assert len(found.warnings) == n_warnings
     if source == "differs":
         assert "of 1 runs and not of 1" in found.warnings[0]
+
+
+def _correlated(rng: np.random.Generator, n_regions: int = 20) -> np.ndarray:
+    series = rng.normal(size=(300, n_regions)) + rng.uniform(0.2, 1.5, n_regions) * rng.normal(
+        size=(300, 1)
+    )
+    return (series - series.mean(axis=0)) / series.std(axis=0)
+
+
+def test_the_effect_is_the_derivative_by_the_amplitude_of_the_mean_series() -> None:
+    """Numerical derivative: the projection of each series on the global signal is enlarged."""
+    x = _correlated(np.random.default_rng(0))
+    mean = x.mean(axis=1)
+    mean = mean / mean.std()
+    loading = x.T @ mean / len(mean)
+    step = 1e-5
+    up, down = (edges(x + s * np.outer(mean, loading)) for s in (step, -step))
+    found = global_signal_effect(edges(x))
+    np.testing.assert_allclose(found, (up - down) / (2 * step), rtol=1e-6, atol=1e-8)
+
+
+def test_the_share_is_the_variance_of_the_mean_series() -> None:
+    x = _correlated(np.random.default_rng(1))
+    expected = x.mean(axis=1).var() * x.shape[1]
+    assert global_signal_share(edges(x)[None])[0] == pytest.approx(expected, rel=1e-4)
+    independent = np.zeros((1, 190))
+    assert global_signal_share(independent)[0] == pytest.approx(1.0)
+    assert np.isnan(global_signal_share(np.full((1, 190), np.nan))[0])
+
+
+def test_missing_regions_leave_the_effect_of_the_others() -> None:
+    """Without a region, the effect is that of the matrix of the other regions."""
+    z = edges(_correlated(np.random.default_rng(2)))
+    of_last = np.triu_indices(20, 1)[1] == 19
+    found = global_signal_effect(np.where(of_last, np.nan, z))
+    assert np.isnan(found[of_last]).all()
+    np.testing.assert_allclose(found[~of_last], global_signal_effect(z[~of_last]))
+    # a single missing edge is taken to be the mean of the others of its region
+    one = z.copy()
+    one[0] = np.nan
+    other = global_signal_effect(one)
+    assert np.isnan(other[0])
+    assert np.abs(other[1:] - global_signal_effect(z)[1:]).max() < 0.02
+    assert np.isnan(global_signal_effect(np.full((2, 190), np.nan))).all()
+
+
+def test_the_effect_is_bounded_after_regression_of_the_global_signal() -> None:
+    x = _correlated(np.random.default_rng(3))
+    mean = x.mean(axis=1, keepdims=True)
+    regressed = x - mean * (x * mean).sum(axis=0) / (mean**2).sum()
+    z = edges(regressed)
+    assert global_signal_share(z[None])[0] < 0.1
+    assert np.abs(global_signal_effect(z)).max() < 0.5
+    assert np.isfinite(global_signal_effect(np.full(190, 9.0))).all()

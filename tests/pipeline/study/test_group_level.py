@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,14 @@ def test_the_seed_decides_the_permutations(study):
     assert len(first) > 1
     assert p_values(7) == first
     assert p_values(8) != first
+
+
+def test_partial_correlations_have_no_term_of_the_global_signal(study):
+    settings = replace(SETTINGS, estimator="partial")
+    sample = fit_study([study], stated(), settings)[1].analysis.sample
+    assert "partial correlations" in sample.without["global_signal"]
+    assert sample.signal is None
+    assert fit(study).analysis.sample.without == {}
 
 
 def test_a_saved_rating_excludes_a_participant(study):

@@ -46,6 +46,10 @@ def test_calibrate():
     own = request_of("calibrate", "in", "out", "--study", "s.toml", "--seed", 3)
     assert (own.bids_dir, own.output_dir, own.study) == (Path("in"), Path("out"), Path("s.toml"))
     assert own.seed == 3
+    outside = request_of("calibrate", "--table", "outside", "--rows", "hubs", "gain", "--arms", 2)
+    assert (list(outside.rows), outside.arms, list(outside.series)) == (["hubs", "gain"], 2, [])
+    measured = request_of("calibrate", "--table", "outside", "--series", "a", "b")
+    assert list(measured.series) == [Path("a"), Path("b")]
 
 
 def test_power():

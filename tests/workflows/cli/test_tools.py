@@ -1,12 +1,15 @@
 """Tools for simulation and planning: what they write and print, and their exit statuses."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.validation import calibration, calibration_own_data, power
+from circuitshift.pipeline.validation.outside import table
+from circuitshift.pipeline.validation.outside.rows import rows_of
 from circuitshift.pipeline.validation.simulate.scenarios import TABLES
 from circuitshift.workflows.cli import tools
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PARTIAL
@@ -135,6 +138,59 @@ def test_a_calibration_uses_the_requested_scenarios_or_study(tmp_path, monkeypat
 def test_a_calibration_needs_the_output_folder(tmp_path):
     with pytest.raises(InputError, match="OUTPUT_DIR is missing"):
         tools.calibrate(calibrate_request(tmp_path))
+
+
+def outside_request(**options):
+    fields = {"bids_dir": None, "output_dir": None, "study": None, "table": "outside"}
+    numbers = {"studies": 3, "n_permutations": 50, "seed": 9}
+    return CalibrateRequest(**fields | numbers | options)
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_rows_outside_the_model_are_printed_one_by_one(monkeypatch, capsys, measured):
+    calls = []
+
+    def rows(names, **options):
+        calls.append((names, options))
+        return iter(())
+
+    class Source:
+        of = staticmethod(lambda pool: ("source", pool))
+
+    monkeypatch.setattr(table, "outside_table", rows)
+    monkeypatch.setattr("circuitshift.pipeline.validation.outside.measured.read_pool", list)
+    monkeypatch.setattr("circuitshift.pipeline.validation.outside.plasmode.Plasmode", Source)
+    series = (Path("in"),) if measured else ()
+    assert tools.run_tool(outside_request(rows=("hubs",), series=series)) == EXIT_OK
+    ((names, options),) = calls
+    assert names == ("hubs",)
+    assert options["source"] == (("source", [Path("in")]) if measured else table.simulated)
+    assert (options["n_studies"], options["seed"]) == (3, 9)
+    assert capsys.readouterr().out == table.HEAD
+
+
+def test_all_rows_of_one_design_can_be_chosen(monkeypatch):
+    calls = []
+    monkeypatch.setattr(table, "outside_table", lambda names, **_: calls.append(names) or iter(()))
+    assert tools.calibrate(outside_request(arms=2)) == EXIT_OK
+    assert calls == [tuple(rows_of(2))]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"table": "hard", "arms": 1}, "--arms can only be used with --table outside"),
+        (
+            {"table": "hard", "rows": ("x",), "series": (Path("in"),)},
+            "--rows and --series can only",
+        ),
+        ({"bids_dir": Path("in")}, "cannot be combined with BIDS_DIR"),
+        ({"rows": ("hub",)}, "there is no row 'hub'"),
+    ],
+)
+def test_options_without_effect_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        tools.calibrate(outside_request(**options))
 
 
 def test_a_power_table_is_printed_and_written(tmp_path, monkeypatch, capsys):

@@ -15,8 +15,9 @@ def test_a_participant_with_an_extreme_value_is_named(study_of):
     specific[13, 1] = 5.0  # a control
     extreme = replace(data.analysis, response=replace(response, specific=specific))
     rows = influence_on_tests(replace(data, analysis=extreme)).tables["influence"]
-    assert {row["term"] for row in rows} == {"shift", "gain", "dmn", "tpn"} | (
-        {"normalisation", "global_signal"} & set(response.terms)
+    law = {"shift", "gain", "global_signal", "average_change", "proportional_change"}
+    assert {row["term"] for row in rows} == law | {"dmn", "tpn"} | (
+        {"normalisation"} & set(response.terms)
     )
     (tpn,) = [row for row in rows if row["term"] == "tpn"]
     assert (tpn["family"], tpn["participant_id"]) == ("specific", "sub-13")

@@ -96,3 +96,19 @@ def test_limitations_depend_on_the_design(verdict, included, omitted):
     text = " ".join(limits({"design": DESIGN} | verdict))
     assert included in text
     assert omitted not in text
+
+
+@pytest.mark.parametrize(
+    ("randomised", "expected"),
+    [
+        (True, "states that participants were assigned to the arms at random"),
+        (False, "were not assigned to the arms at random"),
+        (None, "is not recorded in the files"),
+    ],
+)
+def test_the_limits_depend_on_the_assignment_of_the_arms(randomised, expected):
+    verdict = {"n": {"treated": 9, "control": 9}, "design": DESIGN | {"randomised": randomised}}
+    (cause,) = [text for text in limits(verdict) if text.startswith("Cause")]
+    assert expected in cause
+    one_arm = limits(verdict | {"n": {"treated": 9}})
+    assert not any(expected in text for text in one_arm)

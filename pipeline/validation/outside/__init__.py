@@ -1,0 +1,1 @@
+"""Calibrate the tests on truths that lie outside the model, in simulated and in real series."""
