@@ -36,7 +36,7 @@ SLOPE_DIFFERENCE = "difference between the slopes of the arms"
 class _Variables:
     """The variables of one family, with their place in a response."""
 
-    kind: str  # global or circuit
+    kind: str  # global, circuit or secondary circuit
     labels: Labels
     values: Floats  # (n_participants, n_variables)
     shared: Shared
@@ -61,8 +61,8 @@ def moderators(data: SecondaryData) -> SecondaryResult:
     within sites if there are several. If the arms of the verdict are compared by analysis of
     covariance, each variable is adjusted for its baseline here as well. The family-wise error is
     controlled for each effect (slope, difference between slopes) and each kind of variable (global
-    terms, circuits): by the maximum statistic over the variables, and by Bonferroni's correction
-    over the moderators.
+    terms, primary circuits, secondary circuits): by the maximum statistic over the variables, and
+    by Bonferroni's correction over the moderators.
     """
     if not data.moderators:
         return SecondaryResult()
@@ -138,7 +138,7 @@ def _varies(values: Floats) -> bool:
 
 
 def _variables(data: SecondaryData) -> Iterator[_Variables]:
-    """Yield the global terms, unless the global signal was removed, and the circuits."""
+    """Yield the global terms, unless the global signal was removed, and two sets of circuits."""
     response = data.analysis.response
     removed = data.visits.global_signal_removed
     terms = [] if removed else [name for name in response.terms if name != "distance"]
@@ -147,9 +147,13 @@ def _variables(data: SecondaryData) -> Iterator[_Variables]:
         labels = _labels("global", tuple(terms), data)
         values = response.coefficients[:, at]
         yield _Variables("global", labels, values, Shared(response, at))
-    at = len(response.terms) + np.arange(len(response.circuits))
-    labels = _labels("circuit", response.circuits, data)
-    yield _Variables("circuit", labels, response.specific, Shared(response, at))
+    primary, secondary = data.rules.split(response.circuits)
+    for kind, circuits in (("circuit", primary), ("secondary circuit", secondary)):
+        at = np.array([response.circuits.index(name) for name in circuits], np.intp)
+        if circuits:
+            labels = _labels(kind, circuits, data)
+            shared = Shared(response, len(response.terms) + at)
+            yield _Variables(kind, labels, response.specific[:, at], shared)
 
 
 def _labels(kind: str, terms: tuple[str, ...], data: SecondaryData) -> Labels:
@@ -227,7 +231,7 @@ MODERATORS = SecondaryAnalysis(
                 "moderator": "Column of participants.tsv, or change of a score by session",
                 "effect": "Slope within arms, or difference between the slopes of the arms, "
                 "treated minus control, which is the interaction of treatment and moderator",
-                "kind": "global or circuit",
+                "kind": "global, circuit (primary) or secondary circuit",
                 "mean": "Mean of the moderator",
                 "sd": "Standard deviation of the moderator between participants",
                 "term": "Global term or circuit",

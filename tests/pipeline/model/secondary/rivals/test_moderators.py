@@ -131,6 +131,17 @@ def test_values_that_allow_no_test_are_explained(study_of):
     assert kinds == {"circuit"}  # global terms have no meaning after global signal regression
 
 
+def test_secondary_circuits_are_a_family_of_their_own(study_of):
+    data = study_of()
+    data = replace(data, rules=replace(data.rules, primary=("tpn",)))
+    dose = np.random.default_rng(7).normal(20, 5, 18)
+    rows = rows_of(with_values(data, 0.0, dose=dose), effect=SLOPE)
+    kinds = {row["term"]: row["kind"] for row in rows}
+    assert (kinds["tpn"], kinds["dmn"]) == ("circuit", "secondary circuit")
+    alone = [row for row in rows if row["kind"] != "global"]
+    assert all(row["p_corrected"] == row["p"] for row in alone)  # one circuit in each family
+
+
 def test_permutations_stay_within_sites(study_of):
     data = study_of()
     sites = np.arange(18) % 2
