@@ -241,6 +241,17 @@ class Equations:
         )
         return beta[:, :k], beta[:, k:]
 
+    def inverse(self) -> Floats:
+        """Invert the equations of one participant, or of participants with the same columns.
+
+        Returns
+        -------
+        ndarray, shape (n_columns + n_fixed, n_columns + n_fixed)
+            Matrix by which right-hand sides are multiplied to obtain `solve`.
+        """
+        k = len(self.names) + len(self.gram)
+        return solve(self._with_fixed(self.moments), np.eye(k), self._with_fixed(self.pooled))
+
     def _with_fixed(self, moments: Floats) -> Floats:
         """Join the moments of the columns and of the fixed columns."""
         n_rows = len(self.cross)

@@ -299,23 +299,20 @@ class _Adjusted:
         self, columns: Floats, start: tuple[Floats, Floats], *, times: int
     ) -> tuple[Floats, Floats]:
         """Alternate for participants with the same columns."""
-        names, used, basis = self.equations.names, self.group.used, self.fit.sample.basis
+        names, used = self.equations.names, self.group.used
         columns = columns[[self.group.frame.names.index(name) for name in names]]
         strength = columns[names.index("m")] if "m" in names else np.zeros(used.size)
         terms = RegionalTerms.of(strength, used, self.fit.sample.features)
-        edges = self.values.residual
-        inside, inside_basis = columns * used, basis * used
-        beta, rest = start
+        both = np.vstack([columns, self.fit.sample.basis])
+        inside, inverse = both * used, self.equations.inverse()
+        edges, coefficients = self.values.residual, np.hstack(start)
         for _ in range(times):
-            regional = terms.part(edges - beta @ columns - rest @ basis)
-            left = edges - regional
-            equations = replace(
-                self.equations, rhs=left @ inside.T, rhs_fixed=left @ inside_basis.T
-            )
-            beta, rest = equations.solve()
+            regional = terms.part(edges - coefficients @ both)
+            coefficients = (edges - regional) @ inside.T @ inverse
         available = self.group.available.astype(float)
         sums = self.group.frame.parts.sums
         removed = sums(regional * available) / np.maximum(sums(available), 1e-300)
+        beta, rest = np.split(coefficients, [len(names)], axis=1)
         return beta, self.equations.beyond(beta, rest) - removed
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from circuitshift.pipeline.model.heterogeneity.summary import Explanation
-from circuitshift.pipeline.model.regression.fit import AVERAGE
+from circuitshift.pipeline.model.regression.fit import AVERAGE, PROPORTIONAL
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.validation.outside.rows import Row
 
@@ -98,11 +98,11 @@ def claims_of(
     laws = _significant(estimates, "global", alpha) if verdict in _GLOBAL else {}
     for within in estimates:
         if within.family == "global, within blocks" and np.isfinite(within.p):
-            confirms = within.p < alpha and within.estimate * laws.get("gain", 0) > 0
-            if not confirms:
-                laws.pop("gain", None)
-    if len(laws) > 1:  # the average change is named only if its law is not known
-        laws.pop(AVERAGE, None)
+            for gain in ("gain", PROPORTIONAL):
+                if not (within.p < alpha and within.estimate * laws.get(gain, 0) > 0):
+                    laws.pop(gain, None)
+    named = {name: sign for name, sign in laws.items() if name not in (AVERAGE, PROPORTIONAL)}
+    laws = named or laws  # changes of the model without w are named only if their law is not known
     circuits = _significant(estimates, "specific", alpha) if verdict in _CIRCUITS else {}
     for e in explanations:
         if e.explains and e.kind != "graded":

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from circuitshift.pipeline.errors import InputError
-from circuitshift.pipeline.model.regression.fit import AVERAGE
+from circuitshift.pipeline.model.regression.fit import AVERAGE, PROPORTIONAL
 from circuitshift.pipeline.validation.outside.effects import (
     AmplitudesOfNetworks,
     Attenuation,
@@ -102,10 +102,12 @@ def circuit_changes(effect: Effect, world: World) -> dict[str, float]:
     return out
 
 
-_NONE = dict.fromkeys(("shift", "gain", "normalisation", "global_signal", AVERAGE), 0.0)
-_GAIN = {"gain": 0.2, "normalisation": 0.0, "global_signal": 0.0}
-_STRENGTH = frozenset({"shift", "gain", AVERAGE})  # a gain also shifts an edge of average strength
-_SIGNAL = frozenset({"global_signal", AVERAGE})
+_LAWS = ("shift", "gain", "normalisation", "global_signal")
+_TOTALS = frozenset({AVERAGE, PROPORTIONAL})  # changes of the model without w
+_NONE = dict.fromkeys((*_LAWS, *_TOTALS), 0.0)
+_GAIN = {"gain": 0.2, PROPORTIONAL: 0.2, "normalisation": 0.0, "global_signal": 0.0}
+_STRENGTH = _TOTALS | {"shift", "gain"}  # a gain also shifts an edge of average strength
+_SIGNAL = _TOTALS | {"global_signal"}
 
 
 def _null(design: Design | None = None, effect: Effect | None = None, *, real: bool = False) -> Row:

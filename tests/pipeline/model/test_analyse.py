@@ -422,6 +422,19 @@ def test_blocks_without_networks_do_not_change_in_noise() -> None:
     assert n_rejected <= 4  # P(X > 4 | 20, .05) < .003
 
 
+def test_shift_and_gain_count_only_if_a_change_is_found_at_all() -> None:
+    first = ("global_signal", "average_change", "proportional_change")
+    for truth in (Truth(), Truth(shift=0.05), Truth(gain=0.2)):
+        found = _analyse(simulate_edges(truth, SMALL, np.random.default_rng(5)))
+        rows = {e.term: e for e in found.estimates if e.family == "global"}
+        assert tuple(rows) == ("shift", "gain", *first)
+        gate = min(rows[term].p_corrected for term in first)
+        for term in ("shift", "gain"):
+            assert rows[term].p_corrected >= max(gate, rows[term].p)
+    assert rows["proportional_change"].p_corrected < 0.05
+    assert rows["gain"].p_corrected < 0.05
+
+
 def test_change_scores_are_the_tests_of_the_verdict_without_adjustment() -> None:
     study = simulate_edges(
         Truth(specific=0.2), replace(QUIET, n_control=14), np.random.default_rng(5)
@@ -448,16 +461,3 @@ def test_change_scores_are_the_tests_of_the_verdict_without_adjustment() -> None
             for name in ("estimate", "se", "df", "statistic", "bound", "sd"):
                 assert getattr(changes, name) == pytest.approx(getattr(same, name), nan_ok=True)
             assert "adjusted for the baseline" in found[True][family, term].method
-
-
-def test_shift_and_gain_count_only_if_a_change_is_found_at_all() -> None:
-    first = ("global_signal", "average_change", "proportional_change")
-    for truth in (Truth(), Truth(shift=0.05), Truth(gain=0.2)):
-        found = _analyse(simulate_edges(truth, SMALL, np.random.default_rng(5)))
-        rows = {e.term: e for e in found.estimates if e.family == "global"}
-        assert tuple(rows) == ("shift", "gain", *first)
-        gate = min(rows[term].p_corrected for term in first)
-        for term in ("shift", "gain"):
-            assert rows[term].p_corrected >= max(gate, rows[term].p)
-    assert rows["proportional_change"].p_corrected < 0.05
-    assert rows["gain"].p_corrected < 0.05

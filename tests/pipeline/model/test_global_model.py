@@ -222,16 +222,19 @@ def test_missing_strong_regions_do_not_bias_gain_or_circuits(n_missing: int) -> 
 
 @pytest.mark.slow
 def test_a_loss_of_signal_is_not_specific_in_small_samples() -> None:
-    """The curvature is used for circuits stronger than the background, even if it is noisy."""
-    spec = EdgeSpec(n_treated=12, n_reference=12, n_regions=60, circuit_strength=0.9)
-    hits = 0
+    """The curvature is used for circuits stronger than most of the background, even if noisy."""
+    spec = EdgeSpec(n_treated=12, n_reference=12, n_regions=60, circuit_strength=0.4)
+    hits = tested = 0
     for seed in range(60):
         rng = np.random.default_rng([5, seed])
         study = simulate_edges(Truth(attenuation=0.25), spec, rng)
         features = FeatureSpace.of_edges(60)
         visits = Visits(study.baseline, study.followup, features, reference=study.reference)
         found = analyse(visits, study.circuits, rng=rng, rules=Rules(n_permutations=199))
-        hits += any(e.p_corrected < 0.05 for e in found.estimates if e.family == "specific")
+        rows = [e for e in found.estimates if e.family == "specific"]
+        hits += any(e.p_corrected < 0.05 for e in rows)
+        tested += all(np.isfinite(e.p) for e in rows)  # others are far outside the background
+    assert tested > 45
     assert hits <= 7  # P(X > 7 | 60, .05) < .01
 
 

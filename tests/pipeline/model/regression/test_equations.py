@@ -112,6 +112,8 @@ def test_a_selection_of_columns_solves_the_smaller_equations(
     np.testing.assert_allclose(
         two.beyond(slopes, rest)[0, 0], found.value_means[0, 0] - predicted[0]
     )
+    rhs = np.hstack([two.rhs, two.rhs_fixed])
+    np.testing.assert_allclose((rhs @ two.inverse())[0], expected)
     none, fixed = found.take(()).solve()
     assert none.shape == (1, 0)
     np.testing.assert_allclose(fixed[0], np.linalg.solve(found.gram, found.rhs_fixed[0]))

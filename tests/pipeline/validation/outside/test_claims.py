@@ -63,6 +63,14 @@ def test_a_gain_is_claimed_only_if_it_holds_within_blocks():
         assert claims_of("global", (gain, within), 0.05).laws == laws
 
 
+def test_a_proportional_change_is_claimed_as_a_gain_is():
+    total = estimate("global", "proportional_change", 0.2, 0.01)
+    held, lost = (estimate("global, within blocks", "gain", 0.2, p) for p in (0.01, 0.3))
+    assert claims_of("global", (total, held), 0.05).laws == {"proportional_change"}
+    assert claims_of("global", (total, lost), 0.05).laws == set()
+    assert claims_of("global", (total, held, *ESTIMATES), 0.05).laws == {"shift"}
+
+
 def test_the_average_change_is_claimed_only_without_a_law():
     average = estimate("global", "average_change", 0.1, 0.01)
     assert claims_of("global", (average, *ESTIMATES), 0.05).laws == {"shift"}
