@@ -140,9 +140,7 @@ def analyse(
     deviation = identify_deviation(sample, rng)
     has_deviation = deviation.identified
     response = global_response(sample, with_deviation=has_deviation)
-    levels = None
-    if visits.adjusts_baseline:
-        levels = baseline_levels(sample, with_deviation=has_deviation)
+    levels, of_blocks = _levels(visits, sample, response)
     adjusted = adjusted_levels = None
     if not visits.features.reason_to_omit("node-adjusted"):
         adjusted = global_response(sample, with_deviation=has_deviation, node_adjusted=True)
@@ -150,7 +148,7 @@ def analyse(
             adjusted_levels = baseline_levels(
                 sample, with_deviation=has_deviation, node_adjusted=True
             )
-    variation = _variation(visits, sample, response)
+    variation = BlockVariation.of(sample, response, of_blocks)
     n_reference = 0 if visits.reference is None else len(visits.reference)
     estimates: list[Estimate] = []
     for question in questions_of(visits):
@@ -210,17 +208,16 @@ def _typical(visits: Visits) -> Floats:
     return np.asarray(np.mean(means, axis=0))
 
 
-def _variation(
+def _levels(
     visits: Visits, sample: CentredFeatures, response: Response
-) -> BlockVariation | None:
-    """Prepare the tests of circuits against the variation over blocks."""
-    if not visits.adjusts_baseline or not response.blocks:
-        return BlockVariation.of(sample, response)
-    parts = {**sample.circuits, **{f"block {k}": v for k, v in sample.blocks.items()}}
-    as_circuits = replace(sample, circuits=parts, blocks={})
+) -> tuple[Floats, Floats] | tuple[None, None]:
+    """Return the levels of terms and circuits, and of blocks, if arms are adjusted for them."""
+    if not visits.adjusts_baseline:
+        return None, None
     with_deviation = "normalisation" in response.terms
-    levels = baseline_levels(as_circuits, with_deviation=with_deviation)
-    return BlockVariation.of(sample, response, levels[:, -len(response.blocks) :])
+    both = baseline_levels(sample, with_deviation=with_deviation, with_blocks=True)
+    n = both.shape[1] - len(response.blocks)
+    return both[:, :n], both[:, n:]
 
 
 def _heterogeneity(

@@ -292,7 +292,11 @@ def level_response(
 
 
 def baseline_levels(
-    sample: CentredFeatures, *, with_deviation: bool, node_adjusted: bool = False
+    sample: CentredFeatures,
+    *,
+    with_deviation: bool,
+    node_adjusted: bool = False,
+    with_blocks: bool = False,
 ) -> Floats:
     """Compute the level of each global term and circuit at baseline.
 
@@ -304,19 +308,22 @@ def baseline_levels(
         Whether the deviation from the reference is a regressor, as in `global_response`.
     node_adjusted : bool
         Whether regional terms are also removed from circuits, as in `global_response`.
+    with_blocks : bool
+        Whether the levels of blocks follow those of circuits.
 
     Returns
     -------
-    ndarray, shape (n_participants, n_terms + n_circuits)
+    ndarray, shape (n_participants, n_terms + n_circuits) or (..., n_blocks more)
         The estimators of `global_response`, applied to the baseline of the participants with a
         change (`level_response`). The columns are those of `Response.coefficients`, followed by
-        those of `Response.specific`. They serve as covariates in an analysis of covariance.
+        those of `Response.specific` and `Response.block_values`. They serve as covariates in an
+        analysis of covariance.
     """
-    owner = np.arange(len(sample.change))
-    levels = sample.baseline.first(len(owner))
-    return level_response(
-        sample, levels, owner, with_deviation=with_deviation, node_adjusted=node_adjusted
-    )[1]
+    fit = Fit.of(sample, with_deviation=with_deviation, node_adjusted=node_adjusted)
+    found = fit.respond(sample.baseline.first(len(sample.change)))
+    _withhold(found.parts, sample, fit)
+    n_parts = len(sample.circuits) + len(sample.blocks) * with_blocks
+    return np.hstack([found.terms, found.parts[:, :n_parts]])
 
 
 def _withhold(parts: Floats, sample: CentredFeatures, fit: Fit) -> None:

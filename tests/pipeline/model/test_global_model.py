@@ -481,7 +481,14 @@ def test_baseline_levels_and_changes_sum_to_the_levels_at_follow_up(study: EdgeS
     followup = sample.remove(study.followup)
     _, later = level_response(sample, followup, np.arange(12), with_deviation=True)
     change = np.hstack([response.coefficients, response.specific])
-    np.testing.assert_allclose(baseline_levels(sample, with_deviation=True) + change, later)
+    before = baseline_levels(sample, with_deviation=True)
+    np.testing.assert_allclose(before + change, later)
+    blocks = sample_of(study, blocks=blocks_of(study))
+    levels = baseline_levels(blocks, with_deviation=True, with_blocks=True)
+    np.testing.assert_allclose(levels[:, : before.shape[1]], before)
+    as_change = replace(blocks, change=blocks.baseline)
+    response = global_response(as_change, with_deviation=True)
+    np.testing.assert_allclose(levels[:, before.shape[1] :], response.block_values)
 
 
 @pytest.mark.parametrize(

@@ -149,4 +149,4 @@ def test_results_depend_neither_on_processes_nor_on_other_scenarios() -> None:
         )
         for n_procs, names in ((1, ("gain",)), (2, ("shift", "gain")))
     )
-    assert one[0] == two[1]
+    assert repr(one[0]) == repr(two[1])  # means of withheld circuits are NaN

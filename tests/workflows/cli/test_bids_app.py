@@ -135,7 +135,14 @@ def test_a_missing_region_remains_a_column(study):
 def test_the_verdict_describes_the_analysis(study):
     root, _ = study
     content = verdict(root)
-    assert content["verdict"] in ("global", "both", "circuit-specific", "neither", "undetermined")
+    assert content["verdict"] in (
+        "global",
+        "both",
+        "circuit-specific",
+        "widespread",
+        "neither",
+        "undetermined",
+    )
     assert content["n"] == {
         "treated": 4,
         "control": 4,
