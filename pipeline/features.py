@@ -33,6 +33,7 @@ OptionalPart = Literal[
 ]
 
 FISHER_Z = "Fisher z"
+_Z_MAX = 8.0  # correlations that are estimated from series are smaller
 
 _EDGES_ONLY: dict[OptionalPart, str] = {
     "distance": "Distance term: not fitted, because a region has no length.",
@@ -105,7 +106,7 @@ class FeatureSpace:
         regions: int | Sequence[str],
         *,
         unit: str = FISHER_Z,
-        valid_range: tuple[float, float] = (-inf, inf),
+        valid_range: tuple[float, float] | None = None,
         centres_mm: Floats | None = None,
         length_mm: Floats | None = None,
     ) -> "FeatureSpace":
@@ -118,7 +119,8 @@ class FeatureSpace:
         unit : str
             Unit of the values. Default: Fisher z.
         valid_range : tuple of two float
-            Smallest and largest possible value. Default: no limits.
+            Smallest and largest possible value. Default: -8 to 8 for Fisher z (the correlation of
+            8 is .9999998), and no limits for other units.
         centres_mm : ndarray, shape (n_regions, 3), optional
             Centres of the regions, mm; NaN if unknown.
         length_mm : ndarray, shape (n_edges,), optional
@@ -136,6 +138,8 @@ class FeatureSpace:
         """
         if length_mm is None and centres_mm is not None:
             length_mm = distances(centres_mm)
+        if valid_range is None:
+            valid_range = (-_Z_MAX, _Z_MAX) if unit == FISHER_Z else (-inf, inf)
         return cls("edge", _names(regions), unit, valid_range, centres_mm, length_mm)
 
     @classmethod
@@ -384,12 +388,10 @@ class FeatureSpace:
         Raises
         ------
         DesignError
-            If a value is outside the range. The message states the first such value.
+            If a value is infinite or outside the range. The message states the first such value.
         """
         low, high = self.valid_range
-        if low == -inf and high == inf:
-            return
-        outside = np.argwhere((values < low) | (values > high))
+        outside = np.argwhere((values < low) | (values > high) | np.isinf(values))
         if len(outside):
             row, feature = outside[0].tolist()
             raise DesignError(

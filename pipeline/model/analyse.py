@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace, OptionalPart
 from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.change_size import log_displacement
@@ -28,6 +27,7 @@ from circuitshift.pipeline.model.heterogeneity.block_families import (
 from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
 from circuitshift.pipeline.model.heterogeneity.network_blocks import NetworkBlocks, network_blocks
 from circuitshift.pipeline.model.heterogeneity.summary import Heterogeneity
+from circuitshift.pipeline.model.input_checks import check_input
 from circuitshift.pipeline.model.normalisation import naive_share
 from circuitshift.pipeline.model.verdict import Estimate, Verdict, decide
 from circuitshift.pipeline.stats.missing_values import circuit_means, column_mean, nan_mean
@@ -123,7 +123,7 @@ def analyse(
     'circuit-specific'
     """
     rules = rules or Rules()
-    _check_reference(visits)
+    check_input(visits, circuits, rules, rng)
     change = visits.change
     blocks = _blocks(visits, circuits, networks)
     sample = CentredFeatures.from_values(
@@ -258,21 +258,6 @@ def _omitted(features: FeatureSpace, rules: Rules, sample: CentredFeatures) -> t
             f"defined in {features.unit} (sesoi of Rules)."
         )
     return tuple(filter(None, reasons))
-
-
-def _check_reference(visits: Visits) -> None:
-    """Refuse a reference group that contains patients, since the groups would share noise."""
-    if visits.reference is None:
-        return
-    patients = {row.tobytes(): k for k, row in enumerate(visits.baseline)}
-    duplicates = [k for k, row in enumerate(visits.reference) if row.tobytes() in patients]
-    if duplicates:
-        raise DesignError(
-            f"{len(duplicates)} of {len(visits.reference)} reference participants have the same "
-            f"{visits.features.plural} as the baseline of a patient (the first is reference "
-            f"participant {duplicates[0] + 1}). The reference group must consist of other "
-            "participants; check [groups] reference and --reference-dataset"
-        )
 
 
 def _global(

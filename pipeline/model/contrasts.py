@@ -98,6 +98,7 @@ class Visits:
     signal_quality: Floats | None = None
 
     def __post_init__(self) -> None:
+        self._check_arrays()
         shape = self.baseline.shape
         if len(shape) != 2:
             raise DesignError(f"baseline has shape {shape}; it needs one row per participant")
@@ -138,6 +139,20 @@ class Visits:
                     f"{type(other).__name__} of {np.asarray(other).dtype}"
                 )
         self._check_crossover()
+
+    def _check_arrays(self) -> None:
+        for name in ("baseline", "followup"):
+            given = getattr(self, name)
+            if not isinstance(given, np.ndarray):
+                raise DesignError(
+                    f"{name} is {type(given).__name__}; it must be a numpy array with one row per "
+                    f"participant and one column for each of the {self.features.plural}"
+                )
+        if self.covariates is not None and np.ndim(self.covariates) != 2:
+            raise DesignError(
+                f"covariates has {np.ndim(self.covariates)} dimensions; it needs one row per "
+                "participant and one column per covariate"
+            )
 
     def _check_crossover(self) -> None:
         pair = (self.control_baseline, self.control_followup)

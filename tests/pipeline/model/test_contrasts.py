@@ -565,3 +565,26 @@ def test_t_and_df_of_one_arm_equal_statsmodels(given: tuple, crossover: bool) ->
         assert e.statistic == pytest.approx(fit.tvalues[0])
         assert e.df == pytest.approx(fit.df_resid)
         assert "adjusted for the baseline" not in e.method
+
+
+def test_values_that_are_no_fisher_z_are_refused() -> None:
+    values = np.random.default_rng(0).normal(0.3, 0.2, (6, 10))
+    features = FeatureSpace.of_edges(5)
+    for value in (50.0, np.inf, -np.inf):
+        wrong = values.copy()
+        wrong[2, 3] = value
+        with pytest.raises(DesignError, match="followup: 1 values are outside -8 to 8 Fisher z"):
+            Visits(values, wrong, features)
+    in_percent = FeatureSpace.of_edges(5, unit="percent")
+    Visits(100 * values, 100 * values + 1, in_percent)
+    with pytest.raises(DesignError, match="1 values are outside -inf to inf percent"):
+        Visits(values, wrong, in_percent)
+
+
+def test_arrays_have_their_dimensions() -> None:
+    values = np.random.default_rng(0).normal(0.3, 0.2, (6, 10))
+    features = FeatureSpace.of_edges(5)
+    with pytest.raises(DesignError, match="baseline is list; it must be a numpy array"):
+        Visits(values.tolist(), values, features)  # type: ignore[arg-type]
+    with pytest.raises(DesignError, match="covariates has 1 dimensions"):
+        Visits(values, values + 1, features, covariates=np.arange(6.0))

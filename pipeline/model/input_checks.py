@@ -1,0 +1,95 @@
+"""Checks of the arguments of `circuitshift.pipeline.model.analyse`, before the model is fitted."""
+
+from collections.abc import Mapping, Sized
+from typing import get_args
+
+import numpy as np
+
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.model.contrasts import Rules, Side, Visits
+
+__all__ = ["check_input"]
+
+
+def check_input(
+    visits: Visits, circuits: Mapping[str, Sized], rules: Rules, rng: np.random.Generator
+) -> None:
+    """Refuse arguments that cannot be analysed, or that would give a meaningless answer.
+
+    Parameters
+    ----------
+    visits : Visits
+        Features and design of the study.
+    circuits : mapping of str to ndarray of int
+        Positions of the features of each circuit.
+    rules : Rules
+        Settings of the tests and of the decision.
+    rng : numpy.random.Generator
+        Source of randomness.
+
+    Raises
+    ------
+    DesignError
+        If there is no circuit, if a direction belongs to no circuit, if the follow-up of a
+        participant is identical to the baseline, or if reference participants are patients.
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise DesignError(
+            f"rng is {type(rng).__name__}; it must be a generator, for example "
+            "numpy.random.default_rng(1)"
+        )
+    if not circuits:
+        raise DesignError(
+            "there is no circuit; give the positions of the features of at least one circuit "
+            "(FeatureSpace.positions)"
+        )
+    _check_sides(circuits, rules)
+    _check_copies(visits)
+    _check_reference(visits)
+
+
+def _check_sides(circuits: Mapping[str, Sized], rules: Rules) -> None:
+    """Refuse directions of unknown circuits, and words that are not directions."""
+    unknown = sorted(set(rules.sides) - set(circuits))
+    if unknown:
+        verb = "is" if len(unknown) == 1 else "are"
+        raise DesignError(
+            f"sides of Rules names {', '.join(unknown)}, which {verb} not among the circuits "
+            f"({', '.join(circuits)})"
+        )
+    allowed = get_args(Side)
+    wrong = {name: side for name, side in rules.sides.items() if side not in allowed}
+    if wrong:
+        raise DesignError(
+            f"sides of Rules: {wrong} contains an unknown direction; use one of "
+            f"{', '.join(map(repr, allowed))}"
+        )
+
+
+def _check_copies(visits: Visits) -> None:
+    """Refuse participants whose two visits are identical, since one of them must be a copy."""
+    same = (visits.baseline == visits.followup) | (
+        np.isnan(visits.baseline) & np.isnan(visits.followup)
+    )
+    copies = np.flatnonzero(same.all(axis=1) & np.isfinite(visits.baseline).any(axis=1))
+    if copies.size:
+        listed = ", ".join(str(row + 1) for row in copies[:5])
+        raise DesignError(
+            f"baseline and follow-up are identical in {copies.size} of {len(same)} participants "
+            f"(row {listed}{', ...' * (copies.size > 5)}); one of the visits is a copy of the other"
+        )
+
+
+def _check_reference(visits: Visits) -> None:
+    """Refuse a reference group that contains patients, since the groups would share noise."""
+    if visits.reference is None:
+        return
+    patients = {row.tobytes(): k for k, row in enumerate(visits.baseline)}
+    duplicates = [k for k, row in enumerate(visits.reference) if row.tobytes() in patients]
+    if duplicates:
+        raise DesignError(
+            f"{len(duplicates)} of {len(visits.reference)} reference participants have the same "
+            f"{visits.features.plural} as the baseline of a patient (the first is reference "
+            f"participant {duplicates[0] + 1}). The reference group must consist of other "
+            "participants; check [groups] reference and --reference-dataset"
+        )

@@ -1,0 +1,74 @@
+"""Arguments that are refused before the model is fitted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FeatureSpace
+from circuitshift.pipeline.model.analyse import analyse
+from circuitshift.pipeline.model.contrasts import Rules, Visits
+from circuitshift.pipeline.model.input_checks import check_input
+
+FEATURES = FeatureSpace.of_edges(12)
+CIRCUITS = {"dmn": np.arange(5)}
+
+
+def visits(**more):
+    rng = np.random.default_rng(0)
+    baseline = rng.normal(0.3, 0.2, (10, FEATURES.n_features))
+    followup = baseline + rng.normal(0, 0.1, baseline.shape)
+    return Visits(baseline, followup, FEATURES, **more)
+
+
+def check(given, circuits=CIRCUITS, rng=None, **rules):
+    check_input(given, circuits, Rules(**rules), rng or np.random.default_rng(0))
+
+
+def test_a_usual_study_is_accepted():
+    reference = np.random.default_rng(1).normal(0.3, 0.2, (6, FEATURES.n_features))
+    check(visits(reference=reference), sides={"dmn": "decrease"})
+
+
+def test_a_study_without_circuits_is_refused():
+    with pytest.raises(DesignError, match="there is no circuit"):
+        check(visits(), {})
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        ({"dnm": "decrease"}, r"names dnm, which is not among the circuits \(dmn\)"),
+        ({"a": "increase", "b": "increase"}, "names a, b, which are not among the circuits"),
+        ({"dmn": "upwards"}, "'upwards'.* unknown direction; use one of 'two-sided', 'increase'"),
+    ],
+)
+def test_directions_belong_to_circuits(sides, message):
+    with pytest.raises(DesignError, match=message):
+        check(visits(), sides=sides)
+
+
+def test_a_copy_of_the_baseline_is_no_follow_up():
+    given = visits()
+    with pytest.raises(DesignError, match=r"identical in 10 of 10 participants \(row 1, 2, 3"):
+        check(replace(given, followup=given.baseline.copy()))
+    one = given.followup.copy()
+    one[3] = given.baseline[3]
+    with pytest.raises(DesignError, match=r"identical in 1 of 10 participants \(row 4\)"):
+        check(replace(given, followup=one))
+    missing = given.followup.copy(), given.baseline.copy()
+    for visit in missing:
+        visit[3] = np.nan
+    check(replace(given, followup=missing[0], baseline=missing[1]))
+
+
+def test_patients_are_no_reference():
+    given = visits()
+    with pytest.raises(DesignError, match="2 of 4 reference participants have the same"):
+        check(replace(given, reference=np.vstack([given.baseline[:2], given.followup[:2]])))
+
+
+def test_randomness_comes_from_a_generator():
+    with pytest.raises(DesignError, match=r"rng is int; .*default_rng\(1\)"):
+        analyse(visits(), CIRCUITS, rng=1)
