@@ -167,7 +167,7 @@ def test_judgement_of_claims(bench, other):
     row = rows_of(1)["specific, strong circuit"]
     true = bench.judge(other.Claimed(((np.arange(3), -1),)), planted, row, circuits)
     assert true == {"found": 1.0, "false": 0.0, "specific": 0.0, "outside": 0.0}
-    spread = bench.judge(other.Claimed(((np.arange(2, 6), -1),)), planted, row, circuits)
+    spread = bench.judge(other.Claimed(((np.arange(1, 7), -1),)), planted, row, circuits)
     assert spread == {"found": 1.0, "false": 0.0, "specific": 1.0, "outside": 0.5}
     opposite = bench.judge(other.Claimed(((np.arange(4), 1),)), planted, row, circuits)
     assert opposite == {"found": 0.0, "false": 1.0, "specific": 1.0, "outside": 1.0}
@@ -175,6 +175,8 @@ def test_judgement_of_claims(bench, other):
     relative = other.Claimed(units, is_relative=True, circuits={"tpn": 1})
     found = bench.judge(relative, planted, row, circuits)
     assert found == {"found": 0.0, "false": 1.0, "specific": 1.0, "outside": None}
+    few = bench.judge(other.Claimed(((np.arange(4, 6), -1),)), planted, row, circuits)
+    assert few == {"found": 0.0, "false": 1.0, "specific": 0.0, "outside": 1.0}
     shift = rows_of(1)["shift"]
     whole = bench.judge(other.Claimed(((np.arange(40), 1),)), planted + 0.2, shift, circuits)
     assert whole == {"found": 1.0, "false": 0.0, "specific": 0.0, "outside": 0.0}

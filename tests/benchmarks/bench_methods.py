@@ -45,7 +45,8 @@ ROWS = (
 )
 N_PERMUTATIONS = 200
 NOTHING = 1e-9  # Fisher z: a smaller planted change is rounding
-DENSITY, RATIO = 0.1, 2.0  # of claimed edges in a circuit that reads as circuit-specific
+# claimed edges in a circuit that reads as circuit-specific: share, relative to other edges, number
+DENSITY, RATIO, FEWEST = 0.1, 2.0, 3
 
 #: Columns of the results, with the heading of their table.
 MEASURES = {
@@ -156,15 +157,15 @@ def concentrated(
     Returns
     -------
     dict of str to {-1, 1}
-        Circuits of which at least a tenth is claimed, and at least twice the share of edges that
-        belong to no circuit.
+        Circuits of which at least three edges and a tenth are claimed, and at least twice the share
+        of edges that belong to no circuit.
     """
     background = in_no_circuit(len(edges[1]), circuits)
     out = {}
     for sign, at in edges.items():
         for name, positions in circuits.items():
-            share = float(at[positions].mean())
-            if share >= max(DENSITY, RATIO * float(at[background].mean())):
+            share, elsewhere = float(at[positions].mean()), float(at[background].mean())
+            if at[positions].sum() >= FEWEST and share >= max(DENSITY, RATIO * elsewhere):
                 out[name] = sign
     return out
 
