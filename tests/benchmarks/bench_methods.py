@@ -337,7 +337,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=2, help="studies per truth")
     parser.add_argument("--arms", type=int, choices=(1, 2), default=1)
-    parser.add_argument("--rows", nargs="+", default=ROWS, help="truths, as in calibrate")
+    parser.add_argument("--rows", nargs="+", choices=list(rows_of(1)), default=ROWS, metavar="ROW")
     parser.add_argument("--save", type=Path, help="file of results, from which to continue")
     options = parser.parse_args()
     try:
