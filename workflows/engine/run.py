@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from configparser import Interpolation
-from contextlib import chdir, contextmanager, suppress
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -190,8 +190,11 @@ def _stopping_at_once(notify: Notify) -> Iterator[None]:
     def stop(*_: object) -> None:
         if os.getpid() != own:  # a worker, which inherits the signal handler
             os._exit(130)
-        with suppress(RuntimeError):  # the signal may arrive while a line is being printed
-            notify("interrupted; run the same command again to continue")
+        text = "interrupted; run the same command again to continue"
+        try:
+            notify(text)
+        except RuntimeError:  # the signal arrived while a line was being printed
+            os.write(1, f"{text}\n".encode())
         for child in multiprocessing.active_children():
             child.terminate()
         os._exit(130)
