@@ -180,7 +180,8 @@ def write_series(root, labels, network=()):
     return root
 
 
-def run(capsys, *words):
+def run(capsys, data, out, *words):
+    words = [data, out, *words, "-w", out.with_name("work")]
     with pytest.raises(SystemExit) as ended:
         cli.main([str(word) for word in words])
     shown = capsys.readouterr()
