@@ -158,7 +158,7 @@ def none_located(atlas: Atlas, found: CircuitSet) -> str:
         Text of an error or a warning, without a full stop at its end.
     """
     n = len(found.skipped)
-    more = f" ({n - 1} more circuits are not located either)" if n > 1 else ""
+    more = f" (the same applies to {n - 1} more)" if n > 1 else ""
     return (
         f"none of the {n} circuits can be located on atlas {atlas.name}. For example, "
         f"{found.skipped[0].removesuffix('.')}{more}. Circuits are located by the networks, names "

@@ -255,7 +255,9 @@ def _participants_without_runs(
         reasons = Counter(reason for _, reason in participants.values() if reason != NO_RUN)
         reason = f" ({reasons.most_common(1)[0][0]})" if reasons else ""
         hint = "give the folder with the output of fMRIPrep"
-        if next(root.rglob("ROI_Subject*_Condition*.mat"), None) is not None:
+        if any(
+            any(root.glob(f"{level}ROI_Subject*_Condition*.mat")) for level in ("", "*/", "*/*/")
+        ):
             hint = (
                 "it contains files of CONN, which a table [input] of the study file must describe "
                 "(docs/tutorial-conn.md); give the study file with --study"

@@ -26,10 +26,8 @@ UNREAD = "unread"
 # file that has just changed could change again without a new change time, so its digest is not
 # recorded until this interval has passed.
 _SETTLED_NS = 2_500_000_000
+_CHUNK = 1 << 20  # bytes that are read at a time
 _State = tuple[int, int, int, int]
-
-
-_CHUNK = 1 << 20  # bytes
 
 
 def content_digest(path: Path) -> str:
@@ -113,10 +111,10 @@ class Digests:
             return digest
         if not self._read:
             return UNREAD
-        # The state is the one before reading, so that a change while reading makes it outdated.
-        digest = content_digest(path)
-        # outputs are written by one process at a time, which holds a lock (workflows.engine.locks)
+        # Both are determined before reading, so that a change while reading outdates the state.
+        # Outputs are written by one process at a time, which holds a lock (workflows.engine.locks).
         is_settled = name.startswith(self._outputs) or time.time_ns() - state[2] > _SETTLED_NS
+        digest = content_digest(path)
         if is_settled:
             self._new[name] = state, digest
         return digest

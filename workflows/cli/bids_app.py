@@ -116,8 +116,8 @@ def _print_plan(plan: StudyPlan, stated: StudyFile, request: Request) -> int:
     resolution, observed = plan.resolve(stated)
     sentences = [note for _, note in plan.selection]
     notify(format_resolution(resolution, observed, sentences) + "\n")
-    for line in describe_atlases(plan, request.settings, stated):
-        notify(line)
+    if not request.preproc_only:  # preprocessing needs no atlas
+        notify("\n".join(describe_atlases(plan, request.settings, stated)))
     notify(describe(plan, request.settings, level=request.analysis_level))
     is_needed = request.analysis_level == "group" or request.study_file is not None
     return EXIT_FAILED if is_needed and resolution.refusals else EXIT_OK

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from circuitshift.atlases.records import Atlas
 from circuitshift.atlases.resolve import (
+    CircuitSet,
     check_circuit_files,
     circuit_names,
     describe_located,
@@ -225,8 +226,8 @@ def _stated_circuits(stated: StudyFile) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def _check_circuits(atlas: Atlas, settings: AnalysisSettings, stated: StudyFile) -> None:
-    """Refuse circuits of the study file without regions on the atlas; note those of files.
+def _locate_circuits(atlas: Atlas, settings: AnalysisSettings, stated: StudyFile) -> CircuitSet:
+    """Locate all circuits; refuse those of the study file without regions, note those of files.
 
     Without a study file, an atlas without any circuit is only warned of, because the participant
     level needs no circuits.
@@ -240,11 +241,12 @@ def _check_circuits(atlas: Atlas, settings: AnalysisSettings, stated: StudyFile)
         if stated.stated:
             raise CircuitError(none_located(atlas, found))
         notify(f"warning: {none_located(atlas, found)}. The group level needs a circuit.")
-        return
+        return found
     own = set(circuit_names(files)) - set(circuit_names())
     for reason in found.skipped:
         if any(reason.startswith(f"circuit {name}:") for name in own):
             notify(f"warning: {reason} It will not be analysed.")
+    return found
 
 
 def describe_atlases(plan: StudyPlan, settings: AnalysisSettings, stated: StudyFile) -> list[str]:
@@ -283,9 +285,7 @@ def describe_atlases(plan: StudyPlan, settings: AnalysisSettings, stated: StudyF
     lines = [f"strategies: {strategies}; atlases: {', '.join(atlases) or 'none'}"]
     if atlases:
         primary = next(iter(atlases.values()))
-        _check_circuits(primary, settings, stated)
-        found = load_circuits(primary, files=tuple(map(Path, settings.circuits)))
-        lines.append(describe_located(primary, found))
+        lines.append(describe_located(primary, _locate_circuits(primary, settings, stated)))
     return lines
 
 
@@ -322,7 +322,7 @@ def prepare_outputs(
         if not preproc_only:
             names = prepare_atlases(runs, settings, data_set.outputs)
             if names and not data_set.name:
-                _check_circuits(read_atlas(data_set.outputs, names[0]), settings, stated)
+                _locate_circuits(read_atlas(data_set.outputs, names[0]), settings, stated)
         if any(participant.raw for participant in participants):
             _prepare_raw(settings, data_set)
         bids.write_dataset_description(

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from configparser import Interpolation
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,10 +191,11 @@ def _stopping_at_once(notify: Notify) -> Iterator[None]:
         if os.getpid() != own:  # a worker, which inherits the signal handler
             os._exit(130)
         text = "interrupted; run the same command again to continue"
-        try:
-            notify(text)
-        except RuntimeError:  # the signal arrived while a line was being printed
-            os.write(1, f"{text}\n".encode())
+        with suppress(OSError):  # the reader of the output may have ended
+            try:
+                notify(text)
+            except RuntimeError:  # the signal arrived while a line was being printed
+                os.write(1, f"{text}\n".encode())
         for child in multiprocessing.active_children():
             child.terminate()
         os._exit(130)

@@ -164,8 +164,8 @@ def _global_signal_limit(status: Row) -> list[str]:
         removed = "" if status.get("removed") else "not "
         return [
             "Global signal: the files do not state whether it was regressed out. Judged by mean "
-            f"connectivity, it was {removed}regressed out; global_signal_removed in the study file "
-            "states it."
+            f"connectivity, it was {removed}regressed out. If this is wrong, state "
+            "global_signal_removed in the study file."
         ]
     return []
 

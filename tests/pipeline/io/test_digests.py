@@ -151,6 +151,24 @@ def test_an_input_that_has_just_changed_is_not_trusted_yet(file, tmp_path, reads
     assert digest(file, tmp_path / "out", read=False) == UNREAD
 
 
+def test_an_input_that_has_just_changed_is_not_trusted_after_a_long_read(
+    file, tmp_path, monkeypatch
+):
+    """It could have changed again while it was read, within one step of a coarse clock."""
+    original = module.content_digest
+
+    def slow(path):
+        found = original(path)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(module, "_SETTLED_NS", 250_000_000)
+    monkeypatch.setattr(module, "content_digest", slow)
+    os.utime(file)
+    digest(file, tmp_path / "out")
+    assert digest(file, tmp_path / "out", read=False) == UNREAD
+
+
 def test_an_output_is_trusted_at_once(tmp_path, reads):
     path = tmp_path / "out" / "sub-01" / "a.tsv"
     tables.write_text(path, "a\n")

@@ -2,6 +2,7 @@
 
 import importlib.util
 
+import h5py
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -57,7 +58,6 @@ def test_version_7_3_names_the_package_that_is_missing(tmp_path, monkeypatch):
 
 
 def test_version_7_3_has_the_axes_of_matlab(tmp_path):
-    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
     path = tmp_path / "new.mat"
     values = np.arange(24.0).reshape(2, 3, 4)
     with h5py.File(path, "w", userblock_size=512) as file:

@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,6 +137,7 @@ def truth() -> Truth:
 def made_of(truth: Truth, sessions: tuple[str, str], root: Path) -> Made:
     for session, scan in zip(sessions, truth.scans, strict=True):
         write_session(root / "raw", session, scan)
+    time.sleep(3)  # digests of files that have just changed are not recorded
     done = run_cli(root / "raw", root / "out")
     assert done.returncode == 0, done.stdout + done.stderr
     return Made(root / "out")
@@ -275,8 +277,7 @@ def test_what_is_there_is_not_made_again(made: Made) -> None:
     before = {
         p: p.stat().st_mtime_ns
         for p in made.out.rglob("sub-01*")
-        # logs are written each time, and digests are recorded once the inputs have settled
-        if p.is_file() and "_runs." not in p.name and "logs" not in p.parts and p.suffix != ".log"
+        if p.is_file() and "_runs." not in p.name and p.suffix != ".log"  # written each time
     }
     done = run_cli(made.out.parent / "raw", made.out)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -200,7 +200,7 @@ def test_regions_without_a_circuit_stop_before_participants_are_measured(tmp_pat
         code, text = run(capsys, data, tmp_path / "out", *level, "--study", study)
         assert code == EXIT_FAILED
         assert "none of the 14 circuits can be located on atlas mine" in text
-        assert "13 more circuits" in text
+        assert "(the same applies to 13 more)" in text
         assert "add a column network" in text
         assert not list((tmp_path / "out").glob("sub-*"))
 

@@ -1,6 +1,7 @@
 """Summary of a participant: usable data, warnings, and the rating form."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -53,7 +54,10 @@ def test_warnings_describe_unusual_values(participant_report, write):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt-get install chromium)")
+@pytest.mark.skipif(
+    CHROMIUM is None and os.environ.get("BROWSER_TESTS") != "required",
+    reason="chromium is not installed; run `make browser`",
+)
 def test_the_form_saves_a_rating_that_the_group_level_reads(tmp_path, participant_report, write):
     write(replace(participant_report(), data_set="ds2", provenance={"inputs hash": "abc123"}))
     driver = """<script>
