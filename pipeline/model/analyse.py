@@ -148,12 +148,12 @@ def analyse(
             adjusted_levels = baseline_levels(
                 sample, with_deviation=has_deviation, node_adjusted=True
             )
-    variation = BlockVariation.of(sample, response, of_blocks)
+    variation = BlockVariation.of(response, of_blocks)
     n_reference = 0 if visits.reference is None else len(visits.reference)
     estimates: list[Estimate] = []
     for question in questions_of(visits):
         test = FamilyTest(question, rules, rng, n_reference, unit=visits.features.unit)
-        estimates += _global(test, response, visits, levels)
+        estimates += _global(test, response, visits, levels, against=variation)
         estimates += _specific(test, response, visits.features, levels, against=variation)
         if adjusted is not None:
             estimates += _specific(
@@ -261,7 +261,12 @@ def _omitted(features: FeatureSpace, rules: Rules, sample: CentredFeatures) -> t
 
 
 def _global(
-    test: FamilyTest, response: Response, visits: Visits, levels: Floats | None
+    test: FamilyTest,
+    response: Response,
+    visits: Visits,
+    levels: Floats | None,
+    *,
+    against: BlockVariation | None,
 ) -> list[Estimate]:
     """Test the global terms, and distance as a nuisance.
 
@@ -275,15 +280,16 @@ def _global(
     )
     laws = tuple(n for n in tested if n in ("shift", "gain") and "average_change" in tested)
     first = tuple(n for n in tested if n not in laws)
-    rows = _terms(test, response, visits.features, levels, names=first)
+    shared = (test, response, visits.features, levels)
+    rows = _terms(*shared, names=first, against=against)
     gate = min((e.p_corrected for e in rows if np.isfinite(e.p_corrected)), default=1.0)
     rows += [
         replace(e, p_corrected=float(np.maximum(e.p_corrected, gate)))
-        for e in _terms(test, response, visits.features, levels, names=laws)
+        for e in _terms(*shared, names=laws, against=against)
     ]
     rows.sort(key=lambda e: tested.index(e.term))
     nuisance = tuple(n for n in ("distance",) if n in terms)
-    rows += _terms(test, response, visits.features, levels, names=nuisance, family="nuisance")
+    rows += _terms(*shared, names=nuisance, family="nuisance")
     if tested:
         prefix = f"{test.question.name}: " if test.question.name else ""
         rows += [
@@ -302,6 +308,7 @@ def _terms(
     *,
     names: tuple[str, ...],
     family: str = "global",
+    against: BlockVariation | None = None,
 ) -> list[Estimate]:
     """Test some terms of the global model together."""
     if not names:
@@ -317,7 +324,7 @@ def _terms(
     )
     baseline = None if levels is None else levels[:, columns]
     y = response.coefficients[:, columns]
-    return test.family(labels, y, Shared(response, columns), baseline=baseline)
+    return test.family(labels, y, Shared(response, columns), baseline=baseline, against=against)
 
 
 def _specific(
@@ -356,7 +363,7 @@ def _change_scores(
 ) -> list[Estimate]:
     """Repeat the tests of the verdict on changes, without adjustment for the baseline."""
     changes = replace(test, question=replace(test.question, adjusts=False))
-    rows = _global(changes, response, visits, None)
+    rows = _global(changes, response, visits, None, against=against)
     rows += _specific(changes, response, visits.features, None, against=against)
     kept = ("global", "specific")
     return [replace(e, family=f"change scores: {e.family}") for e in rows if e.family in kept]

@@ -114,6 +114,9 @@ class Response:
         from m (`own`), from h (`strong`) and of its effect of the global signal from w
         (`signal`), and to the deviation of each reference participant from the reference mean
         (`reference`). 0 for columns that the model does not contain.
+    reach : ndarray, shape (n_blocks, n_terms + n_circuits + n_blocks)
+        Estimate of each column when all features of one block change by 1 and no others change;
+        empty where regional terms are removed.
     n_participants : int
         Number of participants with a change; they are the first rows of `own` and `strong`.
     units : mapping of str to float
@@ -139,6 +142,7 @@ class Response:
     strong: Floats
     signal: Floats
     reference: Floats
+    reach: Floats
     n_participants: int
     units: Mapping[str, float]
     curvature: bool
@@ -242,6 +246,7 @@ def global_response(
         strong=_influence(fit, sample.strong if "h" in names else None, len(sample.baseline)),
         signal=_influence(fit, sample.signal if "w" in names else None, len(sample.baseline)),
         reference=fit.influence(sample.reference),
+        reach=np.zeros((0, 0)) if node_adjusted else fit.of_blocks(),
         n_participants=len(sample.change),
         units=_units(fit),
         curvature="h" in names,

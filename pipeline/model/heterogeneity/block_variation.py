@@ -1,4 +1,4 @@
-"""The variation of change over blocks of a fitted study, against which circuits are tested."""
+"""The variation of change over blocks, against which global terms and circuits are tested."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,7 @@ import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.errors import DesignError
-from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import Response
-from circuitshift.pipeline.model.heterogeneity.model_columns import block_reach
 from circuitshift.pipeline.model.heterogeneity.random_effects import (
     MIN_BLOCKS,
     Background,
@@ -36,8 +34,9 @@ class BlockVariation:
     retained : ndarray, shape (n_blocks,)
         Share of the variance over blocks that the global model leaves in each block.
     multiple : mapping of str to float
-        Multiple of the variance over blocks for each circuit: 1, plus the part of the change of
-        blocks that enters the prediction of the circuit.
+        Multiple of the variance over blocks for each global term and circuit. For a term, it is the
+        variance of its estimate when the changes of blocks are independent with variance 1. For a
+        circuit it is 1, plus the part of the change of blocks that enters its prediction.
     levels : ndarray, shape (n_participants, n_blocks), optional
         Level of each block at baseline, for analysis of covariance.
     """
@@ -48,17 +47,13 @@ class BlockVariation:
     levels: Floats | None = None
 
     @classmethod
-    def of(
-        cls, sample: CentredFeatures, response: Response, levels: Floats | None = None
-    ) -> "BlockVariation | None":
-        """Prepare the tests of circuits against the blocks of a fitted model.
+    def of(cls, response: Response, levels: Floats | None = None) -> "BlockVariation | None":
+        """Prepare the tests of terms and circuits against the blocks of a fitted model.
 
         Parameters
         ----------
-        sample : CentredFeatures
-            Features of the study.
         response : Response
-            Fitted model of these features.
+            Fitted model.
         levels : ndarray, shape (n_participants, n_blocks), optional
             Level of each block at baseline.
 
@@ -69,10 +64,11 @@ class BlockVariation:
         """
         if len(response.blocks) < MIN_BLOCKS:
             return None
-        shares = retained_variance(block_reach(sample, response))
-        n_circuits = len(response.circuits)
-        multiple = dict(zip(response.circuits, (1 + shares[:n_circuits]).tolist(), strict=True))
-        return cls(response, shares[n_circuits:], multiple, levels)
+        shares = retained_variance(response.reach)
+        n_terms, n_circuits = len(response.terms), len(response.circuits)
+        shares[n_terms : n_terms + n_circuits] += 1
+        multiple = dict(zip((*response.terms, *response.circuits), shares.tolist(), strict=False))
+        return cls(response, shares[n_terms + n_circuits :], multiple, levels)
 
     @property
     def columns(self) -> npt.NDArray[np.intp]:

@@ -215,6 +215,22 @@ class Fit:
             out[rows] = np.hstack([found.terms, np.nan_to_num(found.parts)])
         return out
 
+    def of_blocks(self) -> Floats:
+        """Apply the estimators to a change of 1 in all features of one block and 0 elsewhere.
+
+        Returns
+        -------
+        ndarray, shape (n_blocks, n_terms + n_parts)
+            Estimates for a change of each block of the sample.
+        """
+        blocks = self.sample.blocks
+        values = np.zeros((len(blocks), self.sample.background.size))
+        for row, positions in enumerate(blocks.values()):
+            values[row, positions] = 1.0
+        changes = self.sample.remove(values)[slice(None)]
+        found = self._estimate(self.group, changes, None)
+        return np.hstack([found.terms, np.nan_to_num(found.parts)])
+
     def _estimate(self, group: Group, values: Residuals, own: Own | None) -> Responses:
         equations = group.equations(values, own)
         beta, rest = equations.take(self.columns.for_parts).solve()

@@ -7,7 +7,6 @@ from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import Response, global_response
 from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
-from circuitshift.pipeline.model.heterogeneity.model_columns import block_reach
 from circuitshift.pipeline.stats.linear_contrast import mean_contrast
 
 N, R = 12, 40
@@ -36,15 +35,17 @@ def fitted(n_networks: int = 5, *, missing: bool = False) -> tuple[CentredFeatur
 
 def test_the_global_model_keeps_a_part_of_the_variation_of_blocks():
     sample, response = fitted()
-    variation = BlockVariation.of(sample, response)
-    reach = block_reach(sample, response)
-    k = len(CIRCUITS)
-    assert variation.retained == pytest.approx((reach[:, k:] ** 2).sum(axis=0))
+    variation = BlockVariation.of(response)
+    reach, k = response.reach, len(CIRCUITS)
+    first = len(response.terms) + k
+    assert variation.retained == pytest.approx((reach[:, first:] ** 2).sum(axis=0))
     assert 0.8 < variation.retained.mean() < 1
-    for at, name in enumerate(CIRCUITS):
+    for at, name in enumerate(CIRCUITS, len(response.terms)):
         assert variation.multiple[name] == pytest.approx(1 + (reach[:, at] ** 2).sum())
         assert variation.multiple[name] > 1
-    first = len(response.terms) + k
+    for at, name in enumerate(response.terms):
+        assert variation.multiple[name] == pytest.approx((reach[:, at] ** 2).sum())
+        assert variation.multiple[name] > 0
     assert (variation.columns == first + np.arange(len(response.blocks))).all()
 
 
@@ -61,7 +62,7 @@ def options(response: Response, contrast) -> dict:
 
 def test_circuits_are_tested_with_the_blocks_of_the_available_participants():
     sample, response = fitted(missing=True)
-    variation = BlockVariation.of(sample, response)
+    variation = BlockVariation.of(response)
     everyone = np.ones(N, bool)
     contrast = mean_contrast(N)
     found = variation.test(
@@ -94,7 +95,7 @@ def test_blocks_are_adjusted_for_their_own_baseline():
     own = contrast.with_own_columns(rng.normal(size=(N, len(CIRCUITS))))
     arguments = (response.specific, tuple(CIRCUITS), contrast, np.ones(N, bool))
     plain, adjusted = (
-        BlockVariation.of(sample, response, chosen).test(
+        BlockVariation.of(response, chosen).test(
             *arguments, models=own, **options(response, contrast)
         )
         for chosen in (None, levels)
@@ -102,7 +103,7 @@ def test_blocks_are_adjusted_for_their_own_baseline():
     assert adjusted.circuits.estimate == pytest.approx(plain.circuits.estimate)
     assert adjusted.tau2 != plain.tau2
     levels[:, 0] = 1.0  # a constant cannot be adjusted for
-    constant = BlockVariation.of(sample, response, levels).test(
+    constant = BlockVariation.of(response, levels).test(
         *arguments, models=own, **options(response, contrast)
     )
     assert np.isfinite(constant.circuits.se).all()
@@ -111,4 +112,4 @@ def test_blocks_are_adjusted_for_their_own_baseline():
 def test_few_blocks_give_no_variation():
     sample, response = fitted(2)
     assert len(response.blocks) < 6
-    assert BlockVariation.of(sample, response) is None
+    assert BlockVariation.of(response) is None

@@ -110,3 +110,32 @@ def test_few_participants_do_not_give_extreme_estimates() -> None:
             largest.append(np.abs(found.parts).max())
     assert len(largest) > 25
     assert max(largest) < 1.5
+
+
+def test_the_reach_of_blocks_is_what_a_change_of_one_block_does_to_the_estimates() -> None:
+    study = study_of(40)
+    i, j = study.features.ends
+    network = np.arange(40) // 8
+    blocks = {
+        f"{a}-{b}": np.flatnonzero((network[i] == a) & (network[j] == b))
+        for a in range(1, 5)
+        for b in range(a, 5)
+    }
+    sample = CentredFeatures.from_values(
+        change=study.followup - study.baseline,
+        baseline=study.baseline,
+        circuits={"c": study.circuit},
+        features=study.features,
+        reference=study.reference,
+        blocks=blocks,
+    )
+    fit = Fit.of(sample, with_deviation=True)
+    reach = fit.of_blocks()
+    before = fit.respond(sample.change)
+    for row, positions in list(enumerate(blocks.values()))[:3]:
+        change = sample.change.values.copy()
+        change[:, positions] += 1.0
+        after = fit.respond(sample.remove(change))
+        moved = np.hstack([after.terms - before.terms, after.parts - before.parts])
+        # the columns of a participant lack that participant, those of the reach do not
+        np.testing.assert_allclose(moved.mean(axis=0), reach[row], atol=0.02)
