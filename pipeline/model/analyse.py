@@ -165,11 +165,11 @@ def analyse(
             estimates += _change_scores(test, response, visits, variation)
         estimates += _naive(test, visits, change, sample)
         estimates += _size(test, change, sample)
-        rows, heterogeneity = _heterogeneity(test, variation, visits.features, blocks)
-        estimates += rows
-        if variation is not None:
-            from_zero = _specific(test, response, visits.features, levels)
-            estimates += [replace(e, family=f"{e.family}, from zero") for e in from_zero]
+        from_zero = _from_zero(test, response, visits, levels) if variation is not None else []
+        rows, heterogeneity = _heterogeneity(
+            test, variation, from_zero, blocks=blocks, sample=sample
+        )
+        estimates += [*rows, *from_zero]
         estimates += rival_families(
             test, sample, response, adjusted=adjusted, signal_quality=visits.signal_quality
         )
@@ -223,16 +223,29 @@ def _levels(
 def _heterogeneity(
     test: FamilyTest,
     variation: BlockVariation | None,
-    features: FeatureSpace,
+    from_zero: Sequence[Estimate],
+    *,
     blocks: NetworkBlocks,
+    sample: CentredFeatures,
 ) -> tuple[list[Estimate], Heterogeneity]:
     """Test blocks of the background, and summarise their variation."""
+    features = sample.features
     if variation is None:
         reason = blocks.source if not blocks.positions else "the background has too few blocks"
         smallest = test.rules.smallest_heterogeneity(features.unit)
         return [], Heterogeneity.unknown(reason, smallest=smallest)
     rows = block_families(test, variation, features)
-    return rows, heterogeneity_of(test, variation, rows, blocks.source)
+    return rows, heterogeneity_of(
+        test, variation, [*rows, *from_zero], blocks=blocks, sample=sample
+    )
+
+
+def _from_zero(
+    test: FamilyTest, response: Response, visits: Visits, levels: Floats | None
+) -> list[Estimate]:
+    """Repeat the tests of circuits without the variation over blocks."""
+    rows = _specific(test, response, visits.features, levels)
+    return [replace(e, family=f"{e.family}, from zero") for e in rows]
 
 
 def _excluding(sample: CentredFeatures, visits: Visits, rules: Rules) -> CentredFeatures:

@@ -348,11 +348,17 @@ class _Grounds:
         """Circuits that are claimed.
 
         On heterogeneous ground, the few blocks that changed may be far from normally distributed,
-        and a circuit must then have changed more than each of them.
+        and blocks within networks may change more than others. A circuit must then have changed
+        more than each significant block, and more than blocks of its own kind do.
         """
         if not self.is_widespread:
             return self.standing
-        return [e for e in self.standing if abs(e.estimate) > self.largest_block]
+        p = self.heterogeneity.p_among_peers
+        return [
+            e
+            for e in self.standing
+            if abs(e.estimate) > self.largest_block and p.get(e.term, 1.0) < self.alpha
+        ]
 
     @property
     def nil(self) -> bool:
@@ -379,8 +385,8 @@ class _Grounds:
         if smaller:
             rows = ", ".join(f"{e.term} {e.estimate:+.2f} {e.unit}" for e in smaller)
             out.append(
-                f"Significant, but no larger than the change of the largest block: {rows}. On "
-                "heterogeneous ground such a change is not called circuit-specific."
+                f"Significant, but not larger than the changes of blocks of the same kind: {rows}. "
+                "On heterogeneous ground such a change is not called circuit-specific."
             )
         if self.heterogeneity.reason:
             out.append(

@@ -11,6 +11,8 @@ from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.families import FamilyTest, Labels, Shared
 from circuitshift.pipeline.model.global_model import Response, term_unit
 from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
+from circuitshift.pipeline.model.heterogeneity.network_blocks import NetworkBlocks
+from circuitshift.pipeline.model.heterogeneity.peer_blocks import is_within_network, p_among_peers
 from circuitshift.pipeline.model.heterogeneity.random_effects import MIN_BLOCKS, residuals_of
 from circuitshift.pipeline.model.heterogeneity.rival_explanations import (
     graded_gain,
@@ -28,6 +30,7 @@ from circuitshift.pipeline.model.verdict import Estimate
 __all__ = ["BLOCKS", "WITHIN", "block_families", "heterogeneity_of", "rival_families"]
 
 BLOCKS = "blocks"
+FROM_ZERO = "specific, from zero"
 WITHIN = "global, within blocks"
 
 
@@ -82,7 +85,12 @@ def block_families(
 
 
 def heterogeneity_of(
-    test: FamilyTest, variation: BlockVariation, rows: Sequence[Estimate], source: str
+    test: FamilyTest,
+    variation: BlockVariation,
+    rows: Sequence[Estimate],
+    *,
+    blocks: NetworkBlocks,
+    sample: CentredFeatures,
 ) -> Heterogeneity:
     """Summarise the variation over blocks.
 
@@ -93,23 +101,26 @@ def heterogeneity_of(
     variation : BlockVariation
         Blocks of the fitted model.
     rows : sequence of Estimate
-        Rows of `block_families`.
-    source : str
-        Where the blocks come from.
+        Rows of `block_families`, and of the tests of circuits against 0 (family ``specific, from
+        zero``).
+    blocks : NetworkBlocks
+        Blocks of the study, and where they come from.
+    sample : CentredFeatures
+        Features of the study.
 
     Returns
     -------
     Heterogeneity
         Estimates from the blocks that are available in all participants of the question.
     """
-    tests = [row for row in rows if row.family.endswith(BLOCKS) and row.family != WITHIN]
+    tests = [row for row in rows if row.family == BLOCKS]
     asked = test.question.asked
     values = variation.response.block_values[asked]
     usable = np.flatnonzero(np.isfinite(values).all(axis=0))
     smallest = test.rules.smallest_heterogeneity(test.unit)
     if len(usable) < MIN_BLOCKS:
         reason = f"fewer than {MIN_BLOCKS} blocks are available in all participants"
-        return Heterogeneity.unknown(reason, smallest=smallest, source=source)
+        return Heterogeneity.unknown(reason, smallest=smallest, source=blocks.source)
     chosen = [tests[k] for k in usable.tolist()]
     estimate, se, df = (np.array([getattr(e, n) for e in chosen]) for n in ("estimate", "se", "df"))
     variance = np.maximum(se**2, 1e-12 * float(np.mean(estimate**2)) + 1e-300)
@@ -119,8 +130,17 @@ def heterogeneity_of(
     low, high = tau_interval(estimate, variance, errors)
     upper = tau_interval(estimate, variance, errors, level=1 - 2 * test.rules.alpha)[1]
     tau2 = float(moment_tau(estimate, variance, errors).value)
+    within = {
+        name: is_within_network(positions, blocks.networks, sample.features)
+        for name, positions in [*sample.circuits.items(), *blocks.positions.items()]
+    }
+    circuits = {
+        e.term: (e.estimate, e.se, e.df)
+        for e in rows
+        if e.family == FROM_ZERO and np.isfinite(e.se)
+    }
     return Heterogeneity(
-        source=source,
+        source=blocks.source,
         n_blocks=len(usable),
         tau=float(np.sqrt(tau2)),
         ci_low=low,
@@ -129,6 +149,13 @@ def heterogeneity_of(
         tau_reml=reml_tau(estimate, variance),
         p=min((e.p_corrected for e in tests if np.isfinite(e.p_corrected)), default=float("nan")),
         smallest=smallest,
+        p_among_peers=p_among_peers(
+            circuits,
+            variation.multiple,
+            within,
+            blocks=(estimate, variance, np.array([within[e.term] for e in chosen])),
+            errors=errors,
+        ),
     )
 
 

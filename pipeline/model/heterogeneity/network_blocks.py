@@ -27,10 +27,13 @@ class NetworkBlocks:
         network, the name is that of the network.
     source : str
         Where the blocks come from, or the reason why there are none; a clause without a full stop.
+    networks : tuple of str, length n_regions
+        Network or cluster of each region; empty without blocks.
     """
 
     positions: dict[str, npt.NDArray[np.intp]]
     source: str
+    networks: tuple[str, ...] = ()
 
 
 def network_blocks(
@@ -64,7 +67,7 @@ def network_blocks(
     found = {} if networks is None else _pairs(networks, background, features)
     if len(found) >= MIN_BLOCKS:
         kind = "pairs of networks" if features.kind == "edge" else "networks"
-        return NetworkBlocks(found, f"{kind} of the atlas")
+        return NetworkBlocks(found, f"{kind} of the atlas", tuple(networks or ()))
     if features.kind == "region":
         return NetworkBlocks({}, f"the atlas has fewer than {MIN_BLOCKS} networks of regions")
     clusters = cluster_regions(typical, features)
@@ -72,7 +75,7 @@ def network_blocks(
     n = len({name for name in clusters if name})
     if len(found) >= MIN_BLOCKS:
         text = f"pairs of {n} clusters of the mean connectivity of all visits (Ward)"
-        return NetworkBlocks(found, f"{text}, because the atlas has too few networks")
+        return NetworkBlocks(found, f"{text}, because the atlas has too few networks", clusters)
     return NetworkBlocks(
         {},
         f"the background has fewer than {MIN_BLOCKS} pairs of networks with at least "

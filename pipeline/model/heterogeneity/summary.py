@@ -1,7 +1,7 @@
 """What the verdict needs to know about heterogeneity and about rival explanations."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
@@ -77,6 +77,9 @@ class Heterogeneity:
         Smallest heterogeneity of interest, in the unit of `tau`; NaN where none is defined.
     reason : str
         Reason why heterogeneity was not tested; empty if it was.
+    p_among_peers : mapping of str to float
+        Corrected p value of the test whether each circuit changed more than blocks of its own kind
+        (within a network, or between networks); used where the change is widespread.
     """
 
     source: str
@@ -89,6 +92,7 @@ class Heterogeneity:
     p: float
     smallest: float
     reason: str = ""
+    p_among_peers: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def unknown(

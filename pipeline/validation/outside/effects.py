@@ -446,7 +446,7 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class SignalLoss:
-    """Reduce the signal-to-noise ratio of four regions of the default-mode network.
+    """Reduce the signal-to-noise ratio of the first four regions of the default-mode network.
 
     Parameters
     ----------
@@ -458,10 +458,25 @@ class SignalLoss:
 
     def __call__(self, given: Untreated) -> Floats:
         """Return connectivity with the effect; see `Effect`."""
-        k = np.ones(given.world.features.n_regions)
-        k[given.rng.choice(given.world.core, 4, replace=False)] = self.factor
+        k = np.exp(self.log_change(given.world))
         i, j = given.world.ends
         return fisher_z(np.tanh(given.z) * k[i] * k[j])
+
+    def log_change(self, world: World) -> Floats:
+        """Return the change of the logarithm of each region's signal fraction.
+
+        Parameters
+        ----------
+        world : World
+            Regions of the study.
+
+        Returns
+        -------
+        ndarray, shape (n_regions,)
+        """
+        out = np.zeros(world.features.n_regions)
+        out[world.core[:4]] = np.log(self.factor)
+        return out
 
 
 @dataclass(frozen=True, slots=True)

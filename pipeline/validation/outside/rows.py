@@ -179,6 +179,9 @@ _OUTSIDE: dict[str, Row] = {
     "gain along the hierarchy": Row(HierarchyGain(), laws=_STRENGTH, widespread="allowed"),
     "hubs": Row(Hub(), widespread="allowed"),
     "signal lost in four DMN regions": Row(SignalLoss(), widespread="allowed"),
+    "signal lost in four DMN regions, measured": Row(
+        SignalLoss(), Design(quality_error=0.1), widespread="allowed", in_real_series=False
+    ),
     "selected for a strong DMN": _null(Design(selected=True)),
 }
 

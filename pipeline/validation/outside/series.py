@@ -17,6 +17,7 @@ from circuitshift.pipeline.model.contrasts import Visits
 from circuitshift.pipeline.validation.outside.effects import (
     Effect,
     Nothing,
+    SignalLoss,
     Untreated,
     matrices,
     upper,
@@ -61,6 +62,9 @@ class Design:
     motion_reliability : float
         If positive, motion differs between the visits and changes edges, and is measured with this
         reliability.
+    quality_error : float
+        If positive, the change of the logarithm of each region's signal fraction is measured with
+        an error of this standard deviation.
     """
 
     n_treated: int = 30
@@ -72,6 +76,7 @@ class Design:
     crossover: bool = False
     day: Effect = field(default_factory=Nothing)
     motion_reliability: float = 0.0
+    quality_error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +139,7 @@ def _draw(effect: Effect, design: Design, world: World, rng: np.random.Generator
         treated=treated if design.n_control else None,
         reference=_reference(world, design, rng),
         motion_mm=measured if design.motion_reliability else None,
+        signal_quality=_quality(effect, design, world, rng) if design.quality_error else None,
     )
     if design.crossover:
         first, second = people.visit(rng), design.day(Untreated(people.visit(rng), world, rng))
@@ -233,6 +239,15 @@ def _motion(design: Design, treated: Bools, rng: np.random.Generator) -> tuple[F
     true = rng.normal(0, sd, n) + mean * treated
     error = sd * np.sqrt(1 / design.motion_reliability - 1)
     return true, true + rng.normal(0, error, n)
+
+
+def _quality(effect: Effect, design: Design, world: World, rng: np.random.Generator) -> Floats:
+    """Measure the change of each region's signal fraction, shape (n_participants, n_regions)."""
+    n = design.n_treated + design.n_control
+    true = np.zeros((n, world.features.n_regions))
+    if isinstance(effect, SignalLoss):
+        true[: design.n_treated] = effect.log_change(world)
+    return true + rng.normal(0, design.quality_error, true.shape)
 
 
 def _reference(world: World, design: Design, rng: np.random.Generator) -> Floats | None:

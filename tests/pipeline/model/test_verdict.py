@@ -193,7 +193,9 @@ def test_a_deviation_that_is_not_identified_is_explained() -> None:
     assert result.warnings == ("Normalisation was not tested: there is no reference group.",)
 
 
-HETEROGENEOUS = Heterogeneity("pairs of networks", 20, 0.03, 0.02, 0.05, 0.045, 0.03, 0.01, 0.02)
+HETEROGENEOUS = Heterogeneity(
+    "pairs of networks", 20, 0.03, 0.02, 0.05, 0.045, 0.03, 0.01, 0.02, p_among_peers={"dmn": 0.01}
+)
 UNIFORM = replace(HETEROGENEOUS, tau=0.0, ci_low=0.0, ci_high=0.01, upper=0.009, p=0.4)
 
 
@@ -317,4 +319,16 @@ def test_on_heterogeneous_ground_a_circuit_must_exceed_the_largest_block() -> No
         assert result.verdict == "widespread"
         assert ("On this heterogeneous ground" in result.sentence) == claimed
         assert result.not_claimed == (() if claimed else ("dmn",))
-        assert any("no larger than the change" in w for w in result.warnings) != claimed
+        assert any("not larger than the changes" in w for w in result.warnings) != claimed
+
+
+def test_on_heterogeneous_ground_a_circuit_must_stand_out_among_blocks_of_its_kind() -> None:
+    block = estimate("blocks", 0.01, 0.5, term="Vis", estimate=-0.05)
+    circuit = estimate("specific", 0.01, 0.5, term="dmn", estimate=0.1)
+    for p, claimed in ((0.01, True), (0.2, False)):
+        among = replace(HETEROGENEOUS, p_among_peers={"dmn": p})
+        result = verdict_of(circuit, block, heterogeneity=among)
+        assert result.verdict == "widespread"
+        assert result.not_claimed == (() if claimed else ("dmn",))
+    uniform = replace(UNIFORM, p_among_peers={"dmn": 0.2})
+    assert verdict_of(circuit, heterogeneity=uniform).verdict == "circuit-specific"

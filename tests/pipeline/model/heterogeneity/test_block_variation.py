@@ -16,7 +16,7 @@ NETWORK = np.arange(R) // 8
 CIRCUITS = {"c": np.flatnonzero((FIRST < 8) & (SECOND < 8)), "d": np.arange(300, 320)}
 
 
-def fitted(n_networks: int = 5, *, missing: bool = False) -> tuple[CentredFeatures, Response]:
+def fitted(n_networks: int = 5, *, missing: bool = False) -> Response:
     rng = np.random.default_rng(0)
     baseline = rng.normal(0.2, 0.2, FIRST.size) + rng.normal(0, 0.1, (N, FIRST.size))
     change = rng.normal(0, 0.1, (N, FIRST.size))
@@ -30,11 +30,11 @@ def fitted(n_networks: int = 5, *, missing: bool = False) -> tuple[CentredFeatur
     sample = CentredFeatures.from_values(
         change=change, baseline=baseline, circuits=CIRCUITS, features=FEATURES, blocks=blocks
     )
-    return sample, global_response(sample, with_deviation=False)
+    return global_response(sample, with_deviation=False)
 
 
 def test_the_global_model_keeps_a_part_of_the_variation_of_blocks():
-    sample, response = fitted()
+    response = fitted()
     variation = BlockVariation.of(response)
     reach, k = response.reach, len(CIRCUITS)
     first = len(response.terms) + k
@@ -61,7 +61,7 @@ def options(response: Response, contrast) -> dict:
 
 
 def test_circuits_are_tested_with_the_blocks_of_the_available_participants():
-    sample, response = fitted(missing=True)
+    response = fitted(missing=True)
     variation = BlockVariation.of(response)
     everyone = np.ones(N, bool)
     contrast = mean_contrast(N)
@@ -85,7 +85,7 @@ def test_circuits_are_tested_with_the_blocks_of_the_available_participants():
 
 
 def test_blocks_are_adjusted_for_their_own_baseline():
-    sample, response = fitted()
+    response = fitted()
     treated = np.arange(N) < 6
     contrast = mean_contrast(N, treated=treated)
     rng = np.random.default_rng(3)
@@ -110,6 +110,6 @@ def test_blocks_are_adjusted_for_their_own_baseline():
 
 
 def test_few_blocks_give_no_variation():
-    sample, response = fitted(2)
+    response = fitted(2)
     assert len(response.blocks) < 6
     assert BlockVariation.of(response) is None
