@@ -23,6 +23,8 @@ def verdict_section(report: StudyReport) -> Iterator[Block | None]:
     Block or None
     """
     verdict = report.verdict
+    if report.simulated:
+        yield Box("warn", tuple(Prose(sentence, "strong") for sentence in report.simulated))
     yield Box("answer", tuple(_answer(report)))
     yield scale_figure(report)
     yield Prose(
