@@ -1,13 +1,15 @@
 """Read and write the description of a data set."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from circuitshift.pipeline import __version__
 from circuitshift.pipeline.errors import CircuitshiftError, InputError
 from circuitshift.pipeline.io import tables
 
-__all__ = ["generator", "refuse_foreign", "write_dataset_description"]
+__all__ = ["generator", "refuse_foreign", "simulation_sentence", "write_dataset_description"]
 
 _IGNORED = (
     "*.html",
@@ -40,7 +42,8 @@ def write_dataset_description(
     name : str
         Name of the data set.
     sources : sequence of str
-        Folders, URLs or DOIs (``doi:...``) of the data sets from which it was derived.
+        Folders, URLs or DOIs (``doi:...``) of the data sets from which it was derived. If a folder
+        states that its data are simulated, the program that simulated them is named, too.
     links : mapping of str to str, optional
         Folder or URL of each name that is used in ``bids:NAME:...`` references.
 
@@ -54,7 +57,10 @@ def write_dataset_description(
         "Name": name,
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "circuitshift", "Version": __version__}],
+        "GeneratedBy": [
+            {"Name": "circuitshift", "Version": __version__},
+            *filter(None, (_simulator(Path(text)) for text in sources)),
+        ],
     }
     if sources:
         content["SourceDatasets"] = [
@@ -95,11 +101,53 @@ def _url(text: str) -> str:
 
 def generator(folder: Path) -> str:
     """Return the program that generated a derivative, or an empty string if it is not stated."""
+    programs = _programs(folder)
+    if programs and isinstance(programs[0], dict):
+        return str(programs[0].get("Name", ""))
+    return ""
+
+
+def simulation_sentence(folder: Path, name: str = "") -> str:
+    """State that the data of a data set are simulated, if its description says so.
+
+    Parameters
+    ----------
+    folder : Path
+        Root of the data set.
+    name : str
+        Name of the data set for the sentence; empty for the main one.
+
+    Returns
+    -------
+    str
+        Sentence with the program that simulated the data; empty if no name and no description of
+        a program in ``GeneratedBy`` mentions a simulation.
+    """
+    program = _simulator(folder)
+    if not program:
+        return ""
+    what = f"The data of {name}" if name else "The data"
+    words = ": ".join(str(program[key]) for key in ("Name", "Description") if program.get(key))
+    return f"{what} are simulated, as their description states ({words.rstrip('.')})."
+
+
+_SIMULATED = re.compile(r"\bsimulat", re.IGNORECASE)
+
+
+def _simulator(folder: Path) -> dict[str, object]:
+    """Return the record of the program that simulated a data set; empty if there is none."""
+    for program in _programs(folder):
+        texts = program.values() if isinstance(program, dict) else ()
+        if any(_SIMULATED.search(text) for text in texts if isinstance(text, str)):
+            return dict(program)
+    return {}
+
+
+def _programs(folder: Path) -> list[Any]:
+    """Return the programs that generated a data set; empty if they cannot be read."""
     path = folder / "dataset_description.json"
     try:
         programs = tables.read_json(path).get("GeneratedBy") if path.exists() else None
     except CircuitshiftError:
-        return ""
-    if isinstance(programs, list) and programs and isinstance(programs[0], dict):
-        return str(programs[0].get("Name", ""))
-    return ""
+        return []
+    return programs if isinstance(programs, list) else []

@@ -200,8 +200,9 @@ def _typical(visits: Visits) -> Floats:
     """Average each feature over all visits of all participants, NaN where it is missing.
 
     Clusters of the baseline alone would collect features that are large at baseline by chance,
-    which decrease afterwards (regression to the mean). The mean of all visits is not correlated
-    with the change between visits of equal noise (Oldham 1962, doi:10.1016/0021-9681(62)90128-9).
+    which decrease afterwards (regression to the mean). The mean of two visits is not correlated
+    with the change between them if both have the same variance (Oldham 1962, Journal of Chronic
+    Diseases 15:969-977).
     """
     parts = (visits.baseline, visits.followup, visits.control_baseline, visits.control_followup)
     means = [column_mean(part) for part in parts if part is not None]

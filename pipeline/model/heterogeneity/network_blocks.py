@@ -13,7 +13,7 @@ from circuitshift.pipeline.model.heterogeneity.random_effects import MIN_BLOCKS
 __all__ = ["MIN_BLOCK_FEATURES", "NetworkBlocks", "cluster_regions", "network_blocks"]
 
 MIN_BLOCK_FEATURES = 10  # background features of a block
-N_CLUSTERS = 7  # as many as networks in the atlas of Yeo (2011)
+N_CLUSTERS = 7  # as many as networks in the atlas of Yeo (2011, doi:10.1152/jn.00338.2011)
 
 
 @dataclass(frozen=True, slots=True)

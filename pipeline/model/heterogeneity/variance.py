@@ -65,7 +65,8 @@ class BlockErrors:
         Notes
         -----
         The expectation of a squared sample correlation is about rho^2 + (1 - rho^2) / df. The
-        correction is that of the adjusted coefficient of determination (Ezekiel 1930).
+        correction is that of the adjusted coefficient of determination (Ezekiel 1930,
+        Methods of Correlation Analysis).
         """
         length = np.sqrt((residuals**2).sum(axis=0))
         unit = residuals / np.where(length > 0, length, 1.0)
@@ -109,9 +110,10 @@ def moment_tau(estimate: Floats, variance: Floats, errors: BlockErrors) -> TauSq
     Notes
     -----
     The estimator is sum w_b (s_b^2 - v_b) / sum w_b k_b, with weights 1 / v_b in a first and
-    1 / (v_b + k_b tau^2) in a second step (DerSimonian & Kacker 2007,
-    doi:10.1016/j.cct.2006.04.004), for a known mean of 0. It is unbiased when errors are
-    correlated. The weights depend on the estimated v_b; the bias that follows from this,
+    1 / (v_b + k_b tau^2) in a second step. It is the two-step estimator of DerSimonian & Kacker
+    (2007, doi:10.1016/j.cct.2006.04.004), for a known mean of 0 and retained shares k_b. Since the
+    expectation of each s_b^2 is v_b + k_b tau^2, correlations between the errors of blocks do not
+    bias it. The weights depend on the estimated v_b; the bias that follows from this,
     about 2 w^2 v^2 / (df - 2), is subtracted (exact for tau = 0, where s^2 / v has the mean
     df / (df - 2) of an F distribution).
     """

@@ -284,6 +284,8 @@ class ParticipantReport:
         Ratings of this participant.
     data_set : str
         Name of the data set; empty for the main one.
+    simulated : str
+        Sentence for a data set whose description states that its data are simulated; else empty.
     """
 
     participant: str
@@ -299,3 +301,4 @@ class ParticipantReport:
     others: Others | None = None
     ratings: tuple[Rating, ...] = ()
     data_set: str = ""
+    simulated: str = ""

@@ -13,6 +13,7 @@ from circuitshift.atlases.records import Atlas
 from circuitshift.atlases.resolve import load_circuits
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.bids.description import simulation_sentence
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.io import tables
@@ -122,6 +123,7 @@ def report_participant(
         others=others_of(participant, out_dir, sessions[0]) if sessions else None,
         ratings=ratings,
         data_set=data_set,
+        simulated=simulation_sentence(out_dir),
     )
     write_participant_report(target, content)
     tables.write_text(bib, participant_bibtex(content))
@@ -180,8 +182,8 @@ def _page_key(
     definitions = [Path(file) for file in (*settings.circuits, *settings.strategy_files)]
     texts = [tables.read_text(file) for file in definitions]
     ratings = ratings_of(participant, out_dir)
-    code = code_hash(__name__)
-    return hash_of(contents, tables.read_text(runs), settings.digest(), texts, ratings, code)
+    about = (settings.digest(), texts, ratings, simulation_sentence(out_dir))
+    return hash_of(contents, tables.read_text(runs), *about, code_hash(__name__))
 
 
 def _removed(row: _Row) -> Removed:

@@ -36,6 +36,8 @@ def summary_section(report: ParticipantReport) -> Iterator[Block | None]:
     ------
     Block or None
     """
+    if report.simulated:
+        yield Box("warn", (Prose(report.simulated, "strong"),))
     usable = [run for run in report.runs if not run.excluded]
     rated_out = any(rating.rating == "exclude" for rating in report.ratings)
     complete = bool(usable) and len(usable) == len(report.runs) and not report.problems

@@ -54,6 +54,8 @@ class StudyReport:
         Links to the pages of participants, by participant_id.
     files : mapping of str to sequence of str
         Columns of each file in the folder of the page, by file name.
+    simulated : tuple of str
+        One sentence for each data set whose description states that its data are simulated.
     """
 
     verdict: Row
@@ -70,6 +72,7 @@ class StudyReport:
     regions: Sequence[Region] = ()
     pages: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    simulated: tuple[str, ...] = ()
 
     @property
     def design(self) -> Row:

@@ -169,7 +169,8 @@ def _forest_figure(report: StudyReport) -> Figure:
     return Figure(
         svg,
         "Residual change of each circuit (beyond the change that the global model predicts for "
-        "edges of its strength), with 95 % confidence interval and corrected p. Triangles: "
+        "edges of its strength), with 95 % confidence interval and corrected p. Both include the "
+        "variation of change over networks, if it was tested. Triangles: "
         "direction predicted by the definition of the circuit. Vertical lines: residual change "
         "after adjusting for region-wide changes of the regions of the circuit.",
     )

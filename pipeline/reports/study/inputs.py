@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from circuitshift.atlases.atomic_files import complete_files
+from circuitshift.pipeline.bids.description import simulation_sentence
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.digests import Digests, recorded_digests
@@ -94,6 +95,7 @@ def report_group(out_dir: Path, verdict: Path | None = None, *, again: bool = Fa
             regions=atlas.regions,
             pages=_pages(out_dir),
             files=_files(folder),
+            simulated=_simulated(out_dir),
         ),
     )
     return ReportFile(target)
@@ -108,7 +110,14 @@ def _page_key(verdict: Path, out_dir: Path, digests: Digests) -> str:
         (path.relative_to(out_dir).as_posix() if path != verdict else "", digests.of(path))
         for path in complete_files(files)
     ]
-    return hash_of(contents, _pages(out_dir), code_hash(__name__))
+    return hash_of(contents, _pages(out_dir), _simulated(out_dir), code_hash(__name__))
+
+
+def _simulated(out_dir: Path) -> tuple[str, ...]:
+    """Name the data sets of the study whose descriptions state that their data are simulated."""
+    others = sorted((out_dir / "datasets").glob("*"))
+    sentences = [simulation_sentence(out_dir), *(simulation_sentence(x, x.name) for x in others)]
+    return tuple(filter(None, sentences))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -63,9 +63,10 @@ def regression_section(report: StudyReport) -> Iterator[Block | None]:
             "Contrasts that are usually reported, for comparison",
             (
                 Prose(
-                    "These contrasts cannot answer the question: a purely global change makes the "
-                    "first of them significant in about half of the simulated studies described in "
-                    "docs/model.md. They do not influence the verdict."
+                    "These contrasts cannot answer the question: a purely global gain or "
+                    "normalisation makes circuit minus background significant in about half of the "
+                    "simulated studies described in docs/calibration.md. They do not influence the "
+                    "verdict."
                 ),
                 tests_table(naive, "Contrasts that are usually reported"),
             ),

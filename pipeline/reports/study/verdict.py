@@ -23,6 +23,8 @@ def verdict_section(report: StudyReport) -> Iterator[Block | None]:
     Block or None
     """
     verdict = report.verdict
+    if report.simulated:
+        yield Box("warn", tuple(Prose(sentence, "strong") for sentence in report.simulated))
     yield Box("answer", tuple(_answer(report)))
     yield scale_figure(report)
     yield Prose(
@@ -187,8 +189,10 @@ def limits(verdict: Row) -> list[str]:
     out = []
     if design.get("control_baseline"):
         out.append(
-            "Order and carry-over: whether the order of the two conditions was balanced is not "
-            "recorded in the files."
+            "Order and carry-over: effects of day, practice and time, and effects of the first "
+            "condition that last into the second, can be part of the difference between the "
+            "conditions. The warnings state if the order is unknown or the same in all "
+            "participants; otherwise order.tsv contains the effect at balanced order."
         )
     elif not n.get("control"):
         out.append(

@@ -32,8 +32,9 @@ NETWORKS: dict[str, int] = {
 #: Primary circuits of a study.
 CIRCUITS = ("dmn", "tpn", "dmn_tpn", "dlpfc_amygdala")
 
-# Position of each network between unimodal (0) and transmodal (1) cortex (Margulies 2016,
-# doi:10.1073/pnas.1608282113, figure 1).
+# Position of each network between unimodal (0) and transmodal (1) cortex. The ends of the scale are
+# those of the principal gradient (Margulies 2016, doi:10.1073/pnas.1608282113): sensory and motor
+# regions, and the default-mode network. The numbers in between were chosen for the simulation.
 _HIERARCHY = {
     "Visual": 0.05,
     "SomMot": 0.0,

@@ -8,9 +8,11 @@ from circuitshift.pipeline import __version__
 from circuitshift.pipeline.bids.description import (
     generator,
     refuse_foreign,
+    simulation_sentence,
     write_dataset_description,
 )
 from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.validation.simulate.cohort import write_description
 
 
 def test_the_description_states_sources_and_links(tmp_path):
@@ -63,3 +65,31 @@ def test_an_empty_or_missing_folder_may_be_used(tmp_path):
     refuse_foreign(tmp_path)
     refuse_foreign(tmp_path / "none")
     assert generator(tmp_path / "none") == ""
+
+
+def test_derivatives_of_simulated_data_are_called_simulated(tmp_path):
+    data, out, further = (tmp_path / name for name in ("data", "out", "further"))
+    write_description(data, "A study", "raw")
+    write_dataset_description(out, name="circuitshift", sources=(str(data), "doi:10.1/x"))
+    write_dataset_description(further, name="circuitshift", sources=(str(out),))
+    words = "circuitshift simulate: Simulated images; no participant was scanned"
+    for folder in (data, out, further):
+        sentence = simulation_sentence(folder)
+        assert sentence == f"The data are simulated, as their description states ({words})."
+    assert generator(further) == "circuitshift"
+    assert simulation_sentence(out, "healthy").startswith("The data of healthy are simulated")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"Name": "Driving in a simulator", "GeneratedBy": [{"Name": "fMRIPrep"}]},
+        {"GeneratedBy": ["simulate"]},
+        {"GeneratedBy": {"Name": "simulate"}},
+        {},
+    ],
+)
+def test_measured_data_are_not_called_simulated(tmp_path, files, content):
+    files.touch(tmp_path / "in" / "dataset_description.json", json.dumps(content))
+    write_dataset_description(tmp_path / "out", name="x", sources=(str(tmp_path / "in"),))
+    assert simulation_sentence(tmp_path / "in") == simulation_sentence(tmp_path / "out") == ""

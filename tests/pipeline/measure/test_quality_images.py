@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from markupsafe import escape
 
+from circuitshift.pipeline.bids.description import write_dataset_description
 from circuitshift.pipeline.bids.select_runs import Query, find_runs
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.nifti import read_header
@@ -44,6 +45,7 @@ def person(tmp_path_factory):
     lone = next(label for label, runs in by_participant.items() if len(runs) == 1)
     (derivative / f"sub-{both}.html").write_text("<html></html>")
     prepare_atlases(found.runs, settings, out)
+    write_dataset_description(out, name="circuitshift", sources=(str(root / "data"),))
     for label in (both, lone):
         measure.measure_participant(
             by_participant[label], (), participant=label, settings=settings, out_dir=out
@@ -68,6 +70,7 @@ def number(text):
 def test_numbers_of_the_page_are_those_of_the_tables(person):
     out, both, _, _ = person
     page = (out / f"sub-{both}.html").read_text()
+    assert "The data are simulated, as their description states (circuitshift simulate" in page
     rows = list(tables.read_table(out / f"sub-{both}/sub-{both}_runs.tsv").rows())
     by_key = {(row["run"], row["strategy"]): row for row in rows}
     _, *removed = cells(page, "Data removed by each denoising strategy, median over regions")

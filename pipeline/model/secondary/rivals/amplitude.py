@@ -3,7 +3,7 @@
 The correlation of two regions changes if their covariance changes, and also if only their variances
 change. A signal that is added to one region and shared with none, such as noise or local activity,
 leaves all covariances as they are and lowers every correlation of that region (Cole et al. 2016,
-doi:10.1016/j.jneumeth.2015.11.011; Duff et al. 2018, NeuroImage 173). If
+doi:10.1016/j.jneumeth.2015.11.011; Duff et al. 2018, doi:10.1016/j.neuroimage.2018.01.053). If
 region u has the standard deviations s_u and s'_u at the two visits and the covariances do not
 change, then r'(u,v) = r(u,v) s_u s_v / (s'_u s'_v), and to first order Fisher z changes by
 

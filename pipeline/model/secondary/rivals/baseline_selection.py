@@ -8,7 +8,7 @@ American Journal of Epidemiology 104:493-498). With two randomised arms it is th
 and cancels. With one arm it is part of the change, and sign flips do not account for it. Selection
 also restricts the range at baseline, so that participants vary less at baseline than at follow-up;
 the variances of the two visits are compared by the test of Pitman (1939, Biometrika 31:9-12) and
-Morgan.
+Morgan (1939, Biometrika 31:13-19).
 """
 
 from typing import NamedTuple

@@ -30,6 +30,13 @@ def test_an_excluded_run_is_listed_with_its_reason_and_without_its_minutes(
     assert "ses-post: 1.8 minutes" not in page.text
 
 
+def test_the_page_states_that_data_are_simulated(participant_report, write):
+    sentence = "The data are simulated, as their description states (a program)."
+    page = write(replace(participant_report(), simulated=sentence))
+    assert page.text.index(sentence) < page.text.index("All data are usable.")
+    assert "simulated" not in write(participant_report()).text
+
+
 def test_warnings_describe_unusual_values(participant_report, write):
     report = participant_report()
     usual = replace(

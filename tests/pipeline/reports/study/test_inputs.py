@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from circuitshift.pipeline.bids.description import write_dataset_description
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.reports.study import inputs
+from circuitshift.pipeline.validation.simulate.cohort import write_description
 
 
 def test_a_study_without_a_group_level_is_an_error(tmp_path):
@@ -61,3 +63,17 @@ def test_tables_are_listed_with_the_columns_of_their_sidecars(tmp_path):
     assert inputs._files(tmp_path) == {
         "tests.tsv": ("term", "p"), "verdict.json": (), "references.bib": (),
     }  # fmt: skip
+
+
+def test_simulated_data_sets_are_named(tmp_path):
+    write_description(tmp_path / "data", "A study", "raw")
+    out, other = tmp_path / "out", tmp_path / "out" / "datasets" / "healthy"
+    write_dataset_description(out, name="x", sources=(str(tmp_path / "measured"),))
+    write_dataset_description(other, name="x", sources=(str(tmp_path / "data"),))
+    (sentence,) = inputs._simulated(out)
+    assert sentence.startswith("The data of healthy are simulated")
+    write_dataset_description(out, name="x", sources=(str(tmp_path / "data"),))
+    assert [text.partition(" are")[0] for text in inputs._simulated(out)] == [
+        "The data",
+        "The data of healthy",
+    ]

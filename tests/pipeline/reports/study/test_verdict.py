@@ -1,5 +1,7 @@
 """Section on the verdict: findings, common scale, and limitations."""
 
+from dataclasses import replace
+
 import pytest
 
 from circuitshift.pipeline.reports import figures
@@ -27,6 +29,13 @@ def test_a_changed_circuit_is_said_to_move_toward_or_away_from_the_reference(est
         "near: treated participants moved toward the reference group",
         "far: treated participants moved away from the reference group",
     ]
+
+
+def test_the_report_states_first_that_data_are_simulated(full_study, write):
+    sentence = "The data are simulated, as their description states (a program)."
+    page = write(replace(full_study(), simulated=(sentence,)))
+    assert page.text.index(sentence) < page.text.index("The named circuits changed")
+    assert "simulated" not in write(full_study()).text.lower().split("regression to the mean")[0]
 
 
 def test_the_common_scale_is_in_units_of_the_bound_of_each_test(monkeypatch, estimate, small_study):
