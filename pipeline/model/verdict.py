@@ -265,7 +265,7 @@ def decide(
         _reason(found, tests),
         (
             *_warnings(deviation, controlled=controlled, gsr=global_signal_removed),
-            *_regional(named, alpha),
+            *_regional(named),
             *found.remarks(),
             *(f"Not tested: {e.term} ({e.note})." for e in tests if not np.isfinite(e.p)),
         ),
@@ -340,7 +340,7 @@ class _Grounds:
     @property
     def is_widespread(self) -> bool:
         """Whether blocks changed by their own amounts, as much as is of interest."""
-        rejects = bool(self.blocks) and self.heterogeneity.rejects_one_law(self.alpha)
+        rejects = bool(self.blocks) and self.heterogeneity.rejects_one_law()
         return rejects and self.heterogeneity.is_of_interest(self.largest_block)
 
     @property
@@ -413,7 +413,7 @@ def _sentence(name: VerdictName, found: _Grounds, kind: FeatureKind) -> str:
     if name == "widespread":
         return widespread_sentence(found.blocks, found.heterogeneity, circuit_part)
     unit = found.of_circuits[0].unit if found.of_circuits else FISHER_Z
-    law = one_law_sentence(found.heterogeneity, unit, found.alpha)
+    law = one_law_sentence(found.heterogeneity, unit)
     parts = {
         "undetermined": [
             "The data do not distinguish between the hypotheses.",
@@ -563,19 +563,18 @@ def _evidence(e: Estimate) -> str:
     )
 
 
-def _regional(adjusted: Sequence[Estimate], alpha: float) -> list[str]:
+def _regional(adjusted: Sequence[Estimate]) -> list[str]:
     """Warn of circuits whose change may be a change of their regions in all connections."""
-    explained = [e for e in adjusted if not e.p_corrected < alpha]
-    if not explained:
+    possible = [e for e in adjusted if not (e.ci_low > 0 or e.ci_high < 0)]
+    if not possible:
         return []
     rows = ", ".join(
-        f"{e.term} {e.estimate:+.2f} (95 % CI {e.ci_low:.2f} to {e.ci_high:.2f}, "
-        f"corrected p = {e.p_corrected:.3f})"
-        for e in explained
+        f"{e.term} {e.estimate:+.2f} (95 % CI {e.ci_low:.2f} to {e.ci_high:.2f})" for e in possible
     )
     return [
-        f"No longer significant after adjusting for region-wide changes: {rows}. The cause may be "
-        "a region that changed, or lost signal, in all its connections."
+        f"After adjusting for region-wide changes, these intervals contain 0: {rows}. It cannot be "
+        "excluded that regions which changed, or lost signal, in all their connections are the "
+        "cause."
     ]
 
 

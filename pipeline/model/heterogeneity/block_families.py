@@ -18,7 +18,7 @@ from circuitshift.pipeline.model.heterogeneity.rival_explanations import (
     graded_gain,
     measured_signal_quality,
 )
-from circuitshift.pipeline.model.heterogeneity.summary import Heterogeneity
+from circuitshift.pipeline.model.heterogeneity.summary import OMNIBUS_SHARE, Heterogeneity
 from circuitshift.pipeline.model.heterogeneity.variance import (
     BlockErrors,
     moment_tau,
@@ -149,6 +149,7 @@ def heterogeneity_of(
         tau_reml=reml_tau(estimate, variance),
         p=min((e.p_corrected for e in tests if np.isfinite(e.p_corrected)), default=float("nan")),
         smallest=smallest,
+        level=OMNIBUS_SHARE * test.rules.alpha,
         p_among_peers=p_among_peers(
             circuits,
             variation.multiple,

@@ -47,7 +47,7 @@ def widespread_sentence(blocks: Sequence[Row], heterogeneity: Heterogeneity, sta
     )
 
 
-def one_law_sentence(heterogeneity: Heterogeneity, unit: str, alpha: float) -> str:
+def one_law_sentence(heterogeneity: Heterogeneity, unit: str) -> str:
     """State how well one global law describes the background.
 
     Parameters
@@ -56,8 +56,6 @@ def one_law_sentence(heterogeneity: Heterogeneity, unit: str, alpha: float) -> s
         Variation over blocks.
     unit : str
         Unit of its standard deviation.
-    alpha : float
-        Significance level.
 
     Returns
     -------
@@ -66,7 +64,7 @@ def one_law_sentence(heterogeneity: Heterogeneity, unit: str, alpha: float) -> s
     """
     if not heterogeneity.n_blocks:
         return ""
-    if heterogeneity.rejects_one_law(alpha):
+    if heterogeneity.rejects_one_law():
         return (
             f"One global law does not hold exactly (p = {heterogeneity.p:.3g}), but the deviations "
             f"are smaller than those of interest ({heterogeneity.smallest:g} {unit}). "
@@ -78,8 +76,8 @@ def one_law_sentence(heterogeneity: Heterogeneity, unit: str, alpha: float) -> s
             f"of {heterogeneity.smallest:g} {unit} can be excluded."
         )
     return (
-        "There is no evidence that blocks of the background deviate from one global law. "
-        f"{_tau(heterogeneity, unit)}"
+        "One global law is not rejected for the blocks of the background "
+        f"(p = {heterogeneity.p:.3g}). {_tau(heterogeneity, unit)}"
     )
 
 

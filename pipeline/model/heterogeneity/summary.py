@@ -6,7 +6,12 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-__all__ = ["Explanation", "Heterogeneity", "Row", "explanations_of"]
+__all__ = ["OMNIBUS_SHARE", "Explanation", "Heterogeneity", "Row", "explanations_of"]
+
+#: Share of the significance level at which the omnibus test rejects one global law. In a study in
+#: which nothing happens, the verdict can then err in three ways: by a global term and by a circuit,
+#: with a probability of alpha each, and by ``widespread``, with .4 alpha.
+OMNIBUS_SHARE = 0.4
 
 ExplanationKind = Literal["regional", "graded", "quality"]
 
@@ -77,6 +82,8 @@ class Heterogeneity:
         Smallest heterogeneity of interest, in the unit of `tau`; NaN where none is defined.
     reason : str
         Reason why heterogeneity was not tested; empty if it was.
+    level : float
+        Significance level of the omnibus test.
     p_among_peers : mapping of str to float
         Corrected p value of the test whether each circuit changed more than blocks of its own kind
         (within a network, or between networks); used where the change is widespread.
@@ -92,6 +99,7 @@ class Heterogeneity:
     p: float
     smallest: float
     reason: str = ""
+    level: float = 0.02
     p_among_peers: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -117,9 +125,9 @@ class Heterogeneity:
         nan = float("nan")
         return cls(source, 0, nan, nan, nan, nan, nan, nan, smallest, reason)
 
-    def rejects_one_law(self, alpha: float) -> bool:
+    def rejects_one_law(self) -> bool:
         """Return whether the omnibus test rejects one global law for all blocks."""
-        return self.p < alpha
+        return self.p < self.level
 
     def is_of_interest(self, largest: float) -> bool:
         """Return whether the heterogeneity is large enough to be reported as widespread change.

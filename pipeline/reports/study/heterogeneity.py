@@ -43,14 +43,14 @@ def heterogeneity_blocks(report: StudyReport) -> Iterator[Block | None]:
     if not found:
         return
     yield Heading("Does one global law describe all networks?")
-    yield Prose(_summary(found, report.alpha))
+    yield Prose(_summary(found))
     yield block_figure(report)
     rows = report.family("blocks")
     yield Details("Numbers", (tests_table(rows, "Residual change of blocks"),)) if rows else None
     yield explanation_table(report)
 
 
-def _summary(found: Row, alpha: float) -> str:
+def _summary(found: Row) -> str:
     """Describe the variation over blocks in words."""
     n = int(wording.number(found.get("n_blocks")) or 0)
     if not n:
@@ -60,11 +60,12 @@ def _summary(found: Row, alpha: float) -> str:
         )
     law = (
         "The omnibus test rejects one global law"
-        if wording.number(found.get("p")) < alpha
+        if wording.number(found.get("p")) < wording.number(found.get("level"))
         else "The omnibus test does not reject one global law"
     )
     return (
-        f"{law} (p {wording.p_value(found.get('p'))}; largest statistic over {n} blocks, "
+        f"{law} (p {wording.p_value(found.get('p'))}, significance level "
+        f"{wording.show(found.get('level'), 2)}; largest statistic over {n} blocks, "
         f"{found.get('source')}). Beyond the global model, the true changes of blocks differ by a "
         f"standard deviation of {wording.show(found.get('tau'), 3)} (95 % confidence interval "
         f"{wording.show(found.get('ci_low'), 3)} to {wording.show(found.get('ci_high'), 3)}; "

@@ -76,8 +76,8 @@ def test_without_a_control_arm_the_verdict_warns() -> None:
 
 def test_changes_that_region_wide_changes_may_explain_are_warned_of() -> None:
     row = estimate("specific", 0.01, 0.5)
-    for p, warned in ((0.4, True), (0.02, False)):
-        adjusted = replace(estimate("specific, node-adjusted", p, 0.5), term=row.term)
+    for low, warned in ((-0.1, True), (0.01, False)):
+        adjusted = replace(estimate("specific, node-adjusted", 0.2, 0.5, ci_low=low), term=row.term)
         result = verdict_of(row, adjusted)
         assert result.verdict == "circuit-specific"
         assert any("adjusting for region-wide changes" in w for w in result.warnings) == warned

@@ -44,16 +44,16 @@ def test_circuits_that_stand_out_are_named_on_heterogeneous_ground():
 
 def test_one_law_is_claimed_only_as_far_as_it_was_tested():
     unknown = Heterogeneity.unknown("too few blocks")
-    assert one_law_sentence(unknown, "Fisher z", 0.05) == ""
-    text = one_law_sentence(replace(FOUND, p=0.3), "Fisher z", 0.05)
-    assert text.startswith("There is no evidence that blocks of the background deviate")
+    assert one_law_sentence(unknown, "Fisher z") == ""
+    text = one_law_sentence(replace(FOUND, p=0.3), "Fisher z")
+    assert text.startswith("One global law is not rejected for the blocks")
     assert "0.034 Fisher z (95 % CI 0.021 to 0.052)" in text
-    excluded = one_law_sentence(replace(FOUND, p=0.3, upper=0.018), "Fisher z", 0.05)
+    excluded = one_law_sentence(replace(FOUND, p=0.3, upper=0.018), "Fisher z")
     assert excluded == (
         "Differences between blocks beyond the global model as large as a standard deviation of "
         "0.02 Fisher z can be excluded."
     )
-    small = one_law_sentence(replace(FOUND, tau=0.01), "Fisher z", 0.05)
+    small = one_law_sentence(replace(FOUND, tau=0.01), "Fisher z")
     assert small.startswith("One global law does not hold exactly (p = 0.004), but")
     assert "(0.02 Fisher z)" in small
 

@@ -28,12 +28,12 @@ def test_heterogeneity_is_of_interest_above_its_bound_or_for_one_large_block():
 
 
 def test_one_law_is_rejected_by_p_and_heterogeneity_excluded_by_the_upper_limit():
-    assert FOUND.rejects_one_law(0.05)
-    assert not replace(FOUND, p=0.05).rejects_one_law(0.05)
+    assert FOUND.rejects_one_law()
+    assert not replace(FOUND, p=0.02).rejects_one_law()
     assert not FOUND.is_excluded()
     assert replace(FOUND, upper=0.019).is_excluded()
     unknown = Heterogeneity.unknown("too few")
-    assert not unknown.rejects_one_law(0.05)
+    assert not unknown.rejects_one_law()
     assert not unknown.is_excluded()
     assert unknown.reason == "too few"
 

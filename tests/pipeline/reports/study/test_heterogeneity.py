@@ -12,6 +12,7 @@ FOUND = {
     "ci_low": 0.021,
     "ci_high": 0.052,
     "p": 0.004,
+    "level": 0.02,
     "smallest": 0.02,
     "reason": "",
 }
@@ -59,9 +60,8 @@ def test_the_figure_places_blocks_by_network(report):
 def test_the_part_states_tau_with_its_interval(report, write):
     page = write(report)
     text = page.text
-    assert (
-        "The omnibus test rejects one global law (p 0.004; largest statistic over 3 blocks" in text
-    )
+    assert "The omnibus test rejects one global law (p 0.004, significance level 0.02; " in text
+    assert "largest statistic over 3 blocks" in text
     assert "standard deviation of 0.034 (95 % confidence interval 0.021 to 0.052" in text
 
 
