@@ -8,6 +8,7 @@ import pytest
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Analysis, analyse
 from circuitshift.pipeline.model.contrasts import Rules, Visits
+from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
 
 N, R = 20, 50
 FEATURES = FeatureSpace.of_edges(R)
@@ -148,3 +149,27 @@ def test_arms_are_compared_with_blocks_adjusted_for_their_baseline() -> None:
     assert row.p_corrected < 0.05
     assert "adjusted for the baseline with random effects over blocks" in row.method
     assert found.verdict.verdict == "circuit-specific"
+
+
+def test_the_variance_of_global_terms_contains_the_variation_over_blocks(
+    uneven: Analysis,
+) -> None:
+    response = uneven.response
+    tested = rows(uneven, "global")
+    own = response.coefficients.var(axis=0, ddof=1) / N
+    own += response.excess_variance(np.full(N, 1 / N))[: len(response.terms)]
+    variation = BlockVariation.of(response)
+    tau = uneven.verdict.heterogeneity.tau
+    assert tau > 0.02
+    for term, variance in zip(response.terms, own, strict=True):
+        if term in tested:
+            expected = variance + variation.multiple[term] * tau**2
+            assert tested[term].se ** 2 == pytest.approx(expected)
+            assert expected > 1.02 * variance
+
+
+def test_circuits_are_compared_with_blocks_of_their_kind(uneven: Analysis) -> None:
+    found = uneven.verdict.heterogeneity.p_among_peers
+    assert set(found) == set(CIRCUITS)
+    assert min(found.values()) > 0.2
+    assert uneven.verdict.heterogeneity.level == pytest.approx(0.02)
