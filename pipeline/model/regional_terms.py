@@ -88,8 +88,8 @@ class RegionalTerms:
         factor, _ = cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
         return cls(strength, used, factor)
 
-    def part(self, values: Floats) -> Floats:
-        """Return the fitted regional effects on all edges.
+    def sums(self, values: Floats) -> Floats:
+        """Sum values over the edges of each region.
 
         Parameters
         ----------
@@ -98,17 +98,46 @@ class RegionalTerms:
 
         Returns
         -------
-        ndarray, shape (n_rows, n_edges)
-            Fitted values; NaN where the strength is missing.
+        ndarray, shape (n_rows, 2 n_regions)
+            Sums over the edges of the fit, and sums weighted with the strength: the right-hand
+            sides of the normal equations.
+        """
+        inner = np.where(self.used, values, 0.0)
+        sums = _by_region(np.vstack([inner, inner * np.where(self.used, self.strength, 0.0)]))
+        return np.hstack(np.split(sums, 2))
+
+    def solve(self, sums: Floats) -> Floats:
+        """Estimate the regional terms.
+
+        Parameters
+        ----------
+        sums : ndarray, shape (n_rows, 2 n_regions)
+            Right-hand sides (`sums`).
+
+        Returns
+        -------
+        ndarray, shape (n_rows, 2 n_regions)
+            b, then g, of each region.
         """
         from scipy.linalg import cho_solve  # noqa: PLC0415 - half a second of import
 
+        return np.asarray(cho_solve((self.factor, True), sums.T, check_finite=False).T)
+
+    def on_edges(self, terms: Floats) -> Floats:
+        """Return the effects of regional terms on all edges.
+
+        Parameters
+        ----------
+        terms : ndarray, shape (n_rows, 2 n_regions)
+            Regional terms (`solve`).
+
+        Returns
+        -------
+        ndarray, shape (n_rows, n_edges)
+            Fitted values; NaN where the strength is missing.
+        """
         n_regions = len(self.factor) // 2
         i, j = edge_ends(n_regions)
-        inner = np.where(self.used, values, 0.0)
-        sums = _by_region(np.vstack([inner, inner * np.where(self.used, self.strength, 0.0)]))
-        level, gain = np.split(sums, 2)
-        terms = cho_solve((self.factor, True), np.hstack([level, gain]).T, check_finite=False).T
         b, g = terms[:, :n_regions], terms[:, n_regions:]
         fitted = g.take(i, axis=1)
         fitted += g.take(j, axis=1)
@@ -121,10 +150,29 @@ class RegionalTerms:
 def _by_region(values: Floats) -> Floats:
     """Sum edges over the edges of each region, shape (n_rows, n_regions)."""
     n_regions = (1 + isqrt(1 + 8 * values.shape[1])) // 2
-    flat = np.zeros((len(values), n_regions * n_regions))
-    flat[:, _place(n_regions)] = values
-    square = flat.reshape(-1, n_regions, n_regions)
-    return np.asarray(square.sum(axis=1) + square.sum(axis=2))
+    order, first, second = _runs(n_regions)
+    out = np.zeros((len(values), n_regions))
+    out[:, :-1] = np.add.reduceat(values, first, axis=1)
+    out[:, 1:] += np.add.reduceat(values.take(order, axis=1), second, axis=1)
+    return out
+
+
+@lru_cache(maxsize=2)
+def _runs(n_regions: int) -> tuple[Ints, Ints, Ints]:
+    """Sort edges by their second region, and return where each region starts.
+
+    Returns
+    -------
+    order : ndarray, shape (n_edges,)
+        Edges in the order of their second region.
+    first, second : ndarray, shape (n_regions - 1,)
+        Start of the edges of each region, as the first region in the order of the edges, and as the
+        second region in the sorted order.
+    """
+    i, j = edge_ends(n_regions)
+    order = np.argsort(j, kind="stable")
+    regions = np.arange(n_regions)
+    return order, np.searchsorted(i, regions[:-1]), np.searchsorted(j[order], regions[1:])
 
 
 @lru_cache(maxsize=2)

@@ -320,11 +320,21 @@ class _Adjusted:
         strength = columns[names.index("m")] if "m" in names else np.zeros(used.size)
         terms = RegionalTerms.of(strength, used, self.fit.sample.features)
         both = np.vstack([columns, self.fit.sample.basis])
-        inside, inverse = both * used, self.equations.inverse()
-        edges, coefficients = self.values.residual, np.hstack(start)
+        inverse, edges, coefficients = (
+            self.equations.inverse(),
+            self.values.residual,
+            np.hstack(start),
+        )
+        # Both fits are linear, so that the regional effects of the values and of the columns are
+        # computed once, and the alternation takes place among the coefficients alone.
+        sums = terms.sums(np.vstack([both, edges]))
+        of_columns, of_values = np.split(terms.solve(sums), [len(both)])
+        back = sums[: len(both)].T @ inverse
+        alone = edges @ (both * used).T @ inverse
         for _ in range(times):
-            regional = terms.part(edges - coefficients @ both)
-            coefficients = (edges - regional) @ inside.T @ inverse
+            effects = of_values - coefficients @ of_columns
+            coefficients = alone - effects @ back
+        regional = terms.on_edges(effects)
         available = self.group.available.astype(float)
         sums = self.group.frame.parts.sums
         removed = sums(regional * available) / np.maximum(sums(available), 1e-300)
