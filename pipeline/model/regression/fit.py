@@ -327,9 +327,9 @@ class _Adjusted:
         )
         # Both fits are linear, so that the regional effects of the values and of the columns are
         # computed once, and the alternation takes place among the coefficients alone.
-        sums = terms.sums(np.vstack([both, edges]))
-        of_columns, of_values = np.split(terms.solve(sums), [len(both)])
-        back = sums[: len(both)].T @ inverse
+        products = terms.sums(np.vstack([both, edges]))
+        of_columns, of_values = np.split(terms.solve(products), [len(both)])
+        back = products[: len(both)].T @ inverse
         alone = edges @ (both * used).T @ inverse
         for _ in range(times):
             effects = of_values - coefficients @ of_columns
