@@ -231,13 +231,16 @@ def simulate_edges(truth: Truth, spec: EdgeSpec, rng: np.random.Generator) -> Ed
         has_followup[rng.permutation(n_participants)[: round(spec.missing * n_participants)]] = (
             False
         )
+    features = FeatureSpace.of_edges(n, centres_mm=centres, length_mm=distance)
+    # heavy tails can exceed the Fisher z of the largest correlation that is accepted as measured
+    low, high = features.valid_range
     return EdgeStudy(
-        baseline=before[has_followup],
-        followup=after[has_followup],
+        baseline=before[has_followup].clip(low, high),
+        followup=after[has_followup].clip(low, high),
         reference=reference_z,
         treated=treated[has_followup],
         circuits=circuits,
-        features=FeatureSpace.of_edges(n, centres_mm=centres, length_mm=distance),
+        features=features,
         typical=typical,
         deviation=deviation,
         baseline_only=before[~has_followup],
