@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FISHER_Z
 from circuitshift.pipeline.model.contrasts import Question, Rules, Side
@@ -113,10 +113,10 @@ class FamilyTest:
     ) -> list[Estimate]:
         """Test variables as one family.
 
-        Variables that are available in all participants are tested together and corrected by the
-        maximum statistic. Each variable with missing values is tested by itself, in the
-        participants in whom it is available. The family-wise error rate is divided among these
-        tests in proportion to their numbers of variables (weighted Bonferroni correction).
+        Variables that are available in the same participants are tested together, in these
+        participants, and corrected by the maximum statistic. The family-wise error rate is divided
+        among these tests in proportion to their numbers of variables (weighted Bonferroni
+        correction).
 
         Parameters
         ----------
@@ -151,9 +151,7 @@ class FamilyTest:
         available = np.isfinite(y) & asked[:, None]
         if baseline is not None:
             available &= np.isfinite(baseline)
-        complete = (available == asked[:, None]).all(axis=0)
-        batches = [np.flatnonzero(complete)] if complete.any() else []
-        batches += [np.array([k]) for k in np.flatnonzero(~complete)]
+        batches = _alike(available)
         rows: dict[int, Estimate] = {}
         notes: dict[int, str] = {}
         for columns in batches:
@@ -312,6 +310,13 @@ class _Cell:
     adjusts: bool  # for the baseline
     reason: str  # why an intended adjustment was not possible
     random_effects: bool  # whether the variance over blocks is included
+
+
+def _alike(available: Bools) -> list[npt.NDArray[np.intp]]:
+    """Divide variables by the participants in whom they are available, most participants first."""
+    kinds, which = np.unique(available, axis=1, return_inverse=True)
+    order = np.argsort(-kinds.sum(axis=0), kind="stable")
+    return [np.flatnonzero(which.reshape(-1) == k) for k in order]
 
 
 def _models(
