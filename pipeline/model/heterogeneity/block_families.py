@@ -111,12 +111,16 @@ def heterogeneity_of(
     Returns
     -------
     Heterogeneity
-        Estimates from the blocks that are available in all participants of the question.
+        Estimates from the blocks that are available in all participants of the question, without
+        those who have too few features for a fit.
     """
     tests = [row for row in rows if row.family == BLOCKS]
-    asked = test.question.asked
-    values = variation.response.block_values[asked]
-    usable = np.flatnonzero(np.isfinite(values).all(axis=0))
+    # participants with too few features for a fit have no values at all
+    has_blocks = np.isfinite(variation.response.block_values).any(axis=1)
+    participants = test.question.asked & has_blocks
+    values = variation.response.block_values[participants]
+    tested = np.isfinite([row.se for row in tests])
+    usable = np.flatnonzero(tested & np.isfinite(values).all(axis=0))
     smallest = test.rules.smallest_heterogeneity(test.unit)
     if len(usable) < MIN_BLOCKS:
         reason = f"fewer than {MIN_BLOCKS} blocks are available in all participants"
@@ -124,16 +128,19 @@ def heterogeneity_of(
     chosen = [tests[k] for k in usable.tolist()]
     estimate, se, df = (np.array([getattr(e, n) for e in chosen]) for n in ("estimate", "se", "df"))
     variance = np.maximum(se**2, 1e-12 * float(np.mean(estimate**2)) + 1e-300)
-    contrast = test.question.contrast(asked)
+    contrast = test.question.contrast(participants)
     rest = residuals_of(values[:, usable], [contrast])
     errors = BlockErrors.of(rest, float(np.median(df)), variation.retained[usable])
     low, high = tau_interval(estimate, variance, errors)
     upper = tau_interval(estimate, variance, errors, level=1 - 2 * test.rules.alpha)[1]
     tau2 = float(moment_tau(estimate, variance, errors).value)
-    within = {
-        name: is_within_network(positions, blocks.networks, sample.features)
-        for name, positions in [*sample.circuits.items(), *blocks.positions.items()]
-    }
+    of_circuits, of_blocks = (
+        {
+            name: is_within_network(at, blocks.networks, sample.features)
+            for name, at in positions.items()
+        }
+        for positions in (sample.circuits, blocks.positions)  # names of both may be equal
+    )
     circuits = {
         e.term: (e.estimate, e.se, e.df)
         for e in rows
@@ -153,8 +160,8 @@ def heterogeneity_of(
         p_among_peers=p_among_peers(
             circuits,
             variation.multiple,
-            within,
-            blocks=(estimate, variance, np.array([within[e.term] for e in chosen])),
+            of_circuits,
+            blocks=(estimate, variance, np.array([of_blocks[e.term] for e in chosen])),
             errors=errors,
         ),
     )

@@ -70,6 +70,37 @@ def test_the_omnibus_p_is_the_smallest_corrected_p_of_the_blocks(uneven: Analysi
     assert found.tau_reml == pytest.approx(found.tau, rel=0.35)
 
 
+def test_a_participant_without_most_edges_does_not_stop_the_omnibus_test() -> None:
+    change = np.where((NETWORK[FIRST] == 3) & (NETWORK[SECOND] == 3), 0.15, 0.0)
+    complete = visits(change)
+    complete.followup[3, 100:] = np.nan
+    rng = np.random.default_rng(1)
+    found = analyse(complete, CIRCUITS, rng=rng, rules=RULES, networks=NAMES)
+    assert rows(found, "blocks")["net 3"].note == "missing in 1 participant"
+    assert found.verdict.heterogeneity.n_blocks == 14
+    assert found.verdict.heterogeneity.p < 0.02
+    assert found.verdict.verdict == "widespread"
+    assert not any("Heterogeneity over networks" in w for w in found.verdict.warnings)
+
+
+def test_a_circuit_may_have_the_name_of_a_block() -> None:
+    """The kind of the circuit is that of its own edges: here, those between two networks."""
+    change = np.where((NETWORK[FIRST] == 3) & (NETWORK[SECOND] == 3), 0.3, 0.0)
+    between = np.flatnonzero((NETWORK[FIRST] == 0) & (NETWORK[SECOND] == 1))
+    change[between] = 0.15
+    p = [
+        analyse(
+            visits(change),
+            {name: between},
+            rng=np.random.default_rng(1),
+            rules=RULES,
+            networks=NAMES,
+        ).verdict.heterogeneity.p_among_peers[name]
+        for name in ("between", "net 3")
+    ]
+    assert p[0] == p[1]
+
+
 def test_unnamed_networks_are_widespread_and_named(uneven: Analysis) -> None:
     assert uneven.verdict.verdict == "widespread"
     assert "net 3 +0.1" in uneven.verdict.sentence
