@@ -70,6 +70,17 @@ def test_the_omnibus_p_is_the_smallest_corrected_p_of_the_blocks(uneven: Analysi
     assert found.tau_reml == pytest.approx(found.tau, rel=0.35)
 
 
+def test_blocks_of_a_restricted_background_keep_ten_features() -> None:
+    """Four regions of the last network share none with the circuit: six edges, no block."""
+    circuit = {"c": np.flatnonzero((FIRST >= 40) & (FIRST < 46) & (SECOND < 46))}
+    rules = replace(RULES, background="disjoint")
+    rng = np.random.default_rng(1)
+    found = analyse(visits(0 * TYPICAL), circuit, rng=rng, rules=rules, networks=NAMES)
+    assert len(found.sample.blocks) == 14
+    assert "net 4" not in found.sample.blocks
+    assert len(found.sample.blocks["net 3 \N{EN DASH} net 4"]) == 40
+
+
 def test_a_participant_without_most_edges_does_not_stop_the_omnibus_test() -> None:
     change = np.where((NETWORK[FIRST] == 3) & (NETWORK[SECOND] == 3), 0.15, 0.0)
     complete = visits(change)
