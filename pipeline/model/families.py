@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,6 @@ from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FISHER_Z
 from circuitshift.pipeline.model.contrasts import Question, Rules, Side
-from circuitshift.pipeline.model.global_model import Response
 from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
 from circuitshift.pipeline.model.heterogeneity.random_effects import TestOptions
 from circuitshift.pipeline.model.verdict import Estimate
@@ -19,7 +19,7 @@ from circuitshift.pipeline.stats.detectable import power_of_t
 from circuitshift.pipeline.stats.influence import normal_scores
 from circuitshift.pipeline.stats.permutation import Contrast, PermutationResult, permutation_test
 
-__all__ = ["MIN_PARTICIPANTS", "FamilyTest", "Labels", "Shared"]
+__all__ = ["MIN_PARTICIPANTS", "FamilyTest", "Labels", "Shared", "SharedNoise"]
 
 
 MIN_PARTICIPANTS = 4  # participants needed for a test
@@ -58,19 +58,29 @@ class Labels:
     bound_d: float = np.nan
 
 
+class SharedNoise(Protocol):
+    """Provide the variance that estimates of all participants share.
+
+    `circuitshift.pipeline.model.global_model.Response` is an example.
+    """
+
+    def excess_variance(self, weights: Floats) -> Floats:
+        """Return the variance to add to that of a contrast, for each column."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Locate the variables of a family in the influence functions of a response.
+    """Locate the variables of a family among the columns of a source of shared noise.
 
     Parameters
     ----------
-    response : Response
-        Response that provides the variance due to the shared regressors.
+    response : SharedNoise
+        Source of the variance, such as a response with its shared regressors.
     columns : ndarray of int, shape (n_variables,)
-        Column of each variable in ``response.own``.
+        Column of each variable in ``response.excess_variance``.
     """
 
-    response: Response
+    response: SharedNoise
     columns: npt.NDArray[np.intp]
 
 

@@ -8,13 +8,14 @@ import numpy as np
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.centred_features import CentredFeatures
-from circuitshift.pipeline.model.families import FamilyTest, Labels, Shared
+from circuitshift.pipeline.model.families import FamilyTest, Labels, Shared, SharedNoise
 from circuitshift.pipeline.model.global_model import Response, term_unit
 from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
 from circuitshift.pipeline.model.heterogeneity.network_blocks import NetworkBlocks
 from circuitshift.pipeline.model.heterogeneity.peer_blocks import is_within_network, p_among_peers
 from circuitshift.pipeline.model.heterogeneity.random_effects import MIN_BLOCKS, residuals_of
 from circuitshift.pipeline.model.heterogeneity.rival_explanations import (
+    Explained,
     graded_gain,
     measured_signal_quality,
 )
@@ -173,6 +174,21 @@ class _Rival:
 
     name: str
     part: Floats
+    found: Explained | None = None  # column from which the part was predicted
+
+
+@dataclass(frozen=True, slots=True)
+class _RestNoise:
+    """Shared noise of what a rival leaves: that of the model, and that of the rival's column."""
+
+    response: Response
+    found: Explained
+
+    def excess_variance(self, weights: Floats) -> Floats:
+        first = len(self.response.terms)
+        columns = slice(first, first + len(self.response.circuits))
+        model = self.response.excess_variance(weights)[columns]
+        return np.asarray(model + self.found.excess_variance(weights))
 
 
 def rival_families(
@@ -210,20 +226,20 @@ def rival_families(
     if adjusted is not None:
         rivals.append(_Rival("regional", response.specific - adjusted.specific))
     if sample.features.kind == "edge":
-        rivals.append(_Rival("graded", graded_gain(sample, response).part))
+        graded = graded_gain(sample, response)
+        rivals.append(_Rival("graded", graded.part, graded))
         if signal_quality is not None and sample.features.is_fisher_z:
             found = measured_signal_quality(sample, response, signal_quality)
-            rivals.append(_Rival("quality", found.part))
+            rivals.append(_Rival("quality", found.part, found))
     names, unit = response.circuits, sample.features.unit
-    columns = len(response.terms) + np.arange(len(names))
+    columns = np.arange(len(names))
     rows = []
     for rival in rivals:
-        for kind, y, shared in (
-            ("part", rival.part, None),
-            ("rest", response.specific - rival.part, Shared(response, columns)),
-        ):
-            if rival.name == "regional" and kind == "rest":
-                continue
+        kinds: list[tuple[str, Floats, SharedNoise | None]] = [("part", rival.part, rival.found)]
+        if rival.found is not None:  # the rest of the regional explanation has its own family
+            rest = response.specific - rival.part
+            kinds.append(("rest", rest, _RestNoise(response, rival.found)))
+        for kind, y, noise in kinds:
             labels = Labels(
                 family=f"specific, {rival.name} {kind}",
                 terms=names,
@@ -231,5 +247,5 @@ def rival_families(
                 units=(unit,) * len(names),
                 bounds=(float("nan"),) * len(names),
             )
-            rows += test.family(labels, y, shared)
+            rows += test.family(labels, y, None if noise is None else Shared(noise, columns))
     return rows

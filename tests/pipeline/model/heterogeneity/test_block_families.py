@@ -182,6 +182,18 @@ def test_measured_signal_quality_is_a_rival_explanation() -> None:
     assert abs(rest) < 0.4 * abs(total)
 
 
+def test_quality_that_changed_nothing_predicts_no_change() -> None:
+    """The interval contains the error of the common coefficient, here almost all of it."""
+    quality = np.random.default_rng(5).normal(0, 0.05, (N, R))
+    quality[:, :10] -= 0.2
+    study = replace(visits(np.zeros(FIRST.size)), signal_quality=quality)
+    rng = np.random.default_rng(1)
+    found = analyse(study, CIRCUITS, rng=rng, rules=RULES, networks=NAMES)
+    part = rows(found, "specific, quality part")["c"]
+    assert part.ci_low <= 0 <= part.ci_high
+    assert part.p > 0.05
+
+
 def test_arms_are_compared_with_blocks_adjusted_for_their_baseline() -> None:
     treated = np.arange(N) < 10
     change = np.zeros((N, FIRST.size))
