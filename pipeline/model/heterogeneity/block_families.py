@@ -79,7 +79,10 @@ def block_families(
     )
     shared = Shared(response, variation.columns)
     rows = test.family(each, response.block_values, shared, baseline=variation.levels)
-    if has_gain:
+    if has_gain and not np.isfinite(response.block_gain).any():
+        reason = "typical values within blocks differ by no more than noise, or are too few"
+        rows.append(Estimate.unknown(WITHIN, "gain", reason, unit=one.units[0]))
+    elif has_gain:
         column = np.array([response.terms.index("gain")])
         rows += test.family(one, response.block_gain[:, None], Shared(response, column))
     return rows

@@ -143,6 +143,21 @@ def test_a_gain_holds_within_blocks() -> None:
     assert found.verdict.not_claimed == ()
 
 
+def test_a_gain_that_blocks_cannot_show_is_not_claimed() -> None:
+    """The strength of edges differs between blocks only, like changes of whole networks."""
+    amounts = np.random.default_rng(3).normal(0.3, 0.2, (5, 5))
+    strength = amounts[NETWORK[FIRST], NETWORK[SECOND]]
+    rng = np.random.default_rng(0)
+    baseline, followup = strength + rng.normal(0, 0.1, (2, N, FIRST.size))
+    study = Visits(baseline, followup + 0.3 * strength, FEATURES)
+    found = analyse(study, CIRCUITS, rng=rng, rules=RULES, networks=NAMES)
+    assert rows(found, "global")["gain"].p_corrected < 0.05
+    within = rows(found, "global, within blocks")["gain"]
+    assert np.isnan(within.p)
+    assert within.note.startswith("typical values within blocks differ by no more than noise")
+    assert "gain" in found.verdict.not_claimed
+
+
 def test_without_blocks_circuits_are_compared_with_0_and_a_warning_states_it() -> None:
     small = FeatureSpace.of_edges(12)
     i, j = small.ends
