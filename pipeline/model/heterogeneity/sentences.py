@@ -40,15 +40,17 @@ def widespread_sentence(
     named = ", ".join(f"{e.term} {e.estimate:+.2f} {unit}" for e in ordered[:_MAX_NAMED])
     more = f" and {len(ordered) - _MAX_NAMED} more" if len(ordered) > _MAX_NAMED else ""
     several = len(ordered) > 1
-    if kind == "edge":
-        what = "Connectivity changed in several networks" if several else "Connectivity outside"
-    else:
-        what = "Regions of several networks changed" if several else "Regions outside"
-    what += "" if several else " the predefined circuits changed"
-    largest = "largest: " if several else ""
+    outside = "outside the predefined circuits changed"
+    what = {
+        ("edge", True): "Connectivity changed in several networks",
+        ("edge", False): f"Connectivity {outside}",
+        ("region", True): "Regions of several networks changed",
+        ("region", False): f"Regions {outside}",
+    }[kind, several]
+    deviations = "largest deviations" if several else "deviation"
     sentence = (
-        f"{what}, but not according to one global law (p = {heterogeneity.p:.3g}; {largest}{named}"
-        f"{more}). {_tau(heterogeneity, unit, start='Beyond such a law, blocks')}"
+        f"{what}, but not according to one global law (p = {heterogeneity.p:.3g}; {deviations}: "
+        f"{named}{more}). {_tau(heterogeneity, unit, start='Beyond such a law, blocks')}"
     )
     if standing:
         return f"{sentence} On this heterogeneous ground, {standing} more than blocks do."

@@ -21,10 +21,10 @@ def test_a_widespread_change_names_the_largest_blocks():
     text = widespread_sentence(blocks, FOUND, "")
     assert text == (
         "Connectivity changed in several networks, but not according to one global law (p = 0.004; "
-        "largest: b5 +0.10 Fisher z, b4 +0.09 Fisher z, b3 +0.08 Fisher z, b2 +0.07 Fisher z and 2 "
-        "more). Beyond such a law, blocks differ by a standard deviation of 0.034 Fisher z (95 % "
-        "CI 0.021 to 0.052). This pattern is neither a uniform brain-wide effect nor specific to "
-        "the predefined circuits."
+        "largest deviations: b5 +0.10 Fisher z, b4 +0.09 Fisher z, b3 +0.08 Fisher z, b2 +0.07 "
+        "Fisher z and 2 more). Beyond such a law, blocks differ by a standard deviation of 0.034 "
+        "Fisher z (95 % CI 0.021 to 0.052). This pattern is neither a uniform brain-wide effect "
+        "nor specific to the predefined circuits."
     )
 
 
@@ -32,7 +32,7 @@ def test_a_single_block_is_no_several_networks():
     text = widespread_sentence([block("Vis", -0.12)], FOUND, "")
     assert text.startswith(
         "Connectivity outside the predefined circuits changed, but not according to one global law "
-        "(p = 0.004; Vis -0.12 Fisher z)."
+        "(p = 0.004; deviation: Vis -0.12 Fisher z)."
     )
 
 
