@@ -25,7 +25,11 @@ from circuitshift.pipeline.model.heterogeneity.block_families import (
     rival_families,
 )
 from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
-from circuitshift.pipeline.model.heterogeneity.network_blocks import NetworkBlocks, network_blocks
+from circuitshift.pipeline.model.heterogeneity.network_blocks import (
+    MIN_BLOCK_FEATURES,
+    NetworkBlocks,
+    network_blocks,
+)
 from circuitshift.pipeline.model.heterogeneity.summary import Heterogeneity
 from circuitshift.pipeline.model.input_checks import check_input
 from circuitshift.pipeline.model.normalisation import naive_share
@@ -93,7 +97,7 @@ def analyse(
     networks : sequence of str, optional
         Network of each region; an empty string for a region without a network. Pairs of networks
         are the blocks over which the heterogeneity of change is estimated. Without networks,
-        clusters of the mean baseline connectivity replace them.
+        clusters of the mean connectivity of all visits replace them.
 
     Returns
     -------
@@ -136,7 +140,7 @@ def analyse(
         background=rules.background,
         blocks=blocks.positions,
     )
-    sample = _excluding(sample, visits, rules)
+    sample = _without_small_blocks(_excluding(sample, visits, rules))
     deviation = identify_deviation(sample, rng)
     has_deviation = deviation.identified
     response = global_response(sample, with_deviation=has_deviation)
@@ -194,6 +198,12 @@ def _blocks(visits: Visits, circuits: Circuits, networks: Sequence[str] | None) 
     for positions in circuits.values():
         background[positions] = False
     return network_blocks(networks, background, features, _typical(visits))
+
+
+def _without_small_blocks(sample: CentredFeatures) -> CentredFeatures:
+    """Omit blocks of which a restricted background (`Rules.background`) leaves few features."""
+    large = {k: at for k, at in sample.blocks.items() if len(at) >= MIN_BLOCK_FEATURES}
+    return replace(sample, blocks=large)
 
 
 def _typical(visits: Visits) -> Floats:

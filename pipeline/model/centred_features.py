@@ -497,9 +497,8 @@ def _without_fixed(
         if complete.any():
             coefficients[block][complete] = rhs[complete] @ np.linalg.pinv(inside @ basis.T)
         if not complete.all():
-            gram = (available[~complete].astype(float) @ products.T).reshape(
-                -1, len(basis), len(basis)
-            )
+            incomplete = available[~complete].astype(float)
+            gram = (incomplete @ products.T).reshape(len(incomplete), len(basis), len(basis))
             solved = np.linalg.pinv(gram, hermitian=True) @ rhs[~complete][..., None]
             coefficients[block][~complete] = solved[..., 0]
     return ResidualisedFeatures(values, coefficients, basis, scale, held)

@@ -44,8 +44,9 @@ class Visits:
     covariates : ndarray, shape (n_participants, n_covariates), optional
         Nuisance covariates, which the model centres. NaN is replaced by the mean of the column.
     motion_mm : ndarray, shape (n_participants,), optional
-        Change in mean framewise displacement, mm. This nuisance covariate has a meaningful zero
-        and is not centred: without a control arm, estimates are changes at unchanged motion.
+        Change in mean framewise displacement, mm, without NaN. This nuisance covariate has a
+        meaningful zero and is not centred: without a control arm, estimates are changes at
+        unchanged motion.
     control_baseline, control_followup : ndarray, shape (n_participants, n_features), optional
         Features of the same participants before and after the control condition of a crossover.
     factor : ndarray of bool, shape (n_participants,), optional
@@ -152,6 +153,16 @@ class Visits:
             raise DesignError(
                 f"covariates has {np.ndim(self.covariates)} dimensions; it needs one row per "
                 "participant and one column per covariate"
+            )
+        if self.motion_mm is not None and not np.isfinite(self.motion_mm).all():
+            raise DesignError(
+                "motion_mm is unknown for some participants; give it for all of them, or omit it"
+            )
+        expected = len(self.baseline), self.features.n_regions
+        if self.signal_quality is not None and np.shape(self.signal_quality) != expected:
+            raise DesignError(
+                f"signal_quality has shape {np.shape(self.signal_quality)}; it needs one row per "
+                f"participant and one column per region, shape {expected}"
             )
 
     def _check_crossover(self) -> None:

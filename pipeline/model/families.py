@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FISHER_Z
 from circuitshift.pipeline.model.contrasts import Question, Rules, Side
-from circuitshift.pipeline.model.global_model import Response
 from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
 from circuitshift.pipeline.model.heterogeneity.random_effects import TestOptions
 from circuitshift.pipeline.model.verdict import Estimate
@@ -19,7 +19,7 @@ from circuitshift.pipeline.stats.detectable import power_of_t
 from circuitshift.pipeline.stats.influence import normal_scores
 from circuitshift.pipeline.stats.permutation import Contrast, PermutationResult, permutation_test
 
-__all__ = ["MIN_PARTICIPANTS", "FamilyTest", "Labels", "Shared"]
+__all__ = ["MIN_PARTICIPANTS", "FamilyTest", "Labels", "Shared", "SharedNoise"]
 
 
 MIN_PARTICIPANTS = 4  # participants needed for a test
@@ -58,19 +58,29 @@ class Labels:
     bound_d: float = np.nan
 
 
+class SharedNoise(Protocol):
+    """Provide the variance that estimates of all participants share.
+
+    `circuitshift.pipeline.model.global_model.Response` is an example.
+    """
+
+    def excess_variance(self, weights: Floats) -> Floats:
+        """Return the variance to add to that of a contrast, for each column."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """Locate the variables of a family in the influence functions of a response.
+    """Locate the variables of a family among the columns of a source of shared noise.
 
     Parameters
     ----------
-    response : Response
-        Response that provides the variance due to the shared regressors.
+    response : SharedNoise
+        Source of the variance, such as a response with its shared regressors.
     columns : ndarray of int, shape (n_variables,)
-        Column of each variable in ``response.own``.
+        Column of each variable in ``response.excess_variance``.
     """
 
-    response: Response
+    response: SharedNoise
     columns: npt.NDArray[np.intp]
 
 
@@ -113,10 +123,10 @@ class FamilyTest:
     ) -> list[Estimate]:
         """Test variables as one family.
 
-        Variables that are available in all participants are tested together and corrected by the
-        maximum statistic. Each variable with missing values is tested by itself, in the
-        participants in whom it is available. The family-wise error rate is divided among these
-        tests in proportion to their numbers of variables (weighted Bonferroni correction).
+        Variables that are available in the same participants are tested together, in these
+        participants, and corrected by the maximum statistic. The family-wise error rate is divided
+        among these tests in proportion to their numbers of variables (weighted Bonferroni
+        correction).
 
         Parameters
         ----------
@@ -151,9 +161,7 @@ class FamilyTest:
         available = np.isfinite(y) & asked[:, None]
         if baseline is not None:
             available &= np.isfinite(baseline)
-        complete = (available == asked[:, None]).all(axis=0)
-        batches = [np.flatnonzero(complete)] if complete.any() else []
-        batches += [np.array([k]) for k in np.flatnonzero(~complete)]
+        batches = _alike(available)
         rows: dict[int, Estimate] = {}
         notes: dict[int, str] = {}
         for columns in batches:
@@ -312,6 +320,13 @@ class _Cell:
     adjusts: bool  # for the baseline
     reason: str  # why an intended adjustment was not possible
     random_effects: bool  # whether the variance over blocks is included
+
+
+def _alike(available: Bools) -> list[npt.NDArray[np.intp]]:
+    """Divide variables by the participants in whom they are available, most participants first."""
+    kinds, which = np.unique(available, axis=1, return_inverse=True)
+    order = np.argsort(-kinds.sum(axis=0), kind="stable")
+    return [np.flatnonzero(which.reshape(-1) == k) for k in order]
 
 
 def _models(

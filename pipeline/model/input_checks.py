@@ -30,8 +30,8 @@ def check_input(
     Raises
     ------
     DesignError
-        If there is no circuit, if a direction belongs to no circuit, if the follow-up of a
-        participant is identical to the baseline, or if reference participants are patients.
+        If there is no circuit, if a direction belongs to no circuit, if two visits of a
+        participant are identical, or if reference participants are patients.
     """
     if not isinstance(rng, np.random.Generator):
         raise DesignError(
@@ -67,17 +67,22 @@ def _check_sides(circuits: Mapping[str, Sized], rules: Rules) -> None:
 
 
 def _check_copies(visits: Visits) -> None:
-    """Refuse participants whose two visits are identical, since one of them must be a copy."""
-    same = (visits.baseline == visits.followup) | (
-        np.isnan(visits.baseline) & np.isnan(visits.followup)
-    )
-    copies = np.flatnonzero(same.all(axis=1) & np.isfinite(visits.baseline).any(axis=1))
-    if copies.size:
-        listed = ", ".join(str(row + 1) for row in copies[:5])
-        raise DesignError(
-            f"baseline and follow-up are identical in {copies.size} of {len(same)} participants "
-            f"(row {listed}{', ...' * (copies.size > 5)}); one of the visits is a copy of the other"
-        )
+    """Refuse participants with two identical visits, since one of them must be a copy."""
+    pairs = [("baseline and follow-up", visits.baseline, visits.followup)]
+    if visits.control_baseline is not None and visits.control_followup is not None:
+        control = visits.control_baseline, visits.control_followup
+        pairs.append(("baseline and follow-up of the control condition", *control))
+        pairs.append(("the follow-ups of both conditions", visits.followup, control[1]))
+    for names, first, second in pairs:
+        same = (first == second) | (np.isnan(first) & np.isnan(second))
+        copies = np.flatnonzero(same.all(axis=1) & np.isfinite(first).any(axis=1))
+        if copies.size:
+            listed = ", ".join(str(row + 1) for row in copies[:5])
+            raise DesignError(
+                f"{names} are identical in {copies.size} of {len(same)} participants "
+                f"(row {listed}{', ...' * (copies.size > 5)}); one of the visits is a copy of the "
+                "other"
+            )
 
 
 def _check_reference(visits: Visits) -> None:

@@ -299,7 +299,7 @@ class _Grounds:
     ) -> "_Grounds":
         of_global = [e for e in estimates if e.family == "global"]
         of_circuits = [e for e in estimates if e.family == "specific"]
-        within = [e for e in estimates if e.family == "global, within blocks" and np.isfinite(e.p)]
+        within = [e for e in estimates if e.family == "global, within blocks"]
         hits = [e for e in of_global if e.p_corrected < alpha]
         unconfirmed = [
             e for e in hits if e.term in _GAINS and within and not _confirms(within[0], e, alpha)
@@ -307,7 +307,8 @@ class _Grounds:
         gain = (unconfirmed[0], within[0]) if unconfirmed else None
         standing = [e for e in of_circuits if e.p_corrected < alpha]
         explanations = explanations_of(estimates, standing)
-        by_regions = {e.circuit: e for e in explanations if e.explains and e.kind != "graded"}
+        explained = [e for e in explanations if e.explains and e.kind != "graded"]
+        by_regions = {e.circuit for e in explained}
         return cls(
             alpha=alpha,
             of_global=of_global,
@@ -315,7 +316,7 @@ class _Grounds:
             hits=[e for e in hits if e not in unconfirmed],
             gain=gain,
             standing=[e for e in standing if e.term not in by_regions],
-            explained=list(by_regions.values()),
+            explained=explained,
             explanations=explanations,
             blocks=[e for e in estimates if e.family == "blocks" and e.p_corrected < alpha],
             heterogeneity=heterogeneity,
@@ -385,8 +386,15 @@ class _Grounds:
         if smaller:
             rows = ", ".join(f"{e.term} {e.estimate:+.2f} {e.unit}" for e in smaller)
             out.append(
-                f"Significant, but not larger than the changes of blocks of the same kind: {rows}. "
-                "On heterogeneous ground such a change is not called circuit-specific."
+                "Significant, but not larger than the changes of each significant block, or of "
+                f"blocks of the same kind: {rows}. On heterogeneous ground, such a change is not "
+                "called circuit-specific."
+            )
+        if self.is_widespread and self.hits:
+            rows = ", ".join(f"{e.term} {e.estimate:+.2f} {e.unit}" for e in self.hits)
+            out.append(
+                "Significant, but not claimed, because blocks changed by different amounts: "
+                f"{rows}."
             )
         if self.heterogeneity.reason:
             out.append(
@@ -411,13 +419,13 @@ def _sentence(name: VerdictName, found: _Grounds, kind: FeatureKind) -> str:
         )
     global_part, circuit_part = _global_change(found.hits, kind), _circuit_changes(found.circuits)
     if name == "widespread":
-        return widespread_sentence(found.blocks, found.heterogeneity, circuit_part)
+        return widespread_sentence(found.blocks, found.heterogeneity, circuit_part, kind)
     unit = found.of_circuits[0].unit if found.of_circuits else FISHER_Z
     law = one_law_sentence(found.heterogeneity, unit)
     parts = {
         "undetermined": [
             "The data do not distinguish between the hypotheses.",
-            *_open(found),
+            *_open(found, kind),
             _could_find(found),
         ],
         "both": [
@@ -428,11 +436,13 @@ def _sentence(name: VerdictName, found: _Grounds, kind: FeatureKind) -> str:
         "global": [
             global_part,
             law,
-            _not_found("change of a circuit beyond the global model", found.of_circuits, found),
+            _not_found(
+                "change of a circuit beyond the global model", found.of_circuits, found, kind
+            ),
         ],
         "circuit-specific": [
             f"Relative to the prediction of the global model, {circuit_part}.",
-            _not_found("global change", found.of_global, found),
+            _not_found("global change", found.of_global, found, kind),
         ],
     }
     return " ".join(filter(None, parts[name]))
@@ -455,17 +465,26 @@ def _could_find(found: _Grounds) -> str:
     )
 
 
-def _open(found: _Grounds) -> list[str]:
+_REGIONAL_CAUSES = {
+    "regional": "a change of {} regions in all their connections",
+    "quality": "the measured change of {} regions' signal quality",
+}
+
+
+def _open(found: _Grounds, kind: FeatureKind) -> list[str]:
     """Name changes that were found but fit more than one hypothesis."""
     out = []
-    if found.explained:
-        circuits = _list(sorted({e.circuit for e in found.explained}))
-        out.append(
-            f"A change of {circuits} is not distinguishable from a change of its regions in all "
-            "their connections."
-        )
+    for cause, text in _REGIONAL_CAUSES.items():
+        circuits = [e.circuit for e in found.explained if e.kind == cause]
+        if circuits:
+            noun, whose = ("A change", "its") if len(circuits) == 1 else ("The change", "their")
+            out.append(
+                f"{noun} of {_list(sorted(circuits))} is not distinguishable from "
+                f"{text.format(whose)}."
+            )
     if found.gain is not None:
-        out.append("A gain over all connections does not hold within networks.")
+        features = "connections" if kind == "edge" else "regions"
+        out.append(f"A gain over all {features} is not confirmed within networks.")
     return out
 
 
@@ -506,12 +525,12 @@ def _circuit_changes(hits: Sequence[Estimate]) -> str:
     return ", and ".join(parts)
 
 
-def _not_found(what: str, tests: Sequence[Estimate], found: _Grounds) -> str:
+def _not_found(what: str, tests: Sequence[Estimate], found: _Grounds, kind: FeatureKind) -> str:
     """Report a family without a claimed change, no more strongly than its tests allow."""
     if not any(np.isfinite(e.p) for e in tests):
         return f"A {what} was not tested."
     if any(e.p_corrected < found.alpha for e in tests):  # found, but explained otherwise
-        return " ".join(_open(found))
+        return " ".join(_open(found, kind))
     text = f"There is no evidence of a {what}"
     if all(e.rules_out(found.alpha) for e in tests):
         return f"{text}; one as large as the smallest effect of interest can be excluded."

@@ -206,13 +206,18 @@ def contrast_of(
     Raises
     ------
     DesignError
-        If the column is constant or collinear with the nuisance columns, or if fewer than two
-        degrees of freedom are left.
+        If the column is constant or collinear with the nuisance columns, if fewer than two degrees
+        of freedom are left, or if signs are flipped and an anchored column is constant, but not 0.
     """
     n = len(interest)
     more = np.empty((n, 0)) if nuisance is None else np.asarray(nuisance, float)
     zeros = np.zeros(more.shape[1])
     if anchored is not None:
+        if flips and ((np.ptp(anchored, axis=0) == 0) & (anchored[0] != 0)).any():
+            raise DesignError(
+                "a covariate with a meaningful zero, such as the change in motion, has the same "
+                "value in all participants, so that the change where it is 0 cannot be estimated"
+            )
         zeros = np.r_[zeros, np.ones(anchored.shape[1])]
         more = np.hstack([more, anchored])
     spread = more.std(axis=0)

@@ -8,13 +8,14 @@ import numpy as np
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.centred_features import CentredFeatures
-from circuitshift.pipeline.model.families import FamilyTest, Labels, Shared
+from circuitshift.pipeline.model.families import FamilyTest, Labels, Shared, SharedNoise
 from circuitshift.pipeline.model.global_model import Response, term_unit
 from circuitshift.pipeline.model.heterogeneity.block_variation import BlockVariation
 from circuitshift.pipeline.model.heterogeneity.network_blocks import NetworkBlocks
 from circuitshift.pipeline.model.heterogeneity.peer_blocks import is_within_network, p_among_peers
 from circuitshift.pipeline.model.heterogeneity.random_effects import MIN_BLOCKS, residuals_of
 from circuitshift.pipeline.model.heterogeneity.rival_explanations import (
+    Explained,
     graded_gain,
     measured_signal_quality,
 )
@@ -78,7 +79,10 @@ def block_families(
     )
     shared = Shared(response, variation.columns)
     rows = test.family(each, response.block_values, shared, baseline=variation.levels)
-    if has_gain:
+    if has_gain and not np.isfinite(response.block_gain).any():
+        reason = "typical values within blocks differ by no more than noise, or are too few"
+        rows.append(Estimate.unknown(WITHIN, "gain", reason, unit=one.units[0]))
+    elif has_gain:
         column = np.array([response.terms.index("gain")])
         rows += test.family(one, response.block_gain[:, None], Shared(response, column))
     return rows
@@ -111,12 +115,16 @@ def heterogeneity_of(
     Returns
     -------
     Heterogeneity
-        Estimates from the blocks that are available in all participants of the question.
+        Estimates from the blocks that are available in all participants of the question, without
+        those who have too few features for a fit.
     """
     tests = [row for row in rows if row.family == BLOCKS]
-    asked = test.question.asked
-    values = variation.response.block_values[asked]
-    usable = np.flatnonzero(np.isfinite(values).all(axis=0))
+    # participants with too few features for a fit have no values at all
+    has_blocks = np.isfinite(variation.response.block_values).any(axis=1)
+    participants = test.question.asked & has_blocks
+    values = variation.response.block_values[participants]
+    tested = np.isfinite([row.se for row in tests])
+    usable = np.flatnonzero(tested & np.isfinite(values).all(axis=0))
     smallest = test.rules.smallest_heterogeneity(test.unit)
     if len(usable) < MIN_BLOCKS:
         reason = f"fewer than {MIN_BLOCKS} blocks are available in all participants"
@@ -124,16 +132,19 @@ def heterogeneity_of(
     chosen = [tests[k] for k in usable.tolist()]
     estimate, se, df = (np.array([getattr(e, n) for e in chosen]) for n in ("estimate", "se", "df"))
     variance = np.maximum(se**2, 1e-12 * float(np.mean(estimate**2)) + 1e-300)
-    contrast = test.question.contrast(asked)
+    contrast = test.question.contrast(participants)
     rest = residuals_of(values[:, usable], [contrast])
     errors = BlockErrors.of(rest, float(np.median(df)), variation.retained[usable])
     low, high = tau_interval(estimate, variance, errors)
     upper = tau_interval(estimate, variance, errors, level=1 - 2 * test.rules.alpha)[1]
     tau2 = float(moment_tau(estimate, variance, errors).value)
-    within = {
-        name: is_within_network(positions, blocks.networks, sample.features)
-        for name, positions in [*sample.circuits.items(), *blocks.positions.items()]
-    }
+    of_circuits, of_blocks = (
+        {
+            name: is_within_network(at, blocks.networks, sample.features)
+            for name, at in positions.items()
+        }
+        for positions in (sample.circuits, blocks.positions)  # names of both may be equal
+    )
     circuits = {
         e.term: (e.estimate, e.se, e.df)
         for e in rows
@@ -153,8 +164,8 @@ def heterogeneity_of(
         p_among_peers=p_among_peers(
             circuits,
             variation.multiple,
-            within,
-            blocks=(estimate, variance, np.array([within[e.term] for e in chosen])),
+            of_circuits,
+            blocks=(estimate, variance, np.array([of_blocks[e.term] for e in chosen])),
             errors=errors,
         ),
     )
@@ -166,6 +177,21 @@ class _Rival:
 
     name: str
     part: Floats
+    found: Explained | None = None  # column from which the part was predicted
+
+
+@dataclass(frozen=True, slots=True)
+class _RestNoise:
+    """Shared noise of what a rival leaves: that of the model, and that of the rival's column."""
+
+    response: Response
+    found: Explained
+
+    def excess_variance(self, weights: Floats) -> Floats:
+        first = len(self.response.terms)
+        columns = slice(first, first + len(self.response.circuits))
+        model = self.response.excess_variance(weights)[columns]
+        return np.asarray(model + self.found.excess_variance(weights))
 
 
 def rival_families(
@@ -203,20 +229,20 @@ def rival_families(
     if adjusted is not None:
         rivals.append(_Rival("regional", response.specific - adjusted.specific))
     if sample.features.kind == "edge":
-        rivals.append(_Rival("graded", graded_gain(sample, response).part))
+        graded = graded_gain(sample, response)
+        rivals.append(_Rival("graded", graded.part, graded))
         if signal_quality is not None and sample.features.is_fisher_z:
             found = measured_signal_quality(sample, response, signal_quality)
-            rivals.append(_Rival("quality", found.part))
+            rivals.append(_Rival("quality", found.part, found))
     names, unit = response.circuits, sample.features.unit
-    columns = len(response.terms) + np.arange(len(names))
+    columns = np.arange(len(names))
     rows = []
     for rival in rivals:
-        for kind, y, shared in (
-            ("part", rival.part, None),
-            ("rest", response.specific - rival.part, Shared(response, columns)),
-        ):
-            if rival.name == "regional" and kind == "rest":
-                continue
+        kinds: list[tuple[str, Floats, SharedNoise | None]] = [("part", rival.part, rival.found)]
+        if rival.found is not None:  # the rest of the regional explanation has its own family
+            rest = response.specific - rival.part
+            kinds.append(("rest", rest, _RestNoise(response, rival.found)))
+        for kind, y, noise in kinds:
             labels = Labels(
                 family=f"specific, {rival.name} {kind}",
                 terms=names,
@@ -224,5 +250,5 @@ def rival_families(
                 units=(unit,) * len(names),
                 bounds=(float("nan"),) * len(names),
             )
-            rows += test.family(labels, y, shared)
+            rows += test.family(labels, y, None if noise is None else Shared(noise, columns))
     return rows

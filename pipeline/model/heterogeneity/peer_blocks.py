@@ -42,7 +42,7 @@ def is_within_network(
         return True
     names = np.array(networks)
     first, second = (names[ends[positions]] for ends in features.ends)
-    return bool(np.mean((first == second) & (first != "")) > 0.5)
+    return bool(2 * np.sum((first == second) & (first != "")) > len(positions))
 
 
 def p_among_peers(

@@ -151,12 +151,14 @@ def random_effects_test(
     extra = np.zeros(n_circuits) if excess_variance is None else excess_variance
     extra = np.r_[background.excess_variance, extra]
     relabelled: list[Reals] = []
+    two_sided: list[Side] = ["two-sided"] * (n_blocks + n_circuits)
     plain = permutation_test(
         y,
         contrast,
         rng=rng,
         n_permutations=n_permutations,
         excess_variance=extra,
+        sides=[*two_sided[:n_blocks], *(sides or two_sided[n_blocks:])],
         watch=lambda rows: relabelled.append(rows.copy()),
     )
     models = [contrast] if isinstance(contrast, Contrast) else list(contrast)

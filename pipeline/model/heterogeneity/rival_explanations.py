@@ -32,10 +32,35 @@ class Explained:
         column could not be fitted.
     coefficient : ndarray, shape (n_participants,)
         Coefficient of the column in each participant, or the common one.
+    reach : ndarray, shape (n_participants, n_circuits)
+        Part of each circuit for a coefficient of 1.
+    variance : float
+        Sampling variance of the common coefficient; 0 if each participant has an own coefficient,
+        which then varies between participants like the change itself.
     """
 
     part: Floats
     coefficient: Floats
+    reach: Floats
+    variance: float = 0.0
+
+    def excess_variance(self, weights: Floats) -> Floats:
+        """Return the variance of a contrast of the parts that is due to the common coefficient.
+
+        All participants share the error of this coefficient, so that the spread between
+        participants does not contain it.
+
+        Parameters
+        ----------
+        weights : ndarray, shape (n_participants,)
+            Weights of the contrast.
+
+        Returns
+        -------
+        ndarray, shape (n_circuits,)
+            Variance to add to that of the contrast.
+        """
+        return np.asarray(self.variance * (weights @ np.nan_to_num(self.reach)) ** 2)
 
 
 def graded_gain(sample: CentredFeatures, response: Response) -> Explained:
@@ -142,12 +167,23 @@ def _explained(
                 predicted = beta[:, 0] @ columns[:, inside]
                 reach[i, k] = (extra[inside] - predicted).mean()
     fitted = square > 1e-12 * max(square.max(initial=0.0), 1e-300)
-    slope = np.full(n, np.nan)
-    if common:
-        slope[fitted] = cross[fitted].sum() / square[fitted].sum() if fitted.any() else 0.0
-    else:
+    slope, variance = np.full(n, np.nan), 0.0
+    if not common:
         np.divide(cross, square, out=slope, where=fitted)
-    return Explained(reach * slope[:, None], slope)
+    elif fitted.any():
+        slope[fitted], variance = _common_slope(cross[fitted], square[fitted])
+    return Explained(reach * slope[:, None], slope, reach, variance)
+
+
+def _common_slope(cross: Floats, square: Floats) -> tuple[float, float]:
+    """Return a slope from sums of products of each participant, and its sampling variance.
+
+    Features of a participant are correlated, so that participants are the units of the variance
+    (Liang & Zeger 1986, doi:10.1093/biomet/73.1.13).
+    """
+    slope, n = float(cross.sum() / square.sum()), len(cross)
+    errors = cross - slope * square
+    return slope, float((errors**2).sum() / square.sum() ** 2 * n / max(n - 1, 1))
 
 
 def principal_gradient(mean: Floats, features: FeatureSpace) -> Floats:

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from circuitshift.pipeline.features import FeatureKind
 from circuitshift.pipeline.model.heterogeneity.summary import Explanation, Heterogeneity, Row
 
 __all__ = ["explanation_sentence", "gain_sentence", "one_law_sentence", "widespread_sentence"]
@@ -9,7 +12,12 @@ __all__ = ["explanation_sentence", "gain_sentence", "one_law_sentence", "widespr
 _MAX_NAMED = 4  # blocks that a sentence names
 
 
-def widespread_sentence(blocks: Sequence[Row], heterogeneity: Heterogeneity, standing: str) -> str:
+def widespread_sentence(
+    blocks: Sequence[Row],
+    heterogeneity: Heterogeneity,
+    standing: str,
+    kind: FeatureKind = "edge",
+) -> str:
     """Describe a change that differs between blocks.
 
     Parameters
@@ -20,6 +28,8 @@ def widespread_sentence(blocks: Sequence[Row], heterogeneity: Heterogeneity, sta
         Variation over blocks.
     standing : str
         Clause that names the circuits that changed more than blocks do; empty if none did.
+    kind : {"edge", "region"}
+        Kind of the features: connections or regions.
 
     Returns
     -------
@@ -29,15 +39,18 @@ def widespread_sentence(blocks: Sequence[Row], heterogeneity: Heterogeneity, sta
     unit = ordered[0].unit
     named = ", ".join(f"{e.term} {e.estimate:+.2f} {unit}" for e in ordered[:_MAX_NAMED])
     more = f" and {len(ordered) - _MAX_NAMED} more" if len(ordered) > _MAX_NAMED else ""
-    what = (
-        "Connectivity changed in several networks"
-        if len(ordered) > 1
-        else "Connectivity outside the predefined circuits changed"
-    )
-    largest = "largest: " if len(ordered) > 1 else ""
+    several = len(ordered) > 1
+    outside = "outside the predefined circuits changed"
+    what = {
+        ("edge", True): "Connectivity changed in several networks",
+        ("edge", False): f"Connectivity {outside}",
+        ("region", True): "Regions of several networks changed",
+        ("region", False): f"Regions {outside}",
+    }[kind, several]
+    deviations = "largest deviations" if several else "deviation"
     sentence = (
-        f"{what}, but not according to one global law (p = {heterogeneity.p:.3g}; {largest}{named}"
-        f"{more}). {_tau(heterogeneity, unit, start='Beyond such a law, blocks')}"
+        f"{what}, but not according to one global law (p = {heterogeneity.p:.3g}; {deviations}: "
+        f"{named}{more}). {_tau(heterogeneity, unit, start='Beyond such a law, blocks')}"
     )
     if standing:
         return f"{sentence} On this heterogeneous ground, {standing} more than blocks do."
@@ -67,7 +80,8 @@ def one_law_sentence(heterogeneity: Heterogeneity, unit: str) -> str:
     if heterogeneity.rejects_one_law():
         return (
             f"One global law does not hold exactly (p = {heterogeneity.p:.3g}), but the deviations "
-            f"are smaller than those of interest ({heterogeneity.smallest:g} {unit}). "
+            "are estimated to be smaller than those of interest "
+            f"({heterogeneity.smallest:g} {unit}). "
             f"{_tau(heterogeneity, unit)}"
         )
     if heterogeneity.is_excluded():
@@ -96,12 +110,18 @@ def gain_sentence(over_all: Row, within: Row) -> str:
     over_all : Row
         Gain over all background features.
     within : Row
-        Gain from differences within blocks.
+        Gain from differences within blocks; NaN if it could not be estimated.
 
     Returns
     -------
     str
     """
+    if not np.isfinite(within.p):
+        return (
+            f"A gain is not claimed: it is {over_all.estimate:+.2f} over all background features, "
+            "and could not be tested within blocks, so that it may reflect networks that change by "
+            "different amounts."
+        )
     return (
         f"A gain is not claimed: it is {over_all.estimate:+.2f} over all background features, but "
         f"{within.estimate:+.2f} (95 % CI {within.ci_low:.2f} to {within.ci_high:.2f}, "

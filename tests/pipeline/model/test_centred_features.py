@@ -185,6 +185,23 @@ def test_blocks_contain_background_features_only() -> None:
         np.testing.assert_allclose(values, expected, atol=1e-12)
 
 
+def test_blocks_of_incomplete_participants_need_no_lengths() -> None:
+    """Without edge lengths, nothing but the blocks is removed, also if few edges are complete."""
+    change = np.random.default_rng(0).normal(size=(6, N_EDGES))
+    change[0, 8:] = np.nan
+    sample = CentredFeatures.from_values(
+        change=change,
+        baseline=np.random.default_rng(1).normal(size=(6, N_EDGES)),
+        circuits={"c": np.arange(4)},
+        features=FeatureSpace.of_edges(N_REGIONS),
+        blocks={"a": np.arange(4, 30), "b": np.arange(30, N_EDGES)},
+    )
+    residual = sample.within_blocks().change[:].residual
+    np.testing.assert_allclose(residual[0, 4:8], change[0, 4:8] - change[0, 4:8].mean())
+    expected = change[1:, 4:30] - change[1:, 4:30].mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(residual[1:, 4:30], expected)
+
+
 def test_positions_of_blocks_are_checked_and_needed() -> None:
     with pytest.raises(DesignError, match="positions from 60 to 70"):
         CentredFeatures.from_values(

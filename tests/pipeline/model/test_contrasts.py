@@ -177,6 +177,8 @@ def test_questions_of_each_design() -> None:
         ),
         ({"symptom": np.zeros(7)}, "symptom has 7 rows for 8 participants"),
         ({"factor": np.zeros(9, bool)}, "factor has 9 rows for 8 participants"),
+        ({"motion_mm": np.r_[np.nan, np.arange(7.0)]}, "motion_mm is unknown for some"),
+        ({"signal_quality": np.zeros((8, 4))}, r"one column per region, shape \(8, 3\)"),
     ],
 )
 def test_arrays_that_do_not_match_are_refused(more: dict, message: str) -> None:

@@ -14,7 +14,8 @@ from scipy import stats
 
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Analysis, analyse
-from circuitshift.pipeline.model.contrasts import Rules, Visits
+from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
+from circuitshift.pipeline.model.families import FamilyTest, Labels
 from circuitshift.pipeline.model.secondary.record import SecondaryData
 from circuitshift.pipeline.model.secondary.secondary import ANALYSES, secondary_analyses
 from circuitshift.pipeline.model.verdict import Estimate
@@ -306,3 +307,20 @@ def test_the_size_of_change_is_detected() -> None:
     found = everything(visits_of(study, factor=None, symptom=None))[1]
     own = [e for e in found if e.family == "size of change"]
     assert min(e.p_corrected for e in own) < 0.05
+
+
+def test_variables_that_the_same_participant_lacks_are_corrected_together() -> None:
+    """The maximum statistic of the other participants serves all of them."""
+    rng = np.random.default_rng(4)
+    features = FeatureSpace.of_edges(5)
+    y = rng.normal(0.4, 1, (9, 3))
+    labels = Labels("f", ("a", "b", "c"), ("a", "b", "c"), ("z",) * 3, (np.nan,) * 3)
+
+    def corrected(values: np.ndarray) -> list[float]:
+        study = Visits(*rng.normal(size=(2, len(values), features.n_features)), features)
+        test = FamilyTest(questions_of(study)[0], Rules(n_permutations=600), rng)
+        return [e.p_corrected for e in test.family(labels, values)]
+
+    expected = corrected(y[1:])
+    y[0] = np.nan
+    assert corrected(y) == expected

@@ -63,6 +63,16 @@ def test_a_copy_of_the_baseline_is_no_follow_up():
     check(replace(given, followup=missing[0], baseline=missing[1]))
 
 
+def test_visits_of_the_control_condition_are_no_copies():
+    given = visits()
+    other = given.followup + 0.1
+    check(replace(given, control_baseline=given.baseline, control_followup=other))
+    with pytest.raises(DesignError, match="follow-up of the control condition are identical in 10"):
+        check(replace(given, control_baseline=other, control_followup=other))
+    with pytest.raises(DesignError, match="the follow-ups of both conditions are identical in 10"):
+        check(replace(given, control_baseline=other, control_followup=given.followup))
+
+
 def test_patients_are_no_reference():
     given = visits()
     with pytest.raises(DesignError, match="2 of 4 reference participants have the same"):

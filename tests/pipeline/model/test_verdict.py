@@ -212,6 +212,7 @@ def test_heterogeneity_of_interest_is_widespread_whatever_else_is_significant(
     result = verdict_of(*rows, heterogeneity=HETEROGENEOUS)
     assert result.verdict == "widespread"
     assert ("shift" in result.not_claimed) == (p_global < 0.05)
+    assert any("different amounts: shift +0.10" in w for w in result.warnings) == (p_global < 0.05)
     assert result.reason.startswith("blocks: Vis +0.100")
     assert ("On this heterogeneous ground, dmn increased" in result.sentence) == (p_circuit < 0.05)
 
@@ -233,7 +234,9 @@ def test_heterogeneity_below_the_bound_leaves_one_law() -> None:
 def test_a_gain_must_hold_within_blocks() -> None:
     gain = estimate("global", 0.01, 0.5, term="gain", estimate=0.2)
     circuit = estimate("specific", 0.5, 0.5, term="dmn")
-    for p, value, claimed in ((0.01, 0.2, True), (0.3, 0.2, False), (0.01, -0.2, False)):
+    nan = float("nan")
+    wanted = (0.01, 0.2, True), (0.3, 0.2, False), (0.01, -0.2, False), (nan, nan, False)
+    for p, value, claimed in wanted:
         within = estimate("global, within blocks", p, 0.5, term="gain", estimate=value)
         result = verdict_of(gain, circuit, within, heterogeneity=UNIFORM)
         assert result.verdict == ("global" if claimed else "undetermined")
@@ -261,6 +264,15 @@ def test_a_circuit_that_its_regions_explain_is_not_specific() -> None:
     assert result.not_claimed == ("dmn",)
     assert "A change of dmn is not distinguishable from a change of its regions" in result.sentence
     assert any("The change of dmn can be explained otherwise" in w for w in result.warnings)
+    quality = [
+        replace(e, family=f"specific, quality {k}") for e, k in ((part, "part"), (rest, "rest"))
+    ]
+    result = verdict_of(circuit, *quality, other, heterogeneity=UNIFORM)
+    assert result.verdict == "undetermined"
+    assert "from the measured change of its regions' signal quality" in result.sentence
+    assert "all their connections" not in result.sentence
+    result = verdict_of(circuit, part, rest, *quality, other, heterogeneity=UNIFORM)
+    assert sum("The change of dmn can be explained otherwise" in w for w in result.warnings) == 2
     graded = [replace(e, family=e.family.replace("regional", "graded")) for e in (part, rest)]
     graded[1] = replace(graded[1], family="specific, graded rest")
     result = verdict_of(circuit, *graded, other, heterogeneity=UNIFORM)
@@ -319,7 +331,7 @@ def test_on_heterogeneous_ground_a_circuit_must_exceed_the_largest_block() -> No
         assert result.verdict == "widespread"
         assert ("On this heterogeneous ground" in result.sentence) == claimed
         assert result.not_claimed == (() if claimed else ("dmn",))
-        assert any("not larger than the changes" in w for w in result.warnings) != claimed
+        assert any("not larger than the changes of each" in w for w in result.warnings) != claimed
 
 
 def test_on_heterogeneous_ground_a_circuit_must_stand_out_among_blocks_of_its_kind() -> None:

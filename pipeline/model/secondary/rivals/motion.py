@@ -207,11 +207,12 @@ def _tests(
     names: tuple[str, ...],
     y: Floats,
     *,
-    adjusts: bool = True,
+    is_change: bool = True,
 ) -> list[Estimate]:
     """Test all variables under a question, without the variance of shared regressors.
 
-    `adjusts` states whether variables are adjusted for their baselines if the verdict is.
+    `is_change` states whether the variables are changes, which are adjusted for their baselines if
+    the verdict is, and for which the directions of the study file hold.
     """
     n_terms = len(names) - len(data.analysis.response.circuits)
     out: list[Estimate] = []
@@ -219,8 +220,9 @@ def _tests(
         chosen = names[part]
         if chosen:
             units = tuple(term_unit(name, data.features) for name in chosen)
-            labels = Labels(kind, chosen, chosen, units, (np.nan,) * len(chosen))
-            levels = data.baseline_of(np.arange(len(names))[part]) if adjusts else None
+            bounds = (np.nan,) * len(chosen)
+            labels = Labels(kind, chosen, chosen, units, bounds, sided=is_change)
+            levels = data.baseline_of(np.arange(len(names))[part]) if is_change else None
             tester = replace(data.tester(), question=question)
             out += tester.family(labels, y[:, part], baseline=levels)
     return out
@@ -280,7 +282,7 @@ def _impact(
         np.arange(len(difference)),
         with_deviation=data.with_deviation,
     )
-    return _tests(data, question, names, y, adjusts=False) if found == names else None
+    return _tests(data, question, names, y, is_change=False) if found == names else None
 
 
 def _identity(name: str, data: SecondaryData) -> dict[str, object]:

@@ -70,6 +70,48 @@ def test_the_omnibus_p_is_the_smallest_corrected_p_of_the_blocks(uneven: Analysi
     assert found.tau_reml == pytest.approx(found.tau, rel=0.35)
 
 
+def test_blocks_of_a_restricted_background_keep_ten_features() -> None:
+    """Four regions of the last network share none with the circuit: six edges, no block."""
+    circuit = {"c": np.flatnonzero((FIRST >= 40) & (FIRST < 46) & (SECOND < 46))}
+    rules = replace(RULES, background="disjoint")
+    rng = np.random.default_rng(1)
+    found = analyse(visits(0 * TYPICAL), circuit, rng=rng, rules=rules, networks=NAMES)
+    assert len(found.sample.blocks) == 14
+    assert "net 4" not in found.sample.blocks
+    assert len(found.sample.blocks["net 3 \N{EN DASH} net 4"]) == 40
+
+
+def test_a_participant_without_most_edges_does_not_stop_the_omnibus_test() -> None:
+    change = np.where((NETWORK[FIRST] == 3) & (NETWORK[SECOND] == 3), 0.15, 0.0)
+    complete = visits(change)
+    complete.followup[3, 100:] = np.nan
+    rng = np.random.default_rng(1)
+    found = analyse(complete, CIRCUITS, rng=rng, rules=RULES, networks=NAMES)
+    assert rows(found, "blocks")["net 3"].note == "missing in 1 participant"
+    assert found.verdict.heterogeneity.n_blocks == 14
+    assert found.verdict.heterogeneity.p < 0.02
+    assert found.verdict.verdict == "widespread"
+    assert not any("Heterogeneity over networks" in w for w in found.verdict.warnings)
+
+
+def test_a_circuit_may_have_the_name_of_a_block() -> None:
+    """The kind of the circuit is that of its own edges: here, those between two networks."""
+    change = np.where((NETWORK[FIRST] == 3) & (NETWORK[SECOND] == 3), 0.3, 0.0)
+    between = np.flatnonzero((NETWORK[FIRST] == 0) & (NETWORK[SECOND] == 1))
+    change[between] = 0.15
+    p = [
+        analyse(
+            visits(change),
+            {name: between},
+            rng=np.random.default_rng(1),
+            rules=RULES,
+            networks=NAMES,
+        ).verdict.heterogeneity.p_among_peers[name]
+        for name in ("between", "net 3")
+    ]
+    assert p[0] == p[1]
+
+
 def test_unnamed_networks_are_widespread_and_named(uneven: Analysis) -> None:
     assert uneven.verdict.verdict == "widespread"
     assert "net 3 +0.1" in uneven.verdict.sentence
@@ -99,6 +141,21 @@ def test_a_gain_holds_within_blocks() -> None:
     assert within.p < 0.05
     assert found.verdict.verdict == "global"
     assert found.verdict.not_claimed == ()
+
+
+def test_a_gain_that_blocks_cannot_show_is_not_claimed() -> None:
+    """The strength of edges differs between blocks only, like changes of whole networks."""
+    amounts = np.random.default_rng(3).normal(0.3, 0.2, (5, 5))
+    strength = amounts[NETWORK[FIRST], NETWORK[SECOND]]
+    rng = np.random.default_rng(0)
+    baseline, followup = strength + rng.normal(0, 0.1, (2, N, FIRST.size))
+    study = Visits(baseline, followup + 0.3 * strength, FEATURES)
+    found = analyse(study, CIRCUITS, rng=rng, rules=RULES, networks=NAMES)
+    assert rows(found, "global")["gain"].p_corrected < 0.05
+    within = rows(found, "global, within blocks")["gain"]
+    assert np.isnan(within.p)
+    assert within.note.startswith("typical values within blocks differ by no more than noise")
+    assert "gain" in found.verdict.not_claimed
 
 
 def test_without_blocks_circuits_are_compared_with_0_and_a_warning_states_it() -> None:
@@ -138,6 +195,18 @@ def test_measured_signal_quality_is_a_rival_explanation() -> None:
     rest = rows(found, "specific, quality rest")["c"].estimate
     assert total < -0.02
     assert abs(rest) < 0.4 * abs(total)
+
+
+def test_quality_that_changed_nothing_predicts_no_change() -> None:
+    """The interval contains the error of the common coefficient, here almost all of it."""
+    quality = np.random.default_rng(5).normal(0, 0.05, (N, R))
+    quality[:, :10] -= 0.2
+    study = replace(visits(np.zeros(FIRST.size)), signal_quality=quality)
+    rng = np.random.default_rng(1)
+    found = analyse(study, CIRCUITS, rng=rng, rules=RULES, networks=NAMES)
+    part = rows(found, "specific, quality part")["c"]
+    assert part.ci_low <= 0 <= part.ci_high
+    assert part.p > 0.05
 
 
 def test_arms_are_compared_with_blocks_adjusted_for_their_baseline() -> None:

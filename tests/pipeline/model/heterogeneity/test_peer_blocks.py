@@ -21,6 +21,7 @@ def test_the_kind_of_a_circuit_is_that_of_most_of_its_features() -> None:
     assert is_within_network(np.r_[inside, between[:2]], NETWORKS, FEATURES)
     assert not is_within_network(between, NETWORKS, FEATURES)
     assert not is_within_network(unnamed, NETWORKS, FEATURES)
+    assert not is_within_network(unnamed[:0], NETWORKS, FEATURES)
     regions = FeatureSpace.of_regions(list("abcdef"), unit="mm")
     assert is_within_network(np.array([0]), NETWORKS, regions)
 

@@ -141,6 +141,14 @@ def test_sides_and_own_designs():
     assert same.tau2 == pytest.approx(two.tau2)
 
 
+def test_a_test_with_a_side_may_reach_half_the_smallest_p():
+    """All signs flipped reverse the direction, which a one-sided test does not count."""
+    blocks, circuits = draw(0, n=6)
+    sides = ["two-sided", "increase", "decrease"]
+    found = run(blocks, circuits, mean_contrast(6), sides=sides, n_permutations=99)
+    assert found.circuits.smallest_p == pytest.approx([2 / 64, 1 / 64, 1 / 64])
+
+
 def test_the_multiple_of_tau_widens_the_standard_error():
     blocks, circuits = draw(0, tau=0.1)
     contrast = mean_contrast(len(blocks))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -104,6 +106,24 @@ def test_measured_loss_of_signal_explains_the_change_of_circuits():
     before = response.specific[:, 0].mean()
     assert before < -0.05
     assert abs((response.specific - found.part)[:, 0].mean()) < 0.35 * abs(before)
+
+
+def test_the_variance_of_the_common_coefficient_is_that_over_studies():
+    """Regions change in each participant, so that features of a participant are not independent."""
+    rng = np.random.default_rng(8)
+    quality = rng.normal(0, 0.05, (N, R))
+    sample, response = fitted(np.zeros((N, FIRST.size)), baselines())
+    found = []
+    for _ in range(200):
+        state = rng.normal(0, 0.05, (N, R))
+        change = state[:, FIRST] + state[:, SECOND] + rng.normal(0, 0.05, (N, FIRST.size))
+        changed = replace(sample, change=sample.remove(change))
+        found.append(measured_signal_quality(changed, response, quality))
+    spread = np.std([one.coefficient[0] for one in found])
+    assert np.mean([one.variance for one in found]) == pytest.approx(spread**2, rel=0.3)
+    weights = np.full(N, 1 / N)
+    expected = found[0].variance * found[0].reach.mean(axis=0) ** 2
+    assert found[0].excess_variance(weights) == pytest.approx(expected)
 
 
 def test_unknown_quality_is_the_mean_of_the_participant():

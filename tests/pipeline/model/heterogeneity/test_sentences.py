@@ -21,10 +21,10 @@ def test_a_widespread_change_names_the_largest_blocks():
     text = widespread_sentence(blocks, FOUND, "")
     assert text == (
         "Connectivity changed in several networks, but not according to one global law (p = 0.004; "
-        "largest: b5 +0.10 Fisher z, b4 +0.09 Fisher z, b3 +0.08 Fisher z, b2 +0.07 Fisher z and 2 "
-        "more). Beyond such a law, blocks differ by a standard deviation of 0.034 Fisher z (95 % "
-        "CI 0.021 to 0.052). This pattern is neither a uniform brain-wide effect nor specific to "
-        "the predefined circuits."
+        "largest deviations: b5 +0.10 Fisher z, b4 +0.09 Fisher z, b3 +0.08 Fisher z, b2 +0.07 "
+        "Fisher z and 2 more). Beyond such a law, blocks differ by a standard deviation of 0.034 "
+        "Fisher z (95 % CI 0.021 to 0.052). This pattern is neither a uniform brain-wide effect "
+        "nor specific to the predefined circuits."
     )
 
 
@@ -32,8 +32,17 @@ def test_a_single_block_is_no_several_networks():
     text = widespread_sentence([block("Vis", -0.12)], FOUND, "")
     assert text.startswith(
         "Connectivity outside the predefined circuits changed, but not according to one global law "
-        "(p = 0.004; Vis -0.12 Fisher z)."
+        "(p = 0.004; deviation: Vis -0.12 Fisher z)."
     )
+
+
+def test_a_widespread_change_of_regions_is_no_change_of_connectivity():
+    blocks = [replace(block(name, 0.2), unit="mm") for name in ("Vis", "Limbic")]
+    text = widespread_sentence(blocks, FOUND, "", "region")
+    assert text.startswith("Regions of several networks changed, but not according to one global")
+    text = widespread_sentence(blocks[:1], FOUND, "", "region")
+    assert text.startswith("Regions outside the predefined circuits changed, but not")
+    assert "onnect" not in text
 
 
 def test_circuits_that_stand_out_are_named_on_heterogeneous_ground():
@@ -55,6 +64,7 @@ def test_one_law_is_claimed_only_as_far_as_it_was_tested():
     )
     small = one_law_sentence(replace(FOUND, tau=0.01), "Fisher z")
     assert small.startswith("One global law does not hold exactly (p = 0.004), but")
+    assert "estimated to be smaller than those of interest" in small
     assert "(0.02 Fisher z)" in small
 
 
@@ -65,6 +75,13 @@ def test_a_gain_that_does_not_hold_within_blocks_gives_both_estimates():
         "A gain is not claimed: it is +0.20 over all background features, but +0.03 (95 % CI -0.05 "
         "to 0.11, p = 0.4) within blocks"
     )
+
+
+def test_a_gain_that_cannot_be_tested_within_blocks_is_not_claimed():
+    over_all = replace(Estimate.unknown("global", "gain"), estimate=0.2)
+    text = gain_sentence(over_all, Estimate.unknown("global, within blocks", "gain"))
+    assert text.startswith("A gain is not claimed: it is +0.20 over all background features, and")
+    assert "nan" not in text
 
 
 def test_an_explanation_gives_the_predicted_part_and_the_rest():

@@ -157,6 +157,9 @@ def test_a_change_that_depends_on_motion_has_an_impact_score(study_of):
     assert rows["dmn"]["impact_direction"] == expected
     assert rows["tpn"]["impact_p_corrected"] > 0.05
     assert f"dmn (motion {expected} the change)" in found.finding
+    # a direction that the study file states for the change is not one of the impact of motion
+    upwards = replace(data, motion=halves, rules=replace(data.rules, sides={"dmn": "increase"}))
+    assert row_of(upwards, "dmn")["impact_p_corrected"] < 0.05
     nothing = replace(halves, high_change=change + noise)
     assert "No difference was found" in motion_of_terms(replace(data, motion=nothing)).finding
     three = np.where(np.arange(24)[:, None] < 3, change, np.nan)

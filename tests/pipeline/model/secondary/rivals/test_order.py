@@ -101,3 +101,14 @@ def test_orders_that_are_unknown_or_the_same_are_explained(study_of):
     assert order_of_conditions(study_of()) == SecondaryResult()
     removed = replace(data, visits=replace(data.visits, global_signal_removed=True))
     assert {row["kind"] for row in order_of_conditions(removed).tables["order"]} == {"circuit"}
+
+
+def test_a_circuit_of_participants_with_one_order_has_no_effect_at_balanced_order(study_of):
+    data = crossover(study_of, period=0.2)
+    response = data.analysis.response
+    specific = response.specific.copy()
+    specific[FIRST == 0, response.circuits.index("dmn")] = np.nan
+    analysis = replace(data.analysis, response=replace(response, specific=specific))
+    row = rows_of(replace(data, analysis=analysis))["treatment, balanced order", "dmn"]
+    assert np.isnan(row["estimate"])
+    assert "where it is 0 cannot be estimated" in row["note"]
