@@ -139,6 +139,12 @@ regions = ["Region_1", "Region_2"]
         (CIRCUIT, "[tests]\nn_permutation = 5\n", "n_permutation"),
         (CIRCUIT, '[hypotheses]\ncircuits = ["mien"]\n', "unknown circuit 'mien'; did you mean"),
         (CIRCUIT, '[hypotheses]\ndirections = {dnm = "increase"}\n', "unknown circuit 'dnm'"),
+        (
+            CIRCUIT,
+            '[hypotheses]\nprimary = ["mien", "xyzw"]\ndirections = {dnm = "increase"}\n',
+            r"unknown circuits 'mien' \(did you mean mine .*\?\), 'xyzw', 'dnm' \(did you mean dmn\?\) "
+            r"\(available: dlpfc_amygdala, ",
+        ),
     ],
 )
 def test_broken_circuits_and_study_files_stop(tmp_path, request_of, circuits, study, message):
