@@ -6,7 +6,7 @@ What the study file omits is resolved from the data by `circuitshift.pipeline.st
 import difflib
 import math
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -310,26 +310,31 @@ class Design:
         groups = {"treated": self.treated, "control": self.control, "reference": self.reference}
         return row.get(self.group_column) in groups.get(role, ())
 
-    def primary_of(self, circuits: Sequence[str]) -> tuple[str, ...]:
+    def primary_of(self, circuits: Sequence[str], own: Collection[str] = ()) -> tuple[str, ...]:
         """Return the circuits that determine the verdict.
 
         Parameters
         ----------
         circuits : sequence of str
             Names of the circuits that the atlas resolves, with those of the user's own files.
+        own : collection of str, optional
+            Names of the circuits that the user's own files define.
 
         Returns
         -------
         tuple of str
             The stated primary circuits; otherwise, all circuits that the study file names;
             otherwise, those of `DEFAULT_PRIMARY` that the atlas resolves, or all circuits if it
-            resolves none of them.
+            resolves none of them, and those of `own`.
         """
         if self.primary:
             return self.primary
         if self.circuits:
             return tuple(circuits)
-        return tuple(name for name in DEFAULT_PRIMARY if name in circuits) or tuple(circuits)
+        chosen = tuple(name for name in DEFAULT_PRIMARY if name in circuits) or tuple(circuits)
+        if not own:
+            return chosen
+        return tuple(name for name in circuits if name in chosen or name in own)
 
     def group_of(self, row: Mapping[str, str]) -> str:
         """Return the text that names the group of a participant in tables.

@@ -96,11 +96,9 @@ class Context:
             unless the study file names other circuits.
         """
         names = [c.name for c in self.circuits]
-        chosen = self.design.primary_of(names)
-        if self.design.primary or self.design.circuits or not self.settings.circuits:
-            return chosen
         packaged = circuit_names()
-        return tuple(name for name in names if name in chosen or name not in packaged)
+        own = [name for name in names if name not in packaged] if self.settings.circuits else []
+        return self.design.primary_of(names, own)
 
     def positions(self) -> dict[str, npt.NDArray[np.intp]]:
         """Return the positions of the features of each circuit, by name of the circuit."""

@@ -142,8 +142,8 @@ regions = ["Region_1", "Region_2"]
         (
             CIRCUIT,
             '[hypotheses]\nprimary = ["mien", "xyzw"]\ndirections = {dnm = "increase"}\n',
-            r"unknown circuits 'mien' \(did you mean mine .*\?\), 'xyzw', 'dnm' \(did you mean dmn\?\) "
-            r"\(available: dlpfc_amygdala, ",
+            r"unknown circuits 'mien' \(did you mean mine .*\?\), 'xyzw', "
+            r"'dnm' \(did you mean dmn\?\) \(available: dlpfc_amygdala, ",
         ),
     ],
 )
@@ -228,6 +228,7 @@ def test_a_dry_run_describes_series_as_given_and_counts_circuits(tmp_path, capsy
     assert code == EXIT_OK
     assert "strategies: as given (no denoising); atlases: mine\n" in text
     assert "circuits located on atlas mine: 3 of 14 (dmn, dmn_tpn, tpn)" in text
+    assert "corrected for 3 primary circuits" in text
     assert "_relmat.tsv" in text
     assert "_motion.tsv" not in text
     assert not (tmp_path / "out").exists()
