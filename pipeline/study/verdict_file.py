@@ -171,8 +171,10 @@ def global_signal_of(
         for row in context.measurements.rows
         if row["status"] == "included" and row["strategy"] == strategy
     ]
-    status = global_signal_status(declared if stated is None else [stated], detection)
-    return status if stated is None else replace(status, source="stated")
+    if stated is None:
+        return global_signal_status(declared, detection)
+    status = global_signal_status([stated], detection, by="The study file states")
+    return replace(status, source="stated")
 
 
 def _global_signal_sentences(status: GlobalSignalStatus) -> list[str]:
