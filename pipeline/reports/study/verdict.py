@@ -133,13 +133,16 @@ def scale_figure(report: StudyReport) -> Figure | None:
             groups.append((title, drawn))
     if not groups:
         return None
-    units = {
-        str(r.get("term")): f"{wording.show(r.get('bound'))} {r.get('unit')}" for r in rows_drawn
-    }
-    global_terms = [str(r.get("term")) for r in report.family("global")]
-    bounds = [f"{term}: {units[term]}" for term in global_terms if term in units]
-    circuit_bound = next((units[t] for t in units if t not in global_terms), "")
-    bounds += [f"circuits: {circuit_bound}"] if circuit_bound else []
+    bounds = [
+        f"{report.title(str(r.get('term')))}: {wording.show(r.get('bound'))} {r.get('unit')}"
+        for r in rows_drawn
+        if r.get("family") == "global"
+    ]
+    of_circuits = [r for r in rows_drawn if r.get("family") != "global"]
+    if of_circuits:
+        sizes = sorted(wording.number(r.get("bound")) for r in of_circuits)
+        ends = dict.fromkeys(wording.show(size) for size in (sizes[0], sizes[-1]))
+        bounds.append(f"circuits: {' to '.join(ends)} {of_circuits[0].get('unit')}")
     return Figure(
         figures.one_scale(
             groups, key="scale", alt=alt_text("Global terms and circuits", rows_drawn)
