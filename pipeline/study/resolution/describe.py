@@ -162,7 +162,7 @@ def power_sentence(
         else ""
     )
     return (
-        f"power for a change of one circuit of d standard deviations of change{corrected}: "
+        f"power for a change of one circuit by d standard deviations of change{corrected}: "
         f"{listed}{assumed}"
     )
 
