@@ -63,6 +63,11 @@ def test_the_common_scale_is_in_units_of_the_bound_of_each_test(monkeypatch, est
     caption = section.scale_figure(small_study(tests=tests)).caption
     assert "; average change: 0.05 Fisher z; circuits: 0.06 to 0.10 Fisher z)" in caption
     assert [row.name for row in seen["Global terms"]] == ["gain", "average change"]
+    assert "Filled: corrected p below alpha. The intervals" in caption
+    report = small_study(tests=tests)
+    report.verdict["not_claimed"] = ["average_change", "c1"]
+    caption = section.scale_figure(report).caption
+    assert "below alpha (the verdict does not claim: average change, c1). The" in caption
 
 
 def test_absence_of_an_effect_is_reported_only_after_a_test_of_equivalence(full_study, write):
