@@ -131,14 +131,18 @@ def load_circuits(
     """
     available = _definitions(files)
     _refuse_unknown(names, available)
-    circuits, skipped = [], []
+    circuits, skipped, missing = [], [], []
     for name in dict.fromkeys(names or sorted(available)):
         try:
             circuits.append(_resolve(available[name], atlas, available))
         except _NotFoundError as error:
-            if names:
-                raise CircuitError(f"{error}; {_nearest_labels(error.options, atlas)}") from None
             skipped.append(f"{error}.")
+            missing.append(f"{error}; {_nearest_labels(error.options, atlas)}")
+    if names and missing:
+        raise CircuitError(
+            f"{'. Also, '.join(missing)}. Name other circuits, or specify an atlas that has "
+            f"{'it' if len(missing) == 1 else 'them'}"
+        )
     return CircuitSet(tuple(circuits), tuple(skipped))
 
 
