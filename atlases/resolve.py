@@ -131,14 +131,18 @@ def load_circuits(
     """
     available = _definitions(files)
     _refuse_unknown(names, available)
-    circuits, skipped = [], []
+    circuits, skipped, missing = [], [], []
     for name in dict.fromkeys(names or sorted(available)):
         try:
             circuits.append(_resolve(available[name], atlas, available))
         except _NotFoundError as error:
-            if names:
-                raise CircuitError(f"{error}; {_nearest_labels(error.options, atlas)}") from None
             skipped.append(f"{error}.")
+            missing.append(f"{error}; {_nearest_labels(error.options, atlas)}")
+    if names and missing:
+        raise CircuitError(
+            f"{'. Also, '.join(missing)}. Name other circuits, or specify an atlas that has "
+            f"{'it' if len(missing) == 1 else 'them'}"
+        )
     return CircuitSet(tuple(circuits), tuple(skipped))
 
 
@@ -216,14 +220,20 @@ def check_circuit_files(files: Sequence[Path], names: Sequence[str] = ()) -> Non
 
 
 def _refuse_unknown(names: Iterable[str], available: Mapping[str, _Definition]) -> None:
-    """Raise an error for the first name that is not defined."""
-    unknown = [name for name in names if name not in available]
-    if unknown:
-        nearest = difflib.get_close_matches(unknown[0], available, n=3, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(nearest)}?" if nearest else ""
-        raise CircuitError(
-            f"unknown circuit {unknown[0]!r}{hint} (available: {', '.join(sorted(available))})"
-        )
+    """Raise an error that lists all names that are not defined, with similar names."""
+    unknown = [name for name in dict.fromkeys(names) if name not in available]
+    if not unknown:
+        return
+    hints = {}
+    for name in unknown:
+        nearest = difflib.get_close_matches(name, available, n=3, cutoff=0.5)
+        hints[name] = f"did you mean {' or '.join(nearest)}?" if nearest else ""
+    if len(unknown) == 1:
+        what = f"circuit {unknown[0]!r}" + (f"; {hints[unknown[0]]}" if hints[unknown[0]] else "")
+    else:
+        listed = (f"{name!r}" + (f" ({hint})" if hint else "") for name, hint in hints.items())
+        what = f"circuits {', '.join(listed)}"
+    raise CircuitError(f"unknown {what} (available: {', '.join(sorted(available))})")
 
 
 # ------------------------------------------------------------------------------------ resolving

@@ -31,7 +31,7 @@ from circuitshift.pipeline.model.heterogeneity.network_blocks import (
     network_blocks,
 )
 from circuitshift.pipeline.model.heterogeneity.summary import Heterogeneity
-from circuitshift.pipeline.model.input_checks import check_input
+from circuitshift.pipeline.model.input_checks import check_input, check_networks
 from circuitshift.pipeline.model.normalisation import naive_share
 from circuitshift.pipeline.model.verdict import Estimate, Verdict, decide
 from circuitshift.pipeline.stats.missing_values import circuit_means, column_mean, nan_mean
@@ -128,6 +128,7 @@ def analyse(
     """
     rules = rules or Rules()
     check_input(visits, circuits, rules, rng)
+    check_networks(networks, visits.features)
     change = visits.change
     blocks = _blocks(visits, circuits, networks)
     sample = CentredFeatures.from_values(

@@ -1,18 +1,23 @@
 """Checks of the arguments of `circuitshift.pipeline.model.analyse`, before the model is fitted."""
 
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping, Sequence, Sized
 from typing import get_args
 
 import numpy as np
 
 from circuitshift.pipeline.errors import DesignError
+from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.contrasts import Rules, Side, Visits
+from circuitshift.pipeline.records import Background
 
-__all__ = ["check_input"]
+__all__ = ["check_input", "check_networks"]
 
 
 def check_input(
-    visits: Visits, circuits: Mapping[str, Sized], rules: Rules, rng: np.random.Generator
+    visits: Visits,
+    circuits: Mapping[str, Sized],
+    rules: Rules,
+    rng: np.random.Generator,
 ) -> None:
     """Refuse arguments that cannot be analysed, or that would give a meaningless answer.
 
@@ -30,8 +35,9 @@ def check_input(
     Raises
     ------
     DesignError
-        If there is no circuit, if a direction belongs to no circuit, if two visits of a
-        participant are identical, or if reference participants are patients.
+        If there is no circuit, if a direction belongs to no circuit, if a value of `rules` is
+        impossible, if two visits of a participant are identical, or if reference participants are
+        patients.
     """
     if not isinstance(rng, np.random.Generator):
         raise DesignError(
@@ -44,8 +50,32 @@ def check_input(
             "(FeatureSpace.positions)"
         )
     _check_sides(circuits, rules)
+    _check_rules(rules)
     _check_copies(visits)
     _check_reference(visits)
+
+
+def check_networks(networks: Sequence[str] | None, features: FeatureSpace) -> None:
+    """Refuse a list of networks that does not name one network for each region.
+
+    Parameters
+    ----------
+    networks : sequence of str or None
+        Network of each region.
+    features : FeatureSpace
+        Feature space of the study.
+
+    Raises
+    ------
+    DesignError
+        If the list has another length.
+    """
+    n = features.n_regions
+    if networks is not None and len(networks) != n:
+        raise DesignError(
+            f"networks has {len(networks)} entries for {n} regions; give the network of each "
+            "region, and an empty string for a region without a network"
+        )
 
 
 def _check_sides(circuits: Mapping[str, Sized], rules: Rules) -> None:
@@ -64,6 +94,24 @@ def _check_sides(circuits: Mapping[str, Sized], rules: Rules) -> None:
             f"sides of Rules: {wrong} contains an unknown direction; use one of "
             f"{', '.join(map(repr, allowed))}"
         )
+
+
+def _check_rules(rules: Rules) -> None:
+    """Refuse impossible values, and list all of them."""
+    problems = []
+    if not 0 < rules.alpha < 0.5:
+        problems.append(f"alpha = {rules.alpha:g} (above 0 and below 0.5, usually 0.05)")
+    if not isinstance(rules.n_permutations, int | np.integer) or rules.n_permutations < 1:
+        problems.append(f"n_permutations = {rules.n_permutations} (an integer above 0)")
+    for name in ("sesoi", "sesoi_d", "sesoi_gain", "sesoi_share", "sesoi_tau"):
+        value = getattr(rules, name)
+        if value is not None and not 0 < value < np.inf:
+            problems.append(f"{name} = {value:g} (above 0)")
+    if rules.background not in get_args(Background):
+        allowed = ", ".join(map(repr, get_args(Background)))
+        problems.append(f"background = {rules.background!r} (one of {allowed})")
+    if problems:
+        raise DesignError(f"Rules contains values that are not possible: {'; '.join(problems)}")
 
 
 def _check_copies(visits: Visits) -> None:

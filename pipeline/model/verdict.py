@@ -562,14 +562,14 @@ def _reason(found: _Grounds, tests: list[Estimate]) -> str:
             "every effect is smaller than the smallest effect of interest (all equivalence tests "
             f"p < {alpha:g}, with at least {_POWER_TEXT} power to find such an effect)"
         )
+    start = f"no corrected p below {alpha:g}"
+    if other := found.not_claimed():
+        start += f", except for {_list(other)}, which the verdict does not claim (see the warnings)"
     if not any(np.isfinite(e.bound) for e in tests):
-        return (
-            f"no corrected p below {alpha:g}; effects cannot be excluded without a smallest effect "
-            "of interest"
-        )
+        return f"{start}; effects cannot be excluded without a smallest effect of interest"
     open_terms = [e.term for e in tests if not e.rules_out(alpha)]
     return (
-        f"no corrected p below {alpha:g}, and an effect as large as the smallest effect of "
+        f"{start}, and an effect as large as the smallest effect of "
         f"interest cannot be excluded for {', '.join(open_terms[:6])}"
         f"{' and others' * (len(open_terms) > 6)}"
     )

@@ -105,10 +105,10 @@ def global_signal_was_removed(z: Floats) -> GlobalSignalDetection:
         f"varies between participants by {float(means.std(ddof=1)):.3f} ({spread:.2f})"
     )
     if mean < _REMOVED_MEAN and spread < _REMOVED_SPREAD:
-        reason = f"The global signal was regressed out, as the edges show: {numbers}."
+        reason = f"The edges look as if the global signal was regressed out: {numbers}."
         return GlobalSignalDetection(True, mean, spread, reason)
     if mean > _KEPT_MEAN:
-        reason = f"The global signal was not regressed out, as the edges show: {numbers}."
+        reason = f"The edges look as if the global signal was not regressed out: {numbers}."
         return GlobalSignalDetection(False, mean, spread, reason)
     reason = f"Whether the global signal was regressed out is unclear: {numbers}."
     return GlobalSignalDetection(None, mean, spread, reason)
@@ -135,7 +135,10 @@ class GlobalSignalStatus:
 
 
 def global_signal_status(
-    declared: Sequence[bool | None], detection: GlobalSignalDetection
+    declared: Sequence[bool | None],
+    detection: GlobalSignalDetection,
+    *,
+    by: str = "The files of the runs state",
 ) -> GlobalSignalStatus:
     """Combine what the runs of a study declare with what their edges show.
 
@@ -145,6 +148,8 @@ def global_signal_status(
         Declaration of each run; None where there is none.
     detection : GlobalSignalDetection
         Of the edges of one session of all participants.
+    by : str
+        Who declares it, as the start of a sentence.
 
     Returns
     -------
@@ -163,8 +168,8 @@ def global_signal_status(
         removed = n_removed > 0
         contradicts = detection.removed is not None and detection.removed is not removed
         warnings = (
-            f"The files declare that the global signal was {'' if removed else 'not '}regressed "
-            f"out, which their edges contradict. {detection.reason}",
+            f"{by} that the global signal was {'' if removed else 'not '}regressed out, and the "
+            f"analysis relies on it, but the edges contradict it. {detection.reason}",
         )
         return GlobalSignalStatus(removed, "declared", warnings if contradicts else ())
     if detection.removed is not None:

@@ -30,6 +30,9 @@ __all__ = [
 _VARIABLE_BLOCK = 4096  # variables that are copied at a time
 
 
+_SMALLEST_DF = 3  # of a model that is adjusted for the baseline
+
+
 @dataclass(frozen=True, slots=True)
 class Contrast:
     """Define a linear model with one coefficient of interest.
@@ -87,8 +90,9 @@ class Contrast:
         Raises
         ------
         DesignError
-            If a column is collinear with the model, or if fewer than two degrees of freedom are
-            left.
+            If a column is collinear with the model, or if fewer than three degrees of freedom are
+            left. With two, permuted residuals are so dependent that small p values are too
+            frequent.
 
         Notes
         -----
@@ -97,7 +101,7 @@ class Contrast:
         covariance; Laird 1983, doi:10.1080/00031305.1983.10483133).
         """
         n, k = self.design.shape
-        if n - k - 1 < 2:
+        if n - k - 1 < _SMALLEST_DF:
             raise DesignError(
                 f"{n} participants are too few to adjust {k} model columns for the baseline"
             )

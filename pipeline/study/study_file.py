@@ -6,7 +6,7 @@ What the study file omits is resolved from the data by `circuitshift.pipeline.st
 import difflib
 import math
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -310,26 +310,31 @@ class Design:
         groups = {"treated": self.treated, "control": self.control, "reference": self.reference}
         return row.get(self.group_column) in groups.get(role, ())
 
-    def primary_of(self, circuits: Sequence[str]) -> tuple[str, ...]:
+    def primary_of(self, circuits: Sequence[str], own: Collection[str] = ()) -> tuple[str, ...]:
         """Return the circuits that determine the verdict.
 
         Parameters
         ----------
         circuits : sequence of str
             Names of the circuits that the atlas resolves, with those of the user's own files.
+        own : collection of str, optional
+            Names of the circuits that the user's own files define.
 
         Returns
         -------
         tuple of str
             The stated primary circuits; otherwise, all circuits that the study file names;
             otherwise, those of `DEFAULT_PRIMARY` that the atlas resolves, or all circuits if it
-            resolves none of them.
+            resolves none of them, and those of `own`.
         """
         if self.primary:
             return self.primary
         if self.circuits:
             return tuple(circuits)
-        return tuple(name for name in DEFAULT_PRIMARY if name in circuits) or tuple(circuits)
+        chosen = tuple(name for name in DEFAULT_PRIMARY if name in circuits) or tuple(circuits)
+        if not own:
+            return chosen
+        return tuple(name for name in circuits if name in chosen or name in own)
 
     def group_of(self, row: Mapping[str, str]) -> str:
         """Return the text that names the group of a participant in tables.
@@ -374,26 +379,14 @@ class Design:
     def _check_numbers(self) -> None:
         if self.harmonise and not self.site:
             raise DesignError("harmonise = true requires [model] site in the study file")
-        if not 0 < self.alpha < 0.5:
-            raise DesignError(
-                f"alpha = {self.alpha:g} is not a valid error rate; use for example 0.05"
-            )
-        for name in ("sesoi_z", "sesoi_d", "sesoi_gain", "sesoi_share", "sesoi_tau"):
+        for name in _RANGES:
             value = getattr(self, name)
-            if value is not None and not 0 < value < math.inf:
-                raise DesignError(
-                    f"{name} = {value:g}: the smallest effect size of interest must be above 0"
-                )
+            if value is not None and (wrong := _out_of_range(name, value)):
+                raise DesignError("; ".join(wrong))
         if self.sesoi_z is not None and self.sesoi_d != _SESOI_D:
             raise DesignError(
                 "sesoi_z and sesoi_d both state the smallest effect of interest of circuits; "
                 "remove one of them from [hypotheses] of the study file"
-            )
-        if self.seed < 0:
-            raise DesignError(f"seed = {self.seed} is negative; use for example 20260101")
-        if self.n_permutations < 20:
-            raise DesignError(
-                f"n_permutations = {self.n_permutations} cannot reach p = .05; use 1000 or more"
             )
 
 
@@ -451,6 +444,7 @@ def read_study_file(path: Path) -> StudyFile:
                 problems.append(wrong)
             else:
                 stated += _flat(key, value)
+    problems += _contradictions(path, dict(stated))
     if problems:
         raise InputProblemsError(f"{path.name} cannot be used", problems)
     criteria = tuple(item for key, items in stated if key == "criteria" for item in items)
@@ -486,24 +480,69 @@ def _wrong_value(path: Path, table: str, key: str, value: object) -> InputProble
     kind, meaning = available[key]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         kinds = kind if isinstance(kind, tuple) else (kind,)
-        names = " or ".join(_KINDS[k] for k in kinds)
+        names = " or ".join(_KINDS[k] for k in kinds if k is not int or float not in kinds)
         return InputProblem(str(path), f"[{table}] {key} = {value!r}", f"give {names}: {meaning}")
     if key in _ROLES:
         return _wrong_groups(path, key, value)
     if isinstance(value, list):
-        return _wrong_list(path, f"[{table}] {key}", value)
+        return _wrong_list(path, f"[{table}] {key}", value, may_be_empty=table != "hypotheses")
+    return _wrong_content(path, table, key, value)
+
+
+def _wrong_content(path: Path, table: str, key: str, value: Any) -> InputProblem | None:  # noqa: ANN401 - TOML
+    """Check a number, a text or a table of values, whose type is known to be right."""
+    if key in _RANGES and (wrong := _out_of_range(key, value)):
+        return InputProblem(str(path), f"[{table}] {wrong[0]}", wrong[1])
     if key in _ALLOWED:
         given = dict(value).items() if isinstance(value, dict) else [(key, value)]
         bad = {name: item for name, item in given if not _ALLOWED[key][0](item)}
         if key == "labels":
             bad |= {name: item for name, item in given if name not in _ROLES}
         if bad:
-            return InputProblem(str(path), f"{key} = {bad}", f"give {_ALLOWED[key][1]}")
+            found = bad if isinstance(value, dict) else repr(value)
+            return InputProblem(str(path), f"[{table}] {key} = {found}", f"give {_ALLOWED[key][1]}")
     return None
 
 
-def _wrong_list(path: Path, key: str, value: list[object]) -> InputProblem | None:
+def _contradictions(path: Path, stated: Mapping[str, Any]) -> list[InputProblem]:
+    """Report keys of [hypotheses] that exclude each other."""
+    problems = []
+    if "sesoi_z" in stated and "sesoi_d" in stated:
+        problems.append(
+            InputProblem(
+                str(path),
+                "[hypotheses] sesoi_z and sesoi_d both state the smallest effect of interest of "
+                "circuits",
+                "remove one of them",
+            )
+        )
+    circuits = stated.get("circuits", ())
+    for key in ("primary", "directions"):
+        others = [name for name in dict.fromkeys(_names(stated.get(key))) if name not in circuits]
+        if circuits and others:
+            problems.append(
+                InputProblem(
+                    str(path),
+                    f"[hypotheses] {key} names {', '.join(others)}, which circuits does not name",
+                    f"add {'it' if len(others) == 1 else 'them'} to circuits, or remove circuits "
+                    "so that all circuits are analysed",
+                )
+            )
+    return problems
+
+
+def _names(value: object) -> tuple[str, ...]:
+    """Return the names of circuits in a list of names or in pairs of names and directions."""
+    items = value if isinstance(value, tuple) else ()
+    return tuple(item if isinstance(item, str) else item[0] for item in items)
+
+
+def _wrong_list(
+    path: Path, key: str, value: list[object], *, may_be_empty: bool
+) -> InputProblem | None:
     """Check a list of names, each of which may occur once."""
+    if not value and not may_be_empty:
+        return InputProblem(str(path), f"{key} is empty", "name at least one, or remove the key")
     if not all(isinstance(item, str) for item in value):
         return InputProblem(str(path), f"{key} = {value!r}", "specify a list of names in quotes")
     twice = sorted({str(item) for item in value if value.count(item) > 1})
@@ -530,6 +569,44 @@ def _wrong_groups(path: Path, key: str, value: object) -> InputProblem | None:
 
 #: Keys of [groups] that define roles.
 _ROLES = ("treated", "control", "reference")
+
+#: Numbers that may not have every value: smallest and largest value, whether these are excluded,
+#: and what to do.
+_RANGES: dict[str, tuple[float, float, bool, str]] = {
+    **{
+        name: (
+            0.0,
+            math.inf,
+            True,
+            f"a smallest effect of interest is above 0; for example {usual}",
+        )
+        for name, usual in (
+            ("sesoi_z", 0.05),
+            ("sesoi_d", _SESOI_D),
+            ("sesoi_gain", 0.15),
+            ("sesoi_share", 0.25),
+            ("sesoi_tau", 0.02),
+        )
+    },
+    "alpha": (0, 0.5, True, "an error rate is above 0 and below 0.5; use for example 0.05"),
+    "n_permutations": (
+        20,
+        1_000_000,
+        False,
+        "fewer than 20 cannot reach p = .05, and more than 1000000 add no precision; use for "
+        "example 5000",
+    ),
+    "seed": (0, math.inf, False, "a seed is not negative; use for example 20260101"),
+}
+
+
+def _out_of_range(name: str, value: Any) -> tuple[str, str] | None:  # noqa: ANN401 - any number
+    """Return what is wrong with a number of the study file, and what to do; None if it is valid."""
+    low, high, excluded, fix = _RANGES[name]
+    is_valid = low < value < high if excluded else low <= value <= high
+    shown = value if isinstance(value, int) else f"{value:g}"
+    return None if is_valid else (f"{name} = {shown}", fix)
+
 
 #: What the values of some keys must be, and how to say it.
 _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {

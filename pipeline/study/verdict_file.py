@@ -96,11 +96,9 @@ class Context:
             unless the study file names other circuits.
         """
         names = [c.name for c in self.circuits]
-        chosen = self.design.primary_of(names)
-        if self.design.primary or self.design.circuits or not self.settings.circuits:
-            return chosen
         packaged = circuit_names()
-        return tuple(name for name in names if name in chosen or name not in packaged)
+        own = [name for name in names if name not in packaged] if self.settings.circuits else []
+        return self.design.primary_of(names, own)
 
     def positions(self) -> dict[str, npt.NDArray[np.intp]]:
         """Return the positions of the features of each circuit, by name of the circuit."""
@@ -173,8 +171,10 @@ def global_signal_of(
         for row in context.measurements.rows
         if row["status"] == "included" and row["strategy"] == strategy
     ]
-    status = global_signal_status(declared if stated is None else [stated], detection)
-    return status if stated is None else replace(status, source="stated")
+    if stated is None:
+        return global_signal_status(declared, detection)
+    status = global_signal_status([stated], detection, by="The study file states")
+    return replace(status, source="stated")
 
 
 def _global_signal_sentences(status: GlobalSignalStatus) -> list[str]:

@@ -440,8 +440,13 @@ def test_a_circuit_that_does_not_resolve_is_answered_by_the_nearest_labels() -> 
         load_circuits(atlas, ["hippocampus_mpfc"])
     assert "circuit hippocampus_mpfc: atlas Aal has no regions for its seeds" in str(caught.value)
     assert "networks: Visual" in str(caught.value)
+    assert str(caught.value).endswith("Name other circuits, or specify an atlas that has it")
     with pytest.raises(CircuitError, match="nearest labels: Precunius_L"):
         load_circuits(atlas, ["dmn"])
+    with pytest.raises(
+        CircuitError, match=r"dmn: .*\. Also, circuit tpn: .*an atlas that has them"
+    ):
+        load_circuits(atlas, ["dmn", "tpn"])
 
 
 def test_a_circuit_between_identical_sides_is_refused(tmp_path: Path) -> None:

@@ -115,9 +115,15 @@ def _print_plan(plan: StudyPlan, stated: StudyFile, request: Request) -> int:
     """Print the design and the plan; fail if the design is needed and cannot be resolved."""
     resolution, observed = plan.resolve(stated)
     sentences = [note for _, note in plan.selection]
-    notify(format_resolution(resolution, observed, sentences) + "\n")
-    if not request.preproc_only:  # preprocessing needs no atlas
-        notify("\n".join(describe_atlases(plan, request.settings, stated)))
+    lines: list[str] = []
+    located = None
+    try:
+        if not request.preproc_only:  # preprocessing needs no atlas
+            lines, located = describe_atlases(plan, request.settings, stated)
+    finally:  # the design helps to understand a circuit that is not located
+        notify(format_resolution(resolution, observed, sentences, located) + "\n")
+    if lines:
+        notify("\n".join(lines))
     notify(describe(plan, request.settings, level=request.analysis_level))
     is_needed = request.analysis_level == "group" or request.study_file is not None
     return EXIT_FAILED if is_needed and resolution.refusals else EXIT_OK

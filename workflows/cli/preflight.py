@@ -28,6 +28,7 @@ from circuitshift.pipeline.measure.atlas_files import find_atlases, prepare_atla
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study.members import SELECTION_FILE, DataSet
+from circuitshift.pipeline.study.resolution.describe import Located
 from circuitshift.pipeline.study.resolution.resolve import require
 from circuitshift.pipeline.study.study_file import StudyFile, read_study_file
 from circuitshift.pipeline.validation.opendata.fetch import published_sources
@@ -249,7 +250,9 @@ def _locate_circuits(atlas: Atlas, settings: AnalysisSettings, stated: StudyFile
     return found
 
 
-def describe_atlases(plan: StudyPlan, settings: AnalysisSettings, stated: StudyFile) -> list[str]:
+def describe_atlases(
+    plan: StudyPlan, settings: AnalysisSettings, stated: StudyFile
+) -> tuple[list[str], Located | None]:
     """Describe the strategies, atlases and circuits of a planned analysis.
 
     Parameters
@@ -263,9 +266,11 @@ def describe_atlases(plan: StudyPlan, settings: AnalysisSettings, stated: StudyF
 
     Returns
     -------
-    list of str
+    lines : list of str
         Lines for ``--dry-run``. An atlas that cannot be loaded is stated, not raised, since it
         may be installed on the machine that runs the analysis.
+    located : Located or None
+        Circuits that the first atlas has; None if no atlas was loaded.
 
     Raises
     ------
@@ -275,18 +280,21 @@ def describe_atlases(plan: StudyPlan, settings: AnalysisSettings, stated: StudyF
     participants = [p for p in plan.participants if not p.data_set]
     runs = [*(r for p in participants for r in p.runs), *_future_runs(participants, settings)]
     if not runs:
-        return []
+        return [], None
     denoised = any(is_image(run) for run in runs)
     strategies = ", ".join(settings.strategies) if denoised else "as given (no denoising)"
     try:
         atlases = find_atlases(runs, settings)
     except AtlasError as error:
-        return [f"strategies: {strategies}", f"atlas: it cannot be loaded: {error}"]
+        return [f"strategies: {strategies}", f"atlas: it cannot be loaded: {error}"], None
     lines = [f"strategies: {strategies}; atlases: {', '.join(atlases) or 'none'}"]
-    if atlases:
-        primary = next(iter(atlases.values()))
-        lines.append(describe_located(primary, _locate_circuits(primary, settings, stated)))
-    return lines
+    if not atlases:
+        return lines, None
+    primary = next(iter(atlases.values()))
+    found = _locate_circuits(primary, settings, stated)
+    names, packaged = tuple(c.name for c in found.circuits), circuit_names()
+    own = tuple(name for name in names if name not in packaged) if settings.circuits else ()
+    return [*lines, describe_located(primary, found)], Located(names, own)
 
 
 def prepare_outputs(

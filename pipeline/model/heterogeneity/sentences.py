@@ -47,10 +47,19 @@ def widespread_sentence(
         ("region", True): "Regions of several networks changed",
         ("region", False): f"Regions {outside}",
     }[kind, several]
+    beyond = _tau(heterogeneity, unit, start="Beyond such a law, blocks")
+    if heterogeneity.tau < heterogeneity.smallest:  # single blocks are larger than is of interest
+        n = sum(abs(e.estimate) > 2 * heterogeneity.smallest for e in ordered)
+        beyond = (
+            f"Beyond such a law, {n} block{' differs' if n == 1 else 's differ'} by more than "
+            f"{2 * heterogeneity.smallest:g} {unit}, although the standard deviation over all "
+            f"blocks is {heterogeneity.tau:.3f} {unit} (95 % CI {heterogeneity.ci_low:.3f} to "
+            f"{heterogeneity.ci_high:.3f})."
+        )
     deviations = "largest deviations" if several else "deviation"
     sentence = (
         f"{what}, but not according to one global law (p = {heterogeneity.p:.3g}; {deviations}: "
-        f"{named}{more}). {_tau(heterogeneity, unit, start='Beyond such a law, blocks')}"
+        f"{named}{more}). {beyond}"
     )
     if standing:
         return f"{sentence} On this heterogeneous ground, {standing} more than blocks do."
@@ -122,11 +131,13 @@ def gain_sentence(over_all: Row, within: Row) -> str:
             "and could not be tested within blocks, so that it may reflect networks that change by "
             "different amounts."
         )
+    is_opposite = over_all.estimate * within.estimate < 0
     return (
-        f"A gain is not claimed: it is {over_all.estimate:+.2f} over all background features, but "
+        f"A gain is not claimed: it is {over_all.estimate:+.2f} over the complete background, and "
         f"{within.estimate:+.2f} (95 % CI {within.ci_low:.2f} to {within.ci_high:.2f}, "
-        f"p = {within.p:.3g}) within blocks, so that it may reflect networks that change by "
-        "different amounts."
+        f"p = {within.p:.3g}) within blocks, where it "
+        f"{'has the opposite direction' if is_opposite else 'is not significant'}. It may "
+        "therefore reflect networks that change by different amounts."
     )
 
 

@@ -17,6 +17,14 @@ ARMS = ("treated", "control", "reference")
 _MAX_TITLE = 80  # characters that fit into a figure
 
 
+#: Names of global terms in figures, where they differ from those in tests.tsv.
+_GLOBAL_TITLES = {
+    "global_signal": "global-signal amplitude",
+    "average_change": "average change",
+    "proportional_change": "proportional change",
+}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StudyReport:
     """Data of the report of one study.
@@ -114,13 +122,15 @@ class StudyReport:
         return sorted(self.family("specific"), key=order)
 
     def title(self, circuit: str) -> str:
-        """Return the title of a circuit, or its name if it has none.
+        """Return the title of a circuit or global term, or its name if it has none.
 
         Parameters
         ----------
         circuit : str
-            Name of the circuit.
+            Name of the circuit or global term.
         """
+        if circuit in _GLOBAL_TITLES:
+            return _GLOBAL_TITLES[circuit]
         circuits = {
             **(self.verdict.get("secondary_circuits") or {}),
             **(self.verdict.get("circuits") or {}),

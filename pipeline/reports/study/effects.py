@@ -52,7 +52,7 @@ def global_section(report: StudyReport) -> Iterator[Block | None]:
     )
     tests = report.family("global")
     if tests:
-        yield _global_figure(tests, report.alpha)
+        yield _global_figure(report, tests)
         yield Details("Numbers", (tests_table(tests, "Global terms"),))
     else:
         yield Prose("Global terms were not tested.")
@@ -60,11 +60,11 @@ def global_section(report: StudyReport) -> Iterator[Block | None]:
     yield Prose(sentence) if sentence else None
 
 
-def _global_figure(tests: list[Row], alpha: float) -> Figure:
+def _global_figure(report: StudyReport, tests: list[Row]) -> Figure:
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
     svg = figures.global_forest(
-        [forest_row(row, str(row.get("term")), alpha) for row in tests],
+        [forest_row(row, report.title(str(row.get("term"))), report.alpha) for row in tests],
         key="global",
         alt=alt_text("Global terms with 95 % intervals", tests),
     )

@@ -133,20 +133,26 @@ def scale_figure(report: StudyReport) -> Figure | None:
             groups.append((title, drawn))
     if not groups:
         return None
-    units = {
-        str(r.get("term")): f"{wording.show(r.get('bound'))} {r.get('unit')}" for r in rows_drawn
-    }
-    global_terms = [str(r.get("term")) for r in report.family("global")]
-    bounds = [f"{term}: {units[term]}" for term in global_terms if term in units]
-    circuit_bound = next((units[t] for t in units if t not in global_terms), "")
-    bounds += [f"circuits: {circuit_bound}"] if circuit_bound else []
+    bounds = [
+        f"{report.title(str(r.get('term')))}: {wording.show(r.get('bound'))} {r.get('unit')}"
+        for r in rows_drawn
+        if r.get("family") == "global"
+    ]
+    of_circuits = [r for r in rows_drawn if r.get("family") != "global"]
+    if of_circuits:
+        sizes = sorted(wording.number(r.get("bound")) for r in of_circuits)
+        ends = dict.fromkeys(wording.show(size) for size in (sizes[0], sizes[-1]))
+        bounds.append(f"circuits: {' to '.join(ends)} {of_circuits[0].get('unit')}")
+    not_claimed = {str(name) for name in report.verdict.get("not_claimed") or ()}
+    others = [report.title(str(r.get("term"))) for r in rows_drawn if r.get("term") in not_claimed]
+    unclaimed = f" (the verdict does not claim: {', '.join(others)})" if others else ""
     return Figure(
         figures.one_scale(
             groups, key="scale", alt=alt_text("Global terms and circuits", rows_drawn)
         ),
         f"All results on one scale, in units of the smallest effect of interest "
         f"({'; '.join(bounds)}). Bars: 95 % confidence intervals; an arrow marks an interval that "
-        "extends beyond the axis. Filled: corrected p below alpha, on which the verdict rests. The "
+        f"extends beyond the axis. Filled: corrected p below alpha{unclaimed}. The "
         "intervals are not corrected for multiple tests and may exclude 0 although the corrected p "
         "is not significant. A relevant effect is ruled out if the "
         f"{100 - 200 * alpha:g} % interval, which is somewhat shorter than the bar, lies within "

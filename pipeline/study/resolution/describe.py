@@ -2,14 +2,21 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from circuitshift.pipeline.stats.detectable import EXPECTED_CORRELATION, power_beforehand
 from circuitshift.pipeline.study.resolution.records import Observed, Resolution
 from circuitshift.pipeline.study.study_file import DEFAULT_PRIMARY, Design
 
-__all__ = ["DESIGN_FILE", "SCHEMA", "design_record", "format_resolution", "power_sentence"]
+__all__ = [
+    "DESIGN_FILE",
+    "SCHEMA",
+    "Located",
+    "design_record",
+    "format_resolution",
+    "power_sentence",
+]
 
 #: File of the folder group/ that contains the resolution.
 DESIGN_FILE = "design.json"
@@ -19,8 +26,27 @@ _MAX_LISTED = 12
 _EFFECTS = (0.3, 0.4, 0.5)  # standard deviations of change, for the power of the study
 
 
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Circuits that the atlas of a study has.
+
+    Parameters
+    ----------
+    circuits : tuple of str
+        Names of all circuits that were located.
+    own : tuple of str
+        Those of them that the user's own files define.
+    """
+
+    circuits: tuple[str, ...]
+    own: tuple[str, ...] = ()
+
+
 def format_resolution(
-    resolution: Resolution, observed: Observed, choices: Sequence[str] = ()
+    resolution: Resolution,
+    observed: Observed,
+    choices: Sequence[str] = (),
+    located: Located | None = None,
 ) -> str:
     """Format a resolution for the terminal.
 
@@ -31,6 +57,8 @@ def format_resolution(
         The facts from which it was resolved.
     choices : sequence of str, optional
         Sentences on the selection of runs.
+    located : Located, optional
+        Circuits that the atlas has, for the power of the study; None if no atlas was loaded.
 
     Returns
     -------
@@ -44,7 +72,7 @@ def format_resolution(
         lines.append(f"  {decision.question:<{width}}  {decision.answer}")
         lines.append(f"  {'':<{width}}  [{decision.source}] {decision.reason}")
     if resolution.design is not None:
-        lines += _counts(resolution, observed)
+        lines += _counts(resolution, observed, located)
     if observed.scores:
         lines.append(f"  scores by session: {_scores(observed)}")
     lines += [f"  {sentence}" for sentence in choices]
@@ -56,8 +84,8 @@ def format_resolution(
     return "\n".join(lines)
 
 
-def _counts(resolution: Resolution, observed: Observed) -> list[str]:
-    """Format the number of participants of each role, and those that lack a visit."""
+def _counts(resolution: Resolution, observed: Observed, located: Located | None) -> list[str]:
+    """Format the participants of each role, those that lack a visit, and the power."""
     design = resolution.design
     if design is None:
         return []
@@ -81,11 +109,14 @@ def _counts(resolution: Resolution, observed: Observed) -> list[str]:
     if incomplete:
         more = f" and {len(incomplete) - _MAX_LISTED} more" if len(incomplete) > _MAX_LISTED else ""
         lines.append(f"  without both visits: {', '.join(incomplete[:_MAX_LISTED])}{more}")
-    power = power_sentence(design, complete_of.get("treated", 0), complete_of.get("control", 0))
+    sizes = (complete_of.get("treated", 0), complete_of.get("control", 0))
+    power = power_sentence(design, *sizes, located)
     return [*lines, *([f"  {power}"] if power else [])]
 
 
-def power_sentence(design: Design, n_treated: int, n_control: int) -> str:
+def power_sentence(
+    design: Design, n_treated: int, n_control: int, located: Located | None = None
+) -> str:
     """State the power of a study for effects of .3, .4 and .5 standard deviations.
 
     Parameters
@@ -94,6 +125,8 @@ def power_sentence(design: Design, n_treated: int, n_control: int) -> str:
         Design of the study.
     n_treated, n_control : int
         Participants with both visits; `n_control` is 0 without a control arm.
+    located : Located, optional
+        Circuits that the atlas has; by default, it is assumed to have all primary circuits.
 
     Returns
     -------
@@ -107,6 +140,9 @@ def power_sentence(design: Design, n_treated: int, n_control: int) -> str:
     follow-up is assumed to be `EXPECTED_CORRELATION`.
     """
     n_tests = len(design.primary or design.circuits or DEFAULT_PRIMARY)
+    if located is not None:
+        analysed = [c for c in located.circuits if not design.circuits or c in design.circuits]
+        n_tests = len(design.primary_of(analysed, located.own)) or n_tests
     adjusts = bool(n_control) and design.randomised is not False
     power = power_beforehand(
         _EFFECTS,
@@ -126,7 +162,7 @@ def power_sentence(design: Design, n_treated: int, n_control: int) -> str:
         else ""
     )
     return (
-        f"power for a change of one circuit of d standard deviations of change{corrected}: "
+        f"power for a change of one circuit by d standard deviations of change{corrected}: "
         f"{listed}{assumed}"
     )
 

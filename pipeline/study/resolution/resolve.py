@@ -69,6 +69,7 @@ def resolve(study: StudyFile, observed: Observed) -> Resolution:
         ]
         design = _design(stated, visits, roles, (*inferred, *notes))
         assigned = _assigned(design, observed)
+        _refuse_random_assignment_to_one_arm(design, assigned)
         notes = (*notes, *_assignment(design, assigned))
     except DesignError as error:
         what, _, fix = str(error).rpartition("; ")
@@ -136,6 +137,22 @@ def _assigned(design: Design, observed: Observed) -> dict[str, str]:
         }
         out[participant] = design.role_of(row, label=f"sub-{participant}")
     return out
+
+
+def _refuse_random_assignment_to_one_arm(design: Design, assigned: Mapping[str, str]) -> None:
+    """Refuse a study file that states random assignment if no participant is in a control arm."""
+    if not design.randomised or "control" in assigned.values():
+        return
+    if design.control_baseline:
+        raise DesignError(
+            "randomised = true concerns two arms, but this study is a crossover; remove it from "
+            "[groups], and state the order of the conditions by order and treatment_first under "
+            "[sessions]"
+        )
+    raise DesignError(
+        "randomised = true, but no participant with data is in a control arm; name its group by "
+        "control under [groups], or remove randomised"
+    )
 
 
 def _assignment(design: Design, assigned: Mapping[str, str]) -> list[str]:

@@ -5,6 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from circuitshift.pipeline.errors import InputProblem
+from circuitshift.pipeline.io.cells import parse_number
 from circuitshift.pipeline.io.tables import NOT_AVAILABLE
 from circuitshift.pipeline.study.resolution.records import Decision, Observed
 
@@ -142,8 +143,12 @@ def _check_moderators(
         if name in doubts:
             problems.append(_doubtful("moderator", name, doubts[name]))
         elif name in observed.columns:
-            if not _n_values(observed.columns[name], observed):
+            column = observed.columns[name]
+            texts = [p for p in observed.sessions if parse_number(column.get(p, "")) is None]
+            if not _n_values(column, observed):
                 problems.append(_meets_none("moderator", name, "participant with data"))
+            elif texts:
+                problems.append(_not_a_number("moderator", name, column, texts))
         elif name not in observed.scores:
             available = (*observed.columns, *observed.scores)
             problems.append(_absent("moderator", name, available))
@@ -241,6 +246,18 @@ def _doubtful(what: str, name: str, sentence: str) -> InputProblem:
 def _absent(what: str, name: str, available: Iterable[str]) -> InputProblem:
     listed = ", ".join(sorted(available)) or "none"
     return InputProblem(_FILE, f"{what} {name!r} is not in the data", f"available are {listed}")
+
+
+def _not_a_number(
+    what: str, name: str, column: Mapping[str, str], participants: list[str]
+) -> InputProblem:
+    listed = ", ".join(f"{column[p]!r} (sub-{p})" for p in participants[:3])
+    more = f" and {len(participants) - 3} more" if len(participants) > 3 else ""
+    return InputProblem(
+        _FILE,
+        f"{what} {name!r} contains values that are not numbers: {listed}{more}",
+        "write numbers or n/a, or remove it",
+    )
 
 
 def _meets_none(what: str, name: str, whom: str) -> InputProblem:

@@ -9,7 +9,7 @@ from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import analyse
 from circuitshift.pipeline.model.contrasts import Rules, Visits
-from circuitshift.pipeline.model.input_checks import check_input
+from circuitshift.pipeline.model.input_checks import check_input, check_networks
 
 FEATURES = FeatureSpace.of_edges(12)
 CIRCUITS = {"dmn": np.arange(5)}
@@ -47,6 +47,41 @@ def test_a_study_without_circuits_is_refused():
 def test_directions_belong_to_circuits(sides, message):
     with pytest.raises(DesignError, match=message):
         check(visits(), sides=sides)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"alpha": 0.0},
+        {"alpha": 1.0},
+        {"n_permutations": 0},
+        {"n_permutations": 1.5},
+        {"sesoi": -1.0},
+        {"sesoi_d": 0.0},
+        {"sesoi_gain": -1.0},
+        {"sesoi_share": float("nan")},
+        {"sesoi_tau": 0.0},
+        {"background": "some"},
+    ],
+)
+def test_impossible_rules_are_refused(wrong):
+    ((name, _),) = wrong.items()
+    with pytest.raises(DesignError, match=f"values that are not possible: {name} = "):
+        check(visits(), **wrong)
+
+
+def test_all_impossible_rules_are_listed():
+    with pytest.raises(DesignError, match=r"alpha = 2 \(.*\); sesoi_gain = 0 \(above 0\)"):
+        check(visits(), alpha=2.0, sesoi_gain=0.0)
+
+
+def test_each_region_has_a_network():
+    check_networks(["Vis"] * 12, FEATURES)
+    check_networks(None, FEATURES)
+    with pytest.raises(DesignError, match="networks has 3 entries for 12 regions; give the"):
+        analyse(
+            visits(), CIRCUITS, rng=np.random.default_rng(0), networks=["Vis"] * 3, rules=Rules()
+        )
 
 
 def test_a_copy_of_the_baseline_is_no_follow_up():

@@ -241,6 +241,8 @@ def test_a_gain_must_hold_within_blocks() -> None:
         result = verdict_of(gain, circuit, within, heterogeneity=UNIFORM)
         assert result.verdict == ("global" if claimed else "undetermined")
         assert result.not_claimed == (() if claimed else ("gain",))
+        exception = "no corrected p below 0.05, except for gain, which the verdict does not claim"
+        assert result.reason.startswith(exception) is not claimed
         assert any("A gain is not claimed" in w for w in result.warnings) != claimed
 
 

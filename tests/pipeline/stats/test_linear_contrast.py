@@ -89,9 +89,13 @@ def test_a_column_that_is_the_arm_is_refused() -> None:
 
 
 def test_too_few_degrees_of_freedom_are_refused() -> None:
-    contrast = mean_contrast(4, treated=np.array([True, True, False, False]))
-    with pytest.raises(DesignError, match="too few"):
-        contrast.with_own_columns(rng().normal(size=(4, 1)))
+    """With 3 and 2 participants, two would be left, and permutation p values would be too small."""
+    for n in (4, 5):
+        contrast = mean_contrast(n, treated=np.arange(n) < n - 2)
+        with pytest.raises(DesignError, match="too few"):
+            contrast.with_own_columns(rng().normal(size=(n, 1)))
+    six = mean_contrast(6, treated=np.arange(6) < 3)
+    assert len(six.with_own_columns(rng().normal(size=(6, 1)))) == 1
 
 
 def test_participants_with_equal_baselines_are_exchanged_without_effect() -> None:

@@ -79,6 +79,45 @@ def test_all_problems_of_a_file_are_reported_at_once(tmp_path):
         assert text in message
 
 
+def test_all_numbers_out_of_range_are_reported_at_once(tmp_path):
+    message = problems_of(
+        tmp_path,
+        "[hypotheses]\nsesoi_gain = -1\nsesoi_tau = 0\nsesoi_share = inf\nsesoi_d = 'large'\n"
+        "[tests]\nalpha = 1\nseed = -1\nn_permutations = 100_000_000\n",
+    )
+    for text in (
+        "(7 problems)",
+        "[hypotheses] sesoi_gain = -1; a smallest effect of interest is above 0; for example 0.15",
+        "[hypotheses] sesoi_tau = 0",
+        "[hypotheses] sesoi_share = inf",
+        "[hypotheses] sesoi_d = 'large'; give a number: smallest effect",
+        "[tests] alpha = 1; an error rate is above 0 and below 0.5",
+        "[tests] seed = -1",
+        "[tests] n_permutations = 100000000",
+    ):
+        assert text in message
+
+
+@pytest.mark.parametrize(
+    ("hypotheses", "sentence"),
+    [
+        ("sesoi_z = 0.1\nsesoi_d = 0.3", "sesoi_z and sesoi_d both state"),
+        ("primary = []", "[hypotheses] primary is empty; name at least one, or remove the key"),
+        ("circuits = []", "[hypotheses] circuits is empty"),
+        (
+            "circuits = ['tpn']\nprimary = ['dmn', 'tpn']",
+            "primary names dmn, which circuits does not name; add it to circuits",
+        ),
+        (
+            "circuits = ['tpn']\ndirections = {dmn = 'increase', salience = 'decrease'}",
+            "directions names dmn, salience, which circuits does not name; add them to circuits",
+        ),
+    ],
+)
+def test_hypotheses_that_contradict_each_other(tmp_path, hypotheses, sentence):
+    assert sentence in problems_of(tmp_path, f"[hypotheses]\n{hypotheses}\n")
+
+
 def test_a_file_that_is_not_toml(tmp_path):
     with pytest.raises(TableError, match="the file is not TOML"):
         read_study_file(write(tmp_path, "[sessions\n"))
@@ -97,15 +136,16 @@ def test_a_file_that_is_not_toml(tmp_path):
         ({"visits": ("post", "pre")}, "must start with the baseline 'pre'"),
         ({"treated": ("a",), "control": ("a",)}, "has two roles"),
         ({"harmonise": True}, "requires \\[model\\] site"),
-        ({"alpha": 2.0}, "alpha = 2 is not a valid error rate"),
-        ({"sesoi_z": -0.1}, "must be above 0"),
-        ({"sesoi_z": float("inf")}, "must be above 0"),
-        ({"sesoi_d": 0.0}, "sesoi_d = 0: the smallest"),
-        ({"sesoi_gain": -1.0}, "sesoi_gain = -1: the smallest"),
-        ({"sesoi_share": float("nan")}, "sesoi_share = nan: the smallest"),
+        ({"alpha": 2.0}, "alpha = 2; an error rate is above 0 and below 0.5"),
+        ({"sesoi_z": -0.1}, "sesoi_z = -0.1; a smallest effect of interest is above 0"),
+        ({"sesoi_z": float("inf")}, "sesoi_z = inf; a smallest effect"),
+        ({"sesoi_d": 0.0}, "sesoi_d = 0; a smallest"),
+        ({"sesoi_gain": -1.0}, "sesoi_gain = -1; a smallest"),
+        ({"sesoi_share": float("nan")}, "sesoi_share = nan; a smallest"),
         ({"sesoi_z": 0.1, "sesoi_d": 0.4}, "remove one of them"),
-        ({"seed": -1}, "seed = -1 is negative"),
+        ({"seed": -1}, "seed = -1; a seed is not negative"),
         ({"n_permutations": 5}, "cannot reach p = .05"),
+        ({"n_permutations": 10**9}, "add no precision"),
     ],
 )
 def test_designs_that_contradict_themselves(keys, sentence):

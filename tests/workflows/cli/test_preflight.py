@@ -139,6 +139,12 @@ regions = ["Region_1", "Region_2"]
         (CIRCUIT, "[tests]\nn_permutation = 5\n", "n_permutation"),
         (CIRCUIT, '[hypotheses]\ncircuits = ["mien"]\n', "unknown circuit 'mien'; did you mean"),
         (CIRCUIT, '[hypotheses]\ndirections = {dnm = "increase"}\n', "unknown circuit 'dnm'"),
+        (
+            CIRCUIT,
+            '[hypotheses]\nprimary = ["mien", "xyzw"]\ndirections = {dnm = "increase"}\n',
+            r"unknown circuits 'mien' \(did you mean mine .*\?\), 'xyzw', "
+            r"'dnm' \(did you mean dmn\?\) \(available: dlpfc_amygdala, ",
+        ),
     ],
 )
 def test_broken_circuits_and_study_files_stop(tmp_path, request_of, circuits, study, message):
@@ -222,6 +228,7 @@ def test_a_dry_run_describes_series_as_given_and_counts_circuits(tmp_path, capsy
     assert code == EXIT_OK
     assert "strategies: as given (no denoising); atlases: mine\n" in text
     assert "circuits located on atlas mine: 3 of 14 (dmn, dmn_tpn, tpn)" in text
+    assert "corrected for 3 primary circuits" in text
     assert "_relmat.tsv" in text
     assert "_motion.tsv" not in text
     assert not (tmp_path / "out").exists()

@@ -36,6 +36,7 @@ def test_a_single_block_is_no_several_networks():
     )
 
 
+<<<<<<< HEAD
 def test_a_widespread_change_of_regions_is_no_change_of_connectivity():
     blocks = [replace(block(name, 0.2), unit="mm") for name in ("Vis", "Limbic")]
     text = widespread_sentence(blocks, FOUND, "", "region")
@@ -43,6 +44,19 @@ def test_a_widespread_change_of_regions_is_no_change_of_connectivity():
     text = widespread_sentence(blocks[:1], FOUND, "", "region")
     assert text.startswith("Regions outside the predefined circuits changed, but not")
     assert "onnect" not in text
+=======
+def test_a_single_large_block_does_not_contradict_a_small_variation_over_blocks():
+    small = replace(FOUND, tau=0.0, ci_low=0.0, ci_high=0.018)
+    text = widespread_sentence([block("Vis", -0.12)], small, "")
+    assert (
+        "Beyond such a law, 1 block differs by more than 0.04 Fisher z, although the standard "
+        "deviation over all blocks is 0.000 Fisher z (95 % CI 0.000 to 0.018)."
+    ) in text
+    text = widespread_sentence(
+        [block("Vis", -0.12), block("Som", 0.06), block("a", 0.03)], small, ""
+    )
+    assert "2 blocks differ by more than 0.04" in text
+>>>>>>> i17-r2
 
 
 def test_circuits_that_stand_out_are_named_on_heterogeneous_ground():
@@ -71,10 +85,13 @@ def test_one_law_is_claimed_only_as_far_as_it_was_tested():
 def test_a_gain_that_does_not_hold_within_blocks_gives_both_estimates():
     over_all = replace(Estimate.unknown("global", "gain"), estimate=0.2)
     within = replace(over_all, estimate=0.03, ci_low=-0.05, ci_high=0.11, p=0.4)
-    assert gain_sentence(over_all, within).startswith(
-        "A gain is not claimed: it is +0.20 over all background features, but +0.03 (95 % CI -0.05 "
-        "to 0.11, p = 0.4) within blocks"
+    assert gain_sentence(over_all, within) == (
+        "A gain is not claimed: it is +0.20 over the complete background, and +0.03 (95 % CI -0.05 "
+        "to 0.11, p = 0.4) within blocks, where it is not significant. It may therefore reflect "
+        "networks that change by different amounts."
     )
+    opposite = replace(within, estimate=-0.1, p=0.01)
+    assert "where it has the opposite direction" in gain_sentence(over_all, opposite)
 
 
 def test_a_gain_that_cannot_be_tested_within_blocks_is_not_claimed():

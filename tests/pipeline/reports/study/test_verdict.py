@@ -56,6 +56,18 @@ def test_the_common_scale_is_in_units_of_the_bound_of_each_test(monkeypatch, est
     assert [row.hit for title in seen for row in seen[title]] == [False, True]
     assert "gain: 0.60 proportion; circuits: 0.10 Fisher z" in found.caption
     assert section.scale_figure(small_study()) is None
+    tests[1:] = [
+        estimate("average_change", "global", bound=0.05),
+        *(estimate(f"c{k}", "specific", bound=bound) for k, bound in enumerate((0.1, 0.06, 0.08))),
+    ]
+    caption = section.scale_figure(small_study(tests=tests)).caption
+    assert "; average change: 0.05 Fisher z; circuits: 0.06 to 0.10 Fisher z)" in caption
+    assert [row.name for row in seen["Global terms"]] == ["gain", "average change"]
+    assert "Filled: corrected p below alpha. The intervals" in caption
+    report = small_study(tests=tests)
+    report.verdict["not_claimed"] = ["average_change", "c1"]
+    caption = section.scale_figure(report).caption
+    assert "below alpha (the verdict does not claim: average change, c1). The" in caption
 
 
 def test_absence_of_an_effect_is_reported_only_after_a_test_of_equivalence(full_study, write):

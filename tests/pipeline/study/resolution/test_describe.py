@@ -6,6 +6,7 @@ import pytest
 
 from circuitshift.pipeline.stats.detectable import power_beforehand
 from circuitshift.pipeline.study.resolution.describe import (
+    Located,
     design_record,
     format_resolution,
     power_sentence,
@@ -56,6 +57,24 @@ def test_power_is_that_of_the_primary_circuits(more, n_tests, adjusts):
     one_arm = power_sentence(design, 30, 0)
     assert f"d = 0.5: {power_beforehand(0.5, 30, n_tests=n_tests):.0%}" in one_arm
     assert "correlate" not in one_arm
+
+
+@pytest.mark.parametrize(
+    ("more", "located", "n_tests"),
+    [
+        ({}, Located(("dmn", "dmn_tpn", "salience", "tpn")), 3),
+        ({}, Located(("dmn", "mine", "tpn"), own=("mine",)), 3),
+        ({}, Located(("hippocampus_mpfc", "salience")), 2),
+        ({}, Located(()), 4),  # the analysis is refused for another reason
+        ({"primary": ("salience",)}, Located(("dmn", "salience", "tpn")), 1),
+        ({"circuits": ("dmn", "salience")}, Located(("dmn", "salience", "tpn")), 2),
+    ],
+)
+def test_power_is_that_of_the_circuits_that_the_atlas_has(observed, stated, more, located, n_tests):
+    seen = observed({"group": ["drug"] * 30})
+    text = format_resolution(resolve(stated(**more), seen), seen, located=located)
+    assert f"d = 0.5: {power_beforehand(0.5, 30, n_tests=n_tests):.0%}" in text
+    assert (f"corrected for {n_tests} primary circuits" in text) == (n_tests > 1)
 
 
 def test_text_of_a_refusal_has_the_lines_to_paste(observed, stated):

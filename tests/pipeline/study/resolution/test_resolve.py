@@ -94,3 +94,16 @@ def test_columns_that_mark_participants_to_leave_out_are_a_note(observed, stated
 def test_the_assignment_of_arms_is_asked_for(observed, stated, keys, arms, is_noted):
     notes = resolve(stated(**keys), observed({"arm": arms * 2})).notes
     assert any("assigned to the arms at random" in note for note in notes) == is_noted
+
+
+def test_random_assignment_needs_two_arms(observed, stated):
+    one_arm = observed({"group": ["drug"] * 4})
+    refused = resolve(stated(randomised=True), one_arm).refusals
+    assert "randomised = true, but no participant with data is in a control arm" in refused[0].what
+    assert refused[0].fix == "name its group by control under [groups], or remove randomised"
+    assert not resolve(stated(randomised=False), one_arm).refusals
+    four = observed({"group": ["drug"] * 4}, sessions=("a1", "a2", "b1", "b2"))
+    keys = {"baseline": "a1", "followup": "a2", "control_baseline": "b1", "control_followup": "b2"}
+    refused = resolve(stated(randomised=True, **keys), four).refusals
+    assert "this study is a crossover" in refused[0].what
+    assert "order and treatment_first" in refused[0].fix

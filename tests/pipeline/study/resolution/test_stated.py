@@ -62,6 +62,18 @@ def test_variables(observed, keys, sentence):
     assert sentence in str(check_variables(keys, seen, PAIR)[0])
 
 
+def test_moderators_that_are_text_are_refused_before_measuring(observed):
+    seen = observed(
+        {"dose": ["low", "10", "n/a", "high"], "mg": ["1", "2.5", "", "n/a"], "arm": list("abcd")}
+    )
+    problems = check_variables({"moderators": ("dose", "mg", "arm")}, seen, PAIR)
+    assert [p.what for p in problems] == [
+        "moderator 'dose' contains values that are not numbers: 'low' (sub-01), 'high' (sub-04)",
+        "moderator 'arm' contains values that are not numbers: 'a' (sub-01), 'b' (sub-02), "
+        "'c' (sub-03) and 1 more",
+    ]
+
+
 def test_values_are_counted(observed):
     scores = {"MADRS": {("01", "pre"), ("01", "post"), ("02", "pre")}}
     seen = observed({"age": ["20", "30", "n/a", "40"]}, scores=scores)
