@@ -506,7 +506,7 @@ def test_ctrl_c_ends_the_run_and_the_next_run_continues(study, tmp_path):
     words += ["--participant-label", "01", "02", "03", "04", "05"]
     command = [sys.executable, "-m", "circuitshift.workflows.cli.main", *map(str, words)]
     with subprocess.Popen(
-        [*command, "--nprocs", "1"], stdout=subprocess.PIPE, text=True
+        [*command, "--nprocs", "1"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         for line in process.stdout:
             if line.startswith("[2/"):
