@@ -315,15 +315,17 @@ def test_real_matrices_show_the_effect_of_stimulation_on_the_limbic_set(
     edges = tables.read_table(files.edges).numbers("change_treated_z")
     assert np.mean(edges) == pytest.approx(change, abs=1e-4)
     content = json.loads(files.verdict.read_text())
-    shift = next(
-        row for row in tables.read_table(files.tests).rows() if row["test"] == "global shift"
+    global_change = next(
+        row
+        for row in tables.read_table(files.tests).rows()
+        if (row["family"], row["term"]) == ("global", "average_change")
     )
     if verdict:
         assert content["verdict"] == verdict
-        assert float(shift["estimate"]) < 0
-        assert float(shift["p_corrected"]) < 0.05
+        assert float(global_change["estimate"]) < 0
+        assert float(global_change["p_corrected"]) < 0.05
     else:
         assert content["verdict"] in ("neither", "undetermined")
-        assert float(shift["p_corrected"]) > 0.2
+        assert float(global_change["p_corrected"]) > 0.2
     rows = list(tables.read_table(files.verdict.with_name("reliability.tsv")).rows())
     assert [row["source"] for row in rows] == ["halves of the baseline, stepped up"]
