@@ -7,7 +7,7 @@ TRUTH ?= specific
 RAW ?=
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test coverage mutation-test graph fault-test audit lint browser bench bench-peers calibration slurm-test image-test clean
+.PHONY: demo test slow-test coverage mutation-test graph fault-test audit lint browser bench bench-peers calibration slurm-test image-test clean
 
 $(VENV)/.run: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -31,8 +31,11 @@ demo: $(VENV)/.raw
 	$(BIN)/circuitshift demo $(DEMO_DIR)/raw-$(TRUTH) --raw --truth $(TRUTH)
 endif
 
-test: lint  ## run linter, type checks, import contracts and all tests
-	$(BIN)/python -m pytest -n 2 --dist loadscope
+test: lint  ## run linter, type checks, import contracts and the tests not marked slow
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m 'not slow and not slurm and not image'
+
+slow-test: $(VENV)/.test  ## run the tests marked slow (more than about ten seconds)
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m 'slow and not slurm and not image'
 
 coverage: $(VENV)/.test  ## run all tests and print the coverage of each room
 	mkdir -p build/coverage
@@ -61,7 +64,7 @@ graph: $(VENV)/.test  ## draw docs/rooms.svg from the imports, and docs/verdicts
 	PYTHONPATH=tests/_typing $(BIN)/python tests/rooms.py
 	$(BIN)/python tests/verdicts.py
 
-# Without chromium, `make test` skips the browser tests of the reports and prints the reason.
+# Without chromium, `make slow-test` skips the browser tests of the reports and prints the reason.
 browser: $(VENV)/.test  ## install Debian's chromium (needs root for apt-get)
 	command -v chromium >/dev/null || { apt-get update -qq && \
 	  apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; }

@@ -51,6 +51,7 @@ __all__ = [
 #: Version of the keys of verdict.json (docs/verdict-json.md). The first number changes when a key
 #: is removed or changes its meaning, the second when keys are added.
 SCHEMA_VERSION = "2.0"
+_QUESTIONS = ("factor", "interaction", "symptom")  # names of `model.contrasts.questions_of`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -373,8 +374,8 @@ def verdict_content(
 
 def _further(analysis: model.Analysis, alpha: float) -> dict[str, dict[str, object]]:
     """Collect the results of further questions: second treatment, interaction, symptoms."""
-    families = sorted({e.family for e in analysis.estimates if e.family.endswith(": global")})
-    names = [family.removesuffix(": global") for family in families]
+    families = {e.family for e in analysis.estimates}
+    names = [name for name in _QUESTIONS if f"{name}: global" in families]
     return {
         name: {
             "global": _rows(analysis, f"{name}: global", alpha),

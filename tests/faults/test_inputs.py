@@ -258,7 +258,7 @@ def test_participants(done, capsys, problem):
 
 
 @pytest.fixture(scope="module")
-def scanned(tmp_path_factory):
+def scanned(tmp_path_factory, empty_figures):  # noqa: ARG001 - a fixture takes no mark
     """Images of one person, two visits, and what comes of them undisturbed."""
     root = tmp_path_factory.mktemp("scanned")
     spec = SimulationSpec(n_treated=1, n_control=0, n_reference=0, n_volumes=70)

@@ -69,6 +69,7 @@ def crossover(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 def test_a_crossover_of_nine_participants(crossover):
     content = tables.read_json(crossover / "out/group/verdict.json")
     assert content["n"]["treated"] == 9
@@ -83,6 +84,7 @@ def test_a_crossover_of_nine_participants(crossover):
     assert abs(signal["estimate"]) < 0.1
 
 
+@pytest.mark.slow
 def test_global_terms_are_refused_after_regression_of_the_global_signal(tmp_path):
     """The mean of all regions is regressed out of the published series; nothing declares it."""
     data = tmp_path / "series"
@@ -111,6 +113,7 @@ def test_global_terms_are_refused_after_regression_of_the_global_signal(tmp_path
     assert any("Global terms were therefore not tested" in text for text in content["warnings"])
 
 
+@pytest.mark.slow
 def test_split_halves_of_real_runs_give_no_effect_at_the_nominal_rate(crossover, capsys):
     words = ("calibrate", DATA, crossover / "out", "--study", crossover / "study.toml")
     assert run(*words, "--studies", 100, "--n-permutations", 255) == EXIT_OK

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ import pytest
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.records import AnalysisSettings
+from circuitshift.pipeline.study import secondary_tables
 from circuitshift.pipeline.study.group_level import DataSet
 from circuitshift.pipeline.validation.simulate.data_set import (
     PlantedTruth,
@@ -31,6 +33,7 @@ SPEC = SimulationSpec(
     n_treated=5, n_control=5, n_reference=5, n_volumes=70, share_missing=0.2, share_out_of_view=0.2
 )
 STUDY = "[tests]\nn_permutations = 100\n"
+SMALL_STUDY = "[tests]\nn_permutations = 50\n"  # fewer than the 70 relabellings that exist
 
 
 def run(*words):
@@ -75,10 +78,57 @@ def study(tmp_path_factory):
     return root, codes
 
 
+REGIONS = tuple(
+    f"7Networks_{side}H_{network}_{k}"
+    for network in ("Default", "DorsAttn", "Cont", "Vis", "SomMot")
+    for side in "LR"
+    for k in (1, 2, 3)
+)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Measure and analyse series of 30 regions: a group level in a tenth of the time.
+
+    For tests of the group level that do not depend on images or on the number of regions.
+    """
+    root = tmp_path_factory.mktemp("small")
+    rng = np.random.default_rng(3)
+    rows = ["participant_id\tgroup\tsex\tMADRS_ses-pre\tMADRS_ses-post"]
+    for k in range(1, 9):
+        before, after = rng.integers(20, 35), rng.integers(5, 25)
+        arm = "treated" if k <= 4 else "control"
+        rows.append(f"sub-{k:02d}\t{arm}\t{'FM'[k % 2]}\t{before}\t{after}")
+        for session in ("pre", "post"):
+            stem = f"sub-{k:02d}_ses-{session}_task-rest_atlas-Tiny_timeseries.tsv"
+            # a global signal and one signal per network, so that edges differ in strength
+            common = np.repeat(rng.normal(size=(40, 5)), 6, axis=1) + rng.normal(size=(40, 1))
+            tables.write_series(
+                root / "data" / f"sub-{k:02d}" / f"ses-{session}" / "func" / stem,
+                REGIONS,
+                common + rng.normal(size=common.shape),
+                sidecar={"RepetitionTime": 5.0},
+            )
+    (root / "data/participants.tsv").write_text("\n".join(rows) + "\n")
+    (root / "study.toml").write_text(SMALL_STUDY)
+    words = ("-w", root / "work", "--nprocs", 1, "--study", root / "study.toml")
+    assert run(root / "data", root / "out", "group", *words) == EXIT_OK
+    return root
+
+
+@pytest.fixture
+def only_primary(monkeypatch):
+    """Omit the secondary analyses, which take most of the time of a group level in this process."""
+    without = partial(secondary_tables.secondary_analyses, analyses=())
+    monkeypatch.setattr(secondary_tables, "ANALYSES", ())
+    monkeypatch.setattr(secondary_tables, "secondary_analyses", without)
+
+
 def verdict(root):
     return json.loads((root / "out/group/verdict.json").read_text())
 
 
+@pytest.mark.slow
 def test_each_participant_is_measured_and_has_a_report(study):
     root, codes = study
     assert codes == [EXIT_OK, EXIT_OK]
@@ -91,6 +141,7 @@ def test_each_participant_is_measured_and_has_a_report(study):
         assert {row["strategy"] for row in rows} == {"24p+acompcor", "24p+acompcor+gsr"}
 
 
+@pytest.mark.slow
 def test_names_of_outputs_are_those_of_xcp_d(study):
     root, _ = study
     stem = "sub-01_ses-pre_task-rest"
@@ -109,6 +160,7 @@ def test_names_of_outputs_are_those_of_xcp_d(study):
         assert name in names
 
 
+@pytest.mark.slow
 def test_edges_are_the_correlations_of_the_series(study):
     root, _ = study
     func = root / "out/sub-01/ses-pre/func"
@@ -122,6 +174,7 @@ def test_edges_are_the_correlations_of_the_series(study):
     assert np.isnan(matrix[~available]).all()
 
 
+@pytest.mark.slow
 def test_a_missing_region_remains_a_column(study):
     root, _ = study
     missing = 0
@@ -132,6 +185,7 @@ def test_a_missing_region_remains_a_column(study):
     assert missing > 0  # some runs were simulated with their lowest slices out of view
 
 
+@pytest.mark.slow
 def test_the_verdict_describes_the_analysis(study):
     root, _ = study
     content = verdict(root)
@@ -164,6 +218,7 @@ def test_the_verdict_describes_the_analysis(study):
     assert excluded.column("code").count("missing-visit") == 2
 
 
+@pytest.mark.slow
 def test_every_column_is_described(study):
     root, _ = study
     for path in (*(root / "out/group").glob("*.tsv"), *(root / "out").glob("sub-*/*_runs.tsv")):
@@ -171,6 +226,7 @@ def test_every_column_is_described(study):
         assert not set(tables.read_table(path).columns) - set(about), path.name
 
 
+@pytest.mark.slow
 def test_a_second_run_restores_missing_outputs_only(study):
     root, _ = study
     words = (
@@ -197,29 +253,19 @@ def test_a_second_run_restores_missing_outputs_only(study):
     assert output.read_bytes() == content
 
 
-def test_the_same_seed_gives_the_same_bytes(study):
-    root, _ = study
-    group = root / "out/group"
+def test_the_same_seed_gives_the_same_bytes(small):
+    group = small / "out/group"
     names = ("tests.tsv", "verdict.json", "circuits.tsv", "change.tsv", "edges.tsv", "report.html")
     before = {name: (group / name).read_bytes() for name in names}
     for name in names:  # valid outputs would not be computed again
         (group / name).unlink()
-    assert (
-        run(
-            root / "data",
-            root / "out",
-            "group",
-            "-w",
-            root / "work3",
-            "--study",
-            root / "study.toml",
-        )
-        == EXIT_OK
-    )
+    words = ("-w", small / "work2", "--study", small / "study.toml")
+    assert run(small / "data", small / "out", "group", *words) == EXIT_OK
     for name in names:
         assert (group / name).read_bytes() == before[name], name
 
 
+@pytest.mark.slow
 def test_reports_can_be_written_without_measuring(study):
     root, _ = study
     report, matrix = root / "out/sub-01.html", next((root / "out/sub-01").rglob("*_relmat.tsv"))
@@ -251,6 +297,7 @@ def test_reports_can_be_written_without_measuring(study):
     assert matrix.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_the_group_level_uses_the_settings_of_the_participant_level(study, tmp_path, capsys):
     root, _ = study
     words = (root / "data", root / "out", "group", "-w", tmp_path / "work")
@@ -266,6 +313,8 @@ def test_the_group_level_uses_the_settings_of_the_participant_level(study, tmp_p
     assert "measured with different settings (01 unlike 02" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("only_primary")
 def test_participants_measured_with_other_code_are_named(study, tmp_path):
     root, _ = study
     shutil.copytree(root / "out", tmp_path / "out")
@@ -275,7 +324,7 @@ def test_participants_measured_with_other_code_are_named(study, tmp_path):
     )
     for path in (tmp_path / "out/sub-02").rglob("*relmat.json"):
         tables.write_json(path, tables.read_json(path) | {"CodeHash": "0123456789ab"})
-    words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work")
+    words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work", "--nprocs", 1)
     assert run(*words, "--study", root / "study.toml") == EXIT_OK
     message = (
         "1 participant was measured by another version of the measuring code than the one "
@@ -284,6 +333,7 @@ def test_participants_measured_with_other_code_are_named(study, tmp_path):
     assert any(note.startswith(message) for note in tables.read_json(verdict)["notes"])
 
 
+@pytest.mark.slow
 def test_the_state_of_the_group_level_is_that_of_results_and_ratings(study, tmp_path):
     root, _ = study
     out = tmp_path / "out"
@@ -313,11 +363,10 @@ def test_the_state_of_the_group_level_is_that_of_results_and_ratings(study, tmp_
     assert is_done() == (False, "no verdict yet")
 
 
-def test_a_plan_is_frozen_and_followed(study, tmp_path):
-    root, _ = study
-    shutil.copytree(root / "out", tmp_path / "out", ignore=shutil.ignore_patterns("group"))
-    words = (root / "data", tmp_path / "out", "group", "-w", tmp_path / "work", "--nprocs", 1)
-    stated = ("--study", root / "study.toml")
+def test_a_plan_is_frozen_and_followed(small, tmp_path):
+    shutil.copytree(small / "out", tmp_path / "out", ignore=shutil.ignore_patterns("group"))
+    words = (small / "data", tmp_path / "out", "group", "-w", tmp_path / "work", "--nprocs", 1)
+    stated = ("--study", small / "study.toml")
     assert run(*words, *stated, "--freeze-plan") == EXIT_OK
     assert [p.name for p in (tmp_path / "out/group").iterdir()] == ["plan.json"]
     assert run(*words, *stated) == EXIT_OK
@@ -325,19 +374,23 @@ def test_a_plan_is_frozen_and_followed(study, tmp_path):
     assert content["plan"]["followed"]
     page = (tmp_path / "out/group/report.html").read_text()
     assert "this analysis follows it" in page
-    (tmp_path / "other.toml").write_text(STUDY + "alpha = 0.01\n")
+    (tmp_path / "other.toml").write_text(SMALL_STUDY + "alpha = 0.01\n")
     assert run(*words, "--study", tmp_path / "other.toml") == EXIT_OK
     content = json.loads((tmp_path / "out/group/verdict.json").read_text())
     assert content["plan"]["departures"] == ["study file: alpha"]
-    assert not verdict(root)["plan"]["frozen"]
+    assert not verdict(small)["plan"]["frozen"]
 
 
+@pytest.mark.slow
 def test_secondary_analyses_are_in_the_verdict_and_in_tables(study):
     root, _ = study
     folder = root / "out/group"
     content = verdict(root)["secondary"]
     assert len(content["models"]) == 4
-    assert set(content["spatial_rank"]) == set(verdict(root)["circuits"])
+    assert set(content["spatial_rank"]) == {
+        *verdict(root)["circuits"],
+        *verdict(root)["secondary_circuits"],
+    }
     assert sum(content["specification"].values()) == 6
     for name in ("normalisation", "reliability", "models", "spatial", "influence", "regions"):
         table = tables.read_table(folder / f"{name}.tsv")
@@ -349,23 +402,14 @@ def test_secondary_analyses_are_in_the_verdict_and_in_tables(study):
     assert {"ranks: global", "ranks: specific"} <= families
 
 
-def test_symptom_factor_and_visits_from_the_study_file(study, tmp_path):
-    root, _ = study
-    shutil.copytree(root / "out", tmp_path / "out", ignore=shutil.ignore_patterns("group"))
+def test_symptom_factor_and_visits_from_the_study_file(small, tmp_path):
+    shutil.copytree(small / "out", tmp_path / "out", ignore=shutil.ignore_patterns("group"))
     (tmp_path / "study.toml").write_text(
         '[sessions]\nvisits = ["pre", "post"]\ndays = {pre = 0, post = 56}\n'
         '[model]\nsymptom = "MADRS"\nfactor = "sex"\nfactor_levels = ["F", "M"]\n'
         "[tests]\nn_permutations = 50\n"
     )
-    table = root / "data/participants.tsv"
-    rows = [line.split("\t") for line in table.read_text().splitlines()]
-    where = rows[0].index("sex")
-    for k, row in enumerate(rows[1:]):
-        row[where] = "FM"[k % 2]
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "participants.tsv").write_text("\n".join(map("\t".join, rows)) + "\n")
-    words = (data, tmp_path / "out", "group", "-w", tmp_path / "work", "--nprocs", 1)
+    words = (small / "data", tmp_path / "out", "group", "-w", tmp_path / "work", "--nprocs", 1)
     code = run(*words, "--study", tmp_path / "study.toml")
     if code == EXIT_FAILED:
         pytest.fail("the study file was refused")
@@ -378,6 +422,7 @@ def test_symptom_factor_and_visits_from_the_study_file(study, tmp_path):
     assert {"shift at ses-post", "shift per 30 days"} <= set(terms)
 
 
+@pytest.mark.slow
 def test_dry_run_writes_nothing(study, tmp_path, capsys):
     root, _ = study
     assert run(root / "data", tmp_path / "out", "group", "--dry-run") == EXIT_OK
@@ -388,6 +433,7 @@ def test_dry_run_writes_nothing(study, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["OUTPUT_DIR", "--work-dir"])
 def test_folders_that_cannot_be_written_to_are_refused_at_the_start(study, tmp_path, capsys, name):
     root, _ = study
@@ -398,6 +444,7 @@ def test_folders_that_cannot_be_written_to_are_refused_at_the_start(study, tmp_p
     assert f"{name}: cannot write into {tmp_path}/file/" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_resource_monitor_records_each_step(study, tmp_path):
     root, _ = study
     words = [root / "data", tmp_path / "out", "participant", "-w", tmp_path / "work"]
@@ -414,6 +461,8 @@ def test_the_resource_monitor_records_each_step(study, tmp_path):
     ).exists()
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("only_primary")
 def test_the_group_level_starts_from_matrices_alone(study, tmp_path):
     """Matrices that the participant level wrote give the same tests when used as input."""
     root, _ = study
@@ -450,12 +499,14 @@ def test_the_group_level_starts_from_matrices_alone(study, tmp_path):
     np.testing.assert_allclose(theirs.numbers("value_z"), ours.numbers("value_z"), atol=1e-7)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_run_and_the_next_run_continues(study, tmp_path):
     root, _ = study
     words = [root / "data", tmp_path / "out", "participant", "-w", tmp_path / "work"]
+    words += ["--participant-label", "01", "02", "03", "04", "05"]
     command = [sys.executable, "-m", "circuitshift.workflows.cli.main", *map(str, words)]
     with subprocess.Popen(
-        [*command, "--nprocs", "1"], stdout=subprocess.PIPE, text=True
+        [*command, "--nprocs", "1"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         for line in process.stdout:
             if line.startswith("[2/"):
@@ -465,11 +516,13 @@ def test_ctrl_c_ends_the_run_and_the_next_run_continues(study, tmp_path):
     assert process.returncode == 130
     assert "interrupted; run the same command again to continue" in rest
     measured = len(list((tmp_path / "out").glob("sub-*/sub-*_runs.tsv")))
-    assert 2 <= measured < 15
+    assert 2 <= measured < 5
     assert run(*words, "--nprocs", 2) == EXIT_OK
-    assert len(list((tmp_path / "out").glob("sub-*.html"))) == 15
+    assert len(list((tmp_path / "out").glob("sub-*.html"))) == 5
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("only_primary")
 def test_faults_of_some_participants_do_not_affect_the_others(study, tmp_path):
     root, _ = study
     shutil.copytree(root / "data", tmp_path / "data")
@@ -500,6 +553,7 @@ def test_faults_of_some_participants_do_not_affect_the_others(study, tmp_path):
         strict=True,
     ):
         assert word in " ".join(failed[label])
+    words = ("-w", tmp_path / "work", "--nprocs", 1, "--study", root / "study.toml")
     assert run(tmp_path / "data", tmp_path / "out", "group", *words) == EXIT_PARTIAL
     excluded = tables.read_table(tmp_path / "out/group/exclusions.tsv")
     assert {f"sub-{x.removeprefix('sub-')}" for x in labels[:6]} <= set(
@@ -508,6 +562,7 @@ def test_faults_of_some_participants_do_not_affect_the_others(study, tmp_path):
     assert "failed" not in Path(tmp_path / "out" / f"{labels[7]}.html").name
 
 
+@pytest.mark.slow
 def test_an_unexpected_error_affects_one_participant_only(study, tmp_path, monkeypatch):
     from circuitshift.pipeline import edges as connectivity
 

@@ -20,6 +20,7 @@ def run(*words):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("empty_figures")
 @pytest.mark.parametrize(
     ("name", "every", "available", "arms"),
     [
@@ -32,7 +33,7 @@ def run(*words):
 def test_a_recipe_runs_on_its_replica_to_the_report(tmp_path, capsys, name, every, available, arms):
     recipe = load_recipe(name)
     write_replica(recipe, tmp_path / "data", every=every)
-    words = (name, tmp_path / "out", "--data", tmp_path / "data", "--replica", "--nprocs", 2)
+    words = (name, tmp_path / "out", "--data", tmp_path / "data", "--replica", "--nprocs", 1)
     assert run("validate", *words) == EXIT_OK
     output = capsys.readouterr().out
     assert f"{available} participants:" in output

@@ -24,7 +24,6 @@ REGIONS = tuple(
 )
 # files that each run writes, and that all participants share
 SHARED = ("logs", "sourcedata", "dataset_description.json", ".bidsignore")
-pytestmark = pytest.mark.slow
 
 
 class Study:

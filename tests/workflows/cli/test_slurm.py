@@ -61,7 +61,6 @@ def test_a_dry_run_writes_nothing(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
 def test_participants_who_are_done_are_omitted_and_each_call_has_a_folder(tmp_path, capsys):
     matrices(tmp_path / "data")
     common = [tmp_path / "data", tmp_path / "out", "-w", tmp_path / "w"]

@@ -67,7 +67,6 @@ def tbi():
     return match.regions.labels, match.notes, matrices
 
 
-@pytest.mark.slow
 def test_three_spellings_of_an_atlas_are_one_set_of_regions(tbi):
     labels, notes, matrices = tbi
     assert len(labels) == 32 + 132 + 1000
@@ -81,7 +80,6 @@ def test_three_spellings_of_an_atlas_are_one_set_of_regions(tbi):
     assert any("HC_sch1000_tp2: 101 more regions match" in note for note in notes)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", MEANS)
 def test_group_means_equal_the_independent_numbers(tbi, name):
     labels, _, matrices = tbi

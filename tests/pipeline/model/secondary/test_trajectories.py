@@ -133,7 +133,6 @@ def test_holm():
     assert group[1].p_corrected == pytest.approx(min(1, second))
 
 
-@pytest.mark.slow
 def test_missing_visits_do_not_inflate_the_error_rate():
     rng = np.random.default_rng(5)
     hits, n_studies = 0, 120

@@ -60,7 +60,6 @@ def test_warnings_describe_unusual_values(participant_report, write):
     assert "All data are usable. However, a rater excluded data." in page.text
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     CHROMIUM is None and os.environ.get("BROWSER_TESTS") != "required",
     reason="chromium is not installed; run `make browser`",

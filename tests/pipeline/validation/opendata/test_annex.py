@@ -17,7 +17,6 @@ def source(tmp_path, annex_repository, published_data):
     return tmp_path / "source", annex_repository(tmp_path / "source", contents), contents
 
 
-@pytest.mark.slow
 def test_a_clone_has_sizes_but_no_images_until_they_are_fetched(source, tmp_path):
     path, git, contents = source
     clone = tmp_path / "clone"
@@ -38,7 +37,6 @@ def test_a_clone_has_sizes_but_no_images_until_they_are_fetched(source, tmp_path
         annex.clone(str(tmp_path), clone)
 
 
-@pytest.mark.slow
 def test_content_that_is_missing_at_the_source_is_reported(source, tmp_path):
     path, git, contents = source
     git("annex", "drop", "--force", IMAGE)

@@ -66,7 +66,6 @@ def test_verified_files_are_not_fetched_again_and_truncated_ones_are_resumed(
     assert (folder / PRE).read_bytes() == server.files[PRE]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("etag", [True, False])
 def test_failures_of_the_server_are_compensated(mock_openneuro, tmp_path, etag):
     failures = {
@@ -85,7 +84,6 @@ def test_failures_of_the_server_are_compensated(mock_openneuro, tmp_path, etag):
         assert (tmp_path / "ds" / path).read_bytes() == server.files[path], path
 
 
-@pytest.mark.slow
 def test_files_that_cannot_be_fetched_are_reported_and_all_others_are_fetched(
     mock_openneuro, published_data, tmp_path, monkeypatch
 ):
@@ -135,7 +133,6 @@ def test_a_dry_run_reports_the_size_and_writes_nothing(mock_openneuro, tmp_path)
     assert not (tmp_path / "ds").exists()
 
 
-@pytest.mark.slow
 def test_without_a_network_the_error_states_a_remedy(tmp_path, monkeypatch):
     # a closed port, and a server that accepts the connection and never answers
     silent = socket.socket()
@@ -187,7 +184,6 @@ def derivative_files(image):
 IN_2009C = "sub-{0}/ses-{1}/func/sub-{0}_ses-{1}_task-rest_space-MNI152NLin2009cAsym_res-2_desc-{2}"
 
 
-@pytest.mark.slow
 def test_a_derivative_is_fetched_in_one_space(
     mock_openneuro, published_data, annex_repository, tmp_path
 ):
@@ -253,7 +249,6 @@ def test_a_derivative_is_fetched_in_one_space(
         )
 
 
-@pytest.mark.slow
 def test_problems_of_an_annex_are_reported(
     mock_openneuro, published_data, annex_repository, tmp_path
 ):

@@ -3,8 +3,6 @@
 import hashlib
 from dataclasses import replace
 
-import pytest
-
 from circuitshift.pipeline.bids.participants import read_participants
 from circuitshift.pipeline.bids.select_runs import find_runs
 from circuitshift.pipeline.io import nifti, tables
@@ -21,7 +19,6 @@ def small(name, **changes):
     )
 
 
-@pytest.mark.slow
 def test_a_replica_has_the_layout_of_the_data_set(tmp_path):
     recipe = small("ds003007", groups={"depr_cbt": 2, "depr_no_treatment": 1})
     write_replica(recipe, tmp_path)
@@ -41,7 +38,6 @@ def test_a_replica_has_the_layout_of_the_data_set(tmp_path):
     assert description["DatasetType"] == "derivative"
 
 
-@pytest.mark.slow
 def test_equal_seeds_give_equal_bytes(tmp_path):
     recipe = small("ds003007", groups={"depr_cbt": 1}, sessions={"pre": 1.0})
 
@@ -59,7 +55,6 @@ def test_equal_seeds_give_equal_bytes(tmp_path):
     assert digests("a", 2) == first  # an existing replica is kept
 
 
-@pytest.mark.slow
 def test_a_replica_of_images_whose_names_state_no_processing(tmp_path):
     recipe = small("ds003059", groups={"healthy": 1}, sessions={"PLCB": 1.0})
     write_replica(recipe, tmp_path)

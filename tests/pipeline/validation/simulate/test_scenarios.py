@@ -51,6 +51,7 @@ def _deviates(name: str) -> bool:
     return bool(scenario.truth.normalisation) and scenario.spec.deviation_sd == 0
 
 
+@pytest.mark.slow
 def test_every_scenario_can_be_analysed() -> None:
     withheld = []
     for name, scenario in SCENARIOS.items():
