@@ -492,14 +492,15 @@ def _global_change(hits: Sequence[Estimate], kind: FeatureKind) -> str:
     """Name the significant global terms and their direction."""
     features = "connections" if kind == "edge" else "regions"
     size = "their typical strength" if kind == "edge" else "their typical value"
+    typical = "average strength" if kind == "edge" else "the average value"
     changes = []
     laws = [e for e in hits if e.term not in ("average_change", "proportional_change")]
     for e in laws or hits:  # a change is named only if its law is not known
         upwards = e.estimate > 0
         phrases = {
-            "shift": f"{'an increase' if upwards else 'a decrease'} by a common amount (shift)",
+            "shift": f"{'an increase' if upwards else 'a decrease'} at {typical} (shift)",
             "average_change": f"{'an increase' if upwards else 'a decrease'} on average, which a "
-            "common amount (shift) and the amplitude of the global signal may both explain",
+            "shift and the amplitude of the global signal may both explain",
             "proportional_change": f"{'an increase' if upwards else 'a decrease'} in proportion to "
             f"{size}, which a gain and the amplitude of the global signal may both explain",
             "gain": f"{'an increase' if upwards else 'a decrease'} in proportion to {size} (gain)",

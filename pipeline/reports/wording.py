@@ -272,7 +272,7 @@ def _global_words(term: str, row: Mapping[str, Any]) -> str:
         "shift": f"An average connection outside the predefined circuits changed by {size} "
         "Fisher z",
         "average_change": f"Connections outside the predefined circuits changed by {size} Fisher z "
-        f"on average, which a common amount {either}",
+        f"on average, which a shift {either}",
         "gain": f"Connections changed in proportion to their strength, by {percent} %",
         "proportional_change": "Connections changed in proportion to their strength, by "
         f"{percent} %, which a gain {either}",

@@ -87,9 +87,9 @@ def test_changes_that_region_wide_changes_may_explain_are_warned_of() -> None:
     ("term", "value", "kind", "expected"),
     [
         ("shift", 0.1, "edge", "The connections outside the predefined circuits changed globally: "
-         "an increase by a common amount (shift)."),
+         "an increase at average strength (shift)."),
         ("shift", -0.1, "region", "The regions outside the predefined circuits changed globally: "
-         "a decrease by a common amount (shift)."),
+         "a decrease at the average value (shift)."),
         ("gain", -0.1, "edge", "a decrease in proportion to their typical strength (gain)."),
         ("gain", 0.1, "region", "an increase in proportion to their typical value (gain)."),
         ("normalisation", 0.4, "edge", "a change toward the reference group in proportion"),

@@ -200,7 +200,7 @@ def test_the_amplitude_of_the_global_signal_is_a_percentage():
 def test_a_change_without_a_known_law_is_stated_only_if_no_law_is_known():
     total = {"average_change": row(0.1, 0.001, 0.01), "proportional_change": row(0.2, 0.001, 0.01)}
     text = answer({}, total)
-    assert "+0.10 Fisher z on average, which a common amount and the amplitude of the" in text
+    assert "+0.10 Fisher z on average, which a shift and the amplitude of the" in text
     assert "by +20 %, which a gain and the amplitude of the global signal may both" in text
     with_law = answer({}, total | {"gain": row(0.2, 0.001, 0.01)})
     assert "may both explain" not in with_law

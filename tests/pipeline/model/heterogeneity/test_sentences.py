@@ -36,7 +36,6 @@ def test_a_single_block_is_no_several_networks():
     )
 
 
-<<<<<<< HEAD
 def test_a_widespread_change_of_regions_is_no_change_of_connectivity():
     blocks = [replace(block(name, 0.2), unit="mm") for name in ("Vis", "Limbic")]
     text = widespread_sentence(blocks, FOUND, "", "region")
@@ -44,7 +43,8 @@ def test_a_widespread_change_of_regions_is_no_change_of_connectivity():
     text = widespread_sentence(blocks[:1], FOUND, "", "region")
     assert text.startswith("Regions outside the predefined circuits changed, but not")
     assert "onnect" not in text
-=======
+
+
 def test_a_single_large_block_does_not_contradict_a_small_variation_over_blocks():
     small = replace(FOUND, tau=0.0, ci_low=0.0, ci_high=0.018)
     text = widespread_sentence([block("Vis", -0.12)], small, "")
@@ -56,7 +56,6 @@ def test_a_single_large_block_does_not_contradict_a_small_variation_over_blocks(
         [block("Vis", -0.12), block("Som", 0.06), block("a", 0.03)], small, ""
     )
     assert "2 blocks differ by more than 0.04" in text
->>>>>>> i17-r2
 
 
 def test_circuits_that_stand_out_are_named_on_heterogeneous_ground():
