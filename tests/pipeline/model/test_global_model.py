@@ -220,7 +220,6 @@ def test_missing_strong_regions_do_not_bias_gain_or_circuits(n_missing: int) -> 
     np.testing.assert_allclose(found.specific, 0, atol=1e-9)
 
 
-@pytest.mark.slow
 def test_a_loss_of_signal_is_not_specific_in_small_samples() -> None:
     """The curvature is used for circuits stronger than most of the background, even if noisy."""
     spec = EdgeSpec(n_treated=12, n_reference=12, n_regions=60, circuit_strength=0.4)

@@ -133,14 +133,15 @@ def test_a_new_circuit_renews_reports_and_the_verdict_only(study):
     folder = study.source / "atlases" / "circuits"
     text = (folder / "dmn.toml").read_text().replace('name = "dmn"', 'name = "mine"')
     (folder / "mine.toml").write_text(text)
-    assert "mine" not in json.loads((study.out / "group/verdict.json").read_text())["circuits"]
+    verdict = study.out / "group/verdict.json"
+    assert "mine" not in json.loads(verdict.read_text())["secondary_circuits"]
     study.run("group")
     assert kinds(study.rewritten(before)) == {
         "page",
         "study page",
         "verdict",
     }  # reports show the new circuit
-    assert "mine" in json.loads((study.out / "group/verdict.json").read_text())["circuits"]
+    assert "mine" in json.loads(verdict.read_text())["secondary_circuits"]
 
 
 def test_a_changed_arm_renews_the_group_level_only(study):
