@@ -168,11 +168,12 @@ def validate_input(bids_dir: Path) -> None:
     Parameters
     ----------
     bids_dir : Path
-        Input data set. Derivatives, and folders without a description, are not validated.
+        Input data set. Derivatives, folders without a description, and data sets that contain no
+        folder of a participant (only their derivatives are at hand) are not validated.
     """
     program = shutil.which("bids-validator-deno")
     description = bids_dir / "dataset_description.json"
-    if program is None or not description.exists():
+    if program is None or not description.exists() or not any(bids_dir.glob("sub-*/")):
         return
     if tables.read_json(description).get("DatasetType", "raw") != "raw":
         return

@@ -72,6 +72,7 @@ def validated(tmp_path, monkeypatch):
     monkeypatch.setattr(preflight, "notify", notes.append)
     program = tmp_path / "bin" / "bids-validator-deno"
     program.parent.mkdir()
+    (tmp_path / "sub-01").mkdir()
     monkeypatch.setenv("PATH", str(program.parent))
 
     def run(answer, **description):
@@ -113,6 +114,11 @@ def test_output_that_cannot_be_read_is_ignored(validated, answer):
 def test_derivatives_and_folders_without_a_description_are_not_validated(validated):
     assert validated("x") == ("", [])
     assert validated("x", Name="x", DatasetType="derivative") == ("", [])
+
+
+def test_data_sets_of_which_only_derivatives_are_at_hand_are_not_validated(tmp_path, validated):
+    (tmp_path / "sub-01").rmdir()
+    assert validated("x", Name="x") == ("", [])
 
 
 # --- study files and circuits are read before anything is measured
