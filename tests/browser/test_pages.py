@@ -210,7 +210,14 @@ def test_circuits_participants_networks_and_power_equal_those_of_the_tables(stud
     )
     n_tests = sum(family in ("global", "specific") for family, _ in tests)
     assert len(of_circuits) + len(of_global) == n_tests
-    of_terms = {term: row for (family, term), row in tests.items() if family == "global"}
+    words = {
+        "global_signal": "global-signal amplitude",
+        "average_change": "average change",
+        "proportional_change": "proportional change",
+    }
+    of_terms = {
+        words.get(term, term): row for (family, term), row in tests.items() if family == "global"
+    }
     for cells in of_global:
         close(cells[3], of_terms[cells[0]]["detectable"])
         close(cells[4], of_terms[cells[0]]["detectable_family"])
