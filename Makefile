@@ -7,7 +7,7 @@ TRUTH ?= specific
 RAW ?=
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test slow-test coverage mutation-test graph fault-test audit lint browser bench bench-peers calibration slurm-test image-test clean
+.PHONY: demo test slow-test coverage mutation-test graph fault-test audit lint browser bench bench-peers calibration slurm-test methods-test image-test clean
 
 $(VENV)/.run: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -76,6 +76,10 @@ slurm-test: $(VENV)/.test  ## install and start a Slurm of one node (Debian) and
 image-test: $(VENV)/.test  ## build the container and run it without a network (Debian, as root)
 	tests/image/engine.sh install
 	$(BIN)/python -m pytest -m image -s tests/image
+
+methods-test: $(VENV)/.test  ## install the other methods of docs/other-methods.md and test how they are called
+	$(BIN)/python -m pip install --quiet --editable '.[bench]'
+	$(BIN)/python -m pytest tests/test_other_methods.py
 
 bench: $(VENV)/.test  ## compare time and memory with other programs, as ratios
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
