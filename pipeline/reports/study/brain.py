@@ -18,7 +18,7 @@ from circuitshift.pipeline.reports.blocks import (
     Widget,
 )
 from circuitshift.pipeline.reports.study.content import StudyReport
-from circuitshift.pipeline.reports.study.heterogeneity import heterogeneity_blocks
+from circuitshift.pipeline.reports.study.heterogeneity import heterogeneity_blocks, network_matrices
 
 __all__ = [
     "connectome_data",
@@ -205,15 +205,10 @@ def network_figure(report: StudyReport) -> Figure | None:
 
     alpha = report.alpha
     rows = report.secondary.get("networks") or ()
-    names = sorted({str(row.get(end)) for row in rows for end in ("network_a", "network_b")})
+    ends = [(str(row.get("network_a")), str(row.get("network_b"))) for row in rows]
+    names, change, corrected = network_matrices(rows, ends, "estimate_z")
     if not names:
         return None
-    index = {name: k for k, name in enumerate(names)}
-    change, corrected = np.full((2, len(names), len(names)), np.nan)
-    for row in rows:
-        i, j = index[str(row.get("network_a"))], index[str(row.get("network_b"))]
-        change[i, j] = change[j, i] = wording.number(row.get("estimate_z"))
-        corrected[i, j] = corrected[j, i] = wording.number(row.get("p_corrected"))
     below = [r for r in rows if wording.is_below(r, alpha)]
     largest = sorted(rows, key=lambda r: -abs(wording.number(r.get("estimate_z")) or 0))[:3]
     numbers = "; ".join(

@@ -1,9 +1,10 @@
 """Part of the study report: whether one global law describes all networks, rival explanations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.reports import wording
 from circuitshift.pipeline.reports.blocks import (
     Block,
@@ -17,7 +18,7 @@ from circuitshift.pipeline.reports.page import Row
 from circuitshift.pipeline.reports.study.content import StudyReport
 from circuitshift.pipeline.reports.study.estimates import tests_table
 
-__all__ = ["block_figure", "explanation_table", "heterogeneity_blocks"]
+__all__ = ["block_figure", "explanation_table", "heterogeneity_blocks", "network_matrices"]
 
 _JOINT = " \N{EN DASH} "
 _KINDS = {
@@ -90,14 +91,9 @@ def block_figure(report: StudyReport) -> Figure | None:
 
     rows = report.family("blocks")
     ends = [_networks(str(row.get("term"))) for row in rows]
-    names = sorted({name for pair in ends for name in pair})
+    names, change, corrected = network_matrices(rows, ends, "estimate")
     if not names:
         return None
-    change, corrected = np.full((2, len(names), len(names)), np.nan)
-    for row, (first, second) in zip(rows, ends, strict=True):
-        i, j = names.index(first), names.index(second)
-        change[i, j] = change[j, i] = wording.number(row.get("estimate"))
-        corrected[i, j] = corrected[j, i] = wording.number(row.get("p_corrected"))
     below = sum(wording.is_below(row, report.alpha) for row in rows)
     largest = sorted(rows, key=lambda r: -abs(wording.number(r.get("estimate")) or 0))[:3]
     numbers = "; ".join(f"{r.get('term')} {wording.show(r.get('estimate'))}" for r in largest)
@@ -116,6 +112,36 @@ def block_figure(report: StudyReport) -> Figure | None:
         f"beyond the global model. Star: corrected p below alpha ({count}). Empty: edges that "
         "belong to a predefined circuit, or too few edges.",
     )
+
+
+def network_matrices(
+    rows: Sequence[Row], ends: Sequence[tuple[str, str]], estimate: str
+) -> tuple[list[str], Floats, Floats]:
+    """Arrange the tests of pairs of networks as matrices.
+
+    Parameters
+    ----------
+    rows : sequence of Row
+        One test for each pair.
+    ends : sequence of tuple of two str
+        Both networks of each row; the same network twice for its own edges.
+    estimate : str
+        Column of the estimate.
+
+    Returns
+    -------
+    names : list of str
+        Networks in alphabetical order.
+    change, corrected : ndarray, shape (n_networks, n_networks)
+        Estimates and corrected p values; NaN for pairs without a test.
+    """
+    names = sorted({name for pair in ends for name in pair})
+    change, corrected = np.full((2, len(names), len(names)), np.nan)
+    for row, (first, second) in zip(rows, ends, strict=True):
+        i, j = names.index(first), names.index(second)
+        change[i, j] = change[j, i] = wording.number(row.get(estimate))
+        corrected[i, j] = corrected[j, i] = wording.number(row.get("p_corrected"))
+    return names, change, corrected
 
 
 def _networks(block: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from circuitshift.pipeline.reports.study import heterogeneity as part
@@ -95,3 +96,14 @@ def test_older_results_have_no_such_part(report, write):
     verdict = {k: v for k, v in report.verdict.items() if k != "heterogeneity"}
     text = write(replace(report, verdict=verdict)).text
     assert "global law" not in text
+
+
+def test_tests_of_pairs_of_networks_become_symmetric_matrices():
+    rows = [
+        {"estimate": "0.1", "p_corrected": "0.02"},
+        {"estimate": "-0.3", "p_corrected": "0.5"},
+    ]
+    names, change, corrected = part.network_matrices(rows, [("b", "a"), ("b", "b")], "estimate")
+    assert names == ["a", "b"]
+    np.testing.assert_array_equal(change, [[np.nan, 0.1], [0.1, -0.3]])
+    np.testing.assert_array_equal(corrected, [[np.nan, 0.02], [0.02, 0.5]])
