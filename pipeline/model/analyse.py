@@ -176,7 +176,12 @@ def analyse(
         )
         estimates += [*rows, *from_zero]
         estimates += rival_families(
-            test, sample, response, adjusted=adjusted, signal_quality=visits.signal_quality
+            test,
+            sample,
+            response,
+            adjusted=adjusted,
+            signal_quality=visits.signal_quality,
+            networks=blocks.networks,
         )
     verdict = decide(
         estimates,

@@ -288,7 +288,7 @@ class _Grounds:
     hits: list[Estimate]  # significant global terms that may be claimed
     gain: tuple[Estimate, Estimate] | None  # significant gain that does not hold within blocks
     standing: list[Estimate]  # circuits that stand out and are not explained by their regions
-    explained: list[Explanation]  # circuits that are explained by their regions
+    explained: list[Explanation]  # circuits whose change is explained otherwise
     explanations: tuple[Explanation, ...]
     blocks: list[Estimate]  # significant blocks
     heterogeneity: Heterogeneity
@@ -307,15 +307,15 @@ class _Grounds:
         gain = (unconfirmed[0], within[0]) if unconfirmed else None
         standing = [e for e in of_circuits if e.p_corrected < alpha]
         explanations = explanations_of(estimates, standing)
-        explained = [e for e in explanations if e.explains and e.kind != "graded"]
-        by_regions = {e.circuit for e in explained}
+        explained = [e for e in explanations if e.explains]
+        otherwise = {e.circuit for e in explained}
         return cls(
             alpha=alpha,
             of_global=of_global,
             of_circuits=of_circuits,
             hits=[e for e in hits if e not in unconfirmed],
             gain=gain,
-            standing=[e for e in standing if e.term not in by_regions],
+            standing=[e for e in standing if e.term not in otherwise],
             explained=explained,
             explanations=explanations,
             blocks=[e for e in estimates if e.family == "blocks" and e.p_corrected < alpha],
@@ -379,9 +379,7 @@ class _Grounds:
         """Report what limits the claims about global terms and circuits."""
         out = [] if self.gain is None else [gain_sentence(*self.gain)]
         unit = self.of_circuits[0].unit if self.of_circuits else ""
-        claimed = {e.term for e in self.circuits}
-        graded = [e for e in self.explanations if e.explains and e.circuit in claimed]
-        out += [explanation_sentence(e, unit) for e in [*self.explained, *graded]]
+        out += [explanation_sentence(e, unit) for e in self.explained]
         smaller = [e for e in self.standing if e not in self.circuits]
         if smaller:
             rows = ", ".join(f"{e.term} {e.estimate:+.2f} {e.unit}" for e in smaller)
@@ -465,8 +463,9 @@ def _could_find(found: _Grounds) -> str:
     )
 
 
-_REGIONAL_CAUSES = {
+_OTHER_CAUSES = {
     "regional": "a change of {} regions in all their connections",
+    "graded": "a gain that is graded along the cortical hierarchy",
     "quality": "the measured change of {} regions' signal quality",
 }
 
@@ -474,7 +473,7 @@ _REGIONAL_CAUSES = {
 def _open(found: _Grounds, kind: FeatureKind) -> list[str]:
     """Name changes that were found but fit more than one hypothesis."""
     out = []
-    for cause, text in _REGIONAL_CAUSES.items():
+    for cause, text in _OTHER_CAUSES.items():
         circuits = [e.circuit for e in found.explained if e.kind == cause]
         if circuits:
             noun, whose = ("A change", "its") if len(circuits) == 1 else ("The change", "their")

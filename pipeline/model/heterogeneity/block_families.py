@@ -201,6 +201,7 @@ def rival_families(
     *,
     adjusted: Response | None,
     signal_quality: Floats | None,
+    networks: Sequence[str],
 ) -> list[Estimate]:
     """Test what rival explanations predict for circuits, and what they leave.
 
@@ -216,6 +217,8 @@ def rival_families(
         The same model with regional terms.
     signal_quality : ndarray, shape (n_participants, n_regions), optional
         Change of the logarithm of each region's signal fraction.
+    networks : sequence of str
+        Network of each region; empty if the atlas has no networks.
 
     Returns
     -------
@@ -229,10 +232,12 @@ def rival_families(
     if adjusted is not None:
         rivals.append(_Rival("regional", response.specific - adjusted.specific))
     if sample.features.kind == "edge":
-        graded = graded_gain(sample, response)
+        graded = graded_gain(sample, response, networks)
         rivals.append(_Rival("graded", graded.part, graded))
         if signal_quality is not None and sample.features.is_fisher_z:
-            found = measured_signal_quality(sample, response, signal_quality)
+            found = measured_signal_quality(
+                sample, response, signal_quality, test.question.interest
+            )
             rivals.append(_Rival("quality", found.part, found))
     names, unit = response.circuits, sample.features.unit
     columns = np.arange(len(names))

@@ -4,21 +4,19 @@ Each explanation is one further column of the global model. Its coefficient is e
 background, and the part of each circuit's change that the column predicts is removed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import Response
+from circuitshift.pipeline.model.heterogeneity.hierarchy import cortical_hierarchy
 from circuitshift.pipeline.model.heterogeneity.model_columns import columns_of_others
 from circuitshift.pipeline.stats.missing_values import column_mean
 
-__all__ = ["Explained", "graded_gain", "measured_signal_quality", "principal_gradient"]
-
-_KEPT = 0.1  # share of the strongest edges of each region that define the gradient
+__all__ = ["Explained", "graded_gain", "measured_signal_quality"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,9 @@ class Explained:
         return np.asarray(self.variance * (weights @ np.nan_to_num(self.reach)) ** 2)
 
 
-def graded_gain(sample: CentredFeatures, response: Response) -> Explained:
+def graded_gain(
+    sample: CentredFeatures, response: Response, networks: Sequence[str] = ()
+) -> Explained:
     """Estimate the part of circuits' change that belongs to a gain graded over the cortex.
 
     Parameters
@@ -72,19 +72,23 @@ def graded_gain(sample: CentredFeatures, response: Response) -> Explained:
         Features of the study; edges.
     response : Response
         Fitted global model.
+    networks : sequence of str
+        Network of each region; an empty string for a region without a network. Empty if the atlas
+        has no networks.
 
     Returns
     -------
     Explained
-        One coefficient for each participant. The column is m(e) (G_u + G_v), with G the first
-        principal gradient of the mean baseline connectivity (`principal_gradient`) and m the mean
+        One coefficient for each participant. The column is m(e) (G_u + G_v), with G the position of
+        regions on the cortical hierarchy
+        (`circuitshift.pipeline.model.heterogeneity.hierarchy.cortical_hierarchy`) and m the mean
         baseline of the other participants.
     """
     baseline = sample.baseline
     mean = column_mean(baseline.values)
-    gradient = principal_gradient(mean, sample.features)
+    hierarchy = cortical_hierarchy(mean, sample.features, networks)
     first, second = sample.features.ends
-    slope = gradient[first] + gradient[second]
+    slope = hierarchy[first] + hierarchy[second]
     n = len(baseline)
 
     def column(i: int) -> Floats:
@@ -95,7 +99,7 @@ def graded_gain(sample: CentredFeatures, response: Response) -> Explained:
 
 
 def measured_signal_quality(
-    sample: CentredFeatures, response: Response, log_change: Floats
+    sample: CentredFeatures, response: Response, log_change: Floats, interest: Floats
 ) -> Explained:
     """Estimate the part of circuits' change that measured changes of signal quality explain.
 
@@ -109,6 +113,9 @@ def measured_signal_quality(
         Change of the natural logarithm of each region's signal fraction k, for example of the
         square root of its reliability or, in proportion, of its temporal signal-to-noise ratio; NaN
         where it is unknown.
+    interest : ndarray, shape (n_participants,)
+        Column of interest of the contrast (`Question.interest`). Participants with the same value
+        belong to the same arm.
 
     Returns
     -------
@@ -118,12 +125,11 @@ def measured_signal_quality(
     Notes
     -----
     From r' = k_u k_v r follows the expected change of Fisher z, (dln k_u + dln k_v) r / (1 - r^2).
-    Unknown values are replaced by the participant's mean.
+    The mean change of signal quality in each arm is used for all its participants: the error of
+    the measurement in single participants would attenuate the coefficient (Fuller 1987,
+    Measurement Error Models, doi:10.1002/9780470316665), and the tests compare means.
     """
-    available = np.isfinite(log_change)
-    count = np.maximum(available.sum(axis=1, keepdims=True), 1)
-    mean = np.where(available, log_change, 0.0).sum(axis=1, keepdims=True) / count
-    quality = np.where(available, log_change, mean)
+    quality = _arm_means(log_change, interest)
     first, second = sample.features.ends
     strength = column_mean(np.sinh(2 * np.clip(sample.baseline.values, -3, 3)) / 2)
 
@@ -131,6 +137,22 @@ def measured_signal_quality(
         return np.asarray((quality[i, first] + quality[i, second]) * strength)
 
     return _explained(sample, response, column, common=True)
+
+
+def _arm_means(values: Floats, interest: Floats) -> Floats:
+    """Replace values by the mean of each region over the participants of the same arm.
+
+    Regions that nobody of an arm has are replaced by its mean over regions, and by NaN if it has
+    none. Participants without a value of interest do not contribute to the tests.
+    """
+    out = np.full(values.shape, np.nan)
+    for level in np.unique(interest[np.isfinite(interest)]):
+        arm = interest == level
+        mean = column_mean(values[arm])
+        available = np.isfinite(mean)
+        if available.any():
+            out[arm] = np.where(available, mean, mean[available].mean())
+    return out
 
 
 def _explained(
@@ -184,49 +206,3 @@ def _common_slope(cross: Floats, square: Floats) -> tuple[float, float]:
     slope, n = float(cross.sum() / square.sum()), len(cross)
     errors = cross - slope * square
     return slope, float((errors**2).sum() / square.sum() ** 2 * n / max(n - 1, 1))
-
-
-def principal_gradient(mean: Floats, features: FeatureSpace) -> Floats:
-    """Compute the first principal gradient of connectivity.
-
-    Parameters
-    ----------
-    mean : ndarray, shape (n_edges,)
-        Mean connectivity of each edge; NaN where it is unknown.
-    features : FeatureSpace
-        Edges of the study.
-
-    Returns
-    -------
-    ndarray, shape (n_regions,)
-        Gradient with mean 0 and standard deviation 1; its sign is arbitrary. 0 for regions without
-        a known edge.
-
-    Notes
-    -----
-    The strongest tenth of the edges of each region is kept, rows are compared by their cosine, and
-    the similarities are embedded by diffusion maps with alpha = .5 (Margulies 2016,
-    doi:10.1073/pnas.1608282113; Coifman & Lafon 2006, doi:10.1016/j.acha.2006.04.006).
-    """
-    n = features.n_regions
-    matrix = np.zeros((n, n))
-    first, second = features.ends
-    matrix[first, second] = matrix[second, first] = np.nan_to_num(mean)
-    cut = np.quantile(matrix, 1 - _KEPT, axis=1, keepdims=True)
-    profile = np.where(matrix >= cut, np.maximum(matrix, 0.0), 0.0)
-    length = np.linalg.norm(profile, axis=1)
-    usable = length > 0
-    out = np.zeros(n)
-    if usable.sum() < 3:
-        return out
-    unit = profile[usable] / length[usable, None]
-    similarity = unit @ unit.T
-    degree = similarity.sum(axis=1)
-    kernel = similarity / np.sqrt(np.outer(degree, degree))
-    degree = kernel.sum(axis=1)
-    symmetric = kernel / np.sqrt(np.outer(degree, degree))
-    vectors = np.linalg.eigh(symmetric)[1]
-    gradient = vectors[:, -2] / np.sqrt(degree)
-    spread = gradient.std()
-    out[usable] = (gradient - gradient.mean()) / (spread if spread > 0 else 1.0)
-    return out

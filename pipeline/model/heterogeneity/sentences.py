@@ -143,7 +143,7 @@ def gain_sentence(over_all: Row, within: Row) -> str:
 
 _CAUSES = {
     "regional": "its regions changed in all their connections, as after a loss of signal",
-    "graded": "a gain that is graded along the principal gradient of connectivity",
+    "graded": "a gain that is graded along the cortical hierarchy",
     "quality": "the measured change of its regions' signal quality",
 }
 

@@ -162,8 +162,8 @@ class Explanation:
     circuit : str
         Name of the circuit.
     kind : {"regional", "graded", "quality"}
-        Change of the circuit's regions in all their connections; gain graded along the principal
-        gradient of connectivity; measured change of signal quality.
+        Change of the circuit's regions in all their connections; gain graded along the cortical
+        hierarchy; measured change of signal quality.
     part, part_low, part_high : float
         Change that the explanation predicts, and its 95 % confidence interval.
     rest, rest_low, rest_high : float

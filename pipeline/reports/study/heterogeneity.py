@@ -23,7 +23,7 @@ __all__ = ["block_figure", "explanation_table", "heterogeneity_blocks", "network
 _JOINT = " \N{EN DASH} "
 _KINDS = {
     "regional": "its regions changed in all their connections",
-    "graded": "gain graded along the principal gradient of connectivity",
+    "graded": "gain graded along the cortical hierarchy",
     "quality": "measured change of signal quality",
 }
 

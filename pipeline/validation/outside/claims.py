@@ -85,7 +85,7 @@ def claims_of(
     alpha : float
         Family-wise error rate.
     explanations : sequence of Explanation
-        Rival explanations of circuits. A circuit whose regions explain its change is not claimed.
+        Rival explanations of circuits. A circuit whose change they explain is not claimed.
     not_claimed : sequence of str
         Significant terms and circuits that the verdict does not claim (`Verdict.not_claimed`).
 
@@ -105,7 +105,7 @@ def claims_of(
     laws = named or laws  # changes of the model without w are named only if their law is not known
     circuits = _significant(estimates, "specific", alpha) if verdict in _CIRCUITS else {}
     for e in explanations:
-        if e.explains and e.kind != "graded":
+        if e.explains:
             circuits.pop(e.circuit, None)
     for term in not_claimed:
         laws.pop(term, None)

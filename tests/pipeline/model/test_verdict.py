@@ -275,11 +275,12 @@ def test_a_circuit_that_its_regions_explain_is_not_specific() -> None:
     assert "all their connections" not in result.sentence
     result = verdict_of(circuit, part, rest, *quality, other, heterogeneity=UNIFORM)
     assert sum("The change of dmn can be explained otherwise" in w for w in result.warnings) == 2
-    graded = [replace(e, family=e.family.replace("regional", "graded")) for e in (part, rest)]
-    graded[1] = replace(graded[1], family="specific, graded rest")
+    graded = [
+        replace(e, family=f"specific, graded {k}") for e, k in ((part, "part"), (rest, "rest"))
+    ]
     result = verdict_of(circuit, *graded, other, heterogeneity=UNIFORM)
-    assert result.verdict == "circuit-specific"
-    assert any("graded along the principal gradient" in w for w in result.warnings)
+    assert result.verdict == "undetermined"
+    assert "from a gain that is graded along the cortical hierarchy" in result.sentence
 
 
 def test_neither_needs_the_exclusion_of_heterogeneity() -> None:

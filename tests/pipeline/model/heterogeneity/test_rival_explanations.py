@@ -6,10 +6,10 @@ import pytest
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.centred_features import CentredFeatures
 from circuitshift.pipeline.model.global_model import Response, global_response
+from circuitshift.pipeline.model.heterogeneity.hierarchy import principal_gradient
 from circuitshift.pipeline.model.heterogeneity.rival_explanations import (
     graded_gain,
     measured_signal_quality,
-    principal_gradient,
 )
 
 N, R = 16, 60
@@ -19,6 +19,7 @@ CIRCUITS = {
     "high": np.flatnonzero((FIRST >= 48) & (SECOND >= 48)),
     "low": np.flatnonzero((FIRST < 8) & (SECOND < 8)),
 }
+ONE_ARM = np.ones(N)
 HIERARCHY = np.linspace(-1, 1, R)
 
 
@@ -37,22 +38,6 @@ def fitted(change: np.ndarray, baseline: np.ndarray) -> tuple[CentredFeatures, R
 
 def baselines(noise: float = 0.1) -> np.ndarray:
     return typical() + np.random.default_rng(1).normal(0, noise, (N, FIRST.size))
-
-
-def test_the_gradient_follows_the_axis_of_connectivity():
-    gradient = principal_gradient(typical(), FEATURES)
-    assert gradient.mean() == pytest.approx(0, abs=1e-9)
-    assert gradient.std() == pytest.approx(1)
-    assert abs(np.corrcoef(gradient, HIERARCHY)[0, 1]) > 0.9
-
-
-def test_regions_without_edges_have_no_gradient():
-    z = typical()
-    z[(FIRST == 5) | (SECOND == 5)] = np.nan
-    gradient = principal_gradient(z, FEATURES)
-    assert gradient[5] == 0
-    assert np.isfinite(gradient).all()
-    assert (principal_gradient(np.full(FIRST.size, np.nan), FEATURES) == 0).all()
 
 
 def test_a_graded_gain_explains_the_change_of_circuits():
@@ -100,7 +85,7 @@ def test_measured_loss_of_signal_explains_the_change_of_circuits():
     r = np.tanh(z) * np.exp(quality[:, FIRST] + quality[:, SECOND])
     change = np.arctanh(np.clip(r, -0.99, 0.99)) - z + rng.normal(0, 0.03, (N, FIRST.size))
     sample, response = fitted(change, baselines())
-    found = measured_signal_quality(sample, response, quality)
+    found = measured_signal_quality(sample, response, quality, ONE_ARM)
     assert (found.coefficient == found.coefficient[0]).all()
     assert found.coefficient[0] == pytest.approx(1.0, rel=0.2)
     before = response.specific[:, 0].mean()
@@ -118,7 +103,7 @@ def test_the_variance_of_the_common_coefficient_is_that_over_studies():
         state = rng.normal(0, 0.05, (N, R))
         change = state[:, FIRST] + state[:, SECOND] + rng.normal(0, 0.05, (N, FIRST.size))
         changed = replace(sample, change=sample.remove(change))
-        found.append(measured_signal_quality(changed, response, quality))
+        found.append(measured_signal_quality(changed, response, quality, ONE_ARM))
     spread = np.std([one.coefficient[0] for one in found])
     assert np.mean([one.variance for one in found]) == pytest.approx(spread**2, rel=0.3)
     weights = np.full(N, 1 / N)
@@ -126,17 +111,50 @@ def test_the_variance_of_the_common_coefficient_is_that_over_studies():
     assert found[0].excess_variance(weights) == pytest.approx(expected)
 
 
-def test_unknown_quality_is_the_mean_of_the_participant():
-    baseline = baselines()
-    change = np.random.default_rng(2).normal(0, 0.05, (N, FIRST.size))
-    sample, response = fitted(change, baseline)
+def test_errors_of_single_participants_do_not_attenuate_the_coefficient():
+    """With a column for each participant, the coefficient is attenuated by errors."""
+    rng = np.random.default_rng(7)
+    z = baselines()
+    true = np.zeros(R)
+    true[48:] = -0.15
+    r = np.tanh(z) * np.exp(true[FIRST] + true[SECOND])
+    change = np.arctanh(np.clip(r, -0.99, 0.99)) - z + rng.normal(0, 0.03, (N, FIRST.size))
+    sample, response = fitted(change, z)
+    measured = true + rng.normal(0, 0.1, (N, R))
+    found = measured_signal_quality(sample, response, measured, ONE_ARM)
+    single = measured_signal_quality(sample, response, measured, np.arange(N, dtype=float))
+    assert single.coefficient[0] < 0.25
+    assert 0.5 < found.coefficient[0] < 1
+
+
+def test_each_arm_has_its_own_mean_quality():
+    sample, response = fitted(
+        np.random.default_rng(2).normal(0, 0.05, (N, FIRST.size)), baselines()
+    )
     quality = np.random.default_rng(6).normal(0, 0.1, (N, R))
-    with_gaps = quality.copy()
+    arm = (np.arange(N) % 2).astype(float)
+    means = np.array([quality[arm == k].mean(axis=0) for k in (0, 1)])[arm.astype(int)]
+    found = measured_signal_quality(sample, response, quality, arm)
+    assert found.part == pytest.approx(
+        measured_signal_quality(sample, response, means, arm).part, abs=1e-12
+    )
+    pooled = measured_signal_quality(sample, response, quality, ONE_ARM)
+    assert np.abs(found.part - pooled.part).max() > 1e-4
+
+
+def test_unknown_quality_is_the_mean_of_the_arm():
+    sample, response = fitted(
+        np.random.default_rng(2).normal(0, 0.05, (N, FIRST.size)), baselines()
+    )
+    quality = np.random.default_rng(6).normal(0, 0.1, (N, R))
+    with_gaps, filled = quality.copy(), quality.copy()
     with_gaps[:, 0] = np.nan
-    filled = with_gaps.copy()
-    filled[:, 0] = np.nanmean(with_gaps, axis=1)
-    a = measured_signal_quality(sample, response, with_gaps)
-    b = measured_signal_quality(sample, response, filled)
+    with_gaps[3, 1] = np.nan
+    others = np.arange(N) != 3
+    filled[3, 1] = quality[others, 1].mean()
+    filled[:, 0] = filled[:, 1:].mean()
+    a = measured_signal_quality(sample, response, with_gaps, ONE_ARM)
+    b = measured_signal_quality(sample, response, filled, ONE_ARM)
     assert a.part == pytest.approx(b.part)
-    none = measured_signal_quality(sample, response, np.full((N, R), np.nan))
+    none = measured_signal_quality(sample, response, np.full((N, R), np.nan), ONE_ARM)
     assert np.isnan(none.part).all()

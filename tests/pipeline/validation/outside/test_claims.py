@@ -79,7 +79,7 @@ def test_the_average_change_is_claimed_only_without_a_law():
 
 @pytest.mark.parametrize(
     ("kind", "explains", "claimed"),
-    [("regional", True, {}), ("graded", True, {"dmn": -1}), ("regional", False, {"dmn": -1})],
+    [("regional", True, {}), ("graded", True, {}), ("regional", False, {"dmn": -1})],
 )
 def test_a_circuit_that_its_regions_explain_is_not_claimed(kind, explains, claimed):
     rival = SimpleNamespace(circuit="dmn", kind=kind, explains=explains)
