@@ -244,5 +244,5 @@ class Parts:
         if len(filled):
             index = np.concatenate(self.positions).astype(np.intp)
             starts = np.r_[0, np.cumsum(sizes[filled])[:-1]]
-            out[..., filled] = np.add.reduceat(values[..., index], starts, axis=-1)
+            out[..., filled] = np.add.reduceat(values.take(index, axis=-1), starts, axis=-1)
         return out
