@@ -206,10 +206,11 @@ class Distance:
     Parameters
     ----------
     per_mm : float
-        Slope, Fisher z per mm from the mean length.
+        Slope, Fisher z per mm from the mean length. With .001, hardly any matrix is a possible
+        correlation matrix, and its nearest possible matrix contains a gain of -.03.
     """
 
-    per_mm: float = 0.001
+    per_mm: float = 0.0005
 
     def __call__(self, given: Untreated) -> Floats:
         """Return connectivity with the effect; see `Effect`."""
