@@ -13,6 +13,7 @@ import numpy as np
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.edges import fisher_z
+from circuitshift.pipeline.validation.outside.people import mean_deviation
 from circuitshift.pipeline.validation.outside.world import World
 
 __all__ = [
@@ -196,7 +197,7 @@ class Normalisation:
 
     def __call__(self, given: Untreated) -> Floats:
         """Return connectivity with the effect; see `Effect`."""
-        return given.z + self.share * given.world.deviation
+        return given.z + self.share * mean_deviation(given.world, given.rng)
 
 
 @dataclass(frozen=True, slots=True)

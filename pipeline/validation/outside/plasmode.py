@@ -142,7 +142,6 @@ def measured_world(pool: MeasuredPool) -> World:
         hierarchy=_hierarchy(profiles, core),
         circuits=positions,
         core=core,
-        deviation=np.zeros(len(pool.mean)),
         common=None,
         change_sd={
             name: pool.retest_sd([z[:, k].mean(axis=1) for z in pool.visits])

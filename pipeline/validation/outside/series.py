@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from circuitshift.pipeline.arrays import Bools, Floats, Ints
+from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.edges import fisher_z
 from circuitshift.pipeline.model.contrasts import Visits
 from circuitshift.pipeline.validation.outside.effects import (
@@ -20,19 +20,11 @@ from circuitshift.pipeline.validation.outside.effects import (
     SignalLoss,
     Untreated,
     matrices,
-    upper,
 )
-from circuitshift.pipeline.validation.outside.world import Loadings, World, invented_world
+from circuitshift.pipeline.validation.outside.people import People
+from circuitshift.pipeline.validation.outside.world import World, invented_world
 
 __all__ = ["Design", "OutsideStudy", "simulate_series", "typical_change_sd"]
-
-# Standard deviations of what differs between participants, and between visits of a participant:
-# logarithm of the amplitude of the common factor, of the amplitudes of the other factors, of the
-# signal of each region, and the loadings themselves. Chosen so that the intraclass correlation of a
-# single edge (.37), the standard deviation of the change of the mean edge (.05) and of the
-# default-mode network (.11) are near those of the series in tests/real.
-_TRAIT = (0.25, 0.20, 0.08, 0.075)
-_STATE = (0.20, 0.14, 0.06, 0.045)
 
 _AUTOCORRELATION = (0.45, 0.08)  # lag 1: mean and SD over runs
 _PSD_FLOOR = 0.02  # smallest eigenvalue of a correlation matrix with a planted effect
@@ -120,7 +112,7 @@ def simulate_series(effect: Effect, design: Design, rng: np.random.Generator) ->
 def _draw(effect: Effect, design: Design, world: World, rng: np.random.Generator) -> OutsideStudy:
     """Draw the visits of all participants of a study."""
     n = design.n_treated + design.n_control
-    people = _People.draw(world, 2 * n if design.selected else n, rng, tails_df=design.tails_df)
+    people = People.draw(world, 2 * n if design.selected else n, rng, tails_df=design.tails_df)
     treated = np.arange(n) < design.n_treated
     baseline = _measured(people.visit(rng), design.volumes[0], rng)
     if design.selected:
@@ -151,83 +143,6 @@ def _draw(effect: Effect, design: Design, world: World, rng: np.random.Generator
     return OutsideStudy(visits, world, tuple(world.names[k] for k in world.network))
 
 
-@dataclass(frozen=True, slots=True)
-class _People:
-    """Participants of one group, who differ in their loadings."""
-
-    loadings: Floats  # (n_participants, n_regions, n_factors)
-    spread: Floats  # (n_participants,), factor on the changes between visits
-
-    @classmethod
-    def draw(
-        cls,
-        world: World,
-        n: int,
-        rng: np.random.Generator,
-        *,
-        patients: bool = True,
-        tails_df: float = 0.0,
-    ) -> "_People":
-        typical = _columns(world.loadings, patients=patients)
-        loadings = _varied(typical, np.ones(n), _TRAIT, rng)
-        spread = np.sqrt(tails_df / rng.chisquare(tails_df, n)) if tails_df else np.ones(n)
-        return cls(loadings, spread)
-
-    def take(self, chosen: Ints) -> "_People":
-        """Return some of the participants."""
-        return _People(self.loadings[chosen], self.spread[chosen])
-
-    def visit(self, rng: np.random.Generator) -> Floats:
-        """Draw the true edges of one visit of each participant."""
-        return _edges_of(_varied(self.loadings, self.spread, _STATE, rng))
-
-
-def _columns(loadings: Loadings | None, *, patients: bool) -> Floats:
-    if loadings is None:  # pragma: no cover - measured worlds have no loadings
-        raise TypeError("series are simulated from an invented world only")
-    return np.hstack([loadings.healthy, loadings.patients]) if patients else loadings.healthy
-
-
-def _varied(
-    loadings: Floats,
-    spread: Floats,
-    sd: tuple[float, float, float, float],
-    rng: np.random.Generator,
-) -> Floats:
-    """Vary loadings independently for each participant.
-
-    Parameters
-    ----------
-    loadings : ndarray, shape (..., n_regions, n_factors)
-        Loadings of all participants, or of each of them.
-    spread : ndarray, shape (n_participants,)
-        Factor on all standard deviations.
-    sd : tuple of four float
-        Standard deviations of the logarithms of the amplitude of the first factor, of the other
-        factors and of regions, and of single loadings.
-    rng : numpy.random.Generator
-        Source of random numbers.
-
-    Returns
-    -------
-    ndarray, shape (n_participants, n_regions, n_factors)
-    """
-    n, (n_regions, n_factors) = len(spread), loadings.shape[-2:]
-    scale = spread[:, None, None]
-    amplitude = rng.normal(0, sd[1], (n, 1, n_factors))
-    amplitude[:, :, 0] *= sd[0] / sd[1]
-    log_factor = scale * (amplitude + rng.normal(0, sd[2], (n, n_regions, 1)))
-    change = scale * rng.normal(0, sd[3], (n, n_regions, n_factors))
-    varied = loadings * np.exp(np.clip(log_factor, -1, 1)) + np.clip(change, -0.3, 0.3)
-    size = (varied**2).sum(axis=2, keepdims=True)
-    return np.asarray(varied * np.sqrt(np.minimum(1.0, 0.85 / size)))
-
-
-def _edges_of(loadings: Floats) -> Floats:
-    """Return the edges that loadings imply; the rest of each region's variance is its own."""
-    return upper(loadings @ np.swapaxes(loadings, 1, 2))
-
-
 def _motion(design: Design, treated: Bools, rng: np.random.Generator) -> tuple[Floats, Floats]:
     """Draw the true and the measured change of framewise displacement, mm."""
     n = len(treated)
@@ -253,7 +168,7 @@ def _quality(effect: Effect, design: Design, world: World, rng: np.random.Genera
 def _reference(world: World, design: Design, rng: np.random.Generator) -> Floats | None:
     if not design.n_reference:
         return None
-    healthy = _People.draw(world, design.n_reference, rng, patients=False)
+    healthy = People.draw(world, design.n_reference, rng, patients=False)
     return _measured(healthy.visit(rng), design.volumes[0], rng)
 
 

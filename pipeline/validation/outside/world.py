@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats, Ints
-from circuitshift.pipeline.edges import edge_ends, fisher_z
+from circuitshift.pipeline.edges import edge_ends
 from circuitshift.pipeline.features import FeatureSpace
 
 __all__ = ["CIRCUITS", "NETWORKS", "Loadings", "World", "invented_world"]
@@ -91,8 +91,6 @@ class World:
         Positions of the edges of each circuit.
     core : ndarray of int, shape (n_core,)
         Regions of the first circuit, ``dmn``.
-    deviation : ndarray, shape (n_edges,)
-        Healthy mean minus mean of patients, Fisher z; zeros if unknown.
     common : ndarray, shape (n_regions,), or None
         Loading of each region on the signal common to all regions. None in measured data, in which
         it is estimated for each run.
@@ -110,7 +108,6 @@ class World:
     hierarchy: Floats
     circuits: dict[str, Ints]
     core: Ints
-    deviation: Floats
     common: Floats | None
     change_sd: dict[str, float]
     loadings: Loadings | None = None
@@ -185,8 +182,6 @@ def invented_world(rng: np.random.Generator, change_sd: dict[str, float]) -> Wor
         hierarchy=hierarchy,
         circuits=_circuits(network, names),
         core=np.flatnonzero(network == names.index("Default")),
-        deviation=_mean_z(loadings.healthy)
-        - _mean_z(np.hstack([loadings.healthy, loadings.patients])),
         common=loadings.healthy[:, 0],
         change_sd=change_sd,
         loadings=loadings,
@@ -238,8 +233,3 @@ def _circuits(network: Ints, names: tuple[str, ...]) -> dict[str, npt.NDArray[np
 
     sides = ((default, default), (positive, positive), (default, positive), (dlpfc, amygdala))
     return {name: between(*pair) for name, pair in zip(CIRCUITS, sides, strict=True)}
-
-
-def _mean_z(loadings: Floats) -> Floats:
-    """Return the edges of the correlation that loadings give, Fisher z."""
-    return fisher_z((loadings @ loadings.T)[edge_ends(len(loadings))])

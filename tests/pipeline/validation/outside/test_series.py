@@ -14,6 +14,7 @@ from circuitshift.pipeline.validation.outside.effects import (
     Specific,
     matrices,
 )
+from circuitshift.pipeline.validation.outside.people import People
 from circuitshift.pipeline.validation.outside.series import (
     Design,
     simulate_series,
@@ -56,7 +57,7 @@ def test_planted_effects_arrive_in_treated_participants_only():
 def test_edges_are_estimates_of_the_planted_ones(effect):
     rng = np.random.default_rng(2)
     world = series.invented_world(rng, {})
-    people = series._People.draw(world, 4, rng)
+    people = People.draw(world, 4, rng)
     true = effect(series.Untreated(people.visit(rng), world, rng))
     estimated = series._measured(true, 3000, rng)
     error = estimated - true
@@ -115,13 +116,6 @@ def test_motion_is_measured_with_the_stated_reliability():
     one_arm = series._motion(Design(motion_reliability=0.6), treated, rng)[0]
     assert one_arm.mean() == pytest.approx(0, abs=0.003)
     assert study(motion_reliability=0.7).visits.motion_mm.shape == (6,)
-
-
-def test_heavy_tails_vary_the_spread_between_participants():
-    rng = np.random.default_rng(7)
-    world = series.invented_world(rng, {})
-    people = series._People.draw(world, 200, rng, tails_df=3.0)
-    assert people.spread.max() > 3 * np.median(people.spread)
 
 
 def test_the_typical_change_is_that_of_untreated_participants():
