@@ -207,6 +207,8 @@ class FamilyTest:
                     **options,
                 )
             )
+            plain = (random.plain_t, random.plain_df) if random else (tested.statistic, tested.df)
+            support = bayes_factor(*plain, [1 / (model.weights**2).sum() for model in models])
             spread = _spread(values, contrast.group)
             correction = len(labels.terms) / len(columns)
             for place, k in enumerate(columns.tolist()):
@@ -215,7 +217,7 @@ class FamilyTest:
                     place,
                     correction,
                     participants,
-                    models[place].weights,
+                    float(support[place]),
                     float(spread[place]),
                     adjusts=adjusts,
                     reason=reason,
@@ -242,8 +244,6 @@ class FamilyTest:
         """Return the row of one variable."""
         t, at = cell.tested, cell.place
         n, n_control = self.question.counts(cell.participants)
-        # effective sample size: n with one arm, n1 n2 / (n1 + n2) with two arms
-        effective = 1 / float((cell.weights**2).sum())
         bound = labels.bounds[k] if np.isfinite(labels.bounds[k]) else labels.bound_d * cell.sd
         bound = bound if self.question.name != "symptom" else np.nan
         level = self.rules.alpha / len(labels.terms)
@@ -267,7 +267,7 @@ class FamilyTest:
             p_corrected=float(min(1.0, t.p_corrected[at] * cell.correction)),
             bound=float(bound),
             equivalence_p=float(equivalence),
-            bf10=float(bayes_factor(t.statistic[at], t.df[at], effective)),
+            bf10=cell.bf10,
             n=n,
             n_control=n_control,
             n_reference=self.n_reference,
@@ -315,7 +315,7 @@ class _Cell:
     place: int  # position of the variable in the test
     correction: float  # Bonferroni factor of the test
     participants: npt.NDArray[np.bool_]
-    weights: Floats  # of the contrast
+    bf10: float  # of the estimate against 0, without the variance over blocks
     sd: float  # standard deviation between participants of one arm
     adjusts: bool  # for the baseline
     reason: str  # why an intended adjustment was not possible

@@ -62,7 +62,7 @@ class Estimate:
     equivalence_p : float
         p value of the null hypothesis that the absolute effect is at least `bound`.
     bf10 : float
-        Bayes factor of an effect against no effect, two-sided
+        Bayes factor of an effect against no effect, two-sided, without the variation over blocks
         (`circuitshift.pipeline.stats.bayes_factor.bayes_factor`).
     n, n_control, n_reference : int
         Numbers of treated participants (all participants when there is one arm), of control

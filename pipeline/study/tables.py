@@ -137,7 +137,8 @@ _TEST_COLUMNS = {
     "p_corrected": "Permutation p, family-wise corrected",
     "bound": "Smallest effect of interest, in `unit`",
     "equivalence_p": "p of two one-sided tests that the effect is smaller than `bound`",
-    "bf10": "Bayes factor; values above 1 support an effect, values below 1 support its absence",
+    "bf10": "Bayes factor of the estimate against 0, without the variation over blocks; values "
+    "above 1 support an effect, values below 1 support its absence",
     "n": "Number of treated participants (all participants in one-arm studies)",
     "n_control": "Number of participants in the control arm",
     "n_reference": "Number of participants in the reference group",

@@ -79,6 +79,8 @@ class RandomEffects(NamedTuple):
     circuits : PermutationResult
         Estimates of the circuits. Standard errors, degrees of freedom, intervals, statistics and
         p values contain tau^2.
+    plain_t, plain_df : ndarray, shape (n_circuits,)
+        t statistic of each estimate against 0, without tau^2, and its degrees of freedom.
     tau2 : float
         Variance of true change over blocks.
     errors : BlockErrors
@@ -86,6 +88,8 @@ class RandomEffects(NamedTuple):
     """
 
     circuits: PermutationResult
+    plain_t: Floats
+    plain_df: Floats
     tau2: float
     errors: BlockErrors
 
@@ -194,7 +198,8 @@ def random_effects_test(
         p_corrected=np.maximum(reached + (not plain.exact), 1) / total,
         maxima=(largest,),
     )
-    return RandomEffects(result, float(found.tau2), errors)
+    own = slice(n_blocks, None)
+    return RandomEffects(result, plain.statistic[own], plain.df[own], float(found.tau2), errors)
 
 
 def _smallest(y: Floats) -> Floats:

@@ -224,7 +224,7 @@ def circuit_table(report: StudyReport, family: str = "specific") -> PageTable:
         "Reliability",
         "p",
         "p of equivalence",
-        "Bayes factor",
+        "Bayes factor, against 0",
         "Region-adjusted",
         "p corrected, region-adjusted",
     )

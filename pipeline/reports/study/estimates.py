@@ -101,7 +101,7 @@ def tests_table(rows: Iterable[Row], caption: str) -> PageTable:
         "p corrected",
         "Smallest effect of interest",
         "p of equivalence",
-        "Bayes factor",
+        "Bayes factor, against 0",
         "n (control, reference)",
         "Method",
         "Note",

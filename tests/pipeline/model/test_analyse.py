@@ -173,11 +173,29 @@ def test_the_bayes_factor_uses_the_effective_sample_size_of_the_contrast() -> No
     motion = np.random.default_rng(0).normal(0.3, 0.1, n)
     visits = replace(visits_of(study), motion_mm=motion)
     found = analyse(visits, study.circuits, rng=np.random.default_rng(0), rules=RULES)
-    row = next(e for e in found.estimates if e.family == "global")
+    row = next(e for e in found.estimates if e.family == "circuit change")
     weights = np.linalg.pinv(np.column_stack([np.ones(n), motion]))[0]
     effective = 1 / (weights @ weights)
     assert effective < n / 2
     assert row.bf10 == pytest.approx(bayes_factor(row.statistic, row.df, effective), rel=1e-9)
+
+
+def test_bayes_factors_compare_with_0_where_tests_compare_with_blocks() -> None:
+    """The variation over blocks makes t smaller, which must not appear as evidence of absence."""
+    study = simulate_edges(Truth(), QUIET, np.random.default_rng(3))
+    visits = visits_of(study)
+    networks = np.array([f"n{k % 4}" for k in range(QUIET.n_regions)])
+    pairs = np.sort(networks[np.array(np.triu_indices(QUIET.n_regions, 1))], axis=0)
+    blocks = np.unique(np.char.add(*pairs), return_inverse=True)[1]
+    visits.followup[:] += np.random.default_rng(4).normal(0, 0.1, blocks.max() + 1)[blocks]
+    rng = np.random.default_rng(0)
+    found = analyse(visits, study.circuits, rng=rng, rules=RULES, networks=list(networks))
+    tests = {(e.family, e.term): e for e in found.estimates}
+    assert found.verdict.heterogeneity.tau > 0.05
+    for term in study.circuits:
+        row, plain = tests["specific", term], tests["specific, from zero", term]
+        assert abs(row.statistic) < abs(plain.statistic)
+        assert row.bf10 == pytest.approx(plain.bf10, rel=1e-9)
 
 
 # --- features other than edges -----------------------------------------------------------------
