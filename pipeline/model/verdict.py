@@ -20,6 +20,7 @@ from circuitshift.pipeline.model.heterogeneity.summary import (
     explanations_of,
 )
 from circuitshift.pipeline.stats.detectable import detectable
+from circuitshift.pipeline.words import in_words
 
 __all__ = ["Estimate", "Verdict", "VerdictName", "decide"]
 
@@ -259,16 +260,17 @@ def decide(
     tests = [*found.of_global, *found.of_circuits]
     adjusted = {e.term: e for e in estimates if e.family == "specific, node-adjusted"}
     named = [adjusted[e.term] for e in found.circuits if e.term in adjusted]
+    warnings = (
+        *_warnings(deviation, controlled=controlled, gsr=global_signal_removed),
+        *_regional(named),
+        *found.remarks(),
+        *(f"Not tested: {e.term} ({e.note})." for e in tests if not np.isfinite(e.p)),
+    )
     return Verdict(
         name,
-        _sentence(name, found, kind),
-        _reason(found, tests),
-        (
-            *_warnings(deviation, controlled=controlled, gsr=global_signal_removed),
-            *_regional(named),
-            *found.remarks(),
-            *(f"Not tested: {e.term} ({e.note})." for e in tests if not np.isfinite(e.p)),
-        ),
+        in_words(_sentence(name, found, kind)),
+        in_words(_reason(found, tests)),
+        tuple(map(in_words, warnings)),
         variation,
         found.explanations,
         found.not_claimed(),

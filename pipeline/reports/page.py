@@ -15,6 +15,7 @@ import numpy as np
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.reports.blocks import ShownSection
 from circuitshift.pipeline.reports.references import DOI
+from circuitshift.pipeline.words import with_minus_signs
 
 __all__ = ["Row", "in_time", "nan_mean", "render", "visit"]
 
@@ -53,7 +54,7 @@ def render(
 
     def with_links(text: object) -> Markup:
         link = r'<a href="https://doi.org/\1">doi:\1</a>'
-        return Markup(DOI.sub(link, str(escape(text))))  # noqa: S704 - escaped just here
+        return Markup(DOI.sub(link, str(escape(with_minus_signs(str(text))))))  # noqa: S704 - escaped just here
 
     def as_data(content: object) -> Markup:
         text = json.dumps(content, allow_nan=False, separators=(",", ":"))

@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from circuitshift.pipeline.words import GLOBAL_TERMS, MINUS, with_minus_signs
+
 __all__ = [
     "MISSING",
     "answer",
@@ -56,7 +58,7 @@ def show(value: object, digits: int = 2, *, sign: bool = False) -> str:
     text = f"{numeric:{'+' if sign else ''}.{digits}f}"
     if float(text) == 0:
         text = f"{0:.{digits}f}"
-    return text.replace("-", "\N{MINUS SIGN}")
+    return with_minus_signs(text)
 
 
 def p_value(value: object) -> str:
@@ -92,8 +94,8 @@ def cell(value: object) -> str:
         text = str(value)
         if not text.lstrip("-").isdigit():
             text = f"{found:.4g}"
-        return text.replace("-", "\N{MINUS SIGN}")
-    return MISSING if math.isinf(found) else str(value)
+        return text.replace("-", MINUS)  # also that of an exponent
+    return MISSING if math.isinf(found) else with_minus_signs(str(value))
 
 
 def count(n: int, one: str, many: str = "") -> str:
@@ -264,7 +266,7 @@ def _relation(p: object) -> str:
 def _global_words(term: str, row: Mapping[str, Any]) -> str:
     value = number(row.get("estimate"))
     if not math.isfinite(value):
-        return f"Global {term}: {MISSING}"
+        return f"Global {GLOBAL_TERMS.get(term, term)}: {MISSING}"
     size, percent = show(value, sign=True), show(100 * value, 0, sign=True)
     amplitude = show(100 * math.expm1(value), 0, sign=True)
     either = "and the amplitude of the global signal may both explain"
@@ -309,7 +311,8 @@ def _absent_words(
     """Describe effects that were not found, and whether a relevant effect can be ruled out."""
     out = []
     if terms and not any(is_below(row, alpha) for row in terms.values()):
-        out.append(_not_found("global change", terms))
+        worded = {GLOBAL_TERMS.get(term, term): row for term, row in terms.items()}
+        out.append(_not_found("global change", worded))
     rest = {
         str(row.get("title") or name): row
         for name, row in circuits.items()

@@ -52,6 +52,7 @@ from circuitshift.pipeline.study.verdict_file import (
     edge_motion,
     global_signal_of,
     verdict_content,
+    with_titles,
 )
 
 __all__ = [
@@ -357,7 +358,7 @@ def _analyse(
         tested=secondary.edges,
         motion=edge_motion(context, fitted),
     )
-    return verdict_content(context, fitted, sensitivity) | {
+    content = verdict_content(context, fitted, sensitivity) | {
         "circuits_not_resolved": list(context.skipped),
         "plan": compare_plan(out_dir / "group", plan),
         "decisions": record["decisions"],
@@ -373,6 +374,7 @@ def _analyse(
         ],
         "secondary": secondary.summary,
     }
+    return with_titles(content, context.titles())
 
 
 def fit_study(

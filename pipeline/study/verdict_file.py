@@ -35,6 +35,7 @@ from circuitshift.pipeline.study import tables as group_tables
 from circuitshift.pipeline.study.members import GroupInput
 from circuitshift.pipeline.study.quality import compare_exclusion, qcfc, qcfc_edges
 from circuitshift.pipeline.study.study_file import Design
+from circuitshift.pipeline.words import in_words
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -45,6 +46,7 @@ __all__ = [
     "global_signal_of",
     "is_gsr",
     "verdict_content",
+    "with_titles",
 ]
 
 
@@ -100,6 +102,15 @@ class Context:
         packaged = circuit_names()
         own = [name for name in names if name not in packaged] if self.settings.circuits else []
         return self.design.primary_of(names, own)
+
+    def titles(self) -> dict[str, str]:
+        """Return the title of each circuit as within a sentence, by name of the circuit."""
+        packaged = circuit_names()
+        return {
+            c.name: c.title[:1].lower() + c.title[1:] if c.name in packaged else c.title
+            for c in self.circuits
+            if c.name in packaged or "_" in c.name  # other names may be words of a sentence
+        }
 
     def positions(self) -> dict[str, npt.NDArray[np.intp]]:
         """Return the positions of the features of each circuit, by name of the circuit."""
@@ -370,6 +381,40 @@ def verdict_content(
         "seed": context.design.seed,
         "versions": versions(),
     }
+
+
+_SENTENCES = ("sentence", "reason", "warnings", "notes", "findings")  # keys of sentences
+
+
+def with_titles(content: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Any]:
+    """Replace names of circuits and global terms by words in all sentences of verdict.json.
+
+    Parameters
+    ----------
+    content : mapping
+        Content of verdict.json, or a part of it.
+    titles : mapping of str to str
+        Titles of circuits (`Context.titles`).
+
+    Returns
+    -------
+    dict
+        The same content. Under the keys ``sentence``, ``reason``, ``warnings``, ``notes`` and
+        ``findings``, also those of ``sensitivity`` and ``secondary``, sentences contain words and
+        minus signs.
+    """
+
+    def worded(value: object) -> object:
+        if isinstance(value, list | tuple):
+            return [worded(part) for part in value]
+        return in_words(value, titles) if isinstance(value, str) else value
+
+    out: dict[str, Any] = {k: worded(v) if k in _SENTENCES else v for k, v in content.items()}
+    if "sensitivity" in out:
+        out["sensitivity"] = [with_titles(row, titles) for row in out["sensitivity"]]
+    if "secondary" in out:
+        out["secondary"] = with_titles(out["secondary"], titles)
+    return out
 
 
 def _further(analysis: model.Analysis, alpha: float) -> dict[str, dict[str, object]]:

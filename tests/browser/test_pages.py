@@ -24,6 +24,7 @@ from circuitshift.pipeline.validation.simulate.data_set import (
     SimulationSpec,
     write_simulated_data_set,
 )
+from circuitshift.pipeline.words import GLOBAL_TERMS
 from circuitshift.workflows.cli.exit_status import EXIT_OK, EXIT_PARTIAL
 
 pytestmark = pytest.mark.slow
@@ -256,7 +257,8 @@ def test_the_methods_text_follows_from_the_recorded_settings(study):
     assert "seed 20260101" in text
     assert "up to 100 permutations" in text
     assert "change in mean framewise displacement" in text
-    for name in (*content["global"], *content["circuits"]):
+    terms = [GLOBAL_TERMS.get(name, name) for name in content["global"]]
+    for name in (*terms, *(row["title"] for row in content["circuits"].values())):
         assert name in text
     assert "with circuitshift " + content["versions"]["circuitshift"] in text
     assert " ".join(load_strategies()["24p+acompcor"].prose.split()) in text

@@ -35,6 +35,7 @@ from circuitshift.pipeline.model.secondary.rivals.order import ORDER
 from circuitshift.pipeline.model.secondary.specification import SPECIFICATION
 from circuitshift.pipeline.model.secondary.trajectories import TRAJECTORIES
 from circuitshift.pipeline.model.verdict import Estimate
+from circuitshift.pipeline.words import in_words
 
 __all__ = ["ANALYSES", "SecondaryResults", "secondary_analyses", "secondary_tables"]
 
@@ -122,9 +123,11 @@ def secondary_analyses(
         if number not in streams:
             streams[number] = _stream(data.rng, number)
         try:
-            out[analysis.name] = analysis.compute(replace(data, rng=streams[number]))
+            found = analysis.compute(replace(data, rng=streams[number]))
         except DesignError as error:
-            out[analysis.name] = SecondaryResult(remarks=(f"{analysis.title}: {error}.",))
+            found = SecondaryResult(remarks=(f"{analysis.title}: {error}.",))
+        remarks = tuple(map(in_words, found.remarks))
+        out[analysis.name] = replace(found, finding=in_words(found.finding), remarks=remarks)
     return SecondaryResults(out)
 
 

@@ -15,6 +15,7 @@ from circuitshift.pipeline.reports.figures.style import (
     styled,
     to_svg,
 )
+from circuitshift.pipeline.words import with_minus_signs
 
 __all__ = ["connectome", "network_matrix", "outline_mm"]
 
@@ -81,7 +82,7 @@ def network_matrix(
 
 
 def _signed(value: float) -> str:
-    text = f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    text = with_minus_signs(f"{value:+.2f}")
     return text[1:] if float(text[1:]) == 0 else text
 
 

@@ -10,19 +10,12 @@ from circuitshift.atlases.records import Region
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.reports import wording
 from circuitshift.pipeline.reports.page import Row
+from circuitshift.pipeline.words import GLOBAL_TERMS
 
 __all__ = ["ARMS", "StudyReport"]
 
 ARMS = ("treated", "control", "reference")
 _MAX_TITLE = 80  # characters that fit into a figure
-
-
-#: Names of global terms in figures, where they differ from those in tests.tsv.
-_GLOBAL_TITLES = {
-    "global_signal": "global-signal amplitude",
-    "average_change": "average change",
-    "proportional_change": "proportional change",
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,8 +122,8 @@ class StudyReport:
         circuit : str
             Name of the circuit or global term.
         """
-        if circuit in _GLOBAL_TITLES:
-            return _GLOBAL_TITLES[circuit]
+        if circuit in GLOBAL_TERMS:
+            return GLOBAL_TERMS[circuit]
         circuits = {
             **(self.verdict.get("secondary_circuits") or {}),
             **(self.verdict.get("circuits") or {}),
@@ -140,6 +133,8 @@ class StudyReport:
     def short_title(self, circuit: str, max_length: int = _MAX_TITLE) -> str:
         """Return the title of a circuit, or its name if the title does not fit into a figure.
 
+        Global terms always have their title.
+
         Parameters
         ----------
         circuit : str
@@ -148,7 +143,7 @@ class StudyReport:
             Number of characters that fit.
         """
         title = self.title(circuit)
-        return title if len(title) <= max_length else circuit
+        return title if len(title) <= max_length or circuit in GLOBAL_TERMS else circuit
 
     def edge_column(self, name: str) -> Floats | None:
         """Return a column of edges.tsv; None if it is missing or has no finite value.

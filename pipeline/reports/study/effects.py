@@ -66,7 +66,7 @@ def _global_figure(report: StudyReport, tests: list[Row]) -> Figure:
     svg = figures.global_forest(
         [forest_row(row, report.title(str(row.get("term"))), report.alpha) for row in tests],
         key="global",
-        alt=alt_text("Global terms with 95 % intervals", tests),
+        alt=alt_text("Global terms with 95 % intervals", tests, report.title),
     )
     return Figure(
         svg,
@@ -164,7 +164,9 @@ def _forest_figure(report: StudyReport) -> Figure:
         for row in tests
     ]
     svg = figures.circuit_forest(
-        rows, key="forest", alt=alt_text("Residual change of each circuit", tests)
+        rows,
+        key="forest",
+        alt=alt_text("Residual change of each circuit", tests, report.title),
     )
     return Figure(
         svg,

@@ -1,6 +1,6 @@
 """Conversion of rows of tests.tsv to tables, rows of forest plots, and text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +55,7 @@ def forest_row(
     )
 
 
-def alt_text(start: str, rows: Sequence[Row]) -> str:
+def alt_text(start: str, rows: Sequence[Row], title: Callable[[str], str]) -> str:
     """Return the text alternative of a forest plot.
 
     Parameters
@@ -64,13 +64,17 @@ def alt_text(start: str, rows: Sequence[Row]) -> str:
         Content of the figure.
     rows : sequence of mapping
         Rows of tests.tsv.
+    title : callable
+        Function that returns the title of a term or circuit (`StudyReport.title`).
 
     Returns
     -------
     str
         The first estimates, and a reference to the table below the figure.
     """
-    named = [f"{row.get('term')} {wording.estimate_text(row)}" for row in rows[:_MAX_NAMED]]
+    named = [
+        f"{title(str(row.get('term')))} {wording.estimate_text(row)}" for row in rows[:_MAX_NAMED]
+    ]
     more = f"; and {len(rows) - _MAX_NAMED} more" if len(rows) > _MAX_NAMED else ""
     return f"{start}: {'; '.join(named)}{more}. The table below has all numbers."
 

@@ -27,6 +27,7 @@ from circuitshift.pipeline.reports.blocks import (
 from circuitshift.pipeline.reports.references import bibtex, cited, listed
 from circuitshift.pipeline.reports.study.content import StudyReport
 from circuitshift.pipeline.stats.bayes_factor import R_MEDIUM
+from circuitshift.pipeline.words import GLOBAL_TERMS
 
 __all__ = [
     "EDGE_WORDS",
@@ -231,10 +232,16 @@ def _arms_prose(design: Row) -> str:
     )
 
 
+def _titles(verdict: Row) -> dict[str, str]:
+    """Return the title of each primary circuit, by its name."""
+    rows = verdict.get("circuits") or {}
+    return {name: str(row.get("title") or name) for name, row in rows.items()}
+
+
 def _model(verdict: Row) -> str:
     design = verdict["design"]
-    terms = list(verdict.get("global") or {})
-    circuits = list(verdict.get("circuits") or {})
+    terms = [GLOBAL_TERMS.get(term, term) for term in verdict.get("global") or {}]
+    circuits = list(_titles(verdict).values())
     background = _BACKGROUND[design.get("background", "all")]
     if terms:
         model = (
@@ -267,7 +274,10 @@ def _heterogeneity(verdict: Row) -> str:
 
 def _inference(verdict: Row) -> str:
     design = verdict["design"]
-    directions = [f"{name} ({side})" for name, side in design.get("directions") or ()]
+    titles = _titles(verdict)
+    directions = [
+        f"{titles.get(name, name)} ({side})" for name, side in design.get("directions") or ()
+    ]
     sides = (
         f"Tests were two-sided, except for directions fixed in advance: {', '.join(directions)}."
         if directions
@@ -345,7 +355,7 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
             "Dependent variable",
             EDGE_WORDS.get(str(settings.get("estimator")), "").split(" (")[0],
         ),
-        ("Modelling", "Hypotheses stated as circuits", ", ".join(verdict.get("circuits") or {})),
+        ("Modelling", "Hypotheses stated as circuits", ", ".join(_titles(verdict).values())),
         ("Modelling", "Comparison of the arms", _arms(verdict)),
         ("Modelling", "Covariates", ", ".join(verdict.get("covariates") or ()) or "none"),
         ("Inference", "Test and correction", _method(of_circuits)),

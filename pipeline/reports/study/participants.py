@@ -378,7 +378,8 @@ def _reasons_to_check(report: StudyReport) -> Mapping[str, list[str]]:
             f"{wording.show(row.get('estimate'), 3)} to {wording.show(row.get('without'), 3)}"
         )
         reasons.setdefault(participant, []).append(
-            f"without this participant {row.get('term')} changes most, from {estimates}"
+            f"without this participant {report.title(str(row.get('term')))} changes most, from "
+            f"{estimates}"
         )
     for row in report.exclusions:
         if row.get("code") != NO_ROLE:

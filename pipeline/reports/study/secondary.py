@@ -50,7 +50,9 @@ def symptom_section(report: StudyReport) -> Iterator[Block | None]:
     if not score:
         return
     tests = _symptom_tests(report)
-    hits = [str(row.get("term")) for row in tests if wording.is_below(row, report.alpha)]
+    hits = [
+        report.title(str(row.get("term"))) for row in tests if wording.is_below(row, report.alpha)
+    ]
     result = (
         f"Change of {score} is associated with change of: {', '.join(hits)}."
         if hits
@@ -121,7 +123,7 @@ def symptom_figure(report: StudyReport) -> Figure | None:
             panels,
             across=f"change of {score}",
             key="symptom",
-            alt=alt_text(f"Change of connectivity against change of {score}", ranked),
+            alt=alt_text(f"Change of connectivity against change of {score}", ranked, report.title),
         ),
         "Each mark is a participant. For circuits, the residual change (beyond the global model) "
         "is shown, Fisher z. The tests below concern the slope within arms.",
@@ -222,7 +224,7 @@ def moderator_figure(report: StudyReport, name: str, *, key: str) -> Figure | No
             list(panels.items()),
             across=name,
             key=key,
-            alt=alt_text(f"Change of connectivity against {name}", ranked),
+            alt=alt_text(f"Change of connectivity against {name}", ranked, report.title),
             lines=True,
         ),
         f"Change of connectivity against {name}. Each mark is a participant. Lines are "

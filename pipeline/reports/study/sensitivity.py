@@ -186,19 +186,20 @@ def specification_figure(report: StudyReport) -> Figure | None:
             -abs(wording.number(r.get("statistic")) or 0),
         ),
     )[:_MAX_PANELS]
-    panels = []
+    panels, titles = [], []
     for row in clearest:
         found = specifications(report, row)
         if len(found) > 1:
-            title = report.short_title(str(row.get("term")), 18)
-            panels.append((title, str(row.get("unit") or ""), found))
+            titles.append(report.title(str(row.get("term"))))
+            short = report.short_title(str(row.get("term")), 18)
+            panels.append((short, str(row.get("unit") or ""), found))
     if not panels:
         return None
     numbers = "; ".join(
         f"{title}: {sum(s.hit for s in found)} of {len(found)} specifications below alpha, "
         f"estimates {wording.show(min(s.estimate for s in found))} to "
         f"{wording.show(max(s.estimate for s in found))}"
-        for title, _, found in panels
+        for title, (_, _, found) in zip(titles, panels, strict=True)
     )
     return Figure(
         figures.specification_curve(

@@ -148,7 +148,7 @@ def scale_figure(report: StudyReport) -> Figure | None:
     unclaimed = f" (the verdict does not claim: {', '.join(others)})" if others else ""
     return Figure(
         figures.one_scale(
-            groups, key="scale", alt=alt_text("Global terms and circuits", rows_drawn)
+            groups, key="scale", alt=alt_text("Global terms and circuits", rows_drawn, report.title)
         ),
         f"All results on one scale, in units of the smallest effect of interest "
         f"({'; '.join(bounds)}). Bars: 95 % confidence intervals; an arrow marks an interval that "

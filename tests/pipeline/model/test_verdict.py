@@ -172,7 +172,8 @@ def test_the_reason_gives_estimates_with_interval_and_corrected_p() -> None:
     dmn = estimate("specific", 0.01, 0.5, term="dmn", estimate=-0.2, ci_low=-0.3, ci_high=-0.1)
     assert verdict_of(shift, dmn, estimate("specific", 0.5, 0.5)).reason == (
         "global: shift +0.100 Fisher z (95 % CI 0.040 to 0.160, corrected p = 0.0012); "
-        "beyond the global model: dmn -0.200 Fisher z (95 % CI -0.300 to -0.100, "
+        "beyond the global model: dmn \N{MINUS SIGN}0.200 Fisher z "
+        "(95 % CI \N{MINUS SIGN}0.300 to \N{MINUS SIGN}0.100, "
         "corrected p = 0.0100)"
     )
 

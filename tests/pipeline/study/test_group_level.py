@@ -284,6 +284,28 @@ def test_the_design_is_inferred_from_measured_sessions_and_groups(study):
     assert (design.treated, design.control) == (("active",), ("sham",))
 
 
+def sentences(content):
+    """Return the texts of verdict.json that consist of several words."""
+    if isinstance(content, dict):
+        skipped = ("circuits_not_resolved", "made_from", "files")  # definitions and files by name
+        content = [part for key, part in content.items() if key not in skipped]
+    if isinstance(content, list):
+        return [text for part in content for text in sentences(part)]
+    return [content] if isinstance(content, str) and " " in content else []
+
+
+def test_sentences_of_the_verdict_contain_words_and_minus_signs(study):
+    found = run_group([study], stated(), settings=SETTINGS, out_dir=study.outputs)
+    content = tables.read_json(found.verdict)
+    texts = sentences(content)
+    assert any("global-signal amplitude" in text for text in texts)
+    assert "antagonism of default-mode and task-positive networks" in content["reason"]
+    keys = {"global_signal_removed", "acq_time"}  # to be written into files by the reader
+    for text in texts:
+        assert set(re.findall(r"\b\w+_\w+\b(?!\.)", text)) <= keys, text
+        assert not re.search(r"(^|[ (+])-\.?\d", text), text
+
+
 def test_every_key_of_the_verdict_is_documented(study):
     written = tables.read_json(
         run_group([study], stated(), settings=SETTINGS, out_dir=study.outputs).verdict

@@ -23,12 +23,38 @@ from circuitshift.pipeline.study.verdict_file import (
     edge_motion,
     global_signal_of,
     is_gsr,
+    with_titles,
 )
 
 
 def analysis(name):
     """Return an analysis that contains only a verdict."""
     return Analysis((), Verdict(name, "", "", (), Heterogeneity.unknown("")), None, None, None)
+
+
+def test_all_sentences_name_circuits_and_terms_by_words():
+    """Keys and tables keep the names."""
+    texts = {
+        "sentence": "dmn_tpn increased.",
+        "reason": "global: average_change -0.1",
+        "warnings": ["A warning on dmn_tpn."],
+        "notes": ["A note on dmn_tpn."],
+        "sensitivity": [{"strategy": "36p", "reason": "dmn_tpn -0.1"}],
+        "secondary": {"findings": ["A finding on dmn_tpn."], "best": "dmn_tpn"},
+        "not_claimed": ["dmn_tpn"],
+        "circuits": {"dmn_tpn": {"estimate": -0.1}},
+    }
+    found = with_titles(texts, {"dmn_tpn": "antagonism of networks"})
+    assert found == {
+        "sentence": "Antagonism of networks increased.",
+        "reason": "global: average change \N{MINUS SIGN}0.1",
+        "warnings": ["A warning on antagonism of networks."],
+        "notes": ["A note on antagonism of networks."],
+        "sensitivity": [{"strategy": "36p", "reason": "Antagonism of networks \N{MINUS SIGN}0.1"}],
+        "secondary": {"findings": ["A finding on antagonism of networks."], "best": "dmn_tpn"},
+        "not_claimed": ["dmn_tpn"],
+        "circuits": {"dmn_tpn": {"estimate": -0.1}},
+    }
 
 
 def test_strategies_with_global_signal_regression_are_recognised():

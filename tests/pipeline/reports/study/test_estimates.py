@@ -23,12 +23,12 @@ def test_an_interval_has_enough_decimals_to_resolve_it(estimate, low, high, text
 
 def test_the_text_alternative_of_a_figure_lists_twelve_estimates(estimate):
     rows = [estimate(f"c{k:02d}", "specific") for k in range(14)]
-    text = section.alt_text("Circuits", rows)
-    assert text.startswith("Circuits: c00 +0.02")
+    text = section.alt_text("Circuits", rows, "Title of {}".format)
+    assert text.startswith("Circuits: Title of c00 +0.02")
     assert "c11" in text
     assert "c12" not in text
     assert "; and 2 more. The table" in text
-    assert "more" not in section.alt_text("Circuits", rows[:12])
+    assert "more" not in section.alt_text("Circuits", rows[:12], str)
 
 
 def test_a_row_of_a_forest_plot_has_the_numbers_of_the_table(estimate):

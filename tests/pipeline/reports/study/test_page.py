@@ -1,6 +1,7 @@
 """The study report: the verdict first, then all sections."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,41 @@ def test_the_page_starts_with_the_verdict_and_has_all_sections(full_study, write
     assert "treated minus control" in page.text
     assert 'href="https://doi.org/10.1001/jamapsychiatry.2015.0071"' in page.source
     assert "could not be analysed" in page.text
+
+
+def with_terms(study, estimate):
+    """Add global terms with names of several words, and their secondary results."""
+    names = ("global_signal", "average_change", "proportional_change")
+    rows = [estimate(name, "global", -0.1, 0.3) for name in names]
+    terms = dict(study.verdict["global"]) | {
+        row["term"]: row | {"ruled_out": False} for row in rows
+    }
+    influence = [
+        {"participant_id": "sub-t1", "term": "average_change", "estimate": -0.1, "without": 0.1}
+    ]
+    return replace(
+        study,
+        verdict={**study.verdict, "global": terms},
+        tests=[*study.tests, *rows],
+        secondary={**study.secondary, "influence": influence},
+    )
+
+
+def test_texts_of_the_page_contain_words_and_minus_signs(full_study, estimate, write):
+    """Names of the tables occur in tables and as labels of figures only."""
+    study = with_terms(full_study(("dmn", "dmn_tpn"), hit="dmn_tpn"), estimate)
+    title = "Antagonism of networks"
+    study.verdict["circuits"]["dmn_tpn"]["title"] = title
+    page = write(study)
+    texts = re.findall(r"<(?:p|li|figcaption|dd|strong)\b[^>]*>([^<]+)", page.source)
+    texts += re.findall(r'aria-label="([^"]+)"', page.source)
+    assert sum("global-signal amplitude" in text for text in texts) > 2
+    assert sum(title in text for text in texts) > 2
+    for text in texts:
+        assert not re.search(r"[a-z]_[a-z]", text), text
+    assert "global-signal amplitude, average change, proportional change." in page.text
+    assert "without this participant average change changes most" in page.text
+    assert not re.findall(r"(?<![\w.)\]-])-\.?\d", page.text)
 
 
 @pytest.mark.parametrize(
