@@ -131,9 +131,13 @@ def _rows(data: SecondaryData, name: str, change: Floats) -> list[SecondaryRow]:
             "unit": term_unit(term, data.features),
             "estimate_without": without.estimate,
             "se_without": without.se,
+            "ci_low_without": without.ci_low,
+            "ci_high_without": without.ci_high,
             "p_without": without.p_corrected,
             "estimate_with": adjusted.estimate,
             "se_with": adjusted.se,
+            "ci_low_with": adjusted.ci_low,
+            "ci_high_with": adjusted.ci_high,
             "p_with": adjusted.p_corrected,
             "slope": slope_of.estimate,
             "slope_p": slope_of.p_corrected,
@@ -171,29 +175,41 @@ def _tests(
 
 
 def _finding(rows: list[SecondaryRow], alpha: float) -> str:
-    """Name the results that depend on a measure of arousal."""
+    """State the results without and with each measure, with intervals, and the associations.
 
-    def number(row: SecondaryRow, key: str) -> float:
-        value = row[key]
-        return float(value) if isinstance(value, int | float) else float("nan")
-
+    A p value that crosses the level does not show that two estimates differ, so that both are given
+    for all results that are significant without the covariate.
+    """
     parts = []
     for name in dict.fromkeys(str(row["measure"]) for row in rows):
         own = [row for row in rows if row["measure"] == name]
-        lost = [
-            str(row["term"])
+        both = [
+            f"{row['term']} {_estimate(row, 'without')} and {_estimate(row, 'with')} {row['unit']}"
             for row in own
-            if number(row, "p_without") <= alpha < number(row, "p_with")
+            if _number(row, "p_without") <= alpha
         ]
-        related = [str(row["term"]) for row in own if number(row, "slope_p") <= alpha]
+        related = [str(row["term"]) for row in own if _number(row, "slope_p") <= alpha]
         if related:
             parts.append(f"The change of {', '.join(related)} is associated with that of {name}.")
-        if lost:
+        if both:
             parts.append(
-                f"With the change of {name} as a covariate, {', '.join(lost)} is no longer "
-                "significant."
+                f"Changes without and with that of {name} as a covariate: {'; '.join(both)}."
             )
     return " ".join(parts)
+
+
+def _number(row: SecondaryRow, key: str) -> float:
+    value = row[key]
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _estimate(row: SecondaryRow, which: str) -> str:
+    """Format one of the two estimates of a row, with its interval."""
+    if not np.isfinite(_number(row, f"estimate_{which}")):
+        return "not available"
+    names = ("estimate", "ci_low", "ci_high")
+    value, low, high = (_number(row, f"{name}_{which}") for name in names)
+    return f"{value:+.3f} (95 % CI {low:.3f} to {high:.3f})"
 
 
 AROUSAL = SecondaryAnalysis(
@@ -213,9 +229,13 @@ AROUSAL = SecondaryAnalysis(
                 "unit": "Unit of the estimates",
                 "estimate_without": "Change without the covariate, in the same participants",
                 "se_without": "Its standard error",
+                "ci_low_without": "Lower limit of its 95 % confidence interval",
+                "ci_high_without": "Upper limit of its 95 % confidence interval",
                 "p_without": "Its permutation p, corrected over its kind",
                 "estimate_with": "Change with the covariate, at unchanged arousal",
                 "se_with": "Its standard error",
+                "ci_low_with": "Lower limit of its 95 % confidence interval",
+                "ci_high_with": "Upper limit of its 95 % confidence interval",
                 "p_with": "Its permutation p, corrected over its kind",
                 "slope": "Change of the term per unit of change of the measure, within arms",
                 "slope_p": "Its permutation p, corrected over its kind",

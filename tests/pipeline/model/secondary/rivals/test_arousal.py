@@ -54,6 +54,10 @@ def test_rows_equal_regressions(study_of, n_control):
     if not n_control:
         assert row["se_without"] == pytest.approx(without.bse[0])
         assert row["se_with"] == pytest.approx(adjusted.bse[0])
+        ends = row["ci_low_with"], row["ci_high_with"]
+        assert ends == pytest.approx(adjusted.conf_int()[0])
+        ends = row["ci_low_without"], row["ci_high_without"]
+        assert ends == pytest.approx(without.conf_int()[0])
 
 
 def test_a_change_that_follows_arousal_is_named(study_of):
@@ -69,7 +73,29 @@ def test_a_change_that_follows_arousal_is_named(study_of):
     assert row["measure_change_p"] < 0.05
     finding = with_and_without_arousal(data).finding
     assert "dmn is associated with that of pulse." in finding
-    assert "as a covariate, dmn is no longer significant" in finding
+    without, adjusted = (
+        f"{row[f'estimate_{w}']:+.3f} (95 % CI {row[f'ci_low_{w}']:.3f} to "
+        f"{row[f'ci_high_{w}']:.3f})"
+        for w in ("without", "with")
+    )
+    assert (
+        "Changes without and with that of pulse as a covariate: "
+        f"dmn {without} and {adjusted} Fisher z." in finding
+    )
+    assert "significant" not in finding
+
+
+def test_an_estimate_that_hardly_changes_is_given_with_and_without(study_of):
+    """The p value of a result with the covariate does not decide whether it is stated."""
+    data = study_of(n_control=0, n_treated=16, n_reference=0)
+    pulse = np.random.default_rng(3).normal(70, 5, (16, 2))
+    data = with_arousal(data, pulse=pulse)
+    specific = data.analysis.response.specific + np.array([0.3, 0])
+    response = replace(data.analysis.response, specific=specific)
+    data = replace(data, analysis=replace(data.analysis, response=response))
+    row = row_of(data)
+    assert max(row["p_without"], row["p_with"]) < 0.05
+    assert f"dmn {row['estimate_without']:+.3f} (" in with_and_without_arousal(data).finding
 
 
 def test_the_same_participants_are_compared(study_of):
