@@ -5,17 +5,18 @@ strength is noise, and the circuit is closer to the mean of the population at fo
 treatment. With the reliability rho of the measurement, mean X of the selected participants and mean
 mu of the population, the expected change is -(1 - rho) (X - mu) (Galton 1886; Davis 1976,
 American Journal of Epidemiology 104:493-498). With two randomised arms it is the same in both arms
-and cancels. With one arm it is part of the change, and sign flips do not account for it. Selection
-also restricts the range at baseline, so that participants vary less at baseline than at follow-up;
-the variances of the two visits are compared by the test of Pitman (1939, Biometrika 31:9-12) and
-Morgan (1939, Biometrika 31:13-19).
+and cancels. With one arm it is part of the change, and sign flips do not account for it. Arms that
+were not randomised can be selected differently, so that it does not cancel; they are examined one
+by one. Selection also restricts the range at baseline, so that participants vary less at baseline
+than at follow-up; the variances of the two visits are compared by the test of Pitman (1939,
+Biometrika 31:9-12) and Morgan (1939, Biometrika 31:13-19).
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.errors import DesignError
 from circuitshift.pipeline.model.secondary.record import (
     SecondaryAnalysis,
@@ -88,16 +89,29 @@ def selection_at_baseline(data: SecondaryData) -> SecondaryResult:
     Returns
     -------
     SecondaryResult
-        Table ``baseline_selection``. There is a finding only if the study has no control condition,
-        because selection has the same effect on both arms otherwise.
+        Table ``baseline_selection``. There is no finding for randomised arms and for crossovers,
+        because selection has the same effect on both arms or conditions.
     """
+    visits = data.visits
+    comparable = visits.controlled and (visits.treated is None or visits.randomised)
+    everyone = np.ones(len(visits.baseline), bool)
+    arms = {"all": everyone}
+    if visits.treated is not None and not visits.randomised:
+        arms = {"treated": visits.treated, "control": ~visits.treated}
+    rows = [row for arm, members in arms.items() for row in _rows(data, arm, members)]
+    finding = "" if comparable else _finding(rows, data.rules.alpha)
+    return SecondaryResult(tables={"baseline_selection": rows}, finding=finding)
+
+
+def _rows(data: SecondaryData, arm: str, members: Bools) -> list[SecondaryRow]:
+    """Return the rows of one arm."""
     visits, circuits = data.visits, data.circuits
-    before = circuit_means(visits.baseline, circuits)
-    after = circuit_means(visits.followup, circuits)
+    before = circuit_means(visits.baseline[members], circuits)
+    after = circuit_means(visits.followup[members], circuits)
     healthy = None
     if visits.reference is not None and len(visits.reference) >= 3:
         healthy = circuit_means(visits.reference, circuits)
-    icc, source = _reliabilities(data)
+    icc, source = _reliabilities(data, members)
     rows: list[SecondaryRow] = []
     for k, name in enumerate(circuits):
         variances = compare_variances(before[:, k], after[:, k])
@@ -108,6 +122,7 @@ def selection_at_baseline(data: SecondaryData) -> SecondaryResult:
         rows.append(
             {
                 "circuit": name,
+                "arm": arm,
                 "n": int((np.isfinite(before[:, k]) & np.isfinite(after[:, k])).sum()),
                 "baseline": _mean(before[:, k]),
                 "change": change,
@@ -119,8 +134,7 @@ def selection_at_baseline(data: SecondaryData) -> SecondaryResult:
                 "expected_regression": expected,
             }
         )
-    finding = "" if visits.controlled else _finding(rows, data.rules.alpha)
-    return SecondaryResult(tables={"baseline_selection": rows}, finding=finding)
+    return rows
 
 
 def _mean(values: Floats) -> float:
@@ -145,14 +159,16 @@ def _deviation(patients: Floats, healthy: Floats | None) -> dict[str, float]:
     return {"deviation": float(difference), "deviation_p": float(2 * stdtr(df, -t))}
 
 
-def _reliabilities(data: SecondaryData) -> tuple[list[float], str]:
+def _reliabilities(data: SecondaryData, members: Bools) -> tuple[list[float], str]:
     """Return the reliability of each circuit, from the reference group or from halves."""
     visits, circuits = data.visits, data.circuits
     if visits.reference is not None and visits.reference_again is not None:
         pair = visits.reference, visits.reference_again
         source = "two visits of the reference group"
     elif data.baseline_halves is not None:
-        pair, source = data.baseline_halves, "halves of the baseline, which are an upper limit"
+        first_half, second_half = data.baseline_halves
+        pair = first_half[members], second_half[members]
+        source = "halves of the baseline, which are an upper limit"
     else:
         return [_NAN] * len(circuits), ""
     first, second = (circuit_means(z, circuits) for z in pair)
@@ -168,13 +184,12 @@ def _reliabilities(data: SecondaryData) -> tuple[list[float], str]:
 
 
 def _finding(rows: list[SecondaryRow], alpha: float) -> str:
-    """Warn about signs of selection, corrected over the circuits (Bonferroni)."""
+    """Warn about signs of selection, corrected over the circuits and arms (Bonferroni)."""
     level = alpha / max(len(rows), 1)
+    has_arms = any(r["arm"] != "all" for r in rows)
     parts = []
     restricted = [
-        str(r["circuit"])
-        for r in rows
-        if _number(r["sd_ratio_p"]) <= level and _number(r["sd_ratio"]) < 1
+        _named(r) for r in rows if _number(r["sd_ratio_p"]) <= level and _number(r["sd_ratio"]) < 1
     ]
     if restricted:
         parts.append(
@@ -188,7 +203,7 @@ def _finding(rows: list[SecondaryRow], alpha: float) -> str:
     ]
     if towards:
         listed = ", ".join(
-            f"{r['circuit']} (change {_number(r['change']):+.3f}"
+            f"{_named(r)} (change {_number(r['change']):+.3f}"
             + (
                 f", {_number(r['expected_regression']):+.3f} expected from regression alone)"
                 if np.isfinite(_number(r["expected_regression"]))
@@ -201,13 +216,25 @@ def _finding(rows: list[SecondaryRow], alpha: float) -> str:
         )
     if not parts:
         return ""
+    because = (
+        "Participants were not assigned to the arms at random. If the arms were selected "
+        "differently on these circuits, their regression to the mean differs, which"
+        if has_arms
+        else "Without a control arm, regression to the mean"
+    )
     return " ".join(
         [
             *parts,
-            "Without a control arm, regression to the mean cannot be distinguished from an effect "
-            "of treatment if participants were selected on these circuits.",
+            f"{because} cannot be distinguished from an effect of treatment"
+            + ("." if has_arms else " if participants were selected on these circuits."),
         ]
     )
+
+
+def _named(row: SecondaryRow) -> str:
+    """Name the circuit of a row, and its arm if arms are examined one by one."""
+    of_arm = "" if row["arm"] == "all" else f" of the {row['arm']} participants"
+    return f"{row['circuit']}{of_arm}"
 
 
 def _number(value: object) -> float:
@@ -224,9 +251,10 @@ BASELINE_SELECTION = SecondaryAnalysis(
             caption="Signs of selection on each circuit at baseline",
             columns={
                 "circuit": "Circuit",
-                "n": "Participants with both visits",
+                "arm": "all; treated and control if arms were not randomised",
+                "n": "Participants of the arm with both visits",
                 "baseline": "Mean edge at baseline, Fisher z",
-                "change": "Mean change of all participants, Fisher z",
+                "change": "Mean change of these participants, Fisher z",
                 "sd_ratio": "Standard deviation between participants at baseline divided by that "
                 "at follow-up; below 1 after selection",
                 "sd_ratio_p": "Two-sided p of the comparison of both variances (Pitman-Morgan)",

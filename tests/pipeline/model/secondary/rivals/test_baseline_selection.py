@@ -80,6 +80,36 @@ def test_selected_participants_are_noticed_and_the_regression_is_expected(study_
     assert selection_at_baseline(unselected).finding == ""
 
 
+def test_signs_of_selection_are_stated_for_arms_that_were_not_randomised(study_of):
+    """Treated participants are the 40 strongest of 200; control participants are not selected."""
+    data = study_of(n_control=40, n_treated=40, n_reference=40)
+    rng = np.random.default_rng(1)
+    trait = rng.normal(0.4, 0.1, 200)
+    first, second = trait + rng.normal(0, 0.1, (2, 200))
+    chosen = np.argsort(first)[-40:]
+    other = rng.normal(0.4, 0.1, 40) + rng.normal(0, 0.1, (2, 40))
+    healthy, again = rng.normal(0.4, 0.1, 40) + rng.normal(0, 0.1, (2, 40))
+    treated = data.visits.treated
+    before, after = np.empty((2, 80))
+    before[treated], after[treated] = first[chosen], second[chosen]
+    before[~treated], after[~treated] = other
+    selected = with_circuit(data, before, after, healthy, again)
+    assert selection_at_baseline(selected).finding == ""  # randomised: it cancels
+    natural = replace(selected, visits=replace(selected.visits, randomised=False))
+    state = natural.rng.bit_generator.state
+    found = selection_at_baseline(natural)
+    assert natural.rng.bit_generator.state == state  # no other result can change
+    assert "vary less at baseline than at follow-up in dmn of the treated" in found.finding
+    assert "dmn of the control" not in found.finding
+    assert "not assigned to the arms at random" in found.finding
+    assert "Without a control arm" not in found.finding
+    rows = {r["arm"]: r for r in found.tables["baseline_selection"] if r["circuit"] == "dmn"}
+    assert set(rows) == {"treated", "control"}
+    assert {r["n"] for r in rows.values()} == {40}
+    assert rows["treated"]["change"] == pytest.approx((second - first)[chosen].mean())
+    assert rows["control"]["change"] == pytest.approx((other[1] - other[0]).mean())
+
+
 def test_reliability_comes_from_the_reference_group_or_from_halves(study_of):
     data = study_of()
     row = dmn(data)
