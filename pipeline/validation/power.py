@@ -34,7 +34,7 @@ __all__ = [
 
 
 #: Effects for which the power is always reported, in standard deviations of change.
-STANDARD_EFFECTS = {"power_d3": 0.3, "power_d4": 0.4, "power_d5": 0.5}
+STANDARD_EFFECTS = {"power_at_d_0.3": 0.3, "power_at_d_0.4": 0.4, "power_at_d_0.5": 0.5}
 
 #: Minutes per visit that the default noise of `EdgeSpec` corresponds to.
 STANDARD_MINUTES = 8.0

@@ -13,6 +13,7 @@ from circuitshift.pipeline.model.contrasts import Rules
 from circuitshift.pipeline.stats.detectable import power_beforehand
 from circuitshift.pipeline.validation.calibration import CalibrationRow
 from circuitshift.pipeline.validation.power import (
+    STANDARD_EFFECTS,
     PowerQuestion,
     PowerRow,
     _share_correct,
@@ -106,10 +107,12 @@ def test_impossible_questions_are_refused():
 def test_standard_power_is_that_of_the_formula(tmp_path):
     one, two = (standard_power([20, 60], arms, n_tests=4) for arms in (1, 2))
     assert [row["n"] for row in one] == [20, 60]
-    assert one[1]["power_d5"] == pytest.approx(power_beforehand(0.5, 60, n_tests=4))
+    assert one[1]["power_at_d_0.5"] == pytest.approx(power_beforehand(0.5, 60, n_tests=4))
     expected = power_beforehand(0.4, 20, 20, n_tests=4, correlation=0.5)
-    assert two[0]["power_d4"] == pytest.approx(expected)
+    assert two[0]["power_at_d_0.4"] == pytest.approx(expected)
+    effects = {name: float(name.removeprefix("power_at_d_")) for name in list(one[0])[1:]}
+    assert effects == STANDARD_EFFECTS  # the name states the effect
     rows = [PowerRow(n, 10, 0.1, 0.2, 0.3) for n in (20, 60)]
     table, _ = write_power(tmp_path, PowerQuestion(arms=2), rows)
-    written = tables.read_table(table).numbers("power_d4")
-    np.testing.assert_allclose(written, [row["power_d4"] for row in two], atol=1e-4)
+    written = tables.read_table(table).numbers("power_at_d_0.4")
+    np.testing.assert_allclose(written, [row["power_at_d_0.4"] for row in two], atol=1e-4)
