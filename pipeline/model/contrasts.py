@@ -154,6 +154,14 @@ class Visits:
                 f"covariates has {np.ndim(self.covariates)} dimensions; it needs one row per "
                 "participant and one column per covariate"
             )
+        if self.covariates is not None:
+            unknown = np.flatnonzero(~np.isfinite(self.covariates).any(axis=0)) + 1
+            if unknown.size:
+                columns = ", ".join(map(str, unknown.tolist()))
+                raise DesignError(
+                    f"covariates: column {columns} is missing for all participants; give its "
+                    "values, or omit it"
+                )
         if self.motion_mm is not None and not np.isfinite(self.motion_mm).all():
             raise DesignError(
                 "motion_mm is unknown for some participants; give it for all of them, or omit it"

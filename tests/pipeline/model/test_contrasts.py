@@ -178,6 +178,10 @@ def test_questions_of_each_design() -> None:
         ({"symptom": np.zeros(7)}, "symptom has 7 rows for 8 participants"),
         ({"factor": np.zeros(9, bool)}, "factor has 9 rows for 8 participants"),
         ({"motion_mm": np.r_[np.nan, np.arange(7.0)]}, "motion_mm is unknown for some"),
+        (
+            {"covariates": np.column_stack([np.arange(8.0), np.full(8, np.nan)])},
+            "covariates: column 2 is missing for all participants; give its values, or omit it",
+        ),
         ({"signal_quality": np.zeros((8, 4))}, r"one column per region, shape \(8, 3\)"),
     ],
 )
