@@ -390,6 +390,14 @@ class Rules:
         return primary, tuple(name for name in circuits if name not in primary)
 
 
+#: Groups with the smaller and the larger value of the column of interest, by name of the question.
+_GROUPS = {
+    "": ("control arm", "treated arm"),
+    "factor": ("group without the factor", "group with the factor"),
+    "interaction": ("group without both treatment and factor", "group with treatment and factor"),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """Define one coefficient of interest of a linear model over participants.
@@ -451,10 +459,11 @@ class Question:
         """
         interest = self.interest[participants]
         for value in np.unique(interest) if self._is_binary() else ():
-            if (interest == value).sum() < 2:
+            rows = np.flatnonzero(participants)[interest == value]
+            if len(rows) < 2:
                 raise DesignError(
-                    f"{self.what}: only {(interest == value).sum()} participant of one group has "
-                    "both visits; each arm needs at least two"
+                    f"{self.what}: only 1 participant of the {self._group_name(value)} (row "
+                    f"{rows[0] + 1}) has both visits; each arm needs at least two"
                 )
         if not self.flips and np.ptp(interest) == 0:
             raise DesignError(
@@ -470,6 +479,11 @@ class Question:
             flips=self.flips,
             weights=None if self.weights is None else self.weights[participants],
         )
+
+    def _group_name(self, value: float) -> str:
+        """Name the group of participants with a value of the column of interest."""
+        names = _GROUPS.get(self.name)
+        return names[int(value == 1)] if names else f"group with the value {value:g}"
 
     def _is_binary(self) -> bool:
         return not self.flips and np.unique(self.interest[self.asked]).size == 2

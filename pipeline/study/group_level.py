@@ -65,6 +65,7 @@ __all__ = [
     "run_group",
 ]
 
+_MAX_LISTED = 10  # participants that a message names
 _PARTIAL = {"global_signal": "its effect on partial correlations is not known"}
 
 
@@ -501,6 +502,25 @@ def _number(text: str) -> float:
     return np.nan if text == tables.NOT_AVAILABLE else float(text)
 
 
+def _check_arms(context: Context, cohort: pairing.Cohort) -> None:
+    """Refuse an arm of one participant, and name both, also the others of this arm."""
+    labels = dict(context.design.labels)
+    for arm in ("treated", "control") if cohort.treated is not None else ():
+        (first, *others) = [m.participant for m in cohort.pairs if m.role == arm]
+        if others:
+            continue
+        known = [m.participant for m in context.members if m.role == arm and m.participant != first]
+        listed = ", ".join(map(group_tables.participant_id_of, known[:_MAX_LISTED]))
+        listed += f" and {len(known) - _MAX_LISTED} more" if len(known) > _MAX_LISTED else ""
+        lacking = f"without both visits: {listed or 'no other participant of this arm'}"
+        raise DesignError(
+            f"only 1 participant of the {arm} arm{f' ({labels[arm]})' if arm in labels else ''} "
+            f"has both visits, {group_tables.participant_id_of(first)} ({lacking}); each arm needs "
+            "at least two. Check the participant reports for excluded sessions, or the groups of "
+            "the study file"
+        )
+
+
 def _fit(context: Context, strategy: str) -> Fitted:
     """Fit the complete model to the matrices of one strategy."""
     design, atlas = context.design, context.atlas
@@ -508,6 +528,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
     if design.harmonise:
         sessions = harmonised(sessions, context.measurements, context.members, design)
     cohort = pairing.assemble(sessions, context.members, design)
+    _check_arms(context, cohort)
     sessions = pairing.share_memory(sessions, cohort, design)
     global_signal = global_signal_of(strategy, context, (cohort.baseline, cohort.followup))
     visits = model.Visits(

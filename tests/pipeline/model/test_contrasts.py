@@ -194,7 +194,12 @@ def test_arrays_that_do_not_match_are_refused(more: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"treated": np.arange(8) < 1}, "each arm needs at least two"),
+        (
+            {"treated": np.arange(8) < 1},
+            r"only 1 participant of the treated arm \(row 1\) has both visits; each arm needs",
+        ),
+        ({"treated": np.arange(8) != 5}, r"of the control arm \(row 6\)"),
+        ({"symptom": np.r_[np.full(7, -3.0), 2]}, r"of the group with the value 2 \(row 8\)"),
         ({"treated": np.arange(8) < 4, "factor": np.arange(8) < 4}, "collinear"),
         ({"symptom": np.full(8, -3.0)}, "all participants have the same value"),
         ({"covariates": np.arange(16.0).reshape(8, 2)}, "collinear"),
@@ -205,6 +210,22 @@ def test_designs_that_are_not_identified_are_refused(more: dict, message: str) -
     questions = questions_of(Visits(z, z, THREE, **more))
     with pytest.raises(DesignError, match=message):
         [question.contrast(question.asked) for question in questions]
+
+
+@pytest.mark.parametrize(
+    ("factor", "name", "message"),
+    [
+        (np.arange(8) != 2, "factor", r"of the group without the factor \(row 3\)"),
+        (np.arange(8) == 5, "factor", r"of the group with the factor \(row 6\)"),
+        (np.arange(8) > 2, "interaction", r"with treatment and factor \(row 4\)"),
+    ],
+)
+def test_a_group_of_one_participant_is_named(factor, name: str, message: str) -> None:
+    z = np.zeros((8, 3))
+    questions = questions_of(Visits(z, z, THREE, treated=np.arange(8) < 4, factor=factor))
+    (question,) = (one for one in questions if one.name == name)
+    with pytest.raises(DesignError, match=message):
+        question.contrast(question.asked)
 
 
 def test_estimates_are_changes_at_unchanged_motion() -> None:

@@ -117,6 +117,18 @@ def test_arms_follow_the_groups(study):
     assert (row.n, row.n_control) == (5, 5)
 
 
+def test_an_arm_of_one_participant_is_named_with_the_participant(study):
+    others = ("04", "06", "08", "10")  # of the control arm
+    for label in others:
+        change_rows(study, label, lambda row: [] if row["session"] == "post" else [row])
+    with pytest.raises(DesignError) as caught:
+        fit(study, labels=(("control", "placebo"),))
+    assert (
+        "only 1 participant of the control arm (placebo) has both visits, sub-02 (without both "
+        "visits: sub-04, sub-06, sub-08, sub-10); each arm needs at least two"
+    ) in str(caught.value)
+
+
 def test_excluded_runs_do_not_enter_the_group(study):
     def exclude(row):
         if "run-2" in row["run"]:
