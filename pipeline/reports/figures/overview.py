@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 from circuitshift.pipeline.reports.figures.effects import ForestRow
 from circuitshift.pipeline.reports.figures.style import (
     ARM_LOOKS,
+    COMPACT,
     CONTROL,
     INK,
     MISSING,
@@ -21,6 +23,7 @@ from circuitshift.pipeline.reports.figures.style import (
     TREATED,
     WIDTH,
     canvas,
+    legend_columns,
     short_name,
     styled,
     to_svg,
@@ -48,35 +51,10 @@ def one_scale(groups: Sequence[tuple[str, Sequence[ForestRow]]], *, key: str, al
     str
         SVG.
     """
-    n_lines = sum(len(rows) + 1 for _, rows in groups)
-    figure = canvas(WIDTH, 1.1 + 0.27 * n_lines, (2.6, 1.95, 0.4, 0.6))
-    ax = figure.add_subplot()
     available = [row for _, rows in groups for row in rows if np.isfinite(row.estimate)]
     ends = [abs(v) / r.bound for r in available for v in (r.low, r.high) if np.isfinite(v)]
     reach = min(_MAX_MULTIPLE, 1.08 * max([*ends, 1.3]))
-    ax.axvspan(-1, 1, color=SOFT, alpha=0.2, linewidth=0)
-    for x in (-1, 0, 1):
-        ax.axvline(x, color=SOFT, linewidth=0.8, linestyle="-" if x == 0 else (0, (3, 2)))
-    across = ax.get_yaxis_transform()
-    y = 0
-    for title, rows in groups:
-        ax.text(-0.02, y, title, transform=across, ha="right", va="center", fontweight="bold")
-        for row in rows:
-            y += 1
-            name = _two_lines(row.name)
-            ax.text(
-                -0.02, y, name, transform=across, ha="right", va="center", fontsize=7,
-                linespacing=1.0,
-            )  # fmt: skip
-            ax.text(1.03, y, row.text, transform=across, va="center", fontsize=7.5)
-            _bar(ax, row, y, reach)
-        y += 1
-    ax.text(
-        1.03, 0, "estimate [95 % CI]  p", transform=across, fontsize=7.5, color=SOFT, va="center"
-    )
-    ax.set(xlim=(-reach, reach), ylim=(y - 0.4, -0.6), yticks=[])
-    ax.spines["left"].set_visible(False)
-    ax.set_xlabel("multiples of the smallest effect of interest")
+    headings, placed, depth = _positions(groups)
     handles = [
         Line2D([], [], color=TREATED, marker="o", linewidth=2, label="corrected p below alpha"),
         Line2D(
@@ -84,8 +62,48 @@ def one_scale(groups: Sequence[tuple[str, Sequence[ForestRow]]], *, key: str, al
         ),
         Line2D([], [], color=SOFT, linewidth=7, alpha=0.2, label="equivalence bounds"),
     ]
-    figure.legend(handles=handles, loc="upper left", ncols=3)
-    return to_svg(figure, key=key, alt=alt)
+    columns, n_rows = legend_columns([str(h.get_label()) for h in handles], COMPACT)
+    top = 0.15 + 0.18 * n_rows
+    figure = canvas(COMPACT, top + depth + 0.5, (0.15, 0.15, top, 0.5))
+    ax = figure.add_subplot()
+    across = ax.get_yaxis_transform()
+    small: dict[str, Any] = {"transform": across, "va": "top", "fontsize": 7.5}
+    for title, y in headings:
+        ax.text(0, y, title, transform=across, va="top", fontweight="bold")
+    ax.text(1, 0.02, "estimate [95 % CI]  p", ha="right", color=SOFT, **small)
+    for row, name, y, y_bar in placed:
+        ax.text(0, y, name, linespacing=1.0, **small)
+        ax.text(1, y, row.text, ha="right", **small)
+        zone = Rectangle((-1, y_bar - 0.09), 2, 0.18, color=SOFT, alpha=0.2, linewidth=0)
+        ax.add_patch(zone)
+        for x in (-1, 0, 1):
+            style = "-" if x == 0 else (0, (3, 2))
+            ax.vlines(x, y_bar - 0.09, y_bar + 0.09, color=SOFT, linewidth=0.8, linestyle=style)
+        _bar(ax, row, y_bar, reach)
+    ax.set(xlim=(-reach, reach), ylim=(depth, 0), yticks=[])
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel("multiples of the smallest effect of interest")
+    figure.legend(handles=handles, loc="upper left", ncols=columns)
+    return to_svg(figure, key=key, alt=alt, compact=True)
+
+
+_Placed = tuple[ForestRow, str, float, float]  # row, name, top of its text, middle of its bar
+
+
+def _positions(
+    groups: Sequence[tuple[str, Sequence[ForestRow]]],
+) -> tuple[list[tuple[str, float]], list[_Placed], float]:
+    """Place headings and rows below each other, the name of a row above its bar, in inches."""
+    headings, placed, y = [], [], 0.0
+    for title, rows in groups:
+        headings.append((title, y))
+        y += 0.24
+        for row in rows:
+            name = _two_lines(row.name)
+            text = 0.135 * (name.count("\n") + 1)
+            placed.append((row, name, y, y + text + 0.11))
+            y += text + 0.29
+    return headings, placed, y
 
 
 def _two_lines(name: str) -> str:
@@ -142,43 +160,49 @@ def flow(arms: Sequence[FlowArm], *, key: str, alt: str) -> str:
     str
         SVG.
     """
-    tall, gap, top = 0.42, 0.2, 0.3
-    n_steps = max(len(arm.steps) for arm in arms)
-    n_missing = max(len(arm.missing) for arm in arms)
-    foot = 0.3 + 0.17 * n_missing if n_missing else 0.05
+    each = COMPACT / max(2, len(arms))
+    wide = min(2.3, each - 0.12)
+    letters = int(wide * 72 / 4.4)  # of a line of text at the size below
+    steps = [[(fill(label, letters), n) for label, n in arm.steps] for arm in arms]
+    missing = [[fill(short_name(words, 60), letters) for words in arm.missing] for arm in arms]
+    n_lines = max(label.count("\n") + 1 for own in steps for label, _ in own)
+    tall, gap, top = 0.24 + 0.13 * n_lines, 0.2, 0.3
+    n_steps = max(len(own) for own in steps)
+    n_missing = max(sum(words.count("\n") + 1 for words in own) for own in missing)
+    foot = 0.3 + 0.14 * n_missing if n_missing else 0.05
     height = top + n_steps * (tall + gap) + foot
-    figure = Figure(figsize=(WIDTH, height))
+    figure = Figure(figsize=(COMPACT, height))
     ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(0, WIDTH), ylim=(height, 0))
+    ax.set(xlim=(0, COMPACT), ylim=(height, 0))
     ax.set_axis_off()
-    each = WIDTH / max(2, len(arms))
-    wide = min(2.3, each - 0.15)
     for k, arm in enumerate(arms):
         middle = (k + 0.5) * each
         colour = ARM_LOOKS.get(arm.name, (SOFT, "o"))[0]
         ax.text(middle, 0.17, arm.name, ha="center", va="center", fontweight="bold")
         y = top
-        for number, (label, n) in enumerate(arm.steps):
+        for number, (label, n) in enumerate(steps[k]):
             box = FancyBboxPatch(
                 (middle - wide / 2, y), wide, tall, boxstyle="round,pad=0,rounding_size=0.06",
                 facecolor=PAPER, edgecolor=colour, linewidth=1.4,
             )  # fmt: skip
             ax.add_patch(box)
-            ax.text(middle, y + tall / 2, f"{label}: {n}", ha="center", va="center", fontsize=8.5)
-            if number + 1 < len(arm.steps):
+            ax.text(middle, y + 0.07, label, ha="center", va="top", fontsize=7.5, linespacing=1.1)
+            ax.text(middle, y + tall - 0.12, str(n), ha="center", va="center", fontweight="bold")
+            if number + 1 < len(steps[k]):
                 arrow = FancyArrowPatch(
                     (middle, y + tall), (middle, y + tall + gap), arrowstyle="-|>",
                     mutation_scale=8, color=SOFT, linewidth=1, shrinkA=0, shrinkB=0,
                 )  # fmt: skip
                 ax.add_patch(arrow)
             y += tall + gap
-        for line, words in enumerate(arm.missing):
+        for line, words in enumerate(missing[k]):
             bold = "bold" if line == 0 else "normal"
             ax.text(
-                middle - wide / 2, y + 0.05 + 0.17 * line, short_name(words, 42), va="center",
-                fontsize=7.5, fontweight=bold, color=INK if line == 0 else SOFT,
+                middle - wide / 2, y, words, va="top", fontsize=7.5, linespacing=1.1,
+                fontweight=bold, color=INK if line == 0 else SOFT,
             )  # fmt: skip
-    return to_svg(figure, key=key, alt=alt)
+            y += 0.14 * (words.count("\n") + 1)
+    return to_svg(figure, key=key, alt=alt, compact=True)
 
 
 @styled
@@ -308,7 +332,7 @@ def specification_curve(
         above = figure.add_axes((place + 0.26 / WIDTH, (low + 0.12) / height, wide, upper / height))
         below = figure.add_axes((place + 0.26 / WIDTH, 0.08 / height, wide, (low - 0.1) / height))
         _curve(above, below, sorted(rows, key=lambda row: row.estimate), options)
-        above.set_title(short_name(title, 20), fontsize=8)
+        above.set_title(fill(short_name(title, 26), 13), fontsize=8, linespacing=1.0)
         if k == 0:
             above.set_ylabel(unit, fontsize=8)
             names = [short_name(f"{kind}: {chosen}", 34) for kind, chosen in options]

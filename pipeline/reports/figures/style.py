@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 __all__ = [
     "ARM_LOOKS",
+    "COMPACT",
     "CONTROL",
     "GRID",
     "INK",
@@ -84,6 +85,7 @@ _RC = {
     "ytick.labelsize": 8,
 }
 WIDTH = 7.4  # inches
+COMPACT = 4.9  # inches; figures that fit the screen of a telephone without scrolling
 _MAX_NAME = 34  # characters of a name in a figure; tables contain the complete names
 
 
@@ -111,7 +113,7 @@ def styled(draw: Callable[P, str]) -> Callable[P, str]:
     return inner
 
 
-def to_svg(figure: Figure, *, key: str, alt: str) -> str:
+def to_svg(figure: Figure, *, key: str, alt: str, compact: bool = False) -> str:
     """Convert a figure to SVG for an HTML page.
 
     Parameters
@@ -122,6 +124,8 @@ def to_svg(figure: Figure, *, key: str, alt: str) -> str:
         Prefix of ids, unique in the page.
     alt : str
         Text alternative for screen readers.
+    compact : bool
+        Whether the figure shrinks to any screen; others scroll sideways on small screens.
 
     Returns
     -------
@@ -142,7 +146,7 @@ def to_svg(figure: Figure, *, key: str, alt: str) -> str:
         svg = svg.replace(colour, f"var({variable})")
     width, height = figure.get_size_inches() * 72
     head = (
-        f'<svg class="plot" role="img" aria-label="{escape(_clean(alt))}" '
+        f'<svg class="plot{" compact" * compact}" role="img" aria-label="{escape(_clean(alt))}" '
         f'viewBox="0 0 {width:g} {height:g}">'
     )
     return head + svg[svg.index(">") + 1 :].strip()

@@ -85,7 +85,7 @@ def check(page: Page) -> None:
     assert levels.count(1) == 1
     assert levels[0] == 1
     assert all(b - a <= 1 for a, b in pairwise(levels))
-    plots = [attrs for attrs in page.all("svg") if attrs.get("class") == "plot"]
+    plots = [attrs for attrs in page.all("svg") if (attrs.get("class") or "").startswith("plot")]
     assert len(plots) == len(page.all("svg")) == len(page.all("figure"))
     assert len(plots) == page.source.count("<figcaption>")
     for attrs in plots:
