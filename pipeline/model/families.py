@@ -23,6 +23,10 @@ __all__ = ["MIN_PARTICIPANTS", "FamilyTest", "Labels", "Shared", "SharedNoise"]
 
 
 MIN_PARTICIPANTS = 4  # participants needed for a test
+_MOSTLY_SHARED = (
+    "much of the standard error is noise that all participants share, which is treated as known; "
+    "df exceeds the number of participants, and the interval can be too narrow"
+)
 _TOO_FEW = f"available at both visits in fewer than {MIN_PARTICIPANTS} participants"
 
 
@@ -218,6 +222,7 @@ class FamilyTest:
                     correction,
                     participants,
                     float(support[place]),
+                    float(plain[1][place]),
                     float(spread[place]),
                     adjusts=adjusts,
                     reason=reason,
@@ -279,9 +284,11 @@ class FamilyTest:
         )
 
     def _note(self, cell: "_Cell") -> str:
-        """Remark on missing values, and on an adjustment that was not possible."""
+        """Remark on missing values, degrees of freedom, and an adjustment that was not possible."""
         missing = int(self.question.asked.sum() - cell.participants.sum())
         notes = [f"missing in {missing} participant{'s' * (missing > 1)}"] if missing else []
+        if cell.plain_df > 2 * cell.participants.sum():
+            notes.append(_MOSTLY_SHARED)
         return "; ".join([*notes, *filter(None, [cell.reason])])
 
     def _method(self, cell: "_Cell", side: Side = "two-sided") -> str:
@@ -316,6 +323,7 @@ class _Cell:
     correction: float  # Bonferroni factor of the test
     participants: npt.NDArray[np.bool_]
     bf10: float  # of the estimate against 0, without the variance over blocks
+    plain_df: float  # degrees of freedom without the variance over blocks
     sd: float  # standard deviation between participants of one arm
     adjusts: bool  # for the baseline
     reason: str  # why an intended adjustment was not possible

@@ -129,7 +129,8 @@ _TEST_COLUMNS = {
     "ci_low": "Lower end of the 95 % confidence interval",
     "ci_high": "Upper end of the 95 % confidence interval",
     "se": "Standard error",
-    "df": "Degrees of freedom of the statistic",
+    "df": "Degrees of freedom of the statistic (Satterthwaite); not limited by the number of "
+    "participants, since variance over blocks and noise that all participants share are included",
     "statistic": "Welch t",
     "p": "Permutation p, uncorrected",
     "p_low": "Lower limit of the 95 % confidence interval of the p of all possible permutations",

@@ -15,7 +15,7 @@ from scipy import stats
 from circuitshift.pipeline.features import FeatureSpace
 from circuitshift.pipeline.model.analyse import Analysis, analyse
 from circuitshift.pipeline.model.contrasts import Rules, Visits, questions_of
-from circuitshift.pipeline.model.families import FamilyTest, Labels
+from circuitshift.pipeline.model.families import FamilyTest, Labels, Shared
 from circuitshift.pipeline.model.secondary.record import SecondaryData
 from circuitshift.pipeline.model.secondary.secondary import ANALYSES, secondary_analyses
 from circuitshift.pipeline.model.verdict import Estimate
@@ -135,6 +135,34 @@ def test_all_rows_are_complete(rows: dict) -> None:
         assert e.bf10 > 0
         assert e.n + e.n_control <= 18
         assert "permutation" in e.method
+
+
+class ConstantNoise:
+    """Shared noise that adds the same variance to each estimate."""
+
+    def __init__(self, variance: float) -> None:
+        self.variance = variance
+
+    def excess_variance(self, weights: np.ndarray) -> np.ndarray:
+        return np.full(2, self.variance * (np.abs(weights).sum() > 0))
+
+
+@pytest.mark.parametrize(("variance", "has_note"), [(0.0, False), (0.02, False), (1.0, True)])
+def test_more_degrees_of_freedom_than_participants_have_a_note(
+    variance: float, has_note: bool
+) -> None:
+    visits = visits_of(draw(1, n_treated=4, n_control=4), factor=None, symptom=None)
+    y = np.random.default_rng(2).normal(0, 1, (8, 2))
+    labels = Labels("f", ("a", "b"), ("a", "b"), ("", ""), (np.nan, np.nan))
+    (question,) = questions_of(visits)
+    question = replace(question, adjusts=False)
+    test = FamilyTest(question, RULES, np.random.default_rng(0))
+    plain = test.family(labels, y)
+    rows = test.family(labels, y, Shared(ConstantNoise(variance), np.arange(2)))
+    for row, without in zip(rows, plain, strict=True):
+        assert row.df == pytest.approx(without.df * (1 + variance / without.se**2) ** 2)
+        assert (row.df > 16) == has_note
+        assert ("df exceeds the number of participants" in row.note) == has_note
 
 
 def test_the_seed_determines_p_values(rows: dict) -> None:
