@@ -27,6 +27,8 @@ def test_the_first_figures_fit_small_screens():
         assert min(sizes) * 388 / width > 8
     style = (Path(page.__file__).parent / "templates/style.css").read_text()
     assert "svg.compact { min-width: 0;" in style
+    printed = style.partition("@media print { nav")[2]  # its rule follows that of all figures
+    assert re.search(r"svg\.plot \{[^}]*\} svg\.compact \{ max-width: 13cm", printed)
 
 
 def test_intervals_beyond_the_axis_end_in_an_arrow():
