@@ -27,7 +27,9 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
         allow_abbrev=False,
         description=(
             "Simulate a study (two arms and a reference group, two sessions, small images), run "
-            "the participant and group levels, and compare the verdict with the planted effect."
+            "the participant and group levels, and compare the verdict with the planted effect. "
+            "In groups smaller than the default, the effect is often not found, and the last line "
+            "is 'NOT correct'."
         ),
     )
     _add_simulation(demo)

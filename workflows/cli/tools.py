@@ -229,6 +229,12 @@ def demo(request: DemoRequest) -> int:
         f"\nplanted effect: {truth}; correct verdict: {' or '.join(expected)}; verdict: {verdict} "
         f"-> {'correct' if is_correct else 'NOT correct'} ({time.monotonic() - start:.0f} s)"
     )
+    if not is_correct and verdict == "undetermined":
+        notify(
+            "The planted effect was not found, as in many small studies: this line compares one "
+            "simulated study with its planted effect, and is no error of the program. Larger "
+            "groups (--n-treated, --n-control, --n-reference) have more power."
+        )
     example = min((root / "results").glob("sub-*.html"), default="none")
     notify(f"report of one participant: {example}")
     return status if is_correct else EXIT_FAILED

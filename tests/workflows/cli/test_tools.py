@@ -87,6 +87,7 @@ def demo_of(tmp_path, monkeypatch):
         ("global", (EXIT_OK, EXIT_OK), EXIT_OK),
         ("global", (EXIT_PARTIAL, EXIT_OK), EXIT_PARTIAL),
         ("circuit-specific", (EXIT_OK, EXIT_OK), EXIT_FAILED),
+        ("undetermined", (EXIT_OK, EXIT_OK), EXIT_FAILED),
     ],
 )
 def test_a_demo_succeeds_with_the_correct_verdict(
@@ -99,7 +100,10 @@ def test_a_demo_succeeds_with_the_correct_verdict(
     assert {request.execution.n_procs for request in requests} == {2}
     outcome = "correct" if verdict == "global" else "NOT correct"
     line = f"planted effect: shift; correct verdict: global; verdict: {verdict} -> {outcome} ("
-    assert line in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert line in printed
+    # a wrong verdict is not excused by the size of the study
+    assert ("Larger groups" in printed) == (verdict == "undetermined")
 
 
 def test_a_demo_reuses_its_study_and_refuses_other_options(demo_of, tmp_path, capsys):
