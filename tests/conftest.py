@@ -1,6 +1,8 @@
 """Fixtures for tests in all rooms, and settings that shorten a run of all tests."""
 
 import gc
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,42 @@ with pytest.MonkeyPatch.context() as _patch:
         _patch.setenv(_name, "1")
     import numpy  # noqa: F401
     import scipy.linalg  # noqa: F401
+
+TESTS = Path(__file__).parent
+#: Files with the longest tests, in descending order of the time that they take. Two processes
+#: start with these, so that neither waits for the other at the end.
+LONGEST = (
+    "pipeline/preproc/test_derivatives.py",
+    "workflows/cli/test_bids_app.py",
+    "browser/test_pages.py",
+    "workflows/cli/test_open_data.py",
+    "real/test_openneuro.py",
+    "real/test_semi_real.py",
+    "faults/test_inputs.py",
+    "faults/test_processes.py",
+    "pipeline/model/test_families.py",
+    "pipeline/preproc/test_anatomy.py",
+    "faults/test_outputs.py",
+    "pipeline/validation/test_calibration.py",
+    "workflows/cli/test_trial.py",
+    "pipeline/preproc/test_brain_mask.py",
+    "real/test_psilocybin.py",
+    "pipeline/validation/simulate/test_scenarios.py",
+    "pipeline/validation/simulate/test_raw_data_set.py",
+    "faults/test_odd_folders.py",
+)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Let the processes of pytest-xdist start with the longest files, then with the largest."""
+    absent = [name for name in LONGEST if not (TESTS / name).is_file()]
+    if absent:
+        raise pytest.UsageError(f"LONGEST in tests/conftest.py names absent files: {absent}")
+    if not hasattr(config, "workerinput"):
+        return
+    position = {TESTS / name: number for number, name in enumerate(LONGEST)}
+    n_tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (position.get(item.path, len(LONGEST)), -n_tests[item.path]))
 
 
 def pytest_collection_finish():
