@@ -1,7 +1,10 @@
 """Fixtures for tests in all rooms, and settings that shorten a run of all tests."""
 
 import gc
+import inspect
 from collections import Counter
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,9 @@ LONGEST = (
     "faults/test_odd_folders.py",
 )
 
+#: How often `few_figures` draws each kind of figure.
+N_DRAWN = 4
+
 
 def pytest_collection_modifyitems(config, items):
     """Let the processes of pytest-xdist start with the longest files, then with the largest."""
@@ -62,6 +68,32 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@contextmanager
+def _empty_figures():
+    from matplotlib.figure import Figure
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda _, file, **__: file.write("<svg></svg>"))
+        yield
+
+
+@contextmanager
+def _few_figures():
+    from circuitshift.pipeline.reports import figures
+
+    n_drawn = Counter()
+
+    def draw(function, *args, **kwargs):
+        n_drawn[function] += 1
+        return function(*args, **kwargs) if n_drawn[function] <= N_DRAWN else "<svg></svg>"
+
+    with _empty_figures(), pytest.MonkeyPatch.context() as patch:
+        for name, function in vars(figures).items():
+            if inspect.isfunction(function) and hasattr(function, "__wrapped__"):  # `style.styled`
+                patch.setattr(figures, name, partial(draw, function))
+        yield
+
+
 @pytest.fixture(scope="module")
 def empty_figures():
     """Draw the figures of reports, but write empty ones: half of the time of a report.
@@ -69,8 +101,23 @@ def empty_figures():
     For tests of a module that do not read figures. It affects this process only, that is, commands
     that are called with ``--nprocs 1``.
     """
-    from matplotlib.figure import Figure
+    with _empty_figures():
+        yield
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda _, file, **__: file.write("<svg></svg>"))
+
+@pytest.fixture
+def few_figures():
+    """Draw each kind of figure for the first participants only; write empty figures.
+
+    For data sets with many participants, in tests that do not read figures. As `empty_figures`, it
+    affects this process only.
+    """
+    with _few_figures():
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_figures_of_module():
+    """Do as `few_figures` for all tests of a module together."""
+    with _few_figures():
         yield

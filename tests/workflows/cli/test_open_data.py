@@ -20,7 +20,7 @@ def run(*words):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("empty_figures")
+@pytest.mark.usefixtures("few_figures")
 @pytest.mark.parametrize(
     ("name", "every", "available", "arms"),
     [
