@@ -95,7 +95,7 @@ def test_all_29_patients_of_a_trial_with_the_controls_of_another_data_set(tmp_pa
         "control": 13,
         "reference": 21,
         "baseline_only": 2,
-        "known": 29 + 72,
+        "listed": 29 + 72,
     }
     assert content["design"]["covariates"] == ["age", "gender: m"]
     excluded = tables.read_table(out / "group/exclusions.tsv")
