@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# tests/conftest.py sorts the files, and tests of one file share their fixtures
+PARALLEL := -n 2 --dist loadscope --no-loadscope-reorder
 DEMO_DIR ?= demo
 TRUTH ?= specific
 RAW ?=
@@ -32,14 +34,14 @@ demo: $(VENV)/.raw
 endif
 
 test: lint  ## run linter, type checks, import contracts and the tests not marked slow
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m 'not slow and not slurm and not image'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'not slow and not slurm and not image'
 
 slow-test: $(VENV)/.test  ## run the tests marked slow (more than about ten seconds)
-	$(BIN)/python -m pytest -n 2 --dist loadscope -m 'slow and not slurm and not image'
+	$(BIN)/python -m pytest $(PARALLEL) -m 'slow and not slurm and not image'
 
 coverage: $(VENV)/.test  ## run all tests and print the coverage of each room
 	mkdir -p build/coverage
-	$(BIN)/python -m pytest -n 2 --dist loadscope --cov --cov-config=pyproject.toml --cov-report=json
+	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-config=pyproject.toml --cov-report=json
 	$(BIN)/python tests/coverage_by_room.py
 
 mutation-test: $(VENV)/.test  ## put known errors into a copy of the code; each must make a test fail

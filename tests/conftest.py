@@ -1,6 +1,97 @@
-"""Fixtures for tests in all rooms."""
+"""Fixtures for tests in all rooms, and settings that shorten a run of all tests."""
+
+import gc
+import inspect
+from collections import Counter
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 import pytest
+
+with pytest.MonkeyPatch.context() as _patch:
+    # The command limits these libraries to one thread before it loads them. Tests that call it in
+    # their own process must do the same, or two processes of pytest compete with four threads.
+    # The variables are restored, so that commands in other processes still set them themselves.
+    for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        _patch.setenv(_name, "1")
+    import numpy  # noqa: F401
+    import scipy.linalg  # noqa: F401
+
+TESTS = Path(__file__).parent
+#: Files with the longest tests, in descending order of the time that they take. Two processes
+#: start with these, so that neither waits for the other at the end.
+LONGEST = (
+    "pipeline/preproc/test_derivatives.py",
+    "workflows/cli/test_bids_app.py",
+    "browser/test_pages.py",
+    "workflows/cli/test_open_data.py",
+    "real/test_openneuro.py",
+    "real/test_semi_real.py",
+    "faults/test_inputs.py",
+    "faults/test_processes.py",
+    "pipeline/model/test_families.py",
+    "pipeline/preproc/test_anatomy.py",
+    "faults/test_outputs.py",
+    "pipeline/validation/test_calibration.py",
+    "workflows/cli/test_trial.py",
+    "pipeline/preproc/test_brain_mask.py",
+    "real/test_psilocybin.py",
+    "pipeline/validation/simulate/test_scenarios.py",
+    "pipeline/validation/simulate/test_raw_data_set.py",
+    "faults/test_odd_folders.py",
+)
+
+#: How often `few_figures` draws each kind of figure.
+N_DRAWN = 4
+
+
+def pytest_collection_modifyitems(config, items):
+    """Let the processes of pytest-xdist start with the longest files, then with the largest."""
+    absent = [name for name in LONGEST if not (TESTS / name).is_file()]
+    if absent:
+        raise pytest.UsageError(f"LONGEST in tests/conftest.py names absent files: {absent}")
+    if not hasattr(config, "workerinput"):
+        return
+    position = {TESTS / name: number for number, name in enumerate(LONGEST)}
+    n_tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: (position.get(item.path, len(LONGEST)), -n_tests[item.path]))
+
+
+def pytest_collection_finish():
+    """Exempt what was collected from garbage collection, which would visit it again and again.
+
+    Nipype collects garbage each time it looks for completed steps, which takes a third of a second
+    in a process that has collected all tests.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+@contextmanager
+def _empty_figures():
+    from matplotlib.figure import Figure
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", lambda _, file, **__: file.write("<svg></svg>"))
+        yield
+
+
+@contextmanager
+def _few_figures():
+    from circuitshift.pipeline.reports import figures
+
+    n_drawn = Counter()
+
+    def draw(function, *args, **kwargs):
+        n_drawn[function] += 1
+        return function(*args, **kwargs) if n_drawn[function] <= N_DRAWN else "<svg></svg>"
+
+    with _empty_figures(), pytest.MonkeyPatch.context() as patch:
+        for name, function in vars(figures).items():
+            if inspect.isfunction(function) and hasattr(function, "__wrapped__"):  # `style.styled`
+                patch.setattr(figures, name, partial(draw, function))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -10,8 +101,23 @@ def empty_figures():
     For tests of a module that do not read figures. It affects this process only, that is, commands
     that are called with ``--nprocs 1``.
     """
-    from matplotlib.figure import Figure
+    with _empty_figures():
+        yield
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", lambda _, file, **__: file.write("<svg></svg>"))
+
+@pytest.fixture
+def few_figures():
+    """Draw each kind of figure for the first participants only; write empty figures.
+
+    For data sets with many participants, in tests that do not read figures. As `empty_figures`, it
+    affects this process only.
+    """
+    with _few_figures():
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_figures_of_module():
+    """Do as `few_figures` for all tests of a module together."""
+    with _few_figures():
         yield

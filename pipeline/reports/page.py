@@ -7,8 +7,9 @@ prevents the browser from loading any.
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.reports.blocks import ShownSection
 from circuitshift.pipeline.reports.references import DOI
 from circuitshift.pipeline.words import with_minus_signs
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 __all__ = ["Row", "in_time", "nan_mean", "render", "visit"]
 
@@ -49,6 +53,17 @@ def render(
     str
         HTML text, which is identical for identical sections.
     """
+    text = (
+        _environment()
+        .get_template("page.html")
+        .render(sections=list(sections), title=title, heading=heading or title, style=style)
+    )
+    return _CONTROL.sub(" ", text)
+
+
+@cache  # compiling the templates takes longer than converting a page
+def _environment() -> "Environment":
+    """Return the environment of the templates, with the filters that they use."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - see imports
     from markupsafe import Markup, escape  # noqa: PLC0415 - comes with jinja2
 
@@ -73,10 +88,7 @@ def render(
         "data": as_data,
         "svg": Markup,  # figures escape their own text
     }
-    text = environment.get_template("page.html").render(
-        sections=list(sections), title=title, heading=heading or title, style=style
-    )
-    return _CONTROL.sub(" ", text)
+    return environment
 
 
 def visit(session: str) -> str:

@@ -52,7 +52,7 @@ __all__ = [
 
 #: Version of the keys of verdict.json (docs/verdict-json.md). The first number changes when a key
 #: is removed or changes its meaning, the second when keys are added.
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "3.0"
 _QUESTIONS = ("factor", "interaction", "symptom")  # names of `model.contrasts.questions_of`
 
 
@@ -350,7 +350,7 @@ def verdict_content(
             "control": roles.count("control"),
             "reference": len(cohort.healthy),
             "baseline_only": len(cohort.lone),
-            "known": len(context.members),
+            "listed": len(context.members),
         },
         "deviation": asdict(deviation),
         "heterogeneity": asdict(verdict.heterogeneity),
@@ -373,7 +373,7 @@ def verdict_content(
             *cohort.covariate_names,
             *["change in mean framewise displacement"] * (cohort.motion_mm is not None),
         ],
-        "science": asdict(settings),
+        "settings": asdict(settings),
         "settings_hash": settings.digest(),
         "design": asdict(context.design),
         "atlas": context.atlas.name,
@@ -440,7 +440,7 @@ def _exclusion_by_arm(members: Sequence[pairing.Member], cohort: pairing.Cohort)
             n_used = len(used & set(of_arm))
             counts[arm] = (n_used, len(of_arm) - n_used)
     p = compare_exclusion(counts) if len(counts) == 2 else None
-    return {"analysed_and_lost": counts, "p": p}
+    return {"analysed_and_excluded": counts, "p": p}
 
 
 def _flow(context: Context, cohort: pairing.Cohort) -> dict[str, dict[str, int]]:
@@ -452,7 +452,7 @@ def _flow(context: Context, cohort: pairing.Cohort) -> dict[str, dict[str, int]]
         of_arm = {m.participant for m in context.members if m.role == arm}
         if of_arm:
             counts = (of_arm, of_arm & measured, of_arm & used)
-            names = ("known", "measured", "analysed")
+            names = ("listed", "measured", "analysed")
             out[arm] = {n: len(c) for n, c in zip(names, counts, strict=True)}
     return out
 

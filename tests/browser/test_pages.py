@@ -267,9 +267,9 @@ def test_the_methods_text_follows_from_the_recorded_settings(study):
         "background": "matched", "sesoi_z": 0.17, "alpha": 0.01, "n_permutations": 77,
         "directions": [["dmn", "decrease"]], "weighted": True,
     }  # fmt: skip
-    settings = content["science"] | {"estimator": "partial", "min_minutes": 3.5}
+    settings = content["settings"] | {"estimator": "partial", "min_minutes": 3.5}
     for strategy, found in load_strategies().items():
-        other = content | {"design": design, "science": settings, "strategy": strategy}
+        other = content | {"design": design, "settings": settings, "strategy": strategy}
         changed = " ".join(methods_group(other, atlas).text.split())
         assert " ".join(found.prose.split()) in changed
         for words in (

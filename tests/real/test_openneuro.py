@@ -54,7 +54,7 @@ def run(*words):
     return ended.value.code
 
 
-@pytest.mark.usefixtures("empty_figures")
+@pytest.mark.usefixtures("few_figures")
 def test_all_29_patients_of_a_trial_with_the_controls_of_another_data_set(tmp_path, capsys):
     trial = rebuild(tmp_path, "ds003007")
     participants = tables.read_table(RAW / "ds002748/participants.tsv")
@@ -78,7 +78,7 @@ def test_all_29_patients_of_a_trial_with_the_controls_of_another_data_set(tmp_pa
     recipe = tmp_path / "ds003007.toml"
     recipe.write_text((RECIPES / recipe.name).read_text())
     study = (RECIPES / "ds003007.study.toml").read_text()
-    recipe.with_suffix(".study.toml").write_text(study + "[tests]\nn_permutations = 200\n")
+    recipe.with_suffix(".study.toml").write_text(study + "[tests]\nn_permutations = 100\n")
     words = ("--data", tmp_path, "-w", tmp_path / "work", "--nprocs", 1)
     out = tmp_path / "out/results"
     assert run("validate", recipe, out.parent, *words) == EXIT_PARTIAL
@@ -95,7 +95,7 @@ def test_all_29_patients_of_a_trial_with_the_controls_of_another_data_set(tmp_pa
         "control": 13,
         "reference": 21,
         "baseline_only": 2,
-        "known": 29 + 72,
+        "listed": 29 + 72,
     }
     assert content["design"]["covariates"] == ["age", "gender: m"]
     excluded = tables.read_table(out / "group/exclusions.tsv")

@@ -34,6 +34,7 @@ DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "psilocy
 pytestmark = [
     pytest.mark.skipif(not DATA.is_dir(), reason="the published series are not available"),
     pytest.mark.slow,
+    pytest.mark.usefixtures("few_figures_of_module"),
 ]
 N_REGIONS = 90
 EDGES = np.triu_indices(N_REGIONS, 1)
@@ -103,8 +104,8 @@ def from_images(root, series, spec, study, *flags):
     write_painted(root / "bids", series, spec=spec, rng=np.random.default_rng(20260101))
     (root / "study.toml").write_text(study)
     out = root / "out"
-    common = ("-w", root / "work", "--atlas", atlas, *flags)
-    assert run(root / "bids", out, "participant", "--nprocs", 2, *common) == EXIT_OK
+    common = ("-w", root / "work", "--atlas", atlas, "--nprocs", 1, *flags)
+    assert run(root / "bids", out, "participant", *common) == EXIT_OK
     words = ("group", "--study", root / "study.toml")
     assert run(root / "bids", out, *words, *common) == EXIT_OK
     return out

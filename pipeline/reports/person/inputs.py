@@ -333,7 +333,7 @@ def _provenance(rows: Sequence[_Row], settings: AnalysisSettings, out_dir: Path)
     record = command_record(study_root(out_dir)[0])
     if record.exists():
         out["command"] = str(tables.read_json(record)["command"])
-    out |= {"seed": seed_of(out_dir), "science hash": settings.digest()}
+    out |= {"seed": seed_of(out_dir), "settings hash": settings.digest()}
     if settings.needs_visits:
         out["runs"] = combining_prose(settings)
     if rows:

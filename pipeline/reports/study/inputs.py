@@ -56,7 +56,7 @@ def report_group(out_dir: Path, verdict: Path | None = None, *, again: bool = Fa
     Raises
     ------
     InputError
-        If the group level has not been run.
+        If the group level has not been run, or only by an earlier version.
     """
     folder = out_dir / "group"
     path = verdict or folder / "verdict.json"
@@ -69,6 +69,11 @@ def report_group(out_dir: Path, verdict: Path | None = None, *, again: bool = Fa
     if not again and is_written and key.encode() in target.read_bytes():
         return ReportFile(target)
     content = tables.read_json(path) | {"inputs_hash": key}
+    if "settings" not in content:
+        raise InputError(
+            f"{path} was written by an earlier version of circuitshift, with other keys; "
+            "run the group level again"
+        )
     participants = _rows(folder / "circuits.tsv")
     exclusions = _rows(folder / "exclusions.tsv")
     atlas = read_atlas(out_dir, str(content["atlas"]))

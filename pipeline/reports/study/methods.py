@@ -138,7 +138,7 @@ def _provenance(verdict: Row) -> list[tuple[str, str]]:
     ):
         if key in verdict:
             out.append((key.replace("_", " "), wording.cell(verdict[key])))
-    for part in ("design", "science"):
+    for part in ("design", "settings"):
         for name, value in (verdict.get(part) or {}).items():
             words = _UNSTATED.get(name, "") if part == "design" and not value else ""
             out.append((f"{part}: {name}", words or wording.cell(value)))
@@ -175,7 +175,7 @@ def methods_group(verdict: Row, atlas: Atlas) -> StudyMethods:
 
 
 def _measured(verdict: Row, atlas: Atlas) -> str:
-    settings = AnalysisSettings.from_record(verdict["science"])
+    settings = AnalysisSettings.from_record(verdict["settings"])
     strategy = str(verdict["strategy"])
     source = f" ({atlas.reference})" if atlas.reference else ""
     rules = (
@@ -320,10 +320,10 @@ def checklist(verdict: Row, tests: Sequence[Row]) -> list[tuple[str, str, str]]:
     Nichols 2017, doi:10.1038/nn.4500.
     """
     n, design = verdict.get("n") or {}, verdict.get("design") or {}
-    settings = verdict.get("science") or {}
+    settings = verdict.get("settings") or {}
     is_as_given = verdict.get("strategy") == AS_GIVEN
     counts = ", ".join(f"{n[k]} {k}" for k in ("treated", "control", "reference") if n.get(k))
-    missing = (verdict.get("exclusion_by_arm") or {}).get("analysed_and_lost") or {}
+    missing = (verdict.get("exclusion_by_arm") or {}).get("analysed_and_excluded") or {}
     qcfc = (verdict.get("quality") or {}).get("qcfc_median_abs_r")
     plan = verdict.get("plan") or {}
     versions = verdict.get("versions") or {}

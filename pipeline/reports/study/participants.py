@@ -104,7 +104,7 @@ def flow_figure(report: StudyReport) -> Figure | None:
 def _flow_arm(report: StudyReport, arm: str, counts: Row) -> "FlowArm":
     from circuitshift.pipeline.reports import figures  # noqa: PLC0415
 
-    steps = [("Enrolled", int(counts.get("known", 0)))]
+    steps = [("Enrolled", int(counts.get("listed", 0)))]
     steps.append(("Measured at least once", int(counts.get("measured", 0))))
     for session in report.visits:
         participants = {
@@ -129,7 +129,7 @@ def _flow_arm(report: StudyReport, arm: str, counts: Row) -> "FlowArm":
 def _flow_table(report: StudyReport) -> PageTable:
     flow = report.verdict.get("flow") or {}
     rows = [
-        (arm, *(str(flow[arm].get(k, 0)) for k in ("known", "measured", "analysed")))
+        (arm, *(str(flow[arm].get(k, 0)) for k in ("listed", "measured", "analysed")))
         for arm in (*ARMS, "none")
         if arm in flow
     ]

@@ -1,12 +1,13 @@
 """Anatomy: masks, and the common space of the T1-weighted images of a participant."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from circuitshift.pipeline.io.images import Image, axis_codes
-from circuitshift.pipeline.preproc import transforms
+from circuitshift.pipeline.preproc import anatomy, registration, transforms
 from circuitshift.pipeline.preproc.anatomy import (
     _common_grid,
     _reconcile_masks,
@@ -61,7 +62,18 @@ def test_the_common_grid_covers_all_fields_of_view() -> None:
 
 
 @pytest.mark.slow
-def test_sessions_meet_in_the_middle_whatever_their_order(head: Head, spec: HeadSpec) -> None:
+def test_sessions_meet_in_the_middle_whatever_their_order(
+    head: Head,
+    spec: HeadSpec,
+    remembered: Callable[[Callable], Callable],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module, name in (
+        (registration, "bias_corrected"),
+        (registration, "rigid_to"),
+        (anatomy, "brain_mask"),
+    ):
+        monkeypatch.setattr(module, name, remembered(getattr(module, name)))
     rng = np.random.default_rng(8)
     coarse = replace(spec, t1w_mm=3.0)
     centre = np.array([0.0, -18.0, 8.0])

@@ -5,8 +5,6 @@ simulated change and by effects of the head's position in the scanner, which mus
 result must not depend on the order of the sessions.
 """
 
-import copy
-import hashlib
 import json
 import re
 import subprocess
@@ -149,27 +147,8 @@ PURE = (
 )
 
 
-def remembered(function: Callable) -> Callable:
-    """Compute a function once for each content of its arguments."""
-    results: dict[str, object] = {}
-
-    def once(*values: object, **more: object) -> object:
-        digest = hashlib.sha256(repr(sorted(more.items())).encode())
-        for value in values:
-            parts = (value.data, value.affine) if isinstance(value, Image) else (value,)
-            for part in map(np.asarray, parts):
-                digest.update(f"{part.shape} {part.dtype}".encode())
-                digest.update(part.tobytes())
-        key = digest.hexdigest()
-        if key not in results:
-            results[key] = function(*values, **more)
-        return copy.deepcopy(results[key])
-
-    return once
-
-
 @pytest.fixture(scope="module")
-def _once() -> Iterator[None]:
+def _once(remembered: Callable[[Callable], Callable]) -> Iterator[None]:
     """Repeat no registration of images that are equal to the byte, in the runs in this process."""
     with pytest.MonkeyPatch.context() as patch:
         for module, name in PURE:

@@ -234,8 +234,8 @@ def _full_study(circuits=("dmn", "tpn"), *, arms=("treated", "control", "referen
         "seed": 7,
         "versions": {"circuitshift": "0.1.0"},
         "sensitivity": [{"strategy": "24p+gsr", "verdict": None, "reason": "too few participants"}],
-        "exclusion_by_arm": {"analysed_and_lost": {"treated": [4, 1]}, "p": None},
-        "flow": {arm: {"known": 5, "measured": 5, "analysed": 4} for arm in arms},
+        "exclusion_by_arm": {"analysed_and_excluded": {"treated": [4, 1]}, "p": None},
+        "flow": {arm: {"listed": 5, "measured": 5, "analysed": 4} for arm in arms},
         "plan": {"frozen": False, "sentence": "No plan was frozen before the data were read."},
         "secondary": {"findings": ["The model 'specific' predicts best."]},
     }

@@ -106,7 +106,7 @@ def cohort_of(sites=("", "", "", "")):
 
 def test_excluded_participants_are_counted_by_arm():
     found = _exclusion_by_arm(MEMBERS, cohort_of())
-    assert found["analysed_and_lost"] == {"treated": (1, 1), "control": (1, 0)}
+    assert found["analysed_and_excluded"] == {"treated": (1, 1), "control": (1, 0)}
     assert found["p"] == pytest.approx(1.0)  # all tables with these margins are equally likely
 
 
@@ -115,9 +115,9 @@ def test_the_flow_counts_listed_measured_and_analysed_participants():
     rows = [{"person": label, "status": status} for label, status in statuses.items()]
     context = SimpleNamespace(measurements=SimpleNamespace(rows=rows), members=MEMBERS)
     assert _flow(context, cohort_of()) == {
-        "treated": {"known": 2, "measured": 1, "analysed": 1},
-        "control": {"known": 1, "measured": 1, "analysed": 1},
-        "reference": {"known": 1, "measured": 1, "analysed": 1},
+        "treated": {"listed": 2, "measured": 1, "analysed": 1},
+        "control": {"listed": 1, "measured": 1, "analysed": 1},
+        "reference": {"listed": 1, "measured": 1, "analysed": 1},
     }
 
 

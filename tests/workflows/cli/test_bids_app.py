@@ -202,7 +202,7 @@ def test_the_verdict_describes_the_analysis(study):
         "control": 4,
         "reference": 5,
         "baseline_only": 2,
-        "known": 15,
+        "listed": 15,
     }
     assert content["design"]["treated"] == ["treatment"] or content["design"]["treated"]
     assert content["design"]["n_permutations"] == 100

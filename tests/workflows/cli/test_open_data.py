@@ -20,7 +20,7 @@ def run(*words):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("empty_figures")
+@pytest.mark.usefixtures("few_figures")
 @pytest.mark.parametrize(
     ("name", "every", "available", "arms"),
     [
@@ -40,7 +40,7 @@ def test_a_recipe_runs_on_its_replica_to_the_report(tmp_path, capsys, name, ever
     assert "0 unaccounted for" in output
     verdict = tables.read_json(tmp_path / "out/results/group/verdict.json")
     assert {arm: verdict["n"][arm] for arm in arms} == arms
-    assert verdict["n"]["known"] == available
+    assert verdict["n"]["listed"] == available
     page = (tmp_path / "out/validation.html").read_text()
     assert "simulated images" in page
     for row in recipe.published:

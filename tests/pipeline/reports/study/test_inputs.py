@@ -15,6 +15,12 @@ def test_a_study_without_a_group_level_is_an_error(tmp_path):
         inputs.report_group(tmp_path)
 
 
+def test_a_verdict_of_an_earlier_version_is_an_error(tmp_path):
+    tables.write_json(tmp_path / "group/verdict.json", {"schema_version": "2.0", "science": {}})
+    with pytest.raises(InputError, match=r"earlier version of .*group level again"):
+        inputs.report_group(tmp_path)
+
+
 def test_quality_is_that_of_the_primary_runs_with_the_arm_of_their_participant(tmp_path):
     columns = {
         "session": ["pre", "pre", "pre"], "strategy": ["24p", "none", "24p"],

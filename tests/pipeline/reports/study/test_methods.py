@@ -11,7 +11,7 @@ DESIGN = {"baseline": "pre", "followup": "post", "alpha": 0.05, "sesoi_z": 0.1}
 def test_the_checklist_leaves_items_open_that_the_files_do_not_contain(estimate):
     verdict = {
         "n": {"treated": 9, "control": 0, "reference": 4}, "design": DESIGN, "strategy": "24p",
-        "science": {"estimator": "pearson", "min_minutes": 2.0, "max_mean_fd_mm": 0.5,
+        "settings": {"estimator": "pearson", "min_minutes": 2.0, "max_mean_fd_mm": 0.5,
                     "min_coverage": 0.5},
         "code_hash": "abc", "seed": 7, "plan": {"sentence": "No plan was frozen."},
     }  # fmt: skip

@@ -31,9 +31,9 @@ def test_the_flow_counts_participants_at_each_visit_and_lists_reasons(small_stud
         {"participant_id": "sub-9", "arm": "n/a", "code": "no-role"},
     ]
     flow = {
-        "treated": {"known": 7, "measured": 6, "analysed": 4},
-        "reference": {"known": 3, "measured": 3, "analysed": 3},
-        "none": {"known": 1, "measured": 0, "analysed": 0},
+        "treated": {"listed": 7, "measured": 6, "analysed": 4},
+        "reference": {"listed": 3, "measured": 3, "analysed": 3},
+        "none": {"listed": 1, "measured": 0, "analysed": 0},
     }
     found = section.flow_figure(
         small_study({"flow": flow}, participants=participants, exclusions=exclusions)
