@@ -25,7 +25,7 @@ __all__ = [
 Background = Literal["all", "disjoint", "matched"]
 
 #: Share of the median signal over the brain below which a voxel is not covered.
-MIN_SIGNAL = 0.3
+MIN_SIGNAL = 0.4
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,7 +248,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         type=share,
         metavar="SHARE",
         help="minimum mean signal of a voxel, as a share of the run's median over the brain; "
-        "voxels below it (signal dropout) are not covered; default: 0.3",
+        "voxels below it (signal dropout) are not covered; default: 0.4",
     )
     group.add_argument(
         "--min-minutes",

@@ -317,6 +317,7 @@ def _carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
             f"{names}: blocks of voxels{_width(pair)}, sorted by network and then by tissue. Top: "
             f"after removal of mean and linear trend; bottom: after denoising with "
             f"{pair[0].strategy}. Each row is scaled by its standard deviation.{_amount(pair)}"
+            f"{_not_denoised(pair)}"
         )
         out.append(Figure(svg, caption))
     for k, run in enumerate(run for run in runs if run not in with_images):
@@ -341,6 +342,11 @@ def _carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
 def _width(runs: Sequence[RunQuality]) -> str:
     widths = {wording.show(run.views.mean.block_mm, 1) for run in runs if run.views.mean}
     return f" {' and '.join(sorted(widths))} mm wide" if widths else ""
+
+
+def _not_denoised(runs: Sequence[RunQuality]) -> str:
+    names = ", ".join(run.label for run in runs if run.views.after is None)
+    return f" Could not be denoised, so that the lower part is empty: {names}." if names else ""
 
 
 def _amount(runs: Sequence[RunQuality]) -> str:
