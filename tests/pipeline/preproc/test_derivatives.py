@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,13 @@ from circuitshift.pipeline.preproc import anatomy, derivatives, registration, tr
 from circuitshift.pipeline.preproc import transforms as xfm
 from circuitshift.pipeline.preproc.anatomy import dice
 from circuitshift.pipeline.preproc.confounds import framewise_displacement
-from circuitshift.pipeline.preproc.derivatives import _labels, _write_bold_sidecar
+from circuitshift.pipeline.preproc.derivatives import (
+    _has_signal,
+    _labels,
+    _referred,
+    _write_bold_sidecar,
+)
+from circuitshift.pipeline.preproc.motion import HeadMotion
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.simulate.bold_run import draw_series
@@ -391,3 +397,29 @@ def test_the_sidecar_of_a_run_repeats_the_facts_about_the_scanner(tmp_path: Path
     assert (content["Manufacturer"], content["EchoTime"]) == ("GE", 0.03)
     assert (content["RepetitionTime"], content["TaskName"]) == (2.0, "rest")
     assert "StationName" not in content
+
+
+def test_voxels_below_the_floor_of_the_signal_are_not_in_the_mask() -> None:
+    mean = np.full((4, 4, 4), 100.0, np.float32)
+    mean[0], mean[1] = 19.0, 45.0
+    seen = np.ones(mean.shape, bool)
+    np.testing.assert_array_equal(_has_signal(mean, seen), mean > 19)
+    assert _has_signal(mean - 100, seen).all()  # the mean was removed, so that it decides nothing
+
+
+@pytest.mark.parametrize("similarity", [0.9, 0.5, float("nan")])
+def test_an_sbref_is_the_reference_if_it_resembles_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, similarity: float
+) -> None:
+    image = Image(np.ones((4, 4, 4), np.float32), np.diag([3.0, 3.0, 3.0, 1.0]))
+    images.write(tmp_path / "sbref.nii.gz", image)
+    entities = (("sub", "01"), ("task", "rest"))
+    bold = RawBold("01", "", "rest", "", tmp_path, entities, 2.0, (4, 4, 4), (3.0, 3.0, 3.0))
+    found = HeadMotion(image, np.eye(4)[None], np.zeros(3))
+    assert _referred(found, bold) == (found, {"reference": "mean volume"})
+    moved = HeadMotion(image, 2 * np.eye(4)[None], np.ones(3))
+    monkeypatch.setattr(derivatives, "relative_to", lambda *_: (moved, similarity))
+    chosen, about = _referred(found, replace(bold, sbref=(tmp_path / "sbref.nii.gz",)))
+    assert chosen is (moved if similarity == 0.9 else found)
+    assert (about["reference"] == "SBRef") == (similarity == 0.9)
+    assert "sbref_similarity" in about
