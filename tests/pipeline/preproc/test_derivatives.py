@@ -59,7 +59,11 @@ from circuitshift.pipeline.validation.simulate.head import (
     draw_pose,
     draw_t1w,
 )
-from circuitshift.pipeline.validation.simulate.raw_data_set import BoldTruth, draw_bold
+from circuitshift.pipeline.validation.simulate.raw_data_set import (
+    BoldTruth,
+    Dropout,
+    draw_bold,
+)
 from circuitshift.pipeline.validation.simulate.truth import PlantedTruth, SimulationSpec, plant
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli.exit_status import EXIT_OK
@@ -69,6 +73,12 @@ pytestmark = pytest.mark.slow
 SESSIONS = ("before", "after")
 SPACE = "MNI152NLin2009aSym"
 SPEC = HeadSpec(t1w_mm=2.0, bold_mm=(3.5, 3.5, 3.5), fd_mm=0.15, noise=0.007)
+#: Loss of signal in both amygdalae, at the second session only: 19 % remain.
+DROPOUT = tuple(
+    Dropout(region.xyz_mm, 2 * region.radius_mm, 0.19)
+    for region in load_atlas("seitzman300").regions
+    if "amygdala" in region.label.lower()
+)
 CIRCUITSHIFT = Path(sys.executable).with_name("circuitshift")
 
 
@@ -135,13 +145,14 @@ def truth() -> Truth:
     after = plant(before, study.truth, study.population, response=1.0)
     head = draw_head(SPEC, rng)
     scans = []
-    for correlation in (before, after):
+    for correlation, dropout in ((before, ()), (after, DROPOUT)):
         series = draw_series(correlation, 120, SPEC.t_r_s, np.random.default_rng(32))
         pose = draw_pose(SPEC, rng)
         t1w = draw_t1w(head, pose, SPEC, rng)
         moved = transforms.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
         noise = np.random.default_rng(33)
-        scans.append(Scan(t1w, pose, draw_bold(head, SPEC, series, atlas, pose=moved, rng=noise)))
+        run = draw_bold(head, SPEC, series, atlas, pose=moved, rng=noise, dropout=dropout)
+        scans.append(Scan(t1w, pose, run))
     return Truth(head, (scans[0], scans[1]), study.population.circuits)
 
 
@@ -294,8 +305,34 @@ def test_change_is_recovered_without_bias(truth: Truth, made: Made) -> None:
     assert slope == pytest.approx(kept, abs=0.09)
     assert abs(offset) < 0.01
     for name, edges in truth.circuits.items():
-        expected = kept * np.nanmean(available[edges])
-        assert np.nanmean(change[edges]) == pytest.approx(expected, abs=0.03), name
+        own = edges[there[edges]]
+        assert own.size > edges.size / 2 or "amygdala" in name
+        if own.size:
+            expected = kept * available[own].mean()
+            assert change[own].mean() == pytest.approx(expected, abs=0.03), name
+
+
+def test_regions_with_dropout_are_not_covered_at_this_session(made: Made) -> None:
+    labels = load_atlas("seitzman300").labels
+    lost = np.array(["amygdala" in label.lower() for label in labels])
+    assert lost.sum() == len(DROPOUT) >= 2
+    first, second = (
+        tables.read_table(made.measured(session, "stat-coverage_bold.tsv")) for session in SESSIONS
+    )
+    assert first.numbers("coverage")[lost].min() > 0.9
+    assert second.numbers("coverage")[lost].max() < 0.1
+    assert second.numbers("signal")[lost] == pytest.approx(0.19, abs=0.08)
+    difference = first.numbers("coverage") - second.numbers("coverage")
+    assert np.abs(difference[~lost]).max() < 0.5
+    matrix = tables.read_matrix(made.measured(SESSIONS[1], "relmat.tsv"))[1]
+    assert np.isnan(matrix[lost]).all()
+    masks = [
+        np.asarray(images.read(made.func(s, f"space-{SPACE}_desc-brain_mask.nii.gz")).data)
+        for s in SESSIONS
+    ]
+    assert (masks[0] > 0).sum() > (masks[1] > 0).sum()
+    page = (made.out / "sub-01.html").read_text()
+    assert "too little signal at one visit, but not at all." in page
 
 
 def test_others_read_it_as_fmriprep_output(made: Made) -> None:
