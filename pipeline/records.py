@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 __all__ = [
+    "MIN_SIGNAL",
     "AnalysisSettings",
     "Background",
     "ExecutionSettings",
@@ -22,6 +23,9 @@ __all__ = [
 ]
 
 Background = Literal["all", "disjoint", "matched"]
+
+#: Share of the median signal over the brain below which a voxel is not covered.
+MIN_SIGNAL = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +165,9 @@ class AnalysisSettings:
         signal regression (``+gsr``) is added as a sensitivity analysis.
     min_coverage : float
         Smallest proportion of a region's voxels with signal; columns of regions below it are NaN.
+    min_signal : float
+        Smallest mean signal of a voxel, as a share of the median of the run over the brain. Voxels
+        below it are not covered. It applies to images with a brain mask.
     min_minutes : float
         Runs with less retained scan time, in minutes, are excluded and listed.
     max_mean_fd_mm : float
@@ -188,6 +195,7 @@ class AnalysisSettings:
     circuits: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ("24p+acompcor", "24p+acompcor+gsr")
     min_coverage: float = 0.5
+    min_signal: float = MIN_SIGNAL
     min_minutes: float = 2.0
     max_mean_fd_mm: float = 0.5
     dummy_scans: int | None = None

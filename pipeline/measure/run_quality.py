@@ -14,6 +14,7 @@ __all__ = [
 #: Keywords of reasons for an exclusion, as opposed to a failure.
 CODES = (
     "too-short",
+    "too-little-data",
     "motion",
     "coverage",
     "rated",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold
 from circuitshift.pipeline.bids.runs.acquisition import scanner_facts
@@ -29,23 +29,34 @@ from circuitshift.pipeline.preproc.confounds import (
     non_steady_state,
     write_confounds,
 )
-from circuitshift.pipeline.preproc.motion import estimate_motion
+from circuitshift.pipeline.preproc.motion import (
+    HeadMotion,
+    estimate_motion,
+    parameters_in_image,
+    relative_to,
+)
 from circuitshift.pipeline.preproc.output_names import (
     anat_path,
     bold_path,
     func_path,
     warp_path,
 )
-from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run, signal_mask
+from circuitshift.pipeline.preproc.resampling import (
+    correct_slice_timing,
+    relative_signal,
+    resample_run,
+    signal_mask,
+)
 from circuitshift.pipeline.preproc.template import Template, load_template
 from circuitshift.pipeline.preproc.tissue_masks import noise_maps, noise_masks
-from circuitshift.pipeline.records import Run
+from circuitshift.pipeline.records import MIN_SIGNAL, Run
 
 __all__ = ["write_anatomy", "write_motion", "write_preprocessed_run"]
 
 
 _FIELD_MM = 2.0
 _TISSUES = ("CSF", "GM", "WM")
+_LEAST_SIMILARITY = 0.7  # correlation of an SBRef with the mean volume
 _DSEG = (3, 1, 2)  # BIDS: 1 grey matter, 2 white matter, 3 cerebrospinal fluid
 
 
@@ -168,7 +179,8 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
     Returns
     -------
     mapping
-        Content of the record: files, volumes before the steady state, and centre of rotation, mm.
+        Content of the record: files, volumes before the steady state, centre of rotation, mm, and
+        image of reference.
 
     Raises
     ------
@@ -185,6 +197,7 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
             f"{bold.path}: {n_dummy} of {run.data.shape[3]} volumes are before the steady state"
         )
     found = estimate_motion(run, n_dummy=n_dummy)
+    found, about = _referred(found, bold)
     reference = func_path(bold, "boldref", ("desc", "hmc"))
     images.write(out_dir / reference, found.reference)
     matrices = _hmc(bold)
@@ -193,7 +206,21 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
         "files": [reference.as_posix(), matrices.as_posix()],
         "n_dummy": n_dummy,
         "centre_mm": found.centre_mm.tolist(),
+        **about,
     }
+
+
+def _referred(found: HeadMotion, bold: RawBold) -> tuple[HeadMotion, dict[str, object]]:
+    """Refer head motion to the SBRef, if there is one that resembles the mean of volumes."""
+    if not bold.sbref:
+        return found, {"reference": "mean volume"}
+    sbref = images.read(bold.sbref[0])
+    image = sbref.like(np.asarray(sbref.data, np.float32).reshape(sbref.grid))
+    moved, similarity = relative_to(image, found)
+    about: dict[str, object] = {"sbref_similarity": similarity}
+    if not similarity >= _LEAST_SIMILARITY:
+        return found, {"reference": "mean volume, as the SBRef differs from it"} | about
+    return moved, {"reference": "SBRef"} | about
 
 
 def _hmc(bold: RawBold) -> Path:
@@ -255,14 +282,17 @@ def write_preprocessed_run(
     del run
 
     inside = _on(grid, field, person.t1w.like(person.mask.astype(np.float32))) > 0.5
-    mask = inside & moved_run.in_view & (moved_run.image.data[..., n_dummy:].min(axis=3) > 0)
+    steady = moved_run.image.data[..., n_dummy:]
+    mean = steady.mean(axis=3)
+    seen = inside & moved_run.in_view & (steady.min(axis=3) > 0)
+    mask = seen & _has_signal(mean, seen)
     maps = tuple(
         (grid.like(_on(grid, field, csf)), grid.like(_on(grid, field, white)))
         for csf, white in noise_maps(person)
     )
     noise = noise_masks(maps, mask)
     series = [moved_run.image.data[m].T for m in (mask, noise.csf, noise.white_matter)]
-    parameters = np.array([transforms.parameters_of(m, centre) for m in matrices])
+    parameters = parameters_in_image(matrices, centre, reference)
     columns, meta = confounds(
         Voxels(series[0], series[1], series[2]), parameters, bold.t_r_s, n_dummy=n_dummy
     )
@@ -276,8 +306,6 @@ def write_preprocessed_run(
         func_path(bold, "timeseries", ("desc", "confounds"), end=".tsv"),
         func_path(bold, "xfm", ("from", "boldref"), ("to", "T1w"), ("mode", "image"), end=".txt"),
     ]
-    steady = moved_run.image.data[..., n_dummy:]
-    mean = steady.mean(axis=3)
     images.write(out_dir / files[0], grid.like(mean), standard=True)
     images.write(out_dir / files[1], grid.like(mask), standard=True)
     images.write(out_dir / files[2], moved_run.image, t_r_s=bold.t_r_s, standard=True)
@@ -291,11 +319,13 @@ def write_preprocessed_run(
         "template": template,
         "slice_timing": timed,
         "n_dummy": n_dummy,
+        "reference": str(moved["reference"]),
         "quality": {
             "n_volumes": bold.n_volumes,
             "voxel_mm": voxel_mm,
             "coregistration_dice": overlap,
-            "brain_in_view": float(mask.sum() / max(inside.sum(), 1)),
+            "brain_in_view": float(seen.sum() / max(inside.sum(), 1)),
+            "brain_with_signal": float(mask.sum() / max(inside.sum(), 1)),
             "mean_fd_mm": float(np.nanmean(fd)),
             "max_fd_mm": float(np.nanmax(fd)),
             "median_tsnr": float(np.median(mean[mask][spread > 0] / spread[spread > 0])),
@@ -303,6 +333,14 @@ def write_preprocessed_run(
             "white_matter_voxels": int(noise.white_matter.sum()),
         },
     }
+
+
+def _has_signal(mean: npt.NDArray[np.float32], seen: Bools) -> Bools:
+    """Find the voxels that are not below the floor of the signal of a run."""
+    level = relative_signal(np.asarray(mean, float), seen)
+    if level is None:
+        return np.ones(seen.shape, bool)
+    return np.asarray(level >= MIN_SIGNAL)
 
 
 def _on(grid: Image, field: xfm.Field, image: Image) -> npt.NDArray[np.float32]:

@@ -147,7 +147,8 @@ def _anatomy_key(anats: Sequence[RawAnat], template: str, digests: Digests) -> s
 
 
 def _motion_key(bold: RawBold, dummy_scans: int | None, digests: Digests) -> str:
-    return hash_of(bold.path.name, digests.of(bold.path), dummy_scans, code_hash(_CODE))
+    references = [digests.of(path) for path in bold.sbref]
+    return hash_of(bold.path.name, digests.of(bold.path), references, dummy_scans, code_hash(_CODE))
 
 
 def _run_key(

@@ -74,7 +74,8 @@ def test_settings_survive_json() -> None:
 def test_the_hash_depends_on_each_setting() -> None:
     changed = {
         "atlases": ("other",), "circuits": ("c.toml",), "strategies": ("24p",),
-        "min_coverage": 0.4, "min_minutes": 3.0, "max_mean_fd_mm": 0.4, "dummy_scans": 0,
+        "min_coverage": 0.4, "min_signal": 0.2, "min_minutes": 3.0, "max_mean_fd_mm": 0.4,
+        "dummy_scans": 0,
         "strategy_files": ("s.toml",), "estimator": "partial", "template": "other",
         "slice_timing": False, "visit_minutes": 5.0, "combine_runs": "concatenate",
     }  # fmt: skip

@@ -244,6 +244,13 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help="minimum share of a region's voxels that must contain signal; default: 0.5",
     )
     group.add_argument(
+        "--min-signal",
+        type=share,
+        metavar="SHARE",
+        help="minimum mean signal of a voxel, as a share of the run's median over the brain; "
+        "voxels below it (signal dropout) are not covered; default: 0.4",
+    )
+    group.add_argument(
         "--min-minutes",
         type=amount,
         metavar="MIN",

@@ -75,10 +75,16 @@ def _edges(report: ParticipantReport) -> list[str]:
     run, record = report.runs[0], report.provenance
     atlas = f" of the atlas {record['atlas']}" if record.get("atlas") else ""
     source = f" ({record['atlas reference']})" if record.get("atlas reference") else ""
+    floor = ""
+    if any(each.signal is not None for each in report.runs):
+        floor = (
+            f" Voxels with a mean signal below {100 * run.min_signal:g} % of the median over the "
+            "brain were omitted."
+        )
     return [
-        f"Series were averaged within {len(run.coverage_labels)} regions{atlas}{source}. Regions "
-        f"with signal in less than {100 * run.min_coverage:g} % of their voxels were treated as "
-        f"missing. Edges are {record.get('edges', 'correlations')}, Fisher-z "
+        f"Series were averaged within {len(run.coverage_labels)} regions{atlas}{source}.{floor} "
+        f"Regions with signal in less than {100 * run.min_coverage:g} % of their voxels were "
+        f"treated as missing. Edges are {record.get('edges', 'correlations')}, Fisher-z "
         f"transformed; {record.get('runs', _AVERAGED)}."
     ]
 

@@ -50,6 +50,8 @@ class RunView:
         Whether slice timing was corrected.
     overlay : Overlay
         Mean volume in the space of the template.
+    reference : str
+        Image that was registered to the T1-weighted image.
     """
 
     label: str
@@ -57,6 +59,7 @@ class RunView:
     notes: tuple[str, ...]
     slice_timing: bool
     overlay: Overlay
+    reference: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -158,6 +161,7 @@ def _run(label: str, content: Mapping[str, Any], participant: str, root: Path) -
         quality=content["quality"],
         notes=tuple(content["notes"]),
         slice_timing=bool(content["slice_timing"]),
+        reference=str(content["reference"]),
         overlay=Overlay(mean, (("mask of the run", mask), ("white matter of the T1w", white))),
     )
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,13 @@ from circuitshift.pipeline.preproc import anatomy, derivatives, registration, tr
 from circuitshift.pipeline.preproc import transforms as xfm
 from circuitshift.pipeline.preproc.anatomy import dice
 from circuitshift.pipeline.preproc.confounds import framewise_displacement
-from circuitshift.pipeline.preproc.derivatives import _labels, _write_bold_sidecar
+from circuitshift.pipeline.preproc.derivatives import (
+    _has_signal,
+    _labels,
+    _referred,
+    _write_bold_sidecar,
+)
+from circuitshift.pipeline.preproc.motion import HeadMotion
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.simulate.bold_run import draw_series
@@ -53,7 +59,11 @@ from circuitshift.pipeline.validation.simulate.head import (
     draw_pose,
     draw_t1w,
 )
-from circuitshift.pipeline.validation.simulate.raw_data_set import BoldTruth, draw_bold
+from circuitshift.pipeline.validation.simulate.raw_data_set import (
+    BoldTruth,
+    Dropout,
+    draw_bold,
+)
 from circuitshift.pipeline.validation.simulate.truth import PlantedTruth, SimulationSpec, plant
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli.exit_status import EXIT_OK
@@ -63,6 +73,12 @@ pytestmark = pytest.mark.slow
 SESSIONS = ("before", "after")
 SPACE = "MNI152NLin2009aSym"
 SPEC = HeadSpec(t1w_mm=2.0, bold_mm=(3.5, 3.5, 3.5), fd_mm=0.15, noise=0.007)
+#: Loss of signal in both amygdalae, at the second session only: 19 % remain.
+DROPOUT = tuple(
+    Dropout(region.xyz_mm, 2 * region.radius_mm, 0.19)
+    for region in load_atlas("seitzman300").regions
+    if "amygdala" in region.label.lower()
+)
 CIRCUITSHIFT = Path(sys.executable).with_name("circuitshift")
 
 
@@ -129,13 +145,14 @@ def truth() -> Truth:
     after = plant(before, study.truth, study.population, response=1.0)
     head = draw_head(SPEC, rng)
     scans = []
-    for correlation in (before, after):
+    for correlation, dropout in ((before, ()), (after, DROPOUT)):
         series = draw_series(correlation, 120, SPEC.t_r_s, np.random.default_rng(32))
         pose = draw_pose(SPEC, rng)
         t1w = draw_t1w(head, pose, SPEC, rng)
         moved = transforms.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
         noise = np.random.default_rng(33)
-        scans.append(Scan(t1w, pose, draw_bold(head, SPEC, series, atlas, pose=moved, rng=noise)))
+        run = draw_bold(head, SPEC, series, atlas, pose=moved, rng=noise, dropout=dropout)
+        scans.append(Scan(t1w, pose, run))
     return Truth(head, (scans[0], scans[1]), study.population.circuits)
 
 
@@ -288,8 +305,34 @@ def test_change_is_recovered_without_bias(truth: Truth, made: Made) -> None:
     assert slope == pytest.approx(kept, abs=0.09)
     assert abs(offset) < 0.01
     for name, edges in truth.circuits.items():
-        expected = kept * np.nanmean(available[edges])
-        assert np.nanmean(change[edges]) == pytest.approx(expected, abs=0.03), name
+        own = edges[there[edges]]
+        assert own.size > edges.size / 2 or "amygdala" in name
+        if own.size:
+            expected = kept * available[own].mean()
+            assert change[own].mean() == pytest.approx(expected, abs=0.03), name
+
+
+def test_regions_with_dropout_are_not_covered_at_this_session(made: Made) -> None:
+    labels = load_atlas("seitzman300").labels
+    lost = np.array(["amygdala" in label.lower() for label in labels])
+    assert lost.sum() == len(DROPOUT) >= 2
+    first, second = (
+        tables.read_table(made.measured(session, "stat-coverage_bold.tsv")) for session in SESSIONS
+    )
+    assert first.numbers("coverage")[lost].min() > 0.9
+    assert second.numbers("coverage")[lost].max() < 0.1
+    assert second.numbers("signal")[lost] == pytest.approx(0.19, abs=0.08)
+    difference = first.numbers("coverage") - second.numbers("coverage")
+    assert np.abs(difference[~lost]).max() < 0.5
+    matrix = tables.read_matrix(made.measured(SESSIONS[1], "relmat.tsv"))[1]
+    assert np.isnan(matrix[lost]).all()
+    masks = [
+        np.asarray(images.read(made.func(s, f"space-{SPACE}_desc-brain_mask.nii.gz")).data)
+        for s in SESSIONS
+    ]
+    assert (masks[0] > 0).sum() > (masks[1] > 0).sum()
+    page = (made.out / "sub-01.html").read_text()
+    assert "too little signal at one visit, but not at all." in page
 
 
 def test_others_read_it_as_fmriprep_output(made: Made) -> None:
@@ -391,3 +434,29 @@ def test_the_sidecar_of_a_run_repeats_the_facts_about_the_scanner(tmp_path: Path
     assert (content["Manufacturer"], content["EchoTime"]) == ("GE", 0.03)
     assert (content["RepetitionTime"], content["TaskName"]) == (2.0, "rest")
     assert "StationName" not in content
+
+
+def test_voxels_below_the_floor_of_the_signal_are_not_in_the_mask() -> None:
+    mean = np.full((4, 4, 4), 100.0, np.float32)
+    mean[0], mean[1] = 19.0, 45.0
+    seen = np.ones(mean.shape, bool)
+    np.testing.assert_array_equal(_has_signal(mean, seen), mean > 19)
+    assert _has_signal(mean - 100, seen).all()  # the mean was removed, so that it decides nothing
+
+
+@pytest.mark.parametrize("similarity", [0.9, 0.5, float("nan")])
+def test_an_sbref_is_the_reference_if_it_resembles_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, similarity: float
+) -> None:
+    image = Image(np.ones((4, 4, 4), np.float32), np.diag([3.0, 3.0, 3.0, 1.0]))
+    images.write(tmp_path / "sbref.nii.gz", image)
+    entities = (("sub", "01"), ("task", "rest"))
+    bold = RawBold("01", "", "rest", "", tmp_path, entities, 2.0, (4, 4, 4), (3.0, 3.0, 3.0))
+    found = HeadMotion(image, np.eye(4)[None], np.zeros(3))
+    assert _referred(found, bold) == (found, {"reference": "mean volume"})
+    moved = HeadMotion(image, 2 * np.eye(4)[None], np.ones(3))
+    monkeypatch.setattr(derivatives, "relative_to", lambda *_: (moved, similarity))
+    chosen, about = _referred(found, replace(bold, sbref=(tmp_path / "sbref.nii.gz",)))
+    assert chosen is (moved if similarity == 0.9 else found)
+    assert (about["reference"] == "SBRef") == (similarity == 0.9)
+    assert "sbref_similarity" in about

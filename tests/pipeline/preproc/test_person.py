@@ -114,6 +114,10 @@ def edited(raw, name):
         (lambda raw: replace_bold(raw, t_r_s=2.5), ["preprocessed_run"]),
         (lambda raw: replace_bold(raw, slice_times_s=(0.0, 1.0)), ["preprocessed_run"]),
         (lambda raw: replace_bold(raw, zooms_mm=(2.0, 2.0, 2.0)), ["preprocessed_run"]),
+        (
+            lambda raw: replace_bold(raw, sbref=(raw.anats[0].path,)),
+            ["motion", "preprocessed_run"],
+        ),
         (lambda raw: replace_bold(raw, notes=("b",)), []),
         (lambda raw: replace_bold(raw, phase_encoding="j"), []),
     ],

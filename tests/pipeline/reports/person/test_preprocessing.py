@@ -15,6 +15,7 @@ from circuitshift.pipeline.reports.person.preprocessing_inputs import Overlay, P
 
 QUALITY = {
     "n_volumes": 60, "voxel_mm": 3.0, "coregistration_dice": 0.95, "brain_in_view": 0.97,
+    "brain_with_signal": 0.93,
     "mean_fd_mm": 0.1, "max_fd_mm": 0.4, "median_tsnr": 55.0, "csf_voxels": 200,
     "white_matter_voxels": 900,
 }  # fmt: skip
@@ -29,7 +30,7 @@ def overlay():
 
 
 def run_view(session, **more):
-    values = {"quality": QUALITY, "notes": (), "slice_timing": True} | more
+    values = {"quality": QUALITY, "notes": (), "slice_timing": True, "reference": "SBRef"} | more
     return RunView(label=f"sub-01_ses-{session}_task-rest", overlay=overlay(), **values)
 
 
