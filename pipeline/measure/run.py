@@ -14,6 +14,7 @@ from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.bids.input_types import input_type_of
+from circuitshift.pipeline.bids.runs.registration import registration_of
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, OutputError
 from circuitshift.pipeline.io.nifti import Header, read_header
 from circuitshift.pipeline.measure import denoise, extract
@@ -244,6 +245,7 @@ def _from_bold(
     inside = None if mask is None else mask[0]
     collector = views.VoxelCollector.of(run, inside, settings.dummy_scans)
     extraction, blocks, spheres = _extracted(run, parts, collector)
+    registration = registration_of(run)
     for strategy in strategies_of(settings):
         try:
             regressors = _regressors(run, strategy, settings, extraction.n_volumes)
@@ -281,6 +283,7 @@ def _from_bold(
                     global_signal_removed=strategy.gsr,
                     global_signal_percent=global_amplitude(series, regressors.keep),
                     amplitude_percent=percent_of_mean(deviation, series, regressors.keep),
+                    registration=registration,
                 )
         except CircuitshiftError as error:
             row = failed_row(stem_of(run), run.session, error_code(error), str(error))
