@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold
 from circuitshift.pipeline.bids.runs.acquisition import scanner_facts
+from circuitshift.pipeline.bids.runs.registration import REGISTRATION_KEYS
 from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.images import Image, grid_over
-from circuitshift.pipeline.preproc import registration as register
 from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.preproc import transforms as xfm
-from circuitshift.pipeline.preproc.anatomy import Anatomy, Brain, dice, masked, prepare_anatomy
+from circuitshift.pipeline.preproc.anatomy import Anatomy, Brain, prepare_anatomy
 from circuitshift.pipeline.preproc.confounds import (
     Voxels,
     confounds,
@@ -29,19 +28,22 @@ from circuitshift.pipeline.preproc.confounds import (
     non_steady_state,
     write_confounds,
 )
+from circuitshift.pipeline.preproc.coregistration.agreement import register_runs
 from circuitshift.pipeline.preproc.motion import estimate_motion
 from circuitshift.pipeline.preproc.output_names import (
     anat_path,
     bold_path,
+    coregistration_path,
     func_path,
+    run_stem,
     warp_path,
 )
-from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run, signal_mask
+from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run
 from circuitshift.pipeline.preproc.template import Template, load_template
 from circuitshift.pipeline.preproc.tissue_masks import noise_maps, noise_masks
 from circuitshift.pipeline.records import Run
 
-__all__ = ["write_anatomy", "write_motion", "write_preprocessed_run"]
+__all__ = ["write_anatomy", "write_coregistration", "write_motion", "write_preprocessed_run"]
 
 
 _FIELD_MM = 2.0
@@ -185,7 +187,7 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
             f"{bold.path}: {n_dummy} of {run.data.shape[3]} volumes are before the steady state"
         )
     found = estimate_motion(run, n_dummy=n_dummy)
-    reference = func_path(bold, "boldref", ("desc", "hmc"))
+    reference = _reference(bold)
     images.write(out_dir / reference, found.reference)
     matrices = _hmc(bold)
     xfm.write_affines(out_dir / matrices, found.matrices)
@@ -208,12 +210,57 @@ def _read_run(bold: RawBold) -> Image:
     return run
 
 
+# ---------------------------------------------------------------------------------- registration
+
+
+def write_coregistration(bolds: Sequence[RawBold], out_dir: Path) -> Mapping[str, object]:
+    """Register all runs of a participant to the T1-weighted brain, and write the transforms.
+
+    Parameters
+    ----------
+    bolds : sequence of RawBold
+        Runs of one participant whose head motion was estimated.
+    out_dir : Path
+        Root of the derivatives, which contains the participant's anatomy.
+
+    Returns
+    -------
+    mapping
+        Content of the record: files, and the quality of the registration of each run.
+
+    Raises
+    ------
+    ImageError
+        If no white matter or, in a reference, no signal was found.
+    """
+    if not bolds:
+        return {"files": [], "runs": {}}
+    references = [images.read(out_dir / _reference(bold)) for bold in bolds]
+    results = register_runs(references, _read_brain(bolds[0].participant, out_dir))
+    runs = {}
+    for bold, found in zip(bolds, results, strict=True):
+        path = out_dir / coregistration_path(bold)
+        xfm.write_affines(path, np.linalg.inv(found.matrix)[None])
+        is_alone = not np.isfinite(found.disagreement_mm)
+        runs[run_stem(bold)] = {
+            "boundary_cost": round(found.cost, 4),
+            "disagreement_mm": None if is_alone else round(found.disagreement_mm, 3),
+            "coregistration_dice": found.overlap,
+            "boundary_in_view": found.visible,
+        }
+    return {"files": [coregistration_path(bold).as_posix() for bold in bolds], "runs": runs}
+
+
+def _reference(bold: RawBold) -> Path:
+    return func_path(bold, "boldref", ("desc", "hmc"))
+
+
 # ---------------------------------------------------------------------------------- the run
 
 
 def write_preprocessed_run(
     bold: RawBold,
-    moved: Mapping[str, Any],
+    before: tuple[Mapping[str, Any], Mapping[str, Any]],
     how: tuple[str, float, bool],
     out_dir: Path,
 ) -> Mapping[str, object]:
@@ -223,8 +270,9 @@ def write_preprocessed_run(
     ----------
     bold : RawBold
         Raw run.
-    moved : mapping
-        Record of the head motion of the run; see `write_motion`.
+    before : (mapping, mapping)
+        Records of the head motion of the run (see `write_motion`) and of the registration of all
+        runs (see `write_coregistration`).
     how : (str, float, bool)
         Template, isotropic voxel size in mm, and whether slice timing is corrected.
     out_dir : Path
@@ -236,11 +284,11 @@ def write_preprocessed_run(
         Content of the record: files, template, slice timing correction, and quality.
     """
     template, voxel_mm, slice_timing = how
+    moved, registered = before[0], before[1]["runs"][run_stem(bold)]
     n_dummy, centre = int(moved["n_dummy"]), np.array(moved["centre_mm"])
     matrices = xfm.read_affines(out_dir / _hmc(bold))
-    reference = images.read(out_dir / func_path(bold, "boldref", ("desc", "hmc")))
+    (back,) = xfm.read_affines(out_dir / coregistration_path(bold))
     person = _read_brain(bold.participant, out_dir)
-    to_t1w, overlap = _coregister(reference, person)
     field = xfm.read_field(out_dir / warp_path(bold.participant, "T1w", template))
     grid = grid_over(load_template(template).brain, voxel_mm)
 
@@ -250,7 +298,6 @@ def write_preprocessed_run(
         run = correct_slice_timing(
             run, bold.slice_times_s, bold.t_r_s, axis=bold.slice_axis, n_dummy=n_dummy
         )
-    back = np.linalg.inv(to_t1w)
     moved_run = resample_run(run, matrices, grid, lambda p: transforms.apply(back, field(p)))
     del run
 
@@ -274,7 +321,6 @@ def write_preprocessed_run(
         func_path(bold, "mask", ("space", template), ("desc", "brain")),
         bold_path(bold, template),
         func_path(bold, "timeseries", ("desc", "confounds"), end=".tsv"),
-        func_path(bold, "xfm", ("from", "boldref"), ("to", "T1w"), ("mode", "image"), end=".txt"),
     ]
     steady = moved_run.image.data[..., n_dummy:]
     mean = steady.mean(axis=3)
@@ -282,8 +328,10 @@ def write_preprocessed_run(
     images.write(out_dir / files[1], grid.like(mask), standard=True)
     images.write(out_dir / files[2], moved_run.image, t_r_s=bold.t_r_s, standard=True)
     write_confounds(out_dir / files[3], columns, meta)
-    xfm.write_affines(out_dir / files[4], back[None])
-    _write_bold_sidecar(bold, template, timed=timed, n_dummy=n_dummy, out_dir=out_dir)
+    about: dict[str, object] = {"SliceTimingCorrected": timed, "NonSteadyStateVolumes": n_dummy}
+    quality = {key: registered[name] for name, key in REGISTRATION_KEYS.items()}
+    about |= {key: value for key, value in quality.items() if value is not None}
+    _write_bold_sidecar(bold, template, about, out_dir)
     spread = steady[mask].std(axis=1)
     fd = framewise_displacement(parameters)
     return {
@@ -294,7 +342,7 @@ def write_preprocessed_run(
         "quality": {
             "n_volumes": bold.n_volumes,
             "voxel_mm": voxel_mm,
-            "coregistration_dice": overlap,
+            **registered,
             "brain_in_view": float(mask.sum() / max(inside.sum(), 1)),
             "mean_fd_mm": float(np.nanmean(fd)),
             "max_fd_mm": float(np.nanmax(fd)),
@@ -320,19 +368,6 @@ def _read_brain(participant: str, out_dir: Path) -> Brain:
     return Brain(t1w, np.asarray(mask.data) > 0, tissues)
 
 
-def _coregister(reference: Image, person: Brain) -> tuple[Floats, float]:
-    """Register the reference of a run to the T1-weighted brain; return the overlap of the masks."""
-    seen = signal_mask(reference)
-    flat = register.bias_corrected(reference, seen)
-    brain = masked(person.t1w, person.mask)
-    matrix = register.rigid_to(masked(flat, seen), brain)
-    inverse = np.linalg.inv(matrix)
-    where = transforms.apply(inverse, person.t1w.points())
-    own = reference.like(seen.astype(np.float32)).at(where).reshape(person.t1w.grid) > 0.5
-    view = reference.like(np.ones(reference.grid, np.float32)).at(where).reshape(own.shape) > 0.5
-    return matrix, dice(own, person.mask & view)
-
-
 def _run_of(bold: RawBold) -> Run:
     """Return the record by which the sidecars of a raw run are found."""
     return Run(
@@ -349,19 +384,18 @@ def _run_of(bold: RawBold) -> Run:
 
 
 def _write_bold_sidecar(
-    bold: RawBold, template: str, *, timed: bool, n_dummy: int, out_dir: Path
+    bold: RawBold, template: str, about: Mapping[str, object], out_dir: Path
 ) -> None:
     content: dict[str, object] = {
         "RepetitionTime": bold.t_r_s,
         "SkullStripped": False,
-        "SliceTimingCorrected": timed,
         "NumberOfVolumesDiscardedByUser": 0,
-        "NonSteadyStateVolumes": n_dummy,
         "TaskName": dict(bold.entities).get("task", ""),
         "Sources": [f"bids:raw:{bold.path.name}"],
+        **about,
     }
     content |= scanner_facts(_run_of(bold))
-    if timed:
+    if about["SliceTimingCorrected"]:
         content["StartTime"] = (min(bold.slice_times_s) + max(bold.slice_times_s)) / 2
     path = func_path(bold, "bold", ("space", template), ("desc", "preproc"), end=".json")
     tables.write_json(out_dir / path, content)

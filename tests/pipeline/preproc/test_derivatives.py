@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -33,10 +34,19 @@ from circuitshift.pipeline.measure.denoise import (
 )
 from circuitshift.pipeline.measure.extract import extract, parcellate, read_mask
 from circuitshift.pipeline.measure.person import measure_preprocessed
+from circuitshift.pipeline.measure.run_quality import MAX_BOUNDARY_COST
 from circuitshift.pipeline.preproc import anatomy, derivatives, registration, transforms
 from circuitshift.pipeline.preproc import transforms as xfm
-from circuitshift.pipeline.preproc.anatomy import dice
+from circuitshift.pipeline.preproc.anatomy import Brain, dice
 from circuitshift.pipeline.preproc.confounds import framewise_displacement
+from circuitshift.pipeline.preproc.coregistration import agreement
+from circuitshift.pipeline.preproc.coregistration.boundary import Boundary, BoundaryCost
+from circuitshift.pipeline.preproc.coregistration.search import (
+    Coregistration,
+    Reference,
+    coregister,
+    prepare_reference,
+)
 from circuitshift.pipeline.preproc.derivatives import _labels, _write_bold_sidecar
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings
@@ -353,6 +363,52 @@ def test_the_report_shows_it(made: Made) -> None:
     assert len(page) < 6e6
 
 
+def test_a_failed_registration_is_excluded_with_its_code(
+    truth: Truth, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first session is registered with an error of 30 degrees, which nothing corrects."""
+    bad = SESSIONS[0]
+    shutil.copytree(made.out, tmp_path / "out")
+    shutil.copytree(made.out.parent / "raw", tmp_path / "raw")
+    (tmp_path / "out/preproc/sub-01/log/sub-01_coregistration.json").unlink()
+    turn = transforms.matrix_of([0, 0, 0, np.radians(30), 0, 0], truth.scans[0].run.centre_mm)
+    paths = [Made(tmp_path / "out").func(s, "desc-hmc_boldref.nii.gz") for s in SESSIONS]
+    wrong = images.read(paths[0])
+
+    def search(reference: Reference, brain: Brain, boundary: Boundary) -> Coregistration:
+        found = coregister(reference, brain, boundary)
+        if not np.allclose(reference.mask.affine, wrong.affine, atol=1e-4) or not is_bad(reference):
+            return found
+        matrix = found.matrix @ turn
+        cost = BoundaryCost(boundary, reference.head).of(np.linalg.inv(matrix))
+        return Coregistration(matrix, cost)
+
+    expected = prepare_reference(wrong)
+
+    def is_bad(reference: Reference) -> bool:
+        return bool(np.array_equal(reference.mask.data, expected.mask.data))
+
+    monkeypatch.setattr(agreement, "coregister", search)
+    monkeypatch.setattr(agreement, "refined", lambda *_: Coregistration(np.eye(4), 1.0))
+    words = ("participant", "-w", tmp_path / "work", "--nprocs", 1)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in (tmp_path / "raw", tmp_path / "out", *words)])
+    assert ended.value.code == EXIT_OK
+    for row in tables.read_table(tmp_path / "out/sub-01/sub-01_runs.tsv").rows():
+        if row["session"] == bad:
+            assert row["status"] == "excluded"
+            assert row["code"] == "registration; registration-disagrees"
+            assert float(row["boundary_cost"]) > MAX_BOUNDARY_COST
+            assert float(row["registration_disagreement_mm"]) > 10
+        else:
+            assert row["status"] == "included"
+            assert float(row["boundary_cost"]) < 0.3
+            assert float(row["registration_disagreement_mm"]) == 0
+    page = (tmp_path / "out/sub-01.html").read_text()
+    assert "the registration to the T1-weighted image failed, its boundary cost" in page
+    assert f"ses-{bad}_task-rest: the registration to the T1w image differs by" in page
+
+
 def test_a_run_that_failed_is_a_row(tmp_path: Path) -> None:
     record = tmp_path / "sub-01_task-rest_bold.json"
     record.write_text(json.dumps({"fault": "x.nii.gz: it is empty; fetch it again"}))
@@ -385,9 +441,11 @@ def test_the_sidecar_of_a_run_repeats_the_facts_about_the_scanner(tmp_path: Path
     entities = (("sub", "01"), ("task", "rest"))
     path = func / "sub-01_task-rest_bold.nii.gz"
     bold = RawBold("01", "", "rest", "", path, entities, 2.0, (4, 4, 4), (3.0, 3.0, 3.0))
-    _write_bold_sidecar(bold, "T", timed=False, n_dummy=1, out_dir=tmp_path / "out")
+    about = {"SliceTimingCorrected": False, "BoundaryCost": 0.2}
+    _write_bold_sidecar(bold, "T", about, tmp_path / "out")
     (written,) = (tmp_path / "out").rglob("*_bold.json")
     content = tables.read_json(written)
     assert (content["Manufacturer"], content["EchoTime"]) == ("GE", 0.03)
     assert (content["RepetitionTime"], content["TaskName"]) == (2.0, "rest")
+    assert (content["SliceTimingCorrected"], content["BoundaryCost"]) == (False, 0.2)
     assert "StationName" not in content
