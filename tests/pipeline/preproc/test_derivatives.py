@@ -24,8 +24,10 @@ from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
 from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids.raw_records import RawBold
+from circuitshift.pipeline.bids.runs.registration import registration_of
+from circuitshift.pipeline.bids.select_runs import Query, find_runs
 from circuitshift.pipeline.io import images, tables
-from circuitshift.pipeline.io.images import Image
+from circuitshift.pipeline.io.images import Image, grid_over
 from circuitshift.pipeline.measure.denoise import (
     clean,
     get_strategy,
@@ -48,6 +50,7 @@ from circuitshift.pipeline.preproc.coregistration.search import (
     prepare_reference,
 )
 from circuitshift.pipeline.preproc.derivatives import _labels, _write_bold_sidecar
+from circuitshift.pipeline.preproc.output_names import anat_path, warp_path
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.simulate.bold_run import draw_series
@@ -361,6 +364,42 @@ def test_the_report_shows_it(made: Made) -> None:
     assert first < second
     assert "before denoising above and after it below" in page
     assert len(page) < 6e6
+
+
+def test_the_registration_of_a_run_is_applied_and_written_with_it(
+    head: Head, moving_run: BoldTruth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registration is given, and the anatomy is the true one."""
+    out, t1w = tmp_path / "out", head.tissues[0]
+    mask = np.sum([t.data for t in head.tissues[:3]], axis=0) > 0.5
+    images.write(out / anat_path("01", "T1w", ("desc", "preproc")), head.tissues[2])
+    images.write(out / anat_path("01", "mask", ("desc", "brain")), t1w.like(mask))
+    for label, tissue in zip(("CSF", "GM", "WM"), head.tissues, strict=False):
+        images.write(out / anat_path("01", "probseg", ("label", label)), tissue)
+    grid = grid_over(load_template().brain, 4.0)
+    field = xfm.sampled_field(head.from_template, grid)
+    xfm.write_field(out / warp_path("01", "T1w", SPACE), field)
+    entities = (("sub", "01"), ("task", "rest"))
+    path = tmp_path / "raw/sub-01/func/sub-01_task-rest_bold.nii.gz"
+    images.write(path, moving_run.image, t_r_s=2.0)
+    grid_of, zooms = moving_run.image.grid, (4.0, 4.0, 4.0)
+    bold = RawBold("01", "", "rest", "", path, entities, 2.0, grid_of, zooms, 24)
+    motion = derivatives.write_motion(bold, 2, out)
+    shift = transforms.matrix_of([3.0, 0, 0, 0, 0, 0])
+    found = agreement.RunRegistration(shift, 0.41234567, float("nan"), 0.9, 1.0)
+    monkeypatch.setattr(derivatives, "register_runs", lambda *_: [found])
+    registered = derivatives.write_coregistration([bold], out)
+    (name,) = registered["files"]
+    np.testing.assert_allclose(xfm.read_affines(out / name)[0], np.linalg.inv(shift), atol=1e-9)
+    record = derivatives.write_preprocessed_run(
+        bold, (motion, registered), (SPACE, 4.0, False), out
+    )
+    assert record["quality"]["boundary_cost"] == 0.4123
+    assert record["quality"]["disagreement_mm"] is None
+    (run,) = find_runs(out, Query(input_types=("bold",))).runs
+    read = registration_of(run)
+    assert read.boundary_cost == 0.4123
+    assert np.isnan(read.disagreement_mm)
 
 
 def test_a_failed_registration_is_excluded_with_its_code(
