@@ -38,7 +38,7 @@ from circuitshift.pipeline.preproc.output_names import (
     run_stem,
     warp_path,
 )
-from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run
+from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run, signal_mask
 from circuitshift.pipeline.preproc.template import Template, load_template
 from circuitshift.pipeline.preproc.tissue_masks import noise_maps, noise_masks
 from circuitshift.pipeline.records import Run
@@ -175,7 +175,7 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
     Raises
     ------
     ImageError
-        If fewer than two volumes are in the steady state.
+        If fewer than two volumes are in the steady state, or the image contains no brain.
     """
     run = _read_run(bold)
     n_dummy = dummy_scans
@@ -187,6 +187,8 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
             f"{bold.path}: {n_dummy} of {run.data.shape[3]} volumes are before the steady state"
         )
     found = estimate_motion(run, n_dummy=n_dummy)
+    if not signal_mask(found.reference).any():  # must not stop the registration of other runs
+        raise ImageError(f"{bold.path}: the image contains no brain; check it or exclude the run")
     reference = _reference(bold)
     images.write(out_dir / reference, found.reference)
     matrices = _hmc(bold)

@@ -26,6 +26,7 @@ from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids.raw_records import RawBold
 from circuitshift.pipeline.bids.runs.registration import registration_of
 from circuitshift.pipeline.bids.select_runs import Query, find_runs
+from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.images import Image, grid_over
 from circuitshift.pipeline.measure.denoise import (
@@ -384,6 +385,10 @@ def test_the_registration_of_a_run_is_applied_and_written_with_it(
     images.write(path, moving_run.image, t_r_s=2.0)
     grid_of, zooms = moving_run.image.grid, (4.0, 4.0, 4.0)
     bold = RawBold("01", "", "rest", "", path, entities, 2.0, grid_of, zooms, 24)
+    with monkeypatch.context() as patch:
+        patch.setattr(derivatives, "signal_mask", lambda image: np.zeros(image.grid, bool))
+        with pytest.raises(ImageError, match="contains no brain"):
+            derivatives.write_motion(bold, 2, out)
     motion = derivatives.write_motion(bold, 2, out)
     shift = transforms.matrix_of([3.0, 0, 0, 0, 0, 0])
     found = agreement.RunRegistration(shift, 0.41234567, float("nan"), 0.9, 1.0)
