@@ -17,6 +17,7 @@ __all__ = [
     "AnalysisSettings",
     "Background",
     "ExecutionSettings",
+    "Registration",
     "RetainedData",
     "Run",
     "Strategy",
@@ -148,6 +149,24 @@ class RetainedData:
     residual_dof: float
     mean_fd_mm: float
     variance_removed: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """Quality of the registration of a run to the T1-weighted image.
+
+    Parameters
+    ----------
+    boundary_cost : float
+        Boundary cost, from 0 to 1, with .5 for an image that is unrelated to the boundary of white
+        matter; NaN where unavailable.
+    disagreement_mm : float
+        Distance from the position that the other runs of the participant imply, in mm; NaN where
+        unavailable.
+    """
+
+    boundary_cost: float = float("nan")
+    disagreement_mm: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)

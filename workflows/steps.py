@@ -9,6 +9,7 @@ from circuitshift.pipeline.study import group_level as group
 from circuitshift.workflows.engine.step import step
 
 __all__ = [
+    "CoregisterRuns",
     "EstimateRunMotion",
     "MeasureParticipant",
     "MeasurePreprocessed",
@@ -21,6 +22,7 @@ __all__ = [
 
 PrepareParticipantAnatomy = step(person.prepare_participant_anatomy)
 EstimateRunMotion = step(person.estimate_run_motion)
+CoregisterRuns = step(person.coregister_runs)
 PreprocessRun = step(person.preprocess_run)
 MeasurePreprocessed = step(measure_preprocessed)
 MeasureParticipant = step(measure.measure_participant)

@@ -14,7 +14,13 @@ from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure import run_quality as quality
 from circuitshift.pipeline.measure.parcellation import Parcellation
-from circuitshift.pipeline.records import AnalysisSettings, RetainedData, Run, Strategy
+from circuitshift.pipeline.records import (
+    AnalysisSettings,
+    Registration,
+    RetainedData,
+    Run,
+    Strategy,
+)
 
 __all__ = [
     "RunOutput",
@@ -94,6 +100,8 @@ class RunOutput:
     tsnr : ndarray, shape (n_regions,), optional
         Temporal signal-to-noise ratio before denoising, mean over the covered voxels of each
         region; None if the input is no image with a brain mask.
+    registration : Registration
+        Quality of the registration of the run; NaN if it is unknown.
     """
 
     atlas: Atlas
@@ -120,6 +128,7 @@ class RunOutput:
     global_signal_percent: float = float("nan")
     signal: Floats | None = None
     tsnr: Floats | None = None
+    registration: Registration = field(default_factory=Registration)
 
 
 def global_amplitude(series: Floats, keep: npt.NDArray[np.bool_]) -> float:
@@ -400,7 +409,9 @@ def _row(
     coverage = coverage_of(output)
     reasons = output.reasons
     if reasons is None:
-        reasons = tuple(quality.exclude_run(output.retained, settings, coverage))
+        reasons = tuple(
+            quality.exclude_run(output.retained, settings, coverage, output.registration)
+        )
     notes = list(reasons)
     if output.part_of:
         notes = [("", f"part of the concatenated series of {output.part_of}")]
@@ -416,6 +427,8 @@ def _row(
         "reason": "; ".join(reason for _, reason in notes) or " ".join(output.notes) or None,
         **{name: getattr(output.retained, name) for name in _RETAINED},
         "median_tsnr": output.median_tsnr,
+        "boundary_cost": output.registration.boundary_cost,
+        "registration_disagreement_mm": output.registration.disagreement_mm,
         "n_regions": len(coverage),
         "n_regions_lost": len(missing),
         "global_signal_removed": output.global_signal_removed,

@@ -16,6 +16,7 @@ from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.bids.input_types import input_type_of
+from circuitshift.pipeline.bids.runs.registration import registration_of
 from circuitshift.pipeline.errors import (
     CircuitshiftError,
     InputError,
@@ -248,6 +249,7 @@ def _from_bold(
     assert run.t_r_s is not None  # noqa: S101 - for the type checker; check_run ensures it
     found = _measured_regions(run, settings)
     blocks = found.blocks
+    registration = registration_of(run)
     for strategy in strategies_of(settings):
         try:
             regressors = _regressors(run, strategy, settings, found.n_volumes)
@@ -285,6 +287,7 @@ def _from_bold(
                     amplitude_percent=percent_of_mean(deviation, series, regressors.keep),
                     signal=signal,
                     tsnr=tsnr,
+                    registration=registration,
                 )
         except CircuitshiftError as error:
             unusable = []
@@ -356,6 +359,7 @@ def _unusable(
             reasons=(("too-little-data", reason),),
             signal=signal,
             tsnr=tsnr,
+            registration=registration_of(run),
         )
         for part, _, coverage, signal, tsnr in found.regions
     ]

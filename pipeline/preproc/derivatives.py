@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline.arrays import Bools, Floats
+from circuitshift.pipeline.arrays import Bools
 from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold
 from circuitshift.pipeline.bids.runs.acquisition import scanner_facts
+from circuitshift.pipeline.bids.runs.registration import REGISTRATION_KEYS
 from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.images import Image, grid_over
-from circuitshift.pipeline.preproc import registration as register
 from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.preproc import transforms as xfm
-from circuitshift.pipeline.preproc.anatomy import Anatomy, Brain, dice, masked, prepare_anatomy
+from circuitshift.pipeline.preproc.anatomy import Anatomy, Brain, prepare_anatomy
 from circuitshift.pipeline.preproc.confounds import (
     Voxels,
     confounds,
@@ -29,6 +29,7 @@ from circuitshift.pipeline.preproc.confounds import (
     non_steady_state,
     write_confounds,
 )
+from circuitshift.pipeline.preproc.coregistration.agreement import register_runs
 from circuitshift.pipeline.preproc.motion import (
     HeadMotion,
     estimate_motion,
@@ -38,7 +39,9 @@ from circuitshift.pipeline.preproc.motion import (
 from circuitshift.pipeline.preproc.output_names import (
     anat_path,
     bold_path,
+    coregistration_path,
     func_path,
+    run_stem,
     warp_path,
 )
 from circuitshift.pipeline.preproc.resampling import (
@@ -51,7 +54,7 @@ from circuitshift.pipeline.preproc.template import Template, load_template
 from circuitshift.pipeline.preproc.tissue_masks import noise_maps, noise_masks
 from circuitshift.pipeline.records import MIN_SIGNAL, Run
 
-__all__ = ["write_anatomy", "write_motion", "write_preprocessed_run"]
+__all__ = ["write_anatomy", "write_coregistration", "write_motion", "write_preprocessed_run"]
 
 
 _FIELD_MM = 2.0
@@ -185,7 +188,7 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
     Raises
     ------
     ImageError
-        If fewer than two volumes are in the steady state.
+        If fewer than two volumes are in the steady state, or the image contains no brain.
     """
     run = _read_run(bold)
     n_dummy = dummy_scans
@@ -198,7 +201,9 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
         )
     found = estimate_motion(run, n_dummy=n_dummy)
     found, about = _referred(found, bold)
-    reference = func_path(bold, "boldref", ("desc", "hmc"))
+    if not signal_mask(found.reference).any():  # must not stop the registration of other runs
+        raise ImageError(f"{bold.path}: the image contains no brain; check it or exclude the run")
+    reference = _reference(bold)
     images.write(out_dir / reference, found.reference)
     matrices = _hmc(bold)
     xfm.write_affines(out_dir / matrices, found.matrices)
@@ -235,12 +240,57 @@ def _read_run(bold: RawBold) -> Image:
     return run
 
 
+# ---------------------------------------------------------------------------------- registration
+
+
+def write_coregistration(bolds: Sequence[RawBold], out_dir: Path) -> Mapping[str, object]:
+    """Register all runs of a participant to the T1-weighted brain, and write the transforms.
+
+    Parameters
+    ----------
+    bolds : sequence of RawBold
+        Runs of one participant whose head motion was estimated.
+    out_dir : Path
+        Root of the derivatives, which contains the participant's anatomy.
+
+    Returns
+    -------
+    mapping
+        Content of the record: files, and the quality of the registration of each run.
+
+    Raises
+    ------
+    ImageError
+        If no white matter or, in a reference, no signal was found.
+    """
+    if not bolds:
+        return {"files": [], "runs": {}}
+    references = [images.read(out_dir / _reference(bold)) for bold in bolds]
+    results = register_runs(references, _read_brain(bolds[0].participant, out_dir))
+    runs = {}
+    for bold, found in zip(bolds, results, strict=True):
+        path = out_dir / coregistration_path(bold)
+        xfm.write_affines(path, np.linalg.inv(found.matrix)[None])
+        is_alone = not np.isfinite(found.disagreement_mm)
+        runs[run_stem(bold)] = {
+            "boundary_cost": round(found.cost, 4),
+            "disagreement_mm": None if is_alone else round(found.disagreement_mm, 3),
+            "coregistration_dice": found.overlap,
+            "boundary_in_view": found.visible,
+        }
+    return {"files": [coregistration_path(bold).as_posix() for bold in bolds], "runs": runs}
+
+
+def _reference(bold: RawBold) -> Path:
+    return func_path(bold, "boldref", ("desc", "hmc"))
+
+
 # ---------------------------------------------------------------------------------- the run
 
 
 def write_preprocessed_run(
     bold: RawBold,
-    moved: Mapping[str, Any],
+    before: tuple[Mapping[str, Any], Mapping[str, Any]],
     how: tuple[str, float, bool],
     out_dir: Path,
 ) -> Mapping[str, object]:
@@ -250,8 +300,9 @@ def write_preprocessed_run(
     ----------
     bold : RawBold
         Raw run.
-    moved : mapping
-        Record of the head motion of the run; see `write_motion`.
+    before : (mapping, mapping)
+        Records of the head motion of the run (see `write_motion`) and of the registration of all
+        runs (see `write_coregistration`).
     how : (str, float, bool)
         Template, isotropic voxel size in mm, and whether slice timing is corrected.
     out_dir : Path
@@ -263,11 +314,11 @@ def write_preprocessed_run(
         Content of the record: files, template, slice timing correction, and quality.
     """
     template, voxel_mm, slice_timing = how
+    moved, registered = before[0], before[1]["runs"][run_stem(bold)]
     n_dummy, centre = int(moved["n_dummy"]), np.array(moved["centre_mm"])
     matrices = xfm.read_affines(out_dir / _hmc(bold))
-    reference = images.read(out_dir / func_path(bold, "boldref", ("desc", "hmc")))
+    (back,) = xfm.read_affines(out_dir / coregistration_path(bold))
     person = _read_brain(bold.participant, out_dir)
-    to_t1w, overlap = _coregister(reference, person)
     field = xfm.read_field(out_dir / warp_path(bold.participant, "T1w", template))
     grid = grid_over(load_template(template).brain, voxel_mm)
 
@@ -277,7 +328,6 @@ def write_preprocessed_run(
         run = correct_slice_timing(
             run, bold.slice_times_s, bold.t_r_s, axis=bold.slice_axis, n_dummy=n_dummy
         )
-    back = np.linalg.inv(to_t1w)
     moved_run = resample_run(run, matrices, grid, lambda p: transforms.apply(back, field(p)))
     del run
 
@@ -292,7 +342,7 @@ def write_preprocessed_run(
     )
     noise = noise_masks(maps, mask)
     series = [moved_run.image.data[m].T for m in (mask, noise.csf, noise.white_matter)]
-    parameters = parameters_in_image(matrices, centre, reference)
+    parameters = parameters_in_image(matrices, centre, images.read(out_dir / _reference(bold)))
     columns, meta = confounds(
         Voxels(series[0], series[1], series[2]), parameters, bold.t_r_s, n_dummy=n_dummy
     )
@@ -304,14 +354,15 @@ def write_preprocessed_run(
         func_path(bold, "mask", ("space", template), ("desc", "brain")),
         bold_path(bold, template),
         func_path(bold, "timeseries", ("desc", "confounds"), end=".tsv"),
-        func_path(bold, "xfm", ("from", "boldref"), ("to", "T1w"), ("mode", "image"), end=".txt"),
     ]
     images.write(out_dir / files[0], grid.like(mean), standard=True)
     images.write(out_dir / files[1], grid.like(mask), standard=True)
     images.write(out_dir / files[2], moved_run.image, t_r_s=bold.t_r_s, standard=True)
     write_confounds(out_dir / files[3], columns, meta)
-    xfm.write_affines(out_dir / files[4], back[None])
-    _write_bold_sidecar(bold, template, timed=timed, n_dummy=n_dummy, out_dir=out_dir)
+    about: dict[str, object] = {"SliceTimingCorrected": timed, "NonSteadyStateVolumes": n_dummy}
+    quality = {key: registered[name] for name, key in REGISTRATION_KEYS.items()}
+    about |= {key: value for key, value in quality.items() if value is not None}
+    _write_bold_sidecar(bold, template, about, out_dir)
     spread = steady[mask].std(axis=1)
     fd = framewise_displacement(parameters)
     return {
@@ -323,7 +374,7 @@ def write_preprocessed_run(
         "quality": {
             "n_volumes": bold.n_volumes,
             "voxel_mm": voxel_mm,
-            "coregistration_dice": overlap,
+            **registered,
             "brain_in_view": float(seen.sum() / max(inside.sum(), 1)),
             "brain_with_signal": float(mask.sum() / max(inside.sum(), 1)),
             "mean_fd_mm": float(np.nanmean(fd)),
@@ -358,19 +409,6 @@ def _read_brain(participant: str, out_dir: Path) -> Brain:
     return Brain(t1w, np.asarray(mask.data) > 0, tissues)
 
 
-def _coregister(reference: Image, person: Brain) -> tuple[Floats, float]:
-    """Register the reference of a run to the T1-weighted brain; return the overlap of the masks."""
-    seen = signal_mask(reference)
-    flat = register.bias_corrected(reference, seen)
-    brain = masked(person.t1w, person.mask)
-    matrix = register.rigid_to(masked(flat, seen), brain)
-    inverse = np.linalg.inv(matrix)
-    where = transforms.apply(inverse, person.t1w.points())
-    own = reference.like(seen.astype(np.float32)).at(where).reshape(person.t1w.grid) > 0.5
-    view = reference.like(np.ones(reference.grid, np.float32)).at(where).reshape(own.shape) > 0.5
-    return matrix, dice(own, person.mask & view)
-
-
 def _run_of(bold: RawBold) -> Run:
     """Return the record by which the sidecars of a raw run are found."""
     return Run(
@@ -387,19 +425,18 @@ def _run_of(bold: RawBold) -> Run:
 
 
 def _write_bold_sidecar(
-    bold: RawBold, template: str, *, timed: bool, n_dummy: int, out_dir: Path
+    bold: RawBold, template: str, about: Mapping[str, object], out_dir: Path
 ) -> None:
     content: dict[str, object] = {
         "RepetitionTime": bold.t_r_s,
         "SkullStripped": False,
-        "SliceTimingCorrected": timed,
         "NumberOfVolumesDiscardedByUser": 0,
-        "NonSteadyStateVolumes": n_dummy,
         "TaskName": dict(bold.entities).get("task", ""),
         "Sources": [f"bids:raw:{bold.path.name}"],
+        **about,
     }
     content |= scanner_facts(_run_of(bold))
-    if timed:
+    if about["SliceTimingCorrected"]:
         content["StartTime"] = (min(bold.slice_times_s) + max(bold.slice_times_s)) / 2
     path = func_path(bold, "bold", ("space", template), ("desc", "preproc"), end=".json")
     tables.write_json(out_dir / path, content)

@@ -5,7 +5,17 @@ from pathlib import Path
 from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.bids.raw_records import RawBold
 
-__all__ = ["anat_path", "anatomy_record", "bold_path", "bold_record", "func_path", "warp_path"]
+__all__ = [
+    "anat_path",
+    "anatomy_record",
+    "bold_path",
+    "bold_record",
+    "coregistration_path",
+    "coregistration_record",
+    "func_path",
+    "run_stem",
+    "warp_path",
+]
 
 _Pair = tuple[str, str]
 
@@ -36,7 +46,22 @@ def anatomy_record(participant: str) -> Path:
     return Path(f"sub-{participant}", "log", f"sub-{participant}_anatomy.json")
 
 
+def coregistration_path(bold: RawBold) -> Path:
+    """Return the path of the transform from the reference of a run to the T1-weighted image."""
+    pairs = (("from", "boldref"), ("to", "T1w"), ("mode", "image"))
+    return func_path(bold, "xfm", *pairs, end=".txt")
+
+
+def coregistration_record(participant: str) -> Path:
+    """Return the path of the record of the coregistration of all runs of a participant."""
+    return Path(f"sub-{participant}", "log", f"sub-{participant}_coregistration.json")
+
+
+def run_stem(bold: RawBold) -> str:
+    """Return the name of a run: its entities."""
+    return "_".join(f"{key}-{value}" for key, value in bold.entities)
+
+
 def bold_record(bold: RawBold, step: str = "bold") -> Path:
     """Return the path of the record of a step of a run."""
-    stem = "_".join(f"{key}-{value}" for key, value in bold.entities)
-    return Path(f"sub-{bold.participant}", "log", f"{stem}_{step}.json")
+    return Path(f"sub-{bold.participant}", "log", f"{run_stem(bold)}_{step}.json")

@@ -1,9 +1,9 @@
-"""Preprocess the raw images of one participant in three steps, each of which is done once.
+"""Preprocess the raw images of one participant in four steps, each of which is done once.
 
-The steps prepare the anatomy, estimate the head motion of a run, and transform the run to the
-template; each is a node of the workflow. Each step writes a record to ``log/`` with its inputs, its
-files and their quality, or with the reason of its failure. Steps with a valid record are not
-repeated.
+The steps prepare the anatomy, estimate the head motion of a run, register all runs to the anatomy,
+and transform a run to the template; each is a node of the workflow. Each step writes a record to
+``log/`` with its inputs, its files and their quality, or with the reason of its failure. Steps with
+a valid record are not repeated.
 """
 
 import math
@@ -17,12 +17,17 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.digests import Digests, recorded_digests
 from circuitshift.pipeline.io.provenance import code_hash, hash_of
 from circuitshift.pipeline.preproc import derivatives
-from circuitshift.pipeline.preproc.output_names import anatomy_record, bold_record
+from circuitshift.pipeline.preproc.output_names import (
+    anatomy_record,
+    bold_record,
+    coregistration_record,
+)
 from circuitshift.pipeline.preproc.template import template_files
 from circuitshift.pipeline.records import AnalysisSettings
 
 __all__ = [
     "Record",
+    "coregister_runs",
     "estimate_run_motion",
     "is_preprocessed",
     "prepare_participant_anatomy",
@@ -128,10 +133,12 @@ def is_preprocessed(
     steps: list[tuple[Path, str, dict[str, object]]] = [
         (anatomy_record(raw.participant), anatomy, {})
     ]
-    for bold in raw.bolds:
-        motion = _motion_key(bold, settings.dummy_scans, digests)
+    motions = [_motion_key(bold, settings.dummy_scans, digests) for bold in raw.bolds]
+    registered = _coregistration_key(raw.bolds, anatomy, motions)
+    steps.append((coregistration_record(raw.participant), registered, {}))
+    for bold, motion in zip(raw.bolds, motions, strict=True):
         how = (settings.template, voxel_size(raw.bolds), settings.slice_timing)
-        run = _run_key(bold, [anatomy, motion], how, digests)
+        run = _run_key(bold, [anatomy, motion, registered], how, digests)
         steps.append((bold_record(bold, "motion"), motion, {}))
         steps.append((bold_record(bold), run, {"notes": list(bold.notes)}))
     for record, key, about in steps:
@@ -149,6 +156,13 @@ def _anatomy_key(anats: Sequence[RawAnat], template: str, digests: Digests) -> s
 def _motion_key(bold: RawBold, dummy_scans: int | None, digests: Digests) -> str:
     references = [digests.of(path) for path in bold.sbref]
     return hash_of(bold.path.name, digests.of(bold.path), references, dummy_scans, code_hash(_CODE))
+
+
+def _coregistration_key(
+    bolds: Sequence[RawBold], anatomy: str | None, motions: Sequence[str | None]
+) -> str:
+    """Hash the inputs of the registration of all runs, which are results of preceding steps."""
+    return hash_of([bold.path.name for bold in bolds], anatomy, list(motions), code_hash(_CODE))
 
 
 def _run_key(
@@ -227,10 +241,52 @@ def estimate_run_motion(bold: RawBold, *, dummy_scans: int | None = None, out_di
     return _step(out_dir / bold_record(bold, "motion"), key, work, out_dir=out_dir)
 
 
+def coregister_runs(
+    bolds: Sequence[RawBold],
+    anatomy: Path,
+    motions: Sequence[Path],
+    *,
+    participant: str,
+    out_dir: Path,
+) -> Record:
+    """Register all runs of a participant to the T1-weighted image, and write the transforms.
+
+    Parameters
+    ----------
+    bolds : sequence of RawBold
+        Raw runs of all sessions.
+    anatomy : Path
+        Record of the anatomy.
+    motions : sequence of Path
+        Records of the head motion of the runs; runs for which it failed are omitted.
+    participant : str
+        Label of the participant.
+    out_dir : Path
+        Root of the derivatives.
+
+    Returns
+    -------
+    Record
+        Path of the record, which contains the reason if the step failed.
+    """
+    prepared = read_record(anatomy)
+    moved = [read_record(path) for path in motions]
+    key = _coregistration_key(bolds, prepared.get("key"), [m.get("key") for m in moved])
+
+    def work() -> Mapping[str, object]:
+        if "fault" in prepared:
+            raise ImageError(str(prepared["fault"]))
+        usable = [b for b, m in zip(bolds, moved, strict=True) if "fault" not in m]
+        return derivatives.write_coregistration(usable, out_dir)
+
+    return _step(out_dir / coregistration_record(participant), key, work, out_dir=out_dir)
+
+
 def preprocess_run(
     bold: RawBold,
     anatomy: Path,
     motion: Path,
+    coregistration: Path,
     *,
     template: str,
     voxel_mm: float,
@@ -243,7 +299,7 @@ def preprocess_run(
     ----------
     bold : RawBold
         Raw run.
-    anatomy, motion : Path
+    anatomy, motion, coregistration : Path
         Records of the preceding steps.
     template : str
         Name of the template; see `load_template`.
@@ -259,7 +315,7 @@ def preprocess_run(
     Record
         Path of the record, which contains the reason if the step failed.
     """
-    before = [read_record(anatomy), read_record(motion)]
+    before = [read_record(path) for path in (anatomy, motion, coregistration)]
     how = (template, voxel_mm, slice_timing)
     with recorded_digests(f"sub-{bold.participant}", out_dir) as digests:
         key = _run_key(bold, [content.get("key") for content in before], how, digests)
@@ -268,6 +324,6 @@ def preprocess_run(
         for content in before:
             if "fault" in content:
                 raise ImageError(str(content["fault"]))
-        return derivatives.write_preprocessed_run(bold, before[1], how, out_dir)
+        return derivatives.write_preprocessed_run(bold, (before[1], before[2]), how, out_dir)
 
     return _step(out_dir / bold_record(bold), key, work, out_dir=out_dir, notes=bold.notes)

@@ -58,9 +58,11 @@ def test_raw_images_are_preprocessed_first(tmp_path, flat_graph):
     ] == [
         "measure",
         "anatomy",
+        "coregistration",
         "done",
         "motion1",
         "motion2",
+        "moved",
         "run1",
         "run2",
         "report",
@@ -68,6 +70,12 @@ def test_raw_images_are_preprocessed_first(tmp_path, flat_graph):
     by_name = {node.name: node for node in graph.nodes()}
     assert by_name["motion1"].inputs.dummy_scans == 2
     assert by_name["run1"].inputs.voxel_mm == 3.0
+    # runs are registered together, and each waits for this registration
+    before = {node.name for node in graph.predecessors(by_name["coregistration"])}
+    assert before == {"anatomy", "moved"}
+    assert {node.name for node in graph.predecessors(by_name["moved"])} == {"motion1", "motion2"}
+    before = {node.name for node in graph.predecessors(by_name["run2"])}
+    assert before == {"anatomy", "coregistration", "motion2"}
     # head motion does not depend on the anatomy
     assert not list(graph.predecessors(by_name["motion1"]))
     only = init_participant_wf(

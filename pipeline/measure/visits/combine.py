@@ -19,7 +19,7 @@ from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.measure import run_quality as quality
 from circuitshift.pipeline.measure.denoise import MIN_DOF
 from circuitshift.pipeline.measure.outputs import RunOutput, coverage_of, stem_of
-from circuitshift.pipeline.records import AnalysisSettings, RetainedData, Run
+from circuitshift.pipeline.records import AnalysisSettings, Registration, RetainedData, Run
 
 __all__ = [
     "combining_prose",
@@ -152,7 +152,8 @@ def _judged(output: RunOutput, settings: AnalysisSettings) -> RunOutput:
     """Apply the thresholds of complete runs."""
     if output.reasons:  # it cannot be denoised
         return output
-    reasons = quality.exclude_run(output.retained, settings, coverage_of(output))
+    coverage = coverage_of(output)
+    reasons = quality.exclude_run(output.retained, settings, coverage, output.registration)
     if settings.visit_minutes is not None and not np.isfinite(output.retained.minutes):
         reason = "its repetition time is unknown, add RepetitionTime in s to its JSON file"
         reasons.append(("unknown-minutes", reason))
@@ -283,6 +284,7 @@ def concatenate_series(
         cut_at_min=None,
         amplitude_percent=None,
         global_signal_percent=float("nan"),
+        registration=Registration(),
         sources=tuple(runs[k].path.name for k in usable),
     )
     # minutes and motion of the parts were already compared with their thresholds

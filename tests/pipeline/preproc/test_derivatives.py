@@ -9,6 +9,7 @@ import copy
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -23,8 +24,11 @@ from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
 from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids.raw_records import RawBold
+from circuitshift.pipeline.bids.runs.registration import registration_of
+from circuitshift.pipeline.bids.select_runs import Query, find_runs
+from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io import images, tables
-from circuitshift.pipeline.io.images import Image
+from circuitshift.pipeline.io.images import Image, grid_over
 from circuitshift.pipeline.measure.denoise import (
     clean,
     get_strategy,
@@ -33,10 +37,19 @@ from circuitshift.pipeline.measure.denoise import (
 )
 from circuitshift.pipeline.measure.extract import extract, parcellate, read_mask
 from circuitshift.pipeline.measure.person import measure_preprocessed
+from circuitshift.pipeline.measure.run_quality import MAX_BOUNDARY_COST
 from circuitshift.pipeline.preproc import anatomy, derivatives, registration, transforms
 from circuitshift.pipeline.preproc import transforms as xfm
-from circuitshift.pipeline.preproc.anatomy import dice
+from circuitshift.pipeline.preproc.anatomy import Brain, dice
 from circuitshift.pipeline.preproc.confounds import framewise_displacement
+from circuitshift.pipeline.preproc.coregistration import agreement
+from circuitshift.pipeline.preproc.coregistration.boundary import Boundary, BoundaryCost
+from circuitshift.pipeline.preproc.coregistration.search import (
+    Coregistration,
+    Reference,
+    coregister,
+    prepare_reference,
+)
 from circuitshift.pipeline.preproc.derivatives import (
     _has_signal,
     _labels,
@@ -44,6 +57,7 @@ from circuitshift.pipeline.preproc.derivatives import (
     _write_bold_sidecar,
 )
 from circuitshift.pipeline.preproc.motion import HeadMotion
+from circuitshift.pipeline.preproc.output_names import anat_path, warp_path
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.simulate.bold_run import draw_series
@@ -396,6 +410,92 @@ def test_the_report_shows_it(made: Made) -> None:
     assert len(page) < 6e6
 
 
+def test_the_registration_of_a_run_is_applied_and_written_with_it(
+    head: Head, moving_run: BoldTruth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registration is given, and the anatomy is the true one."""
+    out, t1w = tmp_path / "out", head.tissues[0]
+    mask = np.sum([t.data for t in head.tissues[:3]], axis=0) > 0.5
+    images.write(out / anat_path("01", "T1w", ("desc", "preproc")), head.tissues[2])
+    images.write(out / anat_path("01", "mask", ("desc", "brain")), t1w.like(mask))
+    for label, tissue in zip(("CSF", "GM", "WM"), head.tissues, strict=False):
+        images.write(out / anat_path("01", "probseg", ("label", label)), tissue)
+    grid = grid_over(load_template().brain, 4.0)
+    field = xfm.sampled_field(head.from_template, grid)
+    xfm.write_field(out / warp_path("01", "T1w", SPACE), field)
+    entities = (("sub", "01"), ("task", "rest"))
+    path = tmp_path / "raw/sub-01/func/sub-01_task-rest_bold.nii.gz"
+    images.write(path, moving_run.image, t_r_s=2.0)
+    grid_of, zooms = moving_run.image.grid, (4.0, 4.0, 4.0)
+    bold = RawBold("01", "", "rest", "", path, entities, 2.0, grid_of, zooms, 24)
+    with monkeypatch.context() as patch:
+        patch.setattr(derivatives, "signal_mask", lambda image: np.zeros(image.grid, bool))
+        with pytest.raises(ImageError, match="contains no brain"):
+            derivatives.write_motion(bold, 2, out)
+    motion = derivatives.write_motion(bold, 2, out)
+    shift = transforms.matrix_of([3.0, 0, 0, 0, 0, 0])
+    found = agreement.RunRegistration(shift, 0.41234567, float("nan"), 0.9, 1.0)
+    monkeypatch.setattr(derivatives, "register_runs", lambda *_: [found])
+    registered = derivatives.write_coregistration([bold], out)
+    (name,) = registered["files"]
+    np.testing.assert_allclose(xfm.read_affines(out / name)[0], np.linalg.inv(shift), atol=1e-9)
+    record = derivatives.write_preprocessed_run(
+        bold, (motion, registered), (SPACE, 4.0, False), out
+    )
+    assert record["quality"]["boundary_cost"] == 0.4123
+    assert record["quality"]["disagreement_mm"] is None
+    (run,) = find_runs(out, Query(input_types=("bold",))).runs
+    read = registration_of(run)
+    assert read.boundary_cost == 0.4123
+    assert np.isnan(read.disagreement_mm)
+
+
+def test_a_failed_registration_is_excluded_with_its_code(
+    truth: Truth, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first session is registered with an error of 30 degrees, which nothing corrects."""
+    bad = SESSIONS[0]
+    shutil.copytree(made.out, tmp_path / "out")
+    shutil.copytree(made.out.parent / "raw", tmp_path / "raw")
+    (tmp_path / "out/preproc/sub-01/log/sub-01_coregistration.json").unlink()
+    turn = transforms.matrix_of([0, 0, 0, np.radians(30), 0, 0], truth.scans[0].run.centre_mm)
+    paths = [Made(tmp_path / "out").func(s, "desc-hmc_boldref.nii.gz") for s in SESSIONS]
+    wrong = images.read(paths[0])
+
+    def search(reference: Reference, brain: Brain, boundary: Boundary) -> Coregistration:
+        found = coregister(reference, brain, boundary)
+        if not np.allclose(reference.mask.affine, wrong.affine, atol=1e-4) or not is_bad(reference):
+            return found
+        matrix = found.matrix @ turn
+        cost = BoundaryCost(boundary, reference.head).of(np.linalg.inv(matrix))
+        return Coregistration(matrix, cost)
+
+    expected = prepare_reference(wrong)
+
+    def is_bad(reference: Reference) -> bool:
+        return bool(np.array_equal(reference.mask.data, expected.mask.data))
+
+    monkeypatch.setattr(agreement, "coregister", search)
+    monkeypatch.setattr(agreement, "refined", lambda *_: Coregistration(np.eye(4), 1.0))
+    words = ("participant", "-w", tmp_path / "work", "--nprocs", 1)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in (tmp_path / "raw", tmp_path / "out", *words)])
+    assert ended.value.code == EXIT_OK
+    for row in tables.read_table(tmp_path / "out/sub-01/sub-01_runs.tsv").rows():
+        if row["session"] == bad:
+            assert row["status"] == "excluded"
+            assert row["code"] == "registration; registration-disagrees"
+            assert float(row["boundary_cost"]) > MAX_BOUNDARY_COST
+            assert float(row["registration_disagreement_mm"]) > 10
+        else:
+            assert row["status"] == "included"
+            assert float(row["boundary_cost"]) < 0.3
+            assert float(row["registration_disagreement_mm"]) == 0
+    page = (tmp_path / "out/sub-01.html").read_text()
+    assert "the registration to the T1-weighted image failed, its boundary cost" in page
+    assert f"ses-{bad}_task-rest: the registration to the T1w image differs by" in page
+
+
 def test_a_run_that_failed_is_a_row(tmp_path: Path) -> None:
     record = tmp_path / "sub-01_task-rest_bold.json"
     record.write_text(json.dumps({"fault": "x.nii.gz: it is empty; fetch it again"}))
@@ -428,11 +528,13 @@ def test_the_sidecar_of_a_run_repeats_the_facts_about_the_scanner(tmp_path: Path
     entities = (("sub", "01"), ("task", "rest"))
     path = func / "sub-01_task-rest_bold.nii.gz"
     bold = RawBold("01", "", "rest", "", path, entities, 2.0, (4, 4, 4), (3.0, 3.0, 3.0))
-    _write_bold_sidecar(bold, "T", timed=False, n_dummy=1, out_dir=tmp_path / "out")
+    about = {"SliceTimingCorrected": False, "BoundaryCost": 0.2}
+    _write_bold_sidecar(bold, "T", about, tmp_path / "out")
     (written,) = (tmp_path / "out").rglob("*_bold.json")
     content = tables.read_json(written)
     assert (content["Manufacturer"], content["EchoTime"]) == ("GE", 0.03)
     assert (content["RepetitionTime"], content["TaskName"]) == (2.0, "rest")
+    assert (content["SliceTimingCorrected"], content["BoundaryCost"]) == (False, 0.2)
     assert "StationName" not in content
 
 

@@ -47,7 +47,7 @@ def done(monkeypatch, tmp_path):
 
         return work
 
-    for name in ("write_anatomy", "write_motion", "write_preprocessed_run"):
+    for name in ("write_anatomy", "write_motion", "write_coregistration", "write_preprocessed_run"):
         monkeypatch.setattr(derivatives, name, step(name.removeprefix("write_")))
     return names
 
@@ -59,10 +59,14 @@ def preprocess(raw, out, settings=AnalysisSettings()):  # noqa: B008 - frozen
     )
     (bold,) = raw.bolds
     motion = person.estimate_run_motion(bold, dummy_scans=settings.dummy_scans, out_dir=out)
+    registered = person.coregister_runs(
+        raw.bolds, anatomy.record, [motion.record], participant="01", out_dir=out
+    )
     return person.preprocess_run(
         bold,
         anatomy.record,
         motion.record,
+        registered.record,
         template=settings.template,
         voxel_mm=person.voxel_size(raw.bolds),
         slice_timing=settings.slice_timing,
@@ -78,7 +82,7 @@ def stated(path):
     return {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in path.rglob("*") if p.is_file()}
 
 
-ALL = ["anatomy", "motion", "preprocessed_run"]
+ALL = ["anatomy", "motion", "coregistration", "preprocessed_run"]
 
 
 def test_steps_are_done_once(raw, tmp_path, done):
@@ -109,8 +113,8 @@ def edited(raw, name):
 @pytest.mark.parametrize(
     ("change", "again"),
     [
-        (lambda raw: edited(raw, "anat"), ["anatomy", "preprocessed_run"]),
-        (lambda raw: edited(raw, "bold"), ["motion", "preprocessed_run"]),
+        (lambda raw: edited(raw, "anat"), ["anatomy", "coregistration", "preprocessed_run"]),
+        (lambda raw: edited(raw, "bold"), ["motion", "coregistration", "preprocessed_run"]),
         (lambda raw: replace_bold(raw, t_r_s=2.5), ["preprocessed_run"]),
         (lambda raw: replace_bold(raw, slice_times_s=(0.0, 1.0)), ["preprocessed_run"]),
         (lambda raw: replace_bold(raw, zooms_mm=(2.0, 2.0, 2.0)), ["preprocessed_run"]),
@@ -148,9 +152,9 @@ def test_notes_are_brought_up_to_date_without_preprocessing(raw, tmp_path, done)
 @pytest.mark.parametrize(
     ("more", "again"),
     [
-        ({"dummy_scans": 3}, ["motion", "preprocessed_run"]),
+        ({"dummy_scans": 3}, ["motion", "coregistration", "preprocessed_run"]),
         ({"slice_timing": False}, ["preprocessed_run"]),
-        ({"template": "MNI152NLin2009cAsym"}, ["anatomy", "preprocessed_run"]),
+        ({"template": "MNI152NLin2009cAsym"}, ["anatomy", "coregistration", "preprocessed_run"]),
         ({"min_minutes": 3.0, "strategies": ("24p",)}, []),
     ],
     ids=str,
@@ -172,7 +176,7 @@ def test_another_content_of_the_template_counts(raw, tmp_path, done):
     done.clear()
     (tmp_path / TEMPLATE).write_text("another one")
     preprocess(raw, out)
-    assert done == ["anatomy", "preprocessed_run"]
+    assert done == ["anatomy", "coregistration", "preprocessed_run"]
 
 
 def test_other_code_and_lost_files_count(raw, tmp_path, done, monkeypatch):
@@ -211,7 +215,8 @@ def test_a_step_that_fails_is_tried_again_and_a_full_disk_ends_the_run(
     assert tables.read_json(record) == {"fault": "x.nii.gz: it is empty; fetch it again"}
     assert not is_done(raw, out)
     assert tables.read_json(preprocess(raw, out))["notes"] == ["a"]
-    assert done == ["anatomy", "motion", "preprocessed_run"]
+    # the registration of the other runs does not wait for the run that failed
+    assert done == ["anatomy", "coregistration", "motion", "coregistration", "preprocessed_run"]
 
     def full(*_):
         raise OutputError("no space")
