@@ -33,7 +33,9 @@ from circuitshift.pipeline.preproc.motion import estimate_motion
 from circuitshift.pipeline.preproc.output_names import (
     anat_path,
     bold_path,
+    coregistration_path,
     func_path,
+    reference_path,
     warp_path,
 )
 from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run, signal_mask
@@ -185,7 +187,7 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
             f"{bold.path}: {n_dummy} of {run.data.shape[3]} volumes are before the steady state"
         )
     found = estimate_motion(run, n_dummy=n_dummy)
-    reference = func_path(bold, "boldref", ("desc", "hmc"))
+    reference = reference_path(bold, "hmc")
     images.write(out_dir / reference, found.reference)
     matrices = _hmc(bold)
     xfm.write_affines(out_dir / matrices, found.matrices)
@@ -238,7 +240,7 @@ def write_preprocessed_run(
     template, voxel_mm, slice_timing = how
     n_dummy, centre = int(moved["n_dummy"]), np.array(moved["centre_mm"])
     matrices = xfm.read_affines(out_dir / _hmc(bold))
-    reference = images.read(out_dir / func_path(bold, "boldref", ("desc", "hmc")))
+    reference = images.read(out_dir / reference_path(bold, "hmc"))
     person = _read_brain(bold.participant, out_dir)
     to_t1w, overlap = _coregister(reference, person)
     field = xfm.read_field(out_dir / warp_path(bold.participant, "T1w", template))
@@ -274,8 +276,10 @@ def write_preprocessed_run(
         func_path(bold, "mask", ("space", template), ("desc", "brain")),
         bold_path(bold, template),
         func_path(bold, "timeseries", ("desc", "confounds"), end=".tsv"),
-        func_path(bold, "xfm", ("from", "boldref"), ("to", "T1w"), ("mode", "image"), end=".txt"),
+        coregistration_path(bold),
     ]
+    registered = reference_path(bold, "coreg")
+    images.write(out_dir / registered, reference)
     steady = moved_run.image.data[..., n_dummy:]
     mean = steady.mean(axis=3)
     images.write(out_dir / files[0], grid.like(mean), standard=True)
@@ -287,7 +291,7 @@ def write_preprocessed_run(
     spread = steady[mask].std(axis=1)
     fd = framewise_displacement(parameters)
     return {
-        "files": [path.as_posix() for path in files],
+        "files": [path.as_posix() for path in (registered, *files)],
         "template": template,
         "slice_timing": timed,
         "n_dummy": n_dummy,

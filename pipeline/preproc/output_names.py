@@ -5,7 +5,16 @@ from pathlib import Path
 from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.bids.raw_records import RawBold
 
-__all__ = ["anat_path", "anatomy_record", "bold_path", "bold_record", "func_path", "warp_path"]
+__all__ = [
+    "anat_path",
+    "anatomy_record",
+    "bold_path",
+    "bold_record",
+    "coregistration_path",
+    "func_path",
+    "reference_path",
+    "warp_path",
+]
 
 _Pair = tuple[str, str]
 
@@ -24,6 +33,20 @@ def warp_path(participant: str, source: str, target: str) -> Path:
 def func_path(bold: RawBold, suffix: str, *pairs: _Pair, end: str = ".nii.gz") -> Path:
     """Return the path of a file of a run; `pairs` are additional entities."""
     return build_path([*bold.entities, *pairs], suffix, end)
+
+
+def reference_path(bold: RawBold, step: str) -> Path:
+    """Return the path of the reference of a run: of head motion (``hmc``) or of registration.
+
+    The second (``coreg``) is the image that was registered to the T1-weighted image.
+    """
+    return func_path(bold, "boldref", ("desc", step))
+
+
+def coregistration_path(bold: RawBold) -> Path:
+    """Return the path of the transform from the reference of a run to the T1-weighted image."""
+    pairs = (("from", "boldref"), ("to", "T1w"), ("mode", "image"), ("desc", "coreg"))
+    return func_path(bold, "xfm", *pairs, end=".txt")
 
 
 def bold_path(bold: RawBold, template: str) -> Path:

@@ -302,6 +302,13 @@ def test_others_read_it_as_fmriprep_output(made: Made) -> None:
     assert sample is not None
 
 
+def test_the_derivatives_are_valid_bids(made: Made) -> None:
+    words = [CIRCUITSHIFT.with_name("bids-validator-deno"), "--json", made.out / "preproc"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert not [(i["code"], i["location"]) for i in issues if i["severity"] == "error"]
+
+
 def test_the_sessions_exchanged(
     truth: Truth, made: Made, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
