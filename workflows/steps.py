@@ -11,6 +11,7 @@ from circuitshift.workflows.engine.step import step
 __all__ = [
     "EstimateRunMotion",
     "MeasureParticipant",
+    "MeasureParticipantStructure",
     "MeasurePreprocessed",
     "PrepareParticipantAnatomy",
     "PreprocessRun",
@@ -22,6 +23,7 @@ __all__ = [
 PrepareParticipantAnatomy = step(person.prepare_participant_anatomy)
 EstimateRunMotion = step(person.estimate_run_motion)
 PreprocessRun = step(person.preprocess_run)
+MeasureParticipantStructure = step(person.measure_participant_structure)
 MeasurePreprocessed = step(measure_preprocessed)
 MeasureParticipant = step(measure.measure_participant)
 ReportParticipant = step(collect.report_participant)

@@ -27,6 +27,9 @@ _IGNORED = (
     "**/*_boldref.*",
     "**/*_desc-confounds_timeseries.*",
     "**/*_boldmap.*",
+    "**/*_structure.*",
+    "**/*_jacobian.*",
+    "**/*_thickness.*",
     "**/*.bib",
 )
 

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold
 from circuitshift.pipeline.bids.runs.acquisition import scanner_facts
 from circuitshift.pipeline.errors import ImageError
@@ -37,13 +36,14 @@ from circuitshift.pipeline.preproc.output_names import (
     func_path,
     reference_path,
     warp_path,
+    xfm_path,
 )
 from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run, signal_mask
 from circuitshift.pipeline.preproc.template import Template, load_template
 from circuitshift.pipeline.preproc.tissue_masks import noise_maps, noise_masks
 from circuitshift.pipeline.records import Run
 
-__all__ = ["write_anatomy", "write_motion", "write_preprocessed_run"]
+__all__ = ["read_brain", "write_anatomy", "write_motion", "write_preprocessed_run"]
 
 
 _FIELD_MM = 2.0
@@ -125,12 +125,7 @@ def _write_anatomy(
         xfm.write_field(out_dir / path, xfm.sampled_field(way, grid_over(target, _FIELD_MM)))
         files.append(path)
     for anat, matrix in zip(anats, found.to_inputs, strict=True):
-        path = build_path(
-            [*anat.entities, ("from", "orig"), ("to", "T1w"), ("mode", "image")],
-            "xfm",
-            ".txt",
-            "anat",
-        )
+        path = xfm_path(anat)
         xfm.write_affines(out_dir / path, matrix[None])
         files.append(path)
     _write_anatomy_sidecars(label, anats, out_dir)
@@ -241,7 +236,7 @@ def write_preprocessed_run(
     n_dummy, centre = int(moved["n_dummy"]), np.array(moved["centre_mm"])
     matrices = xfm.read_affines(out_dir / _hmc(bold))
     reference = images.read(out_dir / reference_path(bold, "hmc"))
-    person = _read_brain(bold.participant, out_dir)
+    person = read_brain(bold.participant, out_dir)
     to_t1w, overlap = _coregister(reference, person)
     field = xfm.read_field(out_dir / warp_path(bold.participant, "T1w", template))
     grid = grid_over(load_template(template).brain, voxel_mm)
@@ -314,7 +309,21 @@ def _on(grid: Image, field: xfm.Field, image: Image) -> npt.NDArray[np.float32]:
     return image.at(field(grid.points())).reshape(grid.grid)
 
 
-def _read_brain(participant: str, out_dir: Path) -> Brain:
+def read_brain(participant: str, out_dir: Path) -> Brain:
+    """Read the brain of a participant that `write_anatomy` wrote.
+
+    Parameters
+    ----------
+    participant : str
+        Label without ``sub-``.
+    out_dir : Path
+        Root of the derivatives.
+
+    Returns
+    -------
+    Brain
+        Brain in the participant's space.
+    """
     t1w = images.read(out_dir / anat_path(participant, "T1w", ("desc", "preproc")))
     mask = images.read(out_dir / anat_path(participant, "mask", ("desc", "brain")))
     tissues = tuple(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from circuitshift.pipeline.bids.names import build_path
-from circuitshift.pipeline.bids.raw_records import RawBold
+from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold
 
 __all__ = [
     "anat_path",
@@ -13,7 +13,11 @@ __all__ = [
     "coregistration_path",
     "func_path",
     "reference_path",
+    "session_path",
+    "structure_path",
+    "structure_record",
     "warp_path",
+    "xfm_path",
 ]
 
 _Pair = tuple[str, str]
@@ -28,6 +32,12 @@ def warp_path(participant: str, source: str, target: str) -> Path:
     """Return the path of the transform from one space to another."""
     pairs = (("from", source), ("to", target), ("mode", "image"))
     return anat_path(participant, "xfm", *pairs)
+
+
+def xfm_path(anat: RawAnat) -> Path:
+    """Return the path of the transform from a raw T1-weighted image to the participant's space."""
+    pairs = (("from", "orig"), ("to", "T1w"), ("mode", "image"))
+    return build_path([*anat.entities, *pairs], "xfm", ".txt", "anat")
 
 
 def func_path(bold: RawBold, suffix: str, *pairs: _Pair, end: str = ".nii.gz") -> Path:
@@ -63,3 +73,22 @@ def bold_record(bold: RawBold, step: str = "bold") -> Path:
     """Return the path of the record of a step of a run."""
     stem = "_".join(f"{key}-{value}" for key, value in bold.entities)
     return Path(f"sub-{bold.participant}", "log", f"{stem}_{step}.json")
+
+
+def session_path(anat: RawAnat, suffix: str, *pairs: _Pair) -> Path:
+    """Return the path of an image of a session on the grid of the participant's T1-weighted image.
+
+    All T1-weighted images of the session contribute to it, so that its name has no other entities.
+    """
+    entities = (("sub", anat.participant), ("ses", anat.session), ("space", "T1w"))
+    return build_path([*entities, *pairs], suffix, ".nii.gz", "anat")
+
+
+def structure_path(participant: str) -> Path:
+    """Return the path of the table of the structure of all sessions."""
+    return Path(f"sub-{participant}", f"sub-{participant}_structure.tsv")
+
+
+def structure_record(participant: str) -> Path:
+    """Return the path of the record of the structure of all sessions."""
+    return Path(f"sub-{participant}", "log", f"sub-{participant}_structure.json")
