@@ -150,7 +150,10 @@ def _deep(sessions: Sequence[SessionView]) -> Details | None:
     if not names:
         return None
     head = ("Region", *(f"{_name(one)}, ml" for one in sessions))
-    rows = [(name, *(wording.show(one.deep[name] / _ML, 3) for one in sessions)) for name in names]
+    rows = [
+        (name, *(wording.show(one.deep.get(name, float("nan")) / _ML, 3) for one in sessions))
+        for name in names
+    ]
     table = PageTable("Volumes of deep grey matter", head, rows)
     return Details(f"Deep grey matter ({wording.count(len(names), 'region')})", (table,))
 
