@@ -182,9 +182,8 @@ class AnalysisSettings:
     combine_runs : {"average", "concatenate"}
         Whether the runs of a visit are combined as the weighted mean of their Fisher z, or by one
         correlation of their concatenated series.
-    structure : {"", "volumes", "thickness"}
+    structure : {"", "volumes"}
         What is measured in the raw T1-weighted images of each session; empty for nothing.
-        Thickness includes volumes.
     """
 
     atlases: tuple[str, ...] = ("seitzman300",)
@@ -200,7 +199,7 @@ class AnalysisSettings:
     slice_timing: bool = True
     visit_minutes: float | None = None
     combine_runs: Literal["average", "concatenate"] = "average"
-    structure: Literal["", "volumes", "thickness"] = ""
+    structure: Literal["", "volumes"] = ""
 
     @property
     def needs_visits(self) -> bool:

@@ -436,9 +436,8 @@ def describe(plan: StudyPlan, settings: AnalysisSettings, *, level: str) -> str:
 
 def _structure_line(participant: str, settings: AnalysisSettings) -> str:
     """Describe what is written about the structure of each session."""
-    thickness = ", cortical thickness" if settings.structure == "thickness" else ""
     return (
-        f"  preproc/{structure_path(participant)}: volumes, grey matter{thickness} of each "
+        f"  preproc/{structure_path(participant)}: volumes and grey matter of each "
         f"session and region of {', '.join(settings.atlases)}, and the T1-weighted image and "
         "Jacobian of each session"
     )

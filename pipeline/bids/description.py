@@ -29,7 +29,6 @@ _IGNORED = (
     "**/*_boldmap.*",
     "**/*_structure.*",
     "**/*_jacobian.*",
-    "**/*_thickness.*",
     "**/*.bib",
 )
 

@@ -336,7 +336,6 @@ def measure_participant_structure(
             anats,
             template=settings.template,
             atlases=settings.atlases,
-            thickness=settings.structure == "thickness",
             out_dir=out_dir,
         )
 

@@ -19,7 +19,7 @@ from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io.images import Image, grid_over
 from circuitshift.pipeline.preproc import transforms
 
-__all__ = ["Warp", "bias_corrected", "cortical_thickness", "normalise", "rigid_to", "tissues"]
+__all__ = ["Warp", "bias_corrected", "normalise", "rigid_to", "tissues"]
 
 
 _SEED = 1
@@ -290,40 +290,6 @@ def tissues(brain: Image, mask: Bools, priors: tuple[Image, ...]) -> tuple[Image
             r=0,  # by default, Atropos takes its seed from the clock
         )
         return tuple(brain.like(p.numpy().astype(np.float32)) for p in done["probabilityimages"])
-
-
-def cortical_thickness(grey: Image, white: Image) -> Image:
-    """Measure cortical thickness with DiReCT (Das 2009, doi:10.1016/j.neuroimage.2008.12.016).
-
-    Parameters
-    ----------
-    grey, white : Image
-        Probabilities of grey and white matter on one grid, about 1 mm.
-
-    Returns
-    -------
-    Image
-        Thickness in voxels of grey matter, mm; 0 elsewhere.
-
-    Raises
-    ------
-    InputError
-        If ANTs is not installed.
-    """
-    ants = _ants()
-    at_origin = np.diag([*grey.zooms, 1.0])
-
-    def to_ants(data: npt.NDArray[Any]) -> Any:  # noqa: ANN401 - an untyped library
-        return _to_ants(Image(np.asarray(data, np.float32), at_origin))
-
-    is_white = (white.data > grey.data) & (white.data > 0.5)
-    is_grey = (grey.data > 0.5) & ~is_white
-    with _scratch_folder():
-        labels = 2 * is_grey + 3 * is_white
-        found = ants.kelly_kapowski(
-            s=to_ants(labels), g=to_ants(grey.data), w=to_ants(white.data), its=45, r=0.025, m=1.5
-        )
-        return grey.like(np.where(is_grey, found.numpy(), 0).astype(np.float32))
 
 
 @contextmanager

@@ -129,9 +129,9 @@ def test_raw_images_are_used_without_preprocessed_runs(raw, tmp_path):
     assert "\nsub-01  no session: 1 run(s) [raw]\n" in text
     assert "_desc-preproc_bold.nii.gz" in text
     assert "structure" not in text
-    with_structure = describe(plan, AnalysisSettings(structure="thickness"), level="participant")
+    with_structure = describe(plan, AnalysisSettings(structure="volumes"), level="participant")
     (line,) = [one for one in with_structure.splitlines() if "_structure.tsv" in one]
-    assert "sub-01/sub-01_structure.tsv: volumes, grey matter, cortical thickness of each" in line
+    assert "sub-01/sub-01_structure.tsv: volumes and grey matter of each" in line
 
 
 def test_a_description_lists_participants_problems_and_outputs(tmp_path):

@@ -239,9 +239,9 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--structure",
-        choices=("volumes", "thickness"),
+        choices=("volumes",),
         help="measure the brain structure of each session in raw T1-weighted images: volumes of "
-        "the regions of --atlas and grey matter, or also cortical thickness (slow)",
+        "the regions of --atlas, and grey matter",
     )
     group.add_argument(
         "--min-coverage",

@@ -29,11 +29,6 @@ from circuitshift.pipeline.preproc.structure.table import (
     RegionValues,
     write_structure_table,
 )
-from circuitshift.pipeline.preproc.structure.thickness import (
-    mean_thickness,
-    session_thickness,
-    template_points,
-)
 from circuitshift.pipeline.preproc.structure.volumes import is_deep_grey, region_sums, regions_at
 
 __all__ = ["Parcels", "measure_session", "session_image", "write_structure"]
@@ -93,8 +88,6 @@ def measure_session(
     parcels: Sequence[Parcels],
     session: str,
     volume: Image,
-    *,
-    displacement: Image | None = None,
 ) -> Iterator[RegionValues]:
     """Measure the regions of all atlases, and the whole head, in one session.
 
@@ -108,8 +101,6 @@ def measure_session(
         Label of the session.
     volume : Image
         Volume of each point in the session relative to the template; see `jacobian`.
-    displacement : Image, optional
-        Displacement to the session, if thickness is to be measured.
 
     Yields
     ------
@@ -123,7 +114,6 @@ def measure_session(
     tissues = [np.asarray(tissue.data, float)[inside] for tissue in brain.tissues]
     sums = [cubic_mm.sum(), *((cubic_mm * tissue).sum() for tissue in tissues)]
     yield RegionValues(session, WHOLE, ("intracranial", *_TISSUES), {"volume": np.array(sums)})
-    thickness = None if displacement is None else session_thickness(brain.tissues, displacement)
     for one in parcels:
         n = len(one.atlas.regions)
         regions = one.regions[inside]
@@ -132,13 +122,6 @@ def measure_session(
             "volume": region_sums(regions, n, cubic_mm),
             "grey_matter": np.where(deep, np.nan, region_sums(regions, n, cubic_mm * tissues[1])),
         }
-        if thickness is not None and displacement is not None:
-            where = template_points(displacement, thickness.points())
-            # regions are counted from 1, because points outside the image are 0
-            labels = brain.t1w.like((one.regions + 1).astype(np.float32)).at(where, order=0)
-            moved = np.rint(labels).astype(np.intp).reshape(thickness.grid) - 1
-            mean = mean_thickness(thickness, moved, n)
-            values["thickness"] = np.where(deep, np.nan, mean)
         yield RegionValues(session, one.atlas.name, one.atlas.labels, values)
 
 
@@ -147,7 +130,6 @@ def write_structure(
     *,
     template: str,
     atlases: Sequence[str],
-    thickness: bool,
     out_dir: Path,
 ) -> Mapping[str, object]:
     """Measure the structure of each session of a participant, and write it.
@@ -160,8 +142,6 @@ def write_structure(
         Name of the template of the anatomy.
     atlases : sequence of str
         Names or paths of atlases of labels or spheres.
-    thickness : bool
-        Whether to measure cortical thickness.
     out_dir : Path
         Root of the derivatives, which contains the participant's anatomy.
 
@@ -197,14 +177,12 @@ def write_structure(
             quality[session] = _quality(brain, image, displacement, own[0].path)
             files += _write_session(own, image, jacobian(displacement), out_dir)
         volume = jacobian(displacement)
-        moved = displacement if thickness else None
-        rows += measure_session(brain, parcels, session, volume, displacement=moved)
+        rows += measure_session(brain, parcels, session, volume)
     table = write_structure_table(out_dir, label, rows)
     return {
         "files": [path.as_posix() for path in (*files, table)],
         "sessions": quality,
         "atlases": [one.atlas.name for one in parcels],
-        "thickness": thickness,
         "notes": [note for one in parcels if (note := _space_note(one.atlas, template))],
     }
 

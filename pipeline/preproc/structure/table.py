@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 #: Measures of a region: column of the table, with its unit.
-MEASURES = {"volume": "mm^3", "grey_matter": "mm^3", "thickness": "mm"}
+MEASURES = {"volume": "mm^3", "grey_matter": "mm^3"}
 #: Rows that belong to the whole head instead of to an atlas.
 WHOLE = "head"
 COLUMNS: dict[str, str] = {
@@ -35,8 +35,6 @@ COLUMNS: dict[str, str] = {
     "within-participant template, times the Jacobian determinant of the session",
     "grey_matter": "Modulated grey matter: tissue probability in the within-participant template "
     "times the Jacobian determinant of the session; n/a for deep grey matter",
-    "thickness": "Mean cortical thickness (DiReCT); n/a if it was not requested, and for deep grey "
-    "matter",
 }
 
 
@@ -127,7 +125,7 @@ def read_structure(paths: Sequence[Path], *, atlas: str, measure: str) -> Struct
         Tables of `write_structure_table`.
     atlas : str
         Name of the atlas.
-    measure : {"volume", "grey_matter", "thickness"}
+    measure : {"volume", "grey_matter"}
         Measure.
 
     Returns

@@ -138,8 +138,6 @@ class StructureView:
         Path of the table, relative to the root of the derivatives.
     atlases : tuple of str
         Names of the atlases.
-    thickness : bool
-        Whether cortical thickness was measured.
     notes : tuple of str
         Notes on the atlases.
     fault : str
@@ -149,7 +147,6 @@ class StructureView:
     sessions: tuple[SessionView, ...] = ()
     table: str = ""
     atlases: tuple[str, ...] = ()
-    thickness: bool = False
     notes: tuple[str, ...] = ()
     fault: str = ""
 
@@ -287,7 +284,6 @@ def view_structure(
         sessions=tuple(sessions),
         table=table.as_posix(),
         atlases=tuple(content["atlases"]),
-        thickness=bool(content["thickness"]),
         notes=tuple(content["notes"]),
     )
 

@@ -82,13 +82,9 @@ def structure_methods(view: StructureView) -> str:
     )
     single = "Volumes are labels of the template in the participant's only T1-weighted session"
     text = several if len(view.sessions) > 1 else single
-    thickness = (
-        "; cortical thickness was measured with DiReCT (doi:10.1016/j.neuroimage.2008.12.016)"
-    )
     return (
         f"The structure of each session was measured with {', '.join(view.atlases)}. {text}; "
-        "grey matter is the tissue probability times the volume, except in deep grey matter"
-        f"{thickness if view.thickness else ''}."
+        "grey matter is the tissue probability times the volume, except in deep grey matter."
     )
 
 

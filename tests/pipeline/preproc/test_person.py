@@ -258,7 +258,6 @@ def test_structure_is_measured_on_request_and_once(raw, tmp_path, done):
 @pytest.mark.parametrize(
     ("more", "again"),
     [
-        ({"structure": "thickness"}, ["structure"]),
         ({"atlases": ("seitzman300", "seitzman2018")}, ["structure"]),
         ({"min_minutes": 3.0}, []),
     ],

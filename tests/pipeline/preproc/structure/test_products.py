@@ -80,7 +80,6 @@ def made(root: Path, sessions, atlas, labels=("pre", "post"), **more):
     how = {
         "template": TEMPLATE,
         "atlases": [atlas_file(root, sessions, atlas)],
-        "thickness": False,
         "out_dir": root,
     }
     return write_structure(anats, **(how | more))
@@ -110,7 +109,6 @@ def test_volumes_of_the_only_session_are_those_of_the_labels(sessions, atlas):
     ]
     assert nuclei.values["volume"] == pytest.approx(expected, rel=1e-6)
     assert np.isnan(nuclei.values["grey_matter"]).all()  # deep grey matter
-    assert "thickness" not in nuclei.values
 
 
 def test_files_and_records_of_two_sessions(sessions, atlas, tmp_path):
@@ -161,7 +159,6 @@ def test_one_session_is_the_template_itself(sessions, atlas, tmp_path):
         anats,
         template=TEMPLATE,
         atlases=[atlas_file(tmp_path, sessions, atlas)],
-        thickness=False,
         out_dir=tmp_path,
     )
     assert content["files"] == ["sub-01/sub-01_structure.tsv"]

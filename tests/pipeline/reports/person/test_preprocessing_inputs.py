@@ -62,7 +62,6 @@ def write_structure(root, sessions):
         "files": files,
         "sessions": {session: {"similarity": 0.98} for session in sessions},
         "atlases": ["AAL"],
-        "thickness": False,
         "notes": ["a note"],
     }
     tables.write_json(root / structure_record("01"), content)

@@ -86,8 +86,6 @@ def test_the_methods_text_cites_what_was_done(view):
     text = structure_methods(view)
     assert "AAL" in text
     assert "doi:10.3389/fnins.2012.00197" in text
-    assert "DiReCT" not in text
-    assert "DiReCT" in structure_methods(replace(view, thickness=True))
 
 
 def test_a_failure_is_shown_with_its_reason():
