@@ -208,6 +208,8 @@ class AnalysisSettings:
     combine_runs : {"average", "concatenate"}
         Whether the runs of a visit are combined as the weighted mean of their Fisher z, or by one
         correlation of their concatenated series.
+    structure : {"", "volumes"}
+        What is measured in the raw T1-weighted images of each session; empty for nothing.
     """
 
     atlases: tuple[str, ...] = ("seitzman300",)
@@ -224,6 +226,7 @@ class AnalysisSettings:
     slice_timing: bool = True
     visit_minutes: float | None = None
     combine_runs: Literal["average", "concatenate"] = "average"
+    structure: Literal["", "volumes"] = ""
 
     @property
     def needs_visits(self) -> bool:
@@ -239,8 +242,8 @@ class AnalysisSettings:
         return cls(**values)
 
     def measuring(self) -> "AnalysisSettings":
-        """Return the settings that the participant level depends on: all except `circuits`."""
-        return replace(self, circuits=())
+        """Return the settings that connectivity depends on: not `circuits` and `structure`."""
+        return replace(self, circuits=(), structure="")
 
     def by_content(self) -> "AnalysisSettings":
         """Return the settings of measuring with files by name, wherever their folder is.

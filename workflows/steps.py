@@ -12,6 +12,7 @@ __all__ = [
     "CoregisterRuns",
     "EstimateRunMotion",
     "MeasureParticipant",
+    "MeasureParticipantStructure",
     "MeasurePreprocessed",
     "PrepareParticipantAnatomy",
     "PreprocessRun",
@@ -24,6 +25,7 @@ PrepareParticipantAnatomy = step(person.prepare_participant_anatomy)
 EstimateRunMotion = step(person.estimate_run_motion)
 CoregisterRuns = step(person.coregister_runs)
 PreprocessRun = step(person.preprocess_run)
+MeasureParticipantStructure = step(person.measure_participant_structure)
 MeasurePreprocessed = step(measure_preprocessed)
 MeasureParticipant = step(measure.measure_participant)
 ReportParticipant = step(collect.report_participant)

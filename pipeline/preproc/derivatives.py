@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Bools
-from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold
 from circuitshift.pipeline.bids.runs.acquisition import scanner_facts
 from circuitshift.pipeline.bids.runs.registration import REGISTRATION_KEYS
@@ -41,8 +40,10 @@ from circuitshift.pipeline.preproc.output_names import (
     bold_path,
     coregistration_path,
     func_path,
+    reference_path,
     run_stem,
     warp_path,
+    xfm_path,
 )
 from circuitshift.pipeline.preproc.resampling import (
     correct_slice_timing,
@@ -54,7 +55,13 @@ from circuitshift.pipeline.preproc.template import Template, load_template
 from circuitshift.pipeline.preproc.tissue_masks import noise_maps, noise_masks
 from circuitshift.pipeline.records import MIN_SIGNAL, Run
 
-__all__ = ["write_anatomy", "write_coregistration", "write_motion", "write_preprocessed_run"]
+__all__ = [
+    "read_brain",
+    "write_anatomy",
+    "write_coregistration",
+    "write_motion",
+    "write_preprocessed_run",
+]
 
 
 _FIELD_MM = 2.0
@@ -137,12 +144,7 @@ def _write_anatomy(
         xfm.write_field(out_dir / path, xfm.sampled_field(way, grid_over(target, _FIELD_MM)))
         files.append(path)
     for anat, matrix in zip(anats, found.to_inputs, strict=True):
-        path = build_path(
-            [*anat.entities, ("from", "orig"), ("to", "T1w"), ("mode", "image")],
-            "xfm",
-            ".txt",
-            "anat",
-        )
+        path = xfm_path(anat)
         xfm.write_affines(out_dir / path, matrix[None])
         files.append(path)
     _write_anatomy_sidecars(label, anats, out_dir)
@@ -203,7 +205,7 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
     found, about = _referred(found, bold)
     if not signal_mask(found.reference).any():  # must not stop the registration of other runs
         raise ImageError(f"{bold.path}: the image contains no brain; check it or exclude the run")
-    reference = _reference(bold)
+    reference = reference_path(bold, "hmc")
     images.write(out_dir / reference, found.reference)
     matrices = _hmc(bold)
     xfm.write_affines(out_dir / matrices, found.matrices)
@@ -265,12 +267,14 @@ def write_coregistration(bolds: Sequence[RawBold], out_dir: Path) -> Mapping[str
     """
     if not bolds:
         return {"files": [], "runs": {}}
-    references = [images.read(out_dir / _reference(bold)) for bold in bolds]
-    results = register_runs(references, _read_brain(bolds[0].participant, out_dir))
-    runs = {}
-    for bold, found in zip(bolds, results, strict=True):
-        path = out_dir / coregistration_path(bold)
-        xfm.write_affines(path, np.linalg.inv(found.matrix)[None])
+    references = [images.read(out_dir / reference_path(bold, "hmc")) for bold in bolds]
+    results = register_runs(references, read_brain(bolds[0].participant, out_dir))
+    files, runs = [], {}
+    for bold, reference, found in zip(bolds, references, results, strict=True):
+        path, image = coregistration_path(bold), reference_path(bold, "coreg")
+        xfm.write_affines(out_dir / path, np.linalg.inv(found.matrix)[None])
+        images.write(out_dir / image, reference)
+        files += [path.as_posix(), image.as_posix()]
         is_alone = not np.isfinite(found.disagreement_mm)
         runs[run_stem(bold)] = {
             "boundary_cost": round(found.cost, 4),
@@ -278,11 +282,7 @@ def write_coregistration(bolds: Sequence[RawBold], out_dir: Path) -> Mapping[str
             "coregistration_dice": found.overlap,
             "boundary_in_view": found.visible,
         }
-    return {"files": [coregistration_path(bold).as_posix() for bold in bolds], "runs": runs}
-
-
-def _reference(bold: RawBold) -> Path:
-    return func_path(bold, "boldref", ("desc", "hmc"))
+    return {"files": files, "runs": runs}
 
 
 # ---------------------------------------------------------------------------------- the run
@@ -318,7 +318,7 @@ def write_preprocessed_run(
     n_dummy, centre = int(moved["n_dummy"]), np.array(moved["centre_mm"])
     matrices = xfm.read_affines(out_dir / _hmc(bold))
     (back,) = xfm.read_affines(out_dir / coregistration_path(bold))
-    person = _read_brain(bold.participant, out_dir)
+    person = read_brain(bold.participant, out_dir)
     field = xfm.read_field(out_dir / warp_path(bold.participant, "T1w", template))
     grid = grid_over(load_template(template).brain, voxel_mm)
 
@@ -342,7 +342,8 @@ def write_preprocessed_run(
     )
     noise = noise_masks(maps, mask)
     series = [moved_run.image.data[m].T for m in (mask, noise.csf, noise.white_matter)]
-    parameters = parameters_in_image(matrices, centre, images.read(out_dir / _reference(bold)))
+    reference = images.read(out_dir / reference_path(bold, "hmc"))
+    parameters = parameters_in_image(matrices, centre, reference)
     columns, meta = confounds(
         Voxels(series[0], series[1], series[2]), parameters, bold.t_r_s, n_dummy=n_dummy
     )
@@ -366,7 +367,7 @@ def write_preprocessed_run(
     spread = steady[mask].std(axis=1)
     fd = framewise_displacement(parameters)
     return {
-        "files": [path.as_posix() for path in files],
+        "files": [path.as_posix() for path in (registered, *files)],
         "template": template,
         "slice_timing": timed,
         "n_dummy": n_dummy,
@@ -399,7 +400,21 @@ def _on(grid: Image, field: xfm.Field, image: Image) -> npt.NDArray[np.float32]:
     return image.at(field(grid.points())).reshape(grid.grid)
 
 
-def _read_brain(participant: str, out_dir: Path) -> Brain:
+def read_brain(participant: str, out_dir: Path) -> Brain:
+    """Read the brain of a participant that `write_anatomy` wrote.
+
+    Parameters
+    ----------
+    participant : str
+        Label without ``sub-``.
+    out_dir : Path
+        Root of the derivatives.
+
+    Returns
+    -------
+    Brain
+        Brain in the participant's space.
+    """
     t1w = images.read(out_dir / anat_path(participant, "T1w", ("desc", "preproc")))
     mask = images.read(out_dir / anat_path(participant, "mask", ("desc", "brain")))
     tissues = tuple(

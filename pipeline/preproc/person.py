@@ -1,9 +1,9 @@
-"""Preprocess the raw images of one participant in four steps, each of which is done once.
+"""Preprocess the raw images of one participant in steps, each of which is done once.
 
 The steps prepare the anatomy, estimate the head motion of a run, register all runs to the anatomy,
-and transform a run to the template; each is a node of the workflow. Each step writes a record to
-``log/`` with its inputs, its files and their quality, or with the reason of its failure. Steps with
-a valid record are not repeated.
+transform a run to the template and, on request, measure the structure of each session; each is a
+node of the workflow. Each step writes a record to ``log/`` with its inputs, its files and their
+quality, or with the reason of its failure. Steps with a valid record are not repeated.
 """
 
 import math
@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold, RawParticipant
 from circuitshift.pipeline.errors import CircuitshiftError, ImageError, OutputError, TableError
 from circuitshift.pipeline.io import tables
@@ -21,7 +22,9 @@ from circuitshift.pipeline.preproc.output_names import (
     anatomy_record,
     bold_record,
     coregistration_record,
+    structure_record,
 )
+from circuitshift.pipeline.preproc.structure import products
 from circuitshift.pipeline.preproc.template import template_files
 from circuitshift.pipeline.records import AnalysisSettings
 
@@ -30,6 +33,7 @@ __all__ = [
     "coregister_runs",
     "estimate_run_motion",
     "is_preprocessed",
+    "measure_participant_structure",
     "prepare_participant_anatomy",
     "preprocess_run",
     "read_record",
@@ -37,6 +41,7 @@ __all__ = [
 ]
 
 _CODE = derivatives.__name__
+_STRUCTURE_CODE = products.__name__
 
 
 class Record(NamedTuple):
@@ -118,7 +123,8 @@ def is_preprocessed(
     raw : RawParticipant
         Raw images of the participant.
     settings : AnalysisSettings
-        Template, volumes before the steady state and slice timing correction.
+        Template, volumes before the steady state, slice timing correction, and structure with
+        the atlases.
     out_dir : Path
         Root of the derivatives.
     digests : Digests
@@ -141,6 +147,9 @@ def is_preprocessed(
         run = _run_key(bold, [anatomy, motion, registered], how, digests)
         steps.append((bold_record(bold, "motion"), motion, {}))
         steps.append((bold_record(bold), run, {"notes": list(bold.notes)}))
+    if settings.structure:
+        structure = _structure_key(raw.anats, anatomy, settings, digests)
+        steps.append((structure_record(raw.participant), structure, {}))
     for record, key, about in steps:
         content = _valid_record(out_dir / record, key, out_dir)
         if content is None or content != {**content, **about}:
@@ -176,6 +185,19 @@ def _run_key(
     timing = (bold.t_r_s, bold.slice_times_s, bold.slice_axis)
     template = _template_key(how[0], digests)
     return hash_of(image, list(before), how, timing, template, code_hash(_CODE))
+
+
+def _structure_key(
+    anats: Sequence[RawAnat],
+    anatomy: str | None,
+    settings: AnalysisSettings,
+    digests: Digests,
+) -> str:
+    """Hash the inputs of the structure per session; `anatomy` is the key of the anatomy."""
+    atlases = [load_atlas(source, space=settings.template) for source in settings.atlases]
+    about = [(a.name, a.kind, a.space, a.regions, a.image and digests.of(a.image)) for a in atlases]
+    sessions = [(anat.session, anat.path.name, digests.of(anat.path)) for anat in anats]
+    return hash_of(sessions, anatomy, about, settings.structure, code_hash(_STRUCTURE_CODE))
 
 
 def _template_key(template: str, digests: Digests) -> object:
@@ -327,3 +349,48 @@ def preprocess_run(
         return derivatives.write_preprocessed_run(bold, (before[1], before[2]), how, out_dir)
 
     return _step(out_dir / bold_record(bold), key, work, out_dir=out_dir, notes=bold.notes)
+
+
+def measure_participant_structure(
+    anats: Sequence[RawAnat],
+    anatomy: Path,
+    *,
+    participant: str,
+    settings: AnalysisSettings,
+    out_dir: Path,
+) -> Record:
+    """Measure the structure of each session of a participant, and write it.
+
+    Parameters
+    ----------
+    anats : sequence of RawAnat
+        T1-weighted images of the participant.
+    anatomy : Path
+        Record of the anatomy.
+    participant : str
+        Label of the participant.
+    settings : AnalysisSettings
+        Template, atlases, and what is measured.
+    out_dir : Path
+        Root of the derivatives.
+
+    Returns
+    -------
+    Record
+        Path of the record, which contains the reason if the step failed.
+    """
+    before = read_record(anatomy)
+    with recorded_digests(f"sub-{participant}", out_dir) as digests:
+        key = _structure_key(anats, before.get("key"), settings, digests)
+
+    def work() -> Mapping[str, object]:
+        if "fault" in before:
+            raise ImageError(str(before["fault"]))
+        return products.write_structure(
+            anats,
+            template=settings.template,
+            atlases=settings.atlases,
+            out_dir=out_dir,
+        )
+
+    return _step(out_dir / structure_record(participant), key, work, out_dir=out_dir)

@@ -78,6 +78,7 @@ def test_the_hash_depends_on_each_setting() -> None:
         "dummy_scans": 0,
         "strategy_files": ("s.toml",), "estimator": "partial", "template": "other",
         "slice_timing": False, "visit_minutes": 5.0, "combine_runs": "concatenate",
+        "structure": "volumes",
     }  # fmt: skip
     settings = AnalysisSettings()
     assert {field.name for field in fields(settings)} <= set(changed)
@@ -86,8 +87,8 @@ def test_the_hash_depends_on_each_setting() -> None:
     assert settings.digest() == AnalysisSettings().digest()
 
 
-def test_circuits_do_not_affect_the_participant_level() -> None:
-    settings = AnalysisSettings(circuits=("mine.toml",))
+def test_circuits_and_structure_do_not_affect_connectivity() -> None:
+    settings = AnalysisSettings(circuits=("mine.toml",), structure="volumes")
     assert settings.measuring() == AnalysisSettings()
     other = replace(settings, min_minutes=4.0)
     assert other.measuring().digest() != settings.measuring().digest()

@@ -78,6 +78,15 @@ def test_raw_images_are_preprocessed_first(tmp_path, flat_graph):
     assert before == {"anatomy", "coregistration", "motion2"}
     # head motion does not depend on the anatomy
     assert not list(graph.predecessors(by_name["motion1"]))
+    # the structure follows from the anatomy, and the page shows it
+    graph = flat_graph(
+        init_participant_wf(
+            [plan], AnalysisSettings(structure="volumes"), ExecutionSettings(tmp_path)
+        )
+    )
+    (structure,) = [node for node in graph.nodes() if node.name == "structure"]
+    assert [node.name for node in graph.predecessors(structure)] == ["anatomy"]
+    assert [node.name for node in graph.successors(structure)] == ["report"]
     only = init_participant_wf(
         [plan], AnalysisSettings(), ExecutionSettings(tmp_path), preproc_only=True
     )

@@ -238,6 +238,12 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help="steps to omit from the preprocessing of raw images",
     )
     group.add_argument(
+        "--structure",
+        choices=("volumes",),
+        help="measure the brain structure of each session in raw T1-weighted images: volumes of "
+        "the regions of --atlas, and grey matter",
+    )
+    group.add_argument(
         "--min-coverage",
         type=share,
         metavar="SHARE",

@@ -279,6 +279,7 @@ def _given_settings(options: argparse.Namespace) -> tuple[tuple[str, Any], ...]:
         "strategies": _with_gsr_counterpart(options.denoise, options.denoise_file),
         "template": options.output_space,
         "slice_timing": False if "slicetiming" in options.ignore else None,
+        "structure": options.structure,
     }
     return tuple((name, value) for name, value in values.items() if value is not None)
 

@@ -13,7 +13,7 @@ from circuitshift.pipeline.io.nifti import read_image
 from circuitshift.pipeline.measure import voxelwise as voxels
 from circuitshift.pipeline.measure.quality_images import _LIMIT_SD
 from circuitshift.pipeline.records import MIN_SIGNAL, RetainedData
-from circuitshift.pipeline.reports.person.preprocessing_inputs import PreprocView
+from circuitshift.pipeline.reports.person.preprocessing_inputs import PreprocView, StructureView
 from circuitshift.pipeline.reports.person.problems import Problem
 from circuitshift.pipeline.study.ratings import Rating
 
@@ -284,6 +284,8 @@ class ParticipantReport:
         Versions, hashes, atlas, denoising, command.
     preproc : PreprocView, optional
         Preprocessing of raw images by circuitshift; None for images of other software.
+    structure : StructureView, optional
+        Structure of each session; None if it was not measured.
     removed : tuple of Removed
         Data removed from each run by each strategy.
     others : Others, optional
@@ -304,6 +306,7 @@ class ParticipantReport:
     problems: tuple[Problem, ...]
     provenance: Mapping[str, str]
     preproc: PreprocView | None = None
+    structure: StructureView | None = None
     left_out: tuple[Problem, ...] = ()
     removed: tuple[Removed, ...] = ()
     others: Others | None = None

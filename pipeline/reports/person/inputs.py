@@ -35,7 +35,7 @@ from circuitshift.pipeline.reports.person.content import (
 from circuitshift.pipeline.reports.person.context import others_of, ratings_of, seed_of, study_root
 from circuitshift.pipeline.reports.person.methods import participant_bibtex
 from circuitshift.pipeline.reports.person.page import write_participant_report
-from circuitshift.pipeline.reports.person.preprocessing_inputs import view_preproc
+from circuitshift.pipeline.reports.person.preprocessing_inputs import view_preproc, view_structure
 from circuitshift.pipeline.reports.person.problems import problems_of
 from circuitshift.pipeline.reports.study.methods import EDGE_WORDS
 from circuitshift.pipeline.study import pairing as change
@@ -57,6 +57,7 @@ def report_participant(
     out_dir: Path,
     runs: Path | None = None,
     *,
+    structure: Path | None = None,
     again: bool = False,
 ) -> ReportFile:
     """Write ``sub-X.html`` from the outputs of a participant, unless it is up to date.
@@ -71,6 +72,8 @@ def report_participant(
         Root of the output data set.
     runs : Path, optional
         ``sub-X_runs.tsv``, if it is not in its usual place.
+    structure : Path, optional
+        Record of the structure of each session, if it is not in its usual place.
     again : bool
         Write the report in any case.
 
@@ -114,6 +117,7 @@ def report_participant(
         problems=problems_of(failed, root / "logs"),
         provenance={**_provenance(primary, settings, out_dir), "inputs hash": key},
         preproc=view_preproc(participant, out_dir / "preproc"),
+        structure=view_structure(participant, out_dir / "preproc", structure),
         left_out=problems_of(primary, root / "logs"),
         removed=tuple(
             _removed(row)

@@ -17,6 +17,7 @@ from circuitshift.pipeline.reports.blocks import (
 )
 from circuitshift.pipeline.reports.person.content import ParticipantReport
 from circuitshift.pipeline.reports.person.preprocessing import preproc_methods
+from circuitshift.pipeline.reports.person.structure import structure_methods
 from circuitshift.pipeline.reports.references import bibtex, cited, listed
 
 __all__ = ["methods_section", "participant_bibtex", "participant_methods"]
@@ -52,6 +53,8 @@ def participant_methods(report: ParticipantReport) -> list[str]:
             " (doi:10.1038/s41592-018-0235-4)" if software.lower().startswith("fmriprep") else ""
         )
         out.append(f"Images had been preprocessed with {software}{source}.")
+    if report.structure is not None and not report.structure.fault:
+        out.append(structure_methods(report.structure))
     if record.get("denoising"):
         out.append(record["denoising"])
     if any(run.retained.n_regressors for run in report.runs):

@@ -1,6 +1,6 @@
 """Conversion of the outputs of preprocessing to data of the participant report."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,25 @@ from circuitshift.atlases.atomic_files import complete_files
 from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.images import Image, to_ras
-from circuitshift.pipeline.preproc.output_names import anat_path, anatomy_record
+from circuitshift.pipeline.preproc.output_names import (
+    anat_path,
+    anatomy_record,
+    structure_path,
+    structure_record,
+)
+from circuitshift.pipeline.preproc.structure.table import WHOLE
+from circuitshift.pipeline.preproc.structure.volumes import is_deep_grey
 from circuitshift.pipeline.preproc.template import load_template
 
-__all__ = ["Overlay", "PreprocView", "RunView", "view_preproc"]
+__all__ = [
+    "Overlay",
+    "PreprocView",
+    "RunView",
+    "SessionView",
+    "StructureView",
+    "view_preproc",
+    "view_structure",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +102,56 @@ class PreprocView:
     anatomy: Overlay
     normalised: Overlay
     runs: tuple[RunView, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionView:
+    """Structure of one session.
+
+    Parameters
+    ----------
+    session : str
+        Label; may be empty.
+    quality : mapping of str to float
+        Quality of the alignment with the template; empty for the only session.
+    head, deep : mapping of str to float
+        Volumes of the whole head, and of the deep grey matter of the first atlas, mm^3.
+    aligned, volume : Overlay or None
+        T1-weighted image of the session, and its volume relative to the template; None for the
+        only session.
+    """
+
+    session: str
+    quality: Mapping[str, float]
+    head: Mapping[str, float]
+    deep: Mapping[str, float]
+    aligned: Overlay | None
+    volume: Overlay | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StructureView:
+    """Structure of each session of one participant.
+
+    Parameters
+    ----------
+    sessions : tuple of SessionView
+        Sessions in the order of their labels.
+    table : str
+        Path of the table, relative to the root of the derivatives.
+    atlases : tuple of str
+        Names of the atlases.
+    notes : tuple of str
+        Notes on the atlases.
+    fault : str
+        Reason if the structure could not be measured.
+    """
+
+    sessions: tuple[SessionView, ...] = ()
+    table: str = ""
+    atlases: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    fault: str = ""
 
 
 def view_preproc(participant: str, preproc_dir: Path) -> PreprocView | None:
@@ -169,3 +234,67 @@ def _run(label: str, content: Mapping[str, Any], participant: str, root: Path) -
 def _on_grid(labels: Image, grid: Image) -> npt.NDArray[np.intp]:
     values = labels.at(grid.points(), order=0).reshape(grid.grid)
     return np.rint(values).astype(np.intp)
+
+
+def view_structure(
+    participant: str, preproc_dir: Path, record: Path | None = None
+) -> StructureView | None:
+    """Read the structure of each session for the report of a participant.
+
+    Parameters
+    ----------
+    participant : str
+        Label without ``sub-``.
+    preproc_dir : Path
+        Root of the preprocessed derivative.
+    record : Path, optional
+        Record of the structure, if it is not in its usual place.
+
+    Returns
+    -------
+    StructureView or None
+        None if the structure was not measured. If measuring failed, only the reason is given.
+    """
+    path = record or preproc_dir / structure_record(participant)
+    if not path.exists():
+        return None
+    content: dict[str, Any] = tables.read_json(path)
+    if "fault" in content:
+        return StructureView(fault=str(content["fault"]))
+    table = structure_path(participant)
+    rows = [
+        (row, float(row["volume"]))
+        for row in tables.read_table(preproc_dir / table).rows()
+        if row["volume"] != tables.NOT_AVAILABLE
+    ]
+    files = [preproc_dir / name for name in content["files"]]
+    sessions = []
+    for session, quality in content["sessions"].items():
+        label = session or tables.NOT_AVAILABLE
+        own = [(row, volume) for row, volume in rows if row["session"] == label]
+        first = [(row, volume) for row, volume in own if row["atlas"] == content["atlases"][0]]
+        in_session = [path for path in files if f"_ses-{session}_" in path.name]
+        sessions.append(
+            SessionView(
+                session=session,
+                quality=quality,
+                head={row["region"]: volume for row, volume in own if row["atlas"] == WHOLE},
+                deep={row["region"]: v for row, v in first if is_deep_grey(row["region"])},
+                aligned=_in_t1w_space(in_session, "_T1w.nii.gz", participant, preproc_dir),
+                volume=_in_t1w_space(in_session, "_jacobian.nii.gz", participant, preproc_dir),
+            )
+        )
+    return StructureView(
+        sessions=tuple(sessions),
+        table=table.as_posix(),
+        atlases=tuple(content["atlases"]),
+        notes=tuple(content["notes"]),
+    )
+
+
+def _in_t1w_space(files: Sequence[Path], end: str, participant: str, root: Path) -> Overlay | None:
+    """Return an image of a session with the outlines of the participant's brain."""
+    found = [path for path in files if path.name.endswith(end)]
+    if not found:
+        return None
+    return Overlay(to_ras(images.read(found[0])), _anatomy(participant, root).outlines)

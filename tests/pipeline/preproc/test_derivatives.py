@@ -359,6 +359,13 @@ def test_others_read_it_as_fmriprep_output(made: Made) -> None:
     assert sample is not None
 
 
+def test_the_derivatives_are_valid_bids(made: Made) -> None:
+    words = [CIRCUITSHIFT.with_name("bids-validator-deno"), "--json", made.out / "preproc"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert not [(i["code"], i["location"]) for i in issues if i["severity"] == "error"]
+
+
 def test_the_sessions_exchanged(
     truth: Truth, made: Made, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -437,7 +444,8 @@ def test_the_registration_of_a_run_is_applied_and_written_with_it(
     found = agreement.RunRegistration(shift, 0.41234567, float("nan"), 0.9, 1.0)
     monkeypatch.setattr(derivatives, "register_runs", lambda *_: [found])
     registered = derivatives.write_coregistration([bold], out)
-    (name,) = registered["files"]
+    name, image = registered["files"]
+    assert image.endswith("_desc-coreg_boldref.nii.gz")
     np.testing.assert_allclose(xfm.read_affines(out / name)[0], np.linalg.inv(shift), atol=1e-9)
     record = derivatives.write_preprocessed_run(
         bold, (motion, registered), (SPACE, 4.0, False), out

@@ -10,6 +10,8 @@ from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold, RawParticip
 from circuitshift.pipeline.errors import ImageError, OutputError
 from circuitshift.pipeline.io import digests, tables
 from circuitshift.pipeline.preproc import derivatives, person
+from circuitshift.pipeline.preproc.output_names import structure_record
+from circuitshift.pipeline.preproc.structure import products
 from circuitshift.pipeline.records import AnalysisSettings
 
 TEMPLATE = AnalysisSettings().template
@@ -49,6 +51,11 @@ def done(monkeypatch, tmp_path):
 
     for name in ("write_anatomy", "write_motion", "write_coregistration", "write_preprocessed_run"):
         monkeypatch.setattr(derivatives, name, step(name.removeprefix("write_")))
+
+    def structure(*_, out_dir, **__):
+        return step("structure")(out_dir)
+
+    monkeypatch.setattr(products, "write_structure", structure)
     return names
 
 
@@ -57,6 +64,10 @@ def preprocess(raw, out, settings=AnalysisSettings()):  # noqa: B008 - frozen
     anatomy = person.prepare_participant_anatomy(
         raw.anats, participant="01", template=settings.template, out_dir=out
     )
+    if settings.structure:
+        person.measure_participant_structure(
+            raw.anats, anatomy.record, participant="01", settings=settings, out_dir=out
+        )
     (bold,) = raw.bolds
     motion = person.estimate_run_motion(bold, dummy_scans=settings.dummy_scans, out_dir=out)
     registered = person.coregister_runs(
@@ -235,3 +246,60 @@ def test_a_damaged_record_is_made_again(raw, tmp_path, done):
     done.clear()
     preprocess(raw, out)
     assert done == ["preprocessed_run"]
+
+
+STRUCTURE = AnalysisSettings(structure="volumes")
+
+
+def test_structure_is_measured_on_request_and_once(raw, tmp_path, done):
+    out = tmp_path / "out"
+    preprocess(raw, out)
+    assert not is_done(raw, out, STRUCTURE)
+    done.clear()
+    preprocess(raw, out, STRUCTURE)
+    assert done == ["structure"]
+    assert is_done(raw, out, STRUCTURE)
+    assert is_done(raw, out)  # what is not requested may be there
+    preprocess(raw, out, STRUCTURE)
+    assert done == ["structure"]
+
+
+@pytest.mark.parametrize(
+    ("more", "again"),
+    [
+        ({"atlases": ("seitzman300", "seitzman2018")}, ["structure"]),
+        ({"min_minutes": 3.0}, []),
+    ],
+    ids=str,
+)
+def test_settings_count_for_structure(raw, tmp_path, done, more, again):
+    out = tmp_path / "out"
+    preprocess(raw, out, STRUCTURE)
+    done.clear()
+    settings = replace(STRUCTURE, **more)
+    assert is_done(raw, out, settings) == (not again)
+    preprocess(raw, out, settings)
+    assert done == again
+
+
+def test_structure_is_measured_again_with_another_anatomy(raw, tmp_path, done):
+    out = tmp_path / "out"
+    preprocess(raw, out, STRUCTURE)
+    done.clear()
+    preprocess(edited(raw, "anat"), out, STRUCTURE)
+    assert done == ["anatomy", "structure", "preprocessed_run"]
+    done.clear()
+    (tmp_path / TEMPLATE).write_text("another one")
+    preprocess(raw, out, STRUCTURE)
+    assert done == ["anatomy", "structure", "preprocessed_run"]
+
+
+def test_structure_fails_with_its_anatomy(raw, tmp_path, done, monkeypatch):
+    def fails(*_):
+        raise ImageError("x.nii.gz: it is empty; fetch it again")
+
+    monkeypatch.setattr(derivatives, "write_anatomy", fails)
+    preprocess(raw, tmp_path, STRUCTURE)
+    record = tables.read_json(tmp_path / structure_record("01"))
+    assert record == {"fault": "x.nii.gz: it is empty; fetch it again"}
+    assert "structure" not in done
