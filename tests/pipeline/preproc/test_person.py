@@ -131,7 +131,7 @@ def edited(raw, name):
         (lambda raw: replace_bold(raw, zooms_mm=(2.0, 2.0, 2.0)), ["preprocessed_run"]),
         (
             lambda raw: replace_bold(raw, sbref=(raw.anats[0].path,)),
-            ["motion", "preprocessed_run"],
+            ["motion", "coregistration", "preprocessed_run"],
         ),
         (lambda raw: replace_bold(raw, notes=("b",)), []),
         (lambda raw: replace_bold(raw, phase_encoding="j"), []),
@@ -287,11 +287,11 @@ def test_structure_is_measured_again_with_another_anatomy(raw, tmp_path, done):
     preprocess(raw, out, STRUCTURE)
     done.clear()
     preprocess(edited(raw, "anat"), out, STRUCTURE)
-    assert done == ["anatomy", "structure", "preprocessed_run"]
+    assert done == ["anatomy", "structure", "coregistration", "preprocessed_run"]
     done.clear()
     (tmp_path / TEMPLATE).write_text("another one")
     preprocess(raw, out, STRUCTURE)
-    assert done == ["anatomy", "structure", "preprocessed_run"]
+    assert done == ["anatomy", "structure", "coregistration", "preprocessed_run"]
 
 
 def test_structure_fails_with_its_anatomy(raw, tmp_path, done, monkeypatch):
