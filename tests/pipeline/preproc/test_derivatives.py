@@ -47,7 +47,6 @@ from circuitshift.pipeline.preproc.coregistration.boundary import Boundary, Boun
 from circuitshift.pipeline.preproc.coregistration.search import (
     Coregistration,
     Reference,
-    coregister,
     prepare_reference,
 )
 from circuitshift.pipeline.preproc.derivatives import (
@@ -467,21 +466,20 @@ def test_a_failed_registration_is_excluded_with_its_code(
     shutil.copytree(made.out.parent / "raw", tmp_path / "raw")
     (tmp_path / "out/preproc/sub-01/log/sub-01_coregistration.json").unlink()
     turn = transforms.matrix_of([0, 0, 0, np.radians(30), 0, 0], truth.scans[0].run.centre_mm)
-    paths = [Made(tmp_path / "out").func(s, "desc-hmc_boldref.nii.gz") for s in SESSIONS]
-    wrong = images.read(paths[0])
+    copy_of = Made(tmp_path / "out")
+    known = []  # the registrations that were found before are used again
+    for session in SESSIONS:
+        mask = prepare_reference(images.read(copy_of.func(session, "desc-hmc_boldref.nii.gz"))).mask
+        name = "from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt"
+        (back,) = xfm.read_affines(copy_of.func(session, name))
+        matrix = np.linalg.inv(back)
+        known.append((mask, matrix @ turn if session == bad else matrix))
 
     def search(reference: Reference, brain: Brain, boundary: Boundary) -> Coregistration:
-        found = coregister(reference, brain, boundary)
-        if not np.allclose(reference.mask.affine, wrong.affine, atol=1e-4) or not is_bad(reference):
-            return found
-        matrix = found.matrix @ turn
+        del brain
+        (matrix,) = (m for mask, m in known if np.array_equal(mask.data, reference.mask.data))
         cost = BoundaryCost(boundary, reference.head).of(np.linalg.inv(matrix))
         return Coregistration(matrix, cost)
-
-    expected = prepare_reference(wrong)
-
-    def is_bad(reference: Reference) -> bool:
-        return bool(np.array_equal(reference.mask.data, expected.mask.data))
 
     monkeypatch.setattr(agreement, "coregister", search)
     monkeypatch.setattr(agreement, "refined", lambda *_: Coregistration(np.eye(4), 1.0))
