@@ -311,7 +311,8 @@ def write_preprocessed_run(
     Returns
     -------
     mapping
-        Content of the record: files, template, slice timing correction, and quality.
+        Content of the record: files, template, slice timing correction, names of the image that
+        was registered and of its transform, and quality.
     """
     template, voxel_mm, slice_timing = how
     moved, registered = before[0], before[1]["runs"][run_stem(bold)]
@@ -372,6 +373,8 @@ def write_preprocessed_run(
         "slice_timing": timed,
         "n_dummy": n_dummy,
         "reference": str(moved["reference"]),
+        "registered": reference_path(bold, "coreg").as_posix(),
+        "registration": coregistration_path(bold).as_posix(),
         "quality": {
             "n_volumes": bold.n_volumes,
             "voxel_mm": voxel_mm,

@@ -143,6 +143,7 @@ def _own_preprocessing(view: PreprocView) -> Iterator[Block | None]:
     yield _table(runs) if runs else Prose("No run could be preprocessed.")
     yield Prose(BOUNDARY_COST) if runs else None
     for number, run in enumerate(runs):
+        yield _native_figure(run, number)
         yield _run_figure(run, number)
     notes = list(dict.fromkeys(f"{run.label}: {note}" for run in runs for note in run.notes))
     if notes:
@@ -203,6 +204,17 @@ def _overlay(overlay: Overlay, key: str, caption: str) -> Figure:
         alt=f"Slices along three axes{f' with outlines: {names}' if names else ''}. {caption}",
     )
     return Figure(svg, caption)
+
+
+def _native_figure(run: RunView, number: int) -> Figure:
+    cost = wording.show(run.quality.get("boundary_cost"), 2)
+    return _overlay(
+        run.native,
+        f"native{number}",
+        f"{run.label}: reference of the run ({run.reference}) in the space of the T1-weighted "
+        "image, as it was registered. The outlines of the T1-weighted image should follow the "
+        f"brain and the edge of white matter. Boundary cost: {cost}.",
+    )
 
 
 def _run_figure(run: RunView, number: int) -> Figure:

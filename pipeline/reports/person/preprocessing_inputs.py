@@ -12,6 +12,7 @@ from circuitshift.atlases.atomic_files import complete_files
 from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.images import Image, to_ras
+from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.preproc.output_names import (
     anat_path,
     anatomy_record,
@@ -65,6 +66,8 @@ class RunView:
         Whether slice timing was corrected.
     overlay : Overlay
         Mean volume in the space of the template.
+    native : Overlay
+        Reference of the run in the space of the T1-weighted image, as it was registered.
     reference : str
         Image that was registered to the T1-weighted image.
     """
@@ -74,6 +77,7 @@ class RunView:
     notes: tuple[str, ...]
     slice_timing: bool
     overlay: Overlay
+    native: Overlay
     reference: str
 
 
@@ -175,17 +179,18 @@ def view_preproc(participant: str, preproc_dir: Path) -> PreprocView | None:
     if "fault" in anatomy:
         return None
     template = str(anatomy["template"])
+    native = _anatomy(participant, preproc_dir)
     runs = []
     for path in complete_files(record.parent.glob("*_bold.json")):
         content = tables.read_json(path)
         if "fault" not in content:
             label = path.name.removesuffix("_bold.json")
-            runs.append(_run(label, content, participant, preproc_dir))
+            runs.append(_run(label, content, (participant, native), preproc_dir))
     return PreprocView(
         template=template,
         sources=tuple(anatomy["sources"]),
         quality=anatomy["quality"],
-        anatomy=_anatomy(participant, preproc_dir),
+        anatomy=native,
         normalised=_normalised(participant, template, preproc_dir),
         runs=tuple(runs),
     )
@@ -213,7 +218,10 @@ def _normalised(participant: str, template: str, root: Path) -> Overlay:
     return Overlay(to_ras(t1w), tuple((name, to_ras(image)) for name, image in outlines))
 
 
-def _run(label: str, content: Mapping[str, Any], participant: str, root: Path) -> RunView:
+def _run(
+    label: str, content: Mapping[str, Any], person: tuple[str, Overlay], root: Path
+) -> RunView:
+    participant, anatomy = person
     files = {Path(name).name.rpartition("_")[2]: root / name for name in content["files"]}
     mean = images.read(files["boldref.nii.gz"])
     mask = images.read(files["mask.nii.gz"])
@@ -228,7 +236,17 @@ def _run(label: str, content: Mapping[str, Any], participant: str, root: Path) -
         slice_timing=bool(content["slice_timing"]),
         reference=str(content["reference"]),
         overlay=Overlay(mean, (("mask of the run", mask), ("white matter of the T1w", white))),
+        native=_registered(content, anatomy, root),
     )
+
+
+def _registered(content: Mapping[str, Any], anatomy: Overlay, root: Path) -> Overlay:
+    """Resample the reference of a run to the grid of the T1-weighted image, as registered."""
+    reference = images.read(root / content["registered"])
+    (to_reference,) = transforms.read_affines(root / content["registration"])
+    grid = anatomy.image
+    where = transforms.apply(to_reference, grid.points())
+    return Overlay(grid.like(reference.at(where).reshape(grid.grid)), anatomy.outlines)
 
 
 def _on_grid(labels: Image, grid: Image) -> npt.NDArray[np.intp]:

@@ -32,7 +32,8 @@ def overlay():
 
 def run_view(session, **more):
     values = {"quality": QUALITY, "notes": (), "slice_timing": True, "reference": "SBRef"} | more
-    return RunView(label=f"sub-01_ses-{session}_task-rest", overlay=overlay(), **values)
+    label = f"sub-01_ses-{session}_task-rest"
+    return RunView(label=label, overlay=overlay(), native=overlay(), **values)
 
 
 @pytest.fixture
@@ -76,6 +77,8 @@ def test_the_quality_of_the_registration_is_shown(view, participant_report, writ
     section = page.source.partition('id="preprocessing"')[2].partition("</section>")[0]
     assert "Boundary cost" in section
     assert "0.24" in section
+    assert "as it was registered" in section
+    assert "Boundary cost: 0.24." in section
     assert f"Runs above {MAX_BOUNDARY_COST:g} are excluded (code registration)" in page.text
 
 
@@ -105,7 +108,7 @@ def test_the_section_shows_runs_in_the_order_of_time(view, participant_report, w
     page = write(replace(participant_report(), preproc=view))
     section = page.source.partition('id="preprocessing"')[2].partition("</section>")[0]
     assert section.index("ses-pre_task-rest</th>") < section.index("ses-post_task-rest</th>")
-    assert page.figures("preprocessing") == 4
+    assert page.figures("preprocessing") == 6
     assert "sub-01_ses-pre_task-rest: no slice timing" in page.text
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.images import Image
+from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.preproc.output_names import (
     anat_path,
     anatomy_record,
@@ -15,7 +16,9 @@ from circuitshift.pipeline.preproc.structure.table import (
     write_structure_table,
 )
 from circuitshift.pipeline.reports.person.preprocessing_inputs import (
+    Overlay,
     _on_grid,
+    _registered,
     view_preproc,
     view_structure,
 )
@@ -35,6 +38,21 @@ def test_labels_are_those_of_the_nearest_voxel():
     found = _on_grid(Image(labels.astype(np.float32), np.diag([2.0, 2.0, 2.0, 1.0])), grid)
     at = np.rint((np.arange(5) + 0.25) / 2).astype(int)
     np.testing.assert_array_equal(found, labels[np.ix_(at, at, at)])
+
+
+def test_the_reference_of_a_run_is_shown_where_it_was_registered(tmp_path):
+    """A cube at 6 mm in the run lies at 10 mm in the T1-weighted image, 4 mm to the right."""
+    data = np.zeros((12, 12, 12), np.float32)
+    data[3, 5, 5] = 100
+    run = Image(data, np.diag([2.0, 2.0, 2.0, 1.0]))
+    images.write(tmp_path / "ref.nii.gz", run)
+    to_reference = transforms.matrix_of([-4.0, 0, 0, 0, 0, 0])  # from the T1-weighted image
+    transforms.write_affines(tmp_path / "xfm.txt", to_reference[None])
+    anatomy = Overlay(run.like(np.zeros_like(data)), (("brain mask", run),))
+    content = {"registered": "ref.nii.gz", "registration": "xfm.txt"}
+    shown = _registered(content, anatomy, tmp_path)
+    assert np.argwhere(shown.image.data > 50).tolist() == [[5, 5, 5]]
+    assert shown.outlines == anatomy.outlines
 
 
 def write_structure(root, sessions):
