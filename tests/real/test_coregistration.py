@@ -32,14 +32,11 @@ pytestmark = [
     pytest.mark.skipif(not DATA.exists(), reason="the shared test data are not available"),
 ]
 
-#: Movements of the header, mm and degrees.
+#: Movements of the header, mm and degrees. The smaller ones of the documentation were within .1 mm
+#: of these, and are omitted to save time: (1, 0, 0, 0, 0, 0), (1, 2, 2, 0, 0, 0),
+#: (4, -3, 5, 3, -3, 2.5) and (0, 0, 0, -15, 0, 0).
 MOVES = (
-    (0, 0, 0, 0, 0, 0),
-    (1, 0, 0, 0, 0, 0),
-    (1, 2, 2, 0, 0, 0),
-    (4, -3, 5, 3, -3, 2.5),
     (25, -25, 25, 9, -8, 9),
-    (0, 0, 0, -15, 0, 0),
     (0, 0, 0, 0, 0, 30),
 )
 
@@ -61,20 +58,37 @@ def reference() -> Image:
     return estimate_motion(run).reference
 
 
+@pytest.fixture(scope="module")
+def prepared(reference: Image) -> search.Reference:
+    return search.prepare_reference(reference)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    brain: Brain, boundary: Boundary, prepared: search.Reference
+) -> search.Coregistration:
+    """Registration of the run with its own header."""
+    return search.coregister(prepared, brain, boundary)
+
+
 def turned(values: tuple[float, ...], centre: np.ndarray) -> np.ndarray:
     matrix: np.ndarray = transforms.matrix_of([*values[:3], *np.radians(values[3:])], centre)
     return matrix
 
 
 def test_all_movements_of_the_header_lead_to_the_same_place(
-    brain: Brain, boundary: Boundary, reference: Image
+    brain: Brain,
+    boundary: Boundary,
+    reference: Image,
+    prepared: search.Reference,
+    undisturbed: search.Coregistration,
 ) -> None:
-    centre = search.prepare_reference(reference).centre_mm
-    found = []
+    assert undisturbed.cost < 0.3
+    found = [undisturbed.to_reference]
     for values in MOVES:
-        move = turned(values, centre)
-        prepared = search.prepare_reference(Image(reference.data, move @ reference.affine))
-        one = search.coregister(prepared, brain, boundary)
+        move = turned(values, prepared.centre_mm)
+        moved = search.prepare_reference(Image(reference.data, move @ reference.affine))
+        one = search.coregister(moved, brain, boundary)
         found.append(np.linalg.inv(move) @ one.to_reference)
         apart = displacement_mm(boundary, found[-1], found[0])
         print(f"{values}: cost {one.cost:.3f}, {apart:.3f} mm from the first")
@@ -83,10 +97,12 @@ def test_all_movements_of_the_header_lead_to_the_same_place(
 
 
 def test_failures_have_a_cost_above_the_threshold(
-    brain: Brain, boundary: Boundary, reference: Image
+    boundary: Boundary,
+    reference: Image,
+    prepared: search.Reference,
+    undisturbed: search.Coregistration,
 ) -> None:
-    prepared = search.prepare_reference(reference)
-    right = search.coregister(prepared, brain, boundary).to_reference
+    right = undisturbed.to_reference
     centre = boundary.points.mean(axis=0)
     cost = BoundaryCost(boundary, prepared.head)
     assert cost.of(right) < 0.3
