@@ -368,7 +368,7 @@ def write_preprocessed_run(
     spread = steady[mask].std(axis=1)
     fd = framewise_displacement(parameters)
     return {
-        "files": [path.as_posix() for path in (registered, *files)],
+        "files": [path.as_posix() for path in files],
         "template": template,
         "slice_timing": timed,
         "n_dummy": n_dummy,
