@@ -464,7 +464,8 @@ def test_a_failed_registration_is_excluded_with_its_code(
     bad = SESSIONS[0]
     shutil.copytree(made.out, tmp_path / "out")
     shutil.copytree(made.out.parent / "raw", tmp_path / "raw")
-    (tmp_path / "out/preproc/sub-01/log/sub-01_coregistration.json").unlink()
+    for name in ("sub-01_coregistration", *(f"sub-01_ses-{s}_task-rest_bold" for s in SESSIONS)):
+        (tmp_path / f"out/preproc/sub-01/log/{name}.json").unlink()
     turn = transforms.matrix_of([0, 0, 0, np.radians(30), 0, 0], truth.scans[0].run.centre_mm)
     copy_of = Made(tmp_path / "out")
     known = []  # the registrations that were found before are used again
