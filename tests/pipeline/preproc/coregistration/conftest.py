@@ -14,17 +14,6 @@ from circuitshift.pipeline.preproc.anatomy import Brain
 from circuitshift.pipeline.validation.simulate.head import _T1W, Head, HeadSpec, _intensity
 from circuitshift.pipeline.validation.simulate.raw_data_set import brain_centre, draw_bold
 
-#: Movements of the header, mm and degrees.
-MOVES = {
-    "15 degrees + 43 mm": (25, -25, 25, 9, -8, 9),
-    "yaw of 30 degrees": (0, 0, 0, 0, 0, 30),
-}
-
-
-def movement(name: str, centre_mm: np.ndarray) -> np.ndarray:
-    values = np.array(MOVES[name], float)
-    return transforms.matrix_of([*values[:3], *np.radians(values[3:])], centre_mm)
-
 
 def brain_of(head: Head) -> Brain:
     """Return the true anatomy of a head in its own space."""
@@ -46,7 +35,6 @@ def draw_reference(head: Head, spec: HeadSpec, *, pose: np.ndarray, seed: int) -
 def scanner() -> SimpleNamespace:
     """Return the functions of this file."""
     return SimpleNamespace(
-        movement=movement,
         brain_of=brain_of,
         draw_reference=draw_reference,
     )
