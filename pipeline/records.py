@@ -13,15 +13,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 __all__ = [
+    "MIN_SIGNAL",
     "AnalysisSettings",
     "Background",
     "ExecutionSettings",
+    "Registration",
     "RetainedData",
     "Run",
     "Strategy",
 ]
 
 Background = Literal["all", "disjoint", "matched"]
+
+#: Share of the median signal over the brain below which a voxel is not covered.
+MIN_SIGNAL = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,24 @@ class RetainedData:
 
 
 @dataclass(frozen=True, slots=True)
+class Registration:
+    """Quality of the registration of a run to the T1-weighted image.
+
+    Parameters
+    ----------
+    boundary_cost : float
+        Boundary cost, from 0 to 1, with .5 for an image that is unrelated to the boundary of white
+        matter; NaN where unavailable.
+    disagreement_mm : float
+        Distance from the position that the other runs of the participant imply, in mm; NaN where
+        unavailable.
+    """
+
+    boundary_cost: float = float("nan")
+    disagreement_mm: float = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
 class AnalysisSettings:
     """All settings that may change a result; their hash is part of each sidecar and report.
 
@@ -161,6 +184,9 @@ class AnalysisSettings:
         signal regression (``+gsr``) is added as a sensitivity analysis.
     min_coverage : float
         Smallest proportion of a region's voxels with signal; columns of regions below it are NaN.
+    min_signal : float
+        Smallest mean signal of a voxel, as a share of the median of the run over the brain. Voxels
+        below it are not covered. It applies to images with a brain mask.
     min_minutes : float
         Runs with less retained scan time, in minutes, are excluded and listed.
     max_mean_fd_mm : float
@@ -182,12 +208,15 @@ class AnalysisSettings:
     combine_runs : {"average", "concatenate"}
         Whether the runs of a visit are combined as the weighted mean of their Fisher z, or by one
         correlation of their concatenated series.
+    structure : {"", "volumes"}
+        What is measured in the raw T1-weighted images of each session; empty for nothing.
     """
 
     atlases: tuple[str, ...] = ("seitzman300",)
     circuits: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ("24p+acompcor", "24p+acompcor+gsr")
     min_coverage: float = 0.5
+    min_signal: float = MIN_SIGNAL
     min_minutes: float = 2.0
     max_mean_fd_mm: float = 0.5
     dummy_scans: int | None = None
@@ -197,6 +226,7 @@ class AnalysisSettings:
     slice_timing: bool = True
     visit_minutes: float | None = None
     combine_runs: Literal["average", "concatenate"] = "average"
+    structure: Literal["", "volumes"] = ""
 
     @property
     def needs_visits(self) -> bool:
@@ -212,8 +242,8 @@ class AnalysisSettings:
         return cls(**values)
 
     def measuring(self) -> "AnalysisSettings":
-        """Return the settings that the participant level depends on: all except `circuits`."""
-        return replace(self, circuits=())
+        """Return the settings that connectivity depends on: not `circuits` and `structure`."""
+        return replace(self, circuits=(), structure="")
 
     def by_content(self) -> "AnalysisSettings":
         """Return the settings of measuring with files by name, wherever their folder is.

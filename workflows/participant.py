@@ -12,8 +12,10 @@ from circuitshift.pipeline.preproc.person import voxel_size
 from circuitshift.pipeline.records import AnalysisSettings, ExecutionSettings
 from circuitshift.workflows.plan import ParticipantPlan
 from circuitshift.workflows.steps import (
+    CoregisterRuns,
     EstimateRunMotion,
     MeasureParticipant,
+    MeasureParticipantStructure,
     MeasurePreprocessed,
     PrepareParticipantAnatomy,
     PreprocessRun,
@@ -23,7 +25,13 @@ from circuitshift.workflows.steps import (
 __all__ = ["init_participant_wf", "init_preproc_wf", "init_single_participant_wf"]
 
 #: Memory of each kind of node, GB. Images are read in blocks of volumes, so measuring needs little.
-_MEM_GB = {"measure": 0.5, "report": 0.5, "anatomy": 2.5}
+_MEM_GB = {
+    "measure": 0.5,
+    "report": 0.5,
+    "anatomy": 2.5,
+    "coregistration": 1.5,
+    "structure": 2.5,
+}
 
 
 def init_participant_wf(
@@ -79,22 +87,24 @@ def init_preproc_wf(
 ) -> pe.Workflow:
     """Build the preprocessing workflow of one participant.
 
-    The anatomical images and the head motion of each run are processed independently. The
-    remaining steps of each run follow.
+    The anatomical images and the head motion of each run are processed independently. All runs are
+    then registered to the anatomy together, and the remaining steps of each run follow, as does the
+    structure of each session if it is requested.
 
     Parameters
     ----------
     plan : ParticipantPlan
         Participant with raw images.
     settings : AnalysisSettings
-        Template, slice timing correction and dummy scans.
+        Template, slice timing correction, dummy scans and structure.
     name : str, default: "preproc_wf"
         Name of the workflow.
 
     Returns
     -------
     Workflow
-        Workflow whose node ``done`` collects the records of all runs.
+        Workflow whose node ``done`` collects the records of all runs. If the structure is
+        requested, the node ``structure`` writes its record.
     """
     workflow = pe.Workflow(name=name)
     raw = plan.raw
@@ -110,6 +120,14 @@ def init_preproc_wf(
         "anatomy",
         _MEM_GB["anatomy"],
     )
+    moved = pe.Node(Merge(len(raw.bolds)), name="moved")
+    registered = _node(
+        CoregisterRuns(bolds=list(raw.bolds), participant=plan.participant, out_dir=out_dir),
+        "coregistration",
+        _MEM_GB["coregistration"],
+    )
+    workflow.connect(anatomy, "record", registered, "anatomy")
+    workflow.connect(moved, "out", registered, "motions")
     done = pe.Node(Merge(len(raw.bolds)), name="done")
     for number, bold in enumerate(raw.bolds, 1):
         motion = _node(
@@ -129,8 +147,22 @@ def init_preproc_wf(
             2 * _run_gb(bold),
         )
         workflow.connect(anatomy, "record", run, "anatomy")
+        workflow.connect(motion, "record", moved, f"in{number}")
         workflow.connect(motion, "record", run, "motion")
+        workflow.connect(registered, "record", run, "coregistration")
         workflow.connect(run, "record", done, f"in{number}")
+    if settings.structure:
+        structure = _node(
+            MeasureParticipantStructure(
+                anats=list(raw.anats),
+                participant=plan.participant,
+                settings=settings,
+                out_dir=out_dir,
+            ),
+            "structure",
+            _MEM_GB["structure"],
+        )
+        workflow.connect(anatomy, "record", structure, "anatomy")
     return workflow
 
 
@@ -197,6 +229,8 @@ def init_single_participant_wf(
         )
         workflow.connect(preproc, "done.out", measure, "records")
         workflow.connect(measure, "runs", report, "runs")
+        if settings.structure:
+            workflow.connect(preproc, "structure.record", report, "structure")
         return workflow
     measure = pe.Node(
         MeasureParticipant(

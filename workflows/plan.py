@@ -14,7 +14,7 @@ from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputPro
 from circuitshift.pipeline.measure.atlas_files import atlas_for
 from circuitshift.pipeline.measure.outputs import outputs_of
 from circuitshift.pipeline.measure.run import refuse_matrices
-from circuitshift.pipeline.preproc.output_names import bold_path
+from circuitshift.pipeline.preproc.output_names import bold_path, structure_path
 from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study.members import DataSet
 from circuitshift.pipeline.study.resolution.observe import observe
@@ -425,11 +425,22 @@ def describe(plan: StudyPlan, settings: AnalysisSettings, *, level: str) -> str:
             f"  preproc/{bold_path(bold, settings.template)}",
             "  and the series and matrices computed from it",
         ]
+        if settings.structure:
+            lines.append(_structure_line(bold.participant, settings))
     if level == "group":
         lines += [
             "and group/verdict.json, tests, circuits, change, edges, exclusions (.tsv), report.html"
         ]
     return "\n".join(lines)
+
+
+def _structure_line(participant: str, settings: AnalysisSettings) -> str:
+    """Describe what is written about the structure of each session."""
+    return (
+        f"  preproc/{structure_path(participant)}: volumes and grey matter of each "
+        f"session and region of {', '.join(settings.atlases)}, and the T1-weighted image and "
+        "Jacobian of each session"
+    )
 
 
 def count_participants(n: int) -> str:

@@ -9,8 +9,10 @@ from circuitshift.pipeline.study import group_level as group
 from circuitshift.workflows.engine.step import step
 
 __all__ = [
+    "CoregisterRuns",
     "EstimateRunMotion",
     "MeasureParticipant",
+    "MeasureParticipantStructure",
     "MeasurePreprocessed",
     "PrepareParticipantAnatomy",
     "PreprocessRun",
@@ -21,7 +23,9 @@ __all__ = [
 
 PrepareParticipantAnatomy = step(person.prepare_participant_anatomy)
 EstimateRunMotion = step(person.estimate_run_motion)
+CoregisterRuns = step(person.coregister_runs)
 PreprocessRun = step(person.preprocess_run)
+MeasureParticipantStructure = step(person.measure_participant_structure)
 MeasurePreprocessed = step(measure_preprocessed)
 MeasureParticipant = step(measure.measure_participant)
 ReportParticipant = step(collect.report_participant)

@@ -11,18 +11,25 @@ from circuitshift.pipeline.io import tables
 
 __all__ = ["generator", "refuse_foreign", "simulation_sentence", "write_dataset_description"]
 
+# Files that BIDS does not define. Confounds, references of runs and transforms have the names of
+# fMRIPrep, whose .bidsignore also lists them. bids-validator-deno does not match folders by
+# patterns that end with a slash.
 _IGNORED = (
     "*.html",
-    "group/",
-    "logs/",
-    "figures/",
-    "preproc/",
-    "converted/",
-    "sub-*/log/",
+    "group",
+    "logs",
+    "figures",
+    "preproc",
+    "converted",
+    "ratings",
+    "sub-*/log",
     "**/*_xfm.*",
+    "**/*_boldref.*",
+    "**/*_desc-confounds_timeseries.*",
     "**/*_boldmap.*",
+    "**/*_structure.*",
+    "**/*_jacobian.*",
     "**/*.bib",
-    "ratings/",
 )
 
 

@@ -21,9 +21,16 @@ from circuitshift.pipeline.bids.names import (
     normal_label,
     parse_name,
 )
+from circuitshift.pipeline.bids.raw_companions import (
+    FieldMap,
+    field_map_notes,
+    find_field_maps,
+    find_reference,
+)
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold, RawParticipant
 from circuitshift.pipeline.bids.run_metadata import (
     as_problem,
+    form_notes,
     implausible_time,
     metadata_of,
     repetition_time,
@@ -393,10 +400,11 @@ def _check_participant(
         for f in _without_copies(_select_kind(anat_files, findings), findings)
         if (a := _check_anat(f, findings)) is not None
     ]
+    maps = find_field_maps(Path(entry.path))
     bolds = [
         b
         for f in _without_copies(requested, findings)
-        if (b := _check_bold(f, findings)) is not None
+        if (b := _check_bold(f, maps, findings)) is not None
     ]
     return RawParticipant(label, tuple(anats), tuple(bolds)) if anats and bolds else None
 
@@ -488,6 +496,8 @@ def _check_anat(file: _File, findings: _Findings) -> RawAnat | None:
         findings.problem(file, what, "provide an image of the complete head")
     if len(findings.problems) > n_before:
         return None
+    for text in form_notes(header):
+        findings.note(file, text)
     if max(_zooms(header)) > _COARSE_MM:
         findings.note(
             file, f"The T1w image has voxels above {_COARSE_MM:g} mm, which limits accuracy."
@@ -495,7 +505,7 @@ def _check_anat(file: _File, findings: _Findings) -> RawAnat | None:
     return RawAnat(file.participant, file.session, file.path, file.name.entities)
 
 
-def _check_bold(file: _File, findings: _Findings) -> RawBold | None:
+def _check_bold(file: _File, maps: Sequence[FieldMap], findings: _Findings) -> RawBold | None:
     """Check a functional run and report all of its problems; None if it cannot be used."""
     n_before = len(findings.problems)
     notes: list[str] = []
@@ -510,6 +520,12 @@ def _check_bold(file: _File, findings: _Findings) -> RawBold | None:
         return None
     axis, times = _slice_times(content, header, t_r_s, notes)
     phase = _phase_encoding(file, content, notes, findings)
+    notes += form_notes(header)
+    notes += field_map_notes(maps, file.path.name, content)
+    reference, reasons = find_reference(file.path, header)
+    notes += reasons
+    if reference:
+        findings.note(file, "Its single-band reference (SBRef) is the reference of the run.")
     for text in notes:
         findings.note(file, text)
     name = file.name
@@ -527,6 +543,7 @@ def _check_bold(file: _File, findings: _Findings) -> RawBold | None:
         slice_times_s=times,
         slice_axis=axis,
         phase_encoding=phase,
+        sbref=reference,
         notes=tuple(notes),
     )
 

@@ -55,8 +55,11 @@ class RawBold:
         Voxel axis along which the slices were acquired.
     phase_encoding : str
         PhaseEncodingDirection of the sidecar (``i``, ``j-``, ...); empty where it is unknown.
+    sbref : tuple of Path
+        Single-band reference of the run; empty if there is none.
     notes : tuple of str
-        Conversions that were made, and corrections that are not possible.
+        Conversions that were made, corrections that are not possible, and images that are not
+        used.
     """
 
     participant: str
@@ -72,6 +75,7 @@ class RawBold:
     slice_times_s: tuple[float, ...] = ()
     slice_axis: int = 2
     phase_encoding: str = ""
+    sbref: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -13,7 +13,17 @@ from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputPro
 from circuitshift.pipeline.io import nifti, tables
 from circuitshift.pipeline.records import Run
 
-__all__ = ["as_problem", "check_run", "implausible_time", "metadata_of", "repetition_time"]
+__all__ = [
+    "as_problem",
+    "check_run",
+    "form_notes",
+    "implausible_time",
+    "metadata_of",
+    "repetition_time",
+]
+
+# Smaller distances between the positions under qform and sform are rounding.
+_MAX_FORMS_MM = 0.5
 
 # Repetition times from here on are in milliseconds: no fMRI is acquired at 100 s or at 0.1 ms.
 _MILLISECONDS_FROM = 100.0
@@ -122,6 +132,27 @@ def implausible_time(t_r_s: float | None) -> tuple[str, str] | None:
     return (
         f"its repetition time is {t_r_s:g} s, which is not between {low:g} and {high:g} s",
         "write the correct RepetitionTime, in seconds, in its JSON",
+    )
+
+
+def form_notes(header: nifti.Header) -> tuple[str, ...]:
+    """State that the qform and the sform of an image contradict each other.
+
+    Parameters
+    ----------
+    header : Header
+        Header of the image.
+
+    Returns
+    -------
+    tuple of str
+        One sentence, or none if they agree to half a millimetre or one of them is missing.
+    """
+    if header.forms_differ_mm <= _MAX_FORMS_MM:
+        return ()
+    return (
+        f"Its qform and sform place voxels up to {header.forms_differ_mm:.1f} mm apart; the sform "
+        "is used.",
     )
 
 

@@ -117,6 +117,9 @@ class Header:
         Position of the first byte of the data.
     is_oriented : bool
         Whether the header has a qform or sform. If not, the orientation in `affine` is unknown.
+    forms_differ_mm : float
+        Largest distance between the positions of a corner of the grid according to qform and sform,
+        mm; 0 if the header does not have both.
     """
 
     path: Path
@@ -128,6 +131,7 @@ class Header:
     t_r_s: float | None
     data_offset: int
     is_oriented: bool = True
+    forms_differ_mm: float = 0.0
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -406,6 +410,7 @@ def _parse_header(path: Path, raw: bytes) -> Header:
         t_r_s=t_r_s if np.isfinite(t_r_s) and t_r_s > 0 else None,
         data_offset=_offset(path, float(fields["vox_offset"]), layout.itemsize + 4),
         is_oriented=bool(fields["sform"] > 0 or fields["qform"] > 0),
+        forms_differ_mm=_forms_differ(fields, pixdim, shape),
     )
 
 
@@ -479,16 +484,36 @@ def _affine(
     if fields["sform"] > 0:
         affine[:3] = fields["srow"]
     elif fields["qform"] > 0:
-        handedness = -1.0 if pixdim[0] < 0 else 1.0
-        rotation = _rotation(np.asarray(fields["quatern"], np.float64))
-        affine[:3, :3] = rotation * (pixdim[1:4] * [1.0, 1.0, handedness])
-        affine[:3, 3] = fields["qoffset"]
+        affine = _qform(fields, pixdim)
     else:
         # as nibabel's base affine: x increases to the left; the origin is the centre of the grid
         zooms = pixdim[1:4] * [-1.0, 1.0, 1.0]
         affine[:3, :3] = np.diag(zooms)
         affine[:3, 3] = -zooms * (np.array(shape[:3]) - 1) / 2
     return affine
+
+
+def _qform(fields: np.void, pixdim: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Compute the affine by method 2 of nifti1.h."""
+    affine = np.eye(4)
+    handedness = -1.0 if pixdim[0] < 0 else 1.0
+    rotation = _rotation(np.asarray(fields["quatern"], np.float64))
+    affine[:3, :3] = rotation * (pixdim[1:4] * [1.0, 1.0, handedness])
+    affine[:3, 3] = fields["qoffset"]
+    return affine
+
+
+def _forms_differ(
+    fields: np.void, pixdim: npt.NDArray[np.float64], shape: tuple[int, ...]
+) -> float:
+    """Compute the largest distance between corners of the grid under qform and sform, mm."""
+    if not (fields["sform"] > 0 and fields["qform"] > 0):
+        return 0.0
+    sizes = [(0, size - 1) for size in shape[:3]]
+    corners = np.array(np.meshgrid(*sizes)).reshape(3, -1)
+    difference = np.asarray(fields["srow"], np.float64) - _qform(fields, pixdim)[:3]
+    moved = difference[:, :3] @ corners + difference[:, 3:]
+    return float(np.sqrt((moved**2).sum(axis=0)).max())
 
 
 def _rotation(bcd: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

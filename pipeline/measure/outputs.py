@@ -14,7 +14,13 @@ from circuitshift.pipeline.bids.names import build_path
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.measure import run_quality as quality
 from circuitshift.pipeline.measure.parcellation import Parcellation
-from circuitshift.pipeline.records import AnalysisSettings, RetainedData, Run, Strategy
+from circuitshift.pipeline.records import (
+    AnalysisSettings,
+    Registration,
+    RetainedData,
+    Run,
+    Strategy,
+)
 
 __all__ = [
     "RunOutput",
@@ -88,6 +94,14 @@ class RunOutput:
     global_signal_percent : float
         Standard deviation of the mean over regions before denoising, in percent of the mean signal
         (`global_amplitude`); NaN if it is unknown.
+    signal : ndarray, shape (n_regions,), optional
+        Mean signal of each region as a share of the median over the brain; None if the input is no
+        image with a brain mask and a mean signal.
+    tsnr : ndarray, shape (n_regions,), optional
+        Temporal signal-to-noise ratio before denoising, mean over the covered voxels of each
+        region; None if the input is no image with a brain mask.
+    registration : Registration
+        Quality of the registration of the run; NaN if it is unknown.
     """
 
     atlas: Atlas
@@ -112,6 +126,9 @@ class RunOutput:
     sources: tuple[str, ...] = ()
     amplitude_percent: Floats | None = None
     global_signal_percent: float = float("nan")
+    signal: Floats | None = None
+    tsnr: Floats | None = None
+    registration: Registration = field(default_factory=Registration)
 
 
 def global_amplitude(series: Floats, keep: npt.NDArray[np.bool_]) -> float:
@@ -275,24 +292,12 @@ def write_product(
         if np.isfinite(output.global_signal_percent):
             about["GlobalSignalStandardDeviationPercent"] = round(output.global_signal_percent, 6)
         if output.amplitude_percent is not None:
-            about["StandardDeviationPercent"] = dict(
-                zip(labels, output.amplitude_percent.round(6).tolist(), strict=True)
-            )
+            about["StandardDeviationPercent"] = _by_label(labels, output.amplitude_percent)
+        if output.tsnr is not None:
+            about["TemporalSignalToNoise"] = _by_label(labels, output.tsnr)
         tables.write_series(out_dir / files["timeseries"], labels, output.series, sidecar=about)
     if output.coverage is not None and output.parcels is not None:
-        tables.write_table(
-            out_dir / files["coverage"],
-            {"Node": labels, "coverage": output.coverage},
-            sidecar={
-                "Node": {"Description": "Region"},
-                "coverage": {"Description": "Share of the voxels of the region that have signal"},
-                "VoxelsClaimedBySeveralRegions": output.parcels.n_overlap,
-                "VoxelsOutOfView": int(output.parcels.n_out_of_view.sum()),
-                "VoxelsOutsideMask": int(
-                    (output.parcels.n_voxels - output.parcels.n_in_mask).sum()
-                ),
-            },
-        )
+        _write_coverage(out_dir / files["coverage"], output, output.parcels, settings)
     _write_motion(output, files, out_dir)
     row = _row(output, run, settings, missing) | {"relmat": files["relmat"].as_posix()}
     tables.write_matrix(out_dir / files["relmat"], labels, output.matrix)
@@ -319,6 +324,44 @@ def write_product(
         },
     )
     return row
+
+
+def _by_label(labels: Sequence[str], values: Floats) -> dict[str, float]:
+    """Return one value of each region, rounded to six decimals."""
+    return dict(zip(labels, values.round(6).tolist(), strict=True))
+
+
+_COVERAGE_COLUMNS = {
+    "Node": "Region",
+    "coverage": "Share of the voxels of the region that have signal: they are within the brain "
+    "mask and the field of view, change over time, and their mean is at least SignalFloor",
+    "signal": "Mean signal of the region, as a share of the median over the brain, from the first "
+    "volumes of the steady state; voxels outside the field of view count as 0",
+    "tsnr": "Temporal signal-to-noise ratio before denoising, mean over the voxels that have "
+    "signal",
+}
+
+
+def _write_coverage(
+    path: Path, output: RunOutput, parcels: Parcellation, settings: AnalysisSettings
+) -> None:
+    """Write coverage, signal and temporal signal-to-noise ratio of each region."""
+    unknown = np.full(len(parcels.atlas.regions), np.nan)
+    columns: dict[str, Sequence[object] | Floats] = {
+        "Node": output.atlas.labels,
+        "coverage": coverage_of(output),
+        "signal": unknown if output.signal is None else output.signal,
+        "tsnr": unknown if output.tsnr is None else output.tsnr,
+    }
+    about: dict[str, object] = {k: {"Description": v} for k, v in _COVERAGE_COLUMNS.items()}
+    about |= {
+        # null: the image has no brain mask, or its mean was removed
+        "SignalFloor": None if output.signal is None else settings.min_signal,
+        "VoxelsClaimedBySeveralRegions": parcels.n_overlap,
+        "VoxelsOutOfView": int(parcels.n_out_of_view.sum()),
+        "VoxelsOutsideMask": int((parcels.n_voxels - parcels.n_in_mask).sum()),
+    }
+    tables.write_table(path, columns, sidecar=about)
 
 
 def _written_files(output: RunOutput) -> list[str]:
@@ -366,7 +409,9 @@ def _row(
     coverage = coverage_of(output)
     reasons = output.reasons
     if reasons is None:
-        reasons = tuple(quality.exclude_run(output.retained, settings, coverage))
+        reasons = tuple(
+            quality.exclude_run(output.retained, settings, coverage, output.registration)
+        )
     notes = list(reasons)
     if output.part_of:
         notes = [("", f"part of the concatenated series of {output.part_of}")]
@@ -382,6 +427,8 @@ def _row(
         "reason": "; ".join(reason for _, reason in notes) or " ".join(output.notes) or None,
         **{name: getattr(output.retained, name) for name in _RETAINED},
         "median_tsnr": output.median_tsnr,
+        "boundary_cost": output.registration.boundary_cost,
+        "registration_disagreement_mm": output.registration.disagreement_mm,
         "n_regions": len(coverage),
         "n_regions_lost": len(missing),
         "global_signal_removed": output.global_signal_removed,

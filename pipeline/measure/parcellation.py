@@ -6,7 +6,7 @@ whereas nilearn includes it in each sphere. Such voxels are counted.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,7 +17,7 @@ from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline.errors import AtlasError, ImageError
 from circuitshift.pipeline.io.nifti import Header, open_image, read_header, read_image
 
-__all__ = ["Parcellation", "check_grid", "parcellate"]
+__all__ = ["Parcellation", "check_grid", "parcellate", "region_means", "restrict"]
 
 _Floats: TypeAlias = npt.NDArray[np.float64]
 _Ints: TypeAlias = npt.NDArray[np.intp]
@@ -135,6 +135,64 @@ def parcellate(
             f"{_times(grid.shape)} voxels; check that atlas and image are in the same space"
         )
     return parcellation
+
+
+def restrict(parcellation: Parcellation, mask: _Bools) -> Parcellation:
+    """Remove voxels from the regions of a parcellation without changing what is expected of them.
+
+    Parameters
+    ----------
+    parcellation : Parcellation
+        Parcellation from `parcellate`.
+    mask : ndarray of bool, shape of the grid
+        Voxels that are kept.
+
+    Returns
+    -------
+    Parcellation
+        The same as `parcellate` returns with the intersection of its mask and `mask`.
+    """
+    kept = mask.ravel(order="F")[parcellation.voxels]
+    if kept.all():
+        return parcellation
+    n_regions = len(parcellation.atlas.regions)
+    regions = np.repeat(np.arange(n_regions), parcellation.n_in_mask)
+    n_kept = np.bincount(regions[kept], minlength=n_regions)
+    bounds = np.concatenate([[0], np.cumsum(n_kept)])
+    voxels = parcellation.voxels[kept]
+    weights = None if parcellation.weights is None else parcellation.weights[kept]
+    unmix = None
+    if weights is not None:
+        members = _Members(voxels, bounds, parcellation.n_voxels, np.flatnonzero(kept))
+        unmix = _unmix(members, weights, mask.size)
+    return replace(parcellation, voxels=voxels, bounds=bounds, weights=weights, unmix=unmix)
+
+
+def region_means(parcellation: Parcellation, values: npt.NDArray[np.floating]) -> _Floats:
+    """Average an image over the voxels of each region.
+
+    Parameters
+    ----------
+    parcellation : Parcellation
+        Parcellation from `parcellate`.
+    values : ndarray, shape (n_voxels_of_the_grid,)
+        Value of each voxel, flat in Fortran order; NaN where missing.
+
+    Returns
+    -------
+    ndarray, shape (n_regions,)
+        Mean of the available voxels, weighted by the absolute weights of maps; NaN for regions
+        without any.
+    """
+    n_regions = len(parcellation.atlas.regions)
+    regions = np.repeat(np.arange(n_regions), parcellation.n_in_mask)
+    own = np.asarray(values[parcellation.voxels], np.float64)
+    weights = parcellation.weights
+    weight = np.isfinite(own) * (1.0 if weights is None else np.abs(weights))
+    total = np.bincount(regions, np.nan_to_num(own) * weight, minlength=n_regions)
+    count = np.bincount(regions, weight, minlength=n_regions)
+    mean: _Floats = np.divide(total, count, out=np.full(n_regions, np.nan), where=count > 0)
+    return mean
 
 
 def check_grid(header: Header, parcellation: Parcellation) -> None:

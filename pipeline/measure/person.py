@@ -75,6 +75,10 @@ RUNS_COLUMNS: dict[str, str] = {
     "detrending and filtering; median over regions",
     "median_tsnr": "Temporal signal-to-noise ratio before denoising, median over the voxels of the "
     "mask",
+    "boundary_cost": "Boundary cost of the registration to the T1-weighted image, from 0 to 1, .5 "
+    "by chance; n/a if circuitshift did not preprocess the run",
+    "registration_disagreement_mm": "Distance of the registration from the position that the other "
+    "runs of the participant imply, mm; n/a for a single run",
     "n_regions": "Number of regions of the atlas",
     "n_regions_lost": "Number of regions with too little signal, whose edges are n/a",
     "global_signal_removed": "Whether the global signal was regressed out: by the strategy or, for "

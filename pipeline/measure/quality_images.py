@@ -152,7 +152,7 @@ def write_views(
     parcels: Parcellation,
     *,
     regressors: denoise.Regressors,
-    strategy: Strategy,
+    strategy: Strategy | None,
     out_dir: Path,
 ) -> list[str]:
     """Write the quality images of one run.
@@ -167,8 +167,9 @@ def write_views(
         Parcellation of the atlas whose networks sort the rows of carpet plots.
     regressors : Regressors
         Nuisance regressors and retained volumes.
-    strategy : Strategy
-        Primary strategy.
+    strategy : Strategy or None
+        Primary strategy; None for a run that cannot be denoised, which has no seed maps and no
+        carpet plot after denoising.
     out_dir : Path
         Root of the output data set.
 
@@ -188,7 +189,7 @@ def write_views(
     paths = view_paths(run, parcels.atlas.name)
     written: list[str] = []
     maps = {"mean": blocks.mean, "tsnr": blocks.tsnr}
-    if spheres is not None:
+    if spheres is not None and strategy is not None:
         maps |= voxels.seed_maps(blocks, spheres, regressors, strategy, t_r_s=run.t_r_s)
     for name, values in maps.items():
         _write_map(out_dir / paths[name], blocks, values, _about(name, strategy, blocks))
@@ -196,12 +197,14 @@ def write_views(
     rows, kinds = _rows(run, blocks, parcels)
     if rows.size:
         series = np.asarray(blocks.series[:, rows], float)
-        cleaned, _ = denoise.clean(series, regressors, strategy, run.t_r_s)
-        after = np.full(series.shape, np.nan)
-        after[regressors.keep] = cleaned
         before = voxels.detrended(series, regressors.keep)
         before[: regressors.n_dummy] = np.nan
-        for name, values in (("before", before), ("after", after)):
+        carpets = {"before": before}
+        if strategy is not None:
+            cleaned, _ = denoise.clean(series, regressors, strategy, run.t_r_s)
+            carpets["after"] = np.full(series.shape, np.nan)
+            carpets["after"][regressors.keep] = cleaned
+        for name, values in carpets.items():
             _write_carpet(out_dir / paths[name], values, kinds, regressors.keep)
             written.append(paths[name].as_posix())
     labels, matrix = _correlations(run.confounds, regressors.keep)
@@ -212,7 +215,7 @@ def write_views(
     return written
 
 
-def _about(name: str, strategy: Strategy, blocks: voxels.VoxelBlocks) -> dict[str, object]:
+def _about(name: str, strategy: Strategy | None, blocks: voxels.VoxelBlocks) -> dict[str, object]:
     if name == "mean":
         return {"Description": "Mean over time, in blocks of voxels"}
     if name == "tsnr":
@@ -224,7 +227,7 @@ def _about(name: str, strategy: Strategy, blocks: voxels.VoxelBlocks) -> dict[st
     seed = next(seed for seed in voxels.SEEDS if seed.name == name)
     return {
         "Description": f"Correlation with the {seed.title}, in blocks of voxels",
-        "DenoisingStrategy": strategy.name,
+        "DenoisingStrategy": None if strategy is None else strategy.name,
         "SeedCentres": [list(centre) for centre in seed.centres_mm],
         "SeedReference": seed.source,
     }

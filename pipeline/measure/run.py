@@ -5,16 +5,24 @@ in a module that it imports, invalidates existing outputs.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from circuitshift.atlases.records import Atlas
 from circuitshift.pipeline import edges as connectivity
-from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.bids.input_types import input_type_of
-from circuitshift.pipeline.errors import CircuitshiftError, InputError, OutputError
+from circuitshift.pipeline.bids.runs.registration import registration_of
+from circuitshift.pipeline.errors import (
+    CircuitshiftError,
+    InputError,
+    OutputError,
+    TooLittleDataError,
+)
 from circuitshift.pipeline.io.nifti import Header, read_header
 from circuitshift.pipeline.measure import denoise, extract
 from circuitshift.pipeline.measure import quality_images as views
@@ -29,8 +37,9 @@ from circuitshift.pipeline.measure.outputs import (
     stem_of,
     write_product,
 )
+from circuitshift.pipeline.measure.parcellation import region_means, restrict
 from circuitshift.pipeline.measure.visits import combine
-from circuitshift.pipeline.records import AnalysisSettings, Run, Strategy
+from circuitshift.pipeline.records import AnalysisSettings, RetainedData, Run, Strategy
 
 __all__ = [
     "error_code",
@@ -238,28 +247,23 @@ def _from_bold(
 ) -> Iterable[RunOutput]:
     """Extract series once and denoise them by each strategy; add a row for failed strategies."""
     assert run.t_r_s is not None  # noqa: S101 - for the type checker; check_run ensures it
-    mask = None if run.mask is None else extract.read_mask(run.mask)
-    atlases = [atlas_for(source, run.space) for source in settings.atlases]
-    parts = [_parcellation(atlas, run, mask) for atlas in atlases]
-    inside = None if mask is None else mask[0]
-    collector = views.VoxelCollector.of(run, inside, settings.dummy_scans)
-    extraction, blocks, spheres = _extracted(run, parts, collector)
+    found = _measured_regions(run, settings)
+    blocks = found.blocks
+    registration = registration_of(run)
     for strategy in strategies_of(settings):
         try:
-            regressors = _regressors(run, strategy, settings, extraction.n_volumes)
+            regressors = _regressors(run, strategy, settings, found.n_volumes)
             view_files: list[str] = []
             if blocks is not None and strategy.name == settings.strategies[0]:
                 view_files = views.write_views(
                     run,
-                    (blocks, spheres),
-                    parts[0],
+                    (blocks, found.spheres),
+                    found.regions[0].part,
                     regressors=regressors,
                     strategy=strategy,
                     out_dir=out_dir,
                 )
-            for part, raw, coverage in zip(
-                parts, extraction.series, extraction.coverage, strict=False
-            ):
+            for part, raw, coverage, signal, tsnr in found.regions:
                 series = np.where(coverage >= settings.min_coverage, raw, np.nan)
                 cleaned, deviation, retained = denoise.clean_and_scale(
                     series, regressors, strategy, run.t_r_s
@@ -281,10 +285,153 @@ def _from_bold(
                     global_signal_removed=strategy.gsr,
                     global_signal_percent=global_amplitude(series, regressors.keep),
                     amplitude_percent=percent_of_mean(deviation, series, regressors.keep),
+                    signal=signal,
+                    tsnr=tsnr,
+                    registration=registration,
                 )
         except CircuitshiftError as error:
-            row = failed_row(stem_of(run), run.session, error_code(error), str(error))
-            failures.append(row | {"strategy": strategy.name})
+            unusable = []
+            if isinstance(error, TooLittleDataError):
+                unusable = _unusable(
+                    run, found, strategy, settings, out_dir=out_dir, reason=str(error)
+                )
+            yield from unusable
+            if not unusable:
+                row = failed_row(stem_of(run), run.session, error_code(error), str(error))
+                failures.append(row | {"strategy": strategy.name})
+
+
+def _unusable(
+    run: Run,
+    found: "_Measured",
+    strategy: Strategy,
+    settings: AnalysisSettings,
+    *,
+    out_dir: Path,
+    reason: str,
+) -> list[RunOutput]:
+    """Return the quality of a run that is too short for a strategy, without connectivity.
+
+    The list is empty if volumes and motion are unknown as well.
+    """
+    assert run.t_r_s is not None  # noqa: S101 - for the type checker; check_run ensures it
+    try:
+        plain = _regressors(run, denoise.load_strategies()["none"], settings, found.n_volumes)
+    except CircuitshiftError:
+        return []
+    keep, n = plain.keep, int(plain.keep.sum())
+    moved = plain.fd_mm[keep & np.isfinite(plain.fd_mm)]
+    retained = RetainedData(
+        n_volumes=keep.size,
+        n_dummy=min(plain.n_dummy, keep.size),
+        n_censored=0,
+        n_retained=n,
+        minutes=n * run.t_r_s / 60,
+        n_regressors=0,
+        residual_dof=float("nan"),
+        mean_fd_mm=float(moved.mean()) if moved.size else float("nan"),
+    )
+    shown: list[str] = []
+    if found.blocks is not None and strategy.name == settings.strategies[0]:
+        shown = views.write_views(
+            run,
+            (found.blocks, None),
+            found.regions[0].part,
+            regressors=plain,
+            strategy=None,
+            out_dir=out_dir,
+        )
+    return [
+        RunOutput(
+            part.atlas,
+            strategy.name,
+            desc_of(strategy, settings),
+            _without_edges(coverage >= settings.min_coverage),
+            retained,
+            coverage,
+            part,
+            keep=keep,
+            fd_mm=plain.fd_mm,
+            std_dvars=plain.std_dvars,
+            median_tsnr=float("nan") if found.blocks is None else found.blocks.median_tsnr,
+            views=tuple(shown),
+            global_signal_removed=strategy.gsr,
+            reasons=(("too-little-data", reason),),
+            signal=signal,
+            tsnr=tsnr,
+            registration=registration_of(run),
+        )
+        for part, _, coverage, signal, tsnr in found.regions
+    ]
+
+
+def _without_edges(available: Bools) -> Floats:
+    """Return a matrix without correlations, whose diagonal is 1 for regions with signal."""
+    matrix = np.full((available.size, available.size), np.nan)
+    np.fill_diagonal(matrix, np.where(available, 1.0, np.nan))
+    return matrix
+
+
+class _Regions(NamedTuple):
+    """Regions of one atlas in a run, with their series before denoising."""
+
+    part: extract.Parcellation
+    series: Floats
+    coverage: Floats
+    signal: Floats | None
+    tsnr: Floats | None
+
+
+class _Measured(NamedTuple):
+    """Regions of all atlases, and what is shown of the run."""
+
+    regions: list[_Regions]
+    n_volumes: int
+    blocks: voxels.VoxelBlocks | None
+    spheres: Floats | None
+
+
+def _measured_regions(run: Run, settings: AnalysisSettings) -> _Measured:
+    """Measure series, coverage and signal of all regions; voxels below the floor are left out."""
+    mask = None if run.mask is None else extract.read_mask(run.mask)
+    inside = None if mask is None else mask[0]
+    atlases = [atlas_for(source, run.space) for source in settings.atlases]
+    whole = [_parcellation(atlas, run, mask) for atlas in atlases]
+    collector = views.VoxelCollector.of(run, inside, settings.dummy_scans)
+    level, parts = None, whole
+    if inside is not None:
+        level, seen = _signal(run, inside, settings)
+        parts = [restrict(part, seen) for part in whole]
+        if collector is not None and collector.seeds is not None:
+            collector = replace(collector, seeds=restrict(collector.seeds, seen))
+    extraction, blocks, spheres = _extracted(run, parts, collector)
+    regions = [
+        _Regions(
+            part,
+            series,
+            coverage,
+            None if level is None else region_means(all_voxels, level),
+            None if blocks is None else region_means(part, blocks.voxel_tsnr),
+        )
+        for part, all_voxels, series, coverage in zip(
+            parts, whole, extraction.series, extraction.coverage, strict=False
+        )
+    ]
+    return _Measured(regions, extraction.n_volumes, blocks, spheres)
+
+
+def _signal(run: Run, inside: Bools, settings: AnalysisSettings) -> tuple[Floats | None, Bools]:
+    """Return the relative signal of each voxel, and the part of the brain that is not below it."""
+    try:
+        n_dummy = denoise.count_dummy(run.confounds, settings.dummy_scans) if run.confounds else 0
+    except CircuitshiftError:  # `load_regressors` reports the problem
+        n_dummy = 0
+    level = extract.signal_level(run.path, inside, n_dummy=n_dummy)
+    if level is None:
+        return None, inside
+    # voxels that are not finite are not below it; `extract` finds them in all volumes
+    below = (level < settings.min_signal).reshape(inside.shape, order="F")
+    return level, inside & ~below
 
 
 def _extracted(
@@ -301,11 +448,12 @@ def _extracted(
 def _parcellation(
     atlas: Atlas, run: Run, mask: tuple[npt.NDArray[np.bool_], Header] | None
 ) -> extract.Parcellation:
-    """Assign the voxels of a run to the regions of an atlas."""
-    if mask is None:
-        header = read_header(run.path)
-        return extract.parcellate(atlas, header.affine, header.grid, None)
-    inside, header = mask
+    """Assign the voxels of a run to the regions of an atlas, inside and outside the brain.
+
+    Maps are limited to the brain mask, because their amplitudes would have to be solved twice.
+    """
+    header = read_header(run.path) if mask is None else mask[1]
+    inside = mask[0] if mask is not None and atlas.kind == "maps" else None
     return extract.parcellate(atlas, header.affine, header.grid, inside)
 
 

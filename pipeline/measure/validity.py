@@ -5,12 +5,14 @@ output files exist with the content that was written:
 
 - ``InputsHash``: content of the image, mask, confounds table and its JSON file, segmentation, atlas
   and strategies (of a series or matrix: of the tables beside it, and what its JSON files declare),
-  and the repetition time, but not names of folders and times of files;
+  the repetition time and, if it is stated, the quality of the registration, but not names of
+  folders and times of files;
 - ``SourceDigest``: content of the image, series or matrix alone, by which copies are found;
 - ``SettingsHash``: settings of the measurement, which do not include circuits;
 - ``CodeHash``: source of `circuitshift.pipeline.measure.run` and of all modules that it imports.
 """
 
+import math
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline.bids.input_types import is_image
+from circuitshift.pipeline.bids.runs.registration import registration_of
 from circuitshift.pipeline.errors import InputError, TableError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.digests import Digests
@@ -88,6 +91,7 @@ def run_key(
         run.entities,
         run.t_r_s,
         *([] if is_image(run) else [declared_about(run, companions_of(run))]),
+        *_registration_key(run),
     )
     return {
         "InputsHash": inputs,
@@ -95,6 +99,14 @@ def run_key(
         "CodeHash": measuring_code(),
         "SettingsHash": settings.by_content().digest(),
     }
+
+
+def _registration_key(run: Run) -> list[object]:
+    """Return the quality of the registration of an image, which may exclude it, if it is stated."""
+    if not is_image(run):
+        return []
+    found = registration_of(run)
+    return [] if math.isnan(found.boundary_cost) else [found]
 
 
 def _files(run: Run) -> list[Path | None]:

@@ -133,6 +133,9 @@ class VoxelBlocks:
         Median temporal signal-to-noise ratio of the voxels of the mask.
     series : ndarray of float32, shape (n_volumes, n_blocks)
         Mean of each block in each volume.
+    voxel_tsnr : ndarray of float32, shape (n_voxels,)
+        Temporal signal-to-noise ratio of each voxel of the run, flat in Fortran order; NaN outside
+        the mask.
     """
 
     affine: Floats
@@ -143,6 +146,7 @@ class VoxelBlocks:
     tsnr: Floats
     median_tsnr: float
     series: npt.NDArray[np.float32]
+    voxel_tsnr: npt.NDArray[np.float32]
 
     def image(self, values: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Return values of blocks as an image; 0 outside the mask and for missing values."""
@@ -228,6 +232,8 @@ class VoxelPass:
             series = header.slope * self._series + np.float32(header.inter)
         of_voxel = np.full(int(np.prod(header.grid)), -1, np.int32)
         of_voxel[self._voxels] = np.repeat(np.arange(self._index.size), self._counts)
+        voxel_tsnr = np.full(of_voxel.size, np.nan, np.float32)
+        voxel_tsnr[self._voxels] = tsnr
         available = tsnr[np.isfinite(tsnr)]
         step = np.diag([*self._steps, 1.0])
         step[:3, 3] = (np.array(self._steps) - 1) / 2
@@ -240,6 +246,7 @@ class VoxelPass:
             tsnr=self._nan_mean(tsnr),
             median_tsnr=float(np.median(available)) if available.size else float("nan"),
             series=series.astype(np.float32),
+            voxel_tsnr=voxel_tsnr,
         )
 
     def _nan_mean(self, values: Floats) -> Floats:

@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.bids.names import build_path
+from circuitshift.pipeline.arrays import Bools
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold
 from circuitshift.pipeline.bids.runs.acquisition import scanner_facts
+from circuitshift.pipeline.bids.runs.registration import REGISTRATION_KEYS
 from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.images import Image, grid_over
-from circuitshift.pipeline.preproc import registration as register
 from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.preproc import transforms as xfm
-from circuitshift.pipeline.preproc.anatomy import Anatomy, Brain, dice, masked, prepare_anatomy
+from circuitshift.pipeline.preproc.anatomy import Anatomy, Brain, prepare_anatomy
 from circuitshift.pipeline.preproc.confounds import (
     Voxels,
     confounds,
@@ -29,23 +28,45 @@ from circuitshift.pipeline.preproc.confounds import (
     non_steady_state,
     write_confounds,
 )
-from circuitshift.pipeline.preproc.motion import estimate_motion
+from circuitshift.pipeline.preproc.coregistration.agreement import register_runs
+from circuitshift.pipeline.preproc.motion import (
+    HeadMotion,
+    estimate_motion,
+    parameters_in_image,
+    relative_to,
+)
 from circuitshift.pipeline.preproc.output_names import (
     anat_path,
     bold_path,
+    coregistration_path,
     func_path,
+    reference_path,
+    run_stem,
     warp_path,
+    xfm_path,
 )
-from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run, signal_mask
+from circuitshift.pipeline.preproc.resampling import (
+    correct_slice_timing,
+    relative_signal,
+    resample_run,
+    signal_mask,
+)
 from circuitshift.pipeline.preproc.template import Template, load_template
 from circuitshift.pipeline.preproc.tissue_masks import noise_maps, noise_masks
-from circuitshift.pipeline.records import Run
+from circuitshift.pipeline.records import MIN_SIGNAL, Run
 
-__all__ = ["write_anatomy", "write_motion", "write_preprocessed_run"]
+__all__ = [
+    "read_brain",
+    "write_anatomy",
+    "write_coregistration",
+    "write_motion",
+    "write_preprocessed_run",
+]
 
 
 _FIELD_MM = 2.0
 _TISSUES = ("CSF", "GM", "WM")
+_LEAST_SIMILARITY = 0.7  # correlation of an SBRef with the mean volume
 _DSEG = (3, 1, 2)  # BIDS: 1 grey matter, 2 white matter, 3 cerebrospinal fluid
 
 
@@ -123,12 +144,7 @@ def _write_anatomy(
         xfm.write_field(out_dir / path, xfm.sampled_field(way, grid_over(target, _FIELD_MM)))
         files.append(path)
     for anat, matrix in zip(anats, found.to_inputs, strict=True):
-        path = build_path(
-            [*anat.entities, ("from", "orig"), ("to", "T1w"), ("mode", "image")],
-            "xfm",
-            ".txt",
-            "anat",
-        )
+        path = xfm_path(anat)
         xfm.write_affines(out_dir / path, matrix[None])
         files.append(path)
     _write_anatomy_sidecars(label, anats, out_dir)
@@ -168,12 +184,13 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
     Returns
     -------
     mapping
-        Content of the record: files, volumes before the steady state, and centre of rotation, mm.
+        Content of the record: files, volumes before the steady state, centre of rotation, mm, and
+        image of reference.
 
     Raises
     ------
     ImageError
-        If fewer than two volumes are in the steady state.
+        If fewer than two volumes are in the steady state, or the image contains no brain.
     """
     run = _read_run(bold)
     n_dummy = dummy_scans
@@ -185,7 +202,10 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
             f"{bold.path}: {n_dummy} of {run.data.shape[3]} volumes are before the steady state"
         )
     found = estimate_motion(run, n_dummy=n_dummy)
-    reference = func_path(bold, "boldref", ("desc", "hmc"))
+    found, about = _referred(found, bold)
+    if not signal_mask(found.reference).any():  # must not stop the registration of other runs
+        raise ImageError(f"{bold.path}: the image contains no brain; check it or exclude the run")
+    reference = reference_path(bold, "hmc")
     images.write(out_dir / reference, found.reference)
     matrices = _hmc(bold)
     xfm.write_affines(out_dir / matrices, found.matrices)
@@ -193,7 +213,21 @@ def write_motion(bold: RawBold, dummy_scans: int | None, out_dir: Path) -> Mappi
         "files": [reference.as_posix(), matrices.as_posix()],
         "n_dummy": n_dummy,
         "centre_mm": found.centre_mm.tolist(),
+        **about,
     }
+
+
+def _referred(found: HeadMotion, bold: RawBold) -> tuple[HeadMotion, dict[str, object]]:
+    """Refer head motion to the SBRef, if there is one that resembles the mean of volumes."""
+    if not bold.sbref:
+        return found, {"reference": "mean volume"}
+    sbref = images.read(bold.sbref[0])
+    image = sbref.like(np.asarray(sbref.data, np.float32).reshape(sbref.grid))
+    moved, similarity = relative_to(image, found)
+    about: dict[str, object] = {"sbref_similarity": similarity}
+    if not similarity >= _LEAST_SIMILARITY:
+        return found, {"reference": "mean volume, as the SBRef differs from it"} | about
+    return moved, {"reference": "SBRef"} | about
 
 
 def _hmc(bold: RawBold) -> Path:
@@ -208,12 +242,55 @@ def _read_run(bold: RawBold) -> Image:
     return run
 
 
+# ---------------------------------------------------------------------------------- registration
+
+
+def write_coregistration(bolds: Sequence[RawBold], out_dir: Path) -> Mapping[str, object]:
+    """Register all runs of a participant to the T1-weighted brain, and write the transforms.
+
+    Parameters
+    ----------
+    bolds : sequence of RawBold
+        Runs of one participant whose head motion was estimated.
+    out_dir : Path
+        Root of the derivatives, which contains the participant's anatomy.
+
+    Returns
+    -------
+    mapping
+        Content of the record: files, and the quality of the registration of each run.
+
+    Raises
+    ------
+    ImageError
+        If no white matter or, in a reference, no signal was found.
+    """
+    if not bolds:
+        return {"files": [], "runs": {}}
+    references = [images.read(out_dir / reference_path(bold, "hmc")) for bold in bolds]
+    results = register_runs(references, read_brain(bolds[0].participant, out_dir))
+    files, runs = [], {}
+    for bold, reference, found in zip(bolds, references, results, strict=True):
+        path, image = coregistration_path(bold), reference_path(bold, "coreg")
+        xfm.write_affines(out_dir / path, np.linalg.inv(found.matrix)[None])
+        images.write(out_dir / image, reference)
+        files += [path.as_posix(), image.as_posix()]
+        is_alone = not np.isfinite(found.disagreement_mm)
+        runs[run_stem(bold)] = {
+            "boundary_cost": round(found.cost, 4),
+            "disagreement_mm": None if is_alone else round(found.disagreement_mm, 3),
+            "coregistration_dice": found.overlap,
+            "boundary_in_view": found.visible,
+        }
+    return {"files": files, "runs": runs}
+
+
 # ---------------------------------------------------------------------------------- the run
 
 
 def write_preprocessed_run(
     bold: RawBold,
-    moved: Mapping[str, Any],
+    before: tuple[Mapping[str, Any], Mapping[str, Any]],
     how: tuple[str, float, bool],
     out_dir: Path,
 ) -> Mapping[str, object]:
@@ -223,8 +300,9 @@ def write_preprocessed_run(
     ----------
     bold : RawBold
         Raw run.
-    moved : mapping
-        Record of the head motion of the run; see `write_motion`.
+    before : (mapping, mapping)
+        Records of the head motion of the run (see `write_motion`) and of the registration of all
+        runs (see `write_coregistration`).
     how : (str, float, bool)
         Template, isotropic voxel size in mm, and whether slice timing is corrected.
     out_dir : Path
@@ -233,14 +311,15 @@ def write_preprocessed_run(
     Returns
     -------
     mapping
-        Content of the record: files, template, slice timing correction, and quality.
+        Content of the record: files, template, slice timing correction, names of the image that
+        was registered and of its transform, and quality.
     """
     template, voxel_mm, slice_timing = how
+    moved, registered = before[0], before[1]["runs"][run_stem(bold)]
     n_dummy, centre = int(moved["n_dummy"]), np.array(moved["centre_mm"])
     matrices = xfm.read_affines(out_dir / _hmc(bold))
-    reference = images.read(out_dir / func_path(bold, "boldref", ("desc", "hmc")))
-    person = _read_brain(bold.participant, out_dir)
-    to_t1w, overlap = _coregister(reference, person)
+    (back,) = xfm.read_affines(out_dir / coregistration_path(bold))
+    person = read_brain(bold.participant, out_dir)
     field = xfm.read_field(out_dir / warp_path(bold.participant, "T1w", template))
     grid = grid_over(load_template(template).brain, voxel_mm)
 
@@ -250,19 +329,22 @@ def write_preprocessed_run(
         run = correct_slice_timing(
             run, bold.slice_times_s, bold.t_r_s, axis=bold.slice_axis, n_dummy=n_dummy
         )
-    back = np.linalg.inv(to_t1w)
     moved_run = resample_run(run, matrices, grid, lambda p: transforms.apply(back, field(p)))
     del run
 
     inside = _on(grid, field, person.t1w.like(person.mask.astype(np.float32))) > 0.5
-    mask = inside & moved_run.in_view & (moved_run.image.data[..., n_dummy:].min(axis=3) > 0)
+    steady = moved_run.image.data[..., n_dummy:]
+    mean = steady.mean(axis=3)
+    seen = inside & moved_run.in_view & (steady.min(axis=3) > 0)
+    mask = seen & _has_signal(mean, seen)
     maps = tuple(
         (grid.like(_on(grid, field, csf)), grid.like(_on(grid, field, white)))
         for csf, white in noise_maps(person)
     )
     noise = noise_masks(maps, mask)
     series = [moved_run.image.data[m].T for m in (mask, noise.csf, noise.white_matter)]
-    parameters = np.array([transforms.parameters_of(m, centre) for m in matrices])
+    reference = images.read(out_dir / reference_path(bold, "hmc"))
+    parameters = parameters_in_image(matrices, centre, reference)
     columns, meta = confounds(
         Voxels(series[0], series[1], series[2]), parameters, bold.t_r_s, n_dummy=n_dummy
     )
@@ -274,16 +356,15 @@ def write_preprocessed_run(
         func_path(bold, "mask", ("space", template), ("desc", "brain")),
         bold_path(bold, template),
         func_path(bold, "timeseries", ("desc", "confounds"), end=".tsv"),
-        func_path(bold, "xfm", ("from", "boldref"), ("to", "T1w"), ("mode", "image"), end=".txt"),
     ]
-    steady = moved_run.image.data[..., n_dummy:]
-    mean = steady.mean(axis=3)
     images.write(out_dir / files[0], grid.like(mean), standard=True)
     images.write(out_dir / files[1], grid.like(mask), standard=True)
     images.write(out_dir / files[2], moved_run.image, t_r_s=bold.t_r_s, standard=True)
     write_confounds(out_dir / files[3], columns, meta)
-    xfm.write_affines(out_dir / files[4], back[None])
-    _write_bold_sidecar(bold, template, timed=timed, n_dummy=n_dummy, out_dir=out_dir)
+    about: dict[str, object] = {"SliceTimingCorrected": timed, "NonSteadyStateVolumes": n_dummy}
+    quality = {key: registered[name] for name, key in REGISTRATION_KEYS.items()}
+    about |= {key: value for key, value in quality.items() if value is not None}
+    _write_bold_sidecar(bold, template, about, out_dir)
     spread = steady[mask].std(axis=1)
     fd = framewise_displacement(parameters)
     return {
@@ -291,11 +372,15 @@ def write_preprocessed_run(
         "template": template,
         "slice_timing": timed,
         "n_dummy": n_dummy,
+        "reference": str(moved["reference"]),
+        "registered": reference_path(bold, "coreg").as_posix(),
+        "registration": coregistration_path(bold).as_posix(),
         "quality": {
             "n_volumes": bold.n_volumes,
             "voxel_mm": voxel_mm,
-            "coregistration_dice": overlap,
-            "brain_in_view": float(mask.sum() / max(inside.sum(), 1)),
+            **registered,
+            "brain_in_view": float(seen.sum() / max(inside.sum(), 1)),
+            "brain_with_signal": float(mask.sum() / max(inside.sum(), 1)),
             "mean_fd_mm": float(np.nanmean(fd)),
             "max_fd_mm": float(np.nanmax(fd)),
             "median_tsnr": float(np.median(mean[mask][spread > 0] / spread[spread > 0])),
@@ -305,12 +390,34 @@ def write_preprocessed_run(
     }
 
 
+def _has_signal(mean: npt.NDArray[np.float32], seen: Bools) -> Bools:
+    """Find the voxels that are not below the floor of the signal of a run."""
+    level = relative_signal(np.asarray(mean, float), seen)
+    if level is None:
+        return np.ones(seen.shape, bool)
+    return np.asarray(level >= MIN_SIGNAL)
+
+
 def _on(grid: Image, field: xfm.Field, image: Image) -> npt.NDArray[np.float32]:
     """Resample an image of the participant to the template."""
     return image.at(field(grid.points())).reshape(grid.grid)
 
 
-def _read_brain(participant: str, out_dir: Path) -> Brain:
+def read_brain(participant: str, out_dir: Path) -> Brain:
+    """Read the brain of a participant that `write_anatomy` wrote.
+
+    Parameters
+    ----------
+    participant : str
+        Label without ``sub-``.
+    out_dir : Path
+        Root of the derivatives.
+
+    Returns
+    -------
+    Brain
+        Brain in the participant's space.
+    """
     t1w = images.read(out_dir / anat_path(participant, "T1w", ("desc", "preproc")))
     mask = images.read(out_dir / anat_path(participant, "mask", ("desc", "brain")))
     tissues = tuple(
@@ -318,19 +425,6 @@ def _read_brain(participant: str, out_dir: Path) -> Brain:
         for tissue in _TISSUES
     )
     return Brain(t1w, np.asarray(mask.data) > 0, tissues)
-
-
-def _coregister(reference: Image, person: Brain) -> tuple[Floats, float]:
-    """Register the reference of a run to the T1-weighted brain; return the overlap of the masks."""
-    seen = signal_mask(reference)
-    flat = register.bias_corrected(reference, seen)
-    brain = masked(person.t1w, person.mask)
-    matrix = register.rigid_to(masked(flat, seen), brain)
-    inverse = np.linalg.inv(matrix)
-    where = transforms.apply(inverse, person.t1w.points())
-    own = reference.like(seen.astype(np.float32)).at(where).reshape(person.t1w.grid) > 0.5
-    view = reference.like(np.ones(reference.grid, np.float32)).at(where).reshape(own.shape) > 0.5
-    return matrix, dice(own, person.mask & view)
 
 
 def _run_of(bold: RawBold) -> Run:
@@ -349,19 +443,18 @@ def _run_of(bold: RawBold) -> Run:
 
 
 def _write_bold_sidecar(
-    bold: RawBold, template: str, *, timed: bool, n_dummy: int, out_dir: Path
+    bold: RawBold, template: str, about: Mapping[str, object], out_dir: Path
 ) -> None:
     content: dict[str, object] = {
         "RepetitionTime": bold.t_r_s,
         "SkullStripped": False,
-        "SliceTimingCorrected": timed,
         "NumberOfVolumesDiscardedByUser": 0,
-        "NonSteadyStateVolumes": n_dummy,
         "TaskName": dict(bold.entities).get("task", ""),
         "Sources": [f"bids:raw:{bold.path.name}"],
+        **about,
     }
     content |= scanner_facts(_run_of(bold))
-    if timed:
+    if about["SliceTimingCorrected"]:
         content["StartTime"] = (min(bold.slice_times_s) + max(bold.slice_times_s)) / 2
     path = func_path(bold, "bold", ("space", template), ("desc", "preproc"), end=".json")
     tables.write_json(out_dir / path, content)

@@ -14,10 +14,17 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from circuitshift.pipeline.arrays import Floats
-from circuitshift.pipeline.io.images import Image
+from circuitshift.pipeline.io.images import Image, to_ras
 from circuitshift.pipeline.preproc import transforms
 
-__all__ = ["HeadMotion", "align", "estimate_motion", "head_mask"]
+__all__ = [
+    "HeadMotion",
+    "align",
+    "estimate_motion",
+    "head_mask",
+    "parameters_in_image",
+    "relative_to",
+]
 
 
 _MAX_VOXELS = 40_000
@@ -123,6 +130,60 @@ def estimate_motion(run: Image, *, n_dummy: int = 0) -> HeadMotion:
     for number, matrix in fit.track(run, range(n)):
         matrices[number] = matrix
     return HeadMotion(reference, matrices, centre)
+
+
+def relative_to(image: Image, found: HeadMotion) -> tuple[HeadMotion, float]:
+    """Express head motion relative to another image of the run, such as its SBRef.
+
+    Parameters
+    ----------
+    image : Image
+        Image with the distortion and approximately the contrast of the run.
+    found : HeadMotion
+        Head motion relative to the mean of volumes.
+
+    Returns
+    -------
+    motion : HeadMotion
+        The same motion with `image` as reference.
+    similarity : float
+        Correlation of `image` with the former reference after alignment, over the head.
+    """
+    to_mean = align(image, found.reference, np.eye(4), found.centre_mm)
+    centre = transforms.apply(np.linalg.inv(to_mean), found.centre_mm[None])[0]
+    inside = head_mask(image)
+    where = transforms.apply(to_mean, image.points()[inside.ravel()])
+    pair = np.asarray(image.data, float)[inside], found.reference.at(where)
+    return HeadMotion(image, found.matrices @ to_mean, centre), float(np.corrcoef(pair)[0, 1])
+
+
+def parameters_in_image(matrices: Floats, centre_mm: Floats, image: Image) -> Floats:
+    """Describe head motion along the axes of the image instead of those of the scanner.
+
+    Framewise displacement is a sum over axes and depends on their direction. With the axes of the
+    image, it does not depend on the rotation that the header states.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (n_volumes, 4, 4)
+        Head motion, mm.
+    centre_mm : ndarray, shape (3,)
+        Centre of rotation, mm.
+    image : Image
+        Three-dimensional image of the run.
+
+    Returns
+    -------
+    ndarray, shape (n_volumes, 6)
+        Translations, mm, and rotations, radians; see `transforms.parameters_of`. The axes are the
+        orthonormal axes nearest to those of the image, in the order right, anterior, superior.
+    """
+    columns = to_ras(image).affine[:3, :3]
+    u, _, vt = np.linalg.svd(columns / np.linalg.norm(columns, axis=0))
+    axes = np.eye(4)
+    axes[:3, :3] = u @ vt
+    centre = axes[:3, :3].T @ centre_mm
+    return np.array([transforms.parameters_of(axes.T @ m @ axes, centre) for m in matrices])
 
 
 def align(fixed: Image, moving: Image, start: Floats, centre_mm: Floats) -> Floats:

@@ -1,9 +1,9 @@
-"""Preprocess the raw images of one participant in three steps, each of which is done once.
+"""Preprocess the raw images of one participant in steps, each of which is done once.
 
-The steps prepare the anatomy, estimate the head motion of a run, and transform the run to the
-template; each is a node of the workflow. Each step writes a record to ``log/`` with its inputs, its
-files and their quality, or with the reason of its failure. Steps with a valid record are not
-repeated.
+The steps prepare the anatomy, estimate the head motion of a run, register all runs to the anatomy,
+transform a run to the template and, on request, measure the structure of each session; each is a
+node of the workflow. Each step writes a record to ``log/`` with its inputs, its files and their
+quality, or with the reason of its failure. Steps with a valid record are not repeated.
 """
 
 import math
@@ -11,20 +11,29 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold, RawParticipant
 from circuitshift.pipeline.errors import CircuitshiftError, ImageError, OutputError, TableError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.digests import Digests, recorded_digests
 from circuitshift.pipeline.io.provenance import code_hash, hash_of
 from circuitshift.pipeline.preproc import derivatives
-from circuitshift.pipeline.preproc.output_names import anatomy_record, bold_record
+from circuitshift.pipeline.preproc.output_names import (
+    anatomy_record,
+    bold_record,
+    coregistration_record,
+    structure_record,
+)
+from circuitshift.pipeline.preproc.structure import products
 from circuitshift.pipeline.preproc.template import template_files
 from circuitshift.pipeline.records import AnalysisSettings
 
 __all__ = [
     "Record",
+    "coregister_runs",
     "estimate_run_motion",
     "is_preprocessed",
+    "measure_participant_structure",
     "prepare_participant_anatomy",
     "preprocess_run",
     "read_record",
@@ -32,6 +41,7 @@ __all__ = [
 ]
 
 _CODE = derivatives.__name__
+_STRUCTURE_CODE = products.__name__
 
 
 class Record(NamedTuple):
@@ -113,7 +123,8 @@ def is_preprocessed(
     raw : RawParticipant
         Raw images of the participant.
     settings : AnalysisSettings
-        Template, volumes before the steady state and slice timing correction.
+        Template, volumes before the steady state, slice timing correction, and structure with
+        the atlases.
     out_dir : Path
         Root of the derivatives.
     digests : Digests
@@ -128,12 +139,17 @@ def is_preprocessed(
     steps: list[tuple[Path, str, dict[str, object]]] = [
         (anatomy_record(raw.participant), anatomy, {})
     ]
-    for bold in raw.bolds:
-        motion = _motion_key(bold, settings.dummy_scans, digests)
+    motions = [_motion_key(bold, settings.dummy_scans, digests) for bold in raw.bolds]
+    registered = _coregistration_key(raw.bolds, anatomy, motions)
+    steps.append((coregistration_record(raw.participant), registered, {}))
+    for bold, motion in zip(raw.bolds, motions, strict=True):
         how = (settings.template, voxel_size(raw.bolds), settings.slice_timing)
-        run = _run_key(bold, [anatomy, motion], how, digests)
+        run = _run_key(bold, [anatomy, motion, registered], how, digests)
         steps.append((bold_record(bold, "motion"), motion, {}))
         steps.append((bold_record(bold), run, {"notes": list(bold.notes)}))
+    if settings.structure:
+        structure = _structure_key(raw.anats, anatomy, settings, digests)
+        steps.append((structure_record(raw.participant), structure, {}))
     for record, key, about in steps:
         content = _valid_record(out_dir / record, key, out_dir)
         if content is None or content != {**content, **about}:
@@ -147,7 +163,15 @@ def _anatomy_key(anats: Sequence[RawAnat], template: str, digests: Digests) -> s
 
 
 def _motion_key(bold: RawBold, dummy_scans: int | None, digests: Digests) -> str:
-    return hash_of(bold.path.name, digests.of(bold.path), dummy_scans, code_hash(_CODE))
+    references = [digests.of(path) for path in bold.sbref]
+    return hash_of(bold.path.name, digests.of(bold.path), references, dummy_scans, code_hash(_CODE))
+
+
+def _coregistration_key(
+    bolds: Sequence[RawBold], anatomy: str | None, motions: Sequence[str | None]
+) -> str:
+    """Hash the inputs of the registration of all runs, which are results of preceding steps."""
+    return hash_of([bold.path.name for bold in bolds], anatomy, list(motions), code_hash(_CODE))
 
 
 def _run_key(
@@ -161,6 +185,19 @@ def _run_key(
     timing = (bold.t_r_s, bold.slice_times_s, bold.slice_axis)
     template = _template_key(how[0], digests)
     return hash_of(image, list(before), how, timing, template, code_hash(_CODE))
+
+
+def _structure_key(
+    anats: Sequence[RawAnat],
+    anatomy: str | None,
+    settings: AnalysisSettings,
+    digests: Digests,
+) -> str:
+    """Hash the inputs of the structure per session; `anatomy` is the key of the anatomy."""
+    atlases = [load_atlas(source, space=settings.template) for source in settings.atlases]
+    about = [(a.name, a.kind, a.space, a.regions, a.image and digests.of(a.image)) for a in atlases]
+    sessions = [(anat.session, anat.path.name, digests.of(anat.path)) for anat in anats]
+    return hash_of(sessions, anatomy, about, settings.structure, code_hash(_STRUCTURE_CODE))
 
 
 def _template_key(template: str, digests: Digests) -> object:
@@ -226,10 +263,52 @@ def estimate_run_motion(bold: RawBold, *, dummy_scans: int | None = None, out_di
     return _step(out_dir / bold_record(bold, "motion"), key, work, out_dir=out_dir)
 
 
+def coregister_runs(
+    bolds: Sequence[RawBold],
+    anatomy: Path,
+    motions: Sequence[Path],
+    *,
+    participant: str,
+    out_dir: Path,
+) -> Record:
+    """Register all runs of a participant to the T1-weighted image, and write the transforms.
+
+    Parameters
+    ----------
+    bolds : sequence of RawBold
+        Raw runs of all sessions.
+    anatomy : Path
+        Record of the anatomy.
+    motions : sequence of Path
+        Records of the head motion of the runs; runs for which it failed are omitted.
+    participant : str
+        Label of the participant.
+    out_dir : Path
+        Root of the derivatives.
+
+    Returns
+    -------
+    Record
+        Path of the record, which contains the reason if the step failed.
+    """
+    prepared = read_record(anatomy)
+    moved = [read_record(path) for path in motions]
+    key = _coregistration_key(bolds, prepared.get("key"), [m.get("key") for m in moved])
+
+    def work() -> Mapping[str, object]:
+        if "fault" in prepared:
+            raise ImageError(str(prepared["fault"]))
+        usable = [b for b, m in zip(bolds, moved, strict=True) if "fault" not in m]
+        return derivatives.write_coregistration(usable, out_dir)
+
+    return _step(out_dir / coregistration_record(participant), key, work, out_dir=out_dir)
+
+
 def preprocess_run(
     bold: RawBold,
     anatomy: Path,
     motion: Path,
+    coregistration: Path,
     *,
     template: str,
     voxel_mm: float,
@@ -242,7 +321,7 @@ def preprocess_run(
     ----------
     bold : RawBold
         Raw run.
-    anatomy, motion : Path
+    anatomy, motion, coregistration : Path
         Records of the preceding steps.
     template : str
         Name of the template; see `load_template`.
@@ -258,7 +337,7 @@ def preprocess_run(
     Record
         Path of the record, which contains the reason if the step failed.
     """
-    before = [read_record(anatomy), read_record(motion)]
+    before = [read_record(path) for path in (anatomy, motion, coregistration)]
     how = (template, voxel_mm, slice_timing)
     with recorded_digests(f"sub-{bold.participant}", out_dir) as digests:
         key = _run_key(bold, [content.get("key") for content in before], how, digests)
@@ -267,6 +346,51 @@ def preprocess_run(
         for content in before:
             if "fault" in content:
                 raise ImageError(str(content["fault"]))
-        return derivatives.write_preprocessed_run(bold, before[1], how, out_dir)
+        return derivatives.write_preprocessed_run(bold, (before[1], before[2]), how, out_dir)
 
     return _step(out_dir / bold_record(bold), key, work, out_dir=out_dir, notes=bold.notes)
+
+
+def measure_participant_structure(
+    anats: Sequence[RawAnat],
+    anatomy: Path,
+    *,
+    participant: str,
+    settings: AnalysisSettings,
+    out_dir: Path,
+) -> Record:
+    """Measure the structure of each session of a participant, and write it.
+
+    Parameters
+    ----------
+    anats : sequence of RawAnat
+        T1-weighted images of the participant.
+    anatomy : Path
+        Record of the anatomy.
+    participant : str
+        Label of the participant.
+    settings : AnalysisSettings
+        Template, atlases, and what is measured.
+    out_dir : Path
+        Root of the derivatives.
+
+    Returns
+    -------
+    Record
+        Path of the record, which contains the reason if the step failed.
+    """
+    before = read_record(anatomy)
+    with recorded_digests(f"sub-{participant}", out_dir) as digests:
+        key = _structure_key(anats, before.get("key"), settings, digests)
+
+    def work() -> Mapping[str, object]:
+        if "fault" in before:
+            raise ImageError(str(before["fault"]))
+        return products.write_structure(
+            anats,
+            template=settings.template,
+            atlases=settings.atlases,
+            out_dir=out_dir,
+        )
+
+    return _step(out_dir / structure_record(participant), key, work, out_dir=out_dir)

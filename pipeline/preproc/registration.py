@@ -170,7 +170,9 @@ def bias_corrected(image: Image, mask: Bools, *, shrink: int = 4) -> Image:
     return image.like((out * (level / max(float(out[mask].mean()), 1e-9))).astype(np.float32))
 
 
-def rigid_to(fixed: Image, moving: Image, *, mask: Bools | None = None) -> Floats:
+def rigid_to(
+    fixed: Image, moving: Image, *, mask: Bools | None = None, start: Floats | None = None
+) -> Floats:
     """Find the rigid transform between images of any contrast by mutual information.
 
     Parameters
@@ -179,6 +181,9 @@ def rigid_to(fixed: Image, moving: Image, *, mask: Bools | None = None) -> Float
         Images to align; without `mask`, they are zero outside the brain.
     mask : ndarray of bool, optional
         Voxels of `fixed` that are compared.
+    start : ndarray, shape (4, 4), optional
+        Initial rigid transform from `fixed` to `moving`; by default, the centres of intensity are
+        aligned.
 
     Returns
     -------
@@ -191,10 +196,13 @@ def rigid_to(fixed: Image, moving: Image, *, mask: Bools | None = None) -> Float
         If ANTs is not installed.
     """
     ants = _ants()
+    if start is not None:  # the moving image is placed at the initial position
+        moving = Image(moving.data, np.linalg.inv(start) @ moving.affine)
     with _scratch_folder() as folder:
         done = ants.registration(
             fixed=_to_ants(fixed),
             moving=_to_ants(moving),
+            initial_transform=None if start is None else "Identity",
             mask=None if mask is None else _to_ants(fixed.like(mask.astype(np.float32))),
             type_of_transform="Rigid",
             aff_metric="mattes",
@@ -206,7 +214,8 @@ def rigid_to(fixed: Image, moving: Image, *, mask: Bools | None = None) -> Float
             random_seed=_SEED,
             outprefix=f"{folder}/r",
         )
-        return _matrix(done["fwdtransforms"][0])
+        found = _matrix(done["fwdtransforms"][0])
+        return found if start is None else np.asarray(start @ found)
 
 
 def normalise(brain: Image, template: Image) -> Warp:

@@ -34,6 +34,12 @@ from circuitshift.pipeline.study.members import (
     recorded_selection,
     study_members,
 )
+from circuitshift.pipeline.study.missing_regions import (
+    MISSING_COLUMNS,
+    match_visits,
+    missing_rows,
+    missing_sentence,
+)
 from circuitshift.pipeline.study.preregistration import compare_plan, installed_code, plan_of
 from circuitshift.pipeline.study.protocol.add import add_protocol
 from circuitshift.pipeline.study.quality import exclude_rated
@@ -351,6 +357,9 @@ def _analyse(
     )
     group_tables.write_change(files.change, fitted.cohort, fitted.analysis)
     group_tables.write_exclusions(files.exclusions, excluded, context.members)
+    group_tables.write_rows(
+        out_dir / "group" / "missing_regions.tsv", missing_rows(fitted.missing), MISSING_COLUMNS
+    )
     group_tables.write_edges(
         files.edges,
         fitted.cohort,
@@ -527,8 +536,10 @@ def _fit(context: Context, strategy: str) -> Fitted:
     sessions = pairing.session_means(_measured(context.measurements.rows, strategy, atlas))
     if design.harmonise:
         sessions = harmonised(sessions, context.measurements, context.members, design)
+    sessions, missing = match_visits(sessions, context.features, design)
     cohort = pairing.assemble(sessions, context.members, design)
     _check_arms(context, cohort)
+    cohort = replace(cohort, notes=(*cohort.notes, *missing_sentence(missing)))
     sessions = pairing.share_memory(sessions, cohort, design)
     global_signal = global_signal_of(strategy, context, (cohort.baseline, cohort.followup))
     visits = model.Visits(
@@ -567,7 +578,7 @@ def _fit(context: Context, strategy: str) -> Fitted:
     rng = np.random.default_rng(design.seed)
     networks = [region.network for region in atlas.regions]
     analysis = model.analyse(visits, context.positions(), rng=rng, rules=rules, networks=networks)
-    return Fitted(strategy, cohort, sessions, visits, rules, analysis, global_signal)
+    return Fitted(strategy, cohort, sessions, visits, rules, analysis, global_signal, missing)
 
 
 def _analyse_or_explain(context: Context, strategy: str) -> tuple[model.Analysis | None, str]:

@@ -33,6 +33,7 @@ from circuitshift.pipeline.stats.global_signal import (
 from circuitshift.pipeline.study import pairing
 from circuitshift.pipeline.study import tables as group_tables
 from circuitshift.pipeline.study.members import GroupInput
+from circuitshift.pipeline.study.missing_regions import MissingRegion
 from circuitshift.pipeline.study.quality import compare_exclusion, qcfc, qcfc_edges
 from circuitshift.pipeline.study.study_file import Design
 from circuitshift.pipeline.words import in_words
@@ -137,6 +138,8 @@ class Fitted:
         Result of the model.
     global_signal : GlobalSignalStatus
         Whether the global signal was regressed out, and how this is known.
+    missing : tuple of MissingRegion
+        Regions that are missing at a visit of the comparison.
     """
 
     strategy: str
@@ -146,6 +149,7 @@ class Fitted:
     rules: model.Rules
     analysis: model.Analysis
     global_signal: GlobalSignalStatus
+    missing: tuple[MissingRegion, ...] = ()
 
 
 def global_signal_of(

@@ -30,6 +30,7 @@ from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.images import Image
 from circuitshift.pipeline.preproc import anatomy, derivatives, person, registration, transforms
 from circuitshift.pipeline.preproc.confounds import confounds
+from circuitshift.pipeline.preproc.coregistration.agreement import register_runs
 from circuitshift.pipeline.preproc.motion import estimate_motion
 from circuitshift.pipeline.preproc.resampling import correct_slice_timing, resample_run
 from circuitshift.pipeline.preproc.template import EMBEDDED
@@ -48,7 +49,7 @@ STEPS: tuple[tuple[str, ModuleType, Callable[..., Any]], ...] = (
     ("tissues (Atropos)", registration, registration.tissues),
     ("head motion", derivatives, estimate_motion),
     ("slice timing", derivatives, correct_slice_timing),
-    ("coregistration", derivatives, derivatives._coregister),
+    ("coregistration", derivatives, register_runs),
     ("resampling", derivatives, resample_run),
     ("confounds", derivatives, confounds),
 )
@@ -132,13 +133,17 @@ def steps(root: Path, out: Path) -> dict[str, float]:
     anat = person.prepare_participant_anatomy(
         found.anats, participant="01", template=EMBEDDED, out_dir=out
     )
-    for bold in found.bolds:
-        motion = person.estimate_run_motion(bold, out_dir=out)
+    motions = [person.estimate_run_motion(bold, out_dir=out).record for bold in found.bolds]
+    registered = person.coregister_runs(
+        found.bolds, anat.record, motions, participant="01", out_dir=out
+    )
+    for bold, motion in zip(found.bolds, motions, strict=True):
         size = person.voxel_size(found.bolds)
         run = person.preprocess_run(
             bold,
             anat.record,
-            motion.record,
+            motion,
+            registered.record,
             template=EMBEDDED,
             out_dir=out,
             voxel_mm=size,

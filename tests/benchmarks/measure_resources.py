@@ -36,11 +36,13 @@ from circuitshift.pipeline.validation.simulate.truth import PlantedTruth, Simula
 GRIDS = {3: (65, 77, 65), 2: (97, 115, 97)}
 STRATEGIES = ("24p+acompcor", "36p", "24p", "none")
 RAW = (
-    (60, 2.0, 4.0),
-    (180, 2.0, 4.0),
-    (480, 2.0, 3.0),
-    (240, 1.0, 3.0),
-)  # volumes, mm of T1w, mm of runs
+    (60, 2.0, 4.0, False),
+    (180, 2.0, 4.0, False),
+    (480, 2.0, 3.0, False),
+    (240, 1.0, 3.0, False),
+    (60, 2.0, 4.0, True),
+    (240, 1.0, 3.0, True),
+)  # volumes, mm of T1w, mm of runs, and whether the structure of each session is measured
 ONE = SimulationSpec(
     n_treated=1, n_control=0, n_reference=0, share_missing=0.0, share_out_of_view=0.0
 )
@@ -160,20 +162,22 @@ def preprocessed(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, o
 
 def raw(folder: Path, rng: np.random.Generator) -> Iterator[dict[str, object]]:
     """Measure participants with raw images: two sessions of a T1-weighted image and a run each."""
-    for n_volumes, t1w_mm, bold_mm in RAW:
+    for n_volumes, t1w_mm, bold_mm, structure in RAW:
         data, out = folder / f"raw{n_volumes}", folder / "out"
         spec = replace(RAW_STUDY, n_treated=1, n_control=0, n_reference=0, n_volumes=n_volumes)
         head = HeadSpec(t1w_mm=t1w_mm, bold_mm=(bold_mm, bold_mm, bold_mm))
         write_simulated_raw_data_set(data, PlantedTruth("nothing"), spec=spec, head=head, rng=rng)
         bold = nib.load(next(data.rglob("*_bold.nii.gz")))
         anat = nib.load(next(data.rglob("*_T1w.nii.gz")))
-        seconds, mib = app(data, out, "participant", "--skip-bids-validation")
+        flags = ("--structure", "volumes") if structure else ()
+        seconds, mib = app(data, out, "participant", "--skip-bids-validation", *flags)
         yield {
             "runs": 2,
             "volumes": n_volumes,
             "voxels": math.prod(bold.shape[:3]),
             "anats": len(list(data.rglob("*_T1w.nii.gz"))),
             "anat_voxels": math.prod(anat.shape),
+            "structure": structure,
             "seconds": round(seconds, 1),
             "mib": round(mib),
         }

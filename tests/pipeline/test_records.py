@@ -74,9 +74,11 @@ def test_settings_survive_json() -> None:
 def test_the_hash_depends_on_each_setting() -> None:
     changed = {
         "atlases": ("other",), "circuits": ("c.toml",), "strategies": ("24p",),
-        "min_coverage": 0.4, "min_minutes": 3.0, "max_mean_fd_mm": 0.4, "dummy_scans": 0,
+        "min_coverage": 0.4, "min_signal": 0.2, "min_minutes": 3.0, "max_mean_fd_mm": 0.4,
+        "dummy_scans": 0,
         "strategy_files": ("s.toml",), "estimator": "partial", "template": "other",
         "slice_timing": False, "visit_minutes": 5.0, "combine_runs": "concatenate",
+        "structure": "volumes",
     }  # fmt: skip
     settings = AnalysisSettings()
     assert {field.name for field in fields(settings)} <= set(changed)
@@ -85,8 +87,8 @@ def test_the_hash_depends_on_each_setting() -> None:
     assert settings.digest() == AnalysisSettings().digest()
 
 
-def test_circuits_do_not_affect_the_participant_level() -> None:
-    settings = AnalysisSettings(circuits=("mine.toml",))
+def test_circuits_and_structure_do_not_affect_connectivity() -> None:
+    settings = AnalysisSettings(circuits=("mine.toml",), structure="volumes")
     assert settings.measuring() == AnalysisSettings()
     other = replace(settings, min_minutes=4.0)
     assert other.measuring().digest() != settings.measuring().digest()

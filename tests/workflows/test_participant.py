@@ -58,9 +58,11 @@ def test_raw_images_are_preprocessed_first(tmp_path, flat_graph):
     ] == [
         "measure",
         "anatomy",
+        "coregistration",
         "done",
         "motion1",
         "motion2",
+        "moved",
         "run1",
         "run2",
         "report",
@@ -68,8 +70,23 @@ def test_raw_images_are_preprocessed_first(tmp_path, flat_graph):
     by_name = {node.name: node for node in graph.nodes()}
     assert by_name["motion1"].inputs.dummy_scans == 2
     assert by_name["run1"].inputs.voxel_mm == 3.0
+    # runs are registered together, and each waits for this registration
+    before = {node.name for node in graph.predecessors(by_name["coregistration"])}
+    assert before == {"anatomy", "moved"}
+    assert {node.name for node in graph.predecessors(by_name["moved"])} == {"motion1", "motion2"}
+    before = {node.name for node in graph.predecessors(by_name["run2"])}
+    assert before == {"anatomy", "coregistration", "motion2"}
     # head motion does not depend on the anatomy
     assert not list(graph.predecessors(by_name["motion1"]))
+    # the structure follows from the anatomy, and the page shows it
+    graph = flat_graph(
+        init_participant_wf(
+            [plan], AnalysisSettings(structure="volumes"), ExecutionSettings(tmp_path)
+        )
+    )
+    (structure,) = [node for node in graph.nodes() if node.name == "structure"]
+    assert [node.name for node in graph.predecessors(structure)] == ["anatomy"]
+    assert [node.name for node in graph.successors(structure)] == ["report"]
     only = init_participant_wf(
         [plan], AnalysisSettings(), ExecutionSettings(tmp_path), preproc_only=True
     )

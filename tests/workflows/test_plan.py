@@ -128,6 +128,10 @@ def test_raw_images_are_used_without_preprocessed_runs(raw, tmp_path):
     assert text.startswith("1 participant, 1 run, 0 participants with two or more sessions\n")
     assert "\nsub-01  no session: 1 run(s) [raw]\n" in text
     assert "_desc-preproc_bold.nii.gz" in text
+    assert "structure" not in text
+    with_structure = describe(plan, AnalysisSettings(structure="volumes"), level="participant")
+    (line,) = [one for one in with_structure.splitlines() if "_structure.tsv" in one]
+    assert "sub-01/sub-01_structure.tsv: volumes and grey matter of each" in line
 
 
 def test_a_description_lists_participants_problems_and_outputs(tmp_path):

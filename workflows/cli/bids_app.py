@@ -25,6 +25,7 @@ from circuitshift.workflows.cli.preflight import (
     check_definitions,
     check_design,
     check_folders,
+    check_structure,
     check_writable,
     converted_input,
     describe_atlases,
@@ -117,6 +118,7 @@ def _print_plan(plan: StudyPlan, stated: StudyFile, request: Request) -> int:
     sentences = [note for _, note in plan.selection]
     lines: list[str] = []
     located = None
+    check_structure(plan, request.settings)
     try:
         if not request.preproc_only:  # preprocessing needs no atlas
             lines, located = describe_atlases(plan, request.settings, stated)

@@ -238,10 +238,23 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help="steps to omit from the preprocessing of raw images",
     )
     group.add_argument(
+        "--structure",
+        choices=("volumes",),
+        help="measure the brain structure of each session in raw T1-weighted images: volumes of "
+        "the regions of --atlas, and grey matter",
+    )
+    group.add_argument(
         "--min-coverage",
         type=share,
         metavar="SHARE",
         help="minimum share of a region's voxels that must contain signal; default: 0.5",
+    )
+    group.add_argument(
+        "--min-signal",
+        type=share,
+        metavar="SHARE",
+        help="minimum mean signal of a voxel, as a share of the run's median over the brain; "
+        "voxels below it (signal dropout) are not covered; default: 0.4",
     )
     group.add_argument(
         "--min-minutes",

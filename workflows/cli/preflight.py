@@ -24,7 +24,13 @@ from circuitshift.pipeline.bids.convert.description import read_inputs
 from circuitshift.pipeline.bids.input_types import is_image
 from circuitshift.pipeline.errors import AtlasError, CircuitError, InputError
 from circuitshift.pipeline.io import tables
-from circuitshift.pipeline.measure.atlas_files import find_atlases, prepare_atlases, read_atlas
+from circuitshift.pipeline.measure.atlas_files import (
+    atlas_for,
+    find_atlases,
+    prepare_atlases,
+    read_atlas,
+)
+from circuitshift.pipeline.preproc.structure.volumes import check_atlas
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study.members import SELECTION_FILE, DataSet
@@ -41,6 +47,7 @@ __all__ = [
     "check_definitions",
     "check_design",
     "check_folders",
+    "check_structure",
     "check_writable",
     "converted_input",
     "describe_atlases",
@@ -321,10 +328,12 @@ def prepare_outputs(
     Raises
     ------
     InputError
-        If raw images are to be preprocessed and ANTs is not installed.
+        If raw images are to be preprocessed and ANTs is not installed, or if the structure of
+        sessions cannot be measured.
     CircuitError
         If a circuit of the study file has no regions on the atlas, or no circuit has.
     """
+    check_structure(plan, settings)
     for data_set in plan.data_sets:
         participants = [p for p in plan.participants if p.data_set == data_set.name]
         runs = [*(r for p in participants for r in p.runs), *_future_runs(participants, settings)]
@@ -339,6 +348,32 @@ def prepare_outputs(
             name="circuitshift",
             sources=(str(data_set.participants), *published_sources(data_set.participants)),
         )
+
+
+def check_structure(plan: StudyPlan, settings: AnalysisSettings) -> None:
+    """Raise an error if the structure of sessions is requested but cannot be measured.
+
+    Parameters
+    ----------
+    plan : StudyPlan
+        Plan of all data sets.
+    settings : AnalysisSettings
+        Structure and atlases.
+
+    Raises
+    ------
+    InputError
+        If no raw images are preprocessed, or if an atlas has no volumes.
+    """
+    if not settings.structure:
+        return
+    if not any(participant.raw for participant in plan.participants):
+        raise InputError(
+            "--structure measures raw T1-weighted images, but the images of this data set are "
+            "preprocessed already; omit --structure, or add --input-type raw"
+        )
+    for source in settings.atlases:
+        check_atlas(atlas_for(source, settings.template))
 
 
 def _future_runs(participants: Sequence[ParticipantPlan], settings: AnalysisSettings) -> list[Run]:

@@ -271,6 +271,7 @@ def _given_settings(options: argparse.Namespace) -> tuple[tuple[str, Any], ...]:
         "dummy_scans": options.dummy_scans,
         "estimator": options.estimator,
         "min_coverage": options.min_coverage,
+        "min_signal": options.min_signal,
         "min_minutes": options.min_minutes,
         "max_mean_fd_mm": options.max_mean_fd,
         "visit_minutes": options.visit_minutes,
@@ -278,6 +279,7 @@ def _given_settings(options: argparse.Namespace) -> tuple[tuple[str, Any], ...]:
         "strategies": _with_gsr_counterpart(options.denoise, options.denoise_file),
         "template": options.output_space,
         "slice_timing": False if "slicetiming" in options.ignore else None,
+        "structure": options.structure,
     }
     return tuple((name, value) for name, value in values.items() if value is not None)
 

@@ -178,7 +178,7 @@ def _predicted_requests(
     n_regions = _n_regions(plan, settings)
     shared = {"regions": n_regions, "strategies": len(settings.strategies)}
     kinds: list[Kind] = ["raw" if participant.raw else "person" for participant in participants]
-    sizes = [_size(participant) | shared for participant in participants]
+    sizes = [_size(participant, settings) | shared for participant in participants]
     requests = [request(kind, size) for kind, size in zip(kinds, sizes, strict=True)]
     largest = Request(
         max((r.mib for r in requests), default=0), max((r.minutes for r in requests), default=0)
@@ -211,7 +211,7 @@ def _n_regions(plan: StudyPlan, settings: AnalysisSettings) -> int:
     return 0
 
 
-def _size(participant: ParticipantPlan) -> dict[str, float]:
+def _size(participant: ParticipantPlan, settings: AnalysisSettings) -> dict[str, float]:
     """Return the quantities of the resource table for the images of one participant."""
     headers = [_header(run.path) for run in participant.runs if is_image(run)]
     shapes = [(math.prod(bold.grid), bold.n_volumes) for bold in participant.bolds]
@@ -225,6 +225,7 @@ def _size(participant: ParticipantPlan) -> dict[str, float]:
         "largest_run": max((voxels * volumes for voxels, volumes in shapes), default=0),
         "anat_voxels": sum(anat_voxels),
         "largest_anat": max(anat_voxels, default=0),
+        "structure_voxels": sum(anat_voxels) if settings.structure else 0,
     }
 
 

@@ -19,7 +19,7 @@ from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.measure import run_quality as quality
 from circuitshift.pipeline.measure.denoise import MIN_DOF
 from circuitshift.pipeline.measure.outputs import RunOutput, coverage_of, stem_of
-from circuitshift.pipeline.records import AnalysisSettings, RetainedData, Run
+from circuitshift.pipeline.records import AnalysisSettings, Registration, RetainedData, Run
 
 __all__ = [
     "combining_prose",
@@ -150,7 +150,10 @@ def use_first_minutes(
 
 def _judged(output: RunOutput, settings: AnalysisSettings) -> RunOutput:
     """Apply the thresholds of complete runs."""
-    reasons = quality.exclude_run(output.retained, settings, coverage_of(output))
+    if output.reasons:  # it cannot be denoised
+        return output
+    coverage = coverage_of(output)
+    reasons = quality.exclude_run(output.retained, settings, coverage, output.registration)
     if settings.visit_minutes is not None and not np.isfinite(output.retained.minutes):
         reason = "its repetition time is unknown, add RepetitionTime in s to its JSON file"
         reasons.append(("unknown-minutes", reason))
@@ -269,6 +272,8 @@ def concatenate_series(
         retained=_sum([part.retained for part in parts]),
         coverage=None,
         parcels=None,
+        signal=None,
+        tsnr=_mean_tsnr(parts),
         series=series,
         keep=None,
         fd_mm=None,
@@ -279,6 +284,7 @@ def concatenate_series(
         cut_at_min=None,
         amplitude_percent=None,
         global_signal_percent=float("nan"),
+        registration=Registration(),
         sources=tuple(runs[k].path.name for k in usable),
     )
     # minutes and motion of the parts were already compared with their thresholds
@@ -315,6 +321,15 @@ def _standardised(series: Floats | None) -> Floats:
     spread = centred.std(axis=0, ddof=1)
     is_constant = ~(spread > 1e-12 * np.abs(series).max(axis=0, initial=0.0))
     return np.asarray(centred / np.where(is_constant, np.nan, spread), float)
+
+
+def _mean_tsnr(parts: Sequence[RunOutput]) -> Floats | None:
+    """Average the temporal signal-to-noise ratio of regions, weighted by retained volumes."""
+    known = [part.tsnr for part in parts if part.tsnr is not None]
+    if len(known) < len(parts):
+        return None
+    weights = [part.retained.n_retained for part in parts]
+    return np.asarray(np.average(known, axis=0, weights=weights), float)
 
 
 def _sum(parts: Sequence[RetainedData]) -> RetainedData:

@@ -12,8 +12,8 @@ from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.nifti import read_image
 from circuitshift.pipeline.measure import voxelwise as voxels
 from circuitshift.pipeline.measure.quality_images import _LIMIT_SD
-from circuitshift.pipeline.records import RetainedData
-from circuitshift.pipeline.reports.person.preprocessing_inputs import PreprocView
+from circuitshift.pipeline.records import MIN_SIGNAL, RetainedData
+from circuitshift.pipeline.reports.person.preprocessing_inputs import PreprocView, StructureView
 from circuitshift.pipeline.reports.person.problems import Problem
 from circuitshift.pipeline.study.ratings import Rating
 
@@ -172,6 +172,11 @@ class RunQuality:
     preprocessing_report : str
         Path of the fMRIPrep report of this participant, relative to the page; empty if there is
         none.
+    signal, tsnr : ndarray, shape (n_regions,), optional
+        Mean signal of each region as a share of the median over the brain, and its temporal
+        signal-to-noise ratio; None if not available.
+    min_signal : float
+        Share of the median below which voxels are not covered.
     """
 
     label: str
@@ -192,6 +197,9 @@ class RunQuality:
     median_tsnr: float = float("nan")
     views: RunViews = field(default_factory=RunViews)
     preprocessing_report: str = ""
+    signal: Floats | None = None
+    tsnr: Floats | None = None
+    min_signal: float = MIN_SIGNAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +284,8 @@ class ParticipantReport:
         Versions, hashes, atlas, denoising, command.
     preproc : PreprocView, optional
         Preprocessing of raw images by circuitshift; None for images of other software.
+    structure : StructureView, optional
+        Structure of each session; None if it was not measured.
     removed : tuple of Removed
         Data removed from each run by each strategy.
     others : Others, optional
@@ -296,6 +306,7 @@ class ParticipantReport:
     problems: tuple[Problem, ...]
     provenance: Mapping[str, str]
     preproc: PreprocView | None = None
+    structure: StructureView | None = None
     left_out: tuple[Problem, ...] = ()
     removed: tuple[Removed, ...] = ()
     others: Others | None = None

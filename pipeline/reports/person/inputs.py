@@ -35,7 +35,7 @@ from circuitshift.pipeline.reports.person.content import (
 from circuitshift.pipeline.reports.person.context import others_of, ratings_of, seed_of, study_root
 from circuitshift.pipeline.reports.person.methods import participant_bibtex
 from circuitshift.pipeline.reports.person.page import write_participant_report
-from circuitshift.pipeline.reports.person.preprocessing_inputs import view_preproc
+from circuitshift.pipeline.reports.person.preprocessing_inputs import view_preproc, view_structure
 from circuitshift.pipeline.reports.person.problems import problems_of
 from circuitshift.pipeline.reports.study.methods import EDGE_WORDS
 from circuitshift.pipeline.study import pairing as change
@@ -57,6 +57,7 @@ def report_participant(
     out_dir: Path,
     runs: Path | None = None,
     *,
+    structure: Path | None = None,
     again: bool = False,
 ) -> ReportFile:
     """Write ``sub-X.html`` from the outputs of a participant, unless it is up to date.
@@ -71,6 +72,8 @@ def report_participant(
         Root of the output data set.
     runs : Path, optional
         ``sub-X_runs.tsv``, if it is not in its usual place.
+    structure : Path, optional
+        Record of the structure of each session, if it is not in its usual place.
     again : bool
         Write the report in any case.
 
@@ -114,6 +117,7 @@ def report_participant(
         problems=problems_of(failed, root / "logs"),
         provenance={**_provenance(primary, settings, out_dir), "inputs hash": key},
         preproc=view_preproc(participant, out_dir / "preproc"),
+        structure=view_structure(participant, out_dir / "preproc", structure),
         left_out=problems_of(primary, root / "logs"),
         removed=tuple(
             _removed(row)
@@ -231,7 +235,7 @@ def _run_quality(row: _Row, settings: AnalysisSettings, out_dir: Path) -> RunQua
     atlas = read_atlas(out_dir, row["atlas"])
     fd, keep, dvars = _motion(row, out_dir)
     sidecar = _sidecar(row, out_dir)
-    coverage = _coverage(row, atlas, out_dir)
+    coverage, signal, tsnr = _coverage(row, atlas, out_dir)
     series = out_dir / _sibling(row, "timeseries")
     below = [n for n, c in zip(atlas.labels, coverage, strict=True) if c < settings.min_coverage]
     threshold = _threshold(row["strategy"], settings)
@@ -254,6 +258,9 @@ def _run_quality(row: _Row, settings: AnalysisSettings, out_dir: Path) -> RunQua
         median_tsnr=_number(row["median_tsnr"]),
         views=read_views(sidecar.get("Views") or (), out_dir),
         preprocessing_report=str(sidecar.get("PreprocessingReport") or ""),
+        signal=signal,
+        tsnr=tsnr,
+        min_signal=settings.min_signal,
     )
 
 
@@ -284,12 +291,21 @@ def _motion(row: _Row, out_dir: Path) -> tuple[Floats, npt.NDArray[np.bool_], Fl
     return table.numbers(name), tables.read_table(outliers).numbers(name) == 0, dvars
 
 
-def _coverage(row: _Row, atlas: Atlas, out_dir: Path) -> Floats:
+def _coverage(
+    row: _Row, atlas: Atlas, out_dir: Path
+) -> tuple[Floats, Floats | None, Floats | None]:
+    """Return coverage, relative signal and signal-to-noise ratio of each region."""
     path = out_dir / _sibling(row, "coverage")
     if path.exists():
-        return tables.read_table(path).numbers("coverage")
+        table = tables.read_table(path)
+        signal, tsnr = (table.numbers(name) for name in ("signal", "tsnr"))
+        return (
+            table.numbers("coverage"),
+            signal if np.isfinite(signal).any() else None,
+            tsnr if np.isfinite(tsnr).any() else None,
+        )
     missing = set(_sidecar(row, out_dir).get("RegionsMissing") or [])
-    return np.array([0.0 if label in missing else 1.0 for label in atlas.labels])
+    return np.array([0.0 if label in missing else 1.0 for label in atlas.labels]), None, None
 
 
 def _sessions(

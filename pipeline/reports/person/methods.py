@@ -17,6 +17,7 @@ from circuitshift.pipeline.reports.blocks import (
 )
 from circuitshift.pipeline.reports.person.content import ParticipantReport
 from circuitshift.pipeline.reports.person.preprocessing import preproc_methods
+from circuitshift.pipeline.reports.person.structure import structure_methods
 from circuitshift.pipeline.reports.references import bibtex, cited, listed
 
 __all__ = ["methods_section", "participant_bibtex", "participant_methods"]
@@ -52,6 +53,8 @@ def participant_methods(report: ParticipantReport) -> list[str]:
             " (doi:10.1038/s41592-018-0235-4)" if software.lower().startswith("fmriprep") else ""
         )
         out.append(f"Images had been preprocessed with {software}{source}.")
+    if report.structure is not None and not report.structure.fault:
+        out.append(structure_methods(report.structure))
     if record.get("denoising"):
         out.append(record["denoising"])
     if any(run.retained.n_regressors for run in report.runs):
@@ -75,10 +78,16 @@ def _edges(report: ParticipantReport) -> list[str]:
     run, record = report.runs[0], report.provenance
     atlas = f" of the atlas {record['atlas']}" if record.get("atlas") else ""
     source = f" ({record['atlas reference']})" if record.get("atlas reference") else ""
+    floor = ""
+    if any(each.signal is not None for each in report.runs):
+        floor = (
+            f" Voxels with a mean signal below {100 * run.min_signal:g} % of the median over the "
+            "brain were omitted."
+        )
     return [
-        f"Series were averaged within {len(run.coverage_labels)} regions{atlas}{source}. Regions "
-        f"with signal in less than {100 * run.min_coverage:g} % of their voxels were treated as "
-        f"missing. Edges are {record.get('edges', 'correlations')}, Fisher-z "
+        f"Series were averaged within {len(run.coverage_labels)} regions{atlas}{source}.{floor} "
+        f"Regions with signal in less than {100 * run.min_coverage:g} % of their voxels were "
+        f"treated as missing. Edges are {record.get('edges', 'correlations')}, Fisher-z "
         f"transformed; {record.get('runs', _AVERAGED)}."
     ]
 

@@ -21,6 +21,7 @@ from circuitshift.pipeline.reports.person.runs import (
     retained_section,
     seed_section,
 )
+from circuitshift.pipeline.reports.person.structure import structure_section
 from circuitshift.pipeline.reports.person.summary import (
     errors_section,
     rating_section,
@@ -35,6 +36,7 @@ SECTIONS: tuple[Section[ParticipantReport], ...] = (
     Section("errors", "Errors and exclusions", errors_section),
     Section("rating", "Rating", rating_section),
     Section("preprocessing", "Preprocessing", preprocessing_section),
+    Section("structure", "Structure of each session", structure_section),
     Section("motion", "Motion", motion_section),
     Section("retained-data", "Retained data", retained_section),
     Section("coverage", "Coverage and signal", coverage_section),

@@ -5,6 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from circuitshift.pipeline.measure.run_quality import (
+    DOUBTFUL_BOUNDARY_COST,
+    MAX_BOUNDARY_COST,
+    MAX_DISAGREEMENT_MM,
+)
 from circuitshift.pipeline.reports import wording
 from circuitshift.pipeline.reports.blocks import (
     Block,
@@ -28,15 +33,31 @@ SIMPLER = (
     "distortion correction, a single template, and brain masks without a neural network. If the "
     "output of fMRIPrep is available, use it instead."
 )
+#: Explanation of the quality of registrations.
+BOUNDARY_COST = (
+    "The boundary cost states how well a run is registered to the T1-weighted image: it is 0 if "
+    "the run is brighter in grey matter than in white matter everywhere along their boundary, and "
+    f".5 if both images are unrelated. Runs above {MAX_BOUNDARY_COST:g} are excluded (code "
+    "registration), as are runs whose registration differs by more than "
+    f"{MAX_DISAGREEMENT_MM:g} mm from the position that the other runs of the participant imply "
+    "(code registration-disagrees). The overlap of the masks is hardly sensitive to errors of "
+    "registration and excludes no run."
+)
 #: Values to check: name in the records, lowest and highest usual value, and warning text.
 _USUAL: tuple[tuple[str, float, float, str], ...] = (
     ("brain_litres", 0.9, 2.0, "the brain mask has a volume of {} litres"),
     ("mask_agreement", 0.9, 1.0, "two methods of brain extraction agree with a Dice of only {}"),
     (
-        "coregistration_dice",
-        0.85,
-        1.0,
-        "the brain masks of the run and of the T1w image overlap with a Dice of {}",
+        "boundary_cost",
+        0.0,
+        DOUBTFUL_BOUNDARY_COST,
+        "the registration to the T1w image is doubtful or failed, its boundary cost is {}",
+    ),
+    (
+        "disagreement_mm",
+        0.0,
+        MAX_DISAGREEMENT_MM,
+        "the registration to the T1w image differs by {} mm from that of the other runs",
     ),
     ("brain_in_view", 0.9, 1.0, "{} of the brain lies in the run's field of view"),
     ("csf_voxels", 10, np.inf, "confounds of cerebrospinal fluid are based on only {} voxels"),
@@ -120,7 +141,9 @@ def _own_preprocessing(view: PreprocView) -> Iterator[Block | None]:
     )
     yield Heading("Runs")
     yield _table(runs) if runs else Prose("No run could be preprocessed.")
+    yield Prose(BOUNDARY_COST) if runs else None
     for number, run in enumerate(runs):
+        yield _native_figure(run, number)
         yield _run_figure(run, number)
     notes = list(dict.fromkeys(f"{run.label}: {note}" for run in runs for note in run.notes))
     if notes:
@@ -162,8 +185,11 @@ def preproc_methods(view: PreprocView) -> str:
         "were segmented with Atropos (doi:10.1007/s12021-011-9109-y); normalisation to "
         f"{view.template} was diffeomorphic (SyN, doi:10.1016/j.media.2007.06.004). Head motion "
         f"of runs was estimated by least squares, {slices}the reference volume of each run was "
-        "registered rigidly to the T1-weighted brain by mutual information, and each volume was "
-        f"interpolated once, into the space of the template. {SIMPLER}"
+        "registered rigidly to the T1-weighted brain by mutual information from several initial "
+        "positions, each result was refined with the boundary of white matter "
+        "(doi:10.1016/j.neuroimage.2009.06.060), and the one with the lowest boundary cost was "
+        "used; each volume was interpolated once, into the space of the template. "
+        f"{SIMPLER}"
     )
 
 
@@ -178,6 +204,17 @@ def _overlay(overlay: Overlay, key: str, caption: str) -> Figure:
         alt=f"Slices along three axes{f' with outlines: {names}' if names else ''}. {caption}",
     )
     return Figure(svg, caption)
+
+
+def _native_figure(run: RunView, number: int) -> Figure:
+    cost = wording.show(run.quality.get("boundary_cost"), 2)
+    return _overlay(
+        run.native,
+        f"native{number}",
+        f"{run.label}: reference of the run ({run.reference}) in the space of the T1-weighted "
+        "image, as it was registered. The outlines of the T1-weighted image should follow the "
+        f"brain and the edge of white matter. Boundary cost: {cost}.",
+    )
 
 
 def _run_figure(run: RunView, number: int) -> Figure:
@@ -195,9 +232,13 @@ def _table(runs: Sequence[RunView]) -> PageTable:
         "Run",
         "Volumes",
         "Slice timing corrected",
+        "Reference",
         "Voxel, mm",
+        "Boundary cost",
+        "Distance from other runs, mm",
         "Overlap with T1w, Dice",
         "Brain in view, %",
+        "Brain with signal, %",
         "Mean displacement, mm",
         "Largest displacement, mm",
         "Median tSNR",
@@ -212,9 +253,13 @@ def _cells(run: RunView, quality: Mapping[str, float]) -> tuple[str, ...]:
     return (
         wording.show(quality["n_volumes"], 0),
         "yes" if run.slice_timing else "no",
+        run.reference,
         wording.show(quality["voxel_mm"], 1),
+        wording.show(quality.get("boundary_cost"), 2),
+        wording.show(quality.get("disagreement_mm"), 2),
         wording.show(quality["coregistration_dice"], 2),
         wording.show(100 * quality["brain_in_view"], 0),
+        wording.show(100 * quality["brain_with_signal"], 0),
         wording.show(quality["mean_fd_mm"], 3),
         wording.show(quality["max_fd_mm"], 2),
         wording.show(quality["median_tsnr"], 0),

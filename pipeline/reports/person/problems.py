@@ -17,6 +17,9 @@ ADVICE: dict[str, str] = {
     "volumes.",
     "coverage": "Check the field of view and the normalisation; --min-coverage lowers the required "
     "coverage of a region.",
+    "registration": "Inspect the outlines in the section on preprocessing, and check orientation, "
+    "contrast and coverage of the raw images.",
+    "registration-disagrees": "Compare the outlines of all runs in the section on preprocessing.",
     "visit-too-short": "A smaller --visit-minutes retains visits with less data.",
     "run-order": "Write AcquisitionTime into the JSON files of the runs.",
     "part-too-short": "--combine-runs concatenate uses runs of any length.",

@@ -36,6 +36,7 @@ __all__ = [
 _HIDE_R = 0.15  # at weaker correlations the mean image is shown
 _MAX_MAPS = 6  # rows in a figure of maps
 _MAX_NAMES = 20  # longer lists of regions are collapsed
+_N_LOWEST = 10  # regions in the table of the lowest signal
 _NOT_MEASURED = "No run was measured."
 
 
@@ -106,6 +107,7 @@ def coverage_section(report: ParticipantReport) -> Iterator[Block | None]:
             yield Details(f"Names of all {len(named)} regions", (names,))
         elif named:
             yield names
+    yield _signal_table(report.runs)
     yield _tsnr_figure(report.runs) or Prose(
         "The signal-to-noise ratio is not available: it requires images with a brain mask."
     )
@@ -236,10 +238,15 @@ def _coverage_figure(runs: Sequence[RunQuality]) -> Figure | None:
 def _coverage_text(run: RunQuality) -> tuple[str, list[str]]:
     """Return a sentence on regions with too little signal, and their names."""
     share = dict(zip(run.coverage_labels, np.asarray(run.coverage, float).tolist(), strict=False))
-    named = [
-        f"{label} ({wording.show(100 * share[label], 0)} %)" if label in share else label
-        for label in run.below_coverage
-    ]
+    signal = dict(zip(run.coverage_labels, _known(run.signal), strict=False))
+
+    def said(label: str) -> str:
+        parts = [f"{wording.show(100 * share[label], 0)} %"] if label in share else []
+        if label in signal:
+            parts.append(f"signal {wording.show(100 * signal[label], 0)} % of the brain's median")
+        return f"{label} ({', '.join(parts)})" if parts else label
+
+    named = [said(label) for label in run.below_coverage]
     total, missing = len(run.coverage_labels), len(named)
     if not missing:
         text = (
@@ -252,6 +259,44 @@ def _coverage_text(run: RunQuality) -> tuple[str, list[str]]:
             "of their voxels; their edges are not available:"
         )
     return text, named
+
+
+def _known(values: Floats | None) -> list[float]:
+    """Return values of regions as a list; empty if they are not available."""
+    return [] if values is None else np.asarray(values, float).tolist()
+
+
+def _signal_table(runs: Sequence[RunQuality]) -> Block | None:
+    """List the regions with the lowest signal of all runs, which are the most affected by dropout.
+
+    None if no run has a measured signal.
+    """
+    measured = [run for run in runs if run.signal is not None and run.tsnr is not None]
+    if not measured:
+        return None
+    labels = list(measured[0].coverage_labels)
+    measured = [run for run in measured if list(run.coverage_labels) == labels]
+    lowest = np.nanmin([_known(run.signal) for run in measured], axis=0)
+    order = np.argsort(lowest, kind="stable")[:_N_LOWEST]
+    head = ["Region"]
+    for run in measured:
+        head += [f"{_short(run)}: signal, %", "covered, %", "tSNR"]
+    rows = []
+    for k in order.tolist():
+        cells = [labels[k]]
+        for run in measured:
+            cells += [
+                wording.show(100 * _known(run.signal)[k], 0),
+                wording.show(100 * float(run.coverage[k]), 0),
+                wording.show(_known(run.tsnr)[k], 0),
+            ]
+        rows.append(tuple(cells))
+    caption = (
+        f"The {len(rows)} regions with the lowest mean signal, relative to the median over the "
+        f"brain. Voxels below {100 * measured[0].min_signal:g} % are not covered. All regions are "
+        "in the tables with stat-coverage in their names."
+    )
+    return Details("Regions with the lowest signal", (PageTable(caption, tuple(head), rows),))
 
 
 def _carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
@@ -272,6 +317,7 @@ def _carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
             f"{names}: blocks of voxels{_width(pair)}, sorted by network and then by tissue. Top: "
             f"after removal of mean and linear trend; bottom: after denoising with "
             f"{pair[0].strategy}. Each row is scaled by its standard deviation.{_amount(pair)}"
+            f"{_not_denoised(pair)}"
         )
         out.append(Figure(svg, caption))
     for k, run in enumerate(run for run in runs if run not in with_images):
@@ -296,6 +342,11 @@ def _carpet_figures(runs: Sequence[RunQuality]) -> list[Figure]:
 def _width(runs: Sequence[RunQuality]) -> str:
     widths = {wording.show(run.views.mean.block_mm, 1) for run in runs if run.views.mean}
     return f" {' and '.join(sorted(widths))} mm wide" if widths else ""
+
+
+def _not_denoised(runs: Sequence[RunQuality]) -> str:
+    names = ", ".join(run.label for run in runs if run.views.after is None)
+    return f" Could not be denoised, so that the lower part is empty: {names}." if names else ""
 
 
 def _amount(runs: Sequence[RunQuality]) -> str:

@@ -94,8 +94,30 @@ def _data_lines(report: ParticipantReport, usable: Sequence[RunQuality]) -> list
             f"{wording.count(len(missing), 'region')} of {len(usable[0].coverage_labels)} "
             "carry too little signal in at least one run; their edges are not available."
         )
+    partly = _missing_at_some_visits(usable)
+    if partly:
+        lines.append(
+            f"{', '.join(partly[:_MAX_NAMES])}"
+            f"{f' and {len(partly) - _MAX_NAMES} more' if len(partly) > _MAX_NAMES else ''}: too "
+            "little signal at one visit, but not at all. The analysis of change treats them as "
+            "missing at each visit."
+        )
     return lines
 
+
+def _missing_at_some_visits(usable: Sequence[RunQuality]) -> list[str]:
+    """Return the regions that are missing in all runs of a visit, but not at all visits."""
+    missing: dict[str, set[str]] = {}
+    for run in usable:
+        own = set(run.below_coverage)
+        missing[run.session] = missing.get(run.session, own) & own
+    if len(missing) < 2:
+        return []
+    first, *others = missing.values()
+    return sorted(first.union(*others) - first.intersection(*others))
+
+
+_MAX_NAMES = 5  # of regions in a sentence
 
 # Values that cause a warning.
 _MIN_MINUTES = 5.0  # correlations over fewer minutes have low reliability (Birn 2013)

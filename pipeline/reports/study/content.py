@@ -34,7 +34,7 @@ class StudyReport:
         Rows of exclusions.tsv.
     quality : sequence of mapping
         One row per run: participant_id, arm, session, mean_fd_mm, minutes, residual_dof,
-        n_regions_lost.
+        n_regions_lost, boundary_cost.
     change_by_strength : mapping, optional
         Columns of edges.tsv, with ``typical_z``, ``change_treated_z``, ``change_control_z`` and
         ``is_circuit`` of every edge, and ``circuits``, the names of its circuits separated by

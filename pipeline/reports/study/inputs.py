@@ -34,7 +34,7 @@ _EDGES = (
     "qcfc_r",
     "qcfc_change_r",
 )
-_QUALITY = ("mean_fd_mm", "minutes", "residual_dof", "n_regions_lost")
+_QUALITY = ("mean_fd_mm", "minutes", "residual_dof", "n_regions_lost", "boundary_cost")
 
 
 def report_group(out_dir: Path, verdict: Path | None = None, *, again: bool = False) -> ReportFile:
@@ -144,7 +144,8 @@ def _quality(out_dir: Path, content: Row, available: Sequence[Row]) -> list[dict
                     "session": row["session"],
                     "status": row["status"],
                 }
-                out.append(about | {name: row[name] for name in _QUALITY})
+                # tables of earlier versions lack some of the columns
+                out.append(about | {n: row.get(n, tables.NOT_AVAILABLE) for n in _QUALITY})
     return out
 
 

@@ -6,6 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.measure.run_quality import (
+    MAX_BOUNDARY_COST,
+    MAX_DISAGREEMENT_MM,
+    REGISTRATION_CODES,
+)
 from circuitshift.pipeline.reports import wording
 from circuitshift.pipeline.reports.blocks import (
     Block,
@@ -40,7 +45,9 @@ QUALITY = (
     ("minutes", "minutes used", 1),
     ("residual_dof", "residual degrees of freedom", 0),
     ("n_regions_lost", "missing regions", 0),
+    ("boundary_cost", "boundary cost of the registration", 2),
 )
+_ONLY_IF_AVAILABLE = ("boundary_cost",)  # images that circuitshift did not preprocess lack it
 
 
 # -- participants ---------------------------------------------------------------------------------
@@ -198,6 +205,7 @@ def quality_section(report: StudyReport) -> Iterator[Block | None]:
     if table.rows:
         yield _quality_figure(report)
         yield table
+        yield _registration_words(report)
     else:
         yield Prose("The quality of runs is not available.")
     yield Heading("Edges and their change in relation to motion")
@@ -244,16 +252,47 @@ def quality_table(report: StudyReport) -> PageTable:
     PageTable
         One row per arm and session.
     """
-    rows = []
+    rows, shown = [], _quality_columns(report)
     for (arm, session), part in _by_arm(report).items():
         row = [arm, session or "only", str(len(part))]
-        for column, _, digits in QUALITY:
+        for column, _, digits in shown:
             values = np.array([wording.number(r.get(column)) for r in part])
             available = values[np.isfinite(values)]
             row.append(wording.show(np.median(available) if available.size else None, digits))
         rows.append(row)
-    head = ("Arm", "Session", "Runs", *(f"Median {label}" for _, label, _ in QUALITY))
+    head = ("Arm", "Session", "Runs", *(f"Median {label}" for _, label, _ in shown))
     return PageTable("Quality by arm and session", head, rows)
+
+
+def _quality_columns(report: StudyReport) -> list[tuple[str, str, int]]:
+    """Return the quality measures that are shown: name, label and number of digits."""
+    return [
+        (column, label, digits)
+        for column, label, digits in QUALITY
+        if column not in _ONLY_IF_AVAILABLE
+        or any(np.isfinite(wording.number(row.get(column))) for row in report.quality)
+    ]
+
+
+def _registration_words(report: StudyReport) -> Prose | None:
+    """State how well runs were registered, and how many were excluded for it."""
+    costs = np.array([wording.number(row.get("boundary_cost")) for row in report.quality])
+    costs = costs[np.isfinite(costs)]
+    if not costs.size:
+        return None
+    excluded = [
+        row
+        for row in report.exclusions
+        if set(REGISTRATION_CODES) & set(wording.cell(row.get("code")).split("; "))
+    ]
+    return Prose(
+        "The boundary cost states how well a run is registered to the T1-weighted image (0: grey "
+        "matter is brighter than white matter everywhere along their boundary; .5: unrelated "
+        f"images). It ranges from {wording.show(costs.min(), 2)} to "
+        f"{wording.show(costs.max(), 2)}. Runs above {MAX_BOUNDARY_COST:g}, and runs whose "
+        f"registration differs by more than {MAX_DISAGREEMENT_MM:g} mm from that of the other runs "
+        f"of the participant, are excluded: {wording.count(len(excluded), 'run')}."
+    )
 
 
 def _quality_figure(report: StudyReport) -> Figure | None:
@@ -261,7 +300,7 @@ def _quality_figure(report: StudyReport) -> Figure | None:
 
     groups = _by_arm(report)
     panels = []
-    for column, label, _ in QUALITY:
+    for column, label, _ in _quality_columns(report):
         parts = [
             (arm, session, np.array([wording.number(row.get(column)) for row in rows]))
             for (arm, session), rows in groups.items()

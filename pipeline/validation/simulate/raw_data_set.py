@@ -6,7 +6,7 @@ is shared by fluid, white matter and grey matter so that denoising has something
 study is written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -50,6 +50,7 @@ __all__ = [
     "RAW_HEAD",
     "RAW_STUDY",
     "BoldTruth",
+    "Dropout",
     "SimulatedRawDataSet",
     "brain_centre",
     "draw_bold",
@@ -120,6 +121,25 @@ class BoldTruth:
     def middle_s(self) -> float:
         """Middle of the slice times, s."""
         return float((self.slice_times_s.min() + self.slice_times_s.max()) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Dropout:
+    """A sphere in which the signal of a run is lost, as near air.
+
+    Parameters
+    ----------
+    xyz_mm : tuple of three float
+        Centre in the space of the template, mm.
+    radius_mm : float
+        Radius, mm.
+    signal : float
+        Share of the signal that remains.
+    """
+
+    xyz_mm: tuple[float, float, float]
+    radius_mm: float
+    signal: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +281,7 @@ def draw_bold(
     pose: Floats,
     rng: np.random.Generator,
     motion: Floats | None = None,
+    dropout: Sequence[Dropout] = (),
 ) -> BoldTruth:
     """Simulate a raw functional run.
 
@@ -285,6 +306,8 @@ def draw_bold(
         Source of random numbers.
     motion : ndarray, shape (n_volumes, 6), optional
         Head motion; by default, it is drawn by `draw_motion`.
+    dropout : sequence of Dropout, optional
+        Places without signal. Thermal noise is the same there.
 
     Returns
     -------
@@ -307,7 +330,7 @@ def draw_bold(
     centre = transforms.apply(pose, brain_centre(head)[None])[0]
     grid = _view(spec, brain_centre(head))
     times = _slice_times(grid.grid[2], spec.t_r_s)
-    base = _blurred_intensity(head, spec)
+    base = _with_dropout(_blurred_intensity(head, spec), head, dropout)
     label = _sources_map(head, region_map(head, atlas), n_regions)
     sources = _sources(series, rng)
     at = _Sources(sources, times, spec.t_r_s)
@@ -343,6 +366,18 @@ def _blurred_intensity(head: Head, spec: HeadSpec) -> Image:
     # the full width at half maximum is one voxel
     sigma = np.array(spec.bold_mm) / box.zooms / np.sqrt(8 * np.log(2))
     return box.like(ndimage.gaussian_filter(sharp, sigma).astype(np.float32))
+
+
+def _with_dropout(base: Image, head: Head, dropout: Sequence[Dropout]) -> Image:
+    """Reduce the intensity of a head within spheres of the template."""
+    if not dropout:
+        return base
+    points = head.to_template(base.points())
+    factor = np.ones(len(points), np.float32)
+    for each in dropout:
+        squared = ((points - each.xyz_mm) ** 2).sum(axis=1)
+        factor[squared <= each.radius_mm**2] = each.signal
+    return base.like(np.asarray(base.data) * factor.reshape(base.grid))
 
 
 def _view(spec: HeadSpec, centre: Floats) -> Image:

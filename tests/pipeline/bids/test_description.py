@@ -34,7 +34,7 @@ def test_the_description_states_sources_and_links(tmp_path):
     ]
     assert content["DatasetLinks"] == {"fmriprep": raw.resolve().as_uri()}
     ignored = (out / ".bidsignore").read_text().split()
-    assert {"*.html", "group/", "logs/"} <= set(ignored)
+    assert {"*.html", "group", "logs"} <= set(ignored)
     assert generator(out) == "circuitshift"
 
 

@@ -5,11 +5,14 @@ import json
 import shutil
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
-from circuitshift.pipeline.bids.run_metadata import as_problem, check_run, metadata_of
+from circuitshift.pipeline.bids.run_metadata import as_problem, check_run, form_notes, metadata_of
 from circuitshift.pipeline.bids.select_runs import Query, find_runs
 from circuitshift.pipeline.errors import CircuitshiftError
+from circuitshift.pipeline.io.nifti import read_header
 
 
 def run_of_02(root):
@@ -254,3 +257,20 @@ def test_errors_become_problems(text, parts):
     problem = as_problem(CircuitshiftError(text), Path("b.tsv"), "01")
     assert (problem.where, problem.what, problem.fix) == parts
     assert problem.participant == "01"
+
+
+@pytest.mark.parametrize(
+    ("codes", "shift", "text"),
+    [((1, 1), 7.0, "up to 7.0 mm apart"), ((1, 1), 0.2, ""), ((0, 1), 7.0, ""), ((1, 0), 7.0, "")],
+)
+def test_a_conflict_of_qform_and_sform_is_stated(tmp_path, codes, shift, text):
+    affine = np.diag([3.0, 3.0, 3.0, 1.0])
+    image = nib.Nifti1Image(np.zeros((6, 5, 4), np.int16), None)
+    moved = affine.copy()
+    moved[1, 3] += shift
+    image.header.set_qform(affine, codes[0])
+    image.header.set_sform(moved, codes[1])
+    nib.save(image, tmp_path / "image.nii")
+    found = form_notes(read_header(tmp_path / "image.nii"))
+    assert bool(found) == bool(text)
+    assert text in "".join(found)

@@ -11,7 +11,7 @@ import pytest
 
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline.errors import ImageError
-from circuitshift.pipeline.measure.extract import extract, parcellate, read_mask
+from circuitshift.pipeline.measure.extract import extract, parcellate, read_mask, signal_level
 
 SHAPE = (11, 12, 10)
 N_VOLUMES = 14
@@ -369,3 +369,24 @@ def test_a_map_outside_the_mask_is_nan_and_the_others_are_unchanged(tmp_path):
     by_hand = second @ series_image()[inside] / (second @ second)
     np.testing.assert_allclose(found.series[0][:, 1], by_hand)
     np.testing.assert_allclose(found.coverage[0], [0, 1])
+
+
+@pytest.mark.parametrize("slope", [None, (0.5, 20.0)])
+def test_the_signal_is_relative_to_the_median_over_the_brain(tmp_path, mask, slope):
+    values = series_image().astype(float)
+    values[..., :3] += 5000  # before the steady state
+    values[..., 13:] = 0.0  # after the volumes that are used
+    run = save(tmp_path / "run.nii.gz", values.astype("i2"), slope=slope)
+    stored = np.asarray(nib.load(run).dataobj)[..., 3:13].mean(axis=-1)
+    found = signal_level(run, mask, n_dummy=3)
+    expected = stored / np.median(stored[mask])
+    np.testing.assert_allclose(found, expected.ravel(order="F"), rtol=1e-6)
+    assert signal_level(run, mask[1:], n_dummy=3) is None  # `extract` reports the grid
+
+
+def test_the_signal_is_unknown_without_a_mean(tmp_path, mask):
+    values = np.random.default_rng(1).normal(size=(*SHAPE, N_VOLUMES)).astype("f4")
+    assert signal_level(save(tmp_path / "run.nii.gz", values), mask) is None
+    values += 100
+    run = save(tmp_path / "again.nii.gz", values)
+    assert np.nanmin(signal_level(run, mask, n_dummy=99)) > 0.9  # all but two are dropped

@@ -20,7 +20,7 @@ from circuitshift.pipeline.measure.outputs import (
     stem_of,
     write_product,
 )
-from circuitshift.pipeline.records import AnalysisSettings, RetainedData, Run
+from circuitshift.pipeline.records import AnalysisSettings, Registration, RetainedData, Run
 
 ENTITIES = (
     ("sub", "01"), ("ses", "pre"), ("task", "rest"), ("run", "2"), ("space", "MNI152"),
@@ -104,7 +104,7 @@ def test_row_and_json_file_describe_the_run(tmp_path):
     output = output_of(
         series=series, keep=keep, fd_mm=np.full(60, 0.1),
         median_tsnr=42.0, amplitude_percent=np.array([0.5, 0.25, np.nan]),
-        global_signal_percent=0.4,
+        global_signal_percent=0.4, registration=Registration(0.2, 0.1),
     )  # fmt: skip
     settings = AnalysisSettings(circuits=("mine.toml",), min_minutes=1.0)
     row = write_product(output, run_of(), settings, out_dir=tmp_path, sidecar={"CodeHash": "x"})
@@ -138,6 +138,15 @@ def test_a_run_below_a_threshold_is_written_with_its_reasons(tmp_path):
     assert (row["status"], row["code"]) == ("excluded", "too-short")
     assert (tmp_path / row["relmat"]).exists()
     assert not list(tmp_path.rglob("*_timeseries.tsv"))
+
+
+def test_a_failed_registration_excludes_a_run_and_its_quality_is_in_the_row(tmp_path):
+    settings = AnalysisSettings(min_minutes=1.0)
+    for cost, status, code in ((0.25, "included", None), (0.5, "excluded", "registration")):
+        output = output_of(registration=Registration(cost, 0.5))
+        row = write_product(output, run_of(), settings, out_dir=tmp_path, sidecar={})
+        assert (row["status"], row["code"]) == (status, code)
+        assert (row["boundary_cost"], row["registration_disagreement_mm"]) == (cost, 0.5)
 
 
 def test_paths_of_tables_and_records(tmp_path):

@@ -9,7 +9,12 @@ import pytest
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline.errors import AtlasError, ImageError
 from circuitshift.pipeline.io.nifti import read_header
-from circuitshift.pipeline.measure.parcellation import check_grid, parcellate
+from circuitshift.pipeline.measure.parcellation import (
+    check_grid,
+    parcellate,
+    region_means,
+    restrict,
+)
 
 SHAPE = (11, 12, 10)
 AFFINE = np.array([[2.0, 0, 0, -10], [0, 2, 0, -12], [0, 0, 2, -8], [0, 0, 0, 1]])
@@ -130,3 +135,40 @@ def test_grids_may_differ_by_rounding_errors(tmp_path, shift_mm, is_valid):
     else:
         with pytest.raises(ImageError, match="is not that of the parcellation Toy"):
             check_grid(header, parcels)
+
+
+def map_atlas(path):
+    rng = np.random.default_rng(8)
+    maps = np.where(rng.random((*SHAPE, 3)) > 0.6, rng.normal(size=(*SHAPE, 3)), 0.0)
+    regions = tuple(Region(n, f"m{n}") for n in range(1, 4))
+    return Atlas("Maps", regions, "maps", image=save(path, maps))
+
+
+@pytest.mark.parametrize("kind", ["labels", "spheres", "maps"])
+def test_restricting_equals_parcellating_with_the_intersection(tmp_path, kind):
+    atlas = {
+        "labels": lambda: label_atlas(save(tmp_path / "labels.nii", label_image())),
+        "spheres": lambda: sphere_atlas(((0.0, 0, 0), 6.0), ((5.0, 0, 0), 5.0)),
+        "maps": lambda: map_atlas(tmp_path / "maps.nii"),
+    }[kind]()
+    rng = np.random.default_rng(1)
+    first, second = rng.random(SHAPE) > 0.3, rng.random(SHAPE) > 0.3
+    found = restrict(parcellate(atlas, AFFINE, SHAPE, first), second)
+    expected = parcellate(atlas, AFFINE, SHAPE, first & second)
+    for name in ("voxels", "bounds", "weights", "unmix", "expected", "n_voxels", "n_in_mask"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
+    assert restrict(expected, first) is expected  # nothing is removed
+
+
+def test_means_of_an_image_over_regions(tmp_path):
+    labels = label_image()
+    atlas = label_atlas(save(tmp_path / "labels.nii", labels), (*VALUES, 5))
+    image = np.random.default_rng(2).normal(size=SHAPE)
+    image[labels == 3] = np.nan
+    image[2, 0, 0] = np.nan
+    found = region_means(parcellate(atlas, AFFINE, SHAPE, None), image.ravel(order="F"))
+    expected = [np.nanmean(image[labels == v]) if v not in (3, 5) else np.nan for v in (*VALUES, 5)]
+    np.testing.assert_allclose(found, expected)
+    maps = parcellate(map_atlas(tmp_path / "maps.nii"), AFFINE, SHAPE, None)
+    constant = region_means(maps, np.full(np.prod(SHAPE), 2.5, np.float32))
+    np.testing.assert_allclose(constant, 2.5)

@@ -143,3 +143,81 @@ def test_rows_of_failed_runs_and_keywords_of_errors():
     assert error_code(TooLittleDataError("x")) == "too-little-data"
     row = failed_row("/data/sub-01_bold.nii.gz", "", "input", "it is empty")
     assert (row["run"], row["session"], row["status"]) == ("sub-01_bold.nii.gz", None, "failed")
+
+
+def plant_dropout(root, level, *, region=2):
+    """Multiply the signal of one region by a factor, as a shorter T2* does."""
+    (path,) = root.rglob("*_bold.nii.gz")
+    image = nib.load(path)
+    data = np.asarray(image.dataobj).copy()
+    data[region] *= level
+    nib.save(nib.Nifti1Image(data, image.affine, image.header), path)
+
+
+@pytest.mark.parametrize(("level", "floor", "coverage"), [
+    (0.19, 0.3, 0.0), (0.4, 0.3, 1.0), (0.4, 0.5, 0.0), (0.19, 0.0, 1.0),
+])  # fmt: skip
+def test_a_region_with_dropout_is_not_covered(tmp_path, level, floor, coverage):
+    write_bold(tmp_path / "in", n_with_signal=(10,) * 6)
+    plant_dropout(tmp_path / "in", level)
+    settings = AnalysisSettings(
+        atlases=(str(tmp_path / "in" / "Mine_dseg.nii.gz"),),
+        strategies=("none",),
+        min_signal=floor,
+        min_minutes=1.0,
+    )
+    (row,) = measure_all(tmp_path / "in", tmp_path / "out", settings)["01"]
+    assert row["n_regions_lost"] == (coverage == 0)
+    matrix = tables.read_matrix(tmp_path / "out" / row["relmat"])[1]
+    assert np.isnan(matrix).any() == (coverage == 0)
+    path = next((tmp_path / "out").rglob("*_stat-coverage_bold.tsv"))
+    table = tables.read_table(path)
+    np.testing.assert_allclose(table.numbers("coverage"), [1, 1, coverage, 1, 1, 1])
+    np.testing.assert_allclose(table.numbers("signal"), [1, 1, level, 1, 1, 1], atol=0.1)
+    tsnr = table.numbers("tsnr")
+    assert np.isnan(tsnr[2]) == (coverage == 0)
+    assert (np.delete(tsnr, 2) > 5).all()
+    assert tables.read_json(path.with_suffix(".json"))["SignalFloor"] == floor
+    series = next((tmp_path / "out").rglob("*_timeseries.json"))
+    written = tables.read_json(series)["TemporalSignalToNoise"]
+    np.testing.assert_allclose(list(written.values())[3:], tsnr[3:], rtol=1e-4)
+
+
+def test_an_image_without_a_mean_has_no_floor(tmp_path):
+    write_bold(tmp_path / "in", n_with_signal=(10,) * 6)
+    (path,) = (tmp_path / "in").rglob("*_bold.nii.gz")
+    image = nib.load(path)
+    data = np.asarray(image.dataobj)
+    centred = data - data.mean(axis=-1, keepdims=True)
+    nib.save(nib.Nifti1Image(centred, image.affine, image.header), path)
+    settings = AnalysisSettings(
+        atlases=(str(tmp_path / "in" / "Mine_dseg.nii.gz"),), strategies=("none",), min_minutes=1.0
+    )
+    (row,) = measure_all(tmp_path / "in", tmp_path / "out", settings)["01"]
+    assert row["n_regions_lost"] == 0
+    path = next((tmp_path / "out").rglob("*_stat-coverage_bold.tsv"))
+    assert np.isnan(tables.read_table(path).numbers("signal")).all()
+    assert tables.read_json(path.with_suffix(".json"))["SignalFloor"] is None
+
+
+def test_a_run_that_is_too_short_shows_its_quality_without_edges(tmp_path):
+    write_bold(tmp_path / "in", n_with_signal=(10,) * 5 + (1,), n_volumes=9)
+    settings = AnalysisSettings(
+        atlases=(str(tmp_path / "in" / "Mine_dseg.nii.gz"),),
+        strategies=("none",),
+        min_minutes=0.1,
+    )
+    (row,) = measure_all(tmp_path / "in", tmp_path / "out", settings)["01"]
+    assert (row["status"], row["code"]) == ("excluded", "too-little-data")
+    assert "degrees of freedom" in row["reason"]
+    assert (row["n_volumes"], row["n_retained"], row["n_regions_lost"]) == (9, 9, 1)
+    assert row["mean_fd_mm"] == pytest.approx(0.1)
+    matrix = tables.read_matrix(tmp_path / "out" / row["relmat"])[1]
+    assert np.isfinite(matrix).sum() == 5  # the diagonal
+    written = sorted(path.name.rpartition("_")[2] for path in (tmp_path / "out").rglob("*.tsv"))
+    for kind in ("bold.tsv", "motion.tsv", "outliers.tsv"):
+        assert kind in written
+    assert "timeseries.tsv" not in written
+    figures = {path.name for path in (tmp_path / "out").rglob("*.png")}
+    assert [name.partition("desc-")[2] for name in figures] == ["before_carpet.png"]
+    assert list((tmp_path / "out").rglob("*_stat-tsnr_boldmap.nii.gz"))

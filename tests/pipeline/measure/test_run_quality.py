@@ -5,8 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from circuitshift.pipeline.measure.run_quality import CODES, exclude_run
-from circuitshift.pipeline.records import AnalysisSettings, RetainedData
+from circuitshift.pipeline.measure.run_quality import (
+    CODES,
+    MAX_BOUNDARY_COST,
+    MAX_DISAGREEMENT_MM,
+    exclude_run,
+)
+from circuitshift.pipeline.records import AnalysisSettings, Registration, RetainedData
 
 GOOD = RetainedData(150, 0, 0, 150, 5.0, 30, 120.0, 0.2)
 ALL = np.ones(10)
@@ -40,3 +45,22 @@ def test_a_run_is_excluded_if_more_than_half_of_the_regions_are_missing(n_missin
 def test_values_at_the_thresholds_are_included():
     settings = AnalysisSettings(min_minutes=5.0, max_mean_fd_mm=0.2)
     assert exclude_run(GOOD, settings, ALL) == []
+
+
+def test_a_failed_registration_excludes_a_run():
+    settings = AnalysisSettings()
+    assert exclude_run(GOOD, settings, ALL, Registration(0.46, 21.6)) == [
+        (
+            "registration",
+            "the registration to the T1-weighted image failed, its boundary cost of 0.46 is above "
+            f"{MAX_BOUNDARY_COST:g}",
+        ),
+        (
+            "registration-disagrees",
+            "the registration to the T1-weighted image differs by 21.6 mm from that of the other "
+            f"runs, more than {MAX_DISAGREEMENT_MM:g} mm",
+        ),
+    ]
+    at = Registration(MAX_BOUNDARY_COST, MAX_DISAGREEMENT_MM)
+    assert exclude_run(GOOD, settings, ALL, at) == []
+    assert {"registration", "registration-disagrees"} < set(CODES)

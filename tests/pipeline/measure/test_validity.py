@@ -415,3 +415,19 @@ def test_a_participant_is_measured_only_if_the_table_of_runs_is_current(study):
     assert is_measured(study)
     settings = replace(settings_of(study), atlases=("seitzman300",))
     assert not is_measured(study, settings)
+
+
+def test_the_quality_of_the_registration_counts_if_it_is_stated(study):
+    assert again(study) == 0
+    sidecar = the_run(study).path.with_name(the_run(study).path.name.replace(".nii.gz", ".json"))
+    for stated, code in (({"BoundaryCost": 0.2}, "n/a"), ({"BoundaryCost": 0.5}, "registration")):
+        edit_json(sidecar, **stated)
+        assert not is_measured(study)
+        assert again(study) == 1
+        assert again(study) == 0
+        assert [row["code"] for row in the_rows(study)] == [code]
+        assert [row["boundary_cost"] for row in the_rows(study)] == [str(stated["BoundaryCost"])]
+    edit_json(sidecar, RegistrationDisagreement=30.0)
+    assert again(study) == 1
+    (row,) = the_rows(study)
+    assert row["code"] == "registration; registration-disagrees"

@@ -7,11 +7,12 @@ result must not depend on the order of the sessions.
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,11 @@ from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
 from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids.raw_records import RawBold
+from circuitshift.pipeline.bids.runs.registration import registration_of
+from circuitshift.pipeline.bids.select_runs import Query, find_runs
+from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io import images, tables
-from circuitshift.pipeline.io.images import Image
+from circuitshift.pipeline.io.images import Image, grid_over
 from circuitshift.pipeline.measure.denoise import (
     clean,
     get_strategy,
@@ -31,11 +35,26 @@ from circuitshift.pipeline.measure.denoise import (
 )
 from circuitshift.pipeline.measure.extract import extract, parcellate, read_mask
 from circuitshift.pipeline.measure.person import measure_preprocessed
+from circuitshift.pipeline.measure.run_quality import MAX_BOUNDARY_COST
 from circuitshift.pipeline.preproc import anatomy, derivatives, registration, transforms
 from circuitshift.pipeline.preproc import transforms as xfm
-from circuitshift.pipeline.preproc.anatomy import dice
+from circuitshift.pipeline.preproc.anatomy import Brain, dice
 from circuitshift.pipeline.preproc.confounds import framewise_displacement
-from circuitshift.pipeline.preproc.derivatives import _labels, _write_bold_sidecar
+from circuitshift.pipeline.preproc.coregistration import agreement
+from circuitshift.pipeline.preproc.coregistration.boundary import Boundary, BoundaryCost
+from circuitshift.pipeline.preproc.coregistration.search import (
+    Coregistration,
+    Reference,
+    prepare_reference,
+)
+from circuitshift.pipeline.preproc.derivatives import (
+    _has_signal,
+    _labels,
+    _referred,
+    _write_bold_sidecar,
+)
+from circuitshift.pipeline.preproc.motion import HeadMotion
+from circuitshift.pipeline.preproc.output_names import anat_path, warp_path
 from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.simulate.bold_run import draw_series
@@ -51,7 +70,11 @@ from circuitshift.pipeline.validation.simulate.head import (
     draw_pose,
     draw_t1w,
 )
-from circuitshift.pipeline.validation.simulate.raw_data_set import BoldTruth, draw_bold
+from circuitshift.pipeline.validation.simulate.raw_data_set import (
+    BoldTruth,
+    Dropout,
+    draw_bold,
+)
 from circuitshift.pipeline.validation.simulate.truth import PlantedTruth, SimulationSpec, plant
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli.exit_status import EXIT_OK
@@ -61,6 +84,12 @@ pytestmark = pytest.mark.slow
 SESSIONS = ("before", "after")
 SPACE = "MNI152NLin2009aSym"
 SPEC = HeadSpec(t1w_mm=2.0, bold_mm=(3.5, 3.5, 3.5), fd_mm=0.15, noise=0.007)
+#: Loss of signal in both amygdalae, at the second session only: 19 % remain.
+DROPOUT = tuple(
+    Dropout(region.xyz_mm, 2 * region.radius_mm, 0.19)
+    for region in load_atlas("seitzman300").regions
+    if "amygdala" in region.label.lower()
+)
 CIRCUITSHIFT = Path(sys.executable).with_name("circuitshift")
 
 
@@ -127,13 +156,14 @@ def truth() -> Truth:
     after = plant(before, study.truth, study.population, response=1.0)
     head = draw_head(SPEC, rng)
     scans = []
-    for correlation in (before, after):
+    for correlation, dropout in ((before, ()), (after, DROPOUT)):
         series = draw_series(correlation, 120, SPEC.t_r_s, np.random.default_rng(32))
         pose = draw_pose(SPEC, rng)
         t1w = draw_t1w(head, pose, SPEC, rng)
         moved = transforms.matrix_of([*rng.normal(0, 0.7, 3), *rng.normal(0, 0.01, 3)]) @ pose
         noise = np.random.default_rng(33)
-        scans.append(Scan(t1w, pose, draw_bold(head, SPEC, series, atlas, pose=moved, rng=noise)))
+        run = draw_bold(head, SPEC, series, atlas, pose=moved, rng=noise, dropout=dropout)
+        scans.append(Scan(t1w, pose, run))
     return Truth(head, (scans[0], scans[1]), study.population.circuits)
 
 
@@ -267,8 +297,34 @@ def test_change_is_recovered_without_bias(truth: Truth, made: Made) -> None:
     assert slope == pytest.approx(kept, abs=0.09)
     assert abs(offset) < 0.01
     for name, edges in truth.circuits.items():
-        expected = kept * np.nanmean(available[edges])
-        assert np.nanmean(change[edges]) == pytest.approx(expected, abs=0.03), name
+        own = edges[there[edges]]
+        assert own.size > edges.size / 2 or "amygdala" in name
+        if own.size:
+            expected = kept * available[own].mean()
+            assert change[own].mean() == pytest.approx(expected, abs=0.03), name
+
+
+def test_regions_with_dropout_are_not_covered_at_this_session(made: Made) -> None:
+    labels = load_atlas("seitzman300").labels
+    lost = np.array(["amygdala" in label.lower() for label in labels])
+    assert lost.sum() == len(DROPOUT) >= 2
+    first, second = (
+        tables.read_table(made.measured(session, "stat-coverage_bold.tsv")) for session in SESSIONS
+    )
+    assert first.numbers("coverage")[lost].min() > 0.9
+    assert second.numbers("coverage")[lost].max() < 0.1
+    assert second.numbers("signal")[lost] == pytest.approx(0.19, abs=0.08)
+    difference = first.numbers("coverage") - second.numbers("coverage")
+    assert np.abs(difference[~lost]).max() < 0.5
+    matrix = tables.read_matrix(made.measured(SESSIONS[1], "relmat.tsv"))[1]
+    assert np.isnan(matrix[lost]).all()
+    masks = [
+        np.asarray(images.read(made.func(s, f"space-{SPACE}_desc-brain_mask.nii.gz")).data)
+        for s in SESSIONS
+    ]
+    assert (masks[0] > 0).sum() > (masks[1] > 0).sum()
+    page = (made.out / "sub-01.html").read_text()
+    assert "too little signal at one visit, but not at all." in page
 
 
 def test_others_read_it_as_fmriprep_output(made: Made) -> None:
@@ -279,6 +335,13 @@ def test_others_read_it_as_fmriprep_output(made: Made) -> None:
     frame, sample = load_confounds(bold, strategy=("motion", "wm_csf", "high_pass", "compcor"))
     assert frame.shape[1] > 24
     assert sample is not None
+
+
+def test_the_derivatives_are_valid_bids(made: Made) -> None:
+    words = [CIRCUITSHIFT.with_name("bids-validator-deno"), "--json", made.out / "preproc"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert not [(i["code"], i["location"]) for i in issues if i["severity"] == "error"]
 
 
 def test_the_sessions_exchanged(
@@ -332,6 +395,93 @@ def test_the_report_shows_it(made: Made) -> None:
     assert len(page) < 6e6
 
 
+def test_the_registration_of_a_run_is_applied_and_written_with_it(
+    head: Head, moving_run: BoldTruth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The registration is given, and the anatomy is the true one."""
+    out, t1w = tmp_path / "out", head.tissues[0]
+    mask = np.sum([t.data for t in head.tissues[:3]], axis=0) > 0.5
+    images.write(out / anat_path("01", "T1w", ("desc", "preproc")), head.tissues[2])
+    images.write(out / anat_path("01", "mask", ("desc", "brain")), t1w.like(mask))
+    for label, tissue in zip(("CSF", "GM", "WM"), head.tissues, strict=False):
+        images.write(out / anat_path("01", "probseg", ("label", label)), tissue)
+    grid = grid_over(load_template().brain, 4.0)
+    field = xfm.sampled_field(head.from_template, grid)
+    xfm.write_field(out / warp_path("01", "T1w", SPACE), field)
+    entities = (("sub", "01"), ("task", "rest"))
+    path = tmp_path / "raw/sub-01/func/sub-01_task-rest_bold.nii.gz"
+    images.write(path, moving_run.image, t_r_s=2.0)
+    grid_of, zooms = moving_run.image.grid, (4.0, 4.0, 4.0)
+    bold = RawBold("01", "", "rest", "", path, entities, 2.0, grid_of, zooms, 24)
+    with monkeypatch.context() as patch:
+        patch.setattr(derivatives, "signal_mask", lambda image: np.zeros(image.grid, bool))
+        with pytest.raises(ImageError, match="contains no brain"):
+            derivatives.write_motion(bold, 2, out)
+    motion = derivatives.write_motion(bold, 2, out)
+    shift = transforms.matrix_of([3.0, 0, 0, 0, 0, 0])
+    found = agreement.RunRegistration(shift, 0.41234567, float("nan"), 0.9, 1.0)
+    monkeypatch.setattr(derivatives, "register_runs", lambda *_: [found])
+    registered = derivatives.write_coregistration([bold], out)
+    name, image = registered["files"]
+    assert image.endswith("_desc-coreg_boldref.nii.gz")
+    np.testing.assert_allclose(xfm.read_affines(out / name)[0], np.linalg.inv(shift), atol=1e-9)
+    record = derivatives.write_preprocessed_run(
+        bold, (motion, registered), (SPACE, 4.0, False), out
+    )
+    assert record["quality"]["boundary_cost"] == 0.4123
+    assert record["quality"]["disagreement_mm"] is None
+    (run,) = find_runs(out, Query(input_types=("bold",))).runs
+    read = registration_of(run)
+    assert read.boundary_cost == 0.4123
+    assert np.isnan(read.disagreement_mm)
+
+
+def test_a_failed_registration_is_excluded_with_its_code(
+    truth: Truth, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first session is registered with an error of 30 degrees, which nothing corrects."""
+    bad = SESSIONS[0]
+    shutil.copytree(made.out, tmp_path / "out")
+    shutil.copytree(made.out.parent / "raw", tmp_path / "raw")
+    for name in ("sub-01_coregistration", *(f"sub-01_ses-{s}_task-rest_bold" for s in SESSIONS)):
+        (tmp_path / f"out/preproc/sub-01/log/{name}.json").unlink()
+    turn = transforms.matrix_of([0, 0, 0, np.radians(30), 0, 0], truth.scans[0].run.centre_mm)
+    copy_of = Made(tmp_path / "out")
+    known = []  # the registrations that were found before are used again
+    for session in SESSIONS:
+        mask = prepare_reference(images.read(copy_of.func(session, "desc-hmc_boldref.nii.gz"))).mask
+        name = "from-boldref_to-T1w_mode-image_desc-coreg_xfm.txt"
+        (back,) = xfm.read_affines(copy_of.func(session, name))
+        matrix = np.linalg.inv(back)
+        known.append((mask, matrix @ turn if session == bad else matrix))
+
+    def search(reference: Reference, brain: Brain, boundary: Boundary) -> Coregistration:
+        del brain
+        (matrix,) = (m for mask, m in known if np.array_equal(mask.data, reference.mask.data))
+        cost = BoundaryCost(boundary, reference.head).of(np.linalg.inv(matrix))
+        return Coregistration(matrix, cost)
+
+    monkeypatch.setattr(agreement, "coregister", search)
+    monkeypatch.setattr(agreement, "refined", lambda *_: Coregistration(np.eye(4), 1.0))
+    words = ("participant", "-w", tmp_path / "work", "--nprocs", 1)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([str(word) for word in (tmp_path / "raw", tmp_path / "out", *words)])
+    assert ended.value.code == EXIT_OK
+    for row in tables.read_table(tmp_path / "out/sub-01/sub-01_runs.tsv").rows():
+        if row["session"] == bad:
+            assert row["status"] == "excluded"
+            assert row["code"] == "registration; registration-disagrees"
+            assert float(row["boundary_cost"]) > MAX_BOUNDARY_COST
+            assert float(row["registration_disagreement_mm"]) > 10
+        else:
+            assert row["status"] == "included"
+            assert float(row["boundary_cost"]) < 0.3
+            assert float(row["registration_disagreement_mm"]) == 0
+    page = (tmp_path / "out/sub-01.html").read_text()
+    assert "the registration to the T1-weighted image failed, its boundary cost" in page
+    assert f"ses-{bad}_task-rest: the registration to the T1w image differs by" in page
+
+
 def test_a_run_that_failed_is_a_row(tmp_path: Path) -> None:
     record = tmp_path / "sub-01_task-rest_bold.json"
     record.write_text(json.dumps({"fault": "x.nii.gz: it is empty; fetch it again"}))
@@ -364,9 +514,37 @@ def test_the_sidecar_of_a_run_repeats_the_facts_about_the_scanner(tmp_path: Path
     entities = (("sub", "01"), ("task", "rest"))
     path = func / "sub-01_task-rest_bold.nii.gz"
     bold = RawBold("01", "", "rest", "", path, entities, 2.0, (4, 4, 4), (3.0, 3.0, 3.0))
-    _write_bold_sidecar(bold, "T", timed=False, n_dummy=1, out_dir=tmp_path / "out")
+    about = {"SliceTimingCorrected": False, "BoundaryCost": 0.2}
+    _write_bold_sidecar(bold, "T", about, tmp_path / "out")
     (written,) = (tmp_path / "out").rglob("*_bold.json")
     content = tables.read_json(written)
     assert (content["Manufacturer"], content["EchoTime"]) == ("GE", 0.03)
     assert (content["RepetitionTime"], content["TaskName"]) == (2.0, "rest")
+    assert (content["SliceTimingCorrected"], content["BoundaryCost"]) == (False, 0.2)
     assert "StationName" not in content
+
+
+def test_voxels_below_the_floor_of_the_signal_are_not_in_the_mask() -> None:
+    mean = np.full((4, 4, 4), 100.0, np.float32)
+    mean[0], mean[1] = 19.0, 45.0
+    seen = np.ones(mean.shape, bool)
+    np.testing.assert_array_equal(_has_signal(mean, seen), mean > 19)
+    assert _has_signal(mean - 100, seen).all()  # the mean was removed, so that it decides nothing
+
+
+@pytest.mark.parametrize("similarity", [0.9, 0.5, float("nan")])
+def test_an_sbref_is_the_reference_if_it_resembles_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, similarity: float
+) -> None:
+    image = Image(np.ones((4, 4, 4), np.float32), np.diag([3.0, 3.0, 3.0, 1.0]))
+    images.write(tmp_path / "sbref.nii.gz", image)
+    entities = (("sub", "01"), ("task", "rest"))
+    bold = RawBold("01", "", "rest", "", tmp_path, entities, 2.0, (4, 4, 4), (3.0, 3.0, 3.0))
+    found = HeadMotion(image, np.eye(4)[None], np.zeros(3))
+    assert _referred(found, bold) == (found, {"reference": "mean volume"})
+    moved = HeadMotion(image, 2 * np.eye(4)[None], np.ones(3))
+    monkeypatch.setattr(derivatives, "relative_to", lambda *_: (moved, similarity))
+    chosen, about = _referred(found, replace(bold, sbref=(tmp_path / "sbref.nii.gz",)))
+    assert chosen is (moved if similarity == 0.9 else found)
+    assert (about["reference"] == "SBRef") == (similarity == 0.9)
+    assert "sbref_similarity" in about

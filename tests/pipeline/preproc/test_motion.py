@@ -6,7 +6,14 @@ from scipy import ndimage
 
 from circuitshift.pipeline.io.images import Image
 from circuitshift.pipeline.preproc import transforms
-from circuitshift.pipeline.preproc.motion import _otsu, align, estimate_motion, head_mask
+from circuitshift.pipeline.preproc.motion import (
+    _otsu,
+    align,
+    estimate_motion,
+    head_mask,
+    parameters_in_image,
+    relative_to,
+)
 from circuitshift.pipeline.validation.simulate.raw_data_set import BoldTruth
 
 
@@ -88,3 +95,43 @@ def test_otsus_threshold_separates_two_classes() -> None:
 
     best = min(within(t) for t in np.linspace(130, 350, 100))
     assert within(threshold) == pytest.approx(best, rel=0.01)
+
+
+def test_motion_relative_to_another_image(moving_run: BoldTruth) -> None:
+    """The reference is a displaced volume with another contrast, as a single-band image has."""
+    short = moving_run.image.like(moving_run.image.data[..., 4:12])
+    found = estimate_motion(short)
+    shift = transforms.matrix_of([3.0, -2.0, 1.5, 0.03, 0.02, -0.04], found.centre_mm)
+    mean = found.reference
+    displaced = mean.at(transforms.apply(shift, mean.points()), order=3).reshape(mean.grid)
+    image = mean.like(np.maximum(displaced, 0) ** 0.8)
+    moved, similarity = relative_to(image, found)
+    assert moved.reference is image
+    assert similarity > 0.95
+    for matrix, before in zip(moved.matrices, found.matrices, strict=True):
+        # both map a point of the image to its position in the volume
+        error = np.linalg.inv(before @ shift) @ matrix
+        assert np.abs(error[:3, 3] + error[:3, :3] @ found.centre_mm - found.centre_mm).max() < 0.2
+    centre = transforms.apply(shift, moved.centre_mm[None])[0]
+    assert centre == pytest.approx(found.centre_mm, abs=0.2)
+    noise = image.like(np.random.default_rng(1).permuted(displaced.ravel()).reshape(mean.grid))
+    assert relative_to(noise, found)[1] < 0.5
+
+
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, 1), (-1, -1, 1)])
+def test_displacement_does_not_depend_on_the_rotation_of_the_header(signs) -> None:
+    rng = np.random.default_rng(4)
+    image = Image(np.zeros((8, 9, 7)), np.diag([*np.multiply(signs, [3.0, 3.0, 4.0]), 1.0]))
+    centre = np.array([2.0, -18.0, 8.0])
+    rows = rng.normal(0, [0.5] * 3 + [0.01] * 3, (12, 6))
+    matrices = np.array([transforms.matrix_of(row, centre) for row in rows])
+    found = parameters_in_image(matrices, centre, image)
+    np.testing.assert_allclose(found, rows, atol=1e-9)  # these axes are those of the scanner
+    turn = transforms.matrix_of([10.0, -5.0, 3.0, 0.3, -0.2, 0.25])
+    turned = Image(image.data, turn @ image.affine)
+    moved = turn @ matrices @ np.linalg.inv(turn)
+    moved_centre = transforms.apply(turn, centre[None])[0]
+    again = parameters_in_image(moved, moved_centre, turned)
+    np.testing.assert_allclose(again, rows, atol=1e-9)
+    world = np.array([transforms.parameters_of(m, moved_centre) for m in moved])
+    assert np.abs(world - rows).max() > 0.05

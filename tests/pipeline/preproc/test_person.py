@@ -10,6 +10,8 @@ from circuitshift.pipeline.bids.raw_records import RawAnat, RawBold, RawParticip
 from circuitshift.pipeline.errors import ImageError, OutputError
 from circuitshift.pipeline.io import digests, tables
 from circuitshift.pipeline.preproc import derivatives, person
+from circuitshift.pipeline.preproc.output_names import structure_record
+from circuitshift.pipeline.preproc.structure import products
 from circuitshift.pipeline.records import AnalysisSettings
 
 TEMPLATE = AnalysisSettings().template
@@ -47,8 +49,13 @@ def done(monkeypatch, tmp_path):
 
         return work
 
-    for name in ("write_anatomy", "write_motion", "write_preprocessed_run"):
+    for name in ("write_anatomy", "write_motion", "write_coregistration", "write_preprocessed_run"):
         monkeypatch.setattr(derivatives, name, step(name.removeprefix("write_")))
+
+    def structure(*_, out_dir, **__):
+        return step("structure")(out_dir)
+
+    monkeypatch.setattr(products, "write_structure", structure)
     return names
 
 
@@ -57,12 +64,20 @@ def preprocess(raw, out, settings=AnalysisSettings()):  # noqa: B008 - frozen
     anatomy = person.prepare_participant_anatomy(
         raw.anats, participant="01", template=settings.template, out_dir=out
     )
+    if settings.structure:
+        person.measure_participant_structure(
+            raw.anats, anatomy.record, participant="01", settings=settings, out_dir=out
+        )
     (bold,) = raw.bolds
     motion = person.estimate_run_motion(bold, dummy_scans=settings.dummy_scans, out_dir=out)
+    registered = person.coregister_runs(
+        raw.bolds, anatomy.record, [motion.record], participant="01", out_dir=out
+    )
     return person.preprocess_run(
         bold,
         anatomy.record,
         motion.record,
+        registered.record,
         template=settings.template,
         voxel_mm=person.voxel_size(raw.bolds),
         slice_timing=settings.slice_timing,
@@ -78,7 +93,7 @@ def stated(path):
     return {p: (p.stat().st_mtime_ns, p.stat().st_ino) for p in path.rglob("*") if p.is_file()}
 
 
-ALL = ["anatomy", "motion", "preprocessed_run"]
+ALL = ["anatomy", "motion", "coregistration", "preprocessed_run"]
 
 
 def test_steps_are_done_once(raw, tmp_path, done):
@@ -109,11 +124,15 @@ def edited(raw, name):
 @pytest.mark.parametrize(
     ("change", "again"),
     [
-        (lambda raw: edited(raw, "anat"), ["anatomy", "preprocessed_run"]),
-        (lambda raw: edited(raw, "bold"), ["motion", "preprocessed_run"]),
+        (lambda raw: edited(raw, "anat"), ["anatomy", "coregistration", "preprocessed_run"]),
+        (lambda raw: edited(raw, "bold"), ["motion", "coregistration", "preprocessed_run"]),
         (lambda raw: replace_bold(raw, t_r_s=2.5), ["preprocessed_run"]),
         (lambda raw: replace_bold(raw, slice_times_s=(0.0, 1.0)), ["preprocessed_run"]),
         (lambda raw: replace_bold(raw, zooms_mm=(2.0, 2.0, 2.0)), ["preprocessed_run"]),
+        (
+            lambda raw: replace_bold(raw, sbref=(raw.anats[0].path,)),
+            ["motion", "coregistration", "preprocessed_run"],
+        ),
         (lambda raw: replace_bold(raw, notes=("b",)), []),
         (lambda raw: replace_bold(raw, phase_encoding="j"), []),
     ],
@@ -144,9 +163,9 @@ def test_notes_are_brought_up_to_date_without_preprocessing(raw, tmp_path, done)
 @pytest.mark.parametrize(
     ("more", "again"),
     [
-        ({"dummy_scans": 3}, ["motion", "preprocessed_run"]),
+        ({"dummy_scans": 3}, ["motion", "coregistration", "preprocessed_run"]),
         ({"slice_timing": False}, ["preprocessed_run"]),
-        ({"template": "MNI152NLin2009cAsym"}, ["anatomy", "preprocessed_run"]),
+        ({"template": "MNI152NLin2009cAsym"}, ["anatomy", "coregistration", "preprocessed_run"]),
         ({"min_minutes": 3.0, "strategies": ("24p",)}, []),
     ],
     ids=str,
@@ -168,7 +187,7 @@ def test_another_content_of_the_template_counts(raw, tmp_path, done):
     done.clear()
     (tmp_path / TEMPLATE).write_text("another one")
     preprocess(raw, out)
-    assert done == ["anatomy", "preprocessed_run"]
+    assert done == ["anatomy", "coregistration", "preprocessed_run"]
 
 
 def test_other_code_and_lost_files_count(raw, tmp_path, done, monkeypatch):
@@ -207,7 +226,8 @@ def test_a_step_that_fails_is_tried_again_and_a_full_disk_ends_the_run(
     assert tables.read_json(record) == {"fault": "x.nii.gz: it is empty; fetch it again"}
     assert not is_done(raw, out)
     assert tables.read_json(preprocess(raw, out))["notes"] == ["a"]
-    assert done == ["anatomy", "motion", "preprocessed_run"]
+    # the registration of the other runs does not wait for the run that failed
+    assert done == ["anatomy", "coregistration", "motion", "coregistration", "preprocessed_run"]
 
     def full(*_):
         raise OutputError("no space")
@@ -226,3 +246,60 @@ def test_a_damaged_record_is_made_again(raw, tmp_path, done):
     done.clear()
     preprocess(raw, out)
     assert done == ["preprocessed_run"]
+
+
+STRUCTURE = AnalysisSettings(structure="volumes")
+
+
+def test_structure_is_measured_on_request_and_once(raw, tmp_path, done):
+    out = tmp_path / "out"
+    preprocess(raw, out)
+    assert not is_done(raw, out, STRUCTURE)
+    done.clear()
+    preprocess(raw, out, STRUCTURE)
+    assert done == ["structure"]
+    assert is_done(raw, out, STRUCTURE)
+    assert is_done(raw, out)  # what is not requested may be there
+    preprocess(raw, out, STRUCTURE)
+    assert done == ["structure"]
+
+
+@pytest.mark.parametrize(
+    ("more", "again"),
+    [
+        ({"atlases": ("seitzman300", "seitzman2018")}, ["structure"]),
+        ({"min_minutes": 3.0}, []),
+    ],
+    ids=str,
+)
+def test_settings_count_for_structure(raw, tmp_path, done, more, again):
+    out = tmp_path / "out"
+    preprocess(raw, out, STRUCTURE)
+    done.clear()
+    settings = replace(STRUCTURE, **more)
+    assert is_done(raw, out, settings) == (not again)
+    preprocess(raw, out, settings)
+    assert done == again
+
+
+def test_structure_is_measured_again_with_another_anatomy(raw, tmp_path, done):
+    out = tmp_path / "out"
+    preprocess(raw, out, STRUCTURE)
+    done.clear()
+    preprocess(edited(raw, "anat"), out, STRUCTURE)
+    assert done == ["anatomy", "structure", "coregistration", "preprocessed_run"]
+    done.clear()
+    (tmp_path / TEMPLATE).write_text("another one")
+    preprocess(raw, out, STRUCTURE)
+    assert done == ["anatomy", "structure", "coregistration", "preprocessed_run"]
+
+
+def test_structure_fails_with_its_anatomy(raw, tmp_path, done, monkeypatch):
+    def fails(*_):
+        raise ImageError("x.nii.gz: it is empty; fetch it again")
+
+    monkeypatch.setattr(derivatives, "write_anatomy", fails)
+    preprocess(raw, tmp_path, STRUCTURE)
+    record = tables.read_json(tmp_path / structure_record("01"))
+    assert record == {"fault": "x.nii.gz: it is empty; fetch it again"}
+    assert "structure" not in done

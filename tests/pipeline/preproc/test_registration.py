@@ -66,6 +66,16 @@ def test_a_rigid_transform_is_recovered() -> None:
     np.testing.assert_array_equal(rigid_to(fixed, moving), found)  # the seed is fixed
 
 
+def test_a_large_rotation_is_recovered_from_an_initial_position() -> None:
+    fixed = brain()
+    truth = transforms.matrix_of([25.0, -20.0, 15.0, 0.05, 0.6, -0.03])
+    moving = Image(fixed.data, truth @ fixed.affine)
+    start = truth @ transforms.matrix_of([3.0, -2.0, 2.0, 0.06, -0.05, 0.04])
+    error = transforms.parameters_of(rigid_to(fixed, moving, start=start) @ np.linalg.inv(truth))
+    assert np.abs(error[:3]).max() < 0.5
+    assert np.degrees(np.abs(error[3:])).max() < 0.7
+
+
 def test_a_bias_field_is_removed_and_the_mean_is_kept() -> None:
     image = Image(np.zeros(SHAPE, np.float32), AFFINE)
     points = image.points()

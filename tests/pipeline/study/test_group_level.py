@@ -330,3 +330,24 @@ def test_every_key_of_the_verdict_is_documented(study):
     assert f"`schema_version` is `{SCHEMA_VERSION}`" in text
     assert written["heterogeneity"]["source"] == "pairs of networks of the atlas"
     assert written["heterogeneity"]["n_blocks"] == len(written["blocks"]) > 5
+
+
+def test_dropout_at_one_visit_removes_the_region_at_both_and_is_said(study, tmp_path):
+    path = matrix_of(study, "03", "post")
+    labels, matrix = tables.read_matrix(path)
+    matrix = matrix.copy()
+    matrix[4] = matrix[:, 4] = np.nan
+    tables.write_matrix(path, labels, matrix)
+    fitted = fit(study)
+    row = PARTICIPANTS.index("03")
+    first, second = np.triu_indices(30, 1)
+    lost = (first == 4) | (second == 4)
+    for edges in (fitted.cohort.baseline, fitted.cohort.followup):
+        np.testing.assert_array_equal(np.isnan(edges[row]), lost)
+        assert np.isfinite(np.delete(edges, row, axis=0)).all()
+    run_group([study], stated(), settings=SETTINGS, out_dir=tmp_path / "out")
+    (said,) = tables.read_table(tmp_path / "out/group/missing_regions.tsv").rows()
+    expected = ("sub-03", "post", REGIONS[4], "pre")
+    assert tuple(said.values()) == expected
+    notes = json.loads((tmp_path / "out/group/verdict.json").read_text())["notes"]
+    assert [note for note in notes if f"sub-03 ses-post: {REGIONS[4]}" in note]

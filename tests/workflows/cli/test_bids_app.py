@@ -563,6 +563,38 @@ def test_faults_of_some_participants_do_not_affect_the_others(study, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("only_primary")
+def test_failed_registrations_are_excluded_and_reported_at_both_levels(study, tmp_path):
+    root, _ = study
+    shutil.copytree(root / "data", tmp_path / "data")
+    shutil.copytree(root / "out", tmp_path / "out", ignore=shutil.ignore_patterns("group"))
+    fmriprep = tmp_path / "data/derivatives/fmriprep"
+    sidecars = sorted(fmriprep.glob("sub-*/ses-pre/func/*_desc-preproc_bold.json"))
+    stated = [{"BoundaryCost": 0.21}, {"BoundaryCost": 0.48}]
+    stated.append({"BoundaryCost": 0.22, "RegistrationDisagreement": 21.6})
+    for path, more in zip(sidecars, stated, strict=False):
+        path.write_text(json.dumps(json.loads(path.read_text()) | more))
+    labels = [path.name.split("_")[0] for path in sidecars[:3]]
+    words = ("-w", tmp_path / "work", "--nprocs", 2)
+    assert run(tmp_path / "data", tmp_path / "out", "participant", *words) == EXIT_OK
+    codes = ("n/a", "registration", "registration-disagrees")
+    for label, more, code in zip(labels, stated, codes, strict=True):
+        table = tables.read_table(tmp_path / "out" / label / f"{label}_runs.tsv")
+        row = next(row for row in table.rows() if row["session"] == "pre")
+        assert (row["code"], row["boundary_cost"]) == (code, str(more["BoundaryCost"]))
+        page = (tmp_path / "out" / f"{label}.html").read_text()
+        assert ("the registration to the T1-weighted image" in page) == (code != "n/a")
+    words = ("-w", tmp_path / "work", "--nprocs", 1, "--study", root / "study.toml")
+    assert run(tmp_path / "data", tmp_path / "out", "group", *words) == EXIT_OK
+    excluded = tables.read_table(tmp_path / "out/group/exclusions.tsv")
+    found = {row["participant_id"]: row["code"] for row in excluded.rows()}
+    assert [found.get(label, "n/a") for label in labels[1:]] == list(codes[1:])
+    report = (tmp_path / "out/group/report.html").read_text()
+    assert "It ranges from 0.21 to 0.48." in report
+    assert "<td>registration-disagrees</td>" in report
+
+
+@pytest.mark.slow
 def test_an_unexpected_error_affects_one_participant_only(study, tmp_path, monkeypatch):
     from circuitshift.pipeline import edges as connectivity
 

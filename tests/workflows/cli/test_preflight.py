@@ -249,3 +249,14 @@ def test_an_atlas_that_cannot_be_loaded_is_stated_in_a_dry_run(tmp_path, capsys,
     code, text = run(capsys, data, tmp_path / "out", "participant", "--dry-run")
     assert code == EXIT_OK
     assert "atlas: it cannot be loaded: no network" in text
+
+
+def test_structure_without_raw_images_is_refused_before_measuring(tmp_path, capsys):
+    data = write_series(tmp_path / "data", UNNAMED)
+    for words in (("--dry-run",), ()):
+        code, text = run(
+            capsys, data, tmp_path / "out", "participant", "--structure", "volumes", *words
+        )
+        assert code == EXIT_FAILED
+        assert "--structure measures raw T1-weighted images" in text
+        assert not list((tmp_path / "out").glob("sub-*"))

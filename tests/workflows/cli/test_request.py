@@ -136,6 +136,7 @@ def test_only_settings_of_the_command_line_are_given():
     assert request.settings.slice_timing is False
     visits = app("--visit-minutes", 5, "--combine-runs", "concatenate")
     assert dict(visits.given) == {"visit_minutes": 5.0, "combine_runs": "concatenate"}
+    assert dict(app("--structure", "volumes").given) == {"structure": "volumes"}
     zero = app("--dummy-scans", 0, "--max-mean-fd", 0)  # 0 is a value
     assert dict(zero.given) == {"dummy_scans": 0, "max_mean_fd_mm": 0.0}
 

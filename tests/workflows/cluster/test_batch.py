@@ -1,10 +1,14 @@
 """Commands, resources and folders of the jobs that are requested for a study."""
 
+import numpy as np
 import pytest
 
+from circuitshift.pipeline.bids.raw_records import RawAnat, RawParticipant
+from circuitshift.pipeline.io import images
+from circuitshift.pipeline.io.images import Image
 from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study.group_level import DataSet
-from circuitshift.workflows.cluster.batch import Flag, JobRequest, make_batch
+from circuitshift.workflows.cluster.batch import Flag, JobRequest, _size, make_batch
 from circuitshift.workflows.plan import ParticipantPlan, StudyPlan
 
 FLAGS = (
@@ -84,3 +88,17 @@ def test_a_container_can_access_named_folders_and_data_sets(plan, tmp_path):
     assert set(batch.container.read_only) == {tmp_path / "more", tmp_path / "in"}
     assert batch.container.writable == (tmp_path / "out", tmp_path / "work")
     assert batch_of(plan, tmp_path).container is None
+
+
+def test_the_time_of_structure_depends_on_the_voxels_of_all_sessions(tmp_path):
+    anats = []
+    for session, n in (("pre", 4), ("post", 6)):
+        path = tmp_path / f"sub-01_ses-{session}_T1w.nii.gz"
+        images.write(path, Image(np.ones((n, 5, 5), np.float32), np.eye(4)))
+        anats.append(RawAnat("01", session, path, (("sub", "01"), ("ses", session))))
+    participant = ParticipantPlan(
+        "01", "", (), (), tmp_path, RawParticipant("01", tuple(anats), ())
+    )
+    for structure, voxels in (("", 0), ("volumes", 250)):
+        size = _size(participant, AnalysisSettings(structure=structure))
+        assert (size["anat_voxels"], size["structure_voxels"]) == (250, voxels)

@@ -21,6 +21,7 @@ def quantities(kind, row):
     if kind == "raw":
         size["largest_anat"] = row["anat_voxels"]
         size["anat_voxels"] = row["anats"] * row["anat_voxels"]
+        size["structure_voxels"] = size["anat_voxels"] if row.get("structure") else 0
     return size
 
 

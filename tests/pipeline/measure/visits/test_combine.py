@@ -354,3 +354,18 @@ def test_the_group_level_excludes_no_run_that_was_concatenated(tmp_path):
     rows = tuple(row | {"person": "01"} for row in found.rows)
     measured = GroupInput(rows, {}, {}, (), ())
     assert list(group_level._run_exclusions(measured, "as given", "Mine")) == []
+
+
+def test_the_signal_to_noise_ratio_of_a_visit_is_that_of_its_runs(images, tmp_path):
+    root, *_ = images
+    found = Measured(root, tmp_path, combine_runs="concatenate", **settings_of_images(root))
+    (*runs, whole) = found.rows
+    weights = [int(row["n_retained"]) for row in runs]
+    ratios = []
+    for row in found.rows:
+        name = row["relmat"].replace("_stat-pearsoncorrelation", "_stat-mean")
+        sidecar = tmp_path / name.replace("_relmat.tsv", "_timeseries.json")
+        ratios.append(list(tables.read_json(sidecar)["TemporalSignalToNoise"].values()))
+    assert whole["code"] == "concatenated"
+    assert np.ptp(ratios, axis=0).min() > 0
+    np.testing.assert_allclose(ratios[-1], np.average(ratios[:-1], axis=0, weights=weights))

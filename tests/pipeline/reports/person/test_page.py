@@ -14,7 +14,9 @@ from circuitshift.pipeline.reports.person.problems import Problem
 def test_a_participant_has_every_section_and_figure(participant_report, write):
     page = write(participant_report())
     headings = re.findall(r"<h2[^>]*>([^<]+)</h2>", page.source)
-    absent = {"Errors and exclusions", "Preprocessing", "Seed maps"}  # without content
+    absent = {  # without content
+        *("Errors and exclusions", "Preprocessing", "Structure of each session", "Seed maps")
+    }
     assert headings == [one.title for one in SECTIONS if one.title not in absent]
     links = re.findall(r'<li><a href="#([a-z-]+)">([^<]+)</a></li>', page.source)
     assert [title for _, title in links] == headings

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.io.images import Image
+from circuitshift.pipeline.measure.run_quality import MAX_BOUNDARY_COST
 from circuitshift.pipeline.reports.person.preprocessing import (
     SIMPLER,
     preproc_methods,
@@ -14,7 +15,8 @@ from circuitshift.pipeline.reports.person.preprocessing import (
 from circuitshift.pipeline.reports.person.preprocessing_inputs import Overlay, PreprocView, RunView
 
 QUALITY = {
-    "n_volumes": 60, "voxel_mm": 3.0, "coregistration_dice": 0.95, "brain_in_view": 0.97,
+    "n_volumes": 60, "voxel_mm": 3.0, "coregistration_dice": 0.95, "boundary_cost": 0.23,
+    "disagreement_mm": 0.31, "brain_in_view": 0.97, "brain_with_signal": 0.93,
     "mean_fd_mm": 0.1, "max_fd_mm": 0.4, "median_tsnr": 55.0, "csf_voxels": 200,
     "white_matter_voxels": 900,
 }  # fmt: skip
@@ -29,8 +31,9 @@ def overlay():
 
 
 def run_view(session, **more):
-    values = {"quality": QUALITY, "notes": (), "slice_timing": True} | more
-    return RunView(label=f"sub-01_ses-{session}_task-rest", overlay=overlay(), **values)
+    values = {"quality": QUALITY, "notes": (), "slice_timing": True, "reference": "SBRef"} | more
+    label = f"sub-01_ses-{session}_task-rest"
+    return RunView(label=label, overlay=overlay(), native=overlay(), **values)
 
 
 @pytest.fixture
@@ -50,14 +53,33 @@ def test_usual_values_cause_no_warning(view):
 
 
 def test_unusual_values_are_named_with_their_run(view):
-    bad = run_view("pre", quality=QUALITY | {"coregistration_dice": 0.7, "csf_voxels": 3})
+    unusual = {"boundary_cost": 0.48, "disagreement_mm": 12.3, "csf_voxels": 3}
+    bad = run_view("pre", quality=QUALITY | unusual)
     warnings = preproc_warnings(
         replace(view, quality={"brain_litres": 2.3, "mask_agreement": 0.97}, runs=(bad,))
     )
-    assert len(warnings) == 3
+    assert len(warnings) == 4
     assert warnings[0].startswith("anatomy: the brain mask has a volume of 2.30 litres")
-    assert warnings[1].startswith(f"{bad.label}: the brain masks of the run and of the T1w image")
-    assert "only 3 voxels" in warnings[2]
+    assert warnings[1].startswith(f"{bad.label}: the registration to the T1w image is doubtful")
+    assert "differs by 12.30 mm from that of the other runs" in warnings[2]
+    assert "only 3 voxels" in warnings[3]
+
+
+def test_the_overlap_of_masks_is_information_only(view):
+    low = run_view("pre", quality=QUALITY | {"coregistration_dice": 0.5})
+    assert preproc_warnings(replace(view, runs=(low,))) == []
+
+
+def test_the_quality_of_the_registration_is_shown(view, participant_report, write):
+    alone = {"boundary_cost": 0.24, "disagreement_mm": None}  # a single run
+    view = replace(view, runs=(run_view("pre", quality=QUALITY | alone),))
+    page = write(replace(participant_report(), preproc=view))
+    section = page.source.partition('id="preprocessing"')[2].partition("</section>")[0]
+    assert "Boundary cost" in section
+    assert "0.24" in section
+    assert "as it was registered" in section
+    assert "Boundary cost: 0.24." in section
+    assert f"Runs above {MAX_BOUNDARY_COST:g} are excluded (code registration)" in page.text
 
 
 @pytest.mark.parametrize(
@@ -86,7 +108,7 @@ def test_the_section_shows_runs_in_the_order_of_time(view, participant_report, w
     page = write(replace(participant_report(), preproc=view))
     section = page.source.partition('id="preprocessing"')[2].partition("</section>")[0]
     assert section.index("ses-pre_task-rest</th>") < section.index("ses-post_task-rest</th>")
-    assert page.figures("preprocessing") == 4
+    assert page.figures("preprocessing") == 6
     assert "sub-01_ses-pre_task-rest: no slice timing" in page.text
 
 

@@ -103,3 +103,29 @@ def test_motion_by_length_requires_motion_and_lengths(small_study, study_of_edge
     missing = np.full(15, NAN)
     assert section.length_figure(study_of_edges(distance_mm=missing)) is None
     assert section.length_figure(study_of_edges(qcfc_r=missing, qcfc_change_r=missing)) is None
+
+
+def test_the_boundary_cost_is_shown_where_circuitshift_registered_runs(small_study):
+    def quality(cost):
+        return [
+            {"participant_id": f"sub-{k}", "arm": "treated", "session": "pre",
+             "mean_fd_mm": 0.1, "boundary_cost": cost + 0.01 * k}
+            for k in range(3)
+        ]  # fmt: skip
+
+    exclusions = [
+        {"participant_id": "sub-3", "arm": "treated", "code": "registration"},
+        {"participant_id": "sub-2", "arm": "treated", "code": "motion; registration-disagrees"},
+        {"participant_id": "sub-1", "arm": "treated", "code": "motion"},
+    ]
+    report = small_study(quality=quality(0.21), exclusions=exclusions)
+    table = section.quality_table(report)
+    assert table.head[-1] == "Median boundary cost of the registration"
+    assert table.rows[0][-1] == "0.22"
+    text = str([getattr(block, "words", "") for block in section.quality_section(report)])
+    assert "It ranges from 0.21 to 0.23." in text
+    assert "are excluded: 2 runs." in text
+    without = small_study(quality=quality(NAN))
+    assert "boundary" not in str(section.quality_table(without).head)
+    words = str([getattr(block, "words", "") for block in section.quality_section(without)])
+    assert "boundary" not in words

@@ -7,6 +7,7 @@ import numpy as np
 
 from circuitshift.pipeline.study.signals.amplitude import (
     AMPLITUDE_KEY,
+    TSNR_KEY,
     log_amplitude,
     signal_quality,
 )
@@ -56,3 +57,19 @@ def test_the_signal_quality_of_a_crossover_subtracts_the_control_condition(
     context.atlas = SimpleNamespace(name="A", labels=("a", "b"))
     found = signal_quality(context, fitted.cohort, fitted.strategy)
     np.testing.assert_allclose(found, [[np.log(1 / 2) - np.log(3 / 4), 0.0]])
+
+
+def test_the_ratio_before_denoising_is_used_where_the_amplitude_is_unknown(
+    write_run, study, tmp_path
+):
+    series = np.random.default_rng(0).normal(size=(30, 2))
+    rows = []
+    for session, ratio in {"pre": 80.0, "post": 40.0}.items():
+        rows.append(write_run("01", session, series=series))
+        (path,) = tmp_path.glob(f"sub-01/*ses-{session}*timeseries.json")
+        path.write_text(json.dumps({TSNR_KEY: {"a": ratio, "b": None}}))
+    context, fitted = study(rows, ("01",))
+    context.atlas = SimpleNamespace(name="A", labels=("a", "b"))
+    assert log_amplitude(context, fitted.cohort, fitted.strategy) is None
+    found = signal_quality(context, fitted.cohort, fitted.strategy)
+    np.testing.assert_allclose(found, [[-np.log(2), np.nan]])

@@ -25,6 +25,7 @@ from circuitshift.pipeline.validation.simulate.head import (
     draw_t1w,
 )
 from circuitshift.pipeline.validation.simulate.raw_data_set import (
+    Dropout,
     brain_centre,
     draw_bold,
     draw_motion,
@@ -97,6 +98,19 @@ def test_the_grid_runs_to_left_anterior_superior(head, atlas):
     assert axis_codes(run.image.affine) == "LAS"
     assert run.image.data.dtype == np.int16
     assert np.allclose(run.image.zooms, 4)
+
+
+def test_dropout_reduces_the_signal_at_its_place_only(head, atlas):
+    lost = Dropout((-20.0, -2.0, -22.0), 12.0, 0.25)
+    zeros = np.zeros((2, 300))
+    run = run_of(head, atlas, QUIET, zeros, motion=still(2))
+    other = run_of(head, atlas, QUIET, zeros, motion=still(2), dropout=(lost,))
+    before, after = (np.asarray(r.image.data[..., 0], float).ravel() for r in (run, other))
+    distance = np.linalg.norm(head.to_template(run.image.points()) - lost.xyz_mm, axis=1)
+    inner, outer = (distance < 6) & (before > 400), (distance > 20) & (before > 400)
+    assert inner.sum() >= 8
+    np.testing.assert_allclose(after[inner] / before[inner], 0.25, atol=0.01)
+    np.testing.assert_array_equal(after[outer], before[outer])
 
 
 @pytest.mark.parametrize("axis", range(3))

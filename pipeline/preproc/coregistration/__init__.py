@@ -1,0 +1,1 @@
+"""Coregistration of runs to the T1-weighted brain of their participant."""
