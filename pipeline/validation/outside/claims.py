@@ -233,13 +233,11 @@ def se_ratio(estimates: Sequence[Estimate]) -> float:
     Returns
     -------
     float
-        Mean standard error of the analysis of covariance divided by that of change scores; NaN if
-        arms were not adjusted.
+        Mean standard error of the analysis of covariance divided by that of change scores, both
+        with the variation over blocks; NaN if arms were not adjusted.
     """
     changes = {e.term: e.se for e in estimates if e.family == "change scores: specific"}
-    families = {e.family for e in estimates}
-    family = "specific, from zero" if "specific, from zero" in families else "specific"
-    levels = {e.term: e.se for e in estimates if e.family == family and e.term in changes}
+    levels = {e.term: e.se for e in estimates if e.family == "specific" and e.term in changes}
     if not levels:
         return float("nan")
     return float(np.mean(list(levels.values())) / np.mean([changes[k] for k in levels]))
