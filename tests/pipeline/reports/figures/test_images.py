@@ -1,5 +1,7 @@
 """Figures of images: orientation, position of slices, background, and matched carpets."""
 
+import re
+
 import numpy as np
 
 from circuitshift.pipeline.io.images import Image
@@ -63,6 +65,23 @@ def test_slices_cover_the_first_outline_with_a_margin():
     low, high = figures_images._slice_box(Image(mask, AFFINE))
     np.testing.assert_allclose(low, AFFINE[:3, 3] + 3 * np.array([5, 6, 2]) - 12)
     np.testing.assert_allclose(high, AFFINE[:3, 3] + 3 * np.array([8, 10, 6]) + 12)
+
+
+def test_slices_show_each_outline_and_their_positions():
+    mask = np.zeros(SHAPE)
+    mask[5:15, 6:20, 2:9] = 1.0
+    image, inner = Image(100 * mask + 1, AFFINE), np.roll(mask, 2, axis=0)
+    outlines = [("mask of the anatomy", Image(mask, AFFINE)), ("reference", Image(inner, AFFINE))]
+    svg = figures.outlined_slices(image, outlines, key="k", alt="Slices with two outlines.")
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert {"mask of the anatomy", "reference", "left is left"} <= set(texts)
+    assert svg.count("<image") == 3 * figures_images._PER_ROW
+    positions = [text for text in texts if re.fullmatch(r"[xyz] = -?\d+", text)]
+    assert len(positions) == 3 * figures_images._PER_ROW
+    first = svg.count('stroke="var(--treated)" stroke-width="1"')
+    second = svg.count('stroke="var(--control)" stroke-width="0.6"')
+    assert first > 10  # slices through the mask
+    assert second > 10
 
 
 def test_grey_levels_do_not_depend_on_one_bright_voxel():
