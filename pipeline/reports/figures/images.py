@@ -142,26 +142,60 @@ def _mosaic(
     """Return slices side by side as RGBA, transparent outside the brain."""
     low, high, heights = where
     x, y = (np.arange(low[k], high[k], _PIXEL_MM) for k in (0, 1))
-    grid = np.array(np.meshgrid(x, y[::-1], indexing="xy")).reshape(2, -1).T  # rows from the front
-    paint, tiles, top = scale.colours(), [], 1.0
+    # slices from below, and within each slice rows from the front
+    z_y_x = np.meshgrid(heights, y[::-1], x, indexing="ij")
+    points = np.stack([z_y_x[2], z_y_x[1], z_y_x[0]], axis=-1).reshape(-1, 3)
+    assert values is not None  # noqa: S101 - rows always hold a map
+    inside = _nearest(values if below is None else below, points) != 0
+    shade = np.full(len(points), 0.5)
     if below is not None:
-        top = float(np.percentile(np.asarray(below.data)[np.asarray(below.data) > 0], 98))
-    for z in heights:
-        points = np.column_stack([grid, np.full(len(grid), z)])
-        assert values is not None  # noqa: S101 - rows always hold a map
-        inside = (values if below is None else below).at(points, order=0) != 0
-        shade = np.full(len(grid), 0.5)
-        if below is not None:
-            shade = np.clip(below.at(points) / max(top, 1e-9), 0, 1) * 0.8
-        value = values.at(points)
-        level = np.clip((value - scale.low) / (scale.high - scale.low), 0, 1)
-        colour = paint(level)
-        hidden = np.abs(value) <= scale.hide_below
-        grey = np.rint(shade * 40) / 40
-        colour[hidden] = np.column_stack([grey, grey, grey, np.ones(len(grey))])[hidden]
-        colour[~inside] = 0
-        tiles.append((colour * 255).astype(np.uint8).reshape(len(y), len(x), 4))
-    return np.hstack(tiles)
+        bright = np.asarray(below.data)[np.asarray(below.data) > 0]
+        top = float(np.percentile(bright, 98)) if bright.size else 1.0
+        shade = np.clip(_linear(below, points) / max(top, 1e-9), 0, 1) * 0.8
+    value = _linear(values, points)
+    level = np.clip((value - scale.low) / (scale.high - scale.low), 0, 1)
+    colour = scale.colours()(level)
+    hidden = np.abs(value) <= scale.hide_below
+    grey = np.rint(shade * 40) / 40
+    colour[hidden] = np.column_stack([grey, grey, grey, np.ones(len(grey))])[hidden]
+    colour[~inside] = 0
+    tiles = (colour * 255).astype(np.uint8).reshape(len(heights), len(y), len(x), 4)
+    return np.hstack(list(tiles))
+
+
+def _nearest(image: Image, points: Floats) -> Floats:
+    """Return the values at points like `Image.at` with order 0, without importing scipy."""
+    padded = np.pad(np.asarray(image.data, float), 1)
+    i, j, k = (
+        np.clip(np.floor(axis + 1.5), 0, n + 1).astype(np.intp)
+        for axis, n in zip(image.indices(points), image.grid, strict=True)
+    )
+    return np.asarray(padded[i, j, k])
+
+
+def _linear(image: Image, points: Floats) -> Floats:
+    """Interpolate at points linearly like `Image.at`, without importing scipy."""
+    padded = np.pad(np.asarray(image.data, float), 1)
+    values = padded.ravel()
+    first, shares = np.zeros(len(points), np.intp), []
+    for axis, n in zip(image.indices(points), image.grid, strict=True):
+        at = np.clip(axis, -1, n) + 1  # beyond the margin of zeros, values are 0
+        base = np.minimum(np.floor(at), n).astype(np.intp)
+        first = first * (n + 2) + base
+        shares.append(at - base)
+    x, y, z = shares
+    step_x, step_y = padded.shape[1] * padded.shape[2], padded.shape[2]
+
+    def along_z(start: int) -> Floats:
+        low = values.take(first + start)
+        return np.asarray(low + z * (values.take(first + start + 1) - low))
+
+    def along_y(start: int) -> Floats:
+        low = along_z(start)
+        return np.asarray(low + y * (along_z(start + step_y) - low))
+
+    low = along_y(0)
+    return np.asarray(low + x * (along_y(step_x) - low))
 
 
 def carpets(

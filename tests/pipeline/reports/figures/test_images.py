@@ -51,6 +51,19 @@ def test_weak_values_show_the_background_in_grey():
     assert (tile[..., 2] > tile[..., 0]).all()  # blue, since values are negative
 
 
+def test_maps_are_interpolated_as_images_are():
+    rng = np.random.default_rng(5)
+    affine = AFFINE.copy()
+    affine[0, 1] = 0.4  # oblique
+    image = Image(rng.normal(size=SHAPE), affine)
+    points = rng.uniform(-60, 60, (5000, 3))  # also beyond the image
+    inside = image.at(points, order=0) != 0
+    assert 100 < inside.sum() < 4000
+    nearest = figures_images._nearest(image, points)
+    np.testing.assert_allclose(nearest, image.at(points, order=0), atol=1e-6)
+    np.testing.assert_allclose(figures_images._linear(image, points), image.at(points), atol=1e-5)
+
+
 def test_rows_of_carpets_are_matched_within_each_network():
     values = np.arange(12.0).reshape(2, 6)
     carpet = Carpet(values, ("a", "a", "a", "b", "b", "c"))
