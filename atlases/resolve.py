@@ -131,19 +131,21 @@ def load_circuits(
     """
     available = _definitions(files)
     _refuse_unknown(names, available)
-    circuits, skipped, missing = [], [], []
+    circuits: list[Circuit] = []
+    missing: list[_NotFoundError] = []
     for name in dict.fromkeys(names or sorted(available)):
         try:
             circuits.append(_resolve(available[name], atlas, available))
         except _NotFoundError as error:
-            skipped.append(f"{error}.")
-            missing.append(f"{error}; {_nearest_labels(error.options, atlas)}")
+            missing.append(error)
     if names and missing:
+        # comparing all labels takes longer than finding all circuits, so it is done only here
+        found = [f"{error}; {_nearest_labels(error.options, atlas)}" for error in missing]
         raise CircuitError(
-            f"{'. Also, '.join(missing)}. Name other circuits, or specify an atlas that has "
+            f"{'. Also, '.join(found)}. Name other circuits, or specify an atlas that has "
             f"{'it' if len(missing) == 1 else 'them'}"
         )
-    return CircuitSet(tuple(circuits), tuple(skipped))
+    return CircuitSet(tuple(circuits), tuple(f"{error}." for error in missing))
 
 
 def none_located(atlas: Atlas, found: CircuitSet) -> str:

@@ -18,7 +18,7 @@ import grimp
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "docs" / "rooms.svg"
 PREFIX = "circuitshift."
-GRAPHS = ("plan", "steps", "participant", "group")  # modules of workflows/ itself
+GRAPHS = ("plan", "steps", "participant", "group", "in_turn")  # modules of workflows/ itself
 NOUNS = ("edges", "features", "records", "arrays", "errors")  # modules of pipeline/ itself
 TOP = 60
 ROW = 92

@@ -93,6 +93,19 @@ def test_both_levels_load_without_heavy_imports(tmp_path):
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_the_command_loads_without_heavy_imports(tmp_path):
+    code = (
+        "import sys, circuitshift.workflows.cli.bids_app; "
+        "print([m for m in ('scipy', 'nibabel', 'nilearn', 'nipype', 'matplotlib', 'pandas', "
+        "'sklearn', 'multiprocessing', 'PIL', 'jinja2', 'circuitshift.pipeline.model.analyse') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "[]", done.stderr
+
+
 def test_every_flag_is_in_the_readme_and_has_help():
     from circuitshift.workflows.cli.parsers import app_parser
     from circuitshift.workflows.cli.tool_parsers import tool_parsers

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from circuitshift.atlases.atomic_files import atomic_binary
 from circuitshift.pipeline.arrays import Floats
@@ -76,6 +75,8 @@ class Image:
         ndarray of shape (n,)
             Interpolated values.
         """
+        from scipy import ndimage  # noqa: PLC0415 - .2 s
+
         where = self.indices(points)
         values = np.asarray(self.data, np.float32)
         out = ndimage.map_coordinates(values, where, order=order, mode="grid-constant", cval=0.0)

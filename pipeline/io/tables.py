@@ -8,6 +8,7 @@ atomically (`circuitshift.atlases.atomic_files`).
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,8 @@ _MISSING = MISSING | {"none"}
 # Upper limit for plausible tables, because a wrong file could otherwise exhaust the memory.
 # Confounds tables have 5 million cells.
 _MAX_CELLS = 10_000_000
+# Values that are not finite, as ``%.9g`` formats them.
+_NOT_FINITE = re.compile("nan|-?inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,9 +408,9 @@ def _write_numbers(
         head = ["Node"] if first is not None else []
         file.write("\t".join([*head, *labels]) + "\n")
         for number, row in enumerate(values):
-            text = line % tuple(row)
-            if "n" in text:  # nan or inf
-                text = "\t".join(map(_format_cell, row))
+            text = line % tuple(row.tolist())
+            if "n" in text:  # nan, inf or -inf, which are the only texts with this letter
+                text = _NOT_FINITE.sub(NOT_AVAILABLE, text)
             file.write((f"{first[number]}\t" if first is not None else "") + text + "\n")
 
 

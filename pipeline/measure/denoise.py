@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.bids.runs.confound_columns import select_columns
 from circuitshift.pipeline.bids.runs.confound_values import check_confounds, check_displacement
 from circuitshift.pipeline.errors import (
     ConfoundsError,
@@ -227,7 +228,7 @@ def load_regressors(
     n_volumes: int | None = None,
     dummy_scans: int | None = None,
 ) -> Regressors:
-    """Select the regressors of a strategy from a confounds table of fMRIPrep, using nilearn.
+    """Select the regressors of a strategy from a confounds table of fMRIPrep, as nilearn does.
 
     Parameters
     ----------
@@ -318,7 +319,7 @@ def _n_dummy(table: tables.Table, dummy_scans: int | None) -> int:
 
 
 def _select(table: tables.Table, strategy: Strategy) -> tuple[tuple[str, ...], Floats]:
-    """Select the columns of a strategy with nilearn, and check that they are complete."""
+    """Select the columns of a strategy, and check that they are complete."""
     load = dict(strategy.load)
     families = load.get("strategy", ())
     if not families:
@@ -341,10 +342,7 @@ def _select(table: tables.Table, strategy: Strategy) -> tuple[tuple[str, ...], F
     if "compcor" in families and not sidecar.exists():
         reason = f"the JSON file that lists the masks of aCompCor, {sidecar.name}, is missing"
         raise _unusable(table.path, strategy, reason)
-    try:
-        names, values = _load_by_nilearn(table.path, sidecar, load)
-    except Exception as error:  # nilearn raises many kinds
-        raise _unusable(table.path, strategy, " ".join(str(error).split())) from error
+    names, values = select_columns(table, sidecar, load) or _load(table, sidecar, strategy)
     for family in families:
         if not any(_belongs(name, family) for name in names):
             raise _unusable(table.path, strategy, f"it has no columns of type {family}")
@@ -357,10 +355,18 @@ def _select(table: tables.Table, strategy: Strategy) -> tuple[tuple[str, ...], F
     return names, values
 
 
+def _load(table: tables.Table, sidecar: Path, strategy: Strategy) -> tuple[tuple[str, ...], Floats]:
+    """Load confounds by nilearn, or raise an error with what it says about the table."""
+    try:
+        return _load_by_nilearn(table.path, sidecar, dict(strategy.load))
+    except Exception as error:  # nilearn raises many kinds
+        raise _unusable(table.path, strategy, " ".join(str(error).split())) from error
+
+
 def _load_by_nilearn(
     confounds: Path, sidecar: Path, load: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], Floats]:
-    """Load confounds by `nilearn.interfaces.fmriprep.load_confounds`.
+    """Load confounds by `nilearn.interfaces.fmriprep.load_confounds`, if `select_columns` cannot.
 
     nilearn finds the table by the name of the image. Therefore, the table and its JSON file are
     linked into a temporary folder under names of fMRIPrep.

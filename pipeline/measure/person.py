@@ -35,7 +35,6 @@ from circuitshift.pipeline.measure.run import (
 )
 from circuitshift.pipeline.measure.validity import about_run, finished_rows, note_outputs, run_key
 from circuitshift.pipeline.measure.visits.combine import in_order, visit_run
-from circuitshift.pipeline.preproc.person import read_record
 from circuitshift.pipeline.records import AnalysisSettings, Run
 
 __all__ = [
@@ -553,6 +552,8 @@ def preprocessed_runs(
     failures : list of InputProblem
         Runs that could not be preprocessed.
     """
+    from circuitshift.pipeline.preproc.person import read_record  # noqa: PLC0415 - scipy
+
     written: set[str] = set()
     failures: list[InputProblem] = []
     for record in records:

@@ -6,6 +6,7 @@ a side of about 4 mm. Denoising is linear. Maps and carpet plots after denoising
 computed from the series of blocks.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -178,7 +179,7 @@ class VoxelPass:
 
     def __init__(self, header: Header, mask: Bools, *, n_dummy: int = 0) -> None:
         self._header, self._n_dummy = header, min(n_dummy, header.n_volumes - 2)
-        self._steps = _steps(header, int(mask.sum()))
+        self._steps = _steps(header, mask)
         sizes = [-(-n // step) for n, step in zip(header.grid, self._steps, strict=True)]
         self._shape = (sizes[0], sizes[1], sizes[2])
         voxels = np.flatnonzero(mask.ravel(order="F"))
@@ -257,13 +258,32 @@ class VoxelPass:
         return mean
 
 
-def _steps(header: Header, n_voxels: int) -> tuple[int, int, int]:
-    """Return the number of voxels along each side of a block."""
-    zooms = np.sqrt((header.affine[:3, :3] ** 2).sum(axis=0))
-    volume = float(np.prod(zooms))
-    min_side_mm = (n_voxels * volume * header.n_volumes / _MAX_VALUES) ** (1 / 3)
-    i, j, k = (max(1, round(max(_BLOCK_MM, min_side_mm) / zoom)) for zoom in zooms.tolist())
-    return i, j, k
+def _steps(header: Header, mask: Bools) -> tuple[int, int, int]:
+    """Return the number of voxels along each side of a block.
+
+    Blocks have a side of about 4 mm, or are larger if the series would exceed `_MAX_VALUES`.
+    """
+    zooms = np.sqrt((header.affine[:3, :3] ** 2).sum(axis=0)).tolist()
+    n_values = int(mask.sum()) * header.n_volumes
+    i, j, k = (max(1, round(_BLOCK_MM / zoom)) for zoom in zooms)
+    if n_values <= _MAX_VALUES:
+        return i, j, k
+    side_mm = float(n_values * np.prod(zooms) / _MAX_VALUES) ** (1 / 3)
+    while True:
+        n, m, o = (math.ceil(side_mm / zoom) for zoom in zooms)
+        i, j, k = max(i, n), max(j, m), max(k, o)
+        n_blocks = _n_blocks(mask, (i, j, k))
+        if n_blocks <= max(1, _MAX_VALUES // header.n_volumes):
+            return i, j, k
+        side_mm *= 1.05  # blocks at the surface of the brain contain few voxels
+
+
+def _n_blocks(mask: Bools, steps: tuple[int, int, int]) -> int:
+    """Return the number of blocks that contain voxels of a mask."""
+    inside = mask
+    for axis, step in enumerate(steps):
+        inside = np.logical_or.reduceat(inside, np.arange(0, mask.shape[axis], step), axis=axis)
+    return int(inside.sum())
 
 
 def detrended(series: npt.ArrayLike, keep: Bools) -> Floats:

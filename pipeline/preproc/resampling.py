@@ -4,11 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.io.images import Image
-from circuitshift.pipeline.preproc import transforms
 
 __all__ = [
     "Resampled",
@@ -39,6 +37,8 @@ def time_shift(n_volumes: int, volumes: float) -> Floats:
         Matrix to multiply a series with from the left. The series is continued at both ends by its
         first and last value.
     """
+    from scipy import ndimage  # noqa: PLC0415 - .2 s
+
     unit = np.eye(n_volumes)
     return np.asarray(ndimage.shift(unit, (-volumes, 0.0), order=5, mode="nearest"))
 
@@ -130,6 +130,10 @@ def resample_run(
         Run interpolated with cubic splines. Voxels outside the field of view are 0, and the splines
         cannot produce negative values unless the run contains some.
     """
+    from scipy import ndimage  # noqa: PLC0415 - .2 s
+
+    from circuitshift.pipeline.preproc import transforms  # noqa: PLC0415 - scipy
+
     points = to_reference(grid.points())
     n_volumes = run.data.shape[3]
     out = np.empty((*grid.grid, n_volumes), np.float32)

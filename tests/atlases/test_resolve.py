@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from circuitshift.atlases import resolve
 from circuitshift.atlases.errors import CircuitError
 from circuitshift.atlases.load import infer_region, load_atlas
 from circuitshift.atlases.records import Atlas, Circuit
@@ -303,6 +304,20 @@ def test_the_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
     atlas = real("psilocybin-aal90/atlas-AAL90_dseg.tsv")
     (circuit,) = load_circuits(atlas, ["insula_dmn"], files=[path]).circuits
     assert names(atlas, circuit.seeds) == ["Insula_L", "Insula_R"]
+
+
+def test_labels_are_compared_only_for_an_error(monkeypatch) -> None:
+    atlas = load_atlas("seitzman300")
+    skipped = load_circuits(atlas).skipped
+    assert skipped
+
+    def compare(*_) -> str:
+        raise InterruptedError
+
+    monkeypatch.setattr(resolve, "_nearest_labels", compare)
+    assert load_circuits(atlas).skipped == skipped
+    with pytest.raises(InterruptedError):
+        load_circuits(atlas, [skipped[0].removeprefix("circuit ").split(":")[0]])
 
 
 def test_predicted_directions() -> None:

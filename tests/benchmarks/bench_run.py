@@ -76,8 +76,6 @@ def write_parcels(folder: Path, n_parcels: int) -> Path:
 
 def child(folder: Path, atlas: Path | None, n_strategies: int) -> None:
     """Measure the first run; without an atlas, only import the modules that this needs."""
-    import nilearn.interfaces.fmriprep  # noqa: F401 - part of the imports that are measured
-
     from circuitshift.pipeline.bids.select_runs import find_runs
     from circuitshift.pipeline.measure.atlas_files import prepare_atlases
     from circuitshift.pipeline.measure.person import measure_participant

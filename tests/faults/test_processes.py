@@ -185,12 +185,19 @@ def test_a_full_disk(bench, size):
     finished(bench)
 
 
-def test_a_full_scratch_disk(bench):
+@pytest.mark.parametrize("n_procs", [1, 2])
+def test_a_full_scratch_disk(bench, n_procs):
     if not can_mount(bench.root):
         pytest.skip("this user may not mount a file system")
     (bench.root / "work").mkdir()
-    words = mounted("-t tmpfs -o size=8k none", bench.root / "work", command(bench.words()))
+    words = bench.words()
+    words[words.index("--nprocs") + 1] = n_procs
+    words = mounted("-t tmpfs -o size=8k none", bench.root / "work", command(words))
     done = subprocess.run(words, capture_output=True, text=True)
+    if n_procs == 1:  # steps in turn do not use the scratch folder
+        assert done.returncode == EXIT_OK, done
+        assert bench.differs() == []
+        return
     assert done.returncode in (EXIT_FAILED, EXIT_PARTIAL), done
     assert "Traceback" not in done.stdout + done.stderr
     assert "No space left on device" in done.stdout + done.stderr
@@ -222,10 +229,17 @@ def limited(kind, amount):
     return lambda: resource.setrlimit(kind, (amount, amount))
 
 
-def test_a_limit_of_the_file_size(bench):
+@pytest.mark.parametrize(("n_bytes", "is_measured"), [(2_000, False), (20_000, True)])
+def test_a_limit_of_the_file_size(bench, n_bytes, is_measured):
+    """A file that is too large ends the command, or fails the report that contains all figures."""
     done = subprocess.run(command(bench.words("participant", *ONE)), capture_output=True, text=True,
-                          preexec_fn=limited(resource.RLIMIT_FSIZE, 20_000))  # fmt: skip
-    assert "File too large" in one_sentence(done)
+                          preexec_fn=limited(resource.RLIMIT_FSIZE, n_bytes))  # fmt: skip
+    if is_measured:
+        assert done.returncode == EXIT_PARTIAL, done
+        assert "sub-01.html: the file cannot be written (File too large)" in done.stdout
+        assert "Traceback" not in done.stdout + done.stderr
+    else:
+        assert "File too large" in one_sentence(done)
     assert bench.run("participant", *ONE) == EXIT_OK
     assert bench.differs(person="01") == []
 

@@ -16,7 +16,7 @@ from circuitshift.pipeline.measure import run_quality as quality
 from circuitshift.pipeline.measure.outputs import command_record, runs_table
 from circuitshift.pipeline.records import AS_GIVEN, AnalysisSettings, ExecutionSettings
 from circuitshift.pipeline.reports.person import inputs as collect
-from circuitshift.pipeline.study.group_level import DataSet, recorded_settings
+from circuitshift.pipeline.study.members import DataSet
 from circuitshift.pipeline.study.preregistration import freeze_plan, plan_of
 from circuitshift.pipeline.study.resolution.describe import format_resolution
 from circuitshift.pipeline.study.study_file import StudyFile
@@ -36,9 +36,11 @@ from circuitshift.workflows.cli.preflight import (
 from circuitshift.workflows.cli.request import Request
 from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.cluster.status import is_unchanged
-from circuitshift.workflows.engine.crashes import explain
+from circuitshift.workflows.engine.crashes import Crash, explain
+from circuitshift.workflows.engine.in_turn import run_in_turn
 from circuitshift.workflows.engine.locks import claimed, scratch
 from circuitshift.workflows.engine.log import log_line
+from circuitshift.workflows.in_turn import are_in_turn, participant_steps
 from circuitshift.workflows.plan import (
     ParticipantPlan,
     StudyPlan,
@@ -50,7 +52,6 @@ from circuitshift.workflows.plan import (
 if TYPE_CHECKING:
     from nipype.pipeline.engine import Workflow
 
-    from circuitshift.workflows.engine.run import Crash
 
 __all__ = ["app"]
 
@@ -191,6 +192,8 @@ def _is_measured(request: Request) -> bool:
 
 def _as_measured(request: Request) -> AnalysisSettings:
     """Return the settings of the participant level; refuse flags that contradict them."""
+    from circuitshift.pipeline.study.group_level import recorded_settings  # noqa: PLC0415 - .2 s
+
     recorded = recorded_settings(request.data_sets)
     requested = replace(recorded, **dict(request.given))
     recorded_content = recorded.by_content()
@@ -279,8 +282,17 @@ def _run_workflows(
     settings: AnalysisSettings,
     execution: ExecutionSettings,
     request: Request,
-) -> tuple["Crash", ...]:
-    """Run the workflows of participants, and return the nodes that crashed."""
+) -> tuple[Crash, ...]:
+    """Run the steps of participants, and return the steps that crashed."""
+    log_dir = request.output_dir.resolve() / "logs"
+    if are_in_turn(participants, execution):
+        sequences = [
+            participant_steps(plan, settings, reports_only=request.reports_only)
+            for plan in participants
+        ]
+        return run_in_turn(
+            sequences, execution, log_dir=log_dir, notify=notify, on_step=notify.step
+        )
     from circuitshift.workflows.engine.run import run_workflow  # noqa: PLC0415 - takes 2 s
     from circuitshift.workflows.participant import init_participant_wf  # noqa: PLC0415 - same
 
@@ -293,12 +305,11 @@ def _run_workflows(
             preproc_only=request.preproc_only,
         )
 
-    log_dir = request.output_dir.resolve() / "logs"
     return run_workflow(build, execution, log_dir=log_dir, notify=notify, on_step=notify.step)
 
 
 def _record_crashes(
-    crashes: Sequence["Crash"],
+    crashes: Sequence[Crash],
     participants: Sequence[ParticipantPlan],
     settings: AnalysisSettings,
 ) -> None:

@@ -30,8 +30,6 @@ from circuitshift.pipeline.measure.atlas_files import (
     prepare_atlases,
     read_atlas,
 )
-from circuitshift.pipeline.preproc.structure.volumes import check_atlas
-from circuitshift.pipeline.preproc.template import load_template
 from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.study.members import SELECTION_FILE, DataSet
 from circuitshift.pipeline.study.resolution.describe import Located
@@ -372,6 +370,8 @@ def check_structure(plan: StudyPlan, settings: AnalysisSettings) -> None:
             "--structure measures raw T1-weighted images, but the images of this data set are "
             "preprocessed already; omit --structure, or add --input-type raw"
         )
+    from circuitshift.pipeline.preproc.structure.volumes import check_atlas  # noqa: PLC0415 - scipy
+
     for source in settings.atlases:
         check_atlas(atlas_for(source, settings.template))
 
@@ -392,6 +392,8 @@ def _prepare_raw(settings: AnalysisSettings, data_set: DataSet) -> None:
             "raw images are preprocessed with ANTs, which is not installed; run pip install "
             "'circuitshift[preproc]', or use output of fMRIPrep as input"
         )
+    from circuitshift.pipeline.preproc.template import load_template  # noqa: PLC0415 - scipy
+
     load_template(settings.template)
     bids.write_dataset_description(
         data_set.outputs / "preproc",

@@ -17,7 +17,7 @@ from circuitshift.pipeline.bids import select_runs as bids
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.measure.denoise import get_strategy, load_strategies
 from circuitshift.pipeline.records import AnalysisSettings, ExecutionSettings
-from circuitshift.pipeline.study.group_level import DataSet
+from circuitshift.pipeline.study.members import DataSet
 from circuitshift.workflows.cli.parsers import app_parser
 from circuitshift.workflows.cli.tool_requests import (
     CalibrateRequest,

@@ -12,7 +12,6 @@ from circuitshift.pipeline.measure import person as measure
 from circuitshift.pipeline.measure.outputs import runs_table
 from circuitshift.pipeline.measure.person import preprocessed_runs
 from circuitshift.pipeline.preproc.output_names import bold_record
-from circuitshift.pipeline.preproc.person import is_preprocessed, read_record
 from circuitshift.pipeline.records import AnalysisSettings, Run
 from circuitshift.pipeline.reports.person.inputs import is_reported
 from circuitshift.pipeline.study.members import DataSet
@@ -113,6 +112,8 @@ def _is_preprocessed(
     """Return whether all preprocessing outputs are valid; True without raw images."""
     if plan.raw is None:
         return True
+    from circuitshift.pipeline.preproc.person import is_preprocessed  # noqa: PLC0415 - scipy
+
     digests = Digests(_name(plan), plan.preproc_dir, read=read)
     is_valid = is_preprocessed(plan.raw, settings, plan.preproc_dir, digests)
     digests.save()
@@ -140,6 +141,8 @@ def _name(plan: ParticipantPlan) -> str:
 
 
 def _preprocessed(plan: ParticipantPlan, settings: AnalysisSettings) -> State:
+    from circuitshift.pipeline.preproc.person import read_record  # noqa: PLC0415 - scipy
+
     for bold in plan.bolds:
         record = plan.preproc_dir / bold_record(bold)
         if not record.exists():

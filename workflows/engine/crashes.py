@@ -7,14 +7,62 @@ import tempfile
 import time
 import traceback
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["explain", "record_unexpected_error"]
+__all__ = ["Crash", "explain", "record_unexpected_error", "write_crash"]
 
 # Nipype's crash files indent the traceback of the step itself.
 _ERROR_LINE = re.compile(
     r"^\t?((?:\w+\.)*\w*(?:Error|Exception|Exit|Interrupt|Warning))(?::\s*(.*))?$"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """Describe a node that ended with an error.
+
+    Parameters
+    ----------
+    node : str
+        Full name of the node, for example ``participant_wf.sub_01_wf.measure``.
+    file : str
+        Crash file with the complete traceback; empty if none was written.
+    """
+
+    node: str
+    file: str
+
+
+def write_crash(path: Path, text: str) -> str:
+    """Write a crash file, or a temporary file if its folder cannot be written.
+
+    Parameters
+    ----------
+    path : Path
+        Crash file.
+    text : str
+        Name of the node and traceback.
+
+    Returns
+    -------
+    str
+        The file that was written; empty if none could be written.
+    """
+    with suppress(OSError):
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        return str(path)
+    with suppress(OSError), _temporary_file() as file:
+        file.write(text)
+        return file.name
+    return ""
+
+
+def _temporary_file() -> "tempfile._TemporaryFileWrapper[str]":
+    """Create a temporary text file that is not deleted."""
+    return tempfile.NamedTemporaryFile(
+        "w", prefix="circuitshift-", suffix=".txt", delete=False, errors="backslashreplace"
+    )
 
 
 def explain(file: str) -> tuple[str, bool]:
@@ -86,9 +134,7 @@ def record_unexpected_error(error: BaseException, out_dir: Path | None) -> str:
             path.write_text(text, encoding="utf-8", errors="backslashreplace")
             return f"unexpected error ({summary}); the full traceback is in {path}"
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", prefix="circuitshift-", suffix=".txt", delete=False, errors="backslashreplace"
-        ) as file:
+        with _temporary_file() as file:
             file.write(text)
     except OSError:
         print(text, file=sys.stderr)  # noqa: T201 - no file can be written

@@ -1,18 +1,13 @@
 """Run workflows with Nipype: configuration, plugin, progress, and failed nodes."""
 
 import logging
-import multiprocessing
 import os
 import re
 import shutil
-import signal
 import subprocess
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from configparser import Interpolation
-from contextlib import chdir, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -31,60 +26,11 @@ from nipype.pipeline.plugins.base import GraphPluginBase, SGELikeBatchManagerBas
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io.tables import read_json, read_text, write_text
 from circuitshift.pipeline.records import ExecutionSettings
-from circuitshift.workflows.engine.log import log_line
+from circuitshift.workflows.engine.crashes import Crash
 from circuitshift.workflows.engine.process_pool import PoolPlugin
+from circuitshift.workflows.engine.progress import Notify, OnStep, Progress, stopping_at_once
 
 __all__ = ["Crash", "only_submits", "resources", "run_workflow"]
-
-Notify = Callable[[str], None]
-#: Receives the number of completed steps, the number of all steps, and the name of the last step.
-OnStep = Callable[[int, int, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Crash:
-    """Describe a node that ended with an error.
-
-    Parameters
-    ----------
-    node : str
-        Full name of the node, for example ``participant_wf.sub_01_wf.measure``.
-    file : str
-        Crash file with the complete traceback; empty if none was written.
-    """
-
-    node: str
-    file: str
-
-
-class _Progress:
-    """Count completed nodes; Nipype calls this object when a node changes its state."""
-
-    def __init__(self, n_nodes: int, on_step: OnStep, log_dir: Path) -> None:
-        self.n_nodes, self.on_step, self.log_dir, self.done = n_nodes, on_step, log_dir, 0
-        self.started: dict[str, float] = {}
-        self.failed: list[str] = []
-
-    def __call__(self, node: pe.Node, status: str) -> None:
-        """Record that a node has started, ended or failed."""
-        name = node.fullname.split(".", 1)[1] if "." in node.fullname else node.fullname
-        label = name.replace("_wf.", " ").replace("sub_", "sub-")
-        if status == "start":
-            self.started[node.fullname] = time.monotonic()
-            return
-        if node.fullname not in self.started:
-            return  # nodes that depend on a failed node are never started
-        self.done += 1
-        if status == "exception":
-            self.failed.append(node.fullname)
-        self.on_step(self.done, self.n_nodes, label + " FAILED" * (status == "exception"))
-        seconds = time.monotonic() - self.started[node.fullname]
-        participant, _, step = label.partition(" ")
-        outcome = "failed" if status == "exception" else "done"
-        if step:
-            log_line(self.log_dir / f"{participant}.log", f"{step} {outcome} in {seconds:.1f} s")
-        else:
-            log_line(self.log_dir / "group.log", f"{label} {outcome} in {seconds:.1f} s")
 
 
 def run_workflow(
@@ -129,14 +75,14 @@ def run_workflow(
     _configure(execution, log_dir)
     workflow = build()
     on_step = on_step or (lambda done, total, text: notify(f"[{done}/{total}] {text}"))
-    progress = _Progress(_count(workflow), on_step, log_dir)
+    progress = Progress(_count(workflow), on_step, log_dir)
     arguments["status_callback"] = progress
     if execution.write_graph:
         _write_graph(workflow, log_dir, notify)
     before = set(log_dir.glob("crash-*"))
     try:
         # the resource monitor writes temporary files into the current folder
-        with chdir(execution.work_dir), _stopping_at_once(notify):
+        with chdir(execution.work_dir), stopping_at_once(notify):
             if plugin == "MultiProc":
                 workflow.run(plugin=PoolPlugin(arguments | {"notify": notify}))
             else:
@@ -173,39 +119,6 @@ def resources(path: Path) -> str:
         f"{max(row[1] for row in rows) / 100:.1f} processors"
         for step, rows in measured.items()
     )
-
-
-@contextmanager
-def _stopping_at_once(notify: Notify) -> Iterator[None]:
-    """End the process on Ctrl-C, which Nipype would treat as the failure of one node.
-
-    All complete outputs are kept, because each output file is written completely or not at all.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    own = os.getpid()
-
-    def stop(*_: object) -> None:
-        if os.getpid() != own:  # a worker, which inherits the signal handler
-            os._exit(130)
-        text = "interrupted; run the same command again to continue"
-        with suppress(OSError):  # the reader of the output may have ended
-            try:
-                notify(text)
-            except RuntimeError:  # the signal arrived while a line was being printed
-                os.write(1, f"{text}\n".encode())
-        for child in multiprocessing.active_children():
-            child.terminate()
-        os._exit(130)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _count(workflow: pe.Workflow) -> int:

@@ -1,16 +1,11 @@
-"""Figures as inline SVG text; identical data give identical bytes."""
+"""Figures as inline SVG text; identical data give identical bytes.
 
-from circuitshift.pipeline.reports.figures.brain import connectome, network_matrix, outline_mm
-from circuitshift.pipeline.reports.figures.edges import change_by_strength, motion_by_length
-from circuitshift.pipeline.reports.figures.effects import (
-    ForestRow,
-    Spaghetti,
-    circuit_forest,
-    global_forest,
-    quality_by_arm,
-    spaghetti,
-    symptom_by_change,
-)
+Figures of the study report are imported when they are first used, because they need matplotlib,
+whose import takes longer than drawing all figures of a participant.
+"""
+
+from typing import TYPE_CHECKING
+
 from circuitshift.pipeline.reports.figures.images import (
     Scale,
     brain_maps,
@@ -18,14 +13,6 @@ from circuitshift.pipeline.reports.figures.images import (
     confound_matrices,
     coverage,
     outlined_slices,
-)
-from circuitshift.pipeline.reports.figures.overview import (
-    FlowArm,
-    Specified,
-    flow,
-    one_scale,
-    specification_curve,
-    two_ways,
 )
 from circuitshift.pipeline.reports.figures.timeseries import (
     Motion,
@@ -35,6 +22,27 @@ from circuitshift.pipeline.reports.figures.timeseries import (
     motion,
     retained,
 )
+
+if TYPE_CHECKING:
+    from circuitshift.pipeline.reports.figures.brain import connectome, network_matrix, outline_mm
+    from circuitshift.pipeline.reports.figures.edges import change_by_strength, motion_by_length
+    from circuitshift.pipeline.reports.figures.effects import (
+        ForestRow,
+        Spaghetti,
+        circuit_forest,
+        global_forest,
+        quality_by_arm,
+        spaghetti,
+        symptom_by_change,
+    )
+    from circuitshift.pipeline.reports.figures.overview import (
+        FlowArm,
+        Specified,
+        flow,
+        one_scale,
+        specification_curve,
+        two_ways,
+    )
 
 __all__ = [
     "FlowArm",
@@ -68,3 +76,18 @@ __all__ = [
     "symptom_by_change",
     "two_ways",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the modules of the figures of the study report (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from circuitshift.pipeline.reports.figures import (  # noqa: PLC0415 - matplotlib
+        brain,
+        edges,
+        effects,
+        overview,
+    )
+
+    modules = (brain, edges, effects, overview)
+    return next(getattr(module, name) for module in modules if name in module.__all__)

@@ -3,17 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from circuitshift.pipeline.arrays import Floats
 from circuitshift.pipeline.io.images import Image, to_ras
+from circuitshift.pipeline.reports.figures.drawing import (
+    Box,
+    Drawing,
+    Entry,
+    Panel,
+    colour_bar,
+    draw_legend,
+    legend_size,
+)
+from circuitshift.pipeline.reports.figures.pixels import (
+    ColourMap,
+    colour_map,
+    png_of_colours,
+)
 from circuitshift.pipeline.reports.figures.style import (
     CONTROL,
     INK,
@@ -23,12 +31,7 @@ from circuitshift.pipeline.reports.figures.style import (
     SOFT,
     TREATED,
     WIDTH,
-    canvas,
-    legend_above,
-    legend_columns,
     short_name,
-    styled,
-    to_svg,
 )
 from circuitshift.pipeline.reports.figures.timeseries import NetworkOrder, block_means, colours
 from circuitshift.pipeline.reports.person.content import Carpet, VoxelMap
@@ -63,12 +66,11 @@ class Scale:
     hide_below: float = 0.0
     diverging: bool = False
 
-    def colours(self) -> Colormap:
+    def colours(self) -> ColourMap:
         """Return a colour map that is legible with any colour vision."""
-        return mpl.colormaps["RdBu_r" if self.diverging else "viridis"].resampled(64)
+        return colour_map("RdBu_r" if self.diverging else "viridis", 64)
 
 
-@styled
 def brain_maps(
     rows: Sequence[tuple[str, VoxelMap | None, VoxelMap]], scale: Scale, *, key: str, alt: str
 ) -> str:
@@ -96,32 +98,21 @@ def brain_maps(
     aspect = float((high[1] - low[1]) / (high[0] - low[0]) / _SLICES)
     tall = wide * aspect + head
     total = len(shown) * tall + foot
-    figure = Figure(figsize=(WIDTH, total))
+    drawing = Drawing(WIDTH, total)
+    edge = (left * 72, (WIDTH - left) * 72)
     for k, (title, below, values) in enumerate(shown):
-        bottom = total - (k + 1) * tall
-        ax = figure.add_axes((left / WIDTH, bottom / total, wide / WIDTH, wide * aspect / total))
-        ax.imshow(_mosaic(below, values, (low, high, heights), scale), interpolation="none")
-        ax.set_axis_off()
-        figure.text(
-            left / WIDTH,
-            (bottom + tall - 0.07) / total,
-            short_name(title, 70),
-            va="top",
-            fontsize=9,
-        )
-    figure.text(
-        1 - left / WIDTH, 1 - 0.07 / total, "left is left", ha="right", va="top", fontsize=8
-    )
-    for k, z in enumerate(heights):
-        at = (left + (k + 0.5) * wide / _SLICES) / WIDTH
-        figure.text(
-            at, (foot - 0.06) / total, f"z = {z:.0f}", ha="center", va="top", fontsize=7, color=SOFT
-        )
-    bar = figure.add_axes((0.3, 0.3 / total, 0.25, 0.09 / total))
-    drawn = ScalarMappable(Normalize(scale.low, scale.high), scale.colours())
-    figure.colorbar(drawn, cax=bar, orientation="horizontal")
-    bar.text(1.06, 0.5, scale.label, transform=bar.transAxes, va="center", fontsize=8)
-    return to_svg(figure, key=key, alt=alt)
+        mosaic = _mosaic(below, values, (low, high, heights), scale)
+        box = Box(left, k * tall + head, wide, wide * aspect)
+        drawing.image(box, png_of_colours(mosaic))
+        drawing.text((edge[0], (k * tall + 0.07) * 72), short_name(title, 70), place="below")
+    drawing.text((edge[1], 0.07 * 72), "left is left", size=8, anchor="end", place="below")
+    for k, z in enumerate(heights.tolist()):
+        at = ((left + (k + 0.5) * wide / _SLICES) * 72, (total - foot + 0.06) * 72)
+        words = f"z = {z:.0f}"
+        drawing.text(at, words, size=7, colour=SOFT, anchor="middle", place="below")
+    bar = Box(0.3 * WIDTH, total - 0.39, 0.25 * WIDTH, 0.09)
+    colour_bar(drawing, bar, scale.colours(), (scale.low, scale.high), label=scale.label)
+    return drawing.svg(key=key, alt=alt)
 
 
 def _ras(values: VoxelMap | None) -> Image | None:
@@ -151,28 +142,62 @@ def _mosaic(
     """Return slices side by side as RGBA, transparent outside the brain."""
     low, high, heights = where
     x, y = (np.arange(low[k], high[k], _PIXEL_MM) for k in (0, 1))
-    grid = np.array(np.meshgrid(x, y[::-1], indexing="xy")).reshape(2, -1).T  # rows from the front
-    paint, tiles = scale.colours(), []
-    for z in heights:
-        points = np.column_stack([grid, np.full(len(grid), z)])
-        assert values is not None  # noqa: S101 - rows always hold a map
-        inside = (values if below is None else below).at(points, order=0) != 0
-        shade = np.full(len(grid), 0.5)
-        if below is not None:
-            top = float(np.percentile(np.asarray(below.data)[np.asarray(below.data) > 0], 98))
-            shade = np.clip(below.at(points) / max(top, 1e-9), 0, 1) * 0.8
-        value = values.at(points)
-        level = np.clip((value - scale.low) / (scale.high - scale.low), 0, 1)
-        colour = paint(level)
-        hidden = np.abs(value) <= scale.hide_below
-        grey = np.rint(shade * 40) / 40
-        colour[hidden] = np.column_stack([grey, grey, grey, np.ones(len(grey))])[hidden]
-        colour[~inside] = 0
-        tiles.append((colour * 255).astype(np.uint8).reshape(len(y), len(x), 4))
-    return np.hstack(tiles)
+    # slices from below, and within each slice rows from the front
+    z_y_x = np.meshgrid(heights, y[::-1], x, indexing="ij")
+    points = np.stack([z_y_x[2], z_y_x[1], z_y_x[0]], axis=-1).reshape(-1, 3)
+    assert values is not None  # noqa: S101 - rows always hold a map
+    inside = _nearest(values if below is None else below, points) != 0
+    shade = np.full(len(points), 0.5)
+    if below is not None:
+        bright = np.asarray(below.data)[np.asarray(below.data) > 0]
+        top = float(np.percentile(bright, 98)) if bright.size else 1.0
+        shade = np.clip(_linear(below, points) / max(top, 1e-9), 0, 1) * 0.8
+    value = _linear(values, points)
+    level = np.clip((value - scale.low) / (scale.high - scale.low), 0, 1)
+    colour = scale.colours()(level)
+    hidden = np.abs(value) <= scale.hide_below
+    grey = np.rint(shade * 40) / 40
+    colour[hidden] = np.column_stack([grey, grey, grey, np.ones(len(grey))])[hidden]
+    colour[~inside] = 0
+    tiles = (colour * 255).astype(np.uint8).reshape(len(heights), len(y), len(x), 4)
+    return np.hstack(list(tiles))
 
 
-@styled
+def _nearest(image: Image, points: Floats) -> Floats:
+    """Return the values at points like `Image.at` with order 0, without importing scipy."""
+    padded = np.pad(np.asarray(image.data, float), 1)
+    i, j, k = (
+        np.clip(np.floor(axis + 1.5), 0, n + 1).astype(np.intp)
+        for axis, n in zip(image.indices(points), image.grid, strict=True)
+    )
+    return np.asarray(padded[i, j, k])
+
+
+def _linear(image: Image, points: Floats) -> Floats:
+    """Interpolate at points linearly like `Image.at`, without importing scipy."""
+    padded = np.pad(np.asarray(image.data, float), 1)
+    values = padded.ravel()
+    first, shares = np.zeros(len(points), np.intp), []
+    for axis, n in zip(image.indices(points), image.grid, strict=True):
+        at = np.clip(axis, -1, n) + 1  # beyond the margin of zeros, values are 0
+        base = np.minimum(np.floor(at), n).astype(np.intp)
+        first = first * (n + 2) + base
+        shares.append(at - base)
+    x, y, z = shares
+    step_x, step_y = padded.shape[1] * padded.shape[2], padded.shape[2]
+
+    def along_z(start: int) -> Floats:
+        low = values.take(first + start)
+        return np.asarray(low + z * (values.take(first + start + 1) - low))
+
+    def along_y(start: int) -> Floats:
+        low = along_z(start)
+        return np.asarray(low + y * (along_z(start + step_y) - low))
+
+    low = along_y(0)
+    return np.asarray(low + x * (along_y(step_x) - low))
+
+
 def carpets(
     columns: Sequence[tuple[str, Carpet | None, Carpet | None]], *, key: str, alt: str
 ) -> str:
@@ -195,40 +220,46 @@ def carpets(
     blocks = NetworkOrder.of(first.kinds)
     high, left, gap, head, foot, right = 1.75, 1.35, 0.22, 0.28, 0.45, 0.7
     wide = (WIDTH - left - right - gap * (len(columns) - 1)) / len(columns)
-    total = 2 * (high + head) + foot
-    figure = Figure(figsize=(WIDTH, total))
-    drawn = ScalarMappable(Normalize(-2.5, 2.5), colours("gray"))
+    drawing = Drawing(WIDTH, 2 * (high + head) + foot)
     for k, (title, *pair) in enumerate(columns):
         for row, (name, carpet) in enumerate(zip(("before", "after"), pair, strict=True)):
-            x, y = left + k * (wide + gap), foot + (1 - row) * (high + head)
-            ax = figure.add_axes((x / WIDTH, y / total, wide / WIDTH, high / total))
-            ax.set_title(f"{short_name(title, 32)}, {name}", fontsize=8, loc="left", pad=3)
-            ax.set(yticks=[])
-            ax.tick_params(axis="x", labelbottom=row == 1)
+            box = Box(left + k * (wide + gap), row * (high + head) + head, wide, high)
+            panel = _carpet_panel(drawing, box, carpet, (first.kinds, blocks))
+            panel.title(f"{short_name(title, 32)}, {name}", size=8, pad=3, left=True)
             if carpet is None:
-                ax.text(0.5, 0.5, "not available", transform=ax.transAxes, ha="center")
-                ax.set(xticks=[])
                 continue
-            image = _aligned(carpet, first.kinds)[:, blocks.order]
-            step = -(-len(image) // 300)
-            ax.imshow(
-                block_means(image, step).T,
-                cmap=drawn.cmap,
-                vmin=-2.5,
-                vmax=2.5,
-                aspect="auto",
-                interpolation="none",
-                extent=(0.5, len(image) + 0.5, len(first.kinds) - 0.5, -0.5),
-            )
-            for start in blocks.starts[1:-1]:
-                ax.axhline(start - 0.5, color=TREATED, linewidth=0.6)
+            ticks = panel.nice_x()
+            panel.ticks_x(ticks, None if row == 1 else [""] * len(ticks))
             if k == 0:
-                blocks.label(ax, high)
+                blocks.label(panel)
             if row == 1:
-                ax.set_xlabel("volume")
-    bar = figure.add_axes((1 - 0.55 / WIDTH, foot / total, 0.1 / WIDTH, high / total))
-    figure.colorbar(drawn, cax=bar).set_label("standard deviations")
-    return to_svg(figure, key=key, alt=alt)
+                panel.label_x("volume")
+    bar = Box(WIDTH - 0.55, high + 2 * head, 0.1, high)
+    colour_bar(drawing, bar, colours("gray"), (-2.5, 2.5), label="standard deviations")
+    return drawing.svg(key=key, alt=alt)
+
+
+def _carpet_panel(
+    drawing: Drawing,
+    box: Box,
+    carpet: Carpet | None,
+    rows: tuple[Sequence[str], NetworkOrder],
+) -> Panel:
+    """Draw one carpet, with the rows of the first carpet of the figure and their order."""
+    kinds, blocks = rows
+    if carpet is None:
+        panel = Panel(drawing, box)
+        panel.centred("not available")
+    else:
+        image = _aligned(carpet, kinds)[:, blocks.order]
+        ends = (0.5, len(image) + 0.5)
+        panel = Panel(drawing, box, ends, (len(kinds) - 0.5, -0.5))
+        pixels = block_means(image, -(-len(image) // 300)).T
+        gray = colours("gray")
+        panel.image(gray.levels(pixels, -2.5, 2.5), gray)
+        blocks.separate(panel, colour=TREATED, width=0.6)
+    panel.spines()
+    return panel
 
 
 def _aligned(carpet: Carpet, kinds: Sequence[str]) -> Floats:
@@ -245,7 +276,6 @@ def _aligned(carpet: Carpet, kinds: Sequence[str]) -> Floats:
     return out
 
 
-@styled
 def coverage(
     shares: Sequence[tuple[str, Floats]],
     networks: Sequence[str],
@@ -275,13 +305,16 @@ def coverage(
     blocks = NetworkOrder.of(networks)
     n = len(blocks.names)
     shown = [(short_name(title, 40), values) for title, values in shares[: len(_LOOKS)]]
-    columns, lines = legend_columns([title for title, _ in shown], WIDTH - 1.9)
+    columns, lines = legend_size([title for title, _ in shown], WIDTH - 1.9)
     head = 0.17 + 0.18 * lines
-    each = 0.24 if n > 1 else 0.4
-    figure = canvas(WIDTH, 0.6 + head + each * n, (1.7, 0.2, head, 0.45))
-    ax = figure.add_subplot()
-    ax.axvspan(-4, 100 * min_coverage, color=MISSING, alpha=0.18, linewidth=0)
-    ax.axvline(100 * min_coverage, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    high = 0.15 + (0.24 if n > 1 else 0.4) * n
+    drawing = Drawing(WIDTH, 0.45 + head + high)
+    panel = Panel(drawing, Box(1.7, head, WIDTH - 1.9, high), (-4, 104), (n - 0.4, -0.6))
+    limit = panel.x(100 * min_coverage)
+    corners = (panel.left, panel.bottom, limit, panel.top)
+    drawing.rectangle(corners, colour=MISSING, alpha=0.18)
+    panel.vertical(100 * min_coverage, colour=INK, width=0.9, dash=(4, 3))
+    entries = []
     for k, (title, values) in enumerate(shown):
         colour, marker = _LOOKS[k]
         ordered = 100 * np.nan_to_num(np.asarray(values, float))[blocks.order]
@@ -289,24 +322,17 @@ def coverage(
         rows += (k - (len(shown) - 1) / 2) * 0.6 / max(len(shown), 1)
         # identical marks are drawn once, which keeps the page small
         places = np.unique(np.column_stack([np.rint(ordered), rows]), axis=0)
-        ax.plot(
-            places[:, 0],
-            places[:, 1],
-            marker,
-            color=colour,
-            markersize=3.6,
-            markeredgecolor=PAPER,
-            markeredgewidth=0.3,
-            label=title,
-        )
-    ax.set_yticks(np.arange(n), [short_name(name, 22) for name in blocks.names])
-    ax.set(xlim=(-4, 104), ylim=(n - 0.4, -0.6), xlabel="voxels of the region with signal, %")
-    ax.tick_params(axis="y", length=0)
-    legend_above(ax, ax.get_legend_handles_labels()[0], columns=columns)
-    return to_svg(figure, key=key, alt=alt)
+        points = panel.points(places[:, 0], places[:, 1])
+        drawing.marks(points, marker, colour=colour, size=3.6, edge=(PAPER, 0.3))
+        entries.append(Entry(title, colour, marker=marker))
+    panel.spines()
+    panel.ticks_x(panel.nice_x())
+    panel.ticks_y(range(n), [short_name(name, 22) for name in blocks.names], length=0)
+    panel.label_x("voxels of the region with signal, %")
+    draw_legend(drawing, (panel.left, panel.top - 2), entries, columns=columns)
+    return drawing.svg(key=key, alt=alt)
 
 
-@styled
 def confound_matrices(
     panels: Sequence[tuple[str, tuple[tuple[str, ...], Floats]]], *, key: str, alt: str
 ) -> str:
@@ -327,24 +353,26 @@ def confound_matrices(
     left, gap, foot, head, side = 1.65, 0.25, 1.3, 0.3, 2.35
     common = [n for n in panels[0][1][0] if all(n in names for _, (names, _) in panels)]
     total = head + side + foot
-    figure = Figure(figsize=(WIDTH, total))
-    scale = ScalarMappable(Normalize(-1, 1), colours("RdBu_r"))
+    drawing = Drawing(WIDTH, total)
+    scale, n = colours("RdBu_r"), len(common)
+    labels = [short_name(name.replace("_", " "), 24) for name in common]
     for k, (title, (names, correlations)) in enumerate(panels[:2]):
         at = [names.index(name) for name in common]
         matrix = np.asarray(correlations, float)[np.ix_(at, at)]
-        x = left + k * (side + gap)
-        ax = figure.add_axes((x / WIDTH, foot / total, side / WIDTH, side / total))
-        ax.imshow(matrix, cmap=scale.cmap, vmin=-1, vmax=1, interpolation="none")
-        ax.set_title(short_name(title, 34), fontsize=8, loc="left", pad=4)
-        labels = [short_name(name.replace("_", " "), 24) for name in common]
-        row_labels = labels if k == 0 else [""] * len(labels)
-        ax.set_xticks(np.arange(len(labels)), labels, rotation=90, fontsize=6.5)
-        ax.set_yticks(np.arange(len(labels)), row_labels, fontsize=6.5)
-        ax.tick_params(length=0)
-    bar = figure.add_axes((1 - 0.55 / WIDTH, foot / total, 0.1 / WIDTH, side / total))
-    figure.colorbar(scale, cax=bar)
-    bar.set_title("correlation", fontsize=8)  # a label beside the bar would be clipped
-    return to_svg(figure, key=key, alt=alt)
+        box = Box(left + k * (side + gap), head, side, side)
+        panel = Panel(drawing, box, (-0.5, n - 0.5), (n - 0.5, -0.5))
+        panel.image(scale.levels(matrix, -1, 1), scale)
+        panel.spines()
+        panel.title(short_name(title, 34), size=8, pad=4, left=True)
+        if k == 0:
+            panel.ticks_y(range(n), labels, size=6.5, length=0)
+        for place, label in enumerate(labels):
+            below = (panel.x(place), panel.bottom + 3.5)
+            drawing.text(below, label, size=6.5, anchor="end", place="middle", turned=True)
+    bar = Box(WIDTH - 0.55, head, 0.1, side)
+    # a label beside the bar would be clipped
+    colour_bar(drawing, bar, scale, (-1, 1), label="correlation", above=True)
+    return drawing.svg(key=key, alt=alt)
 
 
 _OUTLINE_STYLES = ((TREATED, 1.0), (CONTROL, 0.6))  # colour and width of outlines
@@ -355,7 +383,6 @@ _AXES = "xyz"
 _ACROSS = ((1, 2), (0, 2), (0, 1))  # world axes of a slice along x, y, z
 
 
-@styled
 def outlined_slices(
     image: Image, outlines: Sequence[tuple[str, Image]], *, key: str, alt: str
 ) -> str:
@@ -386,25 +413,25 @@ def outlined_slices(
     head, gap = 0.32, 0.16
     heights = [mm * scale + gap for mm in row_mm]
     total = head + sum(heights)
-    figure = Figure(figsize=(WIDTH, total))
+    drawing = Drawing(WIDTH, total)
     grey = _window(image, low, high)
-    top = total - head
+    top = head
     for axis, height in enumerate(heights):
         for k in range(_PER_ROW):
             at = low[axis] + wide[axis] * (k + 1) / (_PER_ROW + 1)
             width = wide[_ACROSS[axis][0]] * scale
             left = (k + 0.5) * WIDTH / _PER_ROW - width / 2
-            place = (left / WIDTH, (top - height + gap) / total, width / WIDTH)
-            ax = figure.add_axes((*place, (height - gap) / total))
-            _draw_slice(ax, image, outlines, (axis, at, low, high), grey=grey)
-        top -= height
-    handles = [
-        Line2D([], [], color=colour, linewidth=2 * line, label=short_name(name))
+            box = Box(left, top, width, height - gap)
+            _draw_slice((drawing, box), image, outlines, (axis, at, low, high), grey=grey)
+        top += height
+    entries = [
+        Entry(short_name(name), colour, 2 * line)
         for (name, _), (colour, line) in zip(outlines, _OUTLINE_STYLES, strict=False)
     ]
-    figure.legend(handles=handles, loc="upper left", ncols=2, borderaxespad=0.1)
-    figure.text(1, 1 - 0.13 / total, "left is left", ha="right", va="center", fontsize=8)
-    return to_svg(figure, key=key, alt=alt)
+    draw_legend(drawing, (1.0, 16.0), entries)
+    right = (WIDTH * 72 - 1, 0.13 * 72)
+    drawing.text(right, "left is left", size=8, anchor="end", place="middle")
+    return drawing.svg(key=key, alt=alt)
 
 
 def _slice_box(image: Image) -> tuple[Floats, Floats]:
@@ -432,14 +459,16 @@ def _window(image: Image, low: Floats, high: Floats) -> tuple[float, float]:
 
 
 def _draw_slice(
-    ax: Axes,
+    where: tuple[Drawing, Box],
     image: Image,
     outlines: Sequence[tuple[str, Image]],
-    where: tuple[int, float, Floats, Floats],
+    cut: tuple[int, float, Floats, Floats],
     *,
     grey: tuple[float, float],
 ) -> None:
-    axis, at, low, high = where
+    from contourpy import contour_generator  # noqa: PLC0415 - only for images of preprocessing
+
+    axis, at, low, high = cut
     across = _ACROSS[axis]
     mm = max(_MIN_PIXEL_MM, float(image.zooms.min()))
     sides = [np.arange(low[a], high[a], mm) for a in across]
@@ -449,25 +478,17 @@ def _draw_slice(
         side.ravel() for side in np.meshgrid(*sides, indexing="ij")
     )
     shape = (len(sides[0]), len(sides[1]))
-    (left, right), (bottom, top) = ((side[0] - mm / 2, side[-1] + mm / 2) for side in sides)
-    values = image.at(points).reshape(shape).T
-    values = np.clip((values - grey[0]) / (grey[1] - grey[0]), 0, 1)
-    levels = np.rint(values * (_LEVELS - 1)) / (_LEVELS - 1)
-    extent = (left, right, bottom, top)
-    ax.imshow(levels, "gray", vmin=0, vmax=1, origin="lower", extent=extent, interpolation="none")
+    x_ends, y_ends = ((float(side[0]) - mm / 2, float(side[-1]) + mm / 2) for side in sides)
+    values = np.asarray(image.at(points), float).reshape(shape).T
+    drawing, box = where
+    panel = Panel(drawing, box, x_ends, y_ends)
+    gray = colour_map("gray", _LEVELS)
+    panel.image(gray.levels(values[::-1], *grey), gray)  # the first row of pixels is the upper one
     for (_, outline), (colour, line) in zip(outlines, _OUTLINE_STYLES, strict=False):
         inside = outline.at(points).reshape(shape).T
         if inside.min() < 0.5 < inside.max():
-            ax.contour(*sides, inside, levels=[0.5], colors=[colour], linewidths=line)
-    ax.set(xlim=(left, right), ylim=(bottom, top))
-    ax.set_axis_off()
-    ax.text(
-        0.5,
-        -0.02,
-        f"{_AXES[axis]} = {at:.0f}",
-        transform=ax.transAxes,
-        ha="center",
-        va="top",
-        fontsize=7,
-        color=SOFT,
-    )
+            for path in contour_generator(x=sides[0], y=sides[1], z=inside).lines(0.5):
+                way = np.asarray(path)
+                drawing.line(panel.points(way[:, 0], way[:, 1]), colour=colour, width=line)
+    words, place = f"{_AXES[axis]} = {at:.0f}", ((panel.left + panel.right) / 2, panel.bottom + 1)
+    drawing.text(place, words, size=7, colour=SOFT, anchor="middle", place="below")

@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from functools import wraps
 from html import escape
 from io import StringIO
-from typing import ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
-import matplotlib as mpl
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
     "ARM_LOOKS",
@@ -31,11 +31,14 @@ __all__ = [
     "TREATED",
     "WIDTH",
     "canvas",
+    "clean_text",
+    "framed",
     "legend_above",
     "legend_columns",
     "short_name",
     "styled",
     "to_svg",
+    "variable",
 ]
 
 P = ParamSpec("P")
@@ -105,6 +108,8 @@ def styled(draw: Callable[P, str]) -> Callable[P, str]:
 
     @wraps(draw)
     def inner(*args: P.args, **kwargs: P.kwargs) -> str:
+        import matplotlib as mpl  # noqa: PLC0415 - takes a second
+
         with mpl.rc_context(_RC), warnings.catch_warnings():
             # Glyphs that are missing here may be available in the browser of the reader.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
@@ -113,7 +118,7 @@ def styled(draw: Callable[P, str]) -> Callable[P, str]:
     return inner
 
 
-def to_svg(figure: Figure, *, key: str, alt: str, compact: bool = False) -> str:
+def to_svg(figure: "Figure", *, key: str, alt: str, compact: bool = False) -> str:
     """Convert a figure to SVG for an HTML page.
 
     Parameters
@@ -144,15 +149,42 @@ def to_svg(figure: Figure, *, key: str, alt: str, compact: bool = False) -> str:
     svg = re.sub(r'(\sid="|href="#|url\(#)', lambda m: f"{m[1]}{key}-", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, f"var({variable})")
-    width, height = figure.get_size_inches() * 72
-    head = (
-        f'<svg class="plot{" compact" * compact}" role="img" aria-label="{escape(_clean(alt))}" '
-        f'viewBox="0 0 {width:g} {height:g}">'
+    width, height = (figure.get_size_inches() * 72).tolist()
+    return framed(svg[svg.index(">") + 1 :].strip(), (width, height), alt, compact=compact)
+
+
+def framed(content: str, size: tuple[float, float], alt: str, *, compact: bool = False) -> str:
+    """Put the start of a figure before its content.
+
+    Parameters
+    ----------
+    content : str
+        Elements of the figure, and the end of ``<svg>``.
+    size : (float, float)
+        Width and height, points.
+    alt : str
+        Text alternative for screen readers.
+    compact : bool
+        Whether the figure may be narrow on a narrow screen, see `to_svg`.
+
+    Returns
+    -------
+    str
+        One ``<svg>`` element.
+    """
+    label = escape(clean_text(alt))
+    return (
+        f'<svg class="plot{" compact" * compact}" role="img" aria-label="{label}" '
+        f'viewBox="0 0 {size[0]:g} {size[1]:g}">{content}'
     )
-    return head + svg[svg.index(">") + 1 :].strip()
 
 
-def _clean(text: str) -> str:
+def variable(colour: str) -> str:
+    """Return the CSS variable of a colour of the page; other colours are returned unchanged."""
+    return f"var({_VARIABLES[colour]})" if colour in _VARIABLES else colour
+
+
+def clean_text(text: str) -> str:
     """Replace characters that XML does not allow."""
     return re.sub(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]", " ", text)
 
@@ -174,14 +206,14 @@ def short_name(text: str, max_length: int = _MAX_NAME) -> str:
     -------
     str
     """
-    text = _clean(text)
+    text = clean_text(text)
     if len(text) <= max_length:
         return text
     end = (max_length - 1) // 2
     return f"{text[: max_length - 1 - end]}…{text[len(text) - end :]}"
 
 
-def canvas(width: float, height: float, edges: tuple[float, float, float, float]) -> Figure:
+def canvas(width: float, height: float, edges: tuple[float, float, float, float]) -> "Figure":
     """Create a figure with fixed margins.
 
     Parameters
@@ -195,6 +227,8 @@ def canvas(width: float, height: float, edges: tuple[float, float, float, float]
     -------
     matplotlib.figure.Figure
     """
+    from matplotlib.figure import Figure  # noqa: PLC0415 - takes a second
+
     left, right, top, bottom = edges
     figure = Figure(figsize=(width, height))
     figure.subplots_adjust(
@@ -226,7 +260,7 @@ def legend_columns(labels: Sequence[str], width: float) -> tuple[int, int]:
 
 
 def legend_above(
-    ax: Axes, handles: Sequence[Artist], *, y: float = 1.0, columns: int | None = None
+    ax: "Axes", handles: "Sequence[Artist]", *, y: float = 1.0, columns: int | None = None
 ) -> None:
     """Place the legend above the axes.
 

@@ -6,16 +6,21 @@ Matrices and carpets are drawn as pixels inside the SVG; text remains text.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, Normalize
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from circuitshift.pipeline.arrays import Bools, Floats
+from circuitshift.pipeline.reports.figures.drawing import (
+    Box,
+    Drawing,
+    Entry,
+    Panel,
+    colour_bar,
+    draw_legend,
+    legend_size,
+    wide_limits,
+)
+from circuitshift.pipeline.reports.figures.pixels import ColourMap, colour_map
 from circuitshift.pipeline.reports.figures.style import (
     CONTROL,
     GRID,
@@ -25,12 +30,7 @@ from circuitshift.pipeline.reports.figures.style import (
     SOFT,
     TREATED,
     WIDTH,
-    canvas,
-    legend_above,
-    legend_columns,
     short_name,
-    styled,
-    to_svg,
 )
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 _MAX_COLUMNS = 500  # pixels of a carpet along time
+_ROW_IN = 0.115  # height of the label of a network, inches
 _LEVELS = 48  # colours of an image; more would only increase the size of the file
 
 
@@ -75,9 +76,9 @@ class Motion:
 
 
 _DVARS_LIMIT = 1.5  # default of fMRIPrep (--dvars-spike-threshold)
+_DASHED, _DOTTED = (4.0, 3.0), (1.0, 2.0)
 
 
-@styled
 def motion(runs: Sequence[Motion], *, threshold_mm: float | None, key: str, alt: str) -> str:
     """Draw displacement and DVARS of up to two runs, with shading of volumes that were not used.
 
@@ -103,48 +104,68 @@ def motion(runs: Sequence[Motion], *, threshold_mm: float | None, key: str, alt:
     if any(run.after is not None for run in runs):
         kinds.append(("DVARS after", [run.after for run in runs], None))
     height = 0.55 + 0.4 + 1.15 * len(kinds)
-    figure = canvas(WIDTH, height, (0.6, 0.12, 0.55, 0.45))
-    axes = figure.subplots(
-        len(kinds),
-        len(runs),
-        sharex="col",
-        sharey="row",
-        squeeze=False,
-        gridspec_kw={"hspace": 0.16, "wspace": 0.06},
-    )
+    drawing = Drawing(WIDTH, height)
+    boxes = _grid_of_boxes(len(kinds), len(runs), (WIDTH - 0.72, height - 1.0))
     for row, (name, values, limit) in enumerate(kinds):
+        top = _top([v for v in values if v is not None], limit)
         for column, (run, line) in enumerate(zip(runs, values, strict=True)):
-            _trace(axes[row, column], run, line, limit)
-        axes[row, 0].set_ylabel(name, fontsize=7.5)
-        axes[row, 0].set_ylim(0, _top([v for v in values if v is not None], limit))
-    for column, run in enumerate(runs):
-        axes[0, column].set_title(short_name(run.title, 42), fontsize=8.5, loc="left", pad=4)
-        axes[-1, column].set_xlabel("volume")
-    legend = [Line2D([], [], color=CONTROL, linewidth=1, label="value")]
+            ends = (0.5, len(run.keep) + 0.5)
+            panel = Panel(drawing, boxes[row][column], ends, (0.0, top))
+            _trace(panel, run, line, limit)
+            ticks = panel.nice_y()
+            panel.ticks_y(ticks, None if column == 0 else [""] * len(ticks))
+            ticks = panel.nice_x()
+            panel.ticks_x(ticks, None if row == len(kinds) - 1 else [""] * len(ticks))
+            if column == 0:
+                panel.label_y(name, offset=30, size=7.5)
+            if row == 0:
+                panel.title(short_name(run.title, 42), size=8.5, pad=4, left=True)
+            if row == len(kinds) - 1:
+                panel.label_x("volume")
+    has_dvars = len(kinds) > 1 and kinds[1][2] is not None
+    draw_legend(drawing, (0.6 * 72, 22.0), _motion_legend(runs, threshold_mm, has_dvars))
+    return drawing.svg(key=key, alt=alt)
+
+
+def _motion_legend(
+    runs: Sequence[Motion], threshold_mm: float | None, has_dvars: bool
+) -> list[Entry]:
+    entries = [Entry("value", CONTROL, 1.0)]
     if threshold_mm is not None:
         label = f"censored above {threshold_mm:g} mm"
-        legend.append(Line2D([], [], color=INK, linestyle=(0, (4, 3)), label=label))
-    if len(kinds) > 1 and kinds[1][2] is not None:
+        entries.append(Entry(label, INK, dash=_DASHED))
+    if has_dvars:
         label = f"DVARS {_DVARS_LIMIT:g}: marked by fMRIPrep, not censored"
-        legend.append(Line2D([], [], color=SOFT, linestyle=(0, (1, 2)), label=label))
+        entries.append(Entry(label, SOFT, dash=_DOTTED))
     if not all(run.keep.all() for run in runs):
-        legend.append(Line2D([], [], color=MISSING, linewidth=6, alpha=0.35, label="not used"))
-    legend_above(axes[0, 0], legend, y=1 + 0.24 / 1.15)
-    return to_svg(figure, key=key, alt=alt)
+        entries.append(Entry("not used", MISSING, 6.0, alpha=0.35))
+    return entries
 
 
-def _trace(ax: Axes, run: Motion, line: Floats | None, limit: float | None) -> None:
+def _grid_of_boxes(n_rows: int, n_columns: int, size: tuple[float, float]) -> list[list[Box]]:
+    """Return the positions of panels in rows and columns, inches."""
+    wide = size[0] / (n_columns + 0.06 * (n_columns - 1))
+    high = size[1] / (n_rows + 0.16 * (n_rows - 1))
+    return [
+        [Box(0.6 + 1.06 * wide * k, 0.55 + 1.16 * high * row, wide, high) for k in range(n_columns)]
+        for row in range(n_rows)
+    ]
+
+
+def _trace(panel: Panel, run: Motion, line: Floats | None, limit: float | None) -> None:
     for start, stop in _stretches(~run.keep):
-        ax.axvspan(start + 0.5, stop + 0.5, color=MISSING, alpha=0.35, linewidth=0)
-    if line is None:
-        ax.text(0.5, 0.5, "not available", transform=ax.transAxes, ha="center", va="center")
-    else:
-        ax.plot(np.arange(1, len(line) + 1), line, color=CONTROL, linewidth=0.9)
+        corners = (panel.x(start + 0.5), panel.bottom, panel.x(stop + 0.5), panel.top)
+        panel.drawing.rectangle(corners, colour=MISSING, alpha=0.35)
     if limit is not None:
-        dvars = limit == _DVARS_LIMIT
-        look = (SOFT, (0, (1, 2))) if dvars else (INK, (0, (4, 3)))
-        ax.axhline(limit, color=look[0], linewidth=0.9, linestyle=look[1])
-    ax.set_xlim(0.5, len(run.keep) + 0.5)
+        is_dvars = limit == _DVARS_LIMIT
+        colour, dash = (SOFT, _DOTTED) if is_dvars else (INK, _DASHED)
+        panel.horizontal(limit, colour=colour, width=0.9, dash=dash)
+    if line is None:
+        panel.centred("not available")
+    else:
+        points = panel.points(np.arange(1, len(line) + 1), line)
+        panel.drawing.line(points, colour=CONTROL, width=0.9)
+    panel.spines()
 
 
 def _top(lines: Sequence[Floats], limit: float | None) -> float:
@@ -161,7 +182,6 @@ def _stretches(mask: Bools) -> list[tuple[int, int]]:
     )
 
 
-@styled
 def retained(
     labels: Sequence[str], counts: Sequence[tuple[int, int, int]], *, key: str, alt: str
 ) -> str:
@@ -181,24 +201,33 @@ def retained(
     str
         SVG.
     """
-    figure = canvas(WIDTH, 0.85 + 0.27 * len(labels), (2.9, 0.2, 0.3, 0.45))
-    ax = figure.add_subplot()
-    rows = np.arange(len(labels))
+    high = 0.1 + 0.27 * len(labels)
+    drawing = Drawing(WIDTH, 0.75 + high)
+    most = max((sum(row) for row in counts), default=0)
+    box = Box(2.9, 0.3, WIDTH - 3.1, high)
+    panel = Panel(drawing, box, (0.0, 1.05 * max(most, 1)), (len(labels) - 0.5, -0.5))
     parts = (
         ("used", CONTROL, 1.0),
         ("censored for motion", MISSING, 1.0),
         ("discarded at start", SOFT, 0.7),
     )
-    left = np.zeros(len(labels))
-    for k, (label, colour, alpha) in enumerate(parts):
-        width = np.array([c[k] for c in counts], float)
-        ax.barh(rows, width, left=left, color=colour, alpha=alpha, height=0.62, label=label)
-        left += width
-    ax.set_yticks(rows, [short_name(label, 42) for label in labels])
-    ax.set(ylim=(len(labels) - 0.5, -0.5), xlabel="volumes")
-    ax.tick_params(axis="y", length=0)
-    legend_above(ax, ax.get_legend_handles_labels()[0])
-    return to_svg(figure, key=key, alt=alt)
+    for row, values in enumerate(counts):
+        left = 0
+        for value, (_, colour, alpha) in zip(values, parts, strict=True):
+            x, y = (
+                (panel.x(left), panel.x(left + value)),
+                (panel.y(row - 0.31), panel.y(row + 0.31)),
+            )
+            if value:
+                drawing.rectangle((x[0], y[0], x[1], y[1]), colour=colour, alpha=alpha)
+            left += value
+    panel.spines()
+    panel.ticks_x(panel.nice_x())
+    panel.ticks_y(range(len(labels)), [short_name(label, 42) for label in labels], length=0)
+    panel.label_x("volumes")
+    entries = [Entry(label, colour, 6.0, alpha=alpha) for label, colour, alpha in parts]
+    draw_legend(drawing, (panel.left, panel.top - 2), entries)
+    return drawing.svg(key=key, alt=alt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,36 +258,29 @@ class NetworkOrder:
         starts = np.searchsorted(rank[order], np.arange(len(names) + 1))
         return cls(order, tuple(name or "no network" for name in names), starts)
 
-    def label(self, ax: Axes, height_in: float) -> None:
-        """Label the networks left of an axis whose y counts regions, without overlapping labels."""
+    def label(self, panel: Panel) -> None:
+        """Label the networks left of a panel whose y counts regions, without overlapping labels."""
         if len(self.names) == 1:
-            ax.set_ylabel(f"{len(self.order)} regions")
+            panel.label_y(f"{len(self.order)} regions", offset=8)
             return
-        total = float(self.starts[-1])
-        max_labels = max(1, int(height_in / 0.115))
+        total, height = float(self.starts[-1]), panel.box.height
+        max_labels = max(1, int(height / _ROW_IN))
         large = sorted(np.argsort(-np.diff(self.starts), kind="stable")[:max_labels].tolist())
         middle = np.array([(self.starts[k] + self.starts[k + 1]) / 2 - 0.5 for k in large])
-        places = _spread(middle, gap=0.115 / height_in * total, top=total - 0.5)
-        width = ax.get_position().width * WIDTH
-        for k, at, place in zip(large, middle, places, strict=True):
-            ax.annotate(
-                short_name(self.names[k], 20),
-                xy=(0, at),
-                xycoords=("axes fraction", "data"),
-                xytext=(-0.12 / width, place),
-                textcoords=("axes fraction", "data"),
-                ha="right",
-                va="center",
-                fontsize=7,
-                annotation_clip=False,
-                arrowprops={
-                    "arrowstyle": "-",
-                    "color": SOFT,
-                    "lw": 0.5,
-                    "shrinkA": 1,
-                    "shrinkB": 0,
-                },
-            )
+        places = _spread(middle, gap=_ROW_IN / height * total, top=total - 0.5)
+        x = panel.left - 0.12 * 72
+        for k, at, place in zip(large, middle.tolist(), places.tolist(), strict=True):
+            y = panel.y(place)
+            panel.drawing.line([(x + 1, y), (panel.left, panel.y(at))], width=0.5)
+            name = short_name(self.names[k], 20)
+            panel.drawing.text((x, y), name, size=7, anchor="end", place="middle")
+
+    def separate(self, panel: Panel, *, colour: str, width: float, both: bool = False) -> None:
+        """Draw lines between networks along y, and along x too for `both`."""
+        for start in self.starts[1:-1].tolist():
+            panel.horizontal(start - 0.5, colour=colour, width=width)
+            if both:
+                panel.vertical(start - 0.5, colour=colour, width=width)
 
 
 def _spread(positions: Floats, *, gap: float, top: float) -> Floats:
@@ -273,12 +295,11 @@ def _spread(positions: Floats, *, gap: float, top: float) -> Floats:
     return out
 
 
-def colours(name: str) -> Colormap:
-    """Return a colour map of matplotlib with few levels, and grey for missing values."""
-    return mpl.colormaps[name].resampled(_LEVELS).with_extremes(bad="#9aa0a6")
+def colours(name: str) -> ColourMap:
+    """Return a colour map with few levels."""
+    return colour_map(name, _LEVELS)
 
 
-@styled
 def carpet(series: Floats, keep: Bools, networks: Sequence[str], *, key: str, alt: str) -> str:
     """Draw regional series as rows of grey, sorted by network.
 
@@ -307,25 +328,19 @@ def carpet(series: Floats, keep: Bools, networks: Sequence[str], *, key: str, al
     image = _standardised(complete)[:, blocks.order]
     image = block_means(image, step).T
     height = min(3.4, max(1.4, n_regions / 90))
-    figure = canvas(WIDTH, height + 0.6, (1.5, 0.95, 0.15, 0.45))
-    ax = figure.add_subplot()
-    extent = (0.5, n_volumes + 0.5, n_regions - 0.5, -0.5)
-    drawn = ax.imshow(
-        image,
-        cmap=colours("gray"),
-        vmin=-2.5,
-        vmax=2.5,
-        aspect="auto",
-        interpolation="none",
-        extent=extent,
-    )
-    for start in blocks.starts[1:-1]:
-        ax.axhline(start - 0.5, color=TREATED, linewidth=0.6)
-    ax.set(yticks=[], xlabel="volume")
-    blocks.label(ax, height)
-    bar = figure.add_axes((1 - 0.8 / WIDTH, 0.45 / (height + 0.6), 0.12 / WIDTH, 0.62))
-    figure.colorbar(drawn, cax=bar).set_label("standard deviations")
-    return to_svg(figure, key=key, alt=alt)
+    drawing = Drawing(WIDTH, height + 0.6)
+    box = Box(1.5, 0.15, WIDTH - 2.45, height)
+    panel = Panel(drawing, box, (0.5, n_volumes + 0.5), (n_regions - 0.5, -0.5))
+    gray = colours("gray")
+    panel.image(gray.levels(image, -2.5, 2.5), gray)
+    blocks.separate(panel, colour=TREATED, width=0.6)
+    panel.spines()
+    panel.ticks_x(panel.nice_x())
+    panel.label_x("volume")
+    blocks.label(panel)
+    bar = Box(WIDTH - 0.8, 0.15 + 0.1 * height, 0.12, 0.8 * height)
+    colour_bar(drawing, bar, gray, (-2.5, 2.5), label="standard deviations")
+    return drawing.svg(key=key, alt=alt)
 
 
 def _all_volumes(series: Floats, keep: Bools) -> Floats:
@@ -365,7 +380,6 @@ def block_means(values: Floats, step: int) -> Floats:
     return _mean_sd(padded.reshape(rows, step, -1), 1)[0][:, 0]
 
 
-@styled
 def matrices(
     panels: Sequence[tuple[str, Floats]], networks: Sequence[str], *, key: str, alt: str
 ) -> str:
@@ -390,30 +404,28 @@ def matrices(
     rows = -(-len(panels) // columns)
     side, left, gap, foot = (1.95 if columns == 3 else 2.4), 1.3, 0.1, 0.5
     height = rows * (side + 0.32) + foot
-    figure = Figure(figsize=(WIDTH, height))
+    drawing = Drawing(WIDTH, height)
     limit = _limit([matrix for _, matrix in panels])
-    scale = ScalarMappable(Normalize(-limit, limit), colours("RdBu_r"))
+    scale, n = colours("RdBu_r"), len(blocks.order)
     for k, (title, matrix) in enumerate(panels):
         row, column = divmod(k, columns)
-        x, y = left + column * (side + gap), height - (row + 1) * (side + 0.32)
-        ax = figure.add_axes((x / WIDTH, y / height, side / WIDTH, side / height))
+        box = Box(left + column * (side + gap), row * (side + 0.32) + 0.32, side, side)
+        panel = Panel(drawing, box, (-0.5, n - 0.5), (n - 0.5, -0.5))
         image = np.array(matrix, float)[np.ix_(blocks.order, blocks.order)]
         np.fill_diagonal(image, np.nan)
-        ax.imshow(image, cmap=scale.cmap, vmin=-limit, vmax=limit, interpolation="none")
-        for start in blocks.starts[1:-1]:
-            ax.axhline(start - 0.5, color=INK, linewidth=0.3)
-            ax.axvline(start - 0.5, color=INK, linewidth=0.3)
-        ax.set(xticks=[], yticks=[])
+        panel.image(scale.levels(image, -limit, limit), scale)
+        blocks.separate(panel, colour=INK, width=0.3, both=True)
+        panel.spines()
         label = short_name(title, 60)
         is_long = len(label) > 26
-        label = label.replace(" minus ", "\nminus ") if is_long else label
-        ax.set_title(label, fontsize=7 if is_long else 9)
+        lines = label.replace(" minus ", "\nminus ").split("\n") if is_long else [label]
+        for number, line in enumerate(reversed(lines)):
+            panel.title(line, size=7 if is_long else 9, pad=5 + 8 * number)
         if column == 0:
-            blocks.label(ax, side)
-    bar = figure.add_axes((left / WIDTH, 0.36 / height, side / WIDTH, 0.08 / height))
-    figure.colorbar(scale, cax=bar, orientation="horizontal")
-    bar.text(1.06, 0.5, "Fisher z", transform=bar.transAxes, va="center", fontsize=8)
-    return to_svg(figure, key=key, alt=alt)
+            blocks.label(panel)
+    bar = Box(left, height - 0.44, side, 0.08)
+    colour_bar(drawing, bar, scale, (-limit, limit), label="Fisher z")
+    return drawing.svg(key=key, alt=alt)
 
 
 def _limit(arrays: Sequence[Floats]) -> float:
@@ -422,7 +434,6 @@ def _limit(arrays: Sequence[Floats]) -> float:
     return max(0.1, float(np.ceil(10 * np.percentile(values, 98)) / 10)) if values.size else 1.0
 
 
-@styled
 def circuit_values(
     circuits: Mapping[str, Mapping[str, float]],
     sessions: Sequence[str],
@@ -451,35 +462,41 @@ def circuit_values(
     """
     names = list(circuits)
     labels = [short_name(f"ses-{s}" if s else "session") for s in sessions]
-    columns, lines = legend_columns([*labels, *["other participants"] * bool(others)], WIDTH - 2.9)
-    head = 0.17 + 0.18 * lines
-    figure = canvas(WIDTH, 0.6 + head + 0.24 * len(names), (2.7, 0.2, head, 0.45))
-    ax = figure.add_subplot()
-    rows = np.arange(len(names))
+    columns, lines = legend_size([*labels, *["other participants"] * bool(others)], WIDTH - 2.9)
+    head, high = 0.17 + 0.18 * lines, 0.15 + 0.24 * len(names)
+    drawing = Drawing(WIDTH, 0.45 + head + high)
     values = np.array([[circuits[n].get(s, np.nan) for s in sessions] for n in names], float)
     values = values.reshape(len(names), len(sessions))
-    ax.axvline(0, color=SOFT, linewidth=0.8)
+    ranges = {name: others[name] for name in names if name in others} if others else {}
+    ends = wide_limits([0.0, *values.ravel().tolist(), *np.ravel(list(ranges.values())).tolist()])
+    box = Box(2.7, head, WIDTH - 2.9, high)
+    panel = Panel(drawing, box, ends, (len(names) - 0.5, -0.5))
+    ticks = panel.nice_x()
+    panel.grid_x(ticks)
     for row, name in enumerate(names):
-        if others and name in others:
-            low, high = others[name]
-            label = "other participants" * (
-                row == names.index(next(n for n in names if n in others))
-            )
-            ax.barh(
-                row, high - low, left=low, height=0.66, color=SOFT, alpha=0.3, zorder=0, label=label
-            )
-    available = np.isfinite(values)
-    for row in rows[available.sum(axis=1) > 1]:
-        present = values[row][available[row]]
-        ax.plot([present.min(), present.max()], [row, row], color=GRID, linewidth=3, zorder=1)
-    looks = ((CONTROL, "o"), (TREATED, "D"), (REFERENCE, "s"), (MISSING, "^"), (SOFT, "v"))
+        if name in ranges:
+            x, y = tuple(map(panel.x, ranges[name])), (panel.y(row - 0.33), panel.y(row + 0.33))
+            drawing.rectangle((x[0], y[0], x[1], y[1]), colour=SOFT, alpha=0.3)
+        present = values[row][np.isfinite(values[row])]
+        if present.size > 1:
+            ends = (float(present.min()), float(present.max()))
+            drawing.line(panel.points(ends, [row, row]), colour=GRID, width=3)
+    panel.vertical(0, colour=SOFT)
+    entries = []
     for k, label in enumerate(labels):
-        colour, marker = looks[k % len(looks)]
-        ax.plot(values[:, k], rows, marker, color=colour, markersize=5, label=label, zorder=2)
-    ax.set_yticks(rows, [short_name(name) for name in names])
-    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="mean Fisher z over the circuit's edges")
-    ax.tick_params(axis="y", length=0)
-    ax.grid(visible=True, axis="x")
-    handles = [h for h in ax.get_legend_handles_labels()[0] if h.get_label()]
-    legend_above(ax, handles, columns=columns)
-    return to_svg(figure, key=key, alt=alt)
+        colour, marker = _LOOKS[k % len(_LOOKS)]
+        points = panel.points(values[:, k], np.arange(len(names)))
+        drawing.marks(points, marker, colour=colour, size=5)
+        entries.append(Entry(label, colour, marker=marker))
+    if ranges:
+        entries.append(Entry("other participants", SOFT, 6.0, alpha=0.3))
+    panel.spines()
+    panel.ticks_x(ticks)
+    panel.ticks_y(range(len(names)), [short_name(name) for name in names], length=0)
+    panel.label_x("mean Fisher z over the circuit's edges")
+    draw_legend(drawing, (panel.left, panel.top - 2), entries, columns=columns)
+    return drawing.svg(key=key, alt=alt)
+
+
+#: Colours and markers of sessions, in order.
+_LOOKS = ((CONTROL, "o"), (TREATED, "D"), (REFERENCE, "s"), (MISSING, "^"), (SOFT, "v"))

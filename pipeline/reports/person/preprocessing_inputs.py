@@ -12,7 +12,6 @@ from circuitshift.atlases.atomic_files import complete_files
 from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.io import images, tables
 from circuitshift.pipeline.io.images import Image, to_ras
-from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.preproc.output_names import (
     anat_path,
     anatomy_record,
@@ -20,8 +19,6 @@ from circuitshift.pipeline.preproc.output_names import (
     structure_record,
 )
 from circuitshift.pipeline.preproc.structure.table import WHOLE
-from circuitshift.pipeline.preproc.structure.volumes import is_deep_grey
-from circuitshift.pipeline.preproc.template import load_template
 
 __all__ = [
     "Overlay",
@@ -204,6 +201,8 @@ def _anatomy(participant: str, root: Path) -> Overlay:
 
 
 def _normalised(participant: str, template: str, root: Path) -> Overlay:
+    from circuitshift.pipeline.preproc.template import load_template  # noqa: PLC0415 - scipy
+
     t1w = images.read(
         root / anat_path(participant, "T1w", ("space", template), ("desc", "preproc"))
     )
@@ -242,6 +241,8 @@ def _run(
 
 def _registered(content: Mapping[str, Any], anatomy: Overlay, root: Path) -> Overlay:
     """Resample the reference of a run to the grid of the T1-weighted image, as registered."""
+    from circuitshift.pipeline.preproc import transforms  # noqa: PLC0415 - scipy
+
     reference = images.read(root / content["registered"])
     (to_reference,) = transforms.read_affines(root / content["registration"])
     grid = anatomy.image
@@ -285,6 +286,8 @@ def view_structure(
         for row in tables.read_table(preproc_dir / table).rows()
         if row["volume"] != tables.NOT_AVAILABLE
     ]
+    from circuitshift.pipeline.preproc.structure.volumes import is_deep_grey  # noqa: PLC0415 - scipy
+
     files = [preproc_dir / name for name in content["files"]]
     sessions = []
     for session, quality in content["sessions"].items():

@@ -103,6 +103,18 @@ def test_the_checksum_depends_on_the_content_only(tmp_path):
     assert tables.checksum(tmp_path / "a") == other
 
 
+def test_a_matrix_with_missing_regions_is_formatted_as_single_cells_are(tmp_path):
+    values = np.random.default_rng(0).normal(size=(40, 40)) * 10.0 ** np.arange(-20, 20)
+    values[7] = values[:, 7] = np.nan
+    values[3, 4:7] = np.inf, -np.inf, -np.nan
+    names = [f"finance{k}" for k in range(40)]  # contains the letters of nan and inf
+    tables.write_matrix(tmp_path / "m.tsv", names, values)
+    head, *lines = (tmp_path / "m.tsv").read_text().splitlines()
+    assert head.split("\t") == ["Node", *names]
+    for name, line, row in zip(names, lines, values, strict=True):
+        assert line.split("\t") == [name, *map(tables._format_cell, row)]
+
+
 def test_values_that_are_not_finite_are_written_as_missing(tmp_path):
     values = np.array([[1.0, np.nan, np.inf], [0.5, -np.inf, 2.0]])
     tables.write_series(tmp_path / "s.tsv", "abc", values)

@@ -1,11 +1,13 @@
 """Voxel statistics, seed maps and carpet rows that are collected during the pass over a run."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline.io import images
-from circuitshift.pipeline.io.nifti import read_header
+from circuitshift.pipeline.io.nifti import Header, read_header
 from circuitshift.pipeline.measure import denoise, extract
 from circuitshift.pipeline.measure import voxelwise as voxels
 
@@ -62,7 +64,38 @@ def test_collected_statistics_equal_those_of_the_complete_array(run):
 def test_long_runs_have_wider_blocks(run, monkeypatch):
     folder, _, mask = run
     monkeypatch.setattr(voxels, "_MAX_VALUES", 80 * 12)
-    assert collected(folder, mask).index.size <= 24
+    assert collected(folder, mask).index.size <= 12
+
+
+def header_of(grid, zoom_mm, n_volumes):
+    affine = np.diag([zoom_mm, zoom_mm, zoom_mm, 1.0])
+    return Header(Path("b.nii"), (*grid, n_volumes), np.dtype("i2"), 1.0, 0.0, affine, 2.0, 352)
+
+
+@pytest.mark.parametrize(("zoom_mm", "radius", "n_volumes"), [(3, 25, 240), (2, 37, 900)])
+def test_the_series_of_blocks_do_not_exceed_their_limit(zoom_mm, radius, n_volumes):
+    ijk = np.indices((2 * radius + 1,) * 3) - radius
+    mask = (ijk**2).sum(axis=0) <= radius**2
+    header = header_of(mask.shape, zoom_mm, n_volumes)
+    steps = voxels._steps(header, mask)
+    n_blocks = voxels.VoxelPass(header, mask)._index.size
+    assert n_blocks * n_volumes <= voxels._MAX_VALUES
+    assert n_blocks == voxels._n_blocks(mask, steps)
+    assert max(steps) == min(steps) <= 6  # blocks of at most 12 mm
+
+
+@pytest.mark.parametrize(
+    ("zoom_mm", "expected"), [(2.0, 2), (2.5, 2), (3.0, 1), (4.0, 1), (6.0, 1)]
+)
+def test_blocks_of_short_runs_are_about_4_mm_wide(zoom_mm, expected):
+    mask = np.ones((20, 20, 20), bool)
+    assert voxels._steps(header_of(mask.shape, zoom_mm, 200), mask) == (expected,) * 3
+
+
+def test_a_run_with_more_volumes_than_the_limit_has_one_block(monkeypatch):
+    mask = np.ones((4, 4, 4), bool)
+    monkeypatch.setattr(voxels, "_MAX_VALUES", 90)
+    assert voxels._n_blocks(mask, voxels._steps(header_of(mask.shape, 2.0, 100), mask)) == 1
 
 
 def test_seed_maps_are_correlations_of_denoised_series(run, monkeypatch):

@@ -17,7 +17,7 @@ import pytest
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.records import AnalysisSettings
-from circuitshift.pipeline.study import secondary_tables
+from circuitshift.pipeline.study import group_level, secondary_tables
 from circuitshift.pipeline.study.group_level import DataSet
 from circuitshift.pipeline.validation.simulate.data_set import (
     PlantedTruth,
@@ -679,7 +679,7 @@ def test_options_that_plugins_do_not_support_are_refused(
 
 def test_settings_that_differ_from_the_participant_level_are_refused(monkeypatch):
     measured = AnalysisSettings(min_minutes=2.0)
-    monkeypatch.setattr(bids_app, "recorded_settings", lambda _: measured)
+    monkeypatch.setattr(group_level, "recorded_settings", lambda _: measured)
 
     def request(**given):
         settings = replace(AnalysisSettings(), **given)

@@ -9,6 +9,7 @@ from circuitshift.pipeline.bids.raw_records import RawBold, RawParticipant
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.io.digests import Digests
 from circuitshift.pipeline.measure.outputs import runs_table
+from circuitshift.pipeline.preproc import person as preproc
 from circuitshift.pipeline.preproc.output_names import bold_record
 from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.study.members import DataSet
@@ -51,7 +52,7 @@ def participant(tmp_path):
 
 @pytest.mark.parametrize("is_valid", [True, False])
 def test_outdated_preprocessing_is_missing(participant, monkeypatch, is_valid):
-    monkeypatch.setattr(status, "is_preprocessed", lambda *_: is_valid)
+    monkeypatch.setattr(preproc, "is_preprocessed", lambda *_: is_valid)
     (state,) = states([participant], AnalysisSettings(), preproc_only=True)
     assert state.word == ("done" if is_valid else "missing")
     assert is_unchanged(participant, AnalysisSettings(), preproc_only=True) is is_valid
@@ -59,7 +60,7 @@ def test_outdated_preprocessing_is_missing(participant, monkeypatch, is_valid):
 
 def test_a_participant_is_unchanged_with_valid_results_and_report(participant, monkeypatch):
     valid = dict.fromkeys(("is_preprocessed", "is_measured", "is_reported"), True)
-    monkeypatch.setattr(status, "is_preprocessed", lambda *_: valid["is_preprocessed"])
+    monkeypatch.setattr(preproc, "is_preprocessed", lambda *_: valid["is_preprocessed"])
     monkeypatch.setattr(status.measure, "is_measured", lambda *_, **__: valid["is_measured"])
     monkeypatch.setattr(status, "is_reported", lambda *_: valid["is_reported"])
     assert is_unchanged(participant, AnalysisSettings())

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -176,31 +174,3 @@ def test_without_graphviz_the_graph_is_written_as_text(tmp_path, monkeypatch):
     assert "->" in text
     assert "Graphviz (dot) is not installed" in notes[0]
     assert notes[1] == f"graph: {tmp_path / 'participant_wf.dot'}"
-
-
-INTERRUPTED = """
-import os, signal
-from circuitshift.workflows.engine.run import _stopping_at_once
-
-def notify(text):
-    {body}
-
-with _stopping_at_once(notify):
-    os.kill(os.getpid(), signal.{signal})
-print("not reached")
-"""
-
-
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize(
-    "body", ["print(text, flush=True)", "raise RuntimeError('reentrant call')"]
-)
-def test_an_interruption_is_reported_even_while_a_line_is_printed(number, body):
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED.format(body=body, signal=number)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 130
-    assert done.stdout == "interrupted; run the same command again to continue\n"

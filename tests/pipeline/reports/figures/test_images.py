@@ -1,5 +1,7 @@
 """Figures of images: orientation, position of slices, background, and matched carpets."""
 
+import re
+
 import numpy as np
 
 from circuitshift.pipeline.io.images import Image
@@ -49,6 +51,19 @@ def test_weak_values_show_the_background_in_grey():
     assert (tile[..., 2] > tile[..., 0]).all()  # blue, since values are negative
 
 
+def test_maps_are_interpolated_as_images_are():
+    rng = np.random.default_rng(5)
+    affine = AFFINE.copy()
+    affine[0, 1] = 0.4  # oblique
+    image = Image(rng.normal(size=SHAPE), affine)
+    points = rng.uniform(-60, 60, (5000, 3))  # also beyond the image
+    inside = image.at(points, order=0) != 0
+    assert 100 < inside.sum() < 4000
+    nearest = figures_images._nearest(image, points)
+    np.testing.assert_allclose(nearest, image.at(points, order=0), atol=1e-6)
+    np.testing.assert_allclose(figures_images._linear(image, points), image.at(points), atol=1e-5)
+
+
 def test_rows_of_carpets_are_matched_within_each_network():
     values = np.arange(12.0).reshape(2, 6)
     carpet = Carpet(values, ("a", "a", "a", "b", "b", "c"))
@@ -63,6 +78,23 @@ def test_slices_cover_the_first_outline_with_a_margin():
     low, high = figures_images._slice_box(Image(mask, AFFINE))
     np.testing.assert_allclose(low, AFFINE[:3, 3] + 3 * np.array([5, 6, 2]) - 12)
     np.testing.assert_allclose(high, AFFINE[:3, 3] + 3 * np.array([8, 10, 6]) + 12)
+
+
+def test_slices_show_each_outline_and_their_positions():
+    mask = np.zeros(SHAPE)
+    mask[5:15, 6:20, 2:9] = 1.0
+    image, inner = Image(100 * mask + 1, AFFINE), np.roll(mask, 2, axis=0)
+    outlines = [("mask of the anatomy", Image(mask, AFFINE)), ("reference", Image(inner, AFFINE))]
+    svg = figures.outlined_slices(image, outlines, key="k", alt="Slices with two outlines.")
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert {"mask of the anatomy", "reference", "left is left"} <= set(texts)
+    assert svg.count("<image") == 3 * figures_images._PER_ROW
+    positions = [text for text in texts if re.fullmatch(r"[xyz] = -?\d+", text)]
+    assert len(positions) == 3 * figures_images._PER_ROW
+    first = svg.count('stroke="var(--treated)" stroke-width="1"')
+    second = svg.count('stroke="var(--control)" stroke-width="0.6"')
+    assert first > 10  # slices through the mask
+    assert second > 10
 
 
 def test_grey_levels_do_not_depend_on_one_bright_voxel():

@@ -14,5 +14,6 @@ def test_drawing_does_not_change_the_settings_of_matplotlib():
     import matplotlib as mpl
 
     before = dict(mpl.rcParams)
-    figures.circuit_values({"dmn": {"a": 0.1}}, ["a"], key="k", alt="Values of one circuit.")
+    row = figures.ForestRow("dmn", 0.2, 0.1, 0.3, 0.1, "0.20 [0.10, 0.30]")
+    figures.circuit_forest([row], key="k", alt="One circuit with its interval.")
     assert dict(mpl.rcParams) == before
