@@ -217,8 +217,10 @@ def pool_studies(studies: Sequence[FinishedStudy]) -> tuple[PooledTerm, ...]:
     change the same networks in all studies, so that averaging over studies does not reduce it. It
     enters the comparison with networks in full (`Networks`).
     """
-    names = dict.fromkeys((*_ORDER, *(t for s in studies for t in s.family("global"))))
-    terms = [_global_term(name, studies) for name in names if _occurs(name, studies)]
+    with_w = any(has_amplitude(study) for study in studies)
+    having = [name for study in studies for name in _own_names(study, with_w=with_w)]
+    names = [name for name in dict.fromkeys((*_ORDER, *having)) if name in having]
+    terms = [_global_term(name, studies, with_w=with_w) for name in names]
     circuits = dict.fromkeys(
         name for family in ("specific", "secondary") for s in studies for name in s.family(family)
     )
@@ -227,33 +229,34 @@ def pool_studies(studies: Sequence[FinishedStudy]) -> tuple[PooledTerm, ...]:
     return tuple(_corrected([*terms, *found]))
 
 
-def _occurs(term: str, studies: Sequence[FinishedStudy]) -> bool:
-    """Return whether a study reports a global term, possibly under the name of a law."""
-    return any(
-        {term, _TOTALS.get(term, term) if not has_amplitude(study) else term}
-        & set(study.family("global"))
-        for study in studies
-    )
+def _own_names(study: FinishedStudy, *, with_w: bool) -> dict[str, str]:
+    """Return the name of each global term in the study, by the name under which it is pooled.
 
-
-def _global_row(term: str, study: FinishedStudy) -> StudyEstimate | str:
-    """Return the estimate of a global term, or the reason why there is none.
-
-    The shift of a model without w is the average change, and its gain the proportional change.
+    The shift of a model without w is the average change, and its gain the proportional change. They
+    keep their names if no study of the meta-analysis has w in its model.
     """
+    names = {name: name for name in study.family("global")}
+    if with_w and not has_amplitude(study):
+        names |= {total: law for total, law in _TOTALS.items() if law in names}
+        for law in _LAWS:
+            names.pop(law, None)
+    return names
+
+
+def _global_row(term: str, study: FinishedStudy, *, with_w: bool) -> StudyEstimate | str:
+    """Return the estimate of a global term, or the reason why there is none."""
     rows = study.family("global")
     if not rows:
         return "no global terms, because the global signal was regressed out"
-    if not has_amplitude(study):
-        if term in _LAWS:
-            return (
-                "the model of this study has no term for the amplitude of the global signal, so "
-                f"that its {term} is pooled as {_total_of(term)}"
-            )
-        term = _TOTALS.get(term, term)
-    row = rows.get(term)
-    if row is None:
+    name = _own_names(study, with_w=with_w).get(term)
+    if name is None and term in rows:
+        return (
+            "the model of this study has no term for the amplitude of the global signal, so that "
+            f"its {term} is pooled as {_total_of(term)}"
+        )
+    if name is None:
         return "not a term of the global model of this study"
+    row = rows[name]
     return row if row.is_tested else f"not tested: {row.note or 'no estimate'}"
 
 
@@ -261,8 +264,8 @@ def _total_of(law: str) -> str:
     return next(total for total, own in _TOTALS.items() if own == law).replace("_", " ")
 
 
-def _global_term(term: str, studies: Sequence[FinishedStudy]) -> PooledTerm:
-    rows = [_global_row(term, study) for study in studies]
+def _global_term(term: str, studies: Sequence[FinishedStudy], *, with_w: bool) -> PooledTerm:
+    rows = [_global_row(term, study, with_w=with_w) for study in studies]
     bounds = {row.bound for row in rows if not isinstance(row, str)}
     bound = bounds.pop() if len(bounds) == 1 else math.nan
     contributions = []

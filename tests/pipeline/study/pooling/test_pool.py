@@ -141,6 +141,13 @@ def test_the_shift_of_a_model_without_the_amplitude_is_an_average_change(finishe
     assert list(terms)[:2] == ["average_change", "shift"]
 
 
+def test_shifts_keep_their_name_if_no_model_has_the_amplitude(finished_study):
+    without = [("global", "shift", 0.05, 0.01), ("global", "gain", 0.1, 0.1, {"unit": "share"})]
+    terms = pooled([finished_study(name, without) for name in "ab"])
+    assert list(terms) == ["shift", "gain"]
+    assert terms["shift"].effect.k == 2
+
+
 def test_p_values_are_corrected_within_families(three):
     terms = pooled(three)
     own = [term for term in terms.values() if term.family == "global"]
