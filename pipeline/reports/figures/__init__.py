@@ -27,6 +27,12 @@ from circuitshift.pipeline.reports.figures.overview import (
     specification_curve,
     two_ways,
 )
+from circuitshift.pipeline.reports.figures.pooled import (
+    PooledRow,
+    StudyRow,
+    pooled_overview,
+    study_forest,
+)
 from circuitshift.pipeline.reports.figures.timeseries import (
     Motion,
     carpet,
@@ -40,9 +46,11 @@ __all__ = [
     "FlowArm",
     "ForestRow",
     "Motion",
+    "PooledRow",
     "Scale",
     "Spaghetti",
     "Specified",
+    "StudyRow",
     "brain_maps",
     "carpet",
     "carpets",
@@ -61,10 +69,12 @@ __all__ = [
     "one_scale",
     "outline_mm",
     "outlined_slices",
+    "pooled_overview",
     "quality_by_arm",
     "retained",
     "spaghetti",
     "specification_curve",
+    "study_forest",
     "symptom_by_change",
     "two_ways",
 ]
