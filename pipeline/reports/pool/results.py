@@ -91,12 +91,14 @@ def answer(terms: Sequence[PooledTerm]) -> list[str]:
     Returns
     -------
     list of str
-        One sentence for each significant effect, and one for the others.
+        The significant terms, the numbers of each of them, and sentences about the others.
     """
     decisive = [term for term in terms if term.family != "secondary"]
     pooled = [term for term in decisive if term.effect is not None]
     hits = [term for term in pooled if is_significant(term)]
     out = [_effect_sentence(term, term.effect) for term in hits if term.effect]
+    if hits:
+        out.insert(0, f"Changed on average over studies: {_names([term.title for term in hits])}.")
     rest = [term for term in pooled if term not in hits]
     excluded = [term.title for term in rest if is_ruled_out(term)]
     unknown = [term.title for term in rest if not is_ruled_out(term)]
@@ -243,7 +245,8 @@ def circuits_section(analysis: PooledAnalysis) -> Iterator[Block | None]:
             else:
                 yield Details("Secondary circuits", figures)
             yield Details(
-                f"Numbers of {family} circuits", (results_table(terms, f"{family} circuits"),)
+                f"Numbers of {family} circuits",
+                (results_table(terms, f"{family.capitalize()} circuits"),),
             )
 
 

@@ -277,8 +277,12 @@ def _global_term(term: str, studies: Sequence[FinishedStudy], *, with_w: bool) -
             contributions.append(_contribution(study.name, row, math.nan, standard))
     unit = next((row.unit for row in rows if not isinstance(row, str)), "")
     return _pooled(
-        PooledTerm(term, term.replace("_", " "), "global", unit, tuple(contributions), bound=bound)
+        PooledTerm(term, _global_title(term), "global", unit, tuple(contributions), bound=bound)
     )
+
+
+def _global_title(term: str) -> str:
+    return {"global_signal": "global-signal amplitude"}.get(term, term.replace("_", " "))
 
 
 def _circuit_rows(name: str, study: FinishedStudy) -> tuple[StudyEstimate, float] | str:

@@ -13,7 +13,8 @@ def term(analysis, name):
 
 
 def test_a_significant_circuit_is_described_with_interval_prediction_and_networks(analysis):
-    first, *rest = results.answer(analysis.terms)
+    headline, first, *rest = results.answer(analysis.terms)
+    assert headline == "Changed on average over studies: Default mode."
     dmn = term(analysis, "dmn")
     assert first.startswith("Default mode: residual change \N{MINUS SIGN}0.210 Fisher z over 3 ")
     assert "95 % prediction interval" in first
