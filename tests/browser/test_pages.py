@@ -317,8 +317,11 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def pages(study):
-    """Reports of the study and of participants with two visits, one visit and a damaged image."""
+def pages(study, pooled_page):
+    """Reports of the study and of participants with two visits, one visit and a damaged image.
+
+    And the page of a meta-analysis.
+    """
     root, damaged = study
     out = root / "out"
     visits = {
@@ -328,12 +331,12 @@ def pages(study):
     }
     two, one = (next(name for name, n in visits.items() if n == k) for k in (2, 1))
     participants = {"two visits": two, "one visit": one, "damaged image": damaged}
-    return {"study": out / "group/report.html"} | {
+    return {"study": out / "group/report.html", "pool": pooled_page} | {
         name: out / f"{person}.html" for name, person in participants.items()
     }
 
 
-NAMES = ("study", "two visits", "one visit", "damaged image")
+NAMES = ("study", "pool", "two visits", "one visit", "damaged image")
 
 
 def opened(browser, path, **options):

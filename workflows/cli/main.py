@@ -21,7 +21,7 @@ __all__ = ["main"]
 
 _MIN_MEMORY = 2**30  # address space, bytes; loading the libraries alone takes about 700 MB
 
-_TOOLS = ("init", "demo", "simulate", "calibrate", "power", "slurm", "fetch", "validate")
+_TOOLS = ("init", "demo", "simulate", "calibrate", "power", "slurm", "fetch", "validate", "pool")
 
 
 def _run(

@@ -37,6 +37,7 @@ tools (each has --help):
   circuitshift calibrate        estimate error rates and power on simulated studies
   circuitshift slurm BIDS_DIR OUTPUT_DIR    run both levels as Slurm jobs (--submit, --status)
   circuitshift fetch DS DIR     download the files that an analysis needs from OpenNeuro
+  circuitshift pool OUT OUT ... combine finished analyses of several data sets or sites
   circuitshift validate RECIPE  download a published data set, analyse it, compare the results
 
 exit status: 0 success; 1 the command could not be run; 2 invalid arguments;

@@ -24,6 +24,7 @@ from circuitshift.workflows.cli.tool_requests import (
     DemoRequest,
     FetchRequest,
     InitRequest,
+    PoolRequest,
     PowerRequest,
     SimulateRequest,
     ValidateRequest,
@@ -132,6 +133,7 @@ AnyRequest = (
     | FetchRequest
     | InitRequest
     | ValidateRequest
+    | PoolRequest
 )
 _Simple = TypeVar("_Simple", SimulateRequest, CalibrateRequest, ValidateRequest)
 
@@ -481,4 +483,5 @@ _TOOLS: dict[str, Callable[[argparse.Namespace], AnyRequest]] = {
     "power": _power_request,
     "fetch": _fetch_request,
     "validate": lambda options: _simple(ValidateRequest, options),
+    "pool": lambda options: PoolRequest(tuple(options.studies), options.output_dir),
 }

@@ -167,6 +167,7 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
         "slurm": _slurm_parser(),
         "fetch": _fetch_parser(),
         "validate": _validate_parser(),
+        "pool": _pool_parser(),
     }
 
 
@@ -333,6 +334,44 @@ def _init_parser() -> argparse.ArgumentParser:
     add_selection(init)
     init.set_defaults(atlas=None)
     return init
+
+
+def _pool_parser() -> argparse.ArgumentParser:
+    pool = KebabParser(
+        prog="circuitshift pool",
+        allow_abbrev=False,
+        description=(
+            "Combine the results of finished analyses of several data sets or sites by "
+            "random-effects meta-analysis: global terms and circuits, in their unit and in units "
+            "of the smallest effect of interest. Analyses that cannot be pooled are refused with "
+            "the reasons."
+        ),
+    )
+    pool.add_argument(
+        "studies",
+        nargs="+",
+        type=_named_folder,
+        metavar="[NAME=]OUTPUT_DIR",
+        help="output folder of a finished group level; NAME is the name of the study in tables "
+        "and figures, by default that of the folder",
+    )
+    pool.add_argument(
+        "--output-dir",
+        "-o",
+        type=Path,
+        default=Path("pool"),
+        metavar="DIR",
+        help="folder for the page and the tables; default: pool",
+    )
+    return pool
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    """Split NAME=FOLDER; a folder whose own path contains "=" is not split."""
+    name, sign, folder = text.partition("=")
+    if sign and "/" not in name and not Path(text).exists():
+        return name, Path(folder)
+    return "", Path(text)
 
 
 def _named_url(text: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ __all__ = [
     "DemoRequest",
     "FetchRequest",
     "InitRequest",
+    "PoolRequest",
     "PowerRequest",
     "SimulateRequest",
     "ValidateRequest",
@@ -208,3 +209,19 @@ class ValidateRequest:
     work_dir: Path | None
     replica: bool
     nprocs: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolRequest:
+    """Describe a meta-analysis of finished analyses.
+
+    Parameters
+    ----------
+    studies : tuple of (str, Path)
+        Name, which may be empty, and output folder of each study.
+    output_dir : Path
+        Folder for the page and the tables.
+    """
+
+    studies: tuple[tuple[str, Path], ...]
+    output_dir: Path

@@ -1,4 +1,4 @@
-"""Tools for simulation and planning: demo, simulate, calibrate and power."""
+"""Tools for simulation, planning and meta-analysis: demo, simulate, calibrate, power, pool."""
 
 import os
 import sys
@@ -22,18 +22,19 @@ from circuitshift.workflows.cli.tool_requests import (
     CalibrateRequest,
     DemoRequest,
     InitRequest,
+    PoolRequest,
     PowerRequest,
     SimulateRequest,
 )
 from circuitshift.workflows.engine.locks import staged
 from circuitshift.workflows.plan import count_participants, make_plan
 
-__all__ = ["calibrate", "demo", "init", "power", "run_tool", "simulate"]
+__all__ = ["calibrate", "demo", "init", "pool", "power", "run_tool", "simulate"]
 
 _GROUP_SIZES = ("n_treated", "n_control", "n_reference")
 
 
-_Tool = InitRequest | SimulateRequest | DemoRequest | CalibrateRequest | PowerRequest
+_Tool = InitRequest | SimulateRequest | DemoRequest | CalibrateRequest | PowerRequest | PoolRequest
 
 
 def run_tool(request: _Tool) -> int:
@@ -41,7 +42,7 @@ def run_tool(request: _Tool) -> int:
 
     Parameters
     ----------
-    request : InitRequest, SimulateRequest, DemoRequest, CalibrateRequest or PowerRequest
+    request : InitRequest or another request of a tool
         Request made from the command line.
 
     Returns
@@ -60,6 +61,8 @@ def run_tool(request: _Tool) -> int:
             return calibrate(request)
         case PowerRequest():
             return power(request)
+        case PoolRequest():
+            return pool(request)
 
 
 def init(request: InitRequest) -> int:
@@ -358,4 +361,38 @@ def power(request: PowerRequest) -> int:
     table, figure = write_power(request.output_dir, request.question, rows)
     notify(table.read_text(encoding="utf-8").expandtabs(16))  # tabs would be escaped
     notify(f"{table}\n{figure}")
+    return EXIT_OK
+
+
+def pool(request: PoolRequest) -> int:
+    """Write the meta-analysis of finished analyses, and print its result.
+
+    Parameters
+    ----------
+    request : PoolRequest
+        Folders of the analyses, and the folder to write to.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Raises
+    ------
+    InputProblemsError
+        If the analyses cannot be read, or cannot be pooled. Nothing is written in this case.
+    """
+    from circuitshift.pipeline.reports.pool.page import write_pool_report  # noqa: PLC0415
+    from circuitshift.pipeline.reports.pool.results import answer  # noqa: PLC0415
+    from circuitshift.pipeline.study.pooling.pool import pool_folders  # noqa: PLC0415
+    from circuitshift.pipeline.study.pooling.pool_tables import write_pool  # noqa: PLC0415
+
+    analysis = pool_folders(request.studies)
+    page = request.output_dir / "pool.html"
+    content = write_pool(request.output_dir, analysis)
+    write_pool_report(page, analysis)
+    for warning in analysis.comparison.warnings:
+        notify(f"warning: {warning}")
+    notify("\n".join(answer(analysis.terms)))
+    notify(f"{content}\n{page}")
     return EXIT_OK

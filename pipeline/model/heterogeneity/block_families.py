@@ -23,10 +23,10 @@ from circuitshift.pipeline.model.heterogeneity.summary import OMNIBUS_SHARE, Het
 from circuitshift.pipeline.model.heterogeneity.variance import (
     BlockErrors,
     moment_tau,
-    reml_tau,
     tau_interval,
 )
 from circuitshift.pipeline.model.verdict import Estimate
+from circuitshift.pipeline.stats.pooling.reml import reml_tau
 
 __all__ = ["BLOCKS", "WITHIN", "block_families", "heterogeneity_of", "rival_families"]
 

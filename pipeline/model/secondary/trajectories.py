@@ -17,6 +17,7 @@ from circuitshift.pipeline.model.secondary.record import (
 )
 from circuitshift.pipeline.model.verdict import Estimate
 from circuitshift.pipeline.stats.mixed_model import MixedResult, fit_mixed
+from circuitshift.pipeline.stats.pooling.holm import holm
 
 __all__ = ["TRAJECTORIES", "trajectories", "trajectory_tests"]
 
@@ -159,13 +160,7 @@ def _estimate(
 
 def _holm(family: str, rows: Sequence[Estimate]) -> list[Estimate]:
     """Correct the p values of the rows of a family (Holm 1979)."""
-    p = np.array([row.p for row in rows])
-    count = int(np.isfinite(p).sum())
-    corrected = np.full(len(p), np.nan)
-    top = 0.0
-    for rank, k in enumerate(np.argsort(p)[:count].tolist()):  # NaN are sorted last
-        top = max(top, min(1.0, float(p[k]) * (count - rank)))
-        corrected[k] = top
+    corrected = holm(np.array([row.p for row in rows]))
     return [
         replace(row, family=family, p_corrected=float(value))
         for row, value in zip(rows, corrected, strict=True)

@@ -43,14 +43,22 @@ if TYPE_CHECKING:
         specification_curve,
         two_ways,
     )
+    from circuitshift.pipeline.reports.figures.pooled import (
+        PooledRow,
+        StudyRow,
+        pooled_overview,
+        study_forest,
+    )
 
 __all__ = [
     "FlowArm",
     "ForestRow",
     "Motion",
+    "PooledRow",
     "Scale",
     "Spaghetti",
     "Specified",
+    "StudyRow",
     "brain_maps",
     "carpet",
     "carpets",
@@ -69,10 +77,12 @@ __all__ = [
     "one_scale",
     "outline_mm",
     "outlined_slices",
+    "pooled_overview",
     "quality_by_arm",
     "retained",
     "spaghetti",
     "specification_curve",
+    "study_forest",
     "symptom_by_change",
     "two_ways",
 ]
@@ -87,7 +97,8 @@ def __getattr__(name: str) -> object:
         edges,
         effects,
         overview,
+        pooled,
     )
 
-    modules = (brain, edges, effects, overview)
+    modules = (brain, edges, effects, overview, pooled)
     return next(getattr(module, name) for module in modules if name in module.__all__)

@@ -16,8 +16,10 @@ from circuitshift.pipeline.reports.person.content import (
     SessionEdges,
 )
 from circuitshift.pipeline.reports.person.page import write_participant_report
+from circuitshift.pipeline.reports.pool.page import write_pool_report
 from circuitshift.pipeline.reports.study.content import StudyReport
 from circuitshift.pipeline.reports.study.page import write_study_report
+from circuitshift.pipeline.study.pooling.pool import PooledAnalysis
 
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 NAN = float("nan")
@@ -334,6 +336,8 @@ def write(tmp_path):
         path = tmp_path / name
         if isinstance(report, ParticipantReport):
             write_participant_report(path, report)
+        elif isinstance(report, PooledAnalysis):
+            write_pool_report(path, report)
         else:
             write_study_report(path, report)
         page = Page(path.read_text(encoding="utf-8"))

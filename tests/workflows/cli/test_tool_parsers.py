@@ -41,6 +41,19 @@ def test_derivatives_have_a_name_and_an_optional_url():
     assert options.derivatives == ("fmriprep", "https://x/y?a=b")
 
 
+def test_studies_of_a_meta_analysis_may_have_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b").mkdir()
+    options = parse("pool", "x/out", "site 2=y/out", "a=b", "x/p=1/out")
+    assert options.studies == [
+        ("", Path("x/out")),
+        ("site 2", Path("y/out")),
+        ("", Path("a=b")),
+        ("", Path("x/p=1/out")),
+    ]
+    assert options.output_dir == Path("pool")
+
+
 def test_folders_of_a_calibration_are_optional():
     options = parse("calibrate")
     assert (options.bids_dir, options.output_dir) == (None, None)

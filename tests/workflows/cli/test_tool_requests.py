@@ -122,3 +122,9 @@ def test_init(tmp_path, monkeypatch):
     assert (request.query.tasks, request.query.spaces) == (("rest",), ("S",))
     assert request.query.input_types == ("bold",)
     assert (request.output, request.study) == (tmp_path / "out.toml", tmp_path / "s.toml")
+
+
+def test_pool():
+    request = request_of("pool", "a", "two=b", "-o", "to")
+    studies = (("", Path("a")), ("two", Path("b")))
+    assert request == tool_requests.PoolRequest(studies, Path("to"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from circuitshift.pipeline.errors import InputError
+from circuitshift.pipeline.errors import InputError, InputProblemsError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.validation import calibration, calibration_own_data, power
 from circuitshift.pipeline.validation.outside import table
@@ -16,6 +16,7 @@ from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK, EXIT_PA
 from circuitshift.workflows.cli.tool_requests import (
     CalibrateRequest,
     DemoRequest,
+    PoolRequest,
     PowerRequest,
     SimulateRequest,
 )
@@ -211,3 +212,28 @@ def test_a_power_table_is_printed_and_written(tmp_path, monkeypatch, capsys):
     assert tables.read_table(tmp_path / "power.tsv").column("n") == ["10", "20"]
     assert (tmp_path / "power.svg").stat().st_size > 1000
     assert output.err == "n = 10: done\nn = 20: done\n"
+
+
+def test_a_meta_analysis_writes_page_and_tables_and_prints_the_result(
+    finished_study, tmp_path, capsys
+):
+    rows = [("specific", "dmn", -0.2, 0.02), ("global", "shift", 0.001, 0.004)]
+    studies = tuple((name, finished_study(name, rows)) for name in ("one", "two", "three"))
+    assert tools.run_tool(PoolRequest(studies, tmp_path / "to")) == EXIT_OK
+    names = {path.name for path in (tmp_path / "to").iterdir()}
+    assert {"pool.html", "pool.json", "pooled.tsv", "studies.tsv", "leave_one_out.tsv"} <= names
+    output = capsys.readouterr().out
+    assert "warning: Only 3 studies are pooled." in output
+    assert "Default mode: residual change \N{MINUS SIGN}0.200 Fisher z over 3 studies" in output
+    assert str(tmp_path / "to/pool.html") in output
+
+
+def test_nothing_is_written_if_studies_cannot_be_pooled(finished_study, tmp_path):
+    rows = [("specific", "dmn", -0.2, 0.02)]
+    studies = (
+        ("", finished_study("a", rows)),
+        ("", finished_study("b", rows, n={"treated": 20})),
+    )
+    with pytest.raises(InputProblemsError, match="control condition differs"):
+        tools.run_tool(PoolRequest(studies, tmp_path / "to"))
+    assert not (tmp_path / "to").exists()

@@ -1,0 +1,1 @@
+"""Meta-analysis of finished analyses: reading, comparison, pooling, tables."""
