@@ -164,6 +164,14 @@ def _fetch_missing(data_set: RecipeData, folder: Path) -> None:
     )
 
 
+def _sources(data_set: RecipeData, folder: Path) -> tuple[str, ...]:
+    """Return the origin of a data set for the page, with the terms of use of git repositories."""
+    if data_set.source is None:
+        return published_sources(folder)
+    own_copy = () if published_sources(folder) else ("A copy, not fetched by circuitshift.",)
+    return (*published_sources(folder), *own_copy, terms(data_set.source))
+
+
 def _run_levels(recipe: Recipe, data: Path, out: Path, request: ValidateRequest) -> int:
     """Run the participant and group levels with the same commands as a user."""
     first = recipe.data_sets[0]
@@ -223,7 +231,7 @@ def _compare(recipe: Recipe, data: Path, out: Path, start: float, *, simulated: 
         recipe,
         rows,
         accounted,
-        sources={name: published_sources(folder) for name, folder in folders.items()},
+        sources={d.accession: _sources(d, folders[d.accession]) for d in recipe.data_sets},
         simulated=simulated,
     )
     notify(f"\n{'simulated images' if simulated else 'published data'}: {recipe.title}")

@@ -140,6 +140,15 @@ def test_files_at_hand_are_used_and_their_terms_are_printed(tmp_path, recipe_of_
     assert "Terms of use: for research only" in said
 
 
+def test_the_page_states_origin_and_terms_of_use(tmp_path, recipe_of_series):
+    (data_set,) = load_recipe(str(recipe_of_series)).data_sets
+    said = "/nowhere/study.git at commit abc1234. Terms of use: for research only"
+    copied = open_data._sources(data_set, tmp_path)
+    assert copied == ("A copy, not fetched by circuitshift.", said)
+    tables.write_json(tmp_path / ".fetch.json", {"git": "file:///x", "commit": "abc"})
+    assert open_data._sources(data_set, tmp_path) == ("file:///x#abc", said)
+
+
 @pytest.mark.parametrize("is_bids", [False, True])
 def test_data_in_bids_are_not_converted(tmp_path, recipe_of_series, is_bids):
     (tmp_path / "data/study" / ("sub-01" if is_bids else "files")).mkdir(parents=True)
