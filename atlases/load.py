@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.atlases import DEFAULT_ATLAS
 from circuitshift.atlases.atomic_files import atomic_binary, atomic_path
+from circuitshift.atlases.circuit_spheres import load_default
 from circuitshift.atlases.errors import AtlasError
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.atlases.remote import AtlasFiles, find
@@ -69,8 +71,8 @@ def load_atlas(source: str | Path, *, space: str = "MNI152NLin2009cAsym") -> Atl
     Parameters
     ----------
     source : str or Path
-        ``seitzman300`` (embedded, needs no network connection); a name such as
-        ``Schaefer2018_200Parcels_7Networks``, ``Tian_S1``, ``HarvardOxford``, ``AAL`` or
+        ``seitzman300circuits`` or ``seitzman300`` (embedded, need no network connection); a name
+        such as ``Schaefer2018_200Parcels_7Networks``, ``Tian_S1``, ``HarvardOxford``, ``AAL`` or
         ``DiFuMo64``; the path of a label image (3D) or maps (4D) with a label table in the same
         folder, or of a label table alone; or two of these joined by ``+``.
     space : str, default="MNI152NLin2009cAsym"
@@ -94,8 +96,11 @@ def load_atlas(source: str | Path, *, space: str = "MNI152NLin2009cAsym") -> Atl
         if more or not first or not second:
             raise AtlasError(f"atlas {text!r}: join exactly two atlases by one +, as in A+B")
         return combine(load_atlas(first, space=space), load_atlas(second, space=space))
-    if re.sub("[^a-z0-9]", "", text.lower()) in ("seitzman300", "seitzman", "seitzman2018"):
+    key = re.sub("[^a-z0-9]", "", text.lower())
+    if key in ("seitzman300", "seitzman", "seitzman2018"):
         return load_seitzman(space)
+    if key == DEFAULT_ATLAS:
+        return load_default(space)
     if isinstance(source, Path) or os.sep in text or _is_file_name(text) or Path(text).is_file():
         return _from_path(Path(text))
     parts = [_from_files(found) for found in find(text, space)]

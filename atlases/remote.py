@@ -94,8 +94,9 @@ def find(name: str, space: str) -> tuple[AtlasFiles, ...]:
 
 
 def known_names() -> tuple[str, ...]:
-    """Return all names that `load_atlas` accepts: those of `find`, and the embedded atlas."""
+    """Return all names that `load_atlas` accepts: those of `find`, and the embedded atlases."""
     return (
+        "seitzman300circuits",
         "seitzman300",
         *(f"Schaefer2018_{n}Parcels_{k}Networks" for n in SCHAEFER_SIZES for k in (7, 17)),
         *(f"Tian_S{scale}" for scale in range(1, 5)),
@@ -112,7 +113,7 @@ def _unknown_name_message(name: str, key: str) -> str:
     near = [names[match] for match in difflib.get_close_matches(key, names, n=3, cutoff=0.5)]
     hint = f"the nearest names are {', '.join(near)}; " if near else ""
     return (
-        f"unknown atlas {name!r}; {hint}use one of seitzman300, "
+        f"unknown atlas {name!r}; {hint}use one of seitzman300circuits, seitzman300, "
         "Schaefer2018_<100..1000>Parcels_<7|17>Networks, Tian_S1 to Tian_S4, HarvardOxford, AAL, "
         "AAL3, DiFuMo<64|128|256|512|1024>, the path of an image or table, or two joined by +"
     )

@@ -10,8 +10,13 @@ from circuitshift.pipeline.errors import CircuitshiftError
 from circuitshift.pipeline.preproc.template import load_template
 
 SPACE = "MNI152NLin2009cAsym"
-#: Their licences permit redistribution: ICBM's (template), MIT (Schaefer 2018).
-ATLASES = tuple(f"Schaefer2018_{n}Parcels_7Networks" for n in (100, 200, 400))
+#: Their licences permit redistribution: ICBM's (template), MIT (Schaefer 2018), free with citation
+#: (Tian 2020). Schaefer's regions are cortical and Tian's subcortical; an atlas of both, such as
+#: Schaefer2018_200Parcels_7Networks+Tian_S2, is made from them without a network.
+ATLASES = (
+    *(f"Schaefer2018_{n}Parcels_7Networks" for n in (100, 200, 400)),
+    *(f"Tian_S{scale}" for scale in range(1, 5)),
+)
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from circuitshift.atlases import DEFAULT_ATLAS
+
 __all__ = [
     "MIN_SIGNAL",
     "AnalysisSettings",
@@ -212,7 +214,7 @@ class AnalysisSettings:
         What is measured in the raw T1-weighted images of each session; empty for nothing.
     """
 
-    atlases: tuple[str, ...] = ("seitzman300",)
+    atlases: tuple[str, ...] = (DEFAULT_ATLAS,)
     circuits: tuple[str, ...] = ()
     strategies: tuple[str, ...] = ("24p+acompcor", "24p+acompcor+gsr")
     min_coverage: float = 0.5

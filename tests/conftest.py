@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from functools import partial
-
 import pytest
 
 with pytest.MonkeyPatch.context() as _patch:

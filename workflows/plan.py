@@ -11,7 +11,7 @@ from circuitshift.pipeline.bids.raw import RawFound, find_raw, is_raw
 from circuitshift.pipeline.bids.raw_records import RawBold, RawParticipant
 from circuitshift.pipeline.bids.runs.tasks import compare_tasks
 from circuitshift.pipeline.errors import CircuitshiftError, InputError, InputProblem
-from circuitshift.pipeline.measure.atlas_files import atlas_for
+from circuitshift.pipeline.measure.atlas_files import atlas_for, atlases_of_series
 from circuitshift.pipeline.measure.outputs import outputs_of
 from circuitshift.pipeline.measure.run import refuse_matrices
 from circuitshift.pipeline.preproc.output_names import bold_path, structure_path
@@ -333,8 +333,8 @@ def _select_atlas(
     available = found.atlases
     if len(available) < 2:
         return list(found.runs), [], list(found.problems)
-    requested = [_atlas_label(source) for source in settings.atlases]
-    matching = [name for name in available if name.lower() in requested]
+    requested = [_atlas_label(source) for source in atlases_of_series(settings)]
+    matching = [name for label in requested for name in available if name.lower() == label]
     selected = matching[0] if matching else available[0]
     others = ", ".join(name for name in available if name != selected)
     note = f"Series or matrices of atlas {selected} are used; --atlas can select {others} instead."

@@ -28,7 +28,8 @@ def read_stack(path: Path, key: str, n_axes: int) -> tuple[Floats, str]:
         Name of the array, dotted for fields of MATLAB structs. Empty for ``.npy``, and for files
         that have exactly one array with `n_axes` axes.
     n_axes : int
-        Number of axes. MATLAB drops axes of length 1 at the end; they are added again.
+        Number of axes. MATLAB drops axes of length 1 at the end; they are added again. The axes of
+        a cell array are followed by those of its cells, which must have equal sizes.
 
     Returns
     -------
@@ -174,8 +175,19 @@ def _listed(names: Mapping[str, tuple[int, ...]]) -> str:
     return ", ".join(f"{name} {shape}" for name, shape in names.items()) or "no numeric array"
 
 
+def _from_cells(value: Any) -> Any:  # noqa: ANN401 - any type
+    """Join a cell array of equally large arrays; its own axes come first. Others are unchanged."""
+    if not isinstance(value, np.ndarray) or value.dtype != object or not value.size:
+        return value
+    cells = [np.asarray(cell) for cell in value.ravel()]
+    if any(c.dtype.kind not in "fiu" or c.shape != cells[0].shape for c in cells):
+        return value
+    return np.stack(cells).reshape(*value.shape, *cells[0].shape)
+
+
 def _checked(path: Path, key: str, value: Any, n_axes: int) -> Floats:  # noqa: ANN401 - any type
     where = f"{path}: {key}" if key else str(path)
+    value = _from_cells(value)
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
         raise TableError(f"{where} is not an array of real numbers; name the array by key")
     if path.suffix == ".mat" and value.ndim < n_axes:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from circuitshift.atlases import PREDECESSOR
 from circuitshift.atlases.load import infer_region, load_atlas
 from circuitshift.atlases.records import Atlas, Region
 from circuitshift.pipeline.bids.input_types import is_image, read_table
@@ -19,6 +20,7 @@ from circuitshift.pipeline.records import AnalysisSettings, Run
 __all__ = [
     "NamedColumns",
     "atlas_for",
+    "atlases_of_series",
     "find_atlases",
     "name_columns",
     "prepare_atlases",
@@ -49,6 +51,25 @@ def atlas_for(source: str, space: str) -> Atlas:
     Atlas
     """
     return load_atlas(source, space=space) if space else load_atlas(source)
+
+
+def atlases_of_series(settings: AnalysisSettings) -> tuple[str, ...]:
+    """Return the atlases with which series and matrices may have been computed.
+
+    Parameters
+    ----------
+    settings : AnalysisSettings
+        Settings with the names or paths of atlases.
+
+    Returns
+    -------
+    tuple of str
+        The atlases of the settings. If they are those of the default, the 300 spheres that it
+        contains follow, so that files that were computed with the 300 spheres only keep them.
+    """
+    if settings.atlases != AnalysisSettings().atlases:
+        return settings.atlases
+    return (*settings.atlases, PREDECESSOR)
 
 
 _ATLAS_COLUMNS = {
@@ -169,8 +190,7 @@ def _atlas_of_run(run: Run, table: NumberTable, settings: AnalysisSettings) -> A
     if table.labels is None:
         return _atlas_by_count(run, table, settings)[0]
     labels = set(table.labels)
-    for source in settings.atlases:
-        atlas = atlas_for(source, run.space)
+    for atlas in _candidates(run, settings):
         if labels <= set(atlas.labels) or _are_indices(table.labels, atlas):
             return atlas
     if settings.atlases != AnalysisSettings().atlases:
@@ -183,6 +203,19 @@ def _atlas_of_run(run: Run, table: NumberTable, settings: AnalysisSettings) -> A
         if labels <= set(atlas.labels) or _are_indices(table.labels, atlas):
             return atlas
     return None
+
+
+def _candidates(run: Run, settings: AnalysisSettings) -> list[Atlas]:
+    """Load the atlases that may contain the regions of a series or matrix, in order of preference.
+
+    With the default atlases, one that is named like that of the run comes first, and then the one
+    with fewer regions: the 300 spheres are not reported as an atlas of which regions are missing.
+    """
+    atlases = [atlas_for(source, run.space) for source in atlases_of_series(settings)]
+    if settings.atlases != AnalysisSettings().atlases:
+        return atlases
+    named = _plain(run.atlas)
+    return sorted(atlases, key=lambda atlas: (_plain(atlas.name) != named, len(atlas.regions)))
 
 
 def _atlases_beside(run: Run) -> Iterator[Atlas]:
@@ -214,7 +247,7 @@ def _atlas_by_count(
     """
     n_columns = table.values.shape[1]
     is_asked = settings.atlases != AnalysisSettings().atlases
-    atlases = [atlas_for(source, run.space) for source in settings.atlases]
+    atlases = [atlas_for(source, run.space) for source in atlases_of_series(settings)]
     named = [atlas for atlas in atlases if _plain(atlas.name) == _plain(run.atlas)]
     candidates = named or (atlases if is_asked else list(_atlases_beside(run)))
     places = [(atlas, _places(atlas, table)) for atlas in candidates]
@@ -292,7 +325,7 @@ def name_columns(run: Run, table: NumberTable, settings: AnalysisSettings) -> Na
         return NamedColumns(tuple(labels), (note,))
     if not all(label.isdecimal() for label in table.labels):
         return NamedColumns(table.labels)
-    known = [atlas_for(source, run.space) for source in settings.atlases]
+    known = _candidates(run, settings)
     for atlas in (*known, *_atlases_beside(run)):
         if set(table.labels) <= set(atlas.labels):
             break

@@ -75,6 +75,7 @@ def real(path: str) -> Atlas:
 
 
 FAMILIES = {
+    "default": lambda: load_atlas("seitzman300circuits"),
     "seitzman": lambda: load_atlas("seitzman300"),
     "schaefer7-100": lambda: real("atlases/Schaefer2018_100*2009cAsym*.nii.gz"),
     "schaefer7-200": lambda: real("atlases/Schaefer2018_200*NLin6Asym*.nii.gz"),

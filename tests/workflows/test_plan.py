@@ -90,6 +90,27 @@ def test_one_atlas_of_several_is_used(tmp_path, atlases, selected):
     assert note in plan.notes
 
 
+@pytest.mark.parametrize(
+    ("available", "selected"),
+    [
+        (("Seitzman300", "Seitzman300Circuits"), "Seitzman300Circuits"),
+        (("A", "Seitzman300"), "Seitzman300"),  # computed with the former default
+    ],
+)
+def test_of_several_atlases_the_default_comes_first(tmp_path, available, selected):
+    for name in available:
+        data = write(tmp_path / "data", ("01",), atlas=name)
+    plan = plan_of(data, tmp_path / "out")
+    assert {run.atlas for run in plan.participants[0].runs} == {selected}
+
+
+def test_the_first_requested_atlas_is_used(tmp_path):
+    for name in ("A", "B"):
+        data = write(tmp_path / "data", ("01",), atlas=name)
+    plan = plan_of(data, tmp_path / "out", atlases=("b", "a"))
+    assert {run.atlas for run in plan.participants[0].runs} == {"B"}
+
+
 def test_without_usable_runs_all_problems_are_reported(tmp_path):
     data = write(tmp_path / "data", [f"{k:02d}" for k in range(1, 13)])
     for path in data.rglob("*.tsv"):

@@ -1,5 +1,6 @@
 """Tools for published data: fetch and validate."""
 
+import re
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from circuitshift.pipeline.records import AnalysisSettings
 from circuitshift.pipeline.validation.opendata.compare import account, compare, write_comparison
 from circuitshift.pipeline.validation.opendata.fetch import fetch as fetch_files
 from circuitshift.pipeline.validation.opendata.fetch import is_fetched, published_sources
+from circuitshift.pipeline.validation.opendata.git_source import fetch_git, is_present, terms
 from circuitshift.pipeline.validation.opendata.recipe import (
     Recipe,
     RecipeData,
@@ -17,6 +19,7 @@ from circuitshift.pipeline.validation.opendata.recipe import (
 )
 from circuitshift.workflows.cli.bids_app import app
 from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
+from circuitshift.workflows.cli.preflight import CONVERTED
 from circuitshift.workflows.cli.request import app_request
 from circuitshift.workflows.cli.terminal import notify
 from circuitshift.workflows.cli.tool_requests import FetchRequest, ValidateRequest
@@ -76,7 +79,7 @@ def fetch(request: FetchRequest) -> int:
 
 
 def validate(request: ValidateRequest) -> int:
-    """Download the data sets of a recipe, run both levels, and compare with published results.
+    """Fetch the data sets of a recipe, run both levels, and compare with published results.
 
     Parameters
     ----------
@@ -126,12 +129,27 @@ def _prepare_folder(out: Path, recipe: Recipe, data: Path, *, replica: bool) -> 
     out.mkdir(parents=True, exist_ok=True)
     tables.write_json(record, content)
     text = tables.read_text(recipe.study)
+    if any((data / recipe.data_sets[0].accession).glob("sub-*")):  # nothing to convert
+        text = _without_input(text)
     if replica and "[tests]" not in text:  # p values of simulated images need no precision
         text += "\n[tests]\nn_permutations = 100\n"
     tables.write_text(out / "study.toml", text)
 
 
+def _without_input(text: str) -> str:
+    """Remove the tables ``[input]`` of a study file, which describe files that are not in BIDS."""
+    parts = re.split(r"(?m)^(?=\[)", text)
+    return "".join(part for part in parts if not re.match(r"\[\[?input\]", part))
+
+
 def _fetch_missing(data_set: RecipeData, folder: Path) -> None:
+    if data_set.source is not None:
+        if is_present(data_set.source, folder):
+            notify(f"{data_set.accession}: using the files in {folder}")
+            notify(f"origin: {terms(data_set.source)}")
+        else:
+            fetch_git(data_set.source, folder, notify=notify)
+        return
     if is_fetched(folder):
         notify(f"{data_set.accession}: using the files in {folder}")
         return
@@ -146,12 +164,21 @@ def _fetch_missing(data_set: RecipeData, folder: Path) -> None:
     )
 
 
+def _sources(data_set: RecipeData, folder: Path) -> tuple[str, ...]:
+    """Return the origin of a data set for the page, with the terms of use of git repositories."""
+    if data_set.source is None:
+        return published_sources(folder)
+    own_copy = () if published_sources(folder) else ("A copy, not fetched by circuitshift.",)
+    return (*published_sources(folder), *own_copy, terms(data_set.source))
+
+
 def _run_levels(recipe: Recipe, data: Path, out: Path, request: ValidateRequest) -> int:
     """Run the participant and group levels with the same commands as a user."""
     first = recipe.data_sets[0]
     folders = [str(_input_folder(first, data, out)), str(out / "results")]
     flags = ["--study", str(out / "study.toml"), "--skip-bids-validation"]
     flags += ["-w", str(request.work_dir or out / "work")]
+    flags += ["--circuits", str(recipe.circuits)] if recipe.circuits else []
     flags += ["--task-id", *first.tasks] if first.tasks else []
     flags += ["--session-label", *first.sessions] if first.sessions else []
     for other in recipe.data_sets[1:]:
@@ -190,17 +217,21 @@ def _input_folder(data_set: RecipeData, data: Path, out: Path) -> Path:
 def _compare(recipe: Recipe, data: Path, out: Path, start: float, *, simulated: bool) -> int:
     """Write the comparison; return a failure if participants are missing from the results."""
     folders = {d.accession: data / d.accession for d in recipe.data_sets}
+    converted = out / "results" / CONVERTED
     group = out / "results" / "group"
     rows = compare(recipe, group, simulated=simulated)
     main, *others = folders
-    named = [("", folders[main]), *((name, folders[name]) for name in others)]
+    named = [
+        ("", converted if converted.exists() else folders[main]),
+        *((name, folders[name]) for name in others),
+    ]
     accounted = account(group, named)
     page = write_comparison(
         out,
         recipe,
         rows,
         accounted,
-        sources={name: published_sources(folder) for name, folder in folders.items()},
+        sources={d.accession: _sources(d, folders[d.accession]) for d in recipe.data_sets},
         simulated=simulated,
     )
     notify(f"\n{'simulated images' if simulated else 'published data'}: {recipe.title}")

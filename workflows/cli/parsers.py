@@ -184,7 +184,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=None,
         metavar="NAME|PATH",
-        help="atlases; the verdict is based on the first one; default: seitzman300",
+        help="atlases; the verdict is based on the first one; default: seitzman300circuits",
     )
     group.add_argument(
         "--circuits",

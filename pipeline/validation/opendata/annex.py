@@ -1,4 +1,4 @@
-"""Fetch data sets of OpenNeuroDerivatives, git repositories with images in git-annex."""
+"""Run git, and fetch data sets of OpenNeuroDerivatives, whose images are in git-annex."""
 
 import json
 import os
@@ -11,7 +11,19 @@ from typing import Any
 
 from circuitshift.pipeline.errors import InputError
 
-__all__ = ["SOURCE", "clone", "commit_of", "drop", "get", "sizes_of"]
+__all__ = [
+    "SOURCE",
+    "SPEED_LIMIT",
+    "check_reachable",
+    "clone",
+    "clone_without_files",
+    "commit_of",
+    "drop",
+    "get",
+    "require_program",
+    "run_git",
+    "sizes_of",
+]
 
 #: Address of a preprocessed data set in OpenNeuroDerivatives.
 SOURCE = "https://github.com/OpenNeuroDerivatives/{dataset}-{name}.git"
@@ -19,8 +31,8 @@ SOURCE = "https://github.com/OpenNeuroDerivatives/{dataset}-{name}.git"
 Notify = Callable[[str], None]
 _TIMEOUT_S = 30.0  # for the first answer of the server
 _MAX_PATHS = 400  # paths on one command line
-# Connections slower than 1 kB/s for 30 s are closed, and the transfer is repeated.
-_SPEED_LIMIT = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=30")
+#: Options of git that close connections slower than 1 kB/s for 30 s.
+SPEED_LIMIT = ("-c", "http.lowSpeedLimit=1000", "-c", "http.lowSpeedTime=30")
 _ANNEX = (
     *("-c", "annex.stalldetection=1KB/30s", "-c", "annex.retry=1", "-c", "annex.retry-delay=1"),
     *("-c", "annex.private=true"),
@@ -47,37 +59,43 @@ def clone(url: str, folder: Path) -> None:
         If git or git-annex is not installed, the repository cannot be reached, or the folder is a
         clone of another repository.
     """
-    _require_program("git", "install git")
-    _require_program("git-annex", "pip install 'circuitshift[openneuro]'")
+    require_program("git", "install git")
+    require_program("git-annex", "pip install 'circuitshift[openneuro]'")
     if (folder / ".git").exists():
-        origin = _git(folder, "config", "remote.origin.url").strip()
+        origin = run_git(folder, "config", "remote.origin.url").strip()
         if origin != url:
             raise InputError(
                 f"{folder} is a clone of {origin}, not of {url}; choose another folder"
             )
     else:
-        _check_reachable(url)
+        check_reachable(
+            url,
+            "run this again with network access, or run the same command on another machine "
+            "and copy the folder",
+            missing="there is no such derivative, so preprocess the raw data or choose another "
+            "derivative",
+        )
         part = folder.with_name(f".{folder.name}.part")
         part.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(part, ignore_errors=True)
-        _git(None, *_SPEED_LIMIT, "clone", "--quiet", url, str(part))
+        run_git(None, *SPEED_LIMIT, "clone", "--quiet", url, str(part))
         part.rename(folder)
-    _git(folder, *_ANNEX, "annex", "init", "--quiet", "circuitshift")
+    run_git(folder, *_ANNEX, "annex", "init", "--quiet", "circuitshift")
 
 
 def commit_of(folder: Path) -> str:
     """Return the commit that is checked out in a clone."""
-    return _git(folder, "rev-parse", "HEAD").strip()
+    return run_git(folder, "rev-parse", "HEAD").strip()
 
 
 def sizes_of(folder: Path) -> dict[str, int | None]:
     """Return the size of each file of a clone in bytes, by path; None where it is unknown."""
     sizes: dict[str, int | None] = {}
-    listed = _git(folder, "ls-files", "-z").split("\0")
+    listed = run_git(folder, "ls-files", "-z").split("\0")
     for path in filter(None, listed):
         link = folder / path
         sizes[path] = None if link.is_symlink() or not link.is_file() else link.stat().st_size
-    output = _git(folder, "annex", "find", "--anything", "--format=${bytesize} ${file}\\000")
+    output = run_git(folder, "annex", "find", "--anything", "--format=${bytesize} ${file}\\000")
     for entry in filter(None, output.split("\0")):
         size, _, path = entry.partition(" ")
         sizes[path] = int(size) if size.isdecimal() else None
@@ -141,17 +159,50 @@ def _annex_records(folder: Path, *words: str, paths: Sequence[str]) -> Iterator[
                     yield json.loads(line)
 
 
-def _check_reachable(url: str) -> None:
-    """Check within 30 s that a repository can be reached."""
+def clone_without_files(url: str, folder: Path) -> None:
+    """Clone the history of a repository, without the content of files where the server allows it.
+
+    Parameters
+    ----------
+    url : str
+        Address or path of a repository.
+    folder : Path
+        New folder.
+
+    Raises
+    ------
+    InputError
+        If the transfer fails.
+    """
+    words = ("clone", "--quiet", "--no-checkout", "--filter=blob:none", url, str(folder))
+    run_git(None, *SPEED_LIMIT, *words)
+
+
+def check_reachable(url: str, offline: str, *, missing: str = "") -> None:
+    """Check within 30 s that a repository can be reached.
+
+    Parameters
+    ----------
+    url : str
+        Address or path of a repository.
+    offline : str
+        What to do if it cannot be reached, as a clause.
+    missing : str, default=""
+        What to do if the server has no such repository; if empty, correct the address.
+
+    Raises
+    ------
+    InputError
+        If it does not answer, or does not exist.
+    """
     try:
-        _git(None, *_SPEED_LIMIT, "ls-remote", "--quiet", url, "HEAD", timeout=_TIMEOUT_S)
+        run_git(None, *SPEED_LIMIT, "ls-remote", "--quiet", url, "HEAD", timeout=_TIMEOUT_S)
     except InputError as error:
         is_missing = any(word in str(error) for word in ("not found", "could not read Username"))
         hint = (
-            "there is no such derivative, so preprocess the raw data or choose another derivative"
+            (missing or "there is no such repository, so correct its address")
             if is_missing
-            else "run this again with network access, or run the same command on another machine "
-            "and copy the folder"
+            else offline
         )
         raise InputError(f"{url} cannot be used ({_last_line(error)}); {hint}") from None
 
@@ -161,8 +212,28 @@ def _last_line(error: InputError) -> str:
     return str(error).rpartition("; ")[2].strip()
 
 
-def _git(folder: Path | None, *words: str, timeout: float | None = None) -> str:
-    """Run git and return its output; `InputError` if it fails or does not end in time."""
+def run_git(folder: Path | None, *words: str, timeout: float | None = None) -> str:
+    """Run git and return its output.
+
+    Parameters
+    ----------
+    folder : Path or None
+        Folder of a repository; None for commands that need none.
+    *words : str
+        Arguments of git.
+    timeout : float, optional
+        Longest duration in s.
+
+    Returns
+    -------
+    str
+        Standard output.
+
+    Raises
+    ------
+    InputError
+        If git fails or does not end in time.
+    """
     try:
         result = subprocess.run(  # noqa: S603 - no shell
             ["git", *words],  # noqa: S607 - the user's git
@@ -195,7 +266,20 @@ def _environment() -> Mapping[str, str]:
     )
 
 
-def _require_program(program: str, remedy: str) -> None:
-    """Raise an error if a program is not installed."""
+def require_program(program: str, remedy: str) -> None:
+    """Check that a program is installed.
+
+    Parameters
+    ----------
+    program : str
+        Name of the program.
+    remedy : str
+        What to do if it is not.
+
+    Raises
+    ------
+    InputError
+        If the program cannot be found.
+    """
     if shutil.which(program, path=_environment()["PATH"]) is None:
         raise InputError(f"{program} is not installed; {remedy}")

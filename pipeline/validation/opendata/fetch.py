@@ -176,11 +176,13 @@ def is_fetched(folder: Path) -> bool:
 
 
 def published_sources(folder: Path) -> tuple[str, ...]:
-    """Return the DOI of a fetched data set, and address and commit of its derivatives."""
+    """Return the DOI of a fetched data set, and address and commit of git repositories."""
     path = folder / _RECORD
     if not path.exists():
         return ()
     record = tables.read_json(path)
+    if "git" in record:
+        return (f"{_as_url(record['git'])}#{record['commit']}",)
     doi = f"doi:10.18112/openneuro.{record['dataset']}.v{record['tag']}"
     derivatives = record.get("derivatives", {}).values()
     return (

@@ -1,5 +1,6 @@
 """Read validation recipes: data sets, study file and published values, in TOML files."""
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 
 from circuitshift.pipeline.errors import InputError, InputProblem, InputProblemsError, TableError
 from circuitshift.pipeline.io.tables import read_text
+from circuitshift.pipeline.validation.opendata.git_source import GitSource
 from circuitshift.pipeline.validation.opendata.needed_files import FileSelection
 
 __all__ = ["Published", "Recipe", "RecipeData", "Replica", "load_recipe", "recipe_names"]
@@ -16,6 +18,7 @@ __all__ = ["Published", "Recipe", "RecipeData", "Replica", "load_recipe", "recip
 PACKAGE_DATA = ("recipes/*.toml",)
 _FOLDER = Path(__file__).with_name("recipes")
 _STUDY = ".study.toml"
+_CIRCUITS = ".circuits.toml"
 _RULES = ("", "equal", "at most", "increase", "decrease", "none")
 _T = TypeVar("_T")
 
@@ -61,9 +64,10 @@ class RecipeData:
     Parameters
     ----------
     accession, tag : str
-        Accession number and version on OpenNeuro.
-    replica : Replica
-        Layout of the offline replica.
+        Accession number and version on OpenNeuro. For data from a git repository, the name of their
+        folder and the commit.
+    replica : Replica or None
+        Layout of the offline replica; None for data that enter by series or matrices.
     derivatives : str
         Name of the derivative to fetch. If empty, the images of the data set itself are fetched.
     series_space : str
@@ -71,22 +75,30 @@ class RecipeData:
         regional time series are extracted from them without further denoising. Empty otherwise.
     participants, sessions, tasks, runs : tuple of str
         Labels that are needed; empty for all.
+    include : tuple of str
+        Patterns of the paths of series or matrices that are fetched instead of images.
+    source : GitSource or None
+        Repository of data that are not on OpenNeuro.
     """
 
     accession: str
     tag: str
-    replica: Replica
+    replica: Replica | None
     derivatives: str = ""
     series_space: str = ""
     participants: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
     runs: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    source: GitSource | None = None
 
     @property
     def selection(self) -> FileSelection:
         """The files to fetch."""
-        return FileSelection(self.participants, self.sessions, self.tasks, self.runs)
+        return FileSelection(
+            self.participants, self.sessions, self.tasks, self.runs, include=self.include
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +151,8 @@ class Recipe:
         Study file.
     published : tuple of Published
         Published values.
+    circuits : Path or None
+        File with further circuits.
     """
 
     name: str
@@ -147,12 +161,14 @@ class Recipe:
     data_sets: tuple[RecipeData, ...]
     study: Path
     published: tuple[Published, ...] = ()
+    circuits: Path | None = None
 
 
 def recipe_names() -> tuple[str, ...]:
     """Return the names of the packaged recipes, sorted."""
-    names = [path.name for path in _FOLDER.glob("*.toml") if not path.name.endswith(_STUDY)]
-    return tuple(sorted(name.removesuffix(".toml") for name in names))
+    names = [path.name for path in _FOLDER.glob("*.toml")]
+    recipes = [name for name in names if not name.endswith((_STUDY, _CIRCUITS))]
+    return tuple(sorted(name.removesuffix(".toml") for name in recipes))
 
 
 def load_recipe(name: str) -> Recipe:
@@ -162,7 +178,7 @@ def load_recipe(name: str) -> Recipe:
     ----------
     name : str
         One of `recipe_names`, or the path of a TOML file. The study file ``NAME.study.toml`` must
-        be in the same folder.
+        be in the same folder, as must the file of circuits that ``circuits`` names.
 
     Returns
     -------
@@ -192,6 +208,13 @@ def load_recipe(name: str) -> Recipe:
     problems: list[InputProblem] = []
     where = str(path)
     data_sets = [_data_set(where, table, problems) for table in content.pop("dataset", ())]
+    if "source" in content:
+        data_sets.insert(0, _source(where, content.pop("source"), problems))
+    circuits = content.pop("circuits", "")
+    if circuits and not (path.parent / str(circuits)).is_file():
+        problems.append(
+            InputProblem(where, f"there is no file {circuits} beside it", "correct circuits")
+        )
     published = [
         _make_record(Published, where, table, problems) for table in content.pop("published", ())
     ]
@@ -207,10 +230,11 @@ def load_recipe(name: str) -> Recipe:
         "study": study,
         "data_sets": tuple(data_sets),
         "published": tuple(published),
+        "circuits": path.parent / str(circuits) if circuits else None,
     }
     recipe = _make_record(Recipe, where, content | derived_fields, problems)
     if not data_sets:
-        problems.append(InputProblem(where, "it has no data set", "add [[dataset]]"))
+        problems.append(InputProblem(where, "it has no data set", "add [source] or [[dataset]]"))
     if problems or recipe is None:
         raise InputProblemsError(f"{path.name} cannot be used", problems)
     return recipe
@@ -220,6 +244,24 @@ def _data_set(where: str, table: dict[str, Any], problems: list[InputProblem]) -
     """Make the record of a data set."""
     replica = _make_record(Replica, where, table.pop("replica", {}), problems)
     return _make_record(RecipeData, where, table | {"replica": replica}, problems)
+
+
+def _source(where: str, table: dict[str, Any], problems: list[InputProblem]) -> RecipeData | None:
+    """Make the record of a data set that enters by series or matrices, from ``[source]``."""
+    if "openneuro" in table:
+        renamed = {"openneuro": "accession", "paths": "include"}
+        values = {renamed.get(key, key): value for key, value in table.items()}
+        return _make_record(RecipeData, where, values | {"replica": None}, problems)
+    name = table.pop("name", "")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        fix = "add the name of the folder of its files, such as name = 'study'"
+        problems.append(InputProblem(where, "[source] has no name", fix))
+        return None
+    source = _make_record(GitSource, where, table, problems)
+    if source is not None and not (source.paths and source.licence.strip()):
+        fix = "state the files that are needed and their terms of use"
+        problems.append(InputProblem(where, "[source] has empty paths or licence", fix))
+    return None if source is None else RecipeData(name, source.commit, None, source=source)
 
 
 def _make_record(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io.tables import write_json, write_table, write_text
 from circuitshift.pipeline.validation.opendata.recipe import Recipe, RecipeData, Replica
 from circuitshift.pipeline.validation.simulate.cohort import Role, write_description
@@ -46,13 +47,18 @@ def write_replica(recipe: Recipe, folder: Path, *, seed: int = 1, every: int = 1
         Interval between participants of a group that are written, to shorten tests.
     """
     for number, data_set in enumerate(recipe.data_sets):
+        if data_set.replica is None:
+            raise InputError(
+                f"recipe {recipe.name} enters by series or matrices, which have no replica; omit "
+                "--replica"
+            )
         rng = np.random.default_rng([seed, number])
         root = folder / data_set.accession
         if not root.exists():
             part = folder / f".{data_set.accession}.part"
             shutil.rmtree(part, ignore_errors=True)
             participants = _make_participants(data_set.replica, rng, every)
-            _write(data_set, participants, part, rng)
+            _write(data_set, data_set.replica, participants, part, rng=rng)
             part.rename(root)
 
 
@@ -78,15 +84,19 @@ def _make_participants(about: Replica, rng: np.random.Generator, every: int) -> 
 
 
 def _write(
-    data_set: RecipeData, participants: list[_Participant], root: Path, rng: np.random.Generator
+    data_set: RecipeData,
+    about: Replica,
+    participants: list[_Participant],
+    root: Path,
+    *,
+    rng: np.random.Generator,
 ) -> None:
     """Write the replica of one data set."""
-    about = data_set.replica
     root.mkdir(parents=True)
     requested = {label.removeprefix("sub-") for label in data_set.participants}
     with_images = [p for p in participants if not requested or p.label in requested]
     listed = root / "FILELIST.txt"
-    write_text(listed, "\n".join(_names(with_images, data_set)) + "\n")
+    write_text(listed, "\n".join(_names(with_images, data_set, about)) + "\n")
     derived = root / "derivatives" / "fmriprep" if about.space else root
     visits = [*(about.sessions or {}), "", ""][:2]
     spec = replace(_SPEC, t_r_s=about.t_r_s, sessions=(visits[0], visits[1] or "none"))
@@ -105,9 +115,8 @@ def _write(
         _write_participants(root, participants, about, rng)
 
 
-def _names(participants: list[_Participant], data_set: RecipeData) -> Iterator[str]:
+def _names(participants: list[_Participant], data_set: RecipeData, about: Replica) -> Iterator[str]:
     """Yield the paths of images, masks and confounds of all participants."""
-    about = data_set.replica
     space = about.space or f"space-{data_set.series_space}"
     runs = data_set.runs if "{run}" in about.stem else ("",)
     for participant in participants:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from circuitshift.atlases import DEFAULT_ATLAS
 from circuitshift.atlases.records import Atlas
 from circuitshift.atlases.resolve import load_circuits
 from circuitshift.pipeline.arrays import Floats
@@ -142,7 +143,7 @@ class SimulationSpec:
     n_volumes: int = 150
     t_r_s: float = 2.0
     voxel_mm: float = 5.0
-    atlas: str = "seitzman300"
+    atlas: str = DEFAULT_ATLAS
     sessions: tuple[str, str] = ("pre", "post")
     task: str = "rest"
     fd_mm: tuple[float, float, float] = (0.12, 0.18, 0.15)

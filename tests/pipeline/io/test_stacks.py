@@ -60,6 +60,21 @@ def test_matlab_drops_axes_of_length_one_at_the_end(write):
     assert read_stack(path, "fc", 3)[0].shape == (4, 4, 1)
 
 
+def test_a_cell_array_of_equal_arrays_is_joined(tmp_path):
+    values = np.arange(24.0).reshape(2, 3, 4, 1) + 1
+    cells = np.empty((2, 3), object)
+    for where in np.ndindex(2, 3):
+        cells[where] = values[where]
+    savemat(tmp_path / "cells.mat", {"tc": cells})
+    found, key = read_stack(tmp_path / "cells.mat", "tc", 4)
+    assert key == "tc"
+    np.testing.assert_array_equal(found, values)
+    cells[1, 2] = np.ones((3, 1))
+    savemat(tmp_path / "unequal.mat", {"tc": cells})
+    with pytest.raises(TableError, match="tc is not an array of real numbers"):
+        read_stack(tmp_path / "unequal.mat", "tc", 4)
+
+
 def test_another_number_of_axes_is_refused(write):
     with pytest.raises(TableError, match=r"fc has 4 axes \(2, 3, 4, 4\), and 3 are stated"):
         read_stack(write("a.npz", fc=STACK), "fc", 3)

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from circuitshift.atlases import DEFAULT_ATLAS
+from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline.bids.select_runs import Query, find_runs
 from circuitshift.pipeline.errors import AtlasError, TableError
 from circuitshift.pipeline.io import tables
@@ -19,10 +21,12 @@ def series():
     return np.random.default_rng(1).standard_normal((60, 6)).cumsum(axis=0)
 
 
-def write_run(root, label, values, labels=LABELS, *, suffix="timeseries", session="pre"):
+def write_run(
+    root, label, values, labels=LABELS, *, suffix="timeseries", session="pre", atlas="Mine"
+):
     stat = "mean" if suffix == "timeseries" else "pearsoncorrelation"
     folder = root / f"sub-{label}" / f"ses-{session}" / "func"
-    path = folder / f"sub-{label}_ses-{session}_task-rest_atlas-Mine_stat-{stat}_{suffix}.tsv"
+    path = folder / f"sub-{label}_ses-{session}_task-rest_atlas-{atlas}_stat-{stat}_{suffix}.tsv"
     writer = tables.write_series if suffix == "timeseries" else tables.write_matrix
     writer(path, labels, values, sidecar={"RepetitionTime": 2.0})
     return path
@@ -39,6 +43,19 @@ def test_regions_without_an_atlas_are_those_of_the_columns(tmp_path, series):
     assert atlas.labels == LABELS
     assert [region.hemisphere for region in atlas.regions] == list("LRLRLR")
     assert np.isnan(atlas.centres_mm()).all()
+
+
+@pytest.mark.parametrize(
+    ("computed_with", "name"),
+    [("seitzman300", "Seitzman300"), ("seitzman300", "Mine"), (DEFAULT_ATLAS, "Mine")],
+)
+def test_series_keep_the_spheres_that_they_were_computed_with(tmp_path, computed_with, name):
+    """The default atlas contains the 300 spheres; series of these are not 7 regions short."""
+    atlas = load_atlas(computed_with)
+    values = np.random.default_rng(1).standard_normal((60, len(atlas.regions)))
+    write_run(tmp_path / "in", "01", values, atlas.labels, atlas=name)
+    assert prepare(tmp_path) == (name,)
+    assert read_atlas(tmp_path / "out", name).labels == atlas.labels
 
 
 def test_a_table_in_the_data_set_defines_the_regions(tmp_path, series):

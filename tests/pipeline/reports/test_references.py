@@ -1,6 +1,6 @@
 """References: each work that is cited is listed once."""
 
-from circuitshift.atlases import remote, seitzman
+from circuitshift.atlases import circuit_spheres, remote, seitzman
 from circuitshift.pipeline.measure.denoise import load_strategies
 from circuitshift.pipeline.measure.voxelwise import SEEDS
 from circuitshift.pipeline.reports import references
@@ -15,6 +15,7 @@ def test_all_works_cited_by_strategies_atlases_and_seeds_are_listed():
     ]  # other texts contain author and year
     texts += [seed.source for seed in SEEDS] + [seitzman.REFERENCE, remote.SCHAEFER[0]]
     texts += [remote.TIAN[0], remote.DIFUMO[0], remote.HARVARD_OXFORD[0], remote.AAL[0]]
+    texts += [sphere.source for sphere in circuit_spheres.SPHERES]
     dois = references.cited(texts)
     assert len(dois) >= 12
     assert "@misc" not in references.bibtex(dois)

@@ -146,7 +146,7 @@ def test_names_of_outputs_are_those_of_xcp_d(study):
     root, _ = study
     stem = "sub-01_ses-pre_task-rest"
     func = root / "out/sub-01/ses-pre/func"
-    spaced = f"{stem}_space-MNI152NLin2009cAsym_atlas-Seitzman300"
+    spaced = f"{stem}_space-MNI152NLin2009cAsym_atlas-Seitzman300Circuits"
     names = {path.name for path in func.iterdir()}
     for name in (
         f"{spaced}_stat-mean_timeseries.tsv",
@@ -164,8 +164,12 @@ def test_names_of_outputs_are_those_of_xcp_d(study):
 def test_edges_are_the_correlations_of_the_series(study):
     root, _ = study
     func = root / "out/sub-01/ses-pre/func"
-    labels, matrix = tables.read_matrix(next(func.glob("*Seitzman300_stat-pearson*n_relmat.tsv")))
-    names, series = tables.read_series(next(func.glob("*Seitzman300_stat-mean_timeseries.tsv")))
+    labels, matrix = tables.read_matrix(
+        next(func.glob("*Seitzman300Circuits_stat-pearson*n_relmat.tsv"))
+    )
+    names, series = tables.read_series(
+        next(func.glob("*Seitzman300Circuits_stat-mean_timeseries.tsv"))
+    )
     assert labels == names
     available = np.isfinite(series).all(axis=0)
     np.testing.assert_allclose(
@@ -178,9 +182,11 @@ def test_edges_are_the_correlations_of_the_series(study):
 def test_a_missing_region_remains_a_column(study):
     root, _ = study
     missing = 0
-    for path in (root / "out").glob("sub-*/ses-*/func/*Seitzman300_stat-mean_timeseries.tsv"):
+    for path in (root / "out").glob(
+        "sub-*/ses-*/func/*Seitzman300Circuits_stat-mean_timeseries.tsv"
+    ):
         labels, series = tables.read_series(path)
-        assert len(labels) == 300
+        assert len(labels) == 307
         missing += int(np.isnan(series).all(axis=0).sum())
     assert missing > 0  # some runs were simulated with their lowest slices out of view
 
@@ -246,7 +252,7 @@ def test_a_second_run_restores_missing_outputs_only(study):
     assert run(*words) == EXIT_OK
     assert snapshot(folder / "ses-pre") == before
     assert (root / "out/sub-01.html").stat().st_mtime_ns == page
-    output = next(folder.glob("ses-pre/func/*Seitzman300_stat-mean_timeseries.tsv"))
+    output = next(folder.glob("ses-pre/func/*Seitzman300Circuits_stat-mean_timeseries.tsv"))
     content = output.read_bytes()
     output.unlink()
     assert run(*words) == EXIT_OK
@@ -481,7 +487,7 @@ def test_the_group_level_starts_from_matrices_alone(study, tmp_path):
         "-w",
         tmp_path / "work",
         "--atlas",
-        "seitzman300",
+        "seitzman300circuits",
         "--nprocs",
         1,
         "--study",

@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from circuitshift.pipeline.bids.convert.description import read_inputs
 from circuitshift.pipeline.errors import InputError
 from circuitshift.pipeline.io import tables
 from circuitshift.pipeline.validation.opendata.recipe import load_recipe, recipe_names
 from circuitshift.pipeline.validation.opendata.replica import write_replica
 from circuitshift.workflows.cli import main as cli
 from circuitshift.workflows.cli import open_data
-from circuitshift.workflows.cli.exit_status import EXIT_OK
+from circuitshift.workflows.cli.exit_status import EXIT_FAILED, EXIT_OK
 
 
 def run(*words):
@@ -95,3 +96,65 @@ def test_the_version_of_downloaded_files_is_printed(tmp_path, monkeypatch, capsy
     assert capsys.readouterr().out == f"version 1.2; commits: {shown}, fmriprep def\n"
     assert [options["dry_run"] for _, options in calls] == [False, True]
     assert {(words[:2], options["tag"]) for words, options in calls} == {(("ds1", folder), "1.2")}
+
+
+# ------------------------------------------------------------------- series and matrices
+
+
+@pytest.fixture
+def recipe_of_series(tmp_path):
+    """Write a recipe whose files are in a git repository that cannot be reached."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'title = "A"\nabout = "B"\n[source]\nname = "study"\ngit = "/nowhere/study.git"\n'
+        'commit = "abc1234"\npaths = ["fc.npy"]\nlicence = "for research only"\n'
+    )
+    path.with_name("mine.study.toml").write_text(
+        '[sessions]\nbaseline = "OFF"\n\n[[input]]\nformat = "stack"\nfile = "fc.npy"\n'
+        'participants = 2\nvisits = ["OFF", "ON"]\nregions = 6\nvalues = "correlation"\n\n'
+        '[groups]\ntreated = ["a"]\n'
+    )
+    return path
+
+
+def test_terms_of_use_precede_an_unreachable_repository(tmp_path, recipe_of_series, capsys):
+    assert run("validate", recipe_of_series, tmp_path / "out") == EXIT_FAILED
+    said = capsys.readouterr()
+    assert "/nowhere/study.git at commit abc1234. Terms of use: for research only" in said.out
+    assert "cannot be used (" in said.err
+    assert "run the same command with --data DIR" in said.err
+
+
+def test_series_and_matrices_have_no_replica(tmp_path, recipe_of_series, capsys):
+    assert run("validate", recipe_of_series, tmp_path / "out", "--replica") == EXIT_FAILED
+    assert "which have no replica; omit --replica" in capsys.readouterr().err
+
+
+def test_files_at_hand_are_used_and_their_terms_are_printed(tmp_path, recipe_of_series, capsys):
+    (tmp_path / "data/study").mkdir(parents=True)
+    (tmp_path / "data/study/fc.npy").write_bytes(b"")
+    (data_set,) = load_recipe(str(recipe_of_series)).data_sets
+    open_data._fetch_missing(data_set, tmp_path / "data/study")
+    said = capsys.readouterr().out
+    assert f"study: using the files in {tmp_path / 'data/study'}" in said
+    assert "Terms of use: for research only" in said
+
+
+def test_the_page_states_origin_and_terms_of_use(tmp_path, recipe_of_series):
+    (data_set,) = load_recipe(str(recipe_of_series)).data_sets
+    said = "/nowhere/study.git at commit abc1234. Terms of use: for research only"
+    copied = open_data._sources(data_set, tmp_path)
+    assert copied == ("A copy, not fetched by circuitshift.", said)
+    tables.write_json(tmp_path / ".fetch.json", {"git": "file:///x", "commit": "abc"})
+    assert open_data._sources(data_set, tmp_path) == ("file:///x#abc", said)
+
+
+@pytest.mark.parametrize("is_bids", [False, True])
+def test_data_in_bids_are_not_converted(tmp_path, recipe_of_series, is_bids):
+    (tmp_path / "data/study" / ("sub-01" if is_bids else "files")).mkdir(parents=True)
+    recipe = load_recipe(str(recipe_of_series))
+    open_data._prepare_folder(tmp_path / "out", recipe, tmp_path / "data", replica=False)
+    text = (tmp_path / "out/study.toml").read_text()
+    assert len(read_inputs(tmp_path / "out/study.toml")) == (not is_bids)
+    assert "[sessions]" in text
+    assert "[groups]" in text

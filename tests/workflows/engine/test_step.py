@@ -60,7 +60,7 @@ def test_a_function_runs_as_a_node(tmp_path, plugin):
     workflow = pe.Workflow("toy_wf", base_dir=str(tmp_path / "work"))
     workflow.add_nodes([node])
     workflow.run(plugin=plugin, plugin_args={"n_procs": 1} if plugin == "MultiProc" else {})
-    assert (tmp_path / "words.txt").read_text() == "a b?seitzman300"
+    assert (tmp_path / "words.txt").read_text() == "a b?seitzman300circuits"
 
 
 def test_the_hash_covers_inputs_and_code(monkeypatch):
@@ -107,9 +107,9 @@ def test_records_of_the_pipeline_can_be_inputs():
 def test_an_optional_path_can_be_omitted(tmp_path):
     given = {"words": ["a"], "out_dir": str(tmp_path), "settings": AnalysisSettings()}
     WriteWords(**given).run()
-    assert (tmp_path / "words.txt").read_text() == "a!seitzman300"
+    assert (tmp_path / "words.txt").read_text() == "a!seitzman300circuits"
     WriteWords(**given, before="x/y").run()
-    assert (tmp_path / "words.txt").read_text() == "ya!seitzman300"
+    assert (tmp_path / "words.txt").read_text() == "ya!seitzman300circuits"
 
 
 def test_a_missing_input_is_named():

@@ -251,7 +251,7 @@ def test_real_layouts_are_reproduced(
 def test_existing_series_are_recovered_by_denoising(
     tmp_path: Path, atlas: Atlas, grid: Grid
 ) -> None:
-    spec = SimulationSpec(spikes=0.0, share_out_of_view=0.0)
+    spec = SimulationSpec(spikes=0.0, share_out_of_view=0.0, atlas="seitzman300")
     series = np.random.default_rng(3).normal(700, 5, (60, len(atlas.regions)))
     for name in ("one", "two"):
         made = write_painted(
@@ -278,9 +278,9 @@ def test_existing_series_are_recovered_by_denoising(
 
 
 def test_all_series_that_do_not_fit_are_listed(tmp_path: Path) -> None:
-    series = {("a", "pre"): np.ones((20, 300)), ("b", "pre"): np.eye(30, 299)}
+    series = {("a", "pre"): np.ones((20, 307)), ("b", "pre"): np.eye(30, 306)}
     with pytest.raises(
-        InputError, match=r"sub-a ses-pre.*sub-b ses-pre.*\(volumes, 300\)"
+        InputError, match=r"sub-a ses-pre.*sub-b ses-pre.*\(volumes, 307\)"
     ) as raised:
         write_painted(tmp_path / "x", series, spec=SimulationSpec(), rng=np.random.default_rng(1))
     assert "none constant" in str(raised.value)
