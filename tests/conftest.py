@@ -150,7 +150,7 @@ def write_finished(root, name, rows, **verdict):
     circuits = {term: title for family, term, *_ in rows if family == "specific"}
     other = {term: title for family, term, *_ in rows if family == "secondary"}
     content = {
-        "schema_version": "2.1",
+        "schema_version": "3.0",
         "verdict": "undetermined",
         "sentence": "The data do not distinguish between the hypotheses.",
         "n": {"treated": 20, "control": 20, "reference": 10},
@@ -160,7 +160,7 @@ def write_finished(root, name, rows, **verdict):
         "strategy": "24p+acompcor",
         "global_signal": {"removed": False, "source": "strategy"},
         "covariates": [],
-        "science": {"estimator": "pearson"},
+        "settings": {"estimator": "pearson"},
         "design": {
             "baseline": "pre", "followup": "post", "sesoi_z": None, "sesoi_d": 0.3,
             "sesoi_gain": 0.15, "sesoi_share": 0.25, "background": "all",

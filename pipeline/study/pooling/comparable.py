@@ -68,8 +68,8 @@ class _Setting:
     fix: str = ""
 
 
-def _science(key: str) -> Callable[[FinishedStudy], str]:
-    return lambda study: _text((study.verdict.get("science") or {}).get(key))
+def _setting_of(key: str) -> Callable[[FinishedStudy], str]:
+    return lambda study: _text((study.verdict.get("settings") or {}).get(key))
 
 
 def _design(key: str) -> Callable[[FinishedStudy], str]:
@@ -177,7 +177,7 @@ _SETTINGS = (
     ),
     _Setting(
         "estimator",
-        _science("estimator"),
+        _setting_of("estimator"),
         "refused",
         "Partial and full correlations are different quantities.",
         _SAME,
@@ -258,10 +258,10 @@ _SETTINGS = (
     _Setting("covariates", _top("covariates"), "listed"),
     _Setting("baseline visit", _design("baseline"), "listed"),
     _Setting("follow-up visit", _design("followup"), "listed"),
-    _Setting("combination of runs", _science("combine_runs"), "listed"),
-    _Setting("minutes of each visit", _science("visit_minutes"), "listed"),
-    _Setting("smallest retained scan time", _science("min_minutes"), "listed"),
-    _Setting("largest mean framewise displacement", _science("max_mean_fd_mm"), "listed"),
+    _Setting("combination of runs", _setting_of("combine_runs"), "listed"),
+    _Setting("minutes of each visit", _setting_of("visit_minutes"), "listed"),
+    _Setting("smallest retained scan time", _setting_of("min_minutes"), "listed"),
+    _Setting("largest mean framewise displacement", _setting_of("max_mean_fd_mm"), "listed"),
     _Setting("harmonisation over sites", _design("harmonise"), "listed"),
     _Setting("weighting of participants", _design("weighted"), "listed"),
     _Setting("smallest effect, circuits in the unit", _design("sesoi_z"), "listed"),

@@ -36,7 +36,7 @@ def test_equal_studies_have_no_differences(compared):
 @pytest.mark.parametrize(
     ("setting", "verdict"),
     [
-        ("estimator", {"science": {"estimator": "partial"}}),
+        ("estimator", {"settings": {"estimator": "partial"}}),
         ("global signal", {"global_signal": {"removed": True}}),
         ("control condition", {"n": ONE_ARM}),
     ],
@@ -52,7 +52,7 @@ def test_other_questions_are_refused_with_folder_and_setting(compared, setting, 
 def test_all_faults_are_reported_at_once(compared):
     unit = {"unit": "mm"}
     rows = [("global", "shift", 0.02, 0.01, unit), ("specific", "dmn", -0.1, 0.04, unit)]
-    comparison, _ = compared(rows, n=ONE_ARM, science={"estimator": "partial"})
+    comparison, _ = compared(rows, n=ONE_ARM, settings={"estimator": "partial"})
     where = [problem.where for problem in comparison.problems]
     assert where == [
         "unit of circuits differs",

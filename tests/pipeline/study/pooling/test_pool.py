@@ -165,7 +165,7 @@ def test_a_circuit_that_is_primary_in_some_studies_only_is_secondary(finished_st
 def test_faults_of_reading_and_comparison_are_reported_together(finished_study, tmp_path):
     folders = [
         finished_study("a", rows(0)),
-        finished_study("b", rows(1), science={"estimator": "partial"}),
+        finished_study("b", rows(1), settings={"estimator": "partial"}),
         tmp_path / "missing",
     ]
     with pytest.raises(InputProblemsError) as caught:
