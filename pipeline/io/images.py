@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.atlases.atomic_files import atomic_binary
-from circuitshift.pipeline.arrays import Floats
+from circuitshift.pipeline.arrays import Bools, Floats
 from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io import nifti
 
-__all__ = ["Image", "axis_codes", "grid_over", "read", "to_ras", "write"]
+__all__ = ["Image", "axis_codes", "grid_over", "read", "relative_signal", "to_ras", "write"]
 
 _Singles = npt.NDArray[np.float32]
+_MAX_NEGATIVE = 0.1  # share of the brain
 _CODES = ("LR", "PA", "IS")
 
 
@@ -250,3 +251,30 @@ def _quantise(data: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], float]:
 def _blocks(data: npt.NDArray[Any]) -> Sequence[int]:
     """Divide the last axis into blocks, to avoid a second copy of a long run in memory."""
     return [*range(0, data.shape[-1], 16), data.shape[-1]]
+
+
+def relative_signal(mean: Floats, inside: Bools) -> Floats | None:
+    """Divide the mean signal of each voxel by its median over the brain.
+
+    Parameters
+    ----------
+    mean : ndarray
+        Mean of each voxel over time.
+    inside : ndarray of bool, shape of `mean`
+        Brain mask.
+
+    Returns
+    -------
+    ndarray, shape of `mean`, or None
+        Relative signal; NaN for voxels that are not finite. The median is that of the voxels of the
+        brain with positive values, because voxels outside the field of view are 0. None if there
+        are none, or if more than a tenth of the brain is negative, as in images whose mean was
+        removed.
+    """
+    values = mean[inside]
+    values = values[np.isfinite(values)]
+    positive = values[values > 0]
+    if not positive.size or (values < 0).mean() > _MAX_NEGATIVE:
+        return None
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(mean), mean / np.median(positive), np.nan)

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from circuitshift.pipeline.errors import ImageError
+from circuitshift.pipeline.io.images import relative_signal
 from circuitshift.pipeline.io.nifti import Header, open_image, read_image
 from circuitshift.pipeline.measure.parcellation import Parcellation, check_grid, parcellate
 
@@ -127,7 +128,7 @@ def signal_level(path: Path, mask: _Bools, *, n_dummy: int = 0) -> npt.NDArray[n
     Returns
     -------
     ndarray, shape (n_voxels_of_the_grid,), or None
-        See `circuitshift.pipeline.preproc.resampling.relative_signal`; flat in Fortran order. None
+        See `circuitshift.pipeline.io.images.relative_signal`; flat in Fortran order. None
         also if the image is on another grid or has no time series, which `extract` reports.
 
     Raises
@@ -135,8 +136,6 @@ def signal_level(path: Path, mask: _Bools, *, n_dummy: int = 0) -> npt.NDArray[n
     ImageError
         If the image cannot be read.
     """
-    from circuitshift.pipeline.preproc.resampling import relative_signal  # noqa: PLC0415 - scipy
-
     total, n_used = np.zeros(mask.size), 0
     with open_image(path) as image:
         header = image.header

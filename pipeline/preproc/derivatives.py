@@ -17,7 +17,7 @@ from circuitshift.pipeline.bids.runs.acquisition import scanner_facts
 from circuitshift.pipeline.bids.runs.registration import REGISTRATION_KEYS
 from circuitshift.pipeline.errors import ImageError
 from circuitshift.pipeline.io import images, tables
-from circuitshift.pipeline.io.images import Image, grid_over
+from circuitshift.pipeline.io.images import Image, grid_over, relative_signal
 from circuitshift.pipeline.preproc import transforms
 from circuitshift.pipeline.preproc import transforms as xfm
 from circuitshift.pipeline.preproc.anatomy import Anatomy, Brain, prepare_anatomy
@@ -47,7 +47,6 @@ from circuitshift.pipeline.preproc.output_names import (
 )
 from circuitshift.pipeline.preproc.resampling import (
     correct_slice_timing,
-    relative_signal,
     resample_run,
     signal_mask,
 )

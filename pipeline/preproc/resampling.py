@@ -11,14 +11,12 @@ from circuitshift.pipeline.io.images import Image
 __all__ = [
     "Resampled",
     "correct_slice_timing",
-    "relative_signal",
     "resample_run",
     "signal_mask",
     "time_shift",
 ]
 
 #: Share of negative voxels above which an image has no mean signal.
-_MAX_NEGATIVE = 0.1
 
 
 def time_shift(n_volumes: int, volumes: float) -> Floats:
@@ -169,30 +167,3 @@ def signal_mask(reference: Image) -> Bools:
 
     image = nib.Nifti1Image(np.asarray(reference.data, np.float32), reference.affine)
     return np.asarray(compute_epi_mask(image, opening=2).dataobj).astype(bool)
-
-
-def relative_signal(mean: Floats, inside: Bools) -> Floats | None:
-    """Divide the mean signal of each voxel by its median over the brain.
-
-    Parameters
-    ----------
-    mean : ndarray
-        Mean of each voxel over time.
-    inside : ndarray of bool, shape of `mean`
-        Brain mask.
-
-    Returns
-    -------
-    ndarray, shape of `mean`, or None
-        Relative signal; NaN for voxels that are not finite. The median is that of the voxels of the
-        brain with positive values, because voxels outside the field of view are 0. None if there
-        are none, or if more than a tenth of the brain is negative, as in images whose mean was
-        removed.
-    """
-    values = mean[inside]
-    values = values[np.isfinite(values)]
-    positive = values[values > 0]
-    if not positive.size or (values < 0).mean() > _MAX_NEGATIVE:
-        return None
-    with np.errstate(invalid="ignore"):
-        return np.where(np.isfinite(mean), mean / np.median(positive), np.nan)

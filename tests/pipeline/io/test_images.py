@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from circuitshift.pipeline.errors import ImageError
-from circuitshift.pipeline.io.images import Image, axis_codes, grid_over, read, to_ras, write
+from circuitshift.pipeline.io.images import (
+    Image,
+    axis_codes,
+    grid_over,
+    read,
+    relative_signal,
+    to_ras,
+    write,
+)
 
 
 def test_axes_and_reorientation_equal_nibabel() -> None:
@@ -79,3 +87,14 @@ def test_resampling_to_another_grid_equals_nibabel() -> None:
     )
     np.testing.assert_allclose(image.onto(grid).data, reference.get_fdata(), atol=1e-5)
     assert image.onto(grid).zooms.tolist() == [1.5, 2.5, 2.0]
+
+
+def test_the_signal_is_relative_to_the_median_of_the_brain() -> None:
+    mean = np.array([[10.0, 20.0, 30.0], [0.0, np.nan, 400.0]])
+    inside = np.array([[True, True, True], [True, True, False]])
+    found = relative_signal(mean, inside)  # zero is outside the field of view
+    np.testing.assert_allclose(found, [[0.5, 1, 1.5], [0, np.nan, 20]])
+    assert relative_signal(mean, inside & False) is None
+    assert relative_signal(-mean, inside) is None
+    few = np.r_[-1.0, np.full(19, 2.0)]
+    np.testing.assert_allclose(relative_signal(few, few < 3), few / 2)

@@ -99,7 +99,7 @@ COMMENT = append("\n# a comment\n")
         ("pipeline/model/global_model.py", COMMENT, {"group level", "study page"}),
         ("pipeline/stats/permutation.py", COMMENT, {"group level", "study page"}),
         ("pipeline/preproc/motion.py", COMMENT, {"preprocessing"}),
-        ("pipeline/preproc/transforms.py", COMMENT, {"preprocessing"}),
+        ("pipeline/preproc/transforms.py", COMMENT, {"preprocessing", *PAGES}),
         ("pipeline/measure/denoise.py", COMMENT, {"measuring", "group level", *PAGES}),
         ("pipeline/measure/voxelwise.py", COMMENT, {"measuring", *PAGES}),
         ("pipeline/measure/extract.py", COMMENT, {"measuring", "image series"}),

@@ -10,7 +10,6 @@ from circuitshift.pipeline.preproc.anatomy import dice
 from circuitshift.pipeline.preproc.motion import estimate_motion
 from circuitshift.pipeline.preproc.resampling import (
     correct_slice_timing,
-    relative_signal,
     resample_run,
     signal_mask,
     time_shift,
@@ -131,14 +130,3 @@ def test_the_brain_of_a_run_is_found_by_its_intensity(head: Head, moving_run: Bo
     brain = head.tissues[0].like(sum(np.asarray(t.data) for t in head.tissues[:3]))
     truth = brain.onto(reference).data > 0.5
     assert dice(signal_mask(reference), truth) > 0.85
-
-
-def test_the_signal_is_relative_to_the_median_of_the_brain():
-    mean = np.array([[10.0, 20.0, 30.0], [0.0, np.nan, 400.0]])
-    inside = np.array([[True, True, True], [True, True, False]])
-    found = relative_signal(mean, inside)  # zero is outside the field of view
-    np.testing.assert_allclose(found, [[0.5, 1, 1.5], [0, np.nan, 20]])
-    assert relative_signal(mean, inside & False) is None
-    assert relative_signal(-mean, inside) is None
-    few = np.r_[-1.0, np.full(19, 2.0)]
-    np.testing.assert_allclose(relative_signal(few, few < 3), few / 2)
