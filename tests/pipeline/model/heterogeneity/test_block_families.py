@@ -115,7 +115,7 @@ def test_a_circuit_may_have_the_name_of_a_block() -> None:
 def test_unnamed_networks_are_widespread_and_named(uneven: Analysis) -> None:
     assert uneven.verdict.verdict == "widespread"
     assert "net 3 +0.1" in uneven.verdict.sentence
-    assert "net 4 -0.1" in uneven.verdict.sentence
+    assert "net 4 \N{MINUS SIGN}0.1" in uneven.verdict.sentence
     assert uneven.verdict.reason.startswith("blocks: net")
 
 
