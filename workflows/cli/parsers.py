@@ -30,7 +30,7 @@ circuitshift BIDS_DIR OUTPUT_DIR group          statistical tests, the verdict a
 
 _EPILOG = """\
 tools (each has --help):
-  circuitshift init BIDS_DIR    write a study file with everything that the data decide
+  circuitshift init BIDS_DIR    write a study file with each decision that follows from the data
   circuitshift demo OUT         simulate a trial, run both levels, compare with the planted effect
   circuitshift simulate OUT     write a simulated longitudinal BIDS data set
   circuitshift power OUT        estimate the required sample size and scan time by simulation
@@ -38,10 +38,11 @@ tools (each has --help):
   circuitshift slurm BIDS_DIR OUTPUT_DIR    run both levels as Slurm jobs (--submit, --status)
   circuitshift fetch DS DIR     download the files that an analysis needs from OpenNeuro
   circuitshift pool OUT OUT ... combine finished analyses of several data sets or sites
-  circuitshift validate RECIPE  download a published data set, analyse it, compare the results
+  circuitshift validate RECIPE  download published data, analyse them, compare the results
 
-exit status: 0 success; 1 the command could not be run; 2 invalid arguments;
-  3 finished, but some participants or runs failed: see exclusions.tsv and the reports
+exit status: 0 success; 1 stopped with an error; 2 invalid arguments;
+  3 finished, but some participants or runs failed: see exclusions.tsv and the reports;
+  130 interrupted from the keyboard
 """
 
 
@@ -357,7 +358,7 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--clean-workdir",
         action="store_true",
-        help="delete temporary files of earlier and failed runs",
+        help="delete the temporary files of this run even if it ends with an error",
     )
     group.add_argument(
         "--freeze-plan",

@@ -128,7 +128,11 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
     )
     power.add_argument("output_dir", type=Path)
     power.add_argument(
-        "--n", type=positive_number, nargs="+", default=[20, 30, 40, 60], help="per arm"
+        "--n",
+        type=positive_number,
+        nargs="+",
+        default=[20, 30, 40, 60],
+        help="participants in each arm; default: 20 30 40 60",
     )
     power.add_argument(
         "--specific",
@@ -143,7 +147,9 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
     power.add_argument(
         "--gain", type=float, default=0.0, metavar="SHARE", help="proportional change of all edges"
     )
-    power.add_argument("--arms", type=int, choices=(1, 2), default=2, help="number of arms")
+    power.add_argument(
+        "--arms", type=int, choices=(1, 2), default=2, help="number of arms; default: 2"
+    )
     power.add_argument(
         "--reliability",
         type=share,
@@ -152,10 +158,18 @@ def tool_parsers() -> dict[str, argparse.ArgumentParser]:
         help="test-retest reliability of a circuit",
     )
     power.add_argument(
-        "--minutes", type=amount, default=None, metavar="MIN", help="scan time per visit"
+        "--minutes",
+        type=amount,
+        default=None,
+        metavar="MIN",
+        help="scan time per visit; default: 8",
     )
     power.add_argument(
-        "--studies", type=positive_number, default=200, metavar="N", help="studies per size"
+        "--studies",
+        type=positive_number,
+        default=200,
+        metavar="N",
+        help="studies per size; default: 200",
     )
     power.add_argument("--seed", type=int, default=20260101)
     return {
@@ -282,8 +296,9 @@ def _validate_parser() -> argparse.ArgumentParser:
         prog="circuitshift validate",
         allow_abbrev=False,
         description=(
-            "Download the data sets of a recipe, run the participant and group levels, and compare "
-            "the results with published values."
+            "Download the data sets of a recipe (images from OpenNeuro, series or matrices from "
+            "git repositories or OpenNeuro), run the participant and group levels, and compare the "
+            "results with published values."
         ),
     )
     validate.add_argument(
@@ -296,8 +311,8 @@ def _validate_parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         metavar="DIR",
-        help="folder of the data sets, each named by its accession number; default: "
-        "OUTPUT_DIR/data",
+        help="folder of the data sets, each named by its accession number or by the name in the "
+        "recipe; default: OUTPUT_DIR/data",
     )
     validate.add_argument(
         "--replica",
@@ -314,9 +329,9 @@ def _init_parser() -> argparse.ArgumentParser:
         prog="circuitshift init",
         allow_abbrev=False,
         description=(
-            "Write a study file that states everything that the data decide: the order of the "
-            "visits, the groups and their roles, each with its reason and counts. What the data do "
-            "not decide is left open in comments."
+            "Write a study file that states each decision that follows from the data: the order "
+            "of the visits, the groups and their roles, each with its reason and counts. Questions "
+            "that the data do not answer are marked OPEN in comments."
         ),
     )
     init.add_argument("bids_dir", type=Path, help="input data set, as for the BIDS App")
