@@ -274,7 +274,8 @@ def test_the_methods_text_follows_from_the_recorded_settings(study):
         assert " ".join(found.prose.split()) in changed
         for words in (
             "matched to the circuits", "0.17 Fisher z", "alpha = 0.01", "up to 77",
-            "dmn (decrease)", "weighted", "partial correlations", "less than 3.5 minutes",
+            "Default-mode network (decrease)", "weighted", "partial correlations",
+            "less than 3.5 minutes",
         ):  # fmt: skip
             assert words in changed
             assert words not in text
@@ -455,7 +456,10 @@ def test_the_keyboard_reaches_everything_and_turns_the_brain(browser, pages):
     seen = [canvas.evaluate(pixels)]
     for key in ("ArrowLeft", "ArrowUp", "+"):
         page.keyboard.press(key)
-        page.wait_for_timeout(60)
+        page.wait_for_function(  # the next frame, which is late if the machine is busy
+            "last => document.querySelector('#connectome-live canvas').toDataURL() !== last",
+            arg=seen[-1],
+        )
         seen.append(canvas.evaluate(pixels))
     assert len(set(seen)) == 4
     page.keyboard.press("0")

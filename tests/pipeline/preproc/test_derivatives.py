@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from nilearn.interfaces.fmriprep import load_confounds, load_confounds_strategy
 
+from circuitshift.atlases import DEFAULT_ATLAS
 from circuitshift.atlases.load import load_atlas
 from circuitshift.pipeline import edges as connectivity
 from circuitshift.pipeline.bids.raw_records import RawBold
@@ -87,7 +88,7 @@ SPEC = HeadSpec(t1w_mm=2.0, bold_mm=(3.5, 3.5, 3.5), fd_mm=0.15, noise=0.007)
 #: Loss of signal in both amygdalae, at the second session only: 19 % remain.
 DROPOUT = tuple(
     Dropout(region.xyz_mm, 2 * region.radius_mm, 0.19)
-    for region in load_atlas("seitzman300").regions
+    for region in load_atlas(DEFAULT_ATLAS).regions
     if "amygdala" in region.label.lower()
 )
 CIRCUITSHIFT = Path(sys.executable).with_name("circuitshift")
@@ -150,7 +151,7 @@ def run_cli(raw: Path, out: Path, *more: str) -> subprocess.CompletedProcess[str
 @pytest.fixture(scope="module")
 def truth() -> Truth:
     rng = np.random.default_rng(31)
-    atlas = load_atlas("seitzman300")
+    atlas = load_atlas(DEFAULT_ATLAS)
     study = draw_study(SimulationSpec(t_r_s=SPEC.t_r_s), PlantedTruth("specific"), atlas, rng)
     before = next(draw_correlations(study, SimulatedParticipant("01", "treated"), [False], rng))
     after = plant(before, study.truth, study.population, response=1.0)
@@ -257,7 +258,7 @@ def test_regional_series_are_those_planted(truth: Truth, made: Made, number: int
     run, session = truth.scans[number].run, SESSIONS[number]
     path = made.func(session, f"space-{SPACE}_desc-preproc_bold.nii.gz")
     mask, header = read_mask(made.func(session, f"space-{SPACE}_desc-brain_mask.nii.gz"))
-    parcels = parcellate(load_atlas("seitzman300"), header.affine, header.grid, mask)
+    parcels = parcellate(load_atlas(DEFAULT_ATLAS), header.affine, header.grid, mask)
     (found,) = extract(path, [parcels]).series
     table = tables.read_table(made.func(session, "desc-confounds_timeseries.tsv"))
     drift = [table.numbers(name) for name in table.columns if name.startswith("cosine")]
@@ -305,7 +306,7 @@ def test_change_is_recovered_without_bias(truth: Truth, made: Made) -> None:
 
 
 def test_regions_with_dropout_are_not_covered_at_this_session(made: Made) -> None:
-    labels = load_atlas("seitzman300").labels
+    labels = load_atlas(DEFAULT_ATLAS).labels
     lost = np.array(["amygdala" in label.lower() for label in labels])
     assert lost.sum() == len(DROPOUT) >= 2
     first, second = (

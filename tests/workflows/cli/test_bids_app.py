@@ -515,7 +515,7 @@ def test_ctrl_c_ends_the_run_and_the_next_run_continues(study, tmp_path):
         [*command, "--nprocs", "1"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         for line in process.stdout:
-            if line.startswith("[2/"):
+            if line.startswith("[3/"):  # after the second participant is measured
                 process.send_signal(signal.SIGINT)
                 break
         rest = process.stdout.read()
