@@ -4,6 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # tests/conftest.py sorts the files, and tests of one file share their fixtures
 PARALLEL := -n 2 --dist loadscope --no-loadscope-reorder
+# tests of what a process imports, and of how it ends without space, which the measurement changes
+NOT_COVERED := --deselect tests/test_house.py::test_the_command_loads_without_heavy_imports \
+  --deselect tests/faults/test_processes.py::test_a_limit_of_the_file_size \
+  --deselect tests/workflows/test_in_turn.py::test_one_participant_is_measured_and_reported_without_heavy_imports
 DEMO_DIR ?= demo
 TRUTH ?= specific
 RAW ?=
@@ -41,7 +45,7 @@ slow-test: $(VENV)/.test  ## run the tests marked slow (more than about ten seco
 
 coverage: $(VENV)/.test  ## run all tests and print the coverage of each room
 	mkdir -p build/coverage
-	$(BIN)/python -m pytest $(PARALLEL) --cov --cov-config=pyproject.toml --cov-report=json
+	$(BIN)/python -m pytest $(PARALLEL) $(NOT_COVERED) --cov --cov-config=pyproject.toml --cov-report=json
 	$(BIN)/python tests/coverage_by_room.py
 
 mutation-test: $(VENV)/.test  ## put known errors into a copy of the code; each must make a test fail
