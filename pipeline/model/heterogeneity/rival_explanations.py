@@ -142,8 +142,9 @@ def measured_signal_quality(
 def _arm_means(values: Floats, interest: Floats) -> Floats:
     """Replace values by the mean of each region over the participants of the same arm.
 
-    Regions that nobody of an arm has are replaced by its mean over regions, and by NaN if it has
-    none. Participants without a value of interest do not contribute to the tests.
+    If no participant of an arm has a value for a region, the mean of the arm over its other
+    regions is used; if the arm has no values at all, the result is NaN. Participants without a
+    value of interest also receive NaN, because they do not contribute to the tests.
     """
     out = np.full(values.shape, np.nan)
     for level in np.unique(interest[np.isfinite(interest)]):
