@@ -5,9 +5,9 @@ negative numbers, as other programs read them. Sentences and pages contain words
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-__all__ = ["GLOBAL_TERMS", "MINUS", "in_words", "with_minus_signs"]
+__all__ = ["GLOBAL_TERMS", "MINUS", "in_words", "join_names", "with_minus_signs"]
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -78,3 +78,19 @@ def in_words(text: str, titles: Mapping[str, str] | None = None) -> str:
     # neither a part of a longer name, nor followed by the extension of a file
     pattern = rf"(?<![\w./=-])(?:{names})(?![\w/=-]|\.\w)"
     return with_minus_signs(re.sub(pattern, word, text))
+
+
+def join_names(names: Sequence[str]) -> str:
+    """Join names with commas, and with ``and`` before the last one.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names.
+
+    Returns
+    -------
+    str
+        ``a``, ``a and b`` or ``a, b and c``; empty without names.
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

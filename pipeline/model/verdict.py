@@ -20,7 +20,7 @@ from circuitshift.pipeline.model.heterogeneity.summary import (
     explanations_of,
 )
 from circuitshift.pipeline.stats.detectable import detectable
-from circuitshift.pipeline.words import in_words
+from circuitshift.pipeline.words import in_words, join_names
 
 __all__ = ["Estimate", "Verdict", "VerdictName", "decide"]
 
@@ -480,7 +480,7 @@ def _open(found: _Grounds, kind: FeatureKind) -> list[str]:
         if circuits:
             noun, whose = ("A change", "its") if len(circuits) == 1 else ("The change", "their")
             out.append(
-                f"{noun} of {_list(sorted(circuits))} is not distinguishable from "
+                f"{noun} of {join_names(sorted(circuits))} is not distinguishable from "
                 f"{text.format(whose)}."
             )
     if found.gain is not None:
@@ -514,7 +514,9 @@ def _global_change(hits: Sequence[Estimate], kind: FeatureKind) -> str:
             "it)",
         }
         changes.append(phrases.get(e.term, e.term))
-    return f"The {features} outside the predefined circuits changed globally: {_list(changes)}."
+    return (
+        f"The {features} outside the predefined circuits changed globally: {join_names(changes)}."
+    )
 
 
 def _circuit_changes(hits: Sequence[Estimate]) -> str:
@@ -523,7 +525,7 @@ def _circuit_changes(hits: Sequence[Estimate]) -> str:
         "increased": [e.term for e in hits if e.estimate > 0],
         "decreased": [e.term for e in hits if not e.estimate > 0],
     }
-    parts = [f"{_list(terms)} {verb}" for verb, terms in groups.items() if terms]
+    parts = [f"{join_names(terms)} {verb}" for verb, terms in groups.items() if terms]
     return ", and ".join(parts)
 
 
@@ -537,10 +539,6 @@ def _not_found(what: str, tests: Sequence[Estimate], found: _Grounds, kind: Feat
     if all(e.rules_out(found.alpha) for e in tests):
         return f"{text}; one as large as the smallest effect of interest can be excluded."
     return f"{text}, but one as large as the smallest effect of interest cannot be excluded."
-
-
-def _list(items: Sequence[str]) -> str:
-    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def _reason(found: _Grounds, tests: list[Estimate]) -> str:
@@ -566,7 +564,9 @@ def _reason(found: _Grounds, tests: list[Estimate]) -> str:
         )
     start = f"no corrected p below {alpha:g}"
     if other := found.not_claimed():
-        start += f", except for {_list(other)}, which the verdict does not claim (see the warnings)"
+        start += (
+            f", except for {join_names(other)}, which the verdict does not claim (see the warnings)"
+        )
     if not any(np.isfinite(e.bound) for e in tests):
         return f"{start}; effects cannot be excluded without a smallest effect of interest"
     open_terms = [e.term for e in tests if not e.rules_out(alpha)]

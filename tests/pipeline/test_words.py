@@ -2,7 +2,13 @@
 
 import pytest
 
-from circuitshift.pipeline.words import GLOBAL_TERMS, MINUS, in_words, with_minus_signs
+from circuitshift.pipeline.words import (
+    GLOBAL_TERMS,
+    MINUS,
+    in_words,
+    join_names,
+    with_minus_signs,
+)
 
 TITLES = {"dmn": "default-mode network", "dmn_tpn": "antagonism of networks"}
 
@@ -42,3 +48,10 @@ def test_each_term_of_several_words_has_words():
         "shift, gain, global-signal amplitude, average, proportional"
     )
     assert set(GLOBAL_TERMS) == {term for term in terms if "_" in term}
+
+
+def test_names_are_joined_as_in_a_sentence():
+    assert join_names([]) == ""
+    assert join_names(["a"]) == "a"
+    assert join_names(["a", "b"]) == "a and b"
+    assert join_names(["a", "b", "c"]) == "a, b and c"

@@ -17,6 +17,7 @@ from circuitshift.pipeline.reports.blocks import (
 from circuitshift.pipeline.reports.wording import show
 from circuitshift.pipeline.stats.pooling.random_effects import MeanEffect
 from circuitshift.pipeline.study.pooling.pool import Contribution, PooledAnalysis, PooledTerm
+from circuitshift.pipeline.words import join_names
 
 if TYPE_CHECKING:
     from circuitshift.pipeline.reports.figures.pooled import PooledRow, StudyRow
@@ -98,7 +99,9 @@ def answer(terms: Sequence[PooledTerm]) -> list[str]:
     hits = [term for term in pooled if is_significant(term)]
     out = [_effect_sentence(term, term.effect) for term in hits if term.effect]
     if hits:
-        out.insert(0, f"Changed on average over studies: {_names([term.title for term in hits])}.")
+        out.insert(
+            0, f"Changed on average over studies: {join_names([term.title for term in hits])}."
+        )
     rest = [term for term in pooled if term not in hits]
     excluded = [term.title for term in rest if is_ruled_out(term)]
     unknown = [term.title for term in rest if not is_ruled_out(term)]
@@ -107,23 +110,19 @@ def answer(terms: Sequence[PooledTerm]) -> list[str]:
     if excluded:
         out.append(
             f"A mean effect as large as the smallest effect of interest is ruled out for "
-            f"{_names(excluded)}."
+            f"{join_names(excluded)}."
         )
     if unknown:
         out.append(
-            f"Neither an effect nor its absence is shown for {_names(unknown)}: this is not "
+            f"Neither an effect nor its absence is shown for {join_names(unknown)}: this is not "
             "evidence of absence."
         )
     missing = [term.title for term in decisive if term.effect is None]
     if missing:
         out.append(
-            f"Not pooled, because fewer than two studies have an estimate: {_names(missing)}."
+            f"Not pooled, because fewer than two studies have an estimate: {join_names(missing)}."
         )
     return out
-
-
-def _names(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _effect_sentence(term: PooledTerm, effect: MeanEffect) -> str:
